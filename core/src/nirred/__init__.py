@@ -1,0 +1,3 @@
+"""nirred: near-infrared imaging reduction, from a directory of raw frames to science-ready stacks."""
+
+__version__ = "0.1.0"

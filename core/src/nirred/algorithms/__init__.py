@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: no frames, no files, no logging."""
