@@ -1,0 +1,71 @@
+"""Errors that say what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class NirredError(Exception):
+    """Base of every error that a user can cause or mend.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the file, the keyword or rule, and who set it.
+    hint : str
+        What to do about it.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(NirredError):
+    """A wrong option, parameter, recipe or configuration file."""
+
+    exit_code = 2
+
+
+class PluginError(NirredError):
+    """A plugin is missing, broken, or in conflict with another."""
+
+    exit_code = 3
+
+
+class DataError(NirredError):
+    """An input file cannot be used."""
+
+    exit_code = 4
+
+
+class Unreadable(DataError):
+    """Not FITS, empty, truncated or corrupt."""
+
+
+class Unclaimed(DataError):
+    """No installed plugin knows this frame."""
+
+
+class Ambiguous(DataError):
+    """Two plugins claim this frame with equal weight."""
+
+
+class BadHeader(DataError):
+    """A keyword is missing or has a value that cannot be."""
+
+
+class CalibrationMissing(NirredError):
+    """A calibration that the recipe needs was not found."""
+
+    exit_code = 5
+
+
+class StepError(NirredError):
+    """A step could not do its work on these frames."""
+
+    exit_code = 6

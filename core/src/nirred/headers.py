@@ -1,0 +1,297 @@
+"""FITS headers without pixels: read once, cards parsed when asked, damage tolerated and reported."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import Unreadable
+
+BLOCK = 2880
+CARD = 80
+MAX_HEADER_BLOCKS = 512  # 18,432 cards: more is not a header but damage
+FITS_SUFFIXES = (".fits", ".fit", ".fz", ".fits.gz", ".fit.gz", ".fits.bz2", ".fit.bz2", ".fits.fz")
+
+_GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
+
+
+class Header(Mapping[str, Any]):
+    """One HDU's cards. The first card of a name counts; an unparsable value reads as missing.
+
+    Parameters
+    ----------
+    text : str
+        Consecutive 80-character cards, without END.
+    offset : int
+        Byte offset of the HDU's data in the (decompressed) file.
+    """
+
+    def __init__(self, text: str, offset: int = 0) -> None:
+        self.text = text
+        self.data_offset = offset
+        self._values: dict[str, Any] = {}
+
+    @cached_property
+    def _cards(self) -> dict[str, str]:
+        cards: dict[str, str] = {}
+        last = ""
+        for start in range(0, len(self.text), CARD):
+            card = self.text[start : start + CARD]
+            name = card[:8].rstrip().upper()
+            if name == "HIERARCH" and "=" in card:
+                name = card[9 : card.index("=")].strip().upper()
+            if name == "CONTINUE" and last:
+                cards[last] += card
+            elif card[8:10] == "= " or card.startswith("HIERARCH"):
+                fresh = name not in cards
+                cards.setdefault(name, card)
+                last = name if fresh else ""
+            else:
+                last = ""
+        return cards
+
+    def __getitem__(self, name: str) -> Any:
+        name = name.upper()
+        if name not in self._values:
+            self._values[name] = _parse(self._cards[name])
+        value = self._values[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.upper() in self._cards
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cards)
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image in numpy order; () without one. Tile-compressed images give the image's own."""
+        prefix = "Z" if self.get("ZIMAGE") is True else ""
+        naxis = _int(self.get(f"{prefix}NAXIS"))
+        return tuple(_int(self.get(f"{prefix}NAXIS{i}")) for i in range(naxis, 0, -1))
+
+    @property
+    def is_image(self) -> bool:
+        """True for an image with at least two axes (a length-1 axis counts) and no table."""
+        table = self.get("XTENSION", "IMAGE") not in ("IMAGE", "IUEIMAGE") and self.get("ZIMAGE") is not True
+        shape = self.shape
+        return not table and len(shape) >= 2 and all(n > 0 for n in shape)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of data that this header declares, without padding."""
+        naxis = _int(self.get("NAXIS"))
+        if naxis <= 0:
+            return 0
+        pixels = 1
+        for i in range(1, naxis + 1):
+            pixels *= _int(self.get(f"NAXIS{i}"))
+        per = abs(_int(self.get("BITPIX"))) // 8
+        return per * max(_int(self.get("GCOUNT", 1)), 1) * (_int(self.get("PCOUNT", 0)) + pixels)
+
+
+def _int(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def _parse(card: str) -> Any:
+    from astropy.io.fits import Card
+    from astropy.io.fits.verify import VerifyError
+
+    try:
+        value = Card.fromstring(card.encode("ascii", "replace")).value
+    except (VerifyError, ValueError, IndexError):
+        return None
+    if isinstance(value, str):
+        return value.rstrip()
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+class Headers:
+    """All headers of one file, without pixels.
+
+    Parameters
+    ----------
+    primary : Header
+        The primary header.
+    hdus : sequence of Header
+        The extensions' headers, in order.
+    path : Path, optional
+        Where they came from.
+
+    Notes
+    -----
+    `read` parses the primary and the first image header at once; headers behind the pixels of the first image
+    are read when `hdus` is asked for, so that a compressed file need not be inflated to be classified.
+    """
+
+    def __init__(self, primary: Header, hdus: Sequence[Header] = (), path: Path | None = None) -> None:
+        self.primary = primary
+        self.path = path
+        self._hdus: tuple[Header, ...] | None = tuple(hdus)
+        self._first: Header | None = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Headers:
+        """Read a file's headers.
+
+        Raises
+        ------
+        Unreadable
+            The file is missing, empty, no FITS, truncated or corrupt; the message says which.
+        """
+        path = Path(path)
+        with _open(path) as stream:
+            primary, declared = _next_header(stream, 0, path, first=True)
+            headers = cls(primary, (), path)
+            headers._hdus = None
+            if not primary.is_image:
+                try:
+                    _skip(stream, declared - primary.data_offset, path)
+                    headers._first = _next_header(stream, declared, path, first=False)[0]
+                except EOFError:
+                    headers._hdus = ()
+        headers._check_size()
+        return headers
+
+    def _check_size(self) -> None:
+        """Refuse an uncompressed file that is shorter than its headers declare."""
+        if self.path is None or is_compressed(self.path):
+            return
+        for header in (self.primary, *([self._first] if self._first else [])):
+            need = header.data_offset + header.data_bytes
+            size = self.path.stat().st_size
+            if size < need:
+                raise Unreadable(
+                    f"{self.path.name}: truncated: {size} bytes, its header declares {need}",
+                    "fetch the file again",
+                )
+
+    @property
+    def hdus(self) -> tuple[Header, ...]:
+        """Headers of the extensions, in order."""
+        if self._hdus is None:
+            self._hdus = _read_extensions(self.path, self.primary) if self.path is not None else ()
+        return self._hdus
+
+    @property
+    def image(self) -> Header | None:
+        """The first header that has an image: the primary or the first such extension."""
+        if self.primary.is_image:
+            return self.primary
+        if self._first is not None and self._first.is_image:
+            return self._first
+        return next((h for h in self.hdus if h.is_image), None)
+
+    @property
+    def images(self) -> tuple[tuple[int, Header], ...]:
+        """(HDU index, header) of every image in the file; index 0 is the primary."""
+        return tuple((i, h) for i, h in enumerate((self.primary, *self.hdus)) if h.is_image)
+
+    def get(self, key: str, default: Any = None, hdu: int | None = None) -> Any:
+        """Value of a keyword: the primary's, else the first image HDU's; or of one HDU (0 = primary)."""
+        if hdu is not None:
+            headers = (self.primary, *self.hdus)
+            return headers[hdu].get(key, default) if 0 <= hdu < len(headers) else default
+        value = self.primary.get(key)
+        if value is None and self.image is not None:
+            value = self.image.get(key)
+        return default if value is None else value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.primary or (self.image is not None and key in self.image)
+
+
+def is_compressed(path: Path) -> bool:
+    """True when the file's first bytes are gzip's or bzip2's, whatever its name says."""
+    with path.open("rb") as f:
+        magic = f.read(3)
+    return magic[:2] == _GZIP or magic == _BZIP2
+
+
+def open_stream(path: Path) -> IO[bytes]:
+    """The file's decompressed bytes as a stream; gzip and bzip2 are told by their first bytes."""
+    with path.open("rb") as f:
+        magic = f.read(3)
+    if magic[:2] == _GZIP:
+        return gzip.open(path, "rb")
+    if magic == _BZIP2:
+        return bz2.open(path, "rb")
+    return path.open("rb")
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        if path.stat().st_size == 0:
+            raise Unreadable(f"{path.name}: empty file", "fetch the file again")
+        return open_stream(path)
+    except OSError as error:
+        raise Unreadable(f"{path.name}: {error.strerror or error}", "check the path and permissions") from error
+
+
+def _read(stream: IO[bytes], n: int, path: Path) -> bytes:
+    try:
+        return stream.read(n)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
+
+
+def _skip(stream: IO[bytes], n: int, path: Path) -> None:
+    if n <= 0:
+        return
+    if isinstance(stream, io.BufferedReader):
+        stream.seek(n, io.SEEK_CUR)
+        return
+    while n > 0:
+        chunk = _read(stream, min(n, 1 << 20), path)
+        if not chunk:
+            raise EOFError
+        n -= len(chunk)
+
+
+def _next_header(stream: IO[bytes], start: int, path: Path, *, first: bool) -> tuple[Header, int]:
+    """Read one header; return it and the offset of the next HDU. EOFError: there is none."""
+    text = ""
+    for number in range(1, MAX_HEADER_BLOCKS + 1):
+        block = _read(stream, BLOCK, path)
+        if first and number == 1 and not block.startswith(b"SIMPLE  ="):
+            raise Unreadable(f"{path.name}: not a FITS file", "leave it out or convert it")
+        if not first and number == 1 and not block.startswith(b"XTENSION"):
+            raise EOFError
+        if len(block) < BLOCK and b"END" not in block:
+            raise Unreadable(f"{path.name}: truncated in a header (no END card)", "fetch the file again")
+        cards = block.decode("latin-1")
+        for i in range(0, len(cards), CARD):
+            if cards[i : i + 8] == "END     " or cards[i : i + CARD].rstrip(" \0") == "END":
+                header = Header(text + cards[:i], start + number * BLOCK)
+                size = header.data_bytes
+                return header, header.data_offset + -(-size // BLOCK) * BLOCK
+        text += cards
+    raise Unreadable(f"{path.name}: no END card within {MAX_HEADER_BLOCKS} blocks", "fetch the file again")
+
+
+def _read_extensions(path: Path, primary: Header) -> tuple[Header, ...]:
+    """Read the headers of all extensions; rubbish behind the last HDU ends the list quietly."""
+    found: list[Header] = []
+    with _open(path) as stream:
+        _, position = _next_header(stream, 0, path, first=True)
+        here = primary.data_offset
+        while True:
+            try:
+                _skip(stream, position - here, path)
+                header, after = _next_header(stream, position, path, first=False)
+            except EOFError:
+                return tuple(found)
+            found.append(header)
+            here, position = header.data_offset, after

@@ -1,0 +1,140 @@
+"""Typed parameters with unit, range and doc; every value remembers where it came from; the user always wins."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
+
+from .errors import ConfigError
+
+#: How many of the parameter's unit one of the written unit is.
+_UNITS = {
+    "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
+    "arcsec": {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0},
+    "deg": {"deg": 1.0, "arcmin": 1 / 60.0, "arcsec": 1 / 3600.0},
+    "pixel": {"pixel": 1.0, "pix": 1.0, "px": 1.0},
+    "electron": {"electron": 1.0, "e-": 1.0, "e": 1.0},
+}
+_QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z-]+)\s*")
+_WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
+
+
+def param(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:
+    """Declare a parameter: default, one line of documentation, unit, and pydantic constraints (ge, lt, ...)."""
+    return Field(default, description=doc, json_schema_extra={"unit": unit} if unit else None, **constraints)
+
+
+class Params(BaseModel):
+    """Base of a step's parameters: frozen, no unknown names, quantities as text accepted ('5 min')."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    skip: bool = param(False, "pass the frames through this step untouched")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quantities(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {k: _from_text(cls, k, v) for k, v in values.items()}
+
+    @classmethod
+    def unit(cls, name: str) -> str:
+        """Unit of a parameter, or ''."""
+        extra = cls.model_fields[name].json_schema_extra
+        return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+
+
+def _from_text(cls: type[Params], name: str, value: Any) -> Any:
+    if not isinstance(value, str) or name not in cls.model_fields:
+        return value
+    if value.strip().lower() in _WORDS:
+        return _WORDS[value.strip().lower()]
+    unit = cls.unit(name)
+    found = _QUANTITY.fullmatch(value)
+    if not (unit and found):
+        return value
+    table = _UNITS.get(unit, {unit: 1.0})
+    if found[2] not in table:
+        raise ValueError(f"{name} is in {unit}; {value!r} is not (known: {', '.join(table)})")
+    return float(found[1]) * table[found[2]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of one parameter and who set it."""
+
+    step: str
+    name: str
+    value: Any
+    origin: str
+
+
+def snake(name: str) -> str:
+    """The incumbents' spellings in ours: skyCorrect -> sky_correct, makeProcessedBPM -> make_processed_bpm."""
+    irregular = {
+        "addDQ": "add_dq",
+        "addVAR": "add_var",
+        "ADUToElectrons": "adu_to_electrons",
+        "adjustWCSToReference": "adjust_wcs_to_reference",
+        "checkWCS": "check_wcs",
+        "makeBPM": "make_bpm",
+        "makeProcessedBPM": "make_processed_bpm",
+        "getBPM": "get_bpm",
+    }
+    if name in irregular:
+        return irregular[name]
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """', did you mean ...?' for a misspelt word, or ''."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple[Params, dict[str, str]]:
+    """Layer settings over a step's defaults, in the order given; later ones win.
+
+    Returns
+    -------
+    Params
+        The values.
+    dict
+        {name: origin} of every parameter.
+
+    Raises
+    ------
+    ConfigError
+        Unknown name (with the nearest known) or a value out of range or of the wrong kind, naming its origin.
+    """
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(kind.model_fields, "default")
+    for s in settings:
+        name = snake(s.name)
+        if name not in kind.model_fields:
+            hint = nearest(name, kind.model_fields) or f"known: {', '.join(kind.model_fields)}"
+            raise ConfigError(f"{step}:{s.name} ({s.origin}): no such parameter", hint)
+        values[name], origins[name] = s.value, s.origin
+    try:
+        return kind(**values), origins
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        if name == "?":
+            name = next((n for n in values if n in first["msg"]), "?")
+        raise ConfigError(
+            f"{step}:{name} = {values.get(name)!r} (set by {origins.get(name, '?')}): {first['msg']}",
+            f"default: {_default(kind, name)!r}",
+        ) from None
+
+
+def _default(kind: type[Params], name: str) -> Any:
+    default = kind.model_fields[name].default if name in kind.model_fields else None
+    return None if default is PydanticUndefined else default

@@ -1,0 +1,209 @@
+"""What a plan consists of: files with fates, frames, tasks with inputs and calibrations, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..headers import Headers
+    from ..plugin.frames import Descriptors, Detector, Exposure, PlaneWcs
+
+Fate = Literal[
+    "unreadable",
+    "unclaimed",
+    "ambiguous",
+    "duplicate",
+    "product",
+    "unsupported",
+    "unselected",
+    "used",
+    "failed",
+    "rejected",
+    "unneeded",
+]
+#: In this order: the first that holds is a file's summary fate.
+FATES: tuple[Fate, ...] = Fate.__args__  # type: ignore[attr-defined]
+
+FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
+"""What a frame does in one task. `both`: target and sky at once (dither on target)."""
+
+WcsState = Literal["ok", "stale", "rebuilt", "pointing", "none"]
+"""`stale`: the header's WCS contradicts the pointing and could not be mended; `rebuilt`: it did and was mended."""
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """One exposure of one file, as known from headers alone.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    exposure : Exposure
+        Which exposure in it.
+    owner : str
+        Name of the owning plugin.
+    wcs : tuple of PlaneWcs
+        One per plane, after the WCS check; empty without one.
+    expected : (float, float) or None
+        Right ascension and declination where the pointing keywords say the frame lies.
+    """
+
+    path: Path
+    exposure: Exposure
+    owner: str
+    instrument: str
+    tags: frozenset[str]
+    descriptors: Descriptors
+    detectors: tuple[Detector, ...]
+    headers: Headers = field(repr=False, compare=False)
+    wcs: tuple[PlaneWcs, ...] = ()
+    wcs_state: WcsState = "none"
+    wcs_note: str = ""
+
+    @property
+    def root(self) -> str:
+        """Name of the file without directory and suffixes, with the exposure's number in a burst."""
+        return file_root(self.path) + (f"-{self.exposure.index + 1}" if self.exposure.plane is not None else "")
+
+    @property
+    def name(self) -> str:
+        """`root` with .fits: how records speak of the frame, whatever its compression."""
+        return self.root + ".fits"
+
+
+def file_root(path: Path) -> str:
+    """File name without directory, compression and FITS suffix."""
+    name = path.name
+    for suffix in (".gz", ".bz2", ".fz", ".fits", ".fit"):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return name
+
+
+@dataclass
+class FileRecord:
+    """One input file and what became of it.
+
+    `verdict` is set by the scan (unreadable, unclaimed, ambiguous, duplicate, product, unsupported, unselected) with
+    `reason`; `roles` are added by tasks: (task, role, outcome, reason).
+    """
+
+    path: Path
+    verdict: Fate | None = None
+    reason: str = ""
+    frames: tuple[FrameInfo, ...] = ()
+    product: str = ""
+    roles: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One term of a rule, as wanted and as found."""
+
+    rule: str
+    wanted: str
+    found: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One calibration that might have served, and why it did or did not."""
+
+    name: str
+    chosen: bool
+    level: int
+    rules: tuple[RuleResult, ...]
+
+
+@dataclass(frozen=True)
+class Association:
+    """The calibration of one kind for one task.
+
+    Parameters
+    ----------
+    kind : str
+        dark, flat, bpm, ...
+    task : str
+        Id of the task of this run that makes it, or "".
+    path : Path or None
+        The file, where it exists already.
+    level : int
+        0 as the calibration plan; 1 good; 2 probably acceptable; 3 risk.
+    reason : str
+        Why this one, in words ("20.002 s, 10 frames, 6.2 h later").
+    source : str
+        "user", "input" or "library".
+    candidates : tuple of Candidate
+        Everything that was considered.
+    """
+
+    kind: str
+    task: str = ""
+    path: Path | None = None
+    level: int = 0
+    reason: str = ""
+    source: str = "input"
+    scale: float = 1.0
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A calibration that was sought and not found; `nearest` is the candidate that missed by least."""
+
+    kind: str
+    optional: bool
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a recipe on a group of frames.
+
+    `id` is the name of the main product without .fits (``N20160102S0423_dark``). `blocked` is the reason why it
+    cannot run (a required calibration is missing); `remarks` say what is worth knowing.
+    """
+
+    id: str
+    recipe: str
+    makes: str
+    instrument: str
+    frames: tuple[tuple[FrameInfo, FrameRole], ...]
+    calibrations: tuple[Association, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    remarks: tuple[str, ...] = ()
+    blocked: str = ""
+    title: str = ""
+
+    @property
+    def degraded(self) -> bool:
+        """True when an optional calibration is missing."""
+        return bool(self.missing)
+
+    @property
+    def first(self) -> FrameInfo:
+        """The frame that gives the product its name and header."""
+        return self.frames[0][0]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the tasks whose products this one uses."""
+        return tuple(a.task for a in self.calibrations if a.task)
+
+
+@dataclass
+class Plan:
+    """Everything that will be done with a set of inputs, in an order in which it can be done."""
+
+    files: list[FileRecord]
+    tasks: list[Task]
+    remarks: list[str] = field(default_factory=list)
+
+    def task(self, task_id: str) -> Task:
+        """The task of that id."""
+        return next(t for t in self.tasks if t.id == task_id)

@@ -1,0 +1,108 @@
+"""The one import of plugin authors: `hookimpl`, `API_VERSION` and the dataclasses of the contract.
+
+A plugin is a module (or any object) that implements some of the hooks of `nirred.hookspecs` with `@hookimpl`, says
+``NIRRED_API = (1, 0)``, and is named in the entry-point group ``nirred.plugins``. It imports this package and
+`nirred.algorithms`, nothing else of nirred.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..dq import DQ, NOT_SIGNAL
+from ..headers import Header, Headers
+from .coordinates import make_wcs, wcs_from_header, wcs_from_pointing
+from .frames import (
+    Amplifier,
+    Claim,
+    Descriptors,
+    Detector,
+    Exposure,
+    Linearity,
+    PlaneWcs,
+    Polygon,
+    Role,
+    Section,
+)
+from .instrument import Event, ExecutorSpec, Instrument, Request, RequestContext, RequestSet
+from .markers import API_VERSION, hookimpl
+from .recipes import Recipe, RecipePatch, S, StepCall
+from .rules import CalibrationRule, MaskInput, MaskSpec, Match, seconds
+from .simulation import SimulatedDetector, SimulatedExposure, Simulation
+from .tagging import TagRule, evaluate, rule
+
+if TYPE_CHECKING:
+    from ..frame import Frame, Plane, Ramp
+    from ..params import Params, param
+    from ..step import FrameStep, GroupStep, Step
+
+_LAZY = {
+    "Frame": "frame",
+    "Plane": "frame",
+    "Ramp": "frame",
+    "Params": "params",
+    "param": "params",
+    "FrameStep": "step",
+    "GroupStep": "step",
+    "Step": "step",
+}
+
+__all__ = [
+    "API_VERSION",
+    "DQ",
+    "NOT_SIGNAL",
+    "Amplifier",
+    "CalibrationRule",
+    "Claim",
+    "Descriptors",
+    "Detector",
+    "Event",
+    "ExecutorSpec",
+    "Exposure",
+    "Frame",
+    "FrameStep",
+    "GroupStep",
+    "Header",
+    "Headers",
+    "Instrument",
+    "Linearity",
+    "MaskInput",
+    "MaskSpec",
+    "Match",
+    "Params",
+    "Plane",
+    "PlaneWcs",
+    "Polygon",
+    "Ramp",
+    "Recipe",
+    "RecipePatch",
+    "Request",
+    "RequestContext",
+    "RequestSet",
+    "Role",
+    "S",
+    "Section",
+    "SimulatedDetector",
+    "SimulatedExposure",
+    "Simulation",
+    "Step",
+    "StepCall",
+    "TagRule",
+    "evaluate",
+    "hookimpl",
+    "make_wcs",
+    "param",
+    "rule",
+    "seconds",
+    "wcs_from_header",
+    "wcs_from_pointing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs numpy or pydantic only when a plugin asks for it."""
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(f"nirred.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""Recipes as data: tuples of step calls that can be printed, planned, hashed and varied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StepCall:
+    """One call of a step in a recipe: which stream it takes, which it gives, and what the recipe sets."""
+
+    step: str
+    takes: str = "main"
+    gives: str = "main"
+    params: tuple[tuple[str, Any], ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label where a recipe calls a step twice, else the step's name."""
+        return self.label or self.step
+
+
+def S(step: str, takes: str = "main", gives: str | None = None, label: str = "", **params: Any) -> StepCall:  # noqa: N802
+    """Write a `StepCall` shortly: ``S("sky_correct", "sky", "skysub", mask_objects=False)``."""
+    return StepCall(step, takes, takes if gives is None else gives, tuple(sorted(params.items())), label)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named sequence of steps for frames with given tags.
+
+    Parameters
+    ----------
+    name : str
+        snake_case; unique.
+    steps : tuple of StepCall
+        In order.
+    makes : str
+        Kind of product: dark, bpm, flat, image, skyflat; empty for checks that write nothing.
+    doc : str
+        One line for `nirred recipes`.
+    aliases : tuple of str
+        Other spellings that -r accepts.
+    """
+
+    name: str
+    steps: tuple[StepCall, ...]
+    makes: str = ""
+    doc: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecipePatch:
+    """Vary a recipe for some frames: never copy it.
+
+    Parameters
+    ----------
+    base : str
+        Name of the recipe.
+    for_tags : frozenset of str
+        Frames for which the patch holds.
+    insert : tuple of (str, StepCall)
+        (name of the step call after which to insert, or "" for the start; the call).
+    drop : tuple of str
+        Names of step calls to leave out.
+    set : Mapping
+        {step call name: {parameter: value}}.
+    """
+
+    base: str
+    for_tags: frozenset[str]
+    insert: tuple[tuple[str, StepCall], ...] = ()
+    drop: tuple[str, ...] = ()
+    set: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] | Mapping[str, Mapping[str, Any]] = ()
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """The recipe with this patch applied.
+
+        Raises
+        ------
+        ValueError
+            The patch names a step that the recipe does not have.
+        """
+        settings = {k: dict(v) for k, v in (self.set.items() if isinstance(self.set, Mapping) else self.set)}
+        names = {call.name for call in recipe.steps}
+        wanted = [*self.drop, *settings, *(after for after, _ in self.insert if after)]
+        missing = sorted(set(wanted) - names)
+        if missing:
+            raise ValueError(f"recipe {recipe.name!r} has no step {', '.join(missing)} to patch")
+        steps = [call for after, call in self.insert if not after]
+        for call in recipe.steps:
+            if call.name not in self.drop:
+                merged = dict(call.params) | settings.get(call.name, {})
+                steps.append(replace(call, params=tuple(sorted(merged.items()))))
+            steps += [new for after, new in self.insert if after == call.name]
+        return replace(recipe, steps=tuple(steps))

@@ -1,0 +1,64 @@
+"""Tag rules as data and the engine that applies them: add, remove, block, and depend on other tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..headers import Headers
+
+
+@dataclass(frozen=True)
+class TagRule:
+    """Tags that hold when a header says so.
+
+    Parameters
+    ----------
+    when : callable
+        ``when(headers) -> bool``.
+    add : frozenset of str
+        Tags to add.
+    remove : frozenset of str
+        Tags never to be set, now or later.
+    blocked_by : frozenset of str
+        The rule is not applied when any of these is set.
+    blocks : frozenset of str
+        Any other rule that would add one of these is dropped whole.
+    if_present : frozenset of str
+        All of these must be set already.
+    """
+
+    when: Callable[[Headers], bool]
+    add: frozenset[str] = frozenset()
+    remove: frozenset[str] = frozenset()
+    blocked_by: frozenset[str] = frozenset()
+    blocks: frozenset[str] = frozenset()
+    if_present: frozenset[str] = frozenset()
+
+
+def rule(when: Callable[[Headers], bool], add: str = "", **others: str) -> TagRule:
+    """Write a `TagRule` shortly: names separated by blanks."""
+    return TagRule(when, frozenset(add.split()), **{k: frozenset(v.split()) for k, v in others.items()})
+
+
+def _order(r: TagRule) -> tuple[int, bool, bool]:
+    return -(len(r.remove) + len(r.blocks)), bool(r.blocked_by), bool(r.if_present)
+
+
+def evaluate(rules: Iterable[TagRule], headers: Headers) -> frozenset[str]:
+    """Apply the rules to one file's headers.
+
+    Rules that remove or block most come first, then those that nothing blocks, then those that need no other tag.
+    """
+    tags: set[str] = set()
+    removed: set[str] = set()
+    blocked: set[str] = set()
+    for r in sorted(rules, key=_order):
+        if r.blocked_by & tags or r.add & blocked or not r.if_present <= tags or not r.when(headers):
+            continue
+        removed |= r.remove
+        tags = (tags | r.add) - removed
+        blocked |= r.blocks
+    return frozenset(tags)
