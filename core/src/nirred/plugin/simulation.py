@@ -1,0 +1,248 @@
+"""What a plugin says of its camera to the simulator: truth detectors, exposures, genuine raw headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ExposureKind = Literal["dark", "short_dark", "lamp_on", "lamp_off", "object", "sky", "standard", "acquisition"]
+"""`short_dark`: the darks of a bad-pixel mask. `sky`: off target. `standard`: a photometric standard."""
+
+
+@dataclass(frozen=True)
+class FlatCharacter:
+    """How uneven a detector's response is (all relative).
+
+    Parameters
+    ----------
+    pixel_scatter : float
+        Pixel-to-pixel rms.
+    vignetting : float
+        Loss in the corners against the centre.
+    dust_spots : int
+        Number per 1024 x 1024 pixels.
+    dust_depth : float
+        Deepest loss in a spot.
+    """
+
+    pixel_scatter: float = 0.02
+    vignetting: float = 0.12
+    dust_spots: int = 5
+    dust_depth: float = 0.04
+
+
+@dataclass(frozen=True)
+class SimulatedDetector:
+    """Truth of one plane. Levels are of one coadd.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (ny, nx).
+    gain : float
+        e-/ADU.
+    read_noise : float
+        e-.
+    dark_current : float
+        e-/s.
+    saturation, non_linear : float
+        ADU; raw pixels are clipped at `saturation`.
+    linearity : tuple of tuple of float
+        Terms of corrected = c1 x + c2 x^2 + ..., x and corrected in electrons of one coadd; one tuple per row set
+        (row r uses set r modulo their number). The simulator inverts this.
+    time_delta : tuple of float
+        Seconds of integration that the header leaves out, per row set; their mean is used.
+    bad_fraction, hot_fraction : float
+        Share of unusable pixels (dead, very hot, noisy), and of hot ones that a dark corrects.
+    illuminated : callable or None
+        shape -> boolean array, True where light falls.
+    sky_position : (float, float)
+        Place of the plane's centre in the focal plane, arcsec along the planes' +x and +y from the pointing.
+    amplifiers : (int, int)
+        Rows and columns of readout sections; each has its own zero level, `amplifier_rms` e- of scatter.
+    pattern_rms : float
+        e- of fixed structure in every frame, whatever its exposure.
+    flat : FlatCharacter
+    """
+
+    shape: tuple[int, int]
+    gain: float
+    read_noise: float
+    dark_current: float = 0.1
+    saturation: float = 60000.0
+    non_linear: float = 45000.0
+    linearity: tuple[tuple[float, ...], ...] = ((1.0,),)
+    time_delta: tuple[float, ...] = (0.0,)
+    bad_fraction: float = 0.007
+    hot_fraction: float = 0.003
+    illuminated: Callable[[tuple[int, int]], np.ndarray] | None = None
+    sky_position: tuple[float, float] = (0.0, 0.0)
+    amplifiers: tuple[int, int] = (2, 2)
+    amplifier_rms: float = 3.0
+    pattern_rms: float = 4.0
+    flat: FlatCharacter = FlatCharacter()
+
+
+@dataclass(frozen=True)
+class ExposureSettings:
+    """How frames of one kind are taken; `exposure_time` (s) is of one coadd, exactly as the header states it."""
+
+    exposure_time: float
+    coadds: int = 1
+    filter: str = ""
+    read_mode: str = ""
+
+
+@dataclass(frozen=True)
+class SimulatedWcs:
+    """World coordinates of one plane as its header states them.
+
+    `crpix` is one-based, `crval` (RA, Dec) and `cd` (cd1_1, cd1_2, cd2_1, cd2_2) are in degrees; TAN projection.
+    """
+
+    crpix: tuple[float, float]
+    crval: tuple[float, float]
+    cd: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class SimulatedExposure:
+    """One raw frame to be written: everything that a header can be asked for.
+
+    Parameters
+    ----------
+    kind : str
+    number : int
+        Running number of the night, from 1.
+    start : datetime
+        UT.
+    settings : ExposureSettings
+    target : str
+        Object's name.
+    target_ra, target_dec : float
+        Degrees, without offsets.
+    offset_east, offset_north : float
+        Arcsec from the target to the nominal pointing.
+    wcs : tuple of SimulatedWcs
+        One per plane, from the *nominal* pointing; the true one differs by the pointing error.
+    position_angle : float
+        Degrees.
+    guiding : bool
+    airmass : float
+    observation_class : str
+        science, partnerCal, dayCal, acq.
+    group : int
+        Number of the observation within the night; becomes an observation identifier.
+    index : int
+        Number of the frame within its observation, from 1.
+    """
+
+    kind: ExposureKind
+    number: int
+    start: datetime
+    settings: ExposureSettings
+    target: str = ""
+    target_ra: float = 0.0
+    target_dec: float = 0.0
+    offset_east: float = 0.0
+    offset_north: float = 0.0
+    wcs: tuple[SimulatedWcs, ...] = ()
+    position_angle: float = 0.0
+    guiding: bool = True
+    airmass: float = 1.0
+    observation_class: str = "science"
+    group: int = 1
+    index: int = 1
+
+    @property
+    def offset_p(self) -> float:
+        """Arcsec along the position angle + 90 degrees."""
+        angle = math.radians(self.position_angle)
+        return self.offset_east * math.cos(angle) - self.offset_north * math.sin(angle)
+
+    @property
+    def offset_q(self) -> float:
+        """Arcsec along the position angle."""
+        angle = math.radians(self.position_angle)
+        return self.offset_east * math.sin(angle) + self.offset_north * math.cos(angle)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A camera as the simulator sees it.
+
+    Parameters
+    ----------
+    instrument : str
+        Registered name.
+    detectors : tuple of SimulatedDetector
+        One per plane.
+    pixel_scale : float
+        Arcsec per pixel.
+    settings : mapping of kind to ExposureSettings
+        "dark", "lamp_on" and "object" at least. "sky" and "acquisition" fall back to "object", "lamp_off" to
+        "lamp_on", "standard" to "object"; without "short_dark" none are taken.
+    headers : callable
+        SimulatedExposure -> the keywords of the primary, then of each extension, as the instrument writes them raw
+        (a value, or a tuple of value and comment). One mapping alone: the only plane lies in the primary.
+    file_name : callable
+        SimulatedExposure -> name of the raw file.
+    sky_rate, lamp_rate, lamp_off_rate : float
+        e-/s per pixel: the night sky, and what falls on the detector with lamp on and off.
+    lamp_off_kind : {"lamp_off", "dark", "none"}
+        What is subtracted from lamp-on frames: shutter-closed frames, darks of the same exposure, or nothing.
+    bitpix : {16, 32, -32}
+    third_axis : bool
+        Planes are stored with an additional axis of length one.
+    parity : {-1, 1}
+        Sign of the WCS determinant: -1 = east left of north.
+    angle : float
+        Degrees, direction of +y east of north at position angle 0.
+    position_angle : float
+        Degrees, of the simulated observations.
+    fwhm : float
+        Arcsec, median seeing.
+    overhead : float
+        Seconds between exposures.
+    distortion : callable or None
+        (x, y) -> (x, y): undistorted zero-based pixel positions of a plane to those on the detector.
+    resized : callable or None
+        size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are just cut.
+    """
+
+    instrument: str
+    detectors: tuple[SimulatedDetector, ...]
+    pixel_scale: float
+    settings: Mapping[str, ExposureSettings]
+    headers: Callable[[SimulatedExposure], Sequence[Mapping[str, object]]]
+    file_name: Callable[[SimulatedExposure], str]
+    sky_rate: float = 300.0
+    lamp_rate: float = 10000.0
+    lamp_off_rate: float = 200.0
+    lamp_off_kind: Literal["lamp_off", "dark", "none"] = "lamp_off"
+    bitpix: Literal[16, 32, -32] = 32
+    third_axis: bool = False
+    parity: Literal[-1, 1] = -1
+    angle: float = 0.0
+    position_angle: float = 0.0
+    fwhm: float = 0.55
+    overhead: float = 12.0
+    distortion: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    resized: Callable[[int], Simulation] | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def has_short_darks(self) -> bool:
+        """Whether the instrument's bad-pixel masks need short darks."""
+        return "short_dark" in self.settings
+
+    def settings_for(self, kind: str) -> ExposureSettings:
+        """Settings of a kind, by the fallbacks described above."""
+        fallback = {"lamp_off": "lamp_on", "short_dark": "dark"}.get(kind, "object")
+        return self.settings[kind] if kind in self.settings else self.settings[fallback]
