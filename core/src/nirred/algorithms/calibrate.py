@@ -1,0 +1,355 @@
+"""The fused per-frame pass: raw counts in, calibrated electrons and flags out, in one sweep over the pixels.
+
+Linearity, gain, coadds, dark and flat are one arithmetic expression per pixel and the whole chain is
+limited by memory traffic, so doing it step by step would cost an order of magnitude more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.holes import flag_holes
+from nirred.algorithms.threads import run_blocks
+
+Float32 = NDArray[np.float32]
+UInt16 = NDArray[np.uint16]
+
+_NEVER = np.float32(np.finfo(np.float32).max)  # a level that no finite pixel exceeds
+
+
+@dataclass(frozen=True)
+class LinearityCurve:
+    """Detector response: corrected = sum_k c[k] x**(k+1) with x in electrons per coadd.
+
+    Attributes
+    ----------
+    coefficients : ndarray of float64
+        Shape (n_sets, n_terms): row r of the detector uses set ``r % n_sets`` (GNIRS: even and odd
+        rows). Shape (n_terms, ny, nx): one polynomial per pixel.
+    time_delta : tuple of float
+        Seconds, per row set or one for all: the exposure is longer by this much than commanded, so the
+        corrected charge is scaled by ``t / (t + time_delta)``, t the exposure per coadd.
+    valid_to : float
+        Electrons per coadd; above it the polynomial is continued along its tangent and the pixel flagged.
+    """
+
+    coefficients: NDArray[np.float64]
+    time_delta: tuple[float, ...] = (0.0,)
+    valid_to: float = np.inf
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has its own polynomial."""
+        return np.ndim(self.coefficients) == 3
+
+
+@dataclass(frozen=True)
+class CalibrationInputs:
+    """Everything that turns the raw counts of one plane into calibrated electrons.
+
+    Attributes
+    ----------
+    gain : float
+        Electrons per ADU.
+    coadds : int
+        Exposures summed by the controller.
+    exposure_per_coadd : float
+        Seconds; used with a linearity curve only.
+    linearity : LinearityCurve or None
+    saturation, non_linear : float or None
+        Raw levels in ADU of the coadded frame.
+    dark : (ny, nx) float32 or None
+        Electrons. Subtracted `dark_scale` times.
+    dark_variance : (ny, nx) float32 or None
+        Variance of `dark` (electrons squared); for `noise_planes` only.
+    flat_reciprocal : (ny, nx) float32 or None
+        1 / flat; 0 where the flat says nothing: such a pixel becomes 0.
+    static_dq : (ny, nx) uint16 or None
+        Flags of the static masks and of the dark and flat, already merged.
+    dark_scale : float
+    """
+
+    gain: float = 1.0
+    coadds: int = 1
+    exposure_per_coadd: float = 0.0
+    linearity: LinearityCurve | None = None
+    saturation: float | None = None
+    non_linear: float | None = None
+    dark: Float32 | None = None
+    dark_variance: Float32 | None = None
+    flat_reciprocal: Float32 | None = None
+    static_dq: UInt16 | None = None
+    dark_scale: float = 1.0
+
+
+class _Levels(NamedTuple):
+    """Scalars of the kernel, all float32 so that the arithmetic stays in single precision."""
+
+    to_coadd: np.float32  # ADU -> electrons per coadd
+    saturation: np.float32  # ADU
+    non_linear: np.float32  # ADU
+    valid_to: np.float32  # electrons per coadd
+    dark_scale: np.float32
+
+
+def calibrate(
+    raw: ArrayLike,
+    inputs: CalibrationInputs,
+    out: tuple[Float32, UInt16] | None = None,
+    threads: int = 1,
+) -> tuple[Float32, UInt16]:
+    """Calibrate one raw plane.
+
+    ``sci = (P(raw gain / coadds) coadds t/(t + time_delta) - dark_scale dark) / flat``.
+
+    P continues with its slope at zero below zero and along its tangent above ``valid_to`` (bit 2).
+    Flags: raw >= saturation 4; non-linear <= raw < saturation 2; small regions below the non-linear
+    level that are enclosed in saturation 4 (see `flag_holes`); not finite 1, value 0; a pixel without a
+    flat 1 unless the static mask already gives the reason (1 or 64); plus ``static_dq``.
+
+    Parameters
+    ----------
+    raw : (ny, nx) array of any real type and byte order
+        ADU; exact in float32 below 2**24.
+    inputs : CalibrationInputs
+        The plane's detector and calibrations.
+    out : (sci, dq), optional
+        C-contiguous float32 and uint16 arrays of the same shape to write to (fresh memory costs more
+        than the arithmetic).
+    threads : int
+        Number of threads for the row blocks.
+
+    Returns
+    -------
+    sci : (ny, nx) float32, electrons
+    dq : (ny, nx) uint16
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or the exposure time makes ``t/(t + time_delta)`` meaningless.
+    """
+    raw = np.asarray(raw)
+    sci, dq = _outputs(raw, out)
+    kernel_inputs = _kernel_inputs(inputs, raw.shape)
+    levels: _Levels = kernel_inputs[-1]
+
+    def block(start: int, stop: int) -> Any:
+        counts = _frozen(raw[start:stop], np.float32)
+        return _calibrate_rows(counts, start, *kernel_inputs, sci[start:stop], dq[start:stop])
+
+    seeds = np.concatenate([np.empty(0, np.intp), *run_blocks(block, raw.shape[0], threads)])
+    if seeds.size and inputs.non_linear is not None and levels.non_linear < levels.saturation:
+        flag_holes(raw, float(levels.non_linear), seeds, dq)
+    return sci, dq
+
+
+def noise_planes(inputs: CalibrationInputs, read_noise: float) -> tuple[Float32, Float32]:
+    """Noise model of a calibrated pixel: ``VAR = constant + s * per_electron`` for a smooth signal s.
+
+    With k = t/(t + time_delta), the charge is scaled by k *after* its Poisson noise was drawn: n electrons
+    collected appear as k n, with variance k**2 n = k (k n). Hence, with r = 1/flat, D = dark_scale dark::
+
+        constant     = ((read_noise k)**2 + k max(D, 0) + dark_scale**2 dark_variance) r**2
+        per_electron = k r
+
+    Parameters
+    ----------
+    inputs : CalibrationInputs
+        As given to `calibrate`.
+    read_noise : float
+        Electrons, of the coadded frame.
+
+    Returns
+    -------
+    constant : electrons squared, per_electron : electrons
+        float32 arrays (ny, nx), or a shape that broadcasts to it where nothing varies from pixel to pixel.
+    """
+    dark = 0.0 if inputs.dark is None else np.maximum(inputs.dark_scale * inputs.dark, np.float32(0))
+    rows = _n_rows(inputs)
+    k = _time_factors(inputs).astype(np.float32)
+    scale = k[np.arange(rows) % k.size][:, None] if k.size > 1 else k[0]
+    reciprocal = np.float32(1) if inputs.flat_reciprocal is None else inputs.flat_reciprocal
+    constant = np.float32(read_noise) ** 2 * scale**2 + scale * dark
+    if inputs.dark_variance is not None:
+        constant = constant + np.float32(inputs.dark_scale) ** 2 * inputs.dark_variance
+    planes = constant * reciprocal**2, scale * reciprocal
+    return np.asarray(planes[0], np.float32), np.asarray(planes[1], np.float32)
+
+
+def linear_level(level_adu: float, inputs: CalibrationInputs) -> float:
+    """Raw level (ADU) in electrons after linearity and exposure scaling, before dark and flat.
+
+    The mean over the row sets (or pixels) of a curve that has several.
+    """
+    x = level_adu * inputs.gain / inputs.coadds
+    k = float(np.mean(_time_factors(inputs)))
+    if inputs.linearity is None:
+        return x * inputs.coadds * k
+    curve = inputs.linearity
+    axes = (1, 2) if curve.per_pixel else (0,)
+    terms = np.mean(curve.coefficients, axis=axes)
+    inside = min(max(x, 0.0), curve.valid_to)
+    powers = np.arange(1, terms.size + 1)
+    slope = terms[0] if x < 0 else float(np.sum(powers * terms * inside ** (powers - 1)))
+    return float((np.sum(terms * inside**powers) + slope * (x - inside)) * inputs.coadds * k)
+
+
+def _time_factors(inputs: CalibrationInputs) -> NDArray[np.float64]:
+    """Scale of the charge, t / (t + time_delta), per row set."""
+    deltas = np.array(inputs.linearity.time_delta if inputs.linearity else (0.0,), dtype=np.float64)
+    if not deltas.any():
+        return np.ones(1)
+    exposure = inputs.exposure_per_coadd
+    if exposure <= 0 or np.any(exposure + deltas <= 0):
+        raise ValueError(f"exposure per coadd {exposure} s cannot be corrected by {deltas.tolist()} s")
+    return exposure / (exposure + deltas)
+
+
+def _n_rows(inputs: CalibrationInputs) -> int:
+    """Rows of the planes given, 1 if there is none; a row-dependent factor needs the planes' height."""
+    for plane in (inputs.dark, inputs.flat_reciprocal, inputs.static_dq, inputs.dark_variance):
+        if plane is not None:
+            return int(plane.shape[0])
+    if _time_factors(inputs).size > 1:
+        raise ValueError("a time_delta per row set needs a dark, flat or mask to know the number of rows")
+    return 1
+
+
+def _outputs(raw: NDArray[Any], out: tuple[Float32, UInt16] | None) -> tuple[Float32, UInt16]:
+    if raw.ndim != 2:
+        raise ValueError(f"a raw plane has 2 dimensions, not {raw.ndim}")
+    sci, dq = out or (np.empty(raw.shape, np.float32), np.empty(raw.shape, np.uint16))
+    if sci.shape != raw.shape or dq.shape != raw.shape:
+        raise ValueError(f"outputs {sci.shape}, {dq.shape} do not fit a frame of {raw.shape}")
+    if sci.dtype != np.float32 or dq.dtype != np.uint16:
+        raise ValueError(f"outputs are {sci.dtype}, {dq.dtype}; needed: float32, uint16")
+    if not (sci.flags.c_contiguous and dq.flags.c_contiguous):
+        raise ValueError("outputs must be C-contiguous")
+    return sci, dq
+
+
+def _frozen(array: ArrayLike, dtype: Any) -> NDArray[Any]:
+    """Native C-contiguous read-only view (copied only if it must be): one type, hence one compilation."""
+    view = np.ascontiguousarray(array, dtype=dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def _plane(array: NDArray[Any] | None, shape: tuple[int, ...], dtype: Any, default: int) -> NDArray[Any]:
+    """Plane for the kernel; an absent one is a single row that serves every row."""
+    if array is None:
+        return _frozen(np.full((1, shape[1]), default), dtype)
+    if array.shape != shape:
+        raise ValueError(f"calibration of shape {array.shape} for a frame of {shape}")
+    return _frozen(array, dtype)
+
+
+def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    curve = inputs.linearity or LinearityCurve(np.ones((1, 1)))
+    terms = np.asarray(curve.coefficients, dtype=np.float64)
+    if curve.per_pixel:
+        if terms.shape[1:] != shape:
+            raise ValueError(f"linearity coefficients of shape {terms.shape} for a frame of {shape}")
+        row_terms, pixel_terms = np.zeros((1, 3)), terms
+    else:
+        row_terms = np.pad(terms, ((0, 0), (0, max(0, 3 - terms.shape[1]))))
+        pixel_terms = np.zeros((0, 1, 1))
+    infinite = not np.isfinite(curve.valid_to)
+    levels = _Levels(
+        to_coadd=np.float32(inputs.gain / inputs.coadds),
+        saturation=_NEVER if inputs.saturation is None else np.float32(inputs.saturation),
+        non_linear=_NEVER if inputs.non_linear is None else np.float32(inputs.non_linear),
+        valid_to=_NEVER if infinite else np.float32(curve.valid_to),
+        dark_scale=np.float32(inputs.dark_scale),
+    )
+    return (
+        _frozen(row_terms, np.float32),
+        _frozen(pixel_terms, np.float32),
+        _frozen(inputs.coadds * _time_factors(inputs), np.float32),
+        _plane(inputs.dark, shape, np.float32, 0),
+        _plane(inputs.flat_reciprocal, shape, np.float32, 1),
+        _plane(inputs.static_dq, shape, np.uint16, 0),
+        levels,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _linearize_row(counts, static, row_terms, levels, out, flags):  # type: ignore[no-untyped-def]
+    """Flags of one row and its linearity by a cubic; return the flags seen. NaN and inf propagate."""
+    c1, c2, c3 = row_terms[0], row_terms[1], row_terms[2]
+    zero, top = np.float32(0), levels.valid_to
+    slope = zero
+    if top < _NEVER:
+        slope = c1 + top * (np.float32(2) * c2 + top * np.float32(3) * c3)
+    seen = np.uint16(0)
+    for i in range(counts.size):
+        x = counts[i] * levels.to_coadd
+        inside = x if x > zero else zero
+        inside = inside if inside < top else top
+        tangent = c1 if x < zero else slope
+        out[i] = inside * (c1 + inside * (c2 + inside * c3)) + tangent * (x - inside)
+        beyond = np.uint16(2) if (counts[i] >= levels.non_linear) | (x > top) else np.uint16(0)
+        bits = np.uint16(4) if counts[i] >= levels.saturation else beyond
+        seen = np.uint16(seen | bits)
+        flags[i] = np.uint16(static[i] | bits)
+    return seen
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _linearize_row_terms(counts, terms, levels, out):  # type: ignore[no-untyped-def]
+    """One row by polynomials of any degree; terms (n_terms, nx or 1)."""
+    zero, top = np.float32(0), levels.valid_to
+    last = terms.shape[0] - 1
+    for i in range(counts.size):
+        x = counts[i] * levels.to_coadd
+        inside = x if x > zero else zero
+        inside = inside if inside < top else top
+        at = i if terms.shape[1] > 1 else 0
+        value, slope = terms[last, at], zero
+        for k in range(last - 1, -1, -1):
+            slope = slope * inside + value
+            value = value * inside + terms[k, at]
+        # value = P(x)/x by Horner and slope its derivative, hence P' = value + x slope.
+        out[i] = value * inside + (value + inside * slope) * (x - inside)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finish_row(out, factor, dark_scale, dark, reciprocal, flags):  # type: ignore[no-untyped-def]
+    """Exposure factor, dark and flat of one row; what is not finite or has no flat is flagged."""
+    zero, infinity = np.float32(0), np.float32(np.inf)
+    for i in range(out.size):
+        value = (out[i] * factor - dark_scale * dark[i]) * reciprocal[i]
+        finite = abs(value) < infinity
+        unexplained = (reciprocal[i] == zero) & ((flags[i] & np.uint16(65)) == np.uint16(0))
+        flags[i] = np.uint16(flags[i] | (np.uint16(1) if (not finite) | unexplained else np.uint16(0)))
+        out[i] = value if finite else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _calibrate_rows(  # type: ignore[no-untyped-def]
+    counts, first_row, row_terms, pixel_terms, factors, dark, reciprocal, static, levels, sci, dq
+):
+    """Rows of one block, each in the first-level cache; return the flat indices of saturated pixels."""
+    found, n_found = np.empty(counts.size, np.intp), 0
+    for row in range(counts.shape[0]):
+        y = first_row + row
+        raw, out, flags = counts[row], sci[row], dq[row]
+        terms = row_terms[y % row_terms.shape[0]]
+        seen = _linearize_row(raw, static[y % static.shape[0]], terms, levels, out, flags)
+        if seen & 4:
+            for x in range(raw.size):
+                found[n_found] = y * raw.size + x
+                n_found += raw[x] >= levels.saturation
+        if pixel_terms.shape[0] > 0:
+            _linearize_row_terms(raw, pixel_terms[:, y], levels, out)
+        elif terms.size > 3:
+            _linearize_row_terms(raw, terms.reshape(terms.size, 1), levels, out)
+        dark_row, reciprocal_row = dark[y % dark.shape[0]], reciprocal[y % reciprocal.shape[0]]
+        _finish_row(out, factors[y % factors.size], levels.dark_scale, dark_row, reciprocal_row, flags)
+    return found[:n_found].copy()
