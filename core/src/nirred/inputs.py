@@ -1,0 +1,138 @@
+"""From what stands on the command line to a sorted list of files: directories, names and @lists."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import DataError
+
+#: What a directory is searched for. Compressed files may have any name before the suffix.
+SUFFIXES = (".fits", ".fit", ".fz", ".gz", ".bz2")
+_NAME = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\S+)')
+
+
+def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> list[Path]:
+    """Expand directories and lists of names.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        Directories (searched recursively; hidden entries are skipped, links to directories followed once), files,
+        and ``@list`` files: one or several names per line, ``#`` comments, quotes, nested ``@lists``. Names in a list
+        are relative to the current directory, else to the list's. A list given here may name files anywhere; lists
+        inside it, and what they name, must lie below its directory.
+    out : Path, optional
+        Output directory, skipped when it lies inside an input directory.
+
+    Returns
+    -------
+    list of Path
+        Sorted; each file once, whatever the number of ways to it.
+
+    Raises
+    ------
+    DataError
+        A name that does not exist (with the list and line that has it), a circular list, a nested list that leaves
+        its place, or no file at all.
+    """
+    words = [str(i) for i in inputs]
+    walk = _Walk(out.resolve() if out is not None else None)
+    found: list[Path] = []
+    for text in words:
+        found += walk.outer_list(Path(text[1:])) if text.startswith("@") else walk.name(Path(text), "")
+    unique: dict[Path, Path] = {}
+    for path in sorted(found, key=_order):
+        unique.setdefault(path.resolve(), path)
+    if not unique:
+        what = ", ".join(words) if words else "nothing was named"
+        raise DataError(f"no input files: {what}", "name directories, FITS files or @lists")
+    return sorted(unique.values(), key=_order)
+
+
+def _order(path: Path) -> tuple[str, str]:
+    return path.name, str(path)
+
+
+@dataclass
+class _Walk:
+    """One expansion: what to leave out and which directories and lists have been entered."""
+
+    out: Path | None
+    entered: set[Path] = field(default_factory=set)
+
+    def name(self, path: Path, where: str) -> Iterator[Path]:
+        if path.is_dir():
+            yield from self.directory(path)
+        elif path.exists():
+            yield path
+        else:
+            raise DataError(f"{where}{str(path)!r} does not exist", "check the name and the current directory")
+
+    def directory(self, top: Path) -> Iterator[Path]:
+        real = top.resolve()
+        if real in self.entered or real == self.out:
+            return
+        self.entered.add(real)
+        try:
+            entries = sorted(os.scandir(top), key=lambda e: e.name)
+        except OSError as error:
+            raise DataError(f"{top}: {error.strerror}", "check its permissions") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from self.directory(top / entry.name)
+            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                yield top / entry.name
+
+    def outer_list(self, path: Path) -> list[Path]:
+        return list(self.list_file(path, path.parent, (), ""))
+
+    def list_file(self, path: Path, root: Path, parents: tuple[Path, ...], where: str) -> Iterator[Path]:
+        """Names in a list; `parents` are the lists that led here, `root` the outermost one's directory."""
+        if path.resolve() in parents:
+            raise DataError(f"{where}list {path.name!r} includes itself", "break the circle")
+        chain = (*parents, path.resolve())
+        for number, word in _words(path, where):
+            here = f"{path.name}, line {number}: "
+            nested = word.startswith("@")
+            found = _locate(word[1:] if nested else word, path.parent, list_first=bool(parents) or nested)
+            if (parents or nested) and not _below(found, root):
+                raise DataError(f"{here}{word!r} leaves {str(root)!r}", "name the file or list on the command line")
+            if nested:
+                yield from self.list_file(found, root, chain, here)
+            else:
+                yield from self.name(found, here)
+
+
+def _words(path: Path, where: str) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{where}list {str(path)!r}: {error.strerror}", "check the name after @") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        for found in _NAME.finditer(line):
+            if found[0].startswith("#"):
+                break
+            word = found[1] or found[2] or found[3]
+            if word:
+                yield number, word
+
+
+def _locate(word: str, folder: Path, *, list_first: bool) -> Path:
+    """A name of a list: lists written by `nirred select -o` are relative to the current directory."""
+    path = Path(word)
+    if path.is_absolute():
+        return path
+    places = (folder / path, path) if list_first else (path, folder / path)
+    return next((p for p in places if os.path.lexists(p)), places[0])
+
+
+def _below(path: Path, root: Path) -> bool:
+    # Lexically: links that somebody placed inside the directory are meant.
+    top = os.path.abspath(root)
+    return os.path.commonpath([top, os.path.abspath(path)]) == top
