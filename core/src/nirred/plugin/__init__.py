@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dq import DQ, NOT_SIGNAL
 from ..headers import Header, Headers
+from . import gemini
 from .coordinates import make_wcs, wcs_from_header, wcs_from_pointing
 from .frames import (
     Amplifier,
@@ -89,6 +90,7 @@ __all__ = [
     "StepCall",
     "TagRule",
     "evaluate",
+    "gemini",
     "hookimpl",
     "make_wcs",
     "param",

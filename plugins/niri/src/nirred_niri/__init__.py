@@ -1,1 +1,103 @@
-"""Gemini NIRI imaging."""
+"""Gemini NIRI imaging.
+
+NIRI: Gemini North, one 1024 x 1024 InSb array behind cameras f6 (0.117), f14 (0.050) and f32 (0.022 arcsec per pixel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nirred.plugin import CalibrationRule, Claim, Instrument, gemini, hookimpl
+
+from . import detector, rules
+from . import headers as own
+
+if TYPE_CHECKING:
+    from nirred.plugin import Descriptors, Detector, Headers, PlaneWcs, Simulation
+
+NIRRED_API = (1, 0)
+
+POINTING_ERROR = 1.0  # arcsec, 1 sigma between frames of a dither sequence
+
+_EXAMPLE = """\
+INSTRUME= 'NIRI    '
+TELESCOP= 'Gemini-North'
+OBSERVAT= 'Gemini-North'
+OBSTYPE = 'OBJECT  '
+OBSCLASS= 'science '
+CAMERA  = 'f6      '
+FILTER1 = 'open    '
+FILTER2 = 'H_G0203 '
+FILTER3 = 'pupil38_G5207'
+LNRS    =                   16
+NDAVGS  =                   16
+COADDS  =                    1
+EXPTIME =               20.002
+--- extension ---
+XTENSION= 'IMAGE   '
+BITPIX  =                  -32
+NAXIS   =                    2
+NAXIS1  =                 1024
+NAXIS2  =                 1024
+"""
+
+
+@hookimpl
+def nirred_instruments() -> Iterable[Instrument]:
+    """NIRI alone."""
+    return (Instrument("niri", "Gemini NIRI", "INSTRUME = NIRI", (_EXAMPLE,)),)
+
+
+@hookimpl
+def nirred_claim(headers: Headers) -> Claim | None:
+    """INSTRUME decides, not the file's name or place: GNIRS frames have been filed as NIRI."""
+    if (gemini.text(headers, "INSTRUME") or "").upper() != "NIRI":
+        return None
+    return Claim("niri", unsupported=gemini.unsupported(own.tags(headers), headers))
+
+
+@hookimpl
+def nirred_tags(headers: Headers) -> frozenset[str]:
+    """Tags in the observatory's vocabulary."""
+    return own.tags(headers)
+
+
+@hookimpl
+def nirred_describe(headers: Headers) -> Descriptors:
+    """Header in the field's terms."""
+    return own.describe(headers)
+
+
+@hookimpl
+def nirred_detectors(headers: Headers) -> Sequence[Detector]:
+    """The one array."""
+    return detector.detectors(headers, own.tags(headers))
+
+
+@hookimpl
+def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
+    """World coordinates of the extension, else of the primary; None for darks."""
+    if "DARK" in own.tags(headers):
+        return None
+    return gemini.plane_wcs(headers, gemini.ut_datetime(headers), POINTING_ERROR)
+
+
+@hookimpl
+def nirred_calibration_rules() -> Iterable[CalibrationRule]:
+    """Which dark, flat and bad-pixel mask serves which frame."""
+    return rules.RULES
+
+
+@hookimpl
+def nirred_step_defaults(step: str) -> Mapping[str, Any]:
+    """Parameters in which NIRI differs."""
+    return rules.STEP_DEFAULTS.get(step, {})
+
+
+@hookimpl
+def nirred_simulation() -> Simulation:
+    """NIRI's raw headers and a truth detector."""
+    from .simulation import simulation
+
+    return simulation()

@@ -1,0 +1,135 @@
+"""Single states of a Gemini frame read from its header: lamp, guiding, quality, exposure time, role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..frames import Role
+from .values import coadds, number, stated, text
+
+if TYPE_CHECKING:
+    from ...headers import Headers
+
+BANDS: Mapping[str, float] = {
+    **{"u": 0.350, "g": 0.475, "r": 0.630, "i": 0.780, "Z": 0.900, "Y": 1.020, "X": 1.100, "J": 1.200},
+    **{"H": 1.650, "K": 2.200, "L": 3.400, "M": 4.800, "N": 11.70, "Q": 18.30},
+}
+"""Centres of the observatory's wavelength bands, micron."""
+
+_SENSORS = ("AOWFS_ST", "OIWFS_ST", "PWFS1_ST", "PWFS2_ST")
+_CLOSED = ("blank", "dark")
+
+
+def is_prepared(tags: frozenset[str]) -> bool:
+    """True once a reduction has touched the file: its keywords then overrule the instrument's tables."""
+    return "PREPARED" in tags
+
+
+def exposure_time(headers: Headers, tags: frozenset[str]) -> float | None:
+    """Seconds of all coadds together (Gemini's infrared cameras sum them); as stated once PREPARED."""
+    seconds = number(headers, "EXPTIME", 0.0)
+    if seconds is None or is_prepared(tags):
+        return seconds
+    return round(seconds * coadds(headers), 6)
+
+
+def is_ao(headers: Headers) -> bool:
+    """True when the adaptive-optics fold mirror is in the beam."""
+    return text(headers, "AOFOLD") == "IN"
+
+
+def is_in_adu(headers: Headers) -> bool:
+    """True unless the image says that its unit is another one."""
+    return str(headers.get("BUNIT", "adu")).strip().lower() == "adu"
+
+
+def gcal_lamp(headers: Headers) -> str | None:
+    """Lamp of the calibration unit that reaches the camera; 'Off' behind a closed shutter."""
+    lamp, shutter = text(headers, "GCALLAMP"), text(headers, "GCALSHUT")
+    if lamp is None or shutter is None:
+        return None
+    closed = shutter == "CLOSED" and lamp in ("IRhigh", "IRlow")
+    return "Off" if closed or lamp in ("", "No Value") else lamp
+
+
+def wavefront_sensor(headers: Headers) -> str | None:
+    """Names of the sensors that guide, joined by '&'; None: nothing guides."""
+    names = [k[:-3] for k in _SENSORS if text(headers, k) == "guiding"]
+    if "GWFS1CFG" in headers.primary:
+        names.append("GEMS")
+    return "&".join(sorted(names)) or None
+
+
+def guiding(headers: Headers) -> bool | None:
+    """Whether anything guides; None where the header has no sensor states."""
+    if not any(k in headers.primary for k in (*_SENSORS, "GWFS1CFG")):
+        return None
+    return wavefront_sensor(headers) is not None
+
+
+def qa_state(headers: Headers) -> str | None:
+    """The observatory's assessment: Pass, Usable, Fail, CHECK, Undefined."""
+    wanted, gemini = text(headers, "RAWPIREQ"), text(headers, "RAWGEMQA")
+    if wanted is None or gemini is None:
+        return None
+    pair = wanted.upper(), gemini.upper()
+    if "UNKNOWN" in pair:
+        return "Undefined"
+    if pair == ("YES", "USABLE"):
+        return "Pass"
+    if pair == ("NO", "USABLE"):
+        return "Usable"
+    if pair[1] == "BAD":
+        return "Fail"
+    return "CHECK" if "CHECK" in pair else f"{wanted}:{gemini}"
+
+
+def ao_seeing(headers: Headers) -> float | None:
+    """Seeing in arcsec measured by the adaptive optics, or 0.98 lambda / r0 at 0.5 micron from r0 in cm."""
+    seeing, r0 = number(headers, "AOSEEING"), number(headers, "RZEROVAL")
+    if seeing is not None:
+        return seeing
+    return 206265.0 * 0.98 * 0.5e-6 / (r0 * 0.01) if r0 else None
+
+
+def wavelength_band(micron: float | None) -> str | None:
+    """The band whose centre is nearest."""
+    if micron is None:
+        return None
+    return min(BANDS, key=lambda band: abs(BANDS[band] - micron))
+
+
+def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> Role:
+    """What a frame is for.
+
+    A flat whose lamp state is not known is ``other``: it could be either half of a pair. An OBJECT image without
+    OBSCLASS is a standard in a calibration programme (GN-CAL...), science elsewhere; one of class dayCal, at zenith
+    in the horizon's frame, or behind a closed filter is ``other``.
+    """
+    found: Role = "other"
+    if "BPM" in tags:
+        found = "bpm"
+    elif "DARK" in tags:
+        found = "dark"
+    elif tags & {"ARC", "PINHOLE", "SPECT", "THRUSLIT", "MASK"}:
+        found = "other"
+    elif "TWILIGHT" in tags or {"PROCESSED", "FLAT"} <= tags:
+        found = "flat"
+    elif "FLAT" in tags:
+        found = "lamp_on" if "LAMPON" in tags else "lamp_off" if "LAMPOFF" in tags else "other"
+    elif "IMAGE" in tags and text(headers, "OBSTYPE") == "OBJECT" and filter_pretty not in _CLOSED:
+        found = _object_role(headers, tags)
+    return found
+
+
+def _object_role(headers: Headers, tags: frozenset[str]) -> Role:
+    kind = stated(headers, "OBSCLASS")
+    if kind is None:
+        calibration = "-CAL" in (text(headers, "GEMPRGID") or "")
+        return "standard" if calibration else "science"
+    if kind in ("partnerCal", "progCal", "nightCal"):
+        return "standard"
+    if kind in ("acq", "acqCal"):
+        return "acquisition"
+    return "other" if kind == "dayCal" or "AZEL_TARGET" in tags else "science"

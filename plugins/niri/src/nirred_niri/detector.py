@@ -1,0 +1,126 @@
+"""NIRI's detector: one 1024 x 1024 Aladdin array. Gain, noise and response by read mode and well depth."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from nirred.plugin import Amplifier, Detector, Linearity, Section, gemini
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nirred.plugin import Headers
+
+SIZE = 1024
+GAIN = 12.3  # e-/ADU
+WELL = {"Shallow": 200_000.0, "Deep": 280_000.0}  # e-
+NON_LINEAR = 0.7  # of saturation
+
+_READ_MODES = {(16, 16): "Low Background", (1, 16): "Medium Background", (1, 1): "High Background"}
+_READ_NOISE = {"Low Background": 12.3, "High Background": 70.0}  # e- per coadd; any other mode 35
+_BIAS = {"Shallow": -0.60, "Deep": -0.87}  # V, A_VDDUC - A_VDET
+
+# (read mode, NAXIS2, well): time not in EXPTIME (s), quadratic (1/e-) and cubic (1/e-^2) term. Measured to 12,000 ADU
+# in shallow and 21,000 ADU in deep wells.
+_RESPONSE = {
+    ("Low Background", 1024, "Shallow"): (1.2662732, 6.006310407e-07, 1.282732019e-12),
+    ("Medium Background", 1024, "Shallow"): (0.09442515154, 2.787629143e-07, 3.178236042e-12),
+    ("Medium Background", 256, "Shallow"): (0.01029262589, 5.540988347e-07, 1.404726339e-12),
+    ("High Background", 1024, "Shallow"): (0.009697324059, 2.471574550e-07, 3.067478573e-12),
+    ("High Background", 1024, "Deep"): (0.007680816203, 2.912125336e-07, 1.203254464e-12),
+}
+_MEASURED_TO = {"Shallow": 147_600.0, "Deep": 258_300.0}  # e- per coadd
+
+
+def read_mode(headers: Headers) -> str:
+    """Name of the read mode by the numbers of reads and digital averages."""
+    reads = gemini.integer(headers, "LNRS"), gemini.integer(headers, "NDAVGS")
+    return _READ_MODES.get(reads, "Unknown")  # type: ignore[arg-type]
+
+
+def well_depth(headers: Headers) -> str | None:
+    """Shallow or Deep by the detector's bias; Unknown for any other; None where the header does not say."""
+    high, low = gemini.number(headers, "A_VDDUC"), gemini.number(headers, "A_VDET")
+    if high is None or low is None:
+        return None
+    return next((k for k, v in _BIAS.items() if abs(high - low - v) < 0.05), "Unknown")
+
+
+def section(headers: Headers) -> Section | None:
+    """Place of the frame on the array; read-outs smaller than the array are centred on it.
+
+    The keywords' rows are x, their columns y.
+    """
+    keys = ("LOWROW", "HIROW", "LOWCOL", "HICOL")
+    low_x, high_x, low_y, high_y = (gemini.integer(headers, k) for k in keys)
+    if low_x is None or high_x is None or low_y is None or high_y is None:
+        return None
+    nx, ny, half = high_x - low_x + 1, high_y - low_y + 1, SIZE // 2
+    if not (0 < nx <= SIZE and 0 < ny <= SIZE):
+        return None
+    return Section(half - nx // 2, half + nx // 2, half - ny // 2, half + ny // 2)
+
+
+def roi(headers: Headers) -> str | None:
+    """Full Frame, Central768, Central512, Central256 or Custom."""
+    place = section(headers)
+    if place is None:
+        return None
+    ny, nx = place.shape
+    origin = gemini.integer(headers, "LOWROW"), gemini.integer(headers, "LOWCOL")
+    if (nx, ny) == (SIZE, SIZE):
+        return "Full Frame"
+    return f"Central{nx}" if nx == ny and nx % 256 == 0 and origin == (0, 0) else "Custom"
+
+
+def linearity(mode: str, rows: int, well: str | None) -> Linearity | None:
+    """Response curve; None for modes that nobody measured."""
+    found = _RESPONSE.get((mode, rows, well or ""))
+    if found is None:
+        return None
+    delay, quadratic, cubic = found
+    return Linearity(((1.0, quadratic, cubic),), time_delta=(delay,), valid_to=_MEASURED_TO[well or ""])
+
+
+def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
+    """The one plane of a NIRI frame; empty for a file without an image.
+
+    A PREPARED file states gain, noise and levels itself.
+    """
+    image = headers.image
+    if image is None:
+        return ()
+    ny, nx = image.shape[-2:]
+    mode, well, n = read_mode(headers), well_depth(headers), gemini.coadds(headers)
+    full = None if well not in WELL else int(WELL[well] * n / GAIN)
+    stated = gemini.is_prepared(tags)
+
+    def value(key: str, computed: float | None) -> float | None:
+        found = gemini.number(headers, key, 0.0) if stated else None
+        return computed if found is None else found
+
+    return (
+        Detector(
+            shape=(ny, nx),
+            gain=value("GAIN", GAIN),
+            read_noise=value("RDNOISE", _READ_NOISE.get(mode, 35.0) * math.sqrt(n)),
+            saturation=value("SATLEVEL", None if full is None else float(full)),
+            non_linear=value("NONLINEA", None if full is None else float(int(NON_LINEAR * full))),
+            coadds=n,
+            name="aladdin",
+            section=section(headers),
+            amplifiers=_quadrants(nx, ny),
+            linearity=linearity(mode, ny, well),
+        ),
+    )
+
+
+def _quadrants(nx: int, ny: int) -> tuple[Amplifier, ...]:
+    """The array's four quadrants, each read on its own, as they lie in a centred frame."""
+    x, y = nx // 2, ny // 2
+    return tuple(
+        Amplifier(f"{name_y}{name_x}", Section(x1, x2, y1, y2))
+        for name_y, y1, y2 in (("lower-", 0, y), ("upper-", y, ny))
+        for name_x, x1, x2 in (("left", 0, x), ("right", x, nx))
+    )

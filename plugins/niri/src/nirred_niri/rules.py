@@ -1,0 +1,64 @@
+"""NIRI's calibration rules and the parameters in which its data differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nirred.plugin import CalibrationRule, Match
+
+_IMAGE = frozenset({"NIRI", "IMAGE"})
+_MADE = frozenset({"PROCESSED"})
+_DARK = (
+    Match("data_section"),
+    Match("read_mode"),
+    Match("well_depth_setting"),
+    Match("coadds"),
+    Match("exposure_time", tol=0.01),  # headers carry small excesses: 20.002 for 20 s
+)
+_OPTICS = (
+    Match("data_section"),
+    Match("well_depth_setting"),
+    Match("filter_name"),
+    Match("camera"),
+    Match("disperser"),
+)
+
+
+RULES: tuple[CalibrationRule, ...] = (
+    # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
+    CalibrationRule("dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
+    CalibrationRule("dark", _IMAGE | {"TWILIGHT"}, _DARK, "180 d", 3, optional=True, not_tags=_MADE),
+    CalibrationRule(
+        "flat",
+        _IMAGE,
+        (*_OPTICS, Match("focal_plane_mask")),
+        "180 d",
+        not_tags=frozenset({"FLAT", "PROCESSED"}),
+    ),
+    CalibrationRule("lampoff_flat", _IMAGE | {"FLAT", "LAMPON"}, _OPTICS, "7 d", 3, optional=True, remark_beyond="1 d"),
+    CalibrationRule(
+        "bpm",
+        frozenset({"NIRI"}),
+        (Match("instrument"), Match("binning")),
+        optional=True,
+        before_only=True,
+        not_tags=frozenset({"BPM"}),
+    ),
+    # Short darks for the bad-pixel mask: any exposure; the planner takes the shortest.
+    CalibrationRule(
+        "bpm_dark",
+        _IMAGE | {"FLAT"},
+        (Match("data_section"), Match("well_depth_setting")),
+        "180 d",
+        3,
+        optional=True,
+        not_tags=_MADE,
+    ),
+)
+
+STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "associate_sky": {"time": 900.0, "distance": 1.0},
+    "add_dq": {"latency": True, "latency_time": 120.0},
+    "make_bpm": {"dark_lo": -20.0, "dark_hi": 1300.0, "flat_lo": 0.8, "flat_hi": 1.25},
+}
