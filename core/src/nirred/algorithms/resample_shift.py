@@ -1,0 +1,315 @@
+"""Resampling by a pure shift: two one-dimensional filters per row, whatever the mask.
+
+Leaving masked pixels out and renormalising the kernel is the quotient of two convolutions, of the data with
+masked pixels set to zero and of the mask's complement.  With a product kernel both are separable, so masked
+regions cost no gather.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.resample_kernels import Kernel, split_shift
+
+#: An output pixel is dropped when less than this part of its kernel's absolute weight is left.
+MIN_COVERAGE = 0.5
+
+
+def shift_rows(
+    data: NDArray[np.float32],
+    bad: NDArray[np.uint8] | NDArray[np.bool_] | None,
+    dx: float,
+    dy: float,
+    *,
+    kernel: Kernel = "lanczos3",
+    shape: tuple[int, int] | None = None,
+    origin: tuple[int, int] = (0, 0),
+    rows: tuple[int, int] | None = None,
+    out: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Resample an image by a shift onto rows of an output grid.
+
+    Output pixel ``(X, Y)`` is the input at ``(X + origin_x + dx, Y + origin_y + dy)``.  Masked and
+    non-finite pixels and those outside the array are left out and the kernel is renormalised.  A shift
+    by whole pixels is an exact copy.  The weights sum to 1 per axis, so flux is kept.
+
+    A variance plane is carried with ``kernel="bilinear"``: plain weights, not their squares.  It then
+    predicts the noise in apertures of one FWHM and larger; the scatter of single pixels is lower by the
+    centre of `kernel_correlation`.
+
+    Parameters
+    ----------
+    data : float32 array, shape (ny, nx)
+        The image.
+    bad : uint8 or bool array, shape (ny, nx), or None
+        Not zero where a pixel is unusable.
+    dx, dy : float
+        Position in the input minus position in the reference (px).
+    kernel : {"lanczos3", "bilinear", "nearest"}
+        The interpolant.
+    shape : tuple of int, optional
+        (ny, nx) of the whole output grid; that of the input if not given.
+    origin : tuple of int
+        (x, y) of output pixel (0, 0) in the reference frame.
+    rows : tuple of int, optional
+        Rows ``[first, last)`` of the output grid that are wanted; all if not given.
+    out, coverage : float32 array, shape (last - first, nx), optional
+        Buffers for the results, to be used again from tile to tile.
+
+    Returns
+    -------
+    out : float32 array
+        The resampled rows, NaN where there is no data: where the nearest input pixel is outside the array or
+        less than half of the kernel's weight is left.
+    coverage : float32 array
+        Part of the kernel's absolute weight that fell on usable pixels, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        A shift is not finite, or shapes do not fit.
+    """
+    image = np.ascontiguousarray(data, dtype=np.float32)
+    mask = _as_mask(bad, image.shape)
+    grid = shape or image.shape
+    first, last = rows or (0, grid[0])
+    x0, wx = split_shift(dx, kernel)
+    y0, wy = split_shift(dy, kernel)
+    sci = _buffer(out, (last - first, grid[1]))
+    cov = _buffer(coverage, (last - first, grid[1]))
+    nearest_x = int(np.floor(dx + 0.5)) + origin[0]
+    nearest_y = int(np.floor(dy + 0.5)) + origin[1] + first
+    _shift(
+        image,
+        mask,
+        (x0 + origin[0], y0 + origin[1] + first),
+        (nearest_x, nearest_y),
+        wx.astype(np.float32),
+        wy.astype(np.float32),
+        sci,
+        cov,
+    )
+    return sci, cov
+
+
+def bad_fraction_shift_rows(
+    bad: NDArray[np.uint8] | NDArray[np.bool_],
+    dx: float,
+    dy: float,
+    *,
+    shape: tuple[int, int] | None = None,
+    origin: tuple[int, int] = (0, 0),
+    rows: tuple[int, int] | None = None,
+) -> NDArray[np.float32]:
+    """Return the part of each shifted output pixel's area that masked input pixels cover.
+
+    Parameters
+    ----------
+    bad : uint8 or bool array, shape (ny, nx)
+        Not zero where a pixel carries the flag in question.
+    dx, dy, shape, origin, rows
+        As for `shift_rows`.
+
+    Returns
+    -------
+    float32 array, shape (last - first, nx)
+        0 to 1 (bilinear weights); 1 where the nearest input pixel is outside the array.
+    """
+    grid = shape or (bad.shape[0], bad.shape[1])
+    first, last = rows or (0, grid[0])
+    low: int = max(0, int(np.floor(first + origin[1] + dy)) - 1)
+    high: int = max(low, min(bad.shape[0], int(np.ceil(last + origin[1] + dy)) + 2))
+    # Only the rows that are drawn on become float32; what is cut off lies outside every kernel.
+    part = (bad[low:high] != 0).astype(np.float32)
+    if part.size == 0:
+        return np.ones((last - first, grid[1]), dtype=np.float32)
+    fraction, _ = shift_rows(
+        part,
+        None,
+        dx,
+        dy,
+        kernel="bilinear",
+        shape=(last - first, grid[1]),
+        origin=(origin[0], origin[1] + first - low),
+    )
+    np.nan_to_num(fraction, copy=False, nan=1.0)
+    return fraction
+
+
+def _as_mask(bad: NDArray[np.uint8] | NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    if bad is None:
+        return np.zeros((1, shape[1]), dtype=np.uint8)
+    if bad.shape != shape:
+        raise ValueError(f"the mask has shape {bad.shape}, the data {shape}")
+    flags = bad if bad.dtype in (np.bool_, np.uint8) else bad != 0
+    return np.ascontiguousarray(flags).view(np.uint8)
+
+
+def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float32]:
+    if given is None:
+        return np.empty(shape, dtype=np.float32)
+    if given.shape != shape or given.dtype != np.float32:
+        raise ValueError(f"the buffer must be float32 of shape {shape}, got {given.dtype} {given.shape}")
+    return given
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
+    """Copy a row into padded buffers, zero where unusable; say whether anything inside is masked."""
+    nx = data.shape[1]
+    low = min(max(0, -x0), values.size)
+    high = max(low, min(values.size, nx - x0))
+    for j in range(values.size):
+        values[j] = 0.0
+        good[j] = 0.0
+    if y < 0 or y >= data.shape[0] or low == high:
+        return False
+    # Slices, because an index that might be negative keeps the loops from being vectorised.
+    source = data[y, low + x0 : high + x0]
+    flags = mask[y if mask.shape[0] > 1 else 0, low + x0 : high + x0]
+    value_part = values[low:high]
+    good_part = good[low:high]
+    unusable = 0
+    for j in range(source.size):
+        value = source[j]
+        usable = (value - value == np.float32(0.0)) & (flags[j] == 0)
+        value_part[j] = value if usable else np.float32(0.0)
+        good_part[j] = np.float32(1.0) if usable else np.float32(0.0)
+        unusable += 0 if usable else 1
+    return unusable > 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _copy_row(source, target):  # type: ignore[no-untyped-def]
+    """Copy; a slice assignment would go element by element."""
+    for x in range(target.size):
+        target[x] = source[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _filter_row(source, weights, target):  # type: ignore[no-untyped-def]
+    """One-dimensional filter along a row; the taps are added in a fixed order."""
+    n = target.size
+    if weights.size == 6:
+        w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+        s1, s2, s3, s4, s5 = source[1:], source[2:], source[3:], source[4:], source[5:]
+        for x in range(n):
+            inner = w0 * source[x] + w1 * s1[x] + w2 * s2[x]
+            target[x] = inner + (w3 * s3[x] + w4 * s4[x] + w5 * s5[x])
+    elif weights.size == 2:
+        w0, w1 = weights[0], weights[1]
+        s1 = source[1:]
+        for x in range(n):
+            target[x] = w0 * source[x] + w1 * s1[x]
+    else:
+        for x in range(n):
+            target[x] = source[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _filter_column(ring, first, weights, target):  # type: ignore[no-untyped-def]
+    """Combine the rows of a ring buffer; the taps are added in a fixed order."""
+    n = target.size
+    taps = weights.size
+    if taps == 6:
+        w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+        s0, s1, s2 = ring[first % 6], ring[(first + 1) % 6], ring[(first + 2) % 6]
+        s3, s4, s5 = ring[(first + 3) % 6], ring[(first + 4) % 6], ring[(first + 5) % 6]
+        for x in range(n):
+            inner = w0 * s0[x] + w1 * s1[x] + w2 * s2[x]
+            target[x] = inner + (w3 * s3[x] + w4 * s4[x] + w5 * s5[x])
+    elif taps == 2:
+        w0, w1 = weights[0], weights[1]
+        s0, s1 = ring[first % 2], ring[(first + 1) % 2]
+        for x in range(n):
+            target[x] = w0 * s0[x] + w1 * s1[x]
+    else:
+        s0 = ring[0]
+        for x in range(n):
+            target[x] = s0[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
+    """Divide a row by the weight that is left; NaN where too little is."""
+    for x in range(value.size):
+        part = cover[x] * scale
+        # Where nothing is missing the norm is 1 but for rounding: leave such pixels alone.
+        kept = value[x] if part > np.float32(0.999999) else value[x] / norm[x]
+        value[x] = kept if part >= np.float32(MIN_COVERAGE) else np.float32(np.nan)
+        cover[x] = part if part < np.float32(1.0) else np.float32(1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _blank(value, cover, low, high):  # type: ignore[no-untyped-def]
+    for x in range(low, high):
+        value[x] = np.nan
+        cover[x] = 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
+    """Weight and absolute weight that fall inside the array, along a row."""
+    for j in range(good.size):
+        good[j] = np.float32(1.0) if 0 <= j + x0 < nx else np.float32(0.0)
+    _filter_row(good, wx, edge[0])
+    _filter_row(good, np.abs(wx), edge[1])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[no-untyped-def]
+    """Shift with renormalisation: data, weight and absolute weight are filtered side by side."""
+    rows, width = out.shape
+    taps_y = wy.size
+    abs_x, abs_y = np.abs(wx), np.abs(wy)
+    scale = np.float32(1.0) / (abs_x.sum() * abs_y.sum())
+    values = np.empty(width + wx.size - 1, np.float32)
+    good = np.empty(width + wx.size - 1, np.float32)
+    ring = np.zeros((3, taps_y, width), np.float32)
+    norm = np.empty(width, np.float32)
+    edge = np.zeros((2, width), np.float32)
+    # A clean row's weights depend on x alone: they are filtered once.
+    _edge_weights(data.shape[1], start[0], wx, good, edge)
+    whole = edge[1] * np.float32(abs_y.sum())
+    zero = np.zeros(width, np.float32)
+    low = min(max(0, -nearest[0]), width)
+    high = max(low, min(width, data.shape[1] - nearest[0]))
+    signed = wx.size > 2 or wy.size > 2
+    clean = 0
+    for j in range(rows + taps_y - 1):
+        y = j + start[1]
+        slot = j % taps_y
+        dirty = _fill_row(data, mask, y, start[0], values, good)
+        _filter_row(values, wx, ring[0, slot])
+        inside = 0 <= y < data.shape[0]
+        clean = clean + 1 if inside and not dirty else 0
+        if dirty:
+            _filter_row(good, wx, ring[1, slot])
+            if signed:
+                _filter_row(good, abs_x, ring[2, slot])
+        else:
+            _copy_row(edge[0] if inside else zero, ring[1, slot])
+            _copy_row(edge[1] if inside else zero, ring[2, slot])
+        r = j - taps_y + 1
+        if r < 0:
+            continue
+        value, cover = out[r], coverage[r]
+        _filter_column(ring[0], r, wy, value)
+        if clean >= taps_y:
+            _copy_row(edge[0], norm)
+            _copy_row(whole, cover)
+        else:
+            _filter_column(ring[1], r, wy, norm)
+            if signed:
+                _filter_column(ring[2], r, abs_y, cover)
+            else:
+                _copy_row(norm, cover)
+        _renormalise(norm, scale, value, cover)
+        if 0 <= nearest[1] + r < data.shape[0]:
+            _blank(value, cover, 0, low)
+            _blank(value, cover, high, width)
+        else:
+            _blank(value, cover, 0, width)
