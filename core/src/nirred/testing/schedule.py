@@ -1,0 +1,256 @@
+"""What a simulated night consists of: its exposures in order of time, with pointings and conditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+import numpy as np
+
+from nirred.plugin.simulation import ExposureKind, SimulatedExposure, SimulatedWcs, Simulation
+from nirred.testing.geometry import plane_wcs, point
+from nirred.testing.night import Conditions
+
+Scenario = Literal["offset", "dither", "filling", "standard"]
+
+NIGHT = datetime(2026, 1, 15, 5, 30)
+MORNING = datetime(2026, 1, 15, 16, 0)
+ZENITH = (279.32, 19.84)
+UNDISTURBED = Conditions()
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Everything about a night that may be turned.
+
+    Parameters
+    ----------
+    darks, short_darks, lamps_on, lamps_off : int
+        Number of calibration frames.
+    drift, gradient : float
+        Relative change of the sky over a sequence; greatest peak-to-peak gradient of one frame.
+    seeing_rms, transparency_rms : float
+        Relative scatter per frame.
+    pointing_rms : float
+        Arcsec per axis that the header does not know.
+    cosmic_rate : float
+        Events per megapixel and 20 s.
+    persistence : float
+        Share of a saturated pixel's charge that shows in the next exposure; it decays with 60 s.
+    density : float
+        Stars per (1024 pixel)^2.
+    dither, sky_offset : float or None
+        Arcsec: step of the dither pattern, and distance of the sky field; None = by scenario and field of view.
+    sky_guiding : bool
+        Whether sky frames are guided; unguided ones are known for sky by their header.
+    standard_darks : bool
+        Whether darks are taken for the standard's exposure too.
+    """
+
+    darks: int = 10
+    short_darks: int = 10
+    lamps_on: int = 10
+    lamps_off: int = 10
+    drift: float = 0.04
+    gradient: float = 0.005
+    seeing_rms: float = 0.05
+    transparency_rms: float = 0.008
+    pointing_rms: float = 0.12
+    cosmic_rate: float = 10.0
+    persistence: float = 0.0
+    density: float = 330.0
+    dither: float | None = None
+    sky_offset: float | None = None
+    sky_guiding: bool = False
+    standard_darks: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one scenario looks at; shares are of the detector's side."""
+
+    name: str
+    ra: float
+    dec: float
+    content: str
+    frames: tuple[int, int]
+    dither: float
+    sky_offset: float = 0.0
+
+
+TARGETS: dict[str, Target] = {
+    "offset": Target("NGC simulated", 150.1163, 2.2058, "galaxy", (5, 5), 0.04, 1.3),
+    "dither": Target("Sparse field", 34.4071, -5.1614, "sparse", (9, 0), 0.06),
+    "filling": Target("Nebula", 83.8221, 22.0145, "filling", (5, 5), 0.04, 4.0),
+    "standard": Target("FS 17", 111.6254, 20.9471, "standard", (5, 0), 0.15),
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An exposure, its true world coordinates and its conditions."""
+
+    exposure: SimulatedExposure
+    scenario: str
+    wcs: tuple[SimulatedWcs, ...]
+    conditions: Conditions = UNDISTURBED
+
+
+def side(simulation: Simulation) -> float:
+    """Extent of the first plane along x, arcsec."""
+    return simulation.detectors[0].shape[1] * simulation.pixel_scale
+
+
+def science(
+    simulation: Simulation,
+    scenario: Scenario,
+    counts: tuple[int, int],
+    knobs: Knobs,
+    place: tuple[int, int, datetime],
+    rng: np.random.Generator,
+) -> list[Planned]:
+    """Exposures of one scenario. `place` = (first running number, group number, start).
+
+    Draws: dither jitter of all frames; then of the whole sequence the drift, and per frame sky jitter, gradient,
+    curvature, seeing, transparency, pointing error.
+    """
+    target = TARGETS[scenario]
+    kinds = _order(scenario, counts)
+    number, group, start = place
+    offsets = _offsets(simulation, target, kinds, knobs, rng)
+    settings = simulation.settings_for("standard" if scenario == "standard" else "object")
+    conditions = _conditions(simulation, len(kinds), settings.exposure_time * settings.coadds, knobs, rng)
+    planned = []
+    for index, kind in enumerate(kinds):
+        cadence = simulation.settings_for(kind).exposure_time * settings.coadds + simulation.overhead
+        east, north = offsets[index]
+        exposure = SimulatedExposure(
+            kind=kind,
+            number=number + index,
+            start=start + timedelta(seconds=index * cadence),
+            settings=settings,
+            target=target.name,
+            target_ra=target.ra,
+            target_dec=target.dec,
+            offset_east=east,
+            offset_north=north,
+            position_angle=simulation.position_angle,
+            guiding=kind != "sky" or knobs.sky_guiding,
+            airmass=1.08 + 0.004 * index,
+            observation_class="partnerCal" if kind == "standard" else "science",
+            group=group,
+            index=index + 1,
+        )
+        planned.append(_pointed(simulation, exposure, scenario, conditions[index]))
+    return planned
+
+
+def _order(scenario: str, counts: tuple[int, int]) -> list[ExposureKind]:
+    on, off = counts
+    if scenario == "standard":
+        return _repeat("standard", on)
+    if scenario == "filling":  # an observer alternates where the target leaves no sky
+        both = min(on, off)
+        pairs: list[ExposureKind] = ["object", "sky"] * both
+        return [*pairs, *_repeat("object", on - both), *_repeat("sky", off - both)]
+    return [*_repeat("object", on), *_repeat("sky", off)]
+
+
+def _repeat(kind: ExposureKind, count: int) -> list[ExposureKind]:
+    return [kind] * count
+
+
+def _offsets(
+    simulation: Simulation,
+    target: Target,
+    kinds: Sequence[str],
+    knobs: Knobs,
+    rng: np.random.Generator,
+) -> list[tuple[float, float]]:
+    """Golden-angle spiral round the target and round the sky field, with a jitter of a few pixels."""
+    field = side(simulation)
+    step = target.dither * field if knobs.dither is None else knobs.dither
+    away = target.sky_offset * field if knobs.sky_offset is None else knobs.sky_offset
+    jitter = rng.uniform(-3, 3, (len(kinds), 2)) * simulation.pixel_scale
+    found, seen = [], {"sky": 0, "target": 0}
+    for kind, (jitter_east, jitter_north) in zip(kinds, jitter):
+        place = "sky" if kind == "sky" else "target"
+        turn, radius = seen[place] * GOLDEN_ANGLE, step * math.sqrt(seen[place])
+        seen[place] += 1
+        east = radius * math.cos(turn) + jitter_east + (away if place == "sky" else 0.0)
+        found.append((float(east), float(radius * math.sin(turn) + jitter_north)))
+    return found
+
+
+def _conditions(
+    simulation: Simulation, number: int, seconds: float, knobs: Knobs, rng: np.random.Generator
+) -> list[Conditions]:
+    sign, phase = rng.choice([-1.0, 1.0]), rng.uniform(0, 2 * math.pi)
+    found = []
+    for index in range(number):
+        time = index / max(number - 1, 1) - 0.5
+        drift = sign * knobs.drift * (time + 0.15 * math.sin(7 * time + phase))
+        level = simulation.sky_rate * seconds * (1 + drift + 0.001 * rng.standard_normal())
+        angle = rng.uniform(0, 2 * math.pi)
+        slope = knobs.gradient * rng.uniform(0.2, 1.0) / 2 / math.sqrt(2)
+        curvature = 0.1 * knobs.gradient * rng.standard_normal()
+        fwhm = simulation.fwhm * (1 + knobs.seeing_rms * rng.standard_normal())
+        transparency = 1 + knobs.transparency_rms * rng.standard_normal()
+        error = knobs.pointing_rms * rng.standard_normal(2)
+        found.append(
+            Conditions(
+                sky=float(level),
+                gradient=(slope * math.cos(angle), slope * math.sin(angle)),
+                curvature=float(curvature),
+                fwhm=float(fwhm),
+                transparency=float(transparency),
+                pointing_error=(float(error[0]), float(error[1])),
+            )
+        )
+    return found
+
+
+def _pointed(simulation: Simulation, exposure: SimulatedExposure, scenario: str, conditions: Conditions) -> Planned:
+    """Give an exposure its nominal world coordinates (header) and the true ones."""
+    nominal = point(exposure.target_ra, exposure.target_dec, exposure.offset_east, exposure.offset_north)
+    true = point(*nominal, *conditions.pointing_error)
+    planes = range(len(simulation.detectors))
+    header = tuple(plane_wcs(simulation, plane, *nominal, exposure.position_angle) for plane in planes)
+    truth = tuple(plane_wcs(simulation, plane, *true, exposure.position_angle) for plane in planes)
+    return Planned(replace(exposure, wcs=header), scenario, truth, conditions)
+
+
+def calibrations(
+    simulation: Simulation, knobs: Knobs, place: tuple[int, int, datetime], standard: bool
+) -> Iterator[Planned]:
+    """Lamp frames directly after the science, darks in the morning."""
+    number, group, start = place
+    off = knobs.lamps_off if simulation.lamp_off_kind == "lamp_off" else 0
+    blocks: list[tuple[ExposureKind, int, str]] = [
+        ("lamp_off", off, "lamp_off"),
+        ("lamp_on", knobs.lamps_on, "lamp_on"),
+    ]
+    if simulation.lamp_off_kind == "dark":
+        blocks.append(("dark", knobs.lamps_off, "lamp_on"))
+    blocks.append(("dark", knobs.darks, "dark"))
+    if standard and knobs.standard_darks:
+        blocks.append(("dark", knobs.darks, "standard"))
+    if simulation.has_short_darks:
+        blocks.append(("short_dark", knobs.short_darks, "short_dark"))
+    time = start
+    for block, (kind, count, settings_of) in enumerate(blocks):
+        if kind in ("dark", "short_dark"):
+            time = max(time, MORNING)
+        settings = simulation.settings_for(settings_of)
+        for index in range(count):
+            exposure = SimulatedExposure(
+                kind, number, time, settings, target_ra=ZENITH[0], target_dec=ZENITH[1], guiding=False
+            )
+            exposure = replace(exposure, observation_class="dayCal", group=group + block, index=index + 1)
+            yield _pointed(simulation, exposure, "", Conditions())
+            number += 1
+            time += timedelta(seconds=settings.exposure_time * settings.coadds + simulation.overhead)
