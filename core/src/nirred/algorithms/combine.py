@@ -1,0 +1,400 @@
+"""Stacks of aligned frames: masked tiers, rejection, and a combination with its variance.
+
+The pixels are worked on in tiles by the SIMD kernels of `combine_network`; the frames stay where they are
+and only a few rows of each are copied at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms import combine_network as kernels
+from nirred.algorithms.threads import row_blocks, run_blocks
+
+Planes = Sequence[NDArray[Any]] | NDArray[Any]
+
+MAX_FRAMES = 1024
+RULES = {
+    "none": kernels.NONE,
+    "minmax": kernels.MINMAX,
+    "sigclip": kernels.SIGCLIP,
+    "varclip": kernels.VARCLIP,
+    "noise": kernels.NOISE,
+}
+METHODS = {
+    "mean": kernels.MEAN,
+    "median": kernels.MEDIAN,
+    "lmedian": kernels.LOWER_MEDIAN,
+    "wtmean": kernels.INVERSE_VARIANCE,
+}
+
+_CACHED_VALUES = 1 << 17  # pixels x frames copied at a time: they should stay in the second-level cache
+_MAX_ITERS = 100
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """How outliers are told.
+
+    Attributes
+    ----------
+    rule : str
+        none; minmax: shares of the lowest and highest; sigclip: the population standard deviation of the
+        pixel's own values, iterated; varclip: each value's own variance, iterated; noise: each value's own
+        variance with the uncertainty of the centre added, once about the median and once about the mean
+        of what is left, from 3 values on.
+    lsigma, hsigma : float
+        Limits below and above the centre, in sigma.
+    nlow, nhigh : int
+        For minmax, of the number of frames; a pixel with fewer good values loses the same share.
+    max_iters : int or None
+        None: until nothing changes, at most 100.
+    median_clip : bool
+        Clip about the median in every iteration, else about the mean after the first.
+    """
+
+    rule: str = "none"
+    lsigma: float = 3.0
+    hsigma: float = 3.0
+    nlow: int = 0
+    nhigh: int = 0
+    max_iters: int | None = None
+    median_clip: bool = True
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Variance of frame i: ``constant + levels[i] * per_electron`` (see `calibrate.noise_planes`).
+
+    Attributes
+    ----------
+    constant, per_electron : (ny, nx) array, or what broadcasts to it
+        Electrons squared; electrons.
+    levels : (n_frames,) array
+        Smooth signal of each frame, electrons, before `scale` and `zero`.
+    """
+
+    constant: ArrayLike
+    per_electron: ArrayLike
+    levels: ArrayLike
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Result of `combine`: value, variance (NaN where unknown), flags, number of frames combined."""
+
+    sci: NDArray[np.float32]
+    var: NDArray[np.float32]
+    dq: NDArray[np.uint16]
+    n: NDArray[np.uint16]
+
+
+def combine(
+    data: Planes,
+    dq: Planes | None = None,
+    var: Planes | None = None,
+    *,
+    noise: NoiseModel | None = None,
+    method: str = "mean",
+    rejection: Rejection = Rejection(),
+    scale: ArrayLike | None = None,
+    zero: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    threads: int = 1,
+    tile: int = 256,
+) -> Combined:
+    """Combine N frames pixel by pixel.
+
+    Of a pixel's inputs only those of the best tier that occurs are combined; an input belongs to the first
+    tier that allows all its bits: {2, 4}, then also 8, 32, 1, 64, in this order. Bit 16, an unknown bit or
+    a value that is not finite is never combined; a pixel without any other is NaN, with bit 16 and n = 0.
+    The output flags are the OR of those of the values combined. Where rejection would take every value of
+    a pixel it takes none.
+
+    With n values combined, variances VAR (after `scale`) and weights w::
+
+        mean      VAR = mean(VAR)/n               or sum((d - m)**2) / (n (n - 1)) without variances
+        wtmean    VAR = sum(w**2 VAR)/sum(w)**2   or sum(w (d - m)**2) / (sum(w) (n - 1)); w = 1/VAR unless given
+        median    pi/2 times that of the mean; lmedian (the lower middle value) likewise
+
+    Parameters
+    ----------
+    data : sequence of N (ny, nx) arrays, or (N, ny, nx) array
+        Combined in float32 with sums in float64.
+    dq : the same of uint16, optional
+        Flags.
+    var : the same of float32, optional
+        Variances.
+    noise : NoiseModel, optional
+        Instead of `var`.
+    method : {"mean", "median", "lmedian", "wtmean"}
+        The combination.
+    rejection : Rejection
+        The outliers to leave out.
+    scale, zero : (N,) array, optional
+        Values become ``data * scale + zero``.
+    weights : (N,) array, optional
+        One positive weight per frame, for wtmean.
+    threads : int
+        Number of threads.
+    tile : int
+        Pixels per tile; like `threads` it changes the speed only.
+
+    Returns
+    -------
+    Combined
+        float32 sci and var, uint16 dq and n.
+
+    Raises
+    ------
+    ValueError
+        For shapes or numbers that do not agree, an unknown method or rule, varclip, noise or an unweighted
+        wtmean without variances, minmax that leaves nothing, weights that are not positive.
+    """
+    _check_planes(data, dq, var)
+    frames = _frame_table(len(data), scale, zero, noise, weights)
+    if weights is not None and method != "wtmean":
+        raise ValueError(f"weights belong to wtmean, not to {method}")
+    has_variance = var is not None or noise is not None
+    options = _options(METHODS[_known(method, METHODS)], rejection, var is not None, noise is not None)
+    if method == "wtmean" and weights is not None:
+        options = options._replace(operation=kernels.MEAN)
+    elif method == "wtmean" and not has_variance:
+        raise ValueError("wtmean needs weights or variances")
+    if rejection.rule == "minmax" and rejection.nlow + rejection.nhigh >= len(data):
+        raise ValueError(f"minmax {rejection.nlow}+{rejection.nhigh} leaves nothing of {len(data)} frames")
+    return _combine_rows(_Stack(data, dq, var, noise), frames, options, tile, threads)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The inputs, of which a few rows at a time are laid out for the kernel."""
+
+    data: Planes
+    dq: Planes | None
+    var: Planes | None
+    noise: NoiseModel | None
+
+    def rows(self, planes: Planes | None, rows: slice, dtype: Any) -> NDArray[Any]:
+        """Copy rows of all planes to (n_frames, pixels); zeros if there are no planes."""
+        nx = self.data[0].shape[1]
+        block = np.zeros((len(self.data), rows.stop - rows.start, nx), dtype)
+        for i, plane in enumerate([] if planes is None else planes):
+            block[i] = plane[rows]
+        return block.reshape(len(block), -1)
+
+    def model(self, rows: slice) -> NDArray[np.float32]:
+        """Rows of the noise model, (2, pixels), or (2, 1) where there is none."""
+        if self.noise is None:
+            return np.zeros((2, 1), np.float32)
+        shape = self.data[0].shape
+        planes = (self.noise.constant, self.noise.per_electron)
+        return np.array([np.broadcast_to(plane, shape)[rows].ravel() for plane in planes], np.float32)
+
+
+def _combine_rows(
+    stack: _Stack, frames: NDArray[np.float32], options: kernels.Options, tile: int, threads: int
+) -> Combined:
+    n, (ny, nx) = len(stack.data), stack.data[0].shape
+    middle, full = sorting_network(n, (max(n // 2 - 1, 0), n // 2)), sorting_network(n)
+    out = Combined(
+        np.empty((ny, nx), np.float32),
+        np.empty((ny, nx), np.float32),
+        np.empty((ny, nx), np.uint16),
+        np.empty((ny, nx), np.uint16),
+    )
+    few_rows = max(1, _CACHED_VALUES // max(1, n * nx))
+
+    def block(start: int, stop: int) -> None:
+        for part in row_blocks(stop - start, few_rows):
+            rows = slice(start + part.start, start + part.stop)
+            data, dq = stack.rows(stack.data, rows, np.float32), stack.rows(stack.dq, rows, np.uint16)
+            planes = options.variance == kernels.PLANES
+            var = stack.rows(stack.var, rows, np.float32) if planes else np.zeros((1, 1), np.float32)
+            results = [plane[rows].reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]
+            kernels.combine_block(data, dq, var, stack.model(rows), frames, middle, full, options, tile, *results)
+
+    run_blocks(block, ny, threads)
+    return out
+
+
+def _known(name: str, table: dict[str, int]) -> str:
+    if name not in table:
+        raise ValueError(f"unknown {name!r}: one of {', '.join(table)}")
+    return name
+
+
+def _options(operation: int, rejection: Rejection, planes: bool, model: bool) -> kernels.Options:
+    rule = RULES[_known(rejection.rule, RULES)]
+    if planes and model:
+        raise ValueError("variances are given twice: as planes and as a noise model")
+    if rule in (kernels.VARCLIP, kernels.NOISE) and not (planes or model):
+        raise ValueError(f"rejection {rejection.rule} needs variances")
+    most = 2 if rule == kernels.NOISE else _MAX_ITERS
+    return kernels.Options(
+        rule=rule,
+        operation=operation,
+        variance=kernels.PLANES if planes else kernels.MODEL if model else kernels.NO_VARIANCE,
+        low_squared=np.float32(rejection.lsigma**2),
+        high_squared=np.float32(rejection.hsigma**2),
+        n_low=rejection.nlow,
+        n_high=rejection.nhigh,
+        max_iters=most if rejection.max_iters is None else min(most, rejection.max_iters),
+        median_clip=rejection.median_clip,
+    )
+
+
+def _check_planes(data: Planes, dq: Planes | None, var: Planes | None) -> None:
+    if not 1 <= len(data) <= MAX_FRAMES:
+        raise ValueError(f"{len(data)} frames: 1 to {MAX_FRAMES} can be combined")
+    shape = data[0].shape
+    if len(shape) != 2:
+        raise ValueError(f"planes have 2 dimensions, not {len(shape)}")
+    for name, planes in (("data", data), ("dq", dq), ("var", var)):
+        if planes is None:
+            continue
+        if len(planes) != len(data):
+            raise ValueError(f"{len(planes)} {name} planes for {len(data)} frames")
+        for i, plane in enumerate(planes):
+            if plane.shape != shape:
+                raise ValueError(f"{name} of frame {i} is {plane.shape}, the first frame is {shape}")
+
+
+def _frame_table(
+    n: int,
+    scale: ArrayLike | None,
+    zero: ArrayLike | None,
+    noise: NoiseModel | None,
+    weights: ArrayLike | None,
+) -> NDArray[np.float32]:
+    """Scale, zero, level and weight of every frame: (4, n)."""
+    table = np.zeros((4, n), np.float32)
+    levels = None if noise is None else noise.levels
+    columns = {"scale": (scale, 1), "zero": (zero, 0), "level": (levels, 0), "weight": (weights, 1)}
+    for row, (name, (values, default)) in zip(table, columns.items()):
+        given = np.asarray(default if values is None else values, np.float32)
+        if values is not None and given.shape != (n,):
+            raise ValueError(f"{name} has shape {given.shape} for {n} frames")
+        row[:] = given
+    if not np.all(np.isfinite(table)):
+        raise ValueError("scale, zero, level and weight must be finite")
+    if np.any(table[3] <= 0):
+        raise ValueError("weights must be positive")
+    return table
+
+
+@lru_cache(maxsize=64)
+def sorting_network(n: int, wires: tuple[int, ...] = ()) -> NDArray[np.int64]:
+    """Comparators (low wire, high wire) of Batcher's merge exchange sort of `n` values.
+
+    Knuth, The Art of Computer Programming 3, section 5.2.2, algorithm M. With `wires` only what these
+    outputs need is kept.
+
+    Returns
+    -------
+    network : (n_comparators, 2) int64
+    """
+    pairs: list[tuple[int, int]] = []
+    top = 1 << max(n - 1, 0).bit_length() >> 1
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+    needed = set(wires or range(n))
+    kept = []
+    for low, high in reversed(pairs):
+        if low in needed or high in needed:
+            kept.append((low, high))
+            needed |= {low, high}
+    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class PairwiseLevels:
+    """Result of `pairwise_scales`.
+
+    Attributes
+    ----------
+    factors : (N,) float64
+        Scales or offsets that bring each frame to the first, which has 1 or 0.
+    common : (N, N) int64
+        Sampled pixels that a pair had in common; a frame with none to any other keeps 1 or 0.
+    """
+
+    factors: NDArray[np.float64]
+    common: NDArray[np.int64]
+
+
+def pairwise_scales(
+    data: Planes, dq: Planes | None = None, *, kind: str = "scale", samples: int = 1 << 16, seed: int = 0
+) -> PairwiseLevels:
+    """Levels of N frames from the medians of all pairwise ratios or differences.
+
+    With m_ij the median of d_j / d_i (scale; pixels positive in both) or of d_j - d_i (zero) over the w_ij
+    pixels that are good in both, and o_ij = -ln m_ij or -m_ij, x minimises
+    ``sum_{i<j} w_ij (o_ij + x_i - x_j)**2`` with x_0 = 0; the factors are exp(x) or x.
+
+    Parameters
+    ----------
+    data : sequence of N (ny, nx) arrays
+        Frames on one grid.
+    dq : sequence of N (ny, nx) uint16, optional
+        Only pixels with dq == 0 are used; values that are not finite never.
+    kind : {"scale", "zero"}
+        Factors or offsets.
+    samples : int
+        Pixels looked at, about, drawn from a grid of cells, one in each, at the same places in all frames.
+    seed : int
+        Of the places within the cells.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or planes that do not agree.
+    """
+    if kind not in ("scale", "zero"):
+        raise ValueError(f"unknown {kind!r}: scale or zero")
+    _check_planes(data, dq, None)
+    at = _sample(data[0].shape, samples, seed)
+    values = np.array([plane[at] for plane in data], np.float64)
+    good = np.isfinite(values)
+    if dq is not None:
+        good &= np.array([plane[at] == 0 for plane in dq])
+    if kind == "scale":
+        good &= values > 0
+        values = np.log(np.where(good, values, 1.0))
+    n = len(values)
+    common = np.zeros((n, n), np.int64)
+    rows, observed = [np.eye(n)[0]], [0.0]
+    for i in range(n):
+        for j in range(i + 1, n):
+            both = good[i] & good[j]
+            common[i, j] = common[j, i] = np.count_nonzero(both)
+            if common[i, j]:
+                weight = np.sqrt(common[i, j])
+                rows.append(weight * (np.eye(n)[j] - np.eye(n)[i]))
+                observed.append(-weight * float(np.median(values[j][both] - values[i][both])))
+    # The shortest solution leaves frames that are linked to nothing at 0.
+    x = np.linalg.lstsq(np.array(rows), np.array(observed), rcond=None)[0]
+    x = np.where(np.arange(n) == 0, 0.0, x)
+    return PairwiseLevels(np.exp(x) if kind == "scale" else x, common)
+
+
+def _sample(shape: tuple[int, ...], samples: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """One random pixel in each cell of a grid: even cover, and no beat with the detector's columns."""
+    ny, nx = shape
+    cell = max(1, int(np.sqrt(ny * nx / samples)))
+    y, x = np.meshgrid(np.arange(0, ny, cell), np.arange(0, nx, cell), indexing="ij")
+    shift = np.random.default_rng(seed).integers(0, cell, (2, *y.shape))
+    return np.minimum(y + shift[0], ny - 1).ravel(), np.minimum(x + shift[1], nx - 1).ravel()

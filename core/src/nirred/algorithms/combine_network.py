@@ -1,0 +1,397 @@
+"""Pixel kernels of `combine`: a tile of pixels, frame-major, is sorted and clipped in SIMD lanes.
+
+Every loop over the lanes of a tile is branch-free, so that it runs at the width of the vector unit; a
+network's comparators are data, so that another number of frames compiles nothing. Inside a tile a masked or
+rejected value is NaN. Lanes never look at each other and are summed in frame order: a pixel's result does
+not depend on the tile it lies in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+NONE, MINMAX, SIGCLIP, VARCLIP, NOISE = range(5)  # rejection rules
+MEAN, MEDIAN, LOWER_MEDIAN, INVERSE_VARIANCE = range(4)  # operations
+NO_VARIANCE, PLANES, MODEL = range(3)  # where variances come from
+
+_NAN, _INF = np.float32(np.nan), np.float32(np.inf)
+_GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are as good as any
+_RANKED = 1 | 2 | 4 | 8 | 32 | 64
+
+
+class Options(NamedTuple):
+    """What the kernel does; plain numbers only."""
+
+    rule: int
+    operation: int
+    variance: int
+    low_squared: np.float32  # squared clipping limits in sigma
+    high_squared: np.float32
+    n_low: int
+    n_high: int
+    max_iters: int
+    median_clip: bool
+
+
+class Tile(NamedTuple):
+    """Scratch of one thread: (n_frames, width) float32 planes, and one row per lane quantity."""
+
+    values: NDArray[np.float32]
+    variances: NDArray[np.float32]
+    sorted: NDArray[np.float32]
+    few_values: NDArray[np.float32]  # the lanes that still change, packed
+    few_variances: NDArray[np.float32]
+    lanes: NDArray[np.float32]  # (8, width)
+    order: NDArray[np.int64]  # (2, width): lane of each packed lane; 1 if rejection took everything
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _badness(bits):  # type: ignore[no-untyped-def]
+    """Tier of a pixel as the highest bit set: none good, then 8, 32, 1, 64, and 16 or unknown last."""
+    if bits & ~_RANKED:
+        return 16
+    return (bits & 8) >> 3 | (bits & 32) >> 4 | (bits & 1) << 2 | (bits & 64) >> 3
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _usable(value, variance, options):  # type: ignore[no-untyped-def]
+    positive = variance > 0 or options.operation != INVERSE_VARIANCE
+    return abs(value) < _INF and abs(variance) < _INF and positive
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load_pixel(data, dq, var, frames, options, pixel, lane, tile):  # type: ignore[no-untyped-def]
+    """Fill one lane with the best tier of its pixel; variances are those of `_load`."""
+    best = 16
+    for i in range(data.shape[0]):
+        variance = var[i, pixel] if options.variance == PLANES else np.float32(1)
+        if _usable(data[i, pixel], variance, options):
+            best = min(best, _badness(np.int64(dq[i, pixel])))
+    limit = best | best >> 1
+    limit = min(limit | limit >> 2 | limit >> 4, 15)
+    for i in range(data.shape[0]):
+        variance = var[i, pixel] if options.variance == PLANES else np.float32(1)
+        usable = _usable(data[i, pixel], variance, options) and _badness(np.int64(dq[i, pixel])) <= limit
+        tile.values[i, lane] = data[i, pixel] * frames[0, i] + frames[1, i] if usable else _NAN
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignore[no-untyped-def]
+    """Fill a tile with the scaled good values; a pixel that has none gets its best tier."""
+    n_good = tile.lanes[0]
+    n_good[:m] = 0
+    for i in range(data.shape[0]):
+        scale, zero, level = frames[0, i], frames[1, i], frames[2, i]
+        source, bits = data[i, start : start + m], dq[i, start : start + m]
+        values, variances = tile.values[i], tile.variances[i]
+        for j in range(m):
+            good = ((bits[j] & _GOOD_BITS) == 0) & (abs(source[j]) < _INF)
+            values[j] = source[j] * scale + zero if good else _NAN
+        if options.variance == PLANES:
+            given = var[i, start : start + m]
+            needs_positive = options.operation == INVERSE_VARIANCE
+            for j in range(m):
+                usable = (abs(given[j]) < _INF) & ((given[j] > 0) | (not needs_positive))
+                values[j] = values[j] if usable else _NAN
+                variances[j] = given[j] * (scale * scale) if usable else np.float32(0)
+        elif options.variance == MODEL:
+            constant, per_electron = model[0, start : start + m], model[1, start : start + m]
+            for j in range(m):
+                variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
+        for j in range(m):
+            n_good[j] += np.float32(1) if values[j] == values[j] else np.float32(0)
+    for j in range(m):
+        if n_good[j] == 0:
+            _load_pixel(data, dq, var, frames, options, start + j, j, tile)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sort(values, network, m):  # type: ignore[no-untyped-def]
+    for c in range(network.shape[0]):
+        a, b = values[network[c, 0]], values[network[c, 1]]
+        for j in range(m):
+            x, y = a[j], b[j]
+            a[j] = x if x < y else y
+            b[j] = y if x < y else x
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _median(values, work, middle, m, lower, infinity, out):  # type: ignore[no-untyped-def]
+    """Median per lane. NaN become +inf and -inf in turn, which keeps the median on the middle wires.
+
+    The first is +inf, so an odd number of them leaves one more above: the median is half a wire lower.
+    """
+    n = values.shape[0]
+    infinity[:m] = _INF
+    for i in range(n):
+        source, target = values[i], work[i]
+        for j in range(m):
+            dead = source[j] != source[j]
+            target[j] = infinity[j] if dead else source[j]
+            infinity[j] = -infinity[j] if dead else infinity[j]
+    _sort(work, middle, m)
+    below, above = work[max(n // 2 - 1, 0)], work[n // 2]
+    for j in range(m):
+        odd_dead = infinity[j] < 0
+        first = below[j] if odd_dead or n % 2 == 0 else above[j]
+        last = below[j] if odd_dead and n % 2 == 0 else above[j]
+        out[j] = first if lower or first == last else first + np.float32(0.5) * (last - first)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-untyped-def]
+    """Reject once about the centre (lanes[1]) or, where the rule says so, about the mean.
+
+    A value goes where its squared deviation exceeds limit**2 (extra + share variance)::
+
+        sigclip   extra = population variance      share = 0
+        varclip   extra = 0                        share = 1
+        noise 1st extra = pi/2 mean(var)/n         share = 1        the median's own noise
+        noise 2nd extra = mean(var)/n              share = 1 - 2/n  the mean contains the value
+
+    lanes: 1 centre, 2 number before, 3 number after, 4 extra, 5 share; 6, 7 scratch.
+    """
+    centre, before, after, extra, share = lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    first, second = lanes[6], lanes[7]
+    zero, one = np.float32(0), np.float32(1)
+    before[:m], after[:m], extra[:m], first[:m], second[:m] = zero, zero, zero, zero, zero
+    for i in range(values.shape[0]):
+        x, u = values[i], variances[i]
+        for j in range(m):
+            alive = x[j] == x[j]
+            d = x[j] - centre[j] if alive else zero
+            before[j] += one if alive else zero
+            first[j] += d
+            second[j] += d * d
+            extra[j] += u[j] if alive else zero
+    about_mean = step > 0 and (options.rule == NOISE or not options.median_clip)
+    for j in range(m):
+        n = before[j]
+        mean = first[j] / n
+        scatter = second[j] / n - mean * mean
+        centre[j] = centre[j] + mean if about_mean else centre[j]
+        share[j] = one
+        if options.rule == SIGCLIP:
+            extra[j], share[j] = scatter if scatter > zero else zero, zero
+        elif options.rule == VARCLIP:
+            extra[j] = zero
+        elif step == 0:
+            extra[j] = extra[j] / n * (np.float32(np.pi / 2) / n) if n >= np.float32(3) else _INF
+        else:
+            extra[j] = extra[j] / n / n if n >= np.float32(3) else _INF
+            share[j] = one - np.float32(2) / n
+    for i in range(values.shape[0]):
+        x, u = values[i], variances[i]
+        for j in range(m):
+            d = x[j] - centre[j]
+            limit = options.low_squared if d < zero else options.high_squared
+            rejected = d * d > limit * (extra[j] + share[j] * u[j])
+            x[j] = _NAN if rejected else x[j]
+            after[j] += one if x[j] == x[j] else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _subtract(values, base, m):  # type: ignore[no-untyped-def]
+    for i in range(values.shape[0]):
+        row = values[i]
+        for j in range(m):
+            row[j] -= base[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip(options, middle, m, tile, base):  # type: ignore[no-untyped-def]
+    """Iterate `_clip_pass`; only lanes that changed go on, packed. Values become relative to `base`.
+
+    tile.order[1] tells the lanes in which everything was rejected.
+    """
+    values, variances, lanes = tile.values, tile.variances, tile.lanes
+    index, emptied = tile.order[0], tile.order[1]
+    n = values.shape[0]
+    _median(values, tile.sorted, middle, m, False, lanes[0], base)
+    _subtract(values, base, m)
+    lanes[1, :m], emptied[:m] = 0, 0
+    index[:m] = np.arange(m)
+    count, packed = m, False
+    for step in range(options.max_iters):
+        width = min((count + 15) // 16 * 16, values.shape[1]) if packed else m
+        current = tile.few_values if packed else values
+        current_variances = tile.few_variances if packed else variances
+        if step > 0 and options.median_clip and options.rule != NOISE:
+            _median(current, tile.sorted, middle, width, False, lanes[0], lanes[1])
+        _clip_pass(current, current_variances, width, options, step, lanes)
+        again = 0
+        for j in range(count):
+            lane, before, after = index[j], lanes[2, j], lanes[3, j]
+            if packed and after < before:
+                for i in range(n):
+                    values[i, lane] = current[i, j]
+            if after == 0 and before > 0:
+                emptied[lane] = 1
+            elif after < before or (options.rule == NOISE and step == 0):
+                index[again] = lane
+                lanes[1, again] = lanes[1, j]
+                again += 1
+        if again == 0:
+            return
+        packed = again < m
+        count = again
+        if packed:
+            _pack(values, variances, index, count, tile)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack(values, variances, index, count, tile):  # type: ignore[no-untyped-def]
+    for i in range(values.shape[0]):
+        for j in range(count):
+            tile.few_values[i, j] = values[i, index[j]]
+            tile.few_variances[i, j] = variances[i, index[j]]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _minmax(options, full, m, tile):  # type: ignore[no-untyped-def]
+    """Reject the share n_low/N of the lowest and n_high/N of the highest values of each lane.
+
+    Among equal values exactly as many go as the share asks for.
+    """
+    values, work, lanes = tile.values, tile.sorted, tile.lanes
+    n = values.shape[0]
+    for i in range(n):
+        for j in range(m):
+            work[i, j] = values[i, j] if values[i, j] == values[i, j] else _INF
+    _sort(work, full, m)
+    low, high, low_left, high_left = lanes[1], lanes[2], lanes[3], lanes[4]
+    for j in range(m):
+        alive = 0
+        for i in range(n):
+            alive += values[i, j] == values[i, j]
+        n_low, n_high = int(alive * options.n_low / n + 0.001), int(alive * options.n_high / n + 0.001)
+        if n_low + n_high >= alive:
+            n_low = n_high = 0
+        low[j] = work[n_low - 1, j] if n_low else -_INF
+        high[j] = work[alive - n_high, j] if n_high else _INF
+        low_left[j], high_left[j] = n_low, n_high
+        for i in range(n):
+            low_left[j] -= values[i, j] < low[j]
+            high_left[j] -= values[i, j] > high[j]
+    for i in range(n):
+        x = values[i]
+        for j in range(m):
+            low_tie = x[j] == low[j] and low_left[j] > 0
+            high_tie = x[j] == high[j] and high_left[j] > 0 and not low_tie
+            low_left[j] -= np.float32(1) if low_tie else np.float32(0)
+            high_left[j] -= np.float32(1) if high_tie else np.float32(0)
+            x[j] = _NAN if x[j] < low[j] or x[j] > high[j] or low_tie or high_tie else x[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
+    """Float64 sums per lane, in frame order: weights, weighted values, and what the variance needs.
+
+    The last is sum(weight**2 variance), or sum(weight value**2) where there are no variances.
+    """
+    sums[:, :m] = 0.0
+    weights, totals, spread = sums[0], sums[1], sums[2]
+    by_variance, known = options.operation == INVERSE_VARIANCE, options.variance != NO_VARIANCE
+    for i in range(tile.values.shape[0]):
+        values, variances, weight = tile.values[i], tile.variances[i], np.float64(frames[3, i])
+        if by_variance:
+            for j in range(m):
+                alive = values[j] == values[j]
+                g = 1.0 / np.float64(variances[j]) if alive else 0.0
+                weights[j] += g
+                totals[j] += g * values[j] if alive else 0.0
+                spread[j] += g
+        elif known:
+            for j in range(m):
+                alive = values[j] == values[j]
+                weights[j] += weight if alive else 0.0
+                totals[j] += weight * values[j] if alive else 0.0
+                spread[j] += weight * weight * variances[j] if alive else 0.0
+        else:
+            for j in range(m):
+                alive = values[j] == values[j]
+                value = np.float64(values[j]) if alive else 0.0
+                weights[j] += weight if alive else 0.0
+                totals[j] += weight * value
+                spread[j] += weight * value * value
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
+    """Results of a tile: `base` is the zero point of its values, or its median where that is asked for."""
+    n_frames = tile.values.shape[0]
+    for j in range(m):
+        flags[start + j] = 0
+        number[start + j] = 0
+    for i in range(n_frames):
+        values, bits = tile.values[i], dq[i, start : start + m]
+        some, n = flags[start : start + m], number[start : start + m]
+        for j in range(m):
+            alive = values[j] == values[j]
+            some[j] = np.uint16(some[j] | (bits[j] if alive else np.uint16(0)))
+            n[j] = np.uint16(n[j] + (np.uint16(1) if alive else np.uint16(0)))
+    is_median = options.operation == MEDIAN or options.operation == LOWER_MEDIAN
+    factor = np.pi / 2 if is_median else 1.0
+    for j in range(m):
+        p = start + j
+        if number[p] == 0:
+            sci[p], var[p], flags[p] = _NAN, _NAN, 16
+            for i in range(n_frames):
+                flags[p] |= dq[i, p]
+            continue
+        mean = sums[1, j] / sums[0, j]
+        sci[p] = base[j] if is_median else base[j] + mean
+        if options.variance != NO_VARIANCE:
+            spread = sums[2, j] / (sums[0, j] * sums[0, j])
+        else:
+            spread = max(sums[2, j] / sums[0, j] - mean * mean, 0.0) / (number[p] - 1.0)
+        var[p] = factor * spread
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def combine_block(  # type: ignore[no-untyped-def]
+    data, dq, var, model, frames, middle, full, options, width, sci, out_var, flags, number
+):
+    """Combine the pixels of one block.
+
+    data, dq (n, size); var (n, size) or (1, 1); model (2, size) constant and per-electron variance, or
+    (2, 1); frames (4, n): scale, zero, level, weight; results (size,).
+    """
+    n, size = data.shape
+    shape = (n, width)
+    tile = Tile(
+        np.empty(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.empty(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros((8, width), np.float32),
+        np.zeros((2, width), np.int64),
+    )
+    base, centre, sums = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty((3, width))
+    is_median = options.operation == MEDIAN or options.operation == LOWER_MEDIAN
+    for start in range(0, size, width):
+        m = min(width, size - start)
+        _load(data, dq, var, model, frames, options, start, m, tile)
+        if options.rule == MINMAX:
+            _minmax(options, full, m, tile)
+        elif options.rule != NONE:
+            _clip(options, middle, m, tile, base)
+            for j in range(m):
+                if tile.order[1, j]:  # everything rejected means nothing rejected
+                    _load_pixel(data, dq, var, frames, options, start + j, j, tile)
+                    for i in range(n):
+                        tile.values[i, j] -= base[j]
+        _sums(tile, frames, options, m, sums)
+        if is_median:
+            lower = options.operation == LOWER_MEDIAN
+            _median(tile.values, tile.sorted, middle, m, lower, tile.lanes[0], centre)
+            for j in range(m):
+                centre[j] += base[j]
+            _finish(dq, options, start, m, tile, centre, sums, sci, out_var, flags, number)
+        else:
+            _finish(dq, options, start, m, tile, base, sums, sci, out_var, flags, number)
