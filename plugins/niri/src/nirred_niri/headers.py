@@ -19,7 +19,12 @@ _PRETTY = {
     **{"Hsort&PK50": "H order sort", "Jcon1065&PK50": "Jcon(1065)", "Jcon(112)&PK50": "Jcon(112)"},
     **{"Jcon(121)&PK50": "Jcon(121)", "Hcon(157)&PK50": "H-con(157)", "CH4short&PK50": "CH4(short)"},
     **{"CH4long&PK50": "CH4(long)", "FeII&PK50": "FeII", "HeI(2p2s)&Kprime": "HeI(2p2s)", "HeI": "HeI"},
-    **{"H2v=2-1S1": "H2 2-1 S1", "H2v=1-0S1&K": "H2 1-0 S1", "PK50&Pabeta": "Pa(beta)", "PaGamma": "Pa(gamma)"},
+    **{
+        "H2v=2-1S1": "H2 2-1 S1",
+        "H2v=1-0S1&K": "H2 1-0 S1",
+        "PK50&Pabeta": "Pa(beta)",
+        "PaGamma": "Pa(gamma)",
+    },
     **{"Bra": "Br(alpha)", "Bracont": "Br(alpha)Con", "Brgamma": "Br(gamma)", "H2Oice": "H2O ice"},
     **{"H2Oice204": "H2Oice(2045)", "CH4ice227": "CH4ice(2275)", "COv=2-0bh": "CO 2-0 (bh)"},
     **{"kcon(209)": "Kcon(209)", "kcon(227)": "Kcon(227)"},
@@ -31,7 +36,13 @@ _MICRON: Mapping[str, float] = {
     **{"H2Oice(2045)": 2.0450, "HeI(2p2s)": 2.0590, "Kcon(209)": 2.0975, "K(prime)": 2.1200},
     **{"H2 1-0 S1": 2.1239, "K(short)": 2.1500, "H2 2-1 S1": 2.2465, "Br(gamma)": 2.1686},
     **{"Kcon(227)": 2.2718, "CH4ice(2275)": 2.2750, "CO 2-0 (bh)": 2.2890, "H2Oice": 3.0500},
-    **{"hydrocarb": 3.2950, "L(prime)": 3.7800, "Br(alpha)Con": 3.9900, "Br(alpha)": 4.0520, "M(prime)": 4.6800},
+    **{
+        "hydrocarb": 3.2950,
+        "L(prime)": 3.7800,
+        "Br(alpha)Con": 3.9900,
+        "Br(alpha)": 4.0520,
+        "M(prime)": 4.6800,
+    },
 }
 
 # Wavelength on the array's centre of the f/6 grisms behind the centred slits, micron.

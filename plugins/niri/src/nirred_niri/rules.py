@@ -24,10 +24,11 @@ _OPTICS = (
     Match("disperser"),
 )
 
-
 RULES: tuple[CalibrationRule, ...] = (
     # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
-    CalibrationRule("dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
+    CalibrationRule(
+        "dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})
+    ),
     CalibrationRule("dark", _IMAGE | {"TWILIGHT"}, _DARK, "180 d", 3, optional=True, not_tags=_MADE),
     CalibrationRule(
         "flat",
@@ -36,7 +37,16 @@ RULES: tuple[CalibrationRule, ...] = (
         "180 d",
         not_tags=frozenset({"FLAT", "PROCESSED"}),
     ),
-    CalibrationRule("lampoff_flat", _IMAGE | {"FLAT", "LAMPON"}, _OPTICS, "7 d", 3, optional=True, remark_beyond="1 d"),
+    CalibrationRule(
+        "lampoff_flat",
+        _IMAGE | {"FLAT"},
+        _OPTICS,
+        "7 d",
+        3,
+        optional=True,
+        remark_beyond="1 d",
+        when=lambda tags, descriptors: descriptors.role == "lamp_on",
+    ),
     CalibrationRule(
         "bpm",
         frozenset({"NIRI"}),

@@ -6,7 +6,7 @@ A plugin writes its own tag rules and fills an `Own`; `frame_tags`, `describe` a
 from __future__ import annotations
 
 from .descriptors import WAVELENGTHS, Own, describe
-from .pointing import expected, moved, plane_wcs, separation, target, wcs_center, wcs_pixel_scale
+from .pointing import expected, moved, plane_wcs, separation, target, wcs_center, wcs_header, wcs_pixel_scale
 from .states import (
     BANDS,
     exposure_time,
@@ -76,5 +76,6 @@ __all__ = [
     "wavefront_sensor",
     "wavelength_band",
     "wcs_center",
+    "wcs_header",
     "wcs_pixel_scale",
 ]

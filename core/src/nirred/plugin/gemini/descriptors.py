@@ -138,6 +138,8 @@ def describe(headers: Headers, tags: frozenset[str], own: Own) -> Descriptors:
     _, end = ut_span(headers, when, seconds, trust_end=own.trust_end)
     aim = pointing.target(headers, when)
     here = own.position or pointing.wcs_center(headers, when) or aim or (None, None)
+    if "AZEL_TARGET" in tags:  # parked in the horizon's frame: no place on the sky
+        here = None, None
     scale = own.pixel_scale
     dx, dy = (v / scale for v in own.shift) if own.shift is not None and scale else (None, None)
     pa = number(headers, "PA", -720.0, 720.0)

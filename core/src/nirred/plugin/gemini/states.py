@@ -117,10 +117,18 @@ def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> R
     elif "TWILIGHT" in tags or {"PROCESSED", "FLAT"} <= tags:
         found = "flat"
     elif "FLAT" in tags:
-        found = "lamp_on" if "LAMPON" in tags else "lamp_off" if "LAMPOFF" in tags else "other"
+        found = _lamp_role(headers)
     elif "IMAGE" in tags and text(headers, "OBSTYPE") == "OBJECT" and filter_pretty not in _CLOSED:
         found = _object_role(headers, tags)
     return found
+
+
+def _lamp_role(headers: Headers) -> Role:
+    """Lamp on or off. The shutter stands before the infrared lamp alone: a halogen lamp shines past a closed one."""
+    lamp = gcal_lamp(headers) or ""
+    if lamp == "Off":
+        return "lamp_off"
+    return "lamp_on" if lamp in ("IRhigh", "IRlow") or lamp.startswith("QH") else "other"
 
 
 def _object_role(headers: Headers, tags: frozenset[str]) -> Role:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ...headers import Headers
 
 LAMPS = ("IRhigh", "IRlow")
-_PROCESSED = "PROCARC GBIAS PROCBIAS PROCDARK GIFLAT PROCFLAT GIFRINGE PROCFRNG PROCPNHL PROCSTND PROCILLM".split()
+_PROCESSED = (
+    "PROCARC GBIAS PROCBIAS PROCDARK GIFLAT PROCFLAT GIFRINGE PROCFRNG PROCPNHL PROCSTND PROCILLM".split()
+)
 
 Test = Callable[["Headers"], bool]
 
@@ -42,7 +44,9 @@ def _observatory(h: Headers) -> str:
 
 
 def _gemini(h: Headers) -> bool:
-    return any((text(h, k, "") or "").upper() in ("GEMINI-NORTH", "GEMINI-SOUTH") for k in ("OBSERVAT", "TELESCOP"))
+    return any(
+        (text(h, k, "") or "").upper() in ("GEMINI-NORTH", "GEMINI-SOUTH") for k in ("OBSERVAT", "TELESCOP")
+    )
 
 
 def _infrared_lamp(h: Headers) -> bool:
@@ -98,7 +102,9 @@ COMMON: tuple[TagRule, ...] = (
     rule(_flat_lamp, "GCALFLAT FLAT CAL"),
     rule(both(_infrared_lamp, _shutter("OPEN")), "GCAL_IR_ON LAMPON", blocked_by="PROCESSED"),
     rule(both(_infrared_lamp, _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED PINHOLE"),
-    rule(both(says("GCALLAMP", "No Value"), _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED"),
+    rule(
+        both(says("GCALLAMP", "No Value"), _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED"
+    ),
     rule(says("DATATYPE", "marked-nodandchop"), "NODCHOP"),
     rule(
         either(has("BPMASK", "PROCBPM"), says("OBSTYPE", "BPM")),
@@ -110,7 +116,11 @@ COMMON: tuple[TagRule, ...] = (
     rule(containing("PREPAR"), "PREPARED"),
     rule(negation(containing("PREPAR")), "UNPREPARED"),
     rule(has(*_PROCESSED), "PROCESSED"),
-    rule(both(says("OBSTYPE", "OBJECT"), has("GMOSAIC", "PROCSCI")), "PROCESSED_SCIENCE PROCESSED", blocks="RAW"),
+    rule(
+        both(says("OBSTYPE", "OBJECT"), has("GMOSAIC", "PROCSCI")),
+        "PROCESSED_SCIENCE PROCESSED",
+        blocks="RAW",
+    ),
     rule(has("GIFRINGE", "PROCFRNG"), "FRINGE CAL"),
     rule(lambda h: h.primary.get("PROCTELL") is True, "TELLURIC CAL"),
     rule(has("EXTRACT"), "EXTRACTED"),
