@@ -131,9 +131,7 @@ def nirred_describe(headers):
     where = degrees(h.get("RA"), 15.0), degrees(h.get("DEC"), 1.0)
     return Descriptors(
         instrument="EMIR",
-        role=ROLES.get(mode(h), "other")
-        if (gemini.text(h, "GRISM") or "OPEN").upper() == "OPEN"
-        else "other",
+        role=ROLES.get(mode(h), "other") if (gemini.text(h, "GRISM") or "OPEN").upper() == "OPEN" else "other",
         object=gemini.text(h, "OBJECT"),
         observation_type=mode(h),
         sequence_id=None if block is None else str(block),

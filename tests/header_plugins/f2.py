@@ -57,9 +57,7 @@ def opened(h):
 
 
 def long_slit(h):
-    return either(h, "DECKER", "DCKERPOS") == "Long_slit" or bool(
-        re.match(r".?pix-slit", gemini.text(h, "MOSPOS", ""))
-    )
+    return either(h, "DECKER", "DCKERPOS") == "Long_slit" or bool(re.match(r".?pix-slit", gemini.text(h, "MOSPOS", "")))
 
 
 def many_slits(h):

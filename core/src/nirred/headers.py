@@ -9,13 +9,15 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from .errors import Unreadable
 
 BLOCK = 2880
 CARD = 80
 MAX_HEADER_BLOCKS = 512  # 18,432 cards: more is not a header but damage
+MAX_AXES = 999  # by the standard
+MAX_COUNT = 1e15
 FITS_SUFFIXES = (".fits", ".fit", ".fz", ".fits.gz", ".fit.gz", ".fits.bz2", ".fit.bz2", ".fits.fz")
 
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
@@ -78,7 +80,7 @@ class Header(Mapping[str, Any]):
     def shape(self) -> tuple[int, ...]:
         """Shape of the image in numpy order; () without one. Tile-compressed images give the image's own."""
         prefix = "Z" if self.get("ZIMAGE") is True else ""
-        naxis = _int(self.get(f"{prefix}NAXIS"))
+        naxis = min(_int(self.get(f"{prefix}NAXIS")), MAX_AXES)
         return tuple(_int(self.get(f"{prefix}NAXIS{i}")) for i in range(naxis, 0, -1))
 
     @property
@@ -91,18 +93,20 @@ class Header(Mapping[str, Any]):
     @property
     def data_bytes(self) -> int:
         """Bytes of data that this header declares, without padding."""
-        naxis = _int(self.get("NAXIS"))
+        naxis = min(_int(self.get("NAXIS")), MAX_AXES)
         if naxis <= 0:
             return 0
         pixels = 1
         for i in range(1, naxis + 1):
             pixels *= _int(self.get(f"NAXIS{i}"))
         per = abs(_int(self.get("BITPIX"))) // 8
-        return per * max(_int(self.get("GCOUNT", 1)), 1) * (_int(self.get("PCOUNT", 0)) + pixels)
+        return max(per * max(_int(self.get("GCOUNT", 1)), 1) * (_int(self.get("PCOUNT", 0)) + pixels), 0)
 
 
 def _int(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    """A count; 0 for anything that cannot be one (text, NaN, infinity, absurdly large)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if number and abs(value) < MAX_COUNT else 0
 
 
 def _parse(card: str) -> Any:
@@ -225,7 +229,7 @@ def open_stream(path: Path) -> IO[bytes]:
     with path.open("rb") as f:
         magic = f.read(3)
     if magic[:2] == _GZIP:
-        return gzip.open(path, "rb")
+        return cast("IO[bytes]", gzip.open(path, "rb"))
     if magic == _BZIP2:
         return bz2.open(path, "rb")
     return path.open("rb")

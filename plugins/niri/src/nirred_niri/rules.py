@@ -26,9 +26,7 @@ _OPTICS = (
 
 RULES: tuple[CalibrationRule, ...] = (
     # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
-    CalibrationRule(
-        "dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})
-    ),
+    CalibrationRule("dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
     CalibrationRule("dark", _IMAGE | {"TWILIGHT"}, _DARK, "180 d", 3, optional=True, not_tags=_MADE),
     CalibrationRule(
         "flat",

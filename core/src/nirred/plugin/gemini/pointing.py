@@ -59,9 +59,7 @@ def wcs_header(headers: Headers, image: Mapping[str, Any] | None = None) -> Mapp
     return None
 
 
-def wcs_pixel_scale(
-    headers: Headers, images: Sequence[Mapping[str, Any] | None] | None = None
-) -> float | None:
+def wcs_pixel_scale(headers: Headers, images: Sequence[Mapping[str, Any] | None] | None = None) -> float | None:
     """Arcsec per pixel from the CD matrices, averaged over the planes; default: the first image alone."""
     scales = []
     for image in (headers.image,) if images is None else images:
@@ -139,9 +137,7 @@ def moved(position: Position, angle: float, arcsec: float) -> Position:
     theta, r = math.radians(angle), math.radians(arcsec / 3600.0)
     sine = math.sin(dec) * math.cos(r) + math.cos(dec) * math.sin(r) * math.cos(theta)
     there = math.asin(max(-1.0, min(1.0, sine)))
-    turn = math.atan2(
-        math.sin(theta) * math.sin(r) * math.cos(dec), math.cos(r) - math.sin(dec) * math.sin(there)
-    )
+    turn = math.atan2(math.sin(theta) * math.sin(r) * math.cos(dec), math.cos(r) - math.sin(dec) * math.sin(there))
     return math.degrees(ra + turn) % 360.0, math.degrees(there)
 
 

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from ...headers import Headers
 
 LAMPS = ("IRhigh", "IRlow")
-_PROCESSED = (
-    "PROCARC GBIAS PROCBIAS PROCDARK GIFLAT PROCFLAT GIFRINGE PROCFRNG PROCPNHL PROCSTND PROCILLM".split()
-)
+_PROCESSED = "PROCARC GBIAS PROCBIAS PROCDARK GIFLAT PROCFLAT GIFRINGE PROCFRNG PROCPNHL PROCSTND PROCILLM".split()
 
 Test = Callable[["Headers"], bool]
 
@@ -44,9 +42,7 @@ def _observatory(h: Headers) -> str:
 
 
 def _gemini(h: Headers) -> bool:
-    return any(
-        (text(h, k, "") or "").upper() in ("GEMINI-NORTH", "GEMINI-SOUTH") for k in ("OBSERVAT", "TELESCOP")
-    )
+    return any((text(h, k, "") or "").upper() in ("GEMINI-NORTH", "GEMINI-SOUTH") for k in ("OBSERVAT", "TELESCOP"))
 
 
 def _infrared_lamp(h: Headers) -> bool:
@@ -102,9 +98,7 @@ COMMON: tuple[TagRule, ...] = (
     rule(_flat_lamp, "GCALFLAT FLAT CAL"),
     rule(both(_infrared_lamp, _shutter("OPEN")), "GCAL_IR_ON LAMPON", blocked_by="PROCESSED"),
     rule(both(_infrared_lamp, _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED PINHOLE"),
-    rule(
-        both(says("GCALLAMP", "No Value"), _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED"
-    ),
+    rule(both(says("GCALLAMP", "No Value"), _shutter("CLOSED")), "GCAL_IR_OFF LAMPOFF", blocked_by="PROCESSED"),
     rule(says("DATATYPE", "marked-nodandchop"), "NODCHOP"),
     rule(
         either(has("BPMASK", "PROCBPM"), says("OBSTYPE", "BPM")),

@@ -119,9 +119,7 @@ def ut_datetime(headers: Headers) -> datetime | None:
         if found is not None:
             day = found
             break
-    moment = next(
-        filter(None, (clock(headers.get(k)) for k in ("UT", "TIME-OBS", "STARTUT", "UTSTART"))), None
-    )
+    moment = next(filter(None, (clock(headers.get(k)) for k in ("UT", "TIME-OBS", "STARTUT", "UTSTART"))), None)
     if day is not None and moment is not None:
         return datetime.combine(day, moment)
     mjd = number(headers, "MJD-OBS", 1.0, 1e5)
