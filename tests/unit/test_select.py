@@ -142,7 +142,7 @@ def test_strict_finds_exact_values() -> None:
         ("(coadds := 3) == 3", 2, "NamedExpr"),
         ("coadds is 2", 11, "None only"),
         ("extra == 1", 1, "no descriptor"),
-        ("object == 'Ångström' and len(object)", 27, "not a condition"),
+        ("object == 'Ångström' and len(object)", 26, "not a condition"),
         ("coadds ==", 10, "invalid syntax"),
     ],
 )

@@ -367,8 +367,7 @@ def _fault(message: str, text: str, column: int, hint: str = "") -> ConfigError:
 
 
 def _syntax(error: SyntaxError, text: str) -> ConfigError:
-    at_end = not error.offset or (error.lineno or 1) > 1  # of an expression that breaks off
-    column = len(text) if at_end else min(error.offset - 1, len(text))
+    column = min(error.offset - 1, len(text)) if error.offset else len(text)  # no offset: the text breaks off
     bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
     hint = next((h for sign, h in _HINTS.items() if re.search(sign, bare)), "check quotes, brackets and operators")
     return _fault(error.msg.partition(". ")[0], text, column, hint)
