@@ -24,7 +24,7 @@ Polygon = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Claim:
-    """`This frame is mine.`
+    """Say that a frame is mine.
 
     Parameters
     ----------

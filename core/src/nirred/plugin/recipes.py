@@ -23,7 +23,7 @@ class StepCall:
         return self.label or self.step
 
 
-def S(step: str, takes: str = "main", gives: str | None = None, label: str = "", **params: Any) -> StepCall:  # noqa: N802
+def S(step: str, takes: str = "main", gives: str | None = None, label: str = "", **params: Any) -> StepCall:
     """Write a `StepCall` shortly: ``S("sky_correct", "sky", "skysub", mask_objects=False)``."""
     return StepCall(step, takes, takes if gives is None else gives, tuple(sorted(params.items())), label)
 

@@ -1,0 +1,86 @@
+"""Group-level coadding by tiles: frames of a group onto one grid, through `algorithms.coadd` and resampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
+from .algorithms.combine import combine
+from .algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+from .algorithms.threads import run_blocks
+from .group import Group, PlaneState
+
+if TYPE_CHECKING:
+    from .algorithms.resample_kernels import Kernel
+
+#: Rows of the output grid that are made at once.
+TILE = 64
+
+
+def shift_of(group: Group, i: int) -> tuple[float, float]:
+    """(dx, dy) of a frame: position of a source in it minus in the reference."""
+    return group.frames[i].dx, group.frames[i].dy
+
+
+def resampled_rows(
+    state: PlaneState, i: int, shift: tuple[float, float], grid: Grid, rows: tuple[int, int], kernel: Kernel
+) -> np.ndarray:
+    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data."""
+    assert state.sub is not None
+    low, high = frame_rows(shift, grid, rows, state.shape[0])
+    if high == low:
+        return np.full((rows[1] - rows[0], grid.shape[1]), np.nan, np.float32)
+    bad = (state.dq.rows(i, low, high) & np.uint16(0x3FFF & 0xFFF9)) != 0
+    part = Grid(grid.x0, grid.y0 + rows[0] - low, (rows[1] - rows[0], grid.shape[1]))
+    return shift_rows(
+        state.sub.rows(i, low, high), bad.view(np.uint8), *shift, kernel=kernel, shape=part.shape, origin=part.origin
+    )[0]
+
+
+def median_model(group: Group, p: int, frames: list[int], kernel: Kernel) -> tuple[Grid, np.ndarray, np.ndarray]:
+    """Median of sky-subtracted frames on their union grid.
+
+    Returns
+    -------
+    grid : Grid
+    model : float32 (ny, nx)
+        NaN without data.
+    count : float32 (ny, nx)
+        Frames behind each pixel.
+    """
+    state = group.planes[p]
+    grid = union_grid([shift_of(group, i) for i in frames], state.shape)
+    model = np.empty(grid.shape, np.float32)
+    count = np.empty(grid.shape, np.float32)
+
+    def tile(start: int, stop: int) -> None:
+        images = [resampled_rows(state, i, shift_of(group, i), grid, (start, stop), kernel) for i in frames]
+        flags = [np.where(np.isfinite(a), np.uint16(0), np.uint16(16)) for a in images]
+        result = combine(images, flags, method="median")
+        model[start:stop] = result.sci
+        count[start:stop] = np.sum([f == 0 for f in flags], axis=0)
+
+    run_blocks(tile, grid.shape[0], group.context.threads, TILE)
+    return grid, model, count
+
+
+def blot(
+    model: np.ndarray, count: np.ndarray, grid: Grid, shift: tuple[float, float], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The model and its counts at the pixels of one frame."""
+    hidden = (~np.isfinite(model)).view(np.uint8)
+    dx, dy = -shift[0], -shift[1]
+    origin = (-grid.x0, -grid.y0)
+    values = shift_rows(model, hidden, dx, dy, kernel="lanczos3", shape=shape, origin=origin)[0]
+    back = Grid(-grid.x0, -grid.y0, shape)
+    counts = nearest_rows(count, (dx, dy), back, (0, shape[0]), 0.0)
+    return values, counts
+
+
+def hidden_rows(bad: np.ndarray, shift: tuple[float, float], grid: Grid, rows: tuple[int, int], low: int) -> np.ndarray:
+    """Share of each output pixel that masked pixels cover; `bad` starts at row `low` of the frame."""
+    return bad_fraction_shift_rows(
+        bad, *shift, shape=(rows[1] - rows[0], grid.shape[1]), origin=(grid.x0, grid.y0 + rows[0] - low)
+    )

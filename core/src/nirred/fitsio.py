@@ -1,0 +1,238 @@
+"""The only module that touches FITS pixels: raw planes in, products out, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import DataError, Unreadable
+from .frame import Frame, Plane
+from .headers import Header, Headers, is_compressed, open_stream
+from .plugin.frames import Descriptors, Exposure
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+    from .registry import Registry
+
+_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+
+
+def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarray:
+    """Pixels of one image HDU, scaled by BSCALE and BZERO, as float32; axes of length 1 are dropped.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+    header : Header
+        Of that HDU, as `Headers` read it: it knows where the pixels start.
+    plane : int, optional
+        Index along the slowest axis of a cube.
+
+    Returns
+    -------
+    float32 (ny, nx)
+
+    Raises
+    ------
+    Unreadable
+        The pixels are truncated or damaged.
+    DataError
+        Not a 2-D image once axes of length 1 are dropped.
+    """
+    if header.get("ZIMAGE") is True:
+        data = _read_tiles(path, header)
+    else:
+        data = _read_pixels(path, header)
+    if plane is not None:
+        data = data[plane]
+    data = data.reshape([n for n in data.shape if n > 1] if data.size > 1 else [1, 1])
+    if data.ndim == 1:
+        data = data.reshape(header.shape[-2:])
+    if data.ndim != 2:
+        raise DataError(f"{path.name}: an image of shape {header.shape} is not one detector's plane")
+    return data
+
+
+def _read_pixels(path: Path, header: Header) -> np.ndarray:
+    bitpix = header.get("BITPIX")
+    if bitpix not in _TYPES:
+        raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is no FITS type", "fetch the file again")
+    kind = np.dtype(_TYPES[bitpix])
+    count = int(np.prod(header.shape))
+    if is_compressed(path):
+        raw = _inflate(path, header.data_offset, count * kind.itemsize)
+    else:
+        raw = np.fromfile(path, np.uint8, count * kind.itemsize, offset=header.data_offset)
+    if raw.size < count * kind.itemsize:
+        raise Unreadable(f"{path.name}: truncated: {raw.size} of {count * kind.itemsize} bytes of pixels")
+    values = raw.view(kind).reshape(header.shape)
+    scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+    if scale == 1.0 and zero == 0.0:
+        return values.astype(np.float32)
+    return (values.astype(np.float64) * scale + zero).astype(np.float32)
+
+
+def _inflate(path: Path, start: int, length: int) -> np.ndarray:
+    import zlib
+
+    try:
+        with open_stream(path) as stream:
+            stream.read(start)
+            return np.frombuffer(stream.read(length), np.uint8)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
+
+
+def _read_tiles(path: Path, header: Header) -> np.ndarray:
+    """Tile-compressed (.fz) images go through astropy."""
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        for hdu in hdus:
+            if isinstance(hdu, fits.CompImageHDU) and hdu.name == str(header.get("EXTNAME", hdu.name)):
+                return np.asarray(hdu.data, np.float32)
+    raise Unreadable(f"{path.name}: no tile-compressed image found")
+
+
+def read_planes(path: Path, headers: Headers, exposure: Exposure) -> list[np.ndarray]:
+    """Raw planes (float32, ADU) of one exposure by the core reader: its images in HDU order.
+
+    Raises
+    ------
+    DataError
+        The file has no image, or the plugin named an HDU that is none.
+    """
+    images = dict(headers.images) if exposure.hdus else ({0: headers.image} if headers.image is not None else {})
+    wanted = exposure.hdus or tuple(images)
+    if not wanted or any(i not in images for i in wanted):
+        raise DataError(f"{path.name}: no image in HDU {', '.join(map(str, wanted)) or 'at all'}")
+    return [read_image(path, h, exposure.plane) for h in (images[i] for i in wanted) if h is not None]
+
+
+def read_mask(path: Path) -> list[np.ndarray]:
+    """A mask's planes as uint16 bits, whatever its type; a file without keywords will do.
+
+    Our own products and Gemini's keep them in ``DQ`` or in the first image. NaN counts as bad.
+    """
+    return [
+        np.where(np.isfinite(p), p, 1).astype(np.int64).astype(np.uint16)
+        for p in _named_or_first(path, "DQ", Headers.read(path))
+    ]
+
+
+def _named_or_first(path: Path, name: str, headers: Headers) -> list[np.ndarray]:
+    images = headers.images
+    named = [h for _, h in images if str(h.get("EXTNAME", "")).upper() == name]
+    if named:
+        return [read_image(path, h) for h in named]
+    sci = [h for _, h in images if str(h.get("EXTNAME", "SCI")).upper() in ("SCI", "")]
+    return [read_image(path, h) for h in (sci or [h for _, h in images][:1])]
+
+
+def read_calibration(path: Path) -> list[Plane]:
+    """Planes of a processed dark, flat or stack: ours, Gemini's, or a bare image without VAR and DQ.
+
+    Raises
+    ------
+    Unreadable, DataError
+        No image in it.
+    """
+    from .plugin.coordinates import wcs_from_header
+
+    headers = Headers.read(path)
+    images = [h for _, h in headers.images]
+    if not images:
+        raise DataError(f"{path.name}: no image in it", "name a processed calibration")
+    by_name: dict[str, list[Header]] = {}
+    for h in images:
+        by_name.setdefault(str(h.get("EXTNAME", "SCI")).upper() or "SCI", []).append(h)
+    science = by_name.get("SCI", images[:1])
+    planes = []
+    for i, h in enumerate(science):
+        data = read_image(path, h)
+        dq = read_image(path, by_name["DQ"][i]).astype(np.uint16) if i < len(by_name.get("DQ", [])) else None
+        var = read_image(path, by_name["VAR"][i]) if i < len(by_name.get("VAR", [])) else None
+        dq = np.zeros(data.shape, np.uint16) if dq is None else dq
+        planes.append(Plane(data, dq, var, wcs_from_header(h)))
+    return planes
+
+
+def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -> Frame:
+    """Read a raw frame (ADU) or a product of ours (electron) as a `Frame`."""
+    headers = headers or Headers.read(path)
+    owner, claim = registry.claim(headers)
+    descriptors: Descriptors = registry.ask(owner, "nirred_describe", headers=headers)
+    fields: dict[str, Any] = {
+        "name": path.name,
+        "header": headers.primary.text,
+        "instrument": claim.instrument,
+        "tags": registry.ask(owner, "nirred_tags", headers=headers),
+        "descriptors": descriptors,
+    }
+    if "NIRRED" in headers.primary:
+        return Frame(tuple(read_calibration(path)), unit="electron", **fields)
+    detectors = tuple(registry.ask(owner, "nirred_detectors", headers=headers) or ())
+    exposure = Exposure(hdus=tuple(d.hdu for d in detectors if d.hdu is not None))
+    frame = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
+    if isinstance(frame, Frame):
+        return frame
+    wcs = registry.ask(owner, "nirred_wcs", headers=headers) or ()
+    planes = tuple(
+        Plane(data, np.zeros(data.shape, np.uint16), None, wcs[i].wcs if i < len(wcs) else None, detectors[i])
+        for i, data in enumerate(read_planes(path, headers, exposure))
+    )
+    return Frame(planes, **fields)
+
+
+# -- products -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Extension:
+    """One HDU of a product: an image or a table, with keywords {name: value or (value, comment)}."""
+
+    name: str
+    data: Any
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+
+def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension]) -> None:
+    """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
+
+    Raises
+    ------
+    DataError
+        The directory cannot be written or the disk is full; nothing is left behind.
+    """
+    from astropy.io import fits
+
+    hdus = fits.HDUList([fits.PrimaryHDU(header=primary)])
+    for e in extensions:
+        hdu = fits.BinTableHDU(e.data, name=e.name) if e.data.dtype.names else fits.ImageHDU(e.data, name=e.name)
+        hdu.header["EXTVER"] = e.version
+        for key, value in e.keywords.items():
+            hdu.header[key] = value
+        hdus.append(hdu)
+    for hdu in hdus:
+        hdu.add_datasum(when="data unit checksum")
+        hdu.add_checksum(when="HDU checksum", override_datasum=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            hdus.writeto(stream, output_verify="exception")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}", "free space or another -o") from error

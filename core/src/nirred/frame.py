@@ -1,0 +1,124 @@
+"""The data model: one exposure is a `Frame` of one or more `Plane`s (detectors)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dq import NOT_SIGNAL
+from .plugin.frames import Descriptors, Detector
+
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
+    from astropy.wcs import WCS
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Pixels of one detector.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Signal in the frame's unit.
+    dq : uint16 (ny, nx)
+        Bits of `nirred.dq.DQ`.
+    var : float32 (ny, nx), optional
+        Variance, unit squared.
+    wcs : astropy.wcs.WCS, optional
+        World coordinates.
+    detector : Detector, optional
+        What it was read with.
+    """
+
+    data: np.ndarray
+    dq: np.ndarray
+    var: np.ndarray | None = None
+    wcs: WCS | None = None
+    detector: Detector | None = None
+
+    def __post_init__(self) -> None:
+        shapes = {a.shape for a in (self.data, self.dq, self.var) if a is not None}
+        if len(shapes) != 1 or self.data.ndim != 2:
+            raise ValueError(f"planes need 2-D data, dq and var of one shape, not {sorted(shapes)}")
+        if self.dq.dtype != np.uint16:
+            raise ValueError(f"dq must be uint16, not {self.dq.dtype}")
+
+    @property
+    def bad(self) -> np.ndarray:
+        """Bool (ny, nx): True where the pixel is no signal (saturated and non-linear pixels are signal)."""
+        return (self.dq & np.uint16(NOT_SIGNAL)) != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One exposure: its planes and what its header says.
+
+    Parameters
+    ----------
+    planes : tuple of Plane
+        One per detector; never assume one.
+    name : str
+        File name without directory and compression.
+    unit : {"adu", "electron"}
+        Of the planes' data.
+    header : str
+        The original primary header's cards, never lost.
+    """
+
+    planes: tuple[Plane, ...]
+    name: str = ""
+    unit: str = "adu"
+    header: str = ""
+    instrument: str = ""
+    tags: frozenset[str] = frozenset()
+    descriptors: Descriptors = field(default_factory=Descriptors)
+    history: tuple[str, ...] = ()
+
+    def with_planes(self, *planes: Plane) -> Frame:
+        """A copy with other planes."""
+        return replace(self, planes=planes)
+
+    def to_ccddata(self, plane: int = 0) -> CCDData:
+        """One plane as `astropy.nddata.CCDData`: mask = not signal, flags = dq, uncertainty = VAR."""
+        from astropy import units
+        from astropy.nddata import CCDData, VarianceUncertainty
+
+        p = self.planes[plane]
+        ccd = CCDData(p.data, unit=getattr(units, self.unit), mask=p.bad, wcs=p.wcs)
+        ccd.flags = p.dq
+        if p.var is not None:
+            ccd.uncertainty = VarianceUncertainty(p.var)
+        return ccd
+
+    @classmethod
+    def from_ccddata(cls, *images: CCDData, **fields: Any) -> Frame:
+        """A frame from CCDData; `flags` become dq, else a mask becomes bit 1."""
+        from astropy.nddata import VarianceUncertainty
+
+        planes = []
+        for image in images:
+            flags = image.flags if image.flags is not None else image.mask
+            dq = np.zeros(image.data.shape, np.uint16) if flags is None else np.asarray(flags).astype(np.uint16)
+            spread = image.uncertainty
+            var = None if spread is None else spread.represent_as(VarianceUncertainty).array.astype(np.float32)
+            planes.append(Plane(np.asarray(image.data, np.float32), dq, var, image.wcs))
+        return cls(tuple(planes), unit=str(images[0].unit), **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Non-destructive reads of one exposure, before a slope is fitted.
+
+    Parameters
+    ----------
+    reads : float32 (n, ny, nx), ADU.
+    times : float64 (n,), s since reset.
+    """
+
+    reads: np.ndarray
+    times: np.ndarray
+    name: str = ""
+    header: str = ""

@@ -1,0 +1,242 @@
+"""The fused per-frame pass: every frame of a group is read once and calibrated in one sweep over its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
+from .dq import DQ
+from .errors import NirredError, StepError
+from .fitsio import read_planes
+from .frame import Frame, Plane
+from .group import BAD, FrameSetup, FrameState, Group, PlaneState
+from .plan.model import FrameInfo
+from .store import PlaneStack
+
+if TYPE_CHECKING:
+    from .plugin.frames import Detector, Linearity
+
+#: A flat below this is no flat: the pixel is unilluminated.
+FLAT_FLOOR = 0.01
+#: Bytes per pixel and frame: calibrated, flags, sky-subtracted.
+BYTES_PER_PIXEL = 10
+
+
+def calibrate_group(group: Group) -> None:
+    """Read and calibrate every frame of the group into `group.planes`.
+
+    A frame that cannot be read is left out by name; no frame left is an error.
+
+    Raises
+    ------
+    StepError
+        No frame could be read, or planes and calibrations differ in shape.
+    """
+    first = group.frames[group.need(group.indices(), "readable frames")[0]].info
+    group.planes = _allocate(group, [d.shape for d in first.detectors])
+    for p, state in enumerate(group.planes):
+        state.inputs = _inputs(group, first, p, state.shape)
+        if group.setup.variance and first.detectors[p].read_noise is not None:
+            state.constant, state.per_electron = noise_planes(state.inputs, first.detectors[p].read_noise)
+    cache: dict[tuple[Any, ...], CalibrationInputs] = {}
+    for i in group.indices():
+        _calibrate_frame(group, i, cache)
+    group.need(group.indices(), "readable frames")
+    if group.setup.latency > 0:
+        flag_latency(group)
+
+
+def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
+    n = len(group.frames)
+    need = sum(n * ny * nx * BYTES_PER_PIXEL for ny, nx in shapes)
+    scratch = group.context.scratch if need > 0.6 * group.context.memory else None
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        group.context.say(f"{group.task.id}: {n} frames need {need / 1e9:.1f} GB; working from scratch files")
+    return [
+        PlaneState(PlaneStack((n, *shape), np.float32, scratch), PlaneStack((n, *shape), np.uint16, scratch))
+        for shape in shapes
+    ]
+
+
+def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], CalibrationInputs]) -> None:
+    frame = group.frames[i]
+    try:
+        raws = read_raw(group, frame.info)
+    except NirredError as error:
+        frame.state, frame.reason = "failed", error.message
+        group.remark(f"{frame.info.name} left out: {error}")
+        return
+    for p, (raw, state) in enumerate(zip(raws, group.planes, strict=True)):
+        if raw.shape != state.shape:
+            frame.state = "failed"
+            frame.reason = f"plane {p + 1} is {raw.shape[1]} x {raw.shape[0]}, the header says {state.shape[::-1]}"
+            group.remark(f"{frame.info.name} left out: {frame.reason}")
+            return
+        inputs = _inputs_of(group, frame.info, p, state, cache)
+        if state.sci.in_memory:
+            calibrate(raw, inputs, (state.sci.frame(i), state.dq.frame(i)), group.context.threads)
+        else:
+            sci, dq = calibrate(raw, inputs, None, group.context.threads)
+            state.sci.put(i, sci)
+            state.dq.put(i, dq)
+
+
+def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
+    """Raw planes of one frame by its plugin's reader, else the core's.
+
+    Raises
+    ------
+    NirredError
+        They cannot be read.
+    """
+    registry = group.context.registry
+    opened = registry.ask(info.owner, "nirred_open", path=info.path, exposure=info.exposure, headers=info.headers)
+    if isinstance(opened, Frame):
+        return [p.data for p in opened.planes]
+    exposure = info.exposure
+    hdus = tuple(d.hdu for d in info.detectors if d.hdu is not None)
+    if not exposure.hdus and len(hdus) == len(info.detectors):
+        exposure = replace(exposure, hdus=hdus)
+    planes = read_planes(info.path, info.headers, exposure)
+    if len(planes) != len(info.detectors):
+        raise StepError(f"{info.name}: {len(planes)} images, {len(info.detectors)} expected of {info.instrument}")
+    return planes
+
+
+def _inputs_of(
+    group: Group, info: FrameInfo, p: int, state: PlaneState, cache: dict[tuple[Any, ...], CalibrationInputs]
+) -> CalibrationInputs:
+    """Frames of one configuration share their inputs; lamp and dark exposures may differ in time and levels."""
+    d = info.detectors[p]
+    key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, id(d.linearity))
+    if key not in cache:
+        cache[key] = _inputs(group, info, p, state.shape)
+    return cache[key]
+
+
+def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> CalibrationInputs:
+    setup, detector = group.setup, info.detectors[p]
+    if detector.gain is None and setup.electrons:
+        raise StepError(f"{info.name}: gain of this mode is not known", "leave the frame out with --exclude")
+    seconds = info.descriptors.exposure_time or 0.0
+    dark = _fitting(group, setup.dark, p, shape, "dark")
+    flat = _fitting(group, setup.flat, p, shape, "flat")
+    return CalibrationInputs(
+        gain=float(detector.gain or 1.0) if setup.electrons else 1.0,
+        coadds=detector.coadds,
+        exposure_per_coadd=seconds / max(detector.coadds, 1),
+        linearity=_curve(detector.linearity) if setup.linearity and detector.linearity else None,
+        saturation=detector.saturation if setup.levels else None,
+        non_linear=detector.non_linear if setup.levels else None,
+        dark=None if dark is None else dark.data,
+        dark_variance=None if dark is None else dark.var,
+        dark_scale=setup.dark_scale,
+        flat_reciprocal=None if flat is None else reciprocal(flat),
+        static_dq=_static_dq(setup, p, shape, dark, flat, detector),
+    )
+
+
+def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int, int], kind: str) -> Plane | None:
+    if planes is None:
+        return None
+    if p >= len(planes):
+        raise StepError(
+            f"{group.task.id}: the {kind} has {len(planes)} planes, the frames more",
+            f"give another --user-cal {kind}:FILE",
+        )
+    plane = planes[p]
+    if plane.data.shape == shape:
+        return plane
+    section = group.frames[0].info.detectors[p].section
+    if (
+        section is not None
+        and section.shape == shape
+        and plane.data.shape[0] >= section.y2
+        and plane.data.shape[1] >= section.x2
+    ):
+        cut = np.s_[section.y1 : section.y2, section.x1 : section.x2]
+        return Plane(plane.data[cut], plane.dq[cut], None if plane.var is None else plane.var[cut])
+    raise StepError(
+        f"{group.task.id}: the {kind} is {plane.data.shape[::-1]}, the frames {shape[::-1]} pixels (x, y)",
+        f"give another --user-cal {kind}:FILE",
+    )
+
+
+def _curve(linearity: Linearity) -> LinearityCurve:
+    terms = linearity.coefficients() if callable(linearity.coefficients) else np.asarray(linearity.coefficients, float)
+    return LinearityCurve(np.asarray(terms, np.float64), tuple(linearity.time_delta), linearity.valid_to)
+
+
+def flat_fault(flat: Plane) -> np.ndarray:
+    """Bool (ny, nx): pixels where the flat is none."""
+    with np.errstate(invalid="ignore"):
+        return ~(flat.data > FLAT_FLOOR)
+
+
+def reciprocal(flat: Plane) -> np.ndarray:
+    """float32 (ny, nx): 1/flat, 0 where the flat is none."""
+    out = np.zeros(flat.data.shape, np.float32)
+    np.divide(1.0, flat.data, out=out, where=~flat_fault(flat))
+    return out
+
+
+def _static_dq(
+    setup: FrameSetup, p: int, shape: tuple[int, int], dark: Plane | None, flat: Plane | None, detector: Detector
+) -> np.ndarray | None:
+    merged = np.zeros(shape, np.uint16)
+    for mask in setup.masks:
+        merged |= _cut_mask(mask[min(p, len(mask) - 1)], shape, detector)
+    keep = np.uint16(BAD)
+    for plane in (dark, flat):
+        if plane is not None:
+            merged |= plane.dq & keep
+    if flat is not None:
+        merged |= np.where(flat_fault(flat), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
+    return merged if merged.any() else None
+
+
+def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> np.ndarray:
+    if mask.shape == shape:
+        return mask
+    s = detector.section
+    if s is not None and s.shape == shape and mask.shape[0] >= s.y2 and mask.shape[1] >= s.x2:
+        return mask[s.y1 : s.y2, s.x1 : s.x2]
+    raise StepError(
+        f"a bad-pixel mask is {mask.shape[1]} x {mask.shape[0]}, the frames {shape[1]} x {shape[0]}",
+        "give a mask of that size",
+    )
+
+
+def flag_latency(group: Group) -> None:
+    """Flag persistence: pixels saturated in a frame up to `setup.latency` seconds earlier get the cosmic-ray bit."""
+    setup = group.setup
+    source = np.uint16(DQ.SATURATED | (DQ.NON_LINEAR if setup.latency_non_linear else 0))
+    for state in group.planes:
+        earlier: list[tuple[float, np.ndarray]] = []
+        for i in _by_time(group):
+            when = _start(group.frames[i])
+            earlier = [(t, pixels) for t, pixels in earlier if 0 < when - t < setup.latency] if earlier else []
+            dq = state.dq.frame(i)
+            hot = np.flatnonzero((dq & source) != 0)
+            for _, pixels in earlier:
+                dq.reshape(-1)[pixels] |= np.uint16(DQ.COSMIC_RAY)
+            if earlier and not state.dq.in_memory:
+                state.dq.put(i, dq)
+            if hot.size:
+                earlier.append((when, hot))
+
+
+def _start(frame: FrameState) -> float:
+    when = frame.info.descriptors.ut_datetime
+    return when.timestamp() if when is not None else 0.0
+
+
+def _by_time(group: Group) -> list[int]:
+    return sorted(
+        (i for i in group.indices() if group.frames[i].info.descriptors.ut_datetime),
+        key=lambda i: _start(group.frames[i]),
+    )

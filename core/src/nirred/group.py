@@ -1,0 +1,192 @@
+"""The working state of one task: frames with their measurements, planes in bounded memory, combined results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dq import NOT_SIGNAL
+from .errors import StepError
+from .frame import Plane
+from .plan.model import FrameInfo, Task
+from .store import PlaneStack
+
+if TYPE_CHECKING:
+    from .algorithms.calibrate import CalibrationInputs
+    from .registry import Registry
+
+#: Bits that make a pixel useless for measuring and combining.
+BAD = np.uint16(int(NOT_SIGNAL) & 0x7FFF)
+#: Internal bit of the working planes only: covered by an astronomical object. Never written to a product.
+OBJECT = np.uint16(0x8000)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every task may use.
+
+    Parameters
+    ----------
+    registry : Registry
+        The plugins.
+    out : Path
+        Directory of the products.
+    scratch : Path
+        Directory of scratch files.
+    memory : int
+        Bytes that pixels may take.
+    threads : int
+        Threads of one kernel.
+    say : callable
+        ``say(message)``: progress for people.
+    """
+
+    registry: Registry
+    out: Path
+    scratch: Path
+    memory: int = 2_000_000_000
+    threads: int = 1
+    say: Callable[[str], None] = lambda message: None
+
+
+@dataclass
+class FrameState:
+    """One frame in a group: what was measured of it, and whether it is used."""
+
+    info: FrameInfo
+    role: str
+    dx: float = 0.0
+    dy: float = 0.0
+    dx_err: float = float("nan")
+    dy_err: float = float("nan")
+    sky: float = float("nan")
+    sky_err: float = float("nan")
+    blank: float = 1.0
+    fwhm: float = float("nan")
+    transparency: float = 1.0
+    noise_scale: float = 1.0
+    weight: float = 0.0
+    state: str = "used"
+    reason: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """True until a step leaves the frame out."""
+        return self.state == "used"
+
+    def reject(self, reason: str) -> None:
+        """Leave the frame out, with the reason that FRAMES and run.json give."""
+        self.state, self.reason = "rejected", reason
+
+
+@dataclass
+class FrameSetup:
+    """What the fused per-frame pass is to do; frame steps set the fields."""
+
+    levels: bool = False
+    masks: list[list[np.ndarray]] = field(default_factory=list)
+    linearity: bool = False
+    electrons: bool = False
+    variance: bool = False
+    dark: list[Plane] | None = None
+    dark_scale: float = 1.0
+    flat: list[Plane] | None = None
+    latency: float = 0.0
+    latency_non_linear: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PlaneState:
+    """Working planes of one detector of all frames of a group.
+
+    Parameters
+    ----------
+    sci : PlaneStack
+        Calibrated frames, electron, float32.
+    dq : PlaneStack
+        Their flags, uint16; `OBJECT` marks pixels covered by objects.
+    sub : PlaneStack or None
+        Sky-subtracted frames.
+    constant, per_electron : float32 (ny, nx) or float
+        Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
+    """
+
+    sci: PlaneStack
+    dq: PlaneStack
+    constant: np.ndarray | float = 0.0
+    per_electron: np.ndarray | float = 1.0
+    sub: PlaneStack | None = None
+    inputs: CalibrationInputs | None = None
+    sky_variance: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self.sci.shape[1], self.sci.shape[2]
+
+    def bad(self, i: int, extra: int = 0) -> np.ndarray:
+        """uint8 (ny, nx): 1 where frame i has no signal, or any bit of `extra`."""
+        return ((self.dq.frame(i) & (BAD | np.uint16(extra))) != 0).view(np.uint8)
+
+
+@dataclass
+class Group:
+    """Everything that the steps of one task share."""
+
+    task: Task
+    context: Context
+    frames: list[FrameState]
+    setup: FrameSetup = field(default_factory=FrameSetup)
+    planes: list[PlaneState] = field(default_factory=list)
+    streams: dict[str, list[Plane]] = field(default_factory=dict)
+    keywords: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, np.ndarray] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    calibrations: dict[str, list[Plane]] = field(default_factory=dict)
+    masks: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    product: Path | None = None
+
+    def indices(self, *roles: str) -> list[int]:
+        """Indices of the frames still in use that have one of the roles; all when none is named."""
+        return [i for i, f in enumerate(self.frames) if f.alive and (not roles or f.role in roles)]
+
+    @property
+    def targets(self) -> list[int]:
+        """Frames on target."""
+        return self.indices("object", "both", "input")
+
+    @property
+    def reference(self) -> int:
+        """The frame that gives the product its header and grid: the first on target that is still in use."""
+        chosen = self.extras.get("reference")
+        if chosen is not None and self.frames[chosen].alive:
+            return int(chosen)
+        return self.need(self.targets, "frames on target")[0]
+
+    def need(self, indices: list[int], what: str) -> list[int]:
+        """`indices`, or an error when there are none."""
+        if not indices:
+            why = "; ".join(f"{f.info.name}: {f.reason}" for f in self.frames if not f.alive)
+            raise StepError(f"{self.task.id}: no {what} left" + (f" ({why})" if why else ""), "see FRAMES and the log")
+        return indices
+
+    def remark(self, text: str) -> None:
+        """Something an observer should know, once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
+            self.context.say(text)
+
+    def close(self) -> None:
+        """Free the working planes."""
+        for p in self.planes:
+            for stack in (p.sci, p.dq, p.sub):
+                if stack is not None:
+                    stack.close()
+        self.planes.clear()

@@ -1,0 +1,77 @@
+"""First guesses of the frames' offsets: header coordinates, pointings, a user's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ConfigError
+from .group import Group
+
+
+def guess_offsets(group: Group, frames: list[int]) -> tuple[list[tuple[float, float]], float]:
+    """Offsets (dx, dy) of frames from the first of them by their WCS, and their error in pixels.
+
+    The point of the sky at the first frame's centre is located in each frame. Frames without WCS have offset 0 and an
+    error of half a field.
+    """
+    first = group.frames[frames[0]].info
+    ny, nx = first.detectors[0].shape
+    centre = np.array([(nx - 1) / 2, (ny - 1) / 2])
+    if any(not group.frames[i].info.wcs for i in frames):
+        return [(0.0, 0.0)] * len(frames), max(nx, ny) / 2
+    sky = first.wcs[0].wcs.wcs_pix2world(*centre, 0)
+    guesses = []
+    for i in frames:
+        x, y = group.frames[i].info.wcs[0].wcs.wcs_world2pix(*sky, 0)
+        guesses.append((float(x) - centre[0], float(y) - centre[1]))
+    scale = first.descriptors.pixel_scale or 1.0
+    return guesses, max(group.frames[i].info.wcs[0].sigma_arcsec for i in frames) / scale
+
+
+def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> list[list[int]]:
+    """Frames that share their field, transitively: chains of frames closer than `overlap` of the field's sides."""
+    if not frames:
+        return []
+    guesses, _ = guess_offsets(group, frames)
+    ny, nx = group.planes[0].shape
+    left, clusters = list(range(len(frames))), []
+    while left:
+        cluster, left = [left[0]], left[1:]
+        for k in cluster:
+            near = [
+                j
+                for j in left
+                if abs(guesses[j][0] - guesses[k][0]) < overlap * nx
+                and abs(guesses[j][1] - guesses[k][1]) < overlap * ny
+            ]
+            cluster += near
+            left = [j for j in left if j not in near]
+        clusters.append(sorted(frames[k] for k in cluster))
+    return clusters
+
+
+def read_offsets(path: str, group: Group, frames: list[int]) -> list[tuple[float, float]]:
+    """Offsets from a text file: the pixel position (x, y) of one object in each frame, in frame order.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, has another number of lines than the group frames on target, or holds no numbers.
+    """
+    try:
+        lines = [line.split("#")[0].replace(",", " ").split() for line in Path(path).read_text().splitlines()]
+        positions = [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "name a file with one x y per line") from None
+    except ValueError:
+        raise ConfigError(f"{path}: not a list of x y positions", "write one x y per line, in frame order") from None
+    targets = group.targets
+    if len(positions) != len(targets):
+        raise ConfigError(
+            f"{path}: {len(positions)} positions for {len(targets)} frames", "one line per frame on target"
+        )
+    where = dict(zip(targets, positions, strict=True))
+    origin = where.get(frames[0], positions[0])
+    return [(where[i][0] - origin[0], where[i][1] - origin[1]) if i in where else (0.0, 0.0) for i in frames]

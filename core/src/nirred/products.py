@@ -1,0 +1,164 @@
+"""Headers and tables of products, and how a group's result becomes a file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__
+from .fitsio import Extension, write_product
+from .group import Group
+from .plan.model import FrameInfo
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+#: Keywords of a raw primary that say nothing true of a product.
+_STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
+_STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
+#: By these the incumbents' tools know what a file is.
+_PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
+
+
+def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
+    """Primary header of a product: the first frame's own cards and what the reduction has to say.
+
+    No time, host or user goes into it: the same inputs give the same bytes.
+    """
+    header = original_cards(info)
+    stamp = f"nirred {__version__}"
+    header["NIRRED"] = (__version__, "version of nirred that made this")
+    header["NIRKIND"] = (kind, "kind of product")
+    header["ORIGNAME"] = (info.name, "first frame of the group")
+    for key in ("GEM-TLM", "PREPARE", _PROCESSED[kind]):
+        header[key] = (stamp, "processed")
+    if kind == "bpm":
+        header["OBJECT"] = "BPM"
+    seconds = info.descriptors.exposure_time
+    if seconds is not None:
+        header["EXPTIME"] = (seconds, "[s] exposure that SCI stands for")
+    if info.descriptors.filter_pretty:
+        header["FILTER"] = (info.descriptors.filter_pretty, "filter")
+    for key, value in group.keywords.items():
+        header[key] = value
+    header["HISTORY"] = f"{stamp}: recipe {group.task.recipe}, task {group.task.id}"
+    return header
+
+
+def original_cards(info: FrameInfo) -> fits.Header:
+    """The raw primary's cards that can be kept: structure and checksums apart, unprintable characters replaced."""
+    from astropy.io import fits
+    from astropy.io.fits.verify import VerifyWarning
+
+    text = info.headers.primary.text.encode("ascii", "replace").decode().replace("\0", " ")
+    text = "".join(c if " " <= c <= "~" else "?" for c in text)
+    header = fits.Header()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        for start in range(0, len(text), 80):
+            card = fits.Card.fromstring(text[start : start + 80])
+            try:
+                card.verify("silentfix")
+                keyword, value, comment = card.keyword, card.value, card.comment
+            except (fits.VerifyError, ValueError):
+                continue  # an unparsable card cannot be carried into a valid file; the raw frame still has it
+            if keyword in _STALE or keyword in _STRUCTURE or not keyword:
+                continue
+            if keyword in ("COMMENT", "HISTORY"):
+                header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))
+            elif keyword not in header:
+                header[keyword] = (value, comment)
+    return header
+
+
+def plane_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
+    """Keywords of SCI: unit, detector, and levels in electrons."""
+    from .algorithms.calibrate import linear_level
+
+    detector = info.detectors[p]
+    keywords: dict[str, Any] = {"BUNIT": ("electron", "unit of the pixels")}
+    number = group.keywords.get("NCOMBINE", 1)
+    keywords["GAIN"] = (float(number if isinstance(number, int) else number[0]), "SCI x GAIN = electrons collected")
+    if detector.read_noise is not None:
+        keywords["RDNOISE"] = (float(detector.read_noise), "[electron] read noise of one exposure")
+    inputs = group.planes[p].inputs if p < len(group.planes) else None
+    for key, level in (("SATLEVEL", detector.saturation), ("NONLINEA", detector.non_linear)):
+        if level is not None and inputs is not None:
+            keywords[key] = (round(linear_level(level, inputs), 3), "[electron] before dark and flat")
+    scale = info.descriptors.pixel_scale
+    if scale is not None:
+        keywords["PIXSCALE"] = (scale, "[arcsec/pixel]")
+    return keywords
+
+
+def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
+    """WCS of the product: that of the reference frame, its origin moved to the grid's."""
+    if p >= len(info.wcs):
+        return {}
+    header = info.wcs[p].wcs.to_header()
+    keywords = {
+        k: (header[k], header.comments[k]) for k in header if k not in ("DATE-OBS", "MJD-OBS", "MJDREF", "WCSAXES")
+    }
+    grid = group.extras.get("grid")
+    if grid is not None:
+        for key, origin in (("CRPIX1", grid.x0), ("CRPIX2", grid.y0)):
+            keywords[key] = (header[key] - origin, "reference pixel")
+    return keywords
+
+
+def frames_table(group: Group) -> np.ndarray:
+    """FRAMES: one row per frame on target, with what was measured and why it was left out."""
+    names = max(len(f.info.name) for f in group.frames)
+    reasons = max([len(f.reason) for f in group.frames] + [1])
+    kind = [
+        ("file", f"S{names}"), ("xoff", "f8"), ("yoff", "f8"), ("xoff_err", "f4"), ("yoff_err", "f4"), ("sky", "f4"),
+        ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", "S9"), ("reason", f"S{reasons}"),
+    ]  # fmt: skip
+    rows = [f for f in group.frames if f.role in ("object", "both", "input")]
+    out = np.zeros(len(rows), kind)
+    for k, f in enumerate(rows):
+        values = (f.dx, f.dy, f.dx_err, f.dy_err, f.sky, f.fwhm, f.transparency, f.weight if f.alive else 0.0)
+        text = (f.state.encode("ascii", "replace"), f.reason.encode("ascii", "replace"))
+        out[k] = (f.info.name.encode("ascii", "replace"), *values, *text)
+    return out
+
+
+def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
+    """Write the group's result: SCI, VAR, DQ, NEXP for each plane, then tables.
+
+    Raises
+    ------
+    DataError
+        It cannot be written; nothing is left behind.
+    """
+    info = group.frames[group.reference].info if kind == "image" else group.task.first
+    path = group.context.out / f"{group.task.id}.fits"
+    extensions: list[Extension] = []
+    for p, plane in enumerate(group.streams["main"]):
+        version = p + 1
+        keywords = plane_keywords(group, info, p) | (
+            wcs_keywords(group, info, p) if kind in ("image", "skyflat") else {}
+        )
+        if kind == "bpm":
+            extensions.append(Extension("DQ", plane.dq, {}, version))
+            continue
+        if kind == "flat":
+            keywords["BUNIT"] = ("", "relative sensitivity")
+        extensions.append(Extension("SCI", plane.data.astype(np.float32), keywords, version))
+        if plane.var is not None:
+            var_unit = {"BUNIT": ("electron2" if kind != "flat" else "", "unit of the pixels")}
+            extensions.append(Extension("VAR", plane.var.astype(np.float32), var_unit, version))
+        extensions.append(Extension("DQ", plane.dq, {}, version))
+        if "nexp" in group.extras:
+            extensions.append(Extension("NEXP", group.extras["nexp"][p], {}, version))
+    if "noisecov" in group.extras:
+        extensions.append(Extension("NOISECOV", np.asarray(group.extras["noisecov"], np.float64)))
+    for name, table in group.tables.items():
+        extensions.append(Extension(name, table))
+    extensions.append(Extension("PROVENANCE", provenance))
+    write_product(path, primary_header(group, group.task.first, kind), extensions)
+    group.product = path
+    return path

@@ -1,0 +1,73 @@
+"""What made a product: steps, versions, parameters with origin, inputs with checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .errors import Unreadable
+from .headers import open_stream
+from .plan.model import file_root
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of PROVENANCE.
+
+    `item` is nirred, plugin, recipe, step, parameter, input or calibration; `origin` says who set it, or the SHA-256 of
+    a file's decompressed bytes.
+    """
+
+    item: str
+    name: str
+    value: str = ""
+    origin: str = ""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's decompressed bytes, so that compression changes nothing.
+
+    Raises
+    ------
+    Unreadable
+        The file vanished or its compression is damaged.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open_stream(path) as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
+    return digest.hexdigest()
+
+
+def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:
+    """Records of (path, item, role): names without directory and compression."""
+    return [Record(item, file_root(path) + ".fits", role, file_digest(path)) for path, item, role in paths]
+
+
+def parameter_records(step: str, version: int, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Record]:
+    """Records of one step and its parameters, in order."""
+    own = [Record("parameter", f"{step}:{k}", repr(v), origins.get(k, "default")) for k, v in values.items()]
+    return [Record("step", step, str(version), "nirred " + __version__), *own]
+
+
+def table(records: Iterable[Record]) -> np.ndarray:
+    """The PROVENANCE table: text columns just wide enough."""
+    rows = [(r.item, r.name, r.value, r.origin) for r in records]
+    clean = [tuple(_ascii(c) for c in row) for row in rows]
+    widths = [max([len(row[k]) for row in clean] + [1]) for k in range(4)]
+    names = ("item", "name", "value", "origin")
+    return np.array(clean, dtype=[(n, f"S{w}") for n, w in zip(names, widths, strict=True)])
+
+
+def _ascii(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")

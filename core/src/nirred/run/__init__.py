@@ -1,0 +1,1 @@
+"""From a plan to products: tasks executed in order, outcomes recorded; no science here."""

@@ -1,0 +1,52 @@
+"""Steps: thin classes over `nirred.algorithms`, with a typed set of parameters each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from .params import Params
+
+if TYPE_CHECKING:
+    from .group import FrameSetup, Group
+    from .plugin.recipes import StepCall
+
+
+class Step(ABC):
+    """Base of all steps.
+
+    Attributes
+    ----------
+    name : str
+        snake_case; unique among all plugins.
+    version : int
+        Raised whenever the step's result changes: task keys and provenance depend on it.
+    doc : str
+        One line for `nirred recipe show`.
+    Params : type
+        The step's parameters.
+    aliases : tuple of str
+        Spellings of the incumbents beyond the automatic ones.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    doc: ClassVar[str] = ""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    Params: ClassVar[type[Params]] = Params
+
+
+class FrameStep(Step):
+    """Works on each frame alone. Adjacent frame steps are fused into one pass over the pixels."""
+
+    @abstractmethod
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:
+        """Say what the fused pass is to do: set fields of `setup`."""
+
+
+class GroupStep(Step):
+    """Works on a group of calibrated frames, or on what earlier steps combined from them."""
+
+    @abstractmethod
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:
+        """Do the work on `group`, from stream `call.takes` to stream `call.gives`."""

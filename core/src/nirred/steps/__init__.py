@@ -1,0 +1,10 @@
+"""The core's steps: a `Params` and a thin class over `nirred.algorithms` each."""
+
+from .calibrations import CALIBRATION_STEPS
+from .finish import FINISH_STEPS
+from .frames import FRAME_STEPS
+from .register import REGISTER_STEPS
+from .sky import SKY_STEPS
+from .stack import STACK_STEPS
+
+CORE_STEPS = (*FRAME_STEPS, *CALIBRATION_STEPS, *SKY_STEPS, *REGISTER_STEPS, *STACK_STEPS, *FINISH_STEPS)

@@ -1,0 +1,184 @@
+"""Steps that make darks, flats and bad-pixel masks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import mesh_background
+from ..algorithms.combine import Rejection, combine
+from ..dq import DQ
+from ..errors import StepError
+from ..frame import Plane
+from ..group import Group
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+
+
+class StackParams(Params):
+    """Parameters of steps that stack calibration frames."""
+
+    nsigma: float = param(4.0, "reject a pixel this many sigma of the noise model from the median", gt=0)
+
+
+def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool = False) -> list[Plane]:
+    """Mean of calibrated frames, outliers rejected against the noise model; VAR is that of the mean.
+
+    Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. A value's variance is
+    taken at the median's signal, not at its own counts, so that nothing bright is biased.
+    """
+    made = []
+    for state in group.planes:
+        data = [state.sci.frame(i) for i in frames]
+        dq = [state.dq.frame(i) for i in frames]
+        levels = np.array([_level(d, q) for d, q in zip(data, dq, strict=True)])
+        mean = float(levels.mean())
+        brought = {"scale": mean / levels} if scaled and np.all(levels > 0) else {"zero": mean - levels}
+        middle = np.nan_to_num(combine(data, dq, method="median", threads=group.context.threads, **brought).sci)
+        var = (state.constant + np.maximum(middle, 0.0) * state.per_electron).astype(np.float32)
+        var = np.broadcast_to(var, middle.shape)
+        rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
+        done = combine(data, dq, [var] * len(data), rejection=rejection, threads=group.context.threads, **brought)
+        made.append(Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x7FFF), np.nan_to_num(done.var)))
+    return made
+
+
+def _level(data: np.ndarray, dq: np.ndarray) -> float:
+    """Median of a regular sample of the good pixels."""
+    sample, flags = data[::3, ::3], dq[::3, ::3]
+    good = sample[flags == 0]
+    return float(np.median(good if good.size else sample))
+
+
+class StackDarks(GroupStep):
+    """Mean of darks."""
+
+    name = "stack_darks"
+    doc = "mean of darks of one exposure time, outliers rejected against the noise model"
+    Params = StackParams
+
+    def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
+        role = "bpm_dark" if group.indices("bpm_dark") else "dark"
+        frames = group.need(group.indices(role), "darks")
+        times = {round(group.frames[i].info.descriptors.exposure_time or 0.0, 2) for i in frames}
+        if max(times) - min(times) > 0.01 + 1e-9:
+            raise StepError(f"{group.task.id}: darks of different exposure times ({sorted(times)} s)", "split the list")
+        group.streams[call.gives] = stack_planes(group, frames, params.nsigma)
+        group.keywords["NCOMBINE"] = len(frames)
+
+
+class MakeLampFlat(GroupStep):
+    """Lamp on minus lamp off; a flat that needs no partner is stacked as it is."""
+
+    name = "make_lamp_flat"
+    doc = "mean of lamp-on frames minus mean of lamp-off frames"
+    Params = StackParams
+
+    def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
+        on = group.need(group.indices("lamp_on", "flat"), "flat frames")
+        off = group.indices("lamp_off")
+        planes = stack_planes(group, on, params.nsigma, scaled=True)
+        if off:
+            planes = [_subtract(a, b) for a, b in zip(planes, stack_planes(group, off, params.nsigma), strict=True)]
+        elif group.calibrations.get("dark") is not None:
+            planes = [_subtract(a, b) for a, b in zip(planes, group.calibrations["dark"], strict=True)]
+        elif group.indices("lamp_on"):
+            group.remark(f"{group.task.id}: no lamp-off frames; the flat keeps the thermal background")
+        group.streams[call.gives] = planes
+        group.keywords["NCOMBINE"] = len(on)
+
+
+def _subtract(a: Plane, b: Plane) -> Plane:
+    var = None if a.var is None or b.var is None else a.var + b.var
+    return Plane(a.data - b.data, a.dq | b.dq, var)
+
+
+class NormalizeFlat(GroupStep):
+    """Divide by the median of the good pixels of all planes."""
+
+    name = "normalize_flat"
+    doc = "scale to a median of 1 over the good pixels; one scale for all planes keeps their relative sensitivity"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        planes = group.streams[call.takes]
+        good = np.concatenate([p.data[(p.dq == 0) & np.isfinite(p.data)] for p in planes])
+        level = float(np.median(good)) if good.size else 0.0
+        if not level > 0:
+            raise StepError(
+                f"{group.task.id}: the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames"
+            )
+        group.keywords["FLATLEV"] = (level, "median of the flat before normalisation [electron]")
+        group.streams[call.gives] = [
+            Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))
+            for p in planes
+        ]
+
+
+class ThresholdFlatfield(GroupStep):
+    """Flag pixels where the flat is out of range; they read 1."""
+
+    name = "threshold_flatfield"
+    doc = "flag as unilluminated where the flat is out of range, and set 1 there"
+
+    class Params(Params):
+        """Parameters of `threshold_flatfield`."""
+
+        upper: float = param(10.0, "largest value of a flat", gt=0)
+        lower: float = param(0.01, "smallest value of a flat")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        done = []
+        for p in group.streams[call.takes]:
+            out = ~((p.data >= params.lower) & (p.data <= params.upper))
+            dq = p.dq | np.where(out & ((p.dq & 1) == 0), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
+            blank = out | ((dq & np.uint16(DQ.UNILLUMINATED)) != 0)
+            done.append(Plane(np.where(blank, np.float32(1), p.data), dq, p.var))
+        group.streams[call.gives] = done
+
+
+class MakeBPM(GroupStep):
+    """Bad where the flat or the short dark is out of range."""
+
+    name = "make_bpm"
+    doc = "flag pixels whose flat or short dark is out of range"
+
+    class Params(Params):
+        """Parameters of `make_bpm`."""
+
+        dark_lo_thresh: float | None = param(None, "lowest good dark", unit="electron")
+        dark_hi_thresh: float | None = param(None, "highest good dark", unit="electron")
+        flat_lo_thresh: float | None = param(None, "lowest good flat relative to its surroundings", le=1)
+        flat_hi_thresh: float | None = param(None, "highest good flat relative to its surroundings", ge=1)
+        keep_unilluminated: bool = param(False, "carry the unilluminated flag over")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        lo, hi = params.dark_lo_thresh, params.dark_hi_thresh
+        if lo is not None and hi is not None and hi <= lo:
+            raise StepError(f"make_bpm: dark_hi_thresh {hi} is not above dark_lo_thresh {lo}", "set both")
+        darks = group.streams.get("darks")
+        done = []
+        for i, flat in enumerate(group.streams[call.takes]):
+            around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
+            bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
+            if darks is not None:
+                bad |= _out_of_range(darks[i].data, lo, hi)
+            outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
+            dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+            if params.keep_unilluminated:
+                dq |= np.where(outside, np.uint16(DQ.UNILLUMINATED), np.uint16(0))
+            done.append(Plane(np.zeros(flat.data.shape, np.float32), dq))
+        fraction = float(np.mean([np.mean((p.dq & 1) != 0) for p in done]))
+        group.keywords["BADFRAC"] = (round(fraction, 6), "fraction of bad pixels")
+        group.streams[call.gives] = done
+
+
+def _out_of_range(data: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    bad = ~np.isfinite(data)
+    if low is not None:
+        bad |= data < low
+    if high is not None:
+        bad |= data > high
+    return bad
+
+
+CALIBRATION_STEPS = (StackDarks, MakeLampFlat, NormalizeFlat, ThresholdFlatfield, MakeBPM)

@@ -1,0 +1,157 @@
+"""Last steps: the stack's level and catalogue, and the products' files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import level
+from ..algorithms.objmask import object_mask
+from ..frame import Plane
+from ..group import BAD, Group
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..products import frames_table, write
+from ..step import GroupStep
+
+
+class LevelStack(GroupStep):
+    """Zero level of the stack, measured where it is blank, and its error."""
+
+    name = "level_stack"
+    doc = "measure the stack's zero level on its blank pixels, take it off, and state its error"
+
+    class Params(Params):
+        """Parameters of `level_stack`."""
+
+        threshold: float = param(3.0, "sigma at which pixels belong to objects", gt=0)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames = group.targets
+        weights = np.array([group.frames[i].weight for i in frames])
+        errors = np.array([group.frames[i].sky_err for i in frames])
+        filled = bool(group.extras.get("filled"))
+        done, found = [], []
+        for plane in group.streams[call.takes]:
+            if filled:  # levels predicted from the same sky frames err together
+                found.append(float(weights @ errors))
+                done.append(plane)
+                continue
+            mask = stack_mask(plane, group, params.threshold)
+            measured = level(plane.data, ((plane.dq & BAD) != 0) | (mask != 0))
+            found.append(measured.error)
+            value = np.float32(measured.value if measured.n else 0.0)
+            done.append(Plane(plane.data - value, plane.dq, plane.var))
+        group.streams[call.gives] = done
+        group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
+
+
+def stack_mask(plane: Plane, group: Group, threshold: float) -> np.ndarray:
+    """Objects of a stack, from its own noise."""
+    bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
+    noise = np.sqrt(np.maximum(plane.var if plane.var is not None else 1.0, 0.0)).astype(np.float32)
+    noise = np.where(np.isfinite(noise) & (noise > 0), noise, np.float32(1.0))
+    return object_mask(np.nan_to_num(plane.data), bad.view(np.uint8), noise, threshold=threshold)
+
+
+class MakeCatalogue(GroupStep):
+    """OBJCAT of the stack."""
+
+    name = "make_catalogue"
+    doc = "sources of the stack with fluxes and errors from VAR and NOISECOV"
+
+    class Params(Params):
+        """Parameters of `make_catalogue`."""
+
+        threshold: float = param(3.0, "detection threshold in sigma of the smoothed stack", gt=0)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        from ..algorithms.catalogue import detect
+
+        if params.skip:
+            return
+        plane = group.streams[call.takes][0]
+        bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
+        columns = detect(
+            np.nan_to_num(plane.data),
+            np.nan_to_num(plane.var if plane.var is not None else np.ones_like(plane.data)),
+            bad.view(np.uint8),
+            noisecov=group.extras["noisecov"],
+            fwhm=group.extras.get("fwhm") or 4.0,
+            threshold=params.threshold,
+        )
+        info = group.frames[group.reference].info
+        if info.wcs and len(columns["X_IMAGE"]):
+            grid = group.extras["grid"]
+            x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
+            columns["X_WORLD"], columns["Y_WORLD"] = info.wcs[0].wcs.wcs_pix2world(x, y, 0)
+        group.tables["OBJCAT"] = structured(columns)
+
+
+def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns as a structured array."""
+    n = len(next(iter(columns.values())))
+    out = np.zeros(n, [(k, v.dtype) for k, v in columns.items()])
+    for name, values in columns.items():
+        out[name] = values
+    return out
+
+
+class _Store(GroupStep):
+    """Write the product."""
+
+    kind = ""
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:
+        if "provenance" in group.extras:
+            write(group, self.kind, group.extras["provenance"]())
+
+
+class StoreDark(_Store):
+    """Write the dark."""
+
+    name = "store_processed_dark"
+    doc = "write the dark"
+    kind = "dark"
+
+
+class StoreFlat(_Store):
+    """Write the flat."""
+
+    name = "store_processed_flat"
+    doc = "write the flat"
+    kind = "flat"
+
+
+class StoreBpm(_Store):
+    """Write the bad-pixel mask."""
+
+    name = "store_processed_bpm"
+    doc = "write the bad-pixel mask"
+    kind = "bpm"
+
+
+class StoreScience(_Store):
+    """Write the stack."""
+
+    name = "store_processed_science"
+    doc = "write the stack with its tables"
+    kind = "image"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        reference = group.frames[group.reference].info
+        frames = group.targets
+        seconds = [group.frames[i].info.descriptors.exposure_time or 0.0 for i in frames]
+        group.keywords["TEXPTIME"] = (float(sum(seconds)), "[s] total exposure")
+        group.keywords["REFFRAME"] = (reference.name, "frame that offsets refer to")
+        states = {group.frames[i].info.wcs_state for i in frames}
+        registered = len(frames) > 1 and any(np.isfinite(group.frames[i].dx_err) for i in frames)
+        status = "registered" if registered else ("rebuilt" if "rebuilt" in states else "ok")
+        group.keywords["WCSSTAT"] = (status, "ok, rebuilt or registered")
+        airmass = [a for i in frames if (a := group.frames[i].info.descriptors.airmass) is not None]
+        if airmass:
+            group.keywords["AIRMASS"] = (round(float(np.mean(airmass)), 4), "mean of the frames")
+        group.tables["FRAMES"] = frames_table(group)
+        super().apply(group, params, call)
+
+
+FINISH_STEPS = (LevelStack, MakeCatalogue, StoreDark, StoreFlat, StoreBpm, StoreScience)

@@ -1,0 +1,189 @@
+"""Frame steps: each says what the one fused pass over the pixels is to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ..dq import DQ
+from ..errors import StepError
+from ..fitsio import read_mask
+from ..frame import Plane
+from ..group import FrameSetup, Group
+from ..params import Params, param
+from ..plugin.rules import MaskInput, MaskSpec
+from ..step import FrameStep
+
+
+class Prepare(FrameStep):
+    """Check what the reduction needs: the world coordinates as the plan left them."""
+
+    name = "prepare"
+    doc = "take frames with a usable WCS; a stale one was mended by the plan or leaves its frame out"
+
+    class Params(Params):
+        """Parameters of `prepare`."""
+
+        bad_wcs: Literal["fix", "exit", "ignore"] = param(
+            "fix", "a WCS that contradicts the pointing: mend it or leave the frame out; stop; or use it as it is"
+        )
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        if group.task.makes not in ("image", ""):
+            return
+        for frame in group.frames:
+            if frame.info.wcs_state == "stale" and params.bad_wcs == "fix":
+                frame.reject(f"stale WCS that could not be mended: {frame.info.wcs_note}")
+                group.remark(f"{frame.info.name} left out: {frame.reason}")
+            elif frame.info.wcs_state in ("stale", "rebuilt") and params.bad_wcs == "exit":
+                raise StepError(f"{frame.info.name}: {frame.info.wcs_note}", "-p prepare:bad_wcs=fix, or leave it out")
+
+
+class AddDQ(FrameStep):
+    """Flags from levels, bad-pixel masks and the instrument's own masks."""
+
+    name = "add_dq"
+    doc = "flag saturated, non-linear and bad pixels, unilluminated areas and persistence"
+
+    class Params(Params):
+        """Parameters of `add_dq`."""
+
+        static_bpm: Path | None = param(None, "static bad-pixel mask; default: the one that the plan associated")
+        user_bpm: Path | None = param(None, "a mask of your own, OR-ed in; nonzero is bad")
+        add_illum_mask: bool = param(True, "apply the instrument's masks (F2 disc, GNIRS keyhole)")
+        xshift: float = param(0.0, "moves the instrument's mask in x", unit="pixel", ge=-100, le=100)
+        yshift: float = param(0.0, "moves the instrument's mask in y", unit="pixel", ge=-100, le=100)
+        latency: bool = param(False, "flag pixels that were saturated in a frame shortly before")
+        non_linear: bool = param(False, "non-linear pixels leave persistence too")
+        time: float = param(120.0, "how long persistence lasts", unit="s", ge=0)
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        setup.levels = True
+        setup.latency = params.time if params.latency else 0.0
+        setup.latency_non_linear = params.non_linear
+        planes = group.calibrations.get("bpm")
+        if params.static_bpm is not None:
+            setup.masks.append(_one_bit(read_mask(params.static_bpm)))
+        elif planes is not None:
+            setup.masks.append([p.dq for p in planes])
+        if params.user_bpm is not None:
+            setup.masks.append(_one_bit(read_mask(params.user_bpm)))
+        setup.masks += [_one_bit(m) for m in group.masks.values()]
+        if params.add_illum_mask:
+            shift = {"xshift": params.xshift, "yshift": params.yshift}
+            setup.masks += [instrument_mask(group, spec, shift) for spec in detector_masks(group)]
+
+
+def _one_bit(mask: list[np.ndarray]) -> list[np.ndarray]:
+    """A file's own values are kept where they are flag bits; anything else that is not 0 is a bad pixel."""
+    return [np.where(m > 127, np.uint16(DQ.BAD_PIXEL), m).astype(np.uint16) for m in mask]
+
+
+def detector_masks(group: Group) -> list[MaskSpec]:
+    """The instrument's masks of detector scope that are for this group's frames."""
+    tags = group.task.first.tags
+    specs = [spec for _, spec in group.context.registry.masks()]
+    return [s for s in specs if s.scope == "detector" and s.for_tags <= tags and not s.not_tags & tags]
+
+
+def instrument_mask(group: Group, spec: MaskSpec, given: dict[str, float]) -> list[np.ndarray]:
+    """Compute one mask for every plane, with the user's parameters over the mask's own."""
+    first = group.task.first
+    parameters = {**spec.parameters, **{k: v for k, v in given.items() if k in spec.parameters}}
+    return [
+        spec.compute(MaskInput(d.shape, first.descriptors, first.tags, (), p), parameters).astype(np.uint16)
+        * np.uint16(spec.bit)
+        for p, d in enumerate(first.detectors)
+    ]
+
+
+class NonlinearityCorrect(FrameStep):
+    """Linearise per coadd with the detector's curve."""
+
+    name = "nonlinearity_correct"
+    doc = "correct the detector's response, electrons per coadd; modes without a curve stay as they are and say so"
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        known = all(d.linearity is not None for d in group.task.first.detectors)
+        setup.linearity = not params.skip
+        group.keywords["LINCORR"] = (
+            "polynomial"
+            if known and not params.skip
+            else "SKIPPED: " + ("by the user" if params.skip else "no curve for this mode")
+        )
+
+
+class ADUToElectrons(FrameStep):
+    """Multiply by the gain."""
+
+    name = "adu_to_electrons"
+    doc = "multiply by the gain of each detector"
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        setup.electrons = not params.skip
+
+
+class AddVar(FrameStep):
+    """Prepare the noise model: read noise, dark, Poisson noise of a smooth signal."""
+
+    name = "add_var"
+    doc = "noise model of every pixel: read noise and photons of the smooth signal, never of a pixel's own counts"
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        setup.variance = not params.skip
+
+
+class _UseCalibration(FrameStep):
+    """Shared by dark and flat: the associated master, or none by choice or for want of one."""
+
+    kind: ClassVar[str]
+    keyword: ClassVar[str]
+
+    class Params(Params):
+        """Parameters of `dark_correct` and `flat_correct`."""
+
+        do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: leave it out; force: stop without one")
+
+    def planes(self, params: Params, group: Group) -> list[Plane] | None:
+        """The master's planes; None when there is none or it is skipped, with the reason in a keyword."""
+        found = group.calibrations.get(self.kind)
+        if params.skip or params.do_cal == "skip":
+            group.keywords[self.keyword] = "SKIPPED: by the user"
+            return None
+        if found is None:
+            if params.do_cal == "force":
+                raise StepError(f"{group.task.id}: no {self.kind} and do_cal=force", f"--user-cal {self.kind}:FILE")
+            group.keywords[self.keyword] = f"SKIPPED: no {self.kind} found"
+            return None
+        group.keywords[self.keyword] = str(group.extras.get(f"{self.kind}_name", "done"))
+        return found
+
+
+class DarkCorrect(_UseCalibration):
+    """Subtract the associated dark."""
+
+    name = "dark_correct"
+    doc = "subtract the dark of the same exposure"
+    kind = "dark"
+    keyword = "DARKCOR"
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        setup.dark = self.planes(params, group)
+        setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
+
+
+class FlatCorrect(_UseCalibration):
+    """Divide by the associated flat."""
+
+    name = "flat_correct"
+    doc = "divide by the flat of the same filter"
+    kind = "flat"
+    keyword = "FLATCOR"
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+        setup.flat = self.planes(params, group)
+
+
+FRAME_STEPS = (Prepare, AddDQ, NonlinearityCorrect, ADUToElectrons, AddVar, DarkCorrect, FlatCorrect)

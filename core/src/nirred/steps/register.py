@@ -1,0 +1,174 @@
+"""Steps that find stars, register frames, and mask objects."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..algorithms.objmask import dilate, object_mask
+from ..algorithms.register import Registration, solve_offsets
+from ..algorithms.stars import StarList, find_stars
+from ..coadd import median_model
+from ..errors import StepError
+from ..group import OBJECT, Group
+from ..offsets import guess_offsets, pointing_clusters, read_offsets
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+
+
+class DetectSources(GroupStep):
+    """Star lists of the sky-subtracted frames."""
+
+    name = "detect_sources"
+    doc = "star lists with windowed centroids of each sky-subtracted frame"
+
+    class Params(Params):
+        """Parameters of `detect_sources`."""
+
+        threshold: float = param(5.0, "detection threshold in sigma of the smoothed frame", gt=0)
+        max_stars: int = param(400, "keep the brightest", ge=1)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        fwhm = group.extras.get("fwhm")
+        lists: dict[int, list[StarList]] = {}
+        for i in group.indices():
+            lists[i] = []
+            for state in group.planes:
+                assert state.sub is not None
+                stars = find_stars(
+                    state.sub.frame(i), state.bad(i), fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars
+                )
+                lists[i].append(stars)
+            widths = np.concatenate([s.fwhm[s.snr > 10] for s in lists[i]])
+            group.frames[i].fwhm = float(np.median(widths)) if widths.size else float("nan")
+        group.extras["stars"] = lists
+        known = [group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)]
+        if known:
+            group.extras["fwhm"] = float(np.median(known))
+
+
+class AdjustWcs(GroupStep):
+    """Offsets of every frame from its reference, measured from stars."""
+
+    name = "adjust_wcs_to_reference"
+    doc = "sub-pixel offsets from star lists, header WCS as first guess; a frame that fails is left out by name"
+    aliases = ("adjustWCSToReference",)
+
+    class Params(Params):
+        """Parameters of `adjust_wcs_to_reference`."""
+
+        method: Literal["sources", "offsets"] = param("sources", "measure, or trust the header's offsets")
+        fallback: Literal["offsets", "none"] = param(
+            "none", "a frame that cannot be measured: use the header's offset, or leave it out"
+        )
+        first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
+        min_sources: int = param(1, "fewer matched stars than this are no match", ge=1)
+        offsets: str | None = param(None, "file with the pixel position of one object in each frame, in frame order")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        final = call.label == ""
+        clusters = pointing_clusters(group, group.targets if final else group.indices())
+        group.extras["clusters"] = clusters
+        for cluster in clusters:
+            self._register(group, cluster, params, final=final)
+        if final:
+            group.need(group.targets, "registered frames")
+            _refer_to(group, group.reference)
+
+    def _register(self, group: Group, cluster: list[int], params: Params, *, final: bool) -> None:
+        guesses, sigma = guess_offsets(group, cluster)
+        if params.offsets is not None:
+            guesses = read_offsets(params.offsets, group, cluster)
+        scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
+        radius = params.first_pass / scale
+        solved: list[Registration | None]
+        if params.method == "offsets" or len(cluster) == 1:
+            solved, reference = [None] * len(cluster), 0
+        else:
+            lists = [group.extras["stars"][i][0] for i in cluster]
+            images = None
+            if final or len(cluster) > 1:
+                state = group.planes[0]
+                images = lambda k: (state.sub.frame(cluster[k]), state.bad(cluster[k]))  # type: ignore[union-attr]  # noqa: E731
+            solved, reference = solve_offsets(lists, guesses, radius, images=images, min_stars=params.min_sources)
+        if final:
+            group.extras["reference"] = cluster[reference]
+        for k, i in enumerate(cluster):
+            self._record(
+                group, i, solved[k], (guesses[k], guesses[reference], sigma), params, final=final and len(cluster) > 1
+            )
+
+    def _record(
+        self,
+        group: Group,
+        i: int,
+        found: Registration | None,
+        guess: tuple[tuple[float, float], tuple[float, float], float],
+        params: Params,
+        *,
+        final: bool,
+    ) -> None:
+        frame = group.frames[i]
+        if found is not None:
+            frame.dx, frame.dy, frame.dx_err, frame.dy_err = found.dx, found.dy, found.dx_err, found.dy_err
+            return
+        (dx, dy), (rx, ry), sigma = guess
+        frame.dx, frame.dy, frame.dx_err, frame.dy_err = dx - rx, dy - ry, sigma, sigma
+        trusted = params.method == "offsets" or params.offsets is not None
+        if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
+            frame.reject("cannot be registered: too few stars in common with the other frames")
+            group.remark(f"{frame.info.name} left out: {frame.reason}")
+
+
+def _refer_to(group: Group, reference: int) -> None:
+    """Make offsets relative to the reference frame exactly."""
+    dx, dy = group.frames[reference].dx, group.frames[reference].dy
+    for frame in group.frames:
+        frame.dx, frame.dy = frame.dx - dx, frame.dy - dy
+
+
+class MaskObjects(GroupStep):
+    """Pixels covered by objects, found in the first-pass stack of each pointing and carried to every frame."""
+
+    name = "mask_objects"
+    doc = "detect objects in the stack of each pointing, grow them, and mark them in every frame"
+    aliases = ("transferObjectMask", "dilateObjectMask")
+
+    class Params(Params):
+        """Parameters of `mask_objects`."""
+
+        threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)
+        dilation: float = param(2.0, "grow every mask by this radius besides", unit="pixel", ge=0)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        for cluster in group.extras.get("clusters") or [group.indices()]:
+            for p, state in enumerate(group.planes):
+                grid, model, count = median_model(group, p, cluster, kernel="nearest")
+                bad = (~np.isfinite(model)).view(np.uint8)
+                if bad.all():
+                    raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
+                noise = 1.0 / np.sqrt(np.maximum(count, 1.0)).astype(np.float32)
+                mask = object_mask(np.nan_to_num(model), bad, noise, threshold=params.threshold)
+                mask = dilate(mask, params.dilation)
+                for i in cluster:
+                    _carry(group, p, i, mask, grid.origin)
+                group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
+                del state
+
+
+def _carry(group: Group, p: int, i: int, mask: np.ndarray, origin: tuple[int, int]) -> None:
+    """Mark the mask's pixels in one frame; the mask's pixel (0, 0) is `origin` in the reference frame."""
+    state, frame = group.planes[p], group.frames[i]
+    ny, nx = state.shape
+    x, y = round(frame.dx) + origin[0], round(frame.dy) + origin[1]
+    here = np.zeros((ny, nx), bool)
+    y0, y1, x0, x1 = max(y, 0), min(y + mask.shape[0], ny), max(x, 0), min(x + mask.shape[1], nx)
+    if y1 > y0 and x1 > x0:
+        here[y0:y1, x0:x1] = mask[y0 - y : y1 - y, x0 - x : x1 - x] != 0
+    dq = state.dq.frame(i)
+    state.dq.put(i, np.where(here, dq | OBJECT, dq & ~OBJECT))
+
+
+REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

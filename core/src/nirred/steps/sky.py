@@ -1,0 +1,358 @@
+"""Sky steps: which frames serve as sky, the sky of each frame, and its subtraction in two passes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import level, mesh_background
+from ..algorithms.drift import predict_level
+from ..algorithms.objmask import blank_fraction
+from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, subtract_sky
+from ..algorithms.surface import fit_surface
+from ..errors import StepError
+from ..group import BAD, OBJECT, FrameState, Group, PlaneState
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+from ..store import PlaneStack
+
+#: Internal bit of the working planes: differs from the other sky frames here (cosmic ray, unmasked source).
+NOT_SKY = np.uint16(0x4000)
+#: Rows of a frame that are worked on at once.
+BLOCK = 64
+#: Frames that share one estimate of the large-scale sky and of the pattern's power.
+EPOCH = 32
+#: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
+FILLED = 0.10
+
+
+class SeparateSky(GroupStep):
+    """Targets and skies, as the plan told them apart."""
+
+    name = "separate_sky"
+    doc = "tell target frames from sky frames: by pointing, guiding and names; one pointing: all are both"
+
+    class Params(Params):
+        """Parameters of `separate_sky`; they act when the plan is made."""
+
+        ref_obj: str | None = param(None, "names of frames on target, comma-separated")
+        ref_sky: str | None = param(None, "names of frames on sky, comma-separated")
+        frac_FOV: float = param(0.9, "frames this far apart, in fields of view, are different pointings", ge=0.3, lt=1)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        group.need(group.targets, "frames on target")
+        on, off = len(group.indices("object", "both")), len(group.indices("sky"))
+        group.extras["offset_sky_frames"] = off > 0
+        group.context.say(f"{group.task.id}: {on} frames on target, {off} on sky")
+
+
+class AssociateSky(GroupStep):
+    """Sky frames of each frame, nearest in time."""
+
+    name = "associate_sky"
+    doc = "choose sky frames for each frame: far enough away on the sky, near enough in time"
+
+    class Params(Params):
+        """Parameters of `associate_sky`."""
+
+        time: float = param(600.0, "largest difference in time", unit="s", gt=0)
+        distance: float = param(3.0, "smallest distance of the field centres", unit="arcsec", ge=0)
+        min_skies: int | None = param(3, "take at least so many, whatever the time", ge=1)
+        max_skies: int | None = param(None, "take at most so many", ge=1)
+        use_all: bool = param(False, "every frame that is far enough away, target or sky")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        pool = group.indices() if params.use_all else group.indices("sky", "both")
+        late = []
+        for i in group.indices():
+            chosen, widened = choose_skies(group, i, pool, params)
+            group.skies[i] = chosen
+            if widened and group.frames[i].role != "sky":
+                late.append(group.frames[i].info.name)
+        if late:
+            group.remark(
+                f"{group.task.id}: fewer than {params.min_skies} sky frames within {params.time:g} s of "
+                f"{len(late)} frames ({late[0]} ...); later ones are used"
+            )
+
+
+def choose_skies(group: Group, i: int, pool: list[int], params: AssociateSky.Params) -> tuple[tuple[int, ...], bool]:
+    """Indices of the sky frames of frame i, in order of time, and whether the time limit was widened."""
+    here = group.frames[i]
+    far = [j for j in pool if j != i and (params.distance == 0 or _separation(here, group.frames[j]) > params.distance)]
+    far.sort(key=lambda j: (abs(_time(group.frames[j]) - _time(here)), j))
+    inside = sum(abs(_time(group.frames[j]) - _time(here)) <= params.time for j in far)
+    number = max(params.min_skies or 0, inside)
+    if params.max_skies is not None:
+        number = min(number, params.max_skies)
+    chosen = far[:number]
+    return tuple(sorted(chosen, key=lambda j: (_time(group.frames[j]), j))), inside < len(chosen)
+
+
+def _time(frame: FrameState) -> float:
+    when = frame.info.descriptors.ut_datetime
+    return when.timestamp() if when is not None else 0.0
+
+
+def _separation(a: FrameState, b: FrameState) -> float:
+    """Distance of two field centres, arcsec; infinite when a frame has no coordinates."""
+    if not a.info.wcs or not b.info.wcs:
+        return float("inf")
+    (ra1, dec1), (ra2, dec2) = centre(a), centre(b)
+    cos = np.cos(np.radians(dec1))
+    dra = (ra1 - ra2 + 180.0) % 360.0 - 180.0
+    return 3600.0 * float(np.hypot(dra * cos, dec1 - dec2))
+
+
+def centre(frame: FrameState) -> tuple[float, float]:
+    """Right ascension and declination (degrees) of the first plane's centre."""
+    ny, nx = frame.info.detectors[0].shape
+    ra, dec = frame.info.wcs[0].wcs.wcs_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
+    return float(ra), float(dec)
+
+
+class SkyCorrect(GroupStep):
+    """Subtract each frame's sky."""
+
+    name = "sky_correct"
+    doc = "subtract the sky: robust mean of the associated frames, scaled or shifted to each frame's own level"
+
+    class Params(Params):
+        """Parameters of `sky_correct`."""
+
+        mask_objects: bool = param(True, "leave pixels covered by objects out of the sky")
+        scale_sky: bool | None = param(
+            None,
+            "scale the sky to the frame's level; False: keep the level of the sky frames; default: decided from the data",
+        )
+        offset_sky: bool = param(False, "shift the sky to the frame's level instead of scaling it")
+        nsigma: float = param(4.0, "a sky frame's pixel this far from the others is not sky", gt=0)
+        model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
+        gradient: bool = param(True, "take off the residual plane where enough of the field is blank")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        if params.offset_sky and params.scale_sky:
+            raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
+        if not any(group.skies.get(i) for i in group.indices()):
+            raise StepError(f"{group.task.id}: no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
+        for p, state in enumerate(group.planes):
+            if state.sub is None:
+                scratch = None if state.sci.in_memory else group.context.scratch
+                state.sub = PlaneStack(state.sci.shape, np.float32, scratch)
+            zero, unit = measure_levels(group, p, params)
+            targets = group.indices()
+            for epoch in _epochs(group, targets):
+                _subtract_epoch(group, p, epoch, (zero, unit), params)
+            for i in targets:
+                _level_frame(group, state, i, params)
+
+
+def _additive(group: Group, params: SkyCorrect.Params) -> bool:
+    """True when the sky is to be shifted: asked for, or a dark pattern is still in the frames."""
+    return params.offset_sky or (params.scale_sky is None and group.setup.dark is None)
+
+
+def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.ndarray, np.ndarray]:
+    """Sky level of every frame into `FrameState.sky`, and (zero, unit) of the sky model of plane `p`."""
+    state = group.planes[p]
+    extra = int(OBJECT) if params.mask_objects else 0
+    levels = np.zeros(len(group.frames))
+    for i in group.indices():
+        frame = group.frames[i]
+        bad = state.bad(i, extra)
+        measured = level(state.sci.frame(i), bad)
+        frame.blank = blank_fraction(bad, state.bad(i))
+        if measured.n == 0:
+            measured = level(state.sci.frame(i), state.bad(i))
+        levels[i], error = measured.value, measured.error
+        if p == 0:
+            frame.sky, frame.sky_err = measured.value, error
+    filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
+    for i in filled:
+        levels[i] = _predicted(group, i, levels, p)
+    if filled and params.mask_objects and p == 0:
+        group.extras["filled"] = True
+        group.remark(f"{group.task.id}: the target fills the field; its zero level comes from the sky frames")
+    if _additive(group, params):
+        return levels, np.ones_like(levels)
+    return np.zeros_like(levels), levels
+
+
+def _from_sky_frames(group: Group, i: int, params: SkyCorrect.Params) -> bool:
+    if not group.indices("sky"):
+        return False
+    if params.scale_sky is False and not params.offset_sky:
+        return True
+    return params.scale_sky is None and params.mask_objects and group.frames[i].blank < FILLED
+
+
+def _predicted(group: Group, i: int, levels: np.ndarray, p: int) -> float:
+    skies = group.indices("sky")
+    times = [_time(group.frames[j]) for j in skies]
+    errors = [group.frames[j].sky_err for j in skies]
+    value, error = predict_level(times, [levels[j] for j in skies], errors, _time(group.frames[i]))
+    if p == 0:
+        group.frames[i].sky, group.frames[i].sky_err = value, error
+    return value
+
+
+def _epochs(group: Group, targets: list[int]) -> list[list[int]]:
+    """Runs of consecutive frames whose sky frames together are at most `EPOCH`."""
+    ordered = sorted((i for i in targets if group.skies.get(i)), key=lambda i: (_time(group.frames[i]), i))
+    epochs: list[list[int]] = []
+    union: set[int] = set()
+    for i in ordered:
+        grown = union | set(group.skies[i])
+        if epochs and (len(grown) <= EPOCH or len(epochs[-1]) < 4):
+            epochs[-1].append(i)
+            union = grown
+        else:
+            epochs.append([i])
+            union = set(group.skies[i])
+    return epochs
+
+
+def _subtract_epoch(
+    group: Group, p: int, epoch: list[int], model: tuple[np.ndarray, np.ndarray], params: SkyCorrect.Params
+) -> None:
+    """Subtract the sky of a run of frames that share their sky frames."""
+    state = group.planes[p]
+    union = sorted({j for i in epoch for j in group.skies[i]})
+    halves = (union[0::2], union[1::2]) if len(union) > 1 else (union, union)
+    ny, nx = state.shape
+    estimates = [(np.empty((ny, nx)), np.empty((ny, nx))) for _ in range(3)]
+    for start in range(0, ny, BLOCK):
+        stop = min(start + BLOCK, ny)
+        frames = _rows(group, state, start, stop, model, params, union)
+        _flag_not_sky(group, state, frames, (start, stop), union, params.nsigma)
+        running = RunningSky(frames)
+        for (g, u), members in zip(estimates, (union, *halves), strict=True):
+            running.move_to(tuple(members))
+            g[start:stop], u[start:stop] = running.pattern()
+    pattern, units = estimates[0]
+    smooth = mesh_background(pattern, ~np.isfinite(pattern)).evaluate()
+    power = np.zeros((ny, nx), np.float32)
+    noise = np.zeros((ny, nx), np.float32)
+    if params.model and params.mask_objects and len(union) >= 4:
+        power, noise = pattern_power(estimates[1], estimates[2], smooth)
+    _record_sky_noise(group, state, epoch, (power, noise, units), model)
+    for start in range(0, ny, BLOCK):
+        stop = min(start + BLOCK, ny)
+        rows = slice(start, stop)
+        frames = _rows(group, state, start, stop, model, params, union)
+        running = RunningSky(frames)
+        for i in epoch:
+            running.move_to(group.skies[i])
+            done = subtract_sky(
+                state.sci.rows(i, start, stop),
+                running.pattern(),
+                smooth[rows],
+                (power[rows], noise[rows]),
+                (float(model[0][i]), float(model[1][i])),
+            )
+            assert state.sub is not None
+            state.sub.put(i, done, start)
+
+
+def _rows(
+    group: Group,
+    state: PlaneState,
+    start: int,
+    stop: int,
+    model: tuple[np.ndarray, np.ndarray],
+    params: SkyCorrect.Params,
+    union: list[int],
+) -> SkyFrames:
+    """Rows of the sky frames with what is sky in them; other frames are empty places in the lists."""
+    useless = BAD | NOT_SKY | (OBJECT if params.mask_objects else np.uint16(0)) | np.uint16(6)
+    n = len(group.frames)
+    data: list[np.ndarray] = [np.empty((0, 0), np.float32)] * n
+    ok: list[np.ndarray] = [np.empty((0, 0), np.uint8)] * n
+    for j in union:
+        data[j] = state.sci.rows(j, start, stop)
+        ok[j] = ((state.dq.rows(j, start, stop) & useless) == 0).view(np.uint8)
+    data[0] = data[union[0]] if data[0].size == 0 else data[0]
+    levels = model[1] if model[0].any() == 0 else model[0]
+    scales = np.array([f.noise_scale for f in group.frames])
+    return SkyFrames(data, ok, model[0], model[1], np.maximum(levels, 0.0), scales)
+
+
+def _flag_not_sky(
+    group: Group, state: PlaneState, frames: SkyFrames, rows: tuple[int, int], union: list[int], nsigma: float
+) -> None:
+    """Flag pixels of sky frames that stray from the median of all of them."""
+    if len(union) < 3:
+        return
+    stack = np.stack([(frames.data[j] - np.float32(frames.zero[j])) / np.float32(frames.unit[j]) for j in union])
+    stack[np.stack([frames.ok[j] for j in union]) == 0] = np.nan
+    centre, count = _nan_median(stack)
+    constant = np.broadcast_to(_part(state.constant, rows), centre.shape)
+    per_electron = np.broadcast_to(_part(state.per_electron, rows), centre.shape)
+    typical = float(np.mean(frames.level[union])), float(np.mean(frames.unit[union]))
+    spread = 1.571 * (constant + typical[0] * per_electron) / typical[1] ** 2 / np.maximum(count, 1)
+    frames.flag_outliers(union, centre, spread.astype(np.float64), (constant, per_electron), nsigma)
+    for j in union:
+        dq = state.dq.rows(j, *rows)
+        good = ((dq & (BAD | np.uint16(6))) == 0) & ((dq & OBJECT) == 0)
+        stray = good & (frames.ok[j] == 0)
+        state.dq.put(j, np.where(stray, dq | NOT_SKY, dq & ~NOT_SKY), rows[0])
+
+
+def _nan_median(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median over the first axis, NaN ignored, and how many there were."""
+    ordered = np.sort(stack, axis=0)  # NaN goes last
+    count = np.isfinite(stack).sum(axis=0)
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    high = np.minimum(high, stack.shape[0] - 1)
+    take = lambda k: np.take_along_axis(ordered, k[None], axis=0)[0]  # noqa: E731
+    return (0.5 * (take(low) + take(high))).astype(np.float64), count
+
+
+def _part(values: np.ndarray | float, rows: tuple[int, int]) -> np.ndarray:
+    array = np.asarray(values, np.float32)
+    return array if array.ndim == 0 or array.shape[0] == 1 else array[rows[0] : rows[1]]
+
+
+def _record_sky_noise(
+    group: Group,
+    state: PlaneState,
+    epoch: list[int],
+    estimate: tuple[np.ndarray, np.ndarray, np.ndarray],
+    model: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model."""
+    power, noise, units = (a[::4, ::4] for a in estimate)
+    total = float(np.sum([model[1][j] for j in {j for i in epoch for j in group.skies[i]}]))
+    for i in epoch:
+        own = float(np.sum([model[1][j] for j in group.skies[i]]))
+        variance = np.median(np.asarray(state.constant) + group.frames[i].sky * np.asarray(state.per_electron))
+        if noise.any():
+            v = noise / np.maximum(units * own / max(total, 1e-30), 1e-30)
+            added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
+            state.sky_variance[i] = float(np.median(added)) * model[1][i] ** 2 / float(variance)
+        else:
+            state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
+
+
+def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> None:
+    """Take off the residual level and plane of a sky-subtracted frame; measure its noise against the model."""
+    assert state.sub is not None
+    frame = group.frames[i]
+    data = state.sub.frame(i)
+    bad = state.bad(i, int(OBJECT) if params.mask_objects else 0)
+    if params.mask_objects and _from_sky_frames(group, i, params):
+        return
+    if params.gradient and params.mask_objects and frame.blank > 0.3:
+        state.sub.put(i, data - fit_surface(data, bad, 1).evaluate().astype(np.float32))
+        data = state.sub.frame(i)
+    residual = level(data, bad)
+    if residual.n == 0:
+        return
+    state.sub.put(i, data - np.float32(residual.value))
+    predicted = np.asarray(state.constant) + max(frame.sky, 0.0) * np.asarray(state.per_electron)
+    expected = float(np.median(predicted)) * (1.0 + state.sky_variance.get(i, 0.0))
+    if expected > 0 and state is group.planes[0]:
+        frame.noise_scale = float(np.clip(residual.sigma / np.sqrt(expected), 0.5, 3.0))
+
+
+SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)

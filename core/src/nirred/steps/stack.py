@@ -1,0 +1,280 @@
+"""Steps from registered frames to the stack: outliers, photometric scale and weights, resampling, sums."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..algorithms.coadd import (
+    Accumulator,
+    Grid,
+    OutlierLimits,
+    common_grid,
+    flag_outliers,
+    frame_rows,
+    nearest_rows,
+    union_grid,
+)
+from ..algorithms.noise import noise_covariance
+from ..algorithms.photometry import relative_transparencies, shrink
+from ..algorithms.resample_kernels import kernel_correlation
+from ..algorithms.resample_shift import shift_rows
+from ..algorithms.stars import measure_at
+from ..algorithms.threads import run_blocks
+from ..coadd import TILE, blot, hidden_rows, median_model, shift_of
+from ..dq import DQ
+from ..errors import StepError
+from ..frame import Plane
+from ..group import BAD, Group, PlaneState
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+
+#: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
+HIDDEN_LIMIT = 0.35
+
+
+def noise_factor(group: Group, state: PlaneState, i: int) -> float:
+    """Factor on a frame's modelled variance: the noise of its sky, and what was measured against the model."""
+    return (1.0 + state.sky_variance.get(i, 0.0)) * group.frames[i].noise_scale ** 2
+
+
+def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
+    """(constant, per_electron) of the noise model as full planes."""
+    shape = state.shape
+    return (
+        np.ascontiguousarray(np.broadcast_to(np.asarray(state.constant, np.float32), shape)),
+        np.ascontiguousarray(np.broadcast_to(np.asarray(state.per_electron, np.float32), shape)),
+    )
+
+
+class FlagOutliers(GroupStep):
+    """Cosmic rays and passing defects, on the detector frame, before the one resampling."""
+
+    name = "flag_outliers"
+    doc = "flag pixels that the median of the sequence does not explain, on the detector, before resampling"
+
+    class Params(Params):
+        """Parameters of `flag_outliers`."""
+
+        high: float = param(5.0, "sigma of the noise model", gt=0)
+        low: float = param(3.0, "the same for neighbours of an outlier", gt=0)
+        slope: float = param(0.6, "share of the local steepness that is allowed besides", ge=0)
+        least: int = param(3, "frames that must overlap", ge=2)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames = group.need(group.targets, "frames on target")
+        limits = OutlierLimits(params.high, params.low, params.slope, params.slope * 2 / 3, params.least)
+        total = 0
+        for p, state in enumerate(group.planes):
+            assert state.sub is not None
+            grid, model, count = median_model(group, p, frames, kernel="lanczos3")
+            planes = noise_of(state)
+            for i in frames:
+                frame = group.frames[i]
+                values, counts = blot(model, count, grid, shift_of(group, i), state.shape)
+                scale = (frame.transparency, max(frame.sky, 0.0), noise_factor(group, state, i))
+                flags = flag_outliers(state.sub.frame(i), (values, counts), planes, scale, limits)
+                dq = state.dq.frame(i)
+                total += int(np.count_nonzero(flags & ((dq & BAD) == 0)))
+                state.dq.put(i, dq | np.where(flags != 0, np.uint16(DQ.COSMIC_RAY), np.uint16(0)))
+                _fill(state, i, values * np.float32(frame.transparency))
+        group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+
+
+def _fill(state: PlaneState, i: int, values: np.ndarray) -> None:
+    """Put the sequence's own value where a frame has none, so that interpolation beside it stays right."""
+    assert state.sub is not None
+    data = state.sub.frame(i)
+    hidden = ((state.dq.frame(i) & BAD) != 0) & np.isfinite(values)
+    state.sub.put(i, np.where(hidden, values, data).astype(np.float32))
+
+
+class ScaleCounts(GroupStep):
+    """Relative transparencies and weights of the frames."""
+
+    name = "scale_counts_to_reference"
+    doc = "relative transparency of each frame from its stars (weighted mean 1), and one weight per frame"
+    aliases = ("scaleCountsToReference",)
+
+    class Params(Params):
+        """Parameters of `scale_counts_to_reference`."""
+
+        scale: bool = param(True, "divide each frame by its relative transparency")
+        min_stars: int = param(3, "with fewer stars all transparencies are 1", ge=1)
+        max_fwhm: float = param(1.5, "leave out frames whose FWHM is this many times the median", gt=1)
+        min_transparency: float = param(0.5, "leave out frames with less than this transparency", ge=0)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        self._gate_seeing(group, params)
+        frames = group.need(group.targets, "frames on target")
+        if params.scale and len(frames) > 1:
+            measured, errors = _transparencies(group, frames, params.min_stars)
+            for i, t in zip(frames, shrink(measured, errors), strict=True):
+                group.frames[i].transparency = float(t)
+            for i, t in zip(frames, measured, strict=True):
+                if t < params.min_transparency:
+                    group.frames[i].reject(f"transparency {t:.2f}, limit {params.min_transparency:g}")
+                    group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+        frames = group.need(group.targets, "frames on target")
+        state = group.planes[0]
+        for i in frames:
+            frame = group.frames[i]
+            variance = np.median(np.asarray(state.constant) + max(frame.sky, 0.0) * np.asarray(state.per_electron))
+            variance = float(variance) * noise_factor(group, state, i)
+            frame.weight = frame.transparency**2 / variance if variance > 0 else 1.0
+        total = sum(group.frames[i].weight for i in frames)
+        mean = sum(group.frames[i].weight * group.frames[i].transparency for i in frames) / total
+        for i in frames:
+            group.frames[i].weight /= total
+            group.frames[i].transparency /= mean
+
+    def _gate_seeing(self, group: Group, params: Params) -> None:
+        known = {i: group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)}
+        if len(known) < 3:
+            return
+        usual = float(np.median(list(known.values())))
+        for i, fwhm in known.items():
+            if fwhm > params.max_fwhm * usual:
+                group.frames[i].reject(f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
+                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+
+
+def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
+    """Relative transparencies and their errors from the stars that the reference frame shows."""
+    stars = group.extras["stars"][group.reference][0]
+    reference = group.frames[group.reference]
+    bright = np.flatnonzero(stars.snr > 20)[:100]
+    flux = np.full((len(frames), bright.size), np.nan)
+    error = np.full_like(flux, np.nan)
+    state = group.planes[0]
+    assert state.sub is not None
+    fwhm = group.extras.get("fwhm") or 4.0
+    for k, i in enumerate(frames):
+        f = group.frames[i]
+        x = stars.x[bright] - reference.dx + f.dx
+        y = stars.y[bright] - reference.dy + f.dy
+        found = measure_at(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
+        flux[k], error[k] = found.flux, found.flux_err
+    return relative_transparencies(flux, error, min_stars)
+
+
+class Resample(GroupStep):
+    """Chooses grid and interpolant; the resampling itself is done tile by tile in the stack."""
+
+    name = "resample_to_common_frame"
+    doc = "grid and interpolant of the one resampling; done tile by tile while stacking"
+
+    class Params(Params):
+        """Parameters of `resample_to_common_frame`."""
+
+        interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
+        crop: Literal["union", "common"] = param("union", "keep every pixel that any frame covers, or those of all")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        shifts = [shift_of(group, i) for i in group.need(group.targets, "frames on target")]
+        shape = group.planes[0].shape
+        try:
+            group.extras["grid"] = common_grid(shifts, shape) if params.crop == "common" else union_grid(shifts, shape)
+        except ValueError as error:
+            raise StepError(f"{group.task.id}: {error}", "--crop union") from None
+        group.extras["kernel"] = params.interpolant
+
+
+class StackFrames(GroupStep):
+    """Weighted mean of the registered frames."""
+
+    name = "stack_frames"
+    doc = "weighted mean by output tiles, resampled once, with VAR, DQ and NEXP"
+
+    class Params(Params):
+        """Parameters of `stack_frames`."""
+
+        hidden: float = param(
+            HIDDEN_LIMIT, "leave a frame out of a pixel that comes from masked pixels by more", ge=0, le=1
+        )
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames = group.need(group.targets, "frames on target")
+        grid: Grid = group.extras["grid"]
+        made, counts = [], []
+        for p in range(len(group.planes)):
+            plane, count = stack_plane(group, p, frames, params.hidden)
+            made.append(plane)
+            counts.append(count)
+        group.streams[call.gives] = made
+        group.extras["nexp"] = counts
+        cov = _covariance(group, frames)
+        group.extras["noisecov"] = cov
+        group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
+        group.keywords["REFX0"] = (-grid.x0, "x (0-based) of the reference frame's pixel (0, 0)")
+        group.keywords["REFY0"] = (-grid.y0, "y (0-based) of the reference frame's pixel (0, 0)")
+        group.keywords["NCOMBINE"] = len(frames)
+
+
+def stack_plane(group: Group, p: int, frames: list[int], limit: float) -> tuple[Plane, np.ndarray]:
+    """Stack one plane: data, VAR, DQ, and the frames behind each pixel."""
+    state, grid, kernel = group.planes[p], group.extras["grid"], group.extras["kernel"]
+    ny, nx = grid.shape
+    sci, var = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+    dq, count = np.zeros((ny, nx), np.uint16), np.empty((ny, nx), np.uint16)
+    noise = noise_of(state)
+
+    def tile(start: int, stop: int) -> None:
+        rows = (start, stop)
+        sums = Accumulator.empty(stop - start, nx)
+        used = np.zeros((stop - start, nx), np.uint16)
+        lost = np.zeros((stop - start, nx), np.uint16)
+        for i in frames:
+            _add_frame(group, state, i, (grid, rows, kernel, limit), (sums, noise, used, lost))
+        sci[start:stop], var[start:stop] = sums.result()
+        count[start:stop] = sums.count
+        dq[start:stop] = np.where(sums.count > 0, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
+
+    run_blocks(tile, ny, group.context.threads, TILE)
+    return Plane(sci, dq, var), count
+
+
+def _add_frame(
+    group: Group,
+    state: PlaneState,
+    i: int,
+    target: tuple[Grid, tuple[int, int], Literal["lanczos3", "bilinear", "nearest"], float],
+    into: tuple[Accumulator, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray],
+) -> None:
+    """Add one frame's rows to a tile."""
+    grid, rows, kernel, limit = target
+    sums, noise, used, lost = into
+    frame, shift = group.frames[i], shift_of(group, i)
+    low, high = frame_rows(shift, grid, rows, state.shape[0])
+    if high == low:
+        return
+    assert state.sub is not None
+    flags = state.dq.rows(i, low, high)
+    bad = ((flags & BAD & np.uint16(0xFFF9)) != 0).view(np.uint8)
+    data = state.sub.rows(i, low, high)
+    shape = (rows[1] - rows[0], grid.shape[1])
+    values = shift_rows(data, None, *shift, kernel=kernel, shape=shape, origin=(grid.x0, grid.y0 + rows[0] - low))[0]
+    hidden = hidden_rows(bad, shift, grid, rows, low)
+    part = Grid(grid.x0, grid.y0 - low, grid.shape)
+    flag = nearest_rows(flags & np.uint16(BAD | 6), shift, part, rows, 0)
+    here = [nearest_rows(n[low:high], shift, part, rows, 1.0) for n in noise]
+    extra = noise_factor(group, state, i)
+    sums.add(values, hidden, (here[0], here[1]), (frame.weight, frame.transparency, max(frame.sky, 0.0), extra), limit)
+    taken = (hidden <= limit) & np.isfinite(values)
+    used |= np.where(taken, flag & np.uint16(6), np.uint16(0))
+    lost |= np.where(taken, np.uint16(0), flag)
+
+
+def _covariance(group: Group, frames: list[int]) -> np.ndarray:
+    """NOISECOV: the frames' own noise correlation after resampling, weighted as their noise is in the stack."""
+    kernels = np.stack([kernel_correlation(*shift_of(group, i), group.extras["kernel"]) for i in frames])
+    weights = []
+    for i in frames:
+        f = group.frames[i]
+        weights.append((f.weight / f.transparency) ** 2 * max(f.sky, 1.0) * noise_factor(group, group.planes[0], i))
+    return noise_covariance(kernels, np.array(weights))
+
+
+STACK_STEPS = (FlagOutliers, ScaleCounts, Resample, StackFrames)

@@ -1,0 +1,86 @@
+"""Stacks of planes in bounded memory: in RAM while they fit, else in one scratch file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+
+class PlaneStack:
+    """Planes of n frames: shape (n, ny, nx), one dtype, filled with zeros.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        (n, ny, nx).
+    dtype : dtype
+        Of a pixel.
+    scratch : Path, optional
+        Directory of the scratch file; None keeps everything in RAM. One file, one descriptor, removed at `close`.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: DTypeLike, scratch: Path | None = None) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._row = shape[2] * self.dtype.itemsize
+        self._array: np.ndarray | None = None
+        self._file = -1
+        if scratch is None:
+            self._array = np.zeros(shape, dtype)
+        else:
+            self._file, name = tempfile.mkstemp(prefix="nirred-", suffix=".planes", dir=scratch)
+            os.unlink(name)  # the descriptor keeps it alive; nothing is left behind by a crash
+            os.truncate(self._file, shape[0] * shape[1] * self._row)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def in_memory(self) -> bool:
+        """True when `frame` and `rows` return views, False when they return copies."""
+        return self._array is not None
+
+    def rows(self, i: int, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) of frame i; a view in RAM, else a fresh copy."""
+        if self._array is not None:
+            return self._array[i, start:stop]
+        out = np.empty((stop - start, self.shape[2]), self.dtype)
+        view, position = memoryview(out).cast("B"), (i * self.shape[1] + start) * self._row
+        while view:
+            got = os.preadv(self._file, [view], position)
+            view, position = view[got:], position + got
+        return out
+
+    def frame(self, i: int) -> np.ndarray:
+        """All rows of frame i."""
+        return self.rows(i, 0, self.shape[1])
+
+    def block(self, start: int, stop: int, frames: list[int] | None = None) -> list[np.ndarray]:
+        """Rows [start, stop) of several frames (default all), in that order."""
+        chosen = range(self.shape[0]) if frames is None else frames
+        return [self.rows(i, start, stop) for i in chosen]
+
+    def put(self, i: int, values: np.ndarray, start: int = 0) -> None:
+        """Write rows of frame i from row `start`."""
+        if self._array is not None:
+            self._array[i, start : start + values.shape[0]] = values
+            return
+        data = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
+        position = (i * self.shape[1] + start) * self._row
+        while data:
+            done = os.pwrite(self._file, data, position)
+            data, position = data[done:], position + done
+
+    def close(self) -> None:
+        """Free memory and scratch space."""
+        self._array = None
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __del__(self) -> None:
+        self.close()
