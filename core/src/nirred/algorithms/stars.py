@@ -1,0 +1,323 @@
+"""Star lists for registration: positions at the noise limit, sizes and fluxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms import stars_kernels as kernels
+from nirred.algorithms.stars_mesh import BOX, BackgroundMesh, background_mesh
+
+FloatArray = NDArray[np.float64]
+Mask = NDArray[np.uint8] | NDArray[np.bool_]
+
+#: FWHM of a Gaussian in units of its sigma, 2 sqrt(2 ln 2).
+FWHM_PER_SIGMA = 2.3548200450309493
+
+#: Smoothing (px) for the first search of an image whose FWHM is not known.
+FIRST_FWHM = 2.5
+
+#: Nothing with a minor axis below this FWHM (px, pixel included) is an image made by optics.
+SHARPEST_FWHM = 1.2
+
+#: Part of the squared window that may be masked before a star is dropped.
+MAX_LOST = 0.15
+
+_PEAK_LIMIT = 20000
+
+
+@dataclass(frozen=True)
+class StarList:
+    """Stars of one image, brightest first.
+
+    Attributes
+    ----------
+    x, y : float64 array, shape (n,)
+        Zero-based position (px); integers at pixel centres.
+    position_error : float64 array, shape (n,)
+        1-sigma error of x and of y (px), sky and photon noise.
+    flux : float64 array, shape (n,)
+        Total of the Gaussian of the image's FWHM that fits the star (data units).
+    snr : float64 array, shape (n,)
+        Flux over its error, sky and photon noise.
+    fwhm : float64 array, shape (n,)
+        Geometric mean of the axes (px), pixel included; galaxies show by it.
+    ellipticity : float64 array, shape (n,)
+        1 - minor / major axis.
+    peak : float64 array, shape (n,)
+        Value of the nearest pixel above the local background (data units).
+    noise : float
+        Noise of a background pixel, median over the image (data units).
+    """
+
+    x: FloatArray
+    y: FloatArray
+    position_error: FloatArray
+    flux: FloatArray
+    snr: FloatArray
+    fwhm: FloatArray
+    ellipticity: FloatArray
+    peak: FloatArray
+    noise: float
+
+    def __len__(self) -> int:
+        return int(self.x.size)
+
+    def __getitem__(self, which: NDArray[np.intp] | NDArray[np.bool_] | slice) -> StarList:
+        columns = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "noise"}
+        return StarList(**columns, noise=self.noise)
+
+
+def find_stars(
+    data: NDArray[np.float32],
+    bad: Mask | None = None,
+    *,
+    fwhm: float | None = None,
+    threshold: float = 5.0,
+    max_stars: int = 400,
+    background: BackgroundMesh | None = None,
+    gain: float = 1.0,
+) -> StarList:
+    """Find stars and measure their positions at the noise limit.
+
+    The image, less a smooth background, is smoothed with a Gaussian of the stars' FWHM; peaks are measured by
+    a Gaussian window of that size, which for white noise is the estimate of least variance.  Single bright
+    pixels and tracks of cosmic rays are left out by their size, galaxies are kept.
+
+    Parameters
+    ----------
+    data : float32 array, shape (ny, nx)
+        Sky-subtracted image (electron); a smooth remainder is allowed for.
+    bad : uint8 or bool array, shape (ny, nx), optional
+        Not zero where a pixel is unusable; non-finite pixels are left out too.
+    fwhm : float, optional
+        FWHM of the stars (px); measured if not given.
+    threshold : float
+        Least signal-to-noise (sky noise only).
+    max_stars : int
+        The brightest are returned.
+    background : BackgroundMesh, optional
+        Measured if not given.
+    gain : float
+        Electrons per data unit, for the photon noise of the stars.
+
+    Returns
+    -------
+    StarList
+        Brightest first; may be empty.
+    """
+    image, mask = _prepared(data, bad)
+    mesh = background or background_mesh(image, mask)
+    if not np.any(mesh.noise > 0):
+        return _star_list(np.empty((0, kernels.COLUMNS)), np.empty(0), 1.0, 0.0, gain)
+    size = fwhm or FIRST_FWHM
+    peaks = _peaks(image, mask, mesh, size, threshold, known=fwhm is not None)[: 4 * max_stars]
+    if fwhm is None:
+        size = _measured_size(image, mask, mesh, peaks[:200])
+        if size > 1.3 * FIRST_FWHM:
+            # Broad stars break into several peaks, and faint ones drown, at the first smoothing.
+            peaks = _peaks(image, mask, mesh, size, threshold, known=True)[: 4 * max_stars]
+    table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)
+    stars = _star_list(table, noise, size, float(np.median(mesh.noise)), gain)
+    sky_snr = table[:, kernels.AMPLITUDE] * np.sqrt(table[:, kernels.NORM]) / noise
+    sharpness = np.minimum(0.7 - 2.0 / np.maximum(stars.snr, 1.0), SHARPEST_FWHM)
+    minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
+    with np.errstate(invalid="ignore"):
+        keep = (sky_snr >= threshold) & (table[:, kernels.LOST] <= MAX_LOST)
+        limit = np.minimum(SHARPEST_FWHM, 0.75 * size)
+        keep &= (minor > sharpness * size) & ((minor > limit) | (stars.snr < 10))
+    stars = stars[keep]
+    return _without_doubles(stars[np.argsort(-stars.flux, kind="stable")], 0.7 * size)[:max_stars]
+
+
+def measure_at(
+    data: NDArray[np.float32],
+    bad: Mask | None,
+    x: ArrayLike,
+    y: ArrayLike,
+    fwhm: float,
+    *,
+    noise: float | None = None,
+    move: bool = True,
+    gain: float = 1.0,
+) -> StarList:
+    """Measure stars at given positions, each above the median of a ring of 2.5 to 5 FWHM round it.
+
+    Parameters
+    ----------
+    data, bad, gain
+        As for `find_stars`.
+    x, y : array_like, shape (n,)
+        Zero-based positions (px).
+    fwhm : float
+        FWHM of the image (px): the size of the window, so that fluxes of frames of different seeing compare.
+    noise : float, optional
+        Noise of a background pixel (data units); measured if not given.
+    move : bool
+        Centre the window on the star (at most 1 FWHM away); otherwise the flux is measured where it stands.
+
+    Returns
+    -------
+    StarList
+        In the order given; NaN where nothing could be measured.
+    """
+    image, mask = _prepared(data, bad)
+    xs = np.ascontiguousarray(np.atleast_1d(np.asarray(x, dtype=np.float64)))
+    ys = np.ascontiguousarray(np.atleast_1d(np.asarray(y, dtype=np.float64)))
+    if noise is None:
+        noise = float(np.median(background_mesh(image, mask).noise))
+    table = np.empty((xs.size, kernels.COLUMNS))
+    ring = np.array([2.5 * fwhm, 5.0 * fwhm])
+    sigma = fwhm / FWHM_PER_SIGMA
+    kernels.measure(image, mask, xs, ys, np.zeros(xs.size), sigma, max(fwhm, 1.5), move, ring, table)
+    table[~(table[:, kernels.LOST] <= 2 * MAX_LOST)] = np.nan
+    return _star_list(table, np.full(xs.size, noise), fwhm, noise, gain)
+
+
+def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
+    """Return the FWHM of the point sources (px), NaN for an empty list.
+
+    Parameters
+    ----------
+    stars : StarList
+        The list; elongated objects do not count.
+    min_snr : float
+        Fainter stars count only where there are fewer than three brighter ones.
+
+    Returns
+    -------
+    float
+        Median, after leaving out what is 1.3 times larger than the lower quartile (galaxies, blends).
+    """
+    round_ones = stars[stars.ellipticity < 0.5] if np.any(stars.ellipticity < 0.5) else stars
+    bright = round_ones[round_ones.snr >= min_snr]
+    sizes = (bright if len(bright) >= 3 else round_ones).fwhm
+    sizes = sizes[np.isfinite(sizes)]
+    if sizes.size == 0:
+        return float("nan")
+    return float(np.median(sizes[sizes <= 1.3 * np.percentile(sizes, 25) + 1e-9]))
+
+
+def _prepared(data: NDArray[np.float32], bad: Mask | None) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    image = np.ascontiguousarray(data, dtype=np.float32)
+    if bad is None:
+        return image, np.zeros(image.shape, dtype=np.uint8)
+    if bad.shape != image.shape:
+        raise ValueError(f"the mask has shape {bad.shape}, the data {image.shape}")
+    flags = bad if bad.dtype in (np.bool_, np.uint8) else bad != 0
+    return image, np.ascontiguousarray(flags).view(np.uint8)
+
+
+def _peaks(
+    image: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    mesh: BackgroundMesh,
+    fwhm: float,
+    threshold: float,
+    *,
+    known: bool,
+) -> FloatArray:
+    """Return [x, y, smoothed, top] of the peaks at this smoothing, brightest first."""
+    sigma = fwhm / FWHM_PER_SIGMA
+    half = max(2, int(np.ceil(2.5 * sigma)))
+    weights = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    # A star of FWHM 1.8 px keeps this part of its peak; a single pixel that of the kernel's centre.
+    star = 0.5 if known else 0.34
+    sharp = float(np.sqrt(weights[half] ** 2 * star))
+    found = kernels.find_peaks(
+        image,
+        mask,
+        mesh.level,
+        mesh.noise,
+        BOX,
+        weights.astype(np.float32),
+        np.float32(0.8 * threshold),
+        np.float32(sharp),
+        _PEAK_LIMIT,
+    ).astype(np.float64)
+    return np.asarray(found[np.argsort(-found[:, 2], kind="stable")])
+
+
+def _measure(
+    image: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    mesh: BackgroundMesh,
+    x: FloatArray,
+    y: FloatArray,
+    fwhm: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the kernel's table and the noise at each star, on the mesh as background."""
+    level, noise = mesh.at(x, y)
+    table = np.empty((x.size, kernels.COLUMNS))
+    xs, ys = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    sigma = fwhm / FWHM_PER_SIGMA
+    kernels.measure(image, mask, xs, ys, level, sigma, max(fwhm, 1.5), True, np.zeros(2), table)
+    return table, noise
+
+
+def _measured_size(
+    image: NDArray[np.float32], mask: NDArray[np.uint8], mesh: BackgroundMesh, peaks: FloatArray
+) -> float:
+    """FWHM (px) of the brighter round objects that are no cosmic rays, by iteration of the window."""
+    size = FIRST_FWHM
+    for _ in range(6):
+        table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)
+        stars = _star_list(table, noise, size, 1.0, np.inf)
+        minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
+        round_ones = stars[(minor > SHARPEST_FWHM) & (stars.ellipticity < 0.5)]
+        # Where there is but one bright object it tells more than many faint ones, which may be cosmic rays.
+        for least in (20.0, 10.0, 0.0):
+            chosen = round_ones[round_ones.snr >= least]
+            if len(chosen):
+                break
+        measured = estimate_fwhm(chosen)
+        if not np.isfinite(measured):
+            return size
+        measured = max(measured, 1.5)
+        if abs(measured - size) < 0.02 * size:
+            return measured
+        size = measured
+    return size
+
+
+def _star_list(table: FloatArray, local_noise: FloatArray, fwhm: float, noise: float, gain: float) -> StarList:
+    """Turn amplitudes and windows into fluxes and errors.
+
+    Errors of the Gaussian window on a Gaussian star, sky noise s per pixel and flux F electrons:
+    (2 sigma^2 / snr_sky^2) + 16 sigma^2 / (9 F) for the position squared, and relative
+    1 / snr_sky^2 + 4 / (3 F) for the flux squared.
+    """
+    sigma = fwhm / FWHM_PER_SIGMA
+    amplitude = table[:, kernels.AMPLITUDE]
+    flux = amplitude * 2.0 * np.pi * sigma**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sky = (local_noise / (amplitude * np.sqrt(table[:, kernels.NORM]))) ** 2
+        photon = np.where(flux > 0, 1.0 / (flux * gain), 0.0)
+        snr = np.sign(flux) / np.sqrt(sky + 4.0 / 3.0 * photon)
+        major, minor = table[:, kernels.SIGMA_MAJOR], table[:, kernels.SIGMA_MINOR]
+        return StarList(
+            x=table[:, kernels.X],
+            y=table[:, kernels.Y],
+            position_error=sigma * np.sqrt(2.0 * sky + 16.0 / 9.0 * photon),
+            flux=flux,
+            snr=snr,
+            fwhm=np.sqrt(major * minor) * FWHM_PER_SIGMA,
+            ellipticity=1.0 - np.where(major > 0, minor / major, 1.0),
+            peak=table[:, kernels.PEAK],
+            noise=noise,
+        )
+
+
+def _without_doubles(stars: StarList, radius: float) -> StarList:
+    """Drop the fainter of two entries for one object."""
+    if len(stars) < 2:
+        return stars
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(np.column_stack([stars.x, stars.y])).query_pairs(radius, output_type="ndarray")
+    keep = np.ones(len(stars), dtype=bool)
+    keep[pairs.max(axis=1) if pairs.size else []] = False
+    return stars[keep]

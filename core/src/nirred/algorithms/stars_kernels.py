@@ -1,0 +1,274 @@
+"""Compiled loops of the star finder: matched smoothing with peaks, and windowed positions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Columns of the table that `measure` fills.
+X, Y, AMPLITUDE, SIGMA_MAJOR, SIGMA_MINOR, LOST, NORM, PEAK, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _filter_into(source, weights, target):  # type: ignore[no-untyped-def]
+    """Symmetric filter along a row; the pairs of taps are added in a fixed order."""
+    n = target.size
+    half = weights.size // 2
+    w = weights[half]
+    middle = source[half:]
+    for x in range(n):
+        target[x] = w * middle[x]
+    for k in range(half):
+        w = weights[k]
+        left, right = source[k:], source[2 * half - k :]
+        for x in range(n):
+            target[x] += w * (left[x] + right[x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _combine_rows(ring, newest, weights, target):  # type: ignore[no-untyped-def]
+    """The same along the columns, over a ring of rows whose last one is ``newest``."""
+    n = target.size
+    taps = weights.size
+    half = taps // 2
+    w = weights[half]
+    middle = ring[(newest - half + taps) % taps]
+    for x in range(n):
+        target[x] = w * middle[x]
+    for k in range(half):
+        w = weights[k]
+        upper, lower = ring[(newest - k + taps) % taps], ring[(newest - 2 * half + k + taps) % taps]
+        for x in range(n):
+            target[x] += w * (upper[x] + lower[x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untyped-def]
+    """Subtract the bilinear mesh from a row; zero where unusable. Nodes are at box centres."""
+    nx = data.shape[1]
+    fy = min(max((y + 0.5) / step - 0.5, 0.0), mesh.shape[0] - 1.0)
+    jy = min(int(fy), max(mesh.shape[0] - 2, 0))
+    ty = fy - jy
+    upper, lower = mesh[jy], mesh[min(jy + 1, mesh.shape[0] - 1)]
+    source, flags, target = data[y], bad[y], row[padding:]
+    last = mesh.shape[1] - 1
+    # Segments between neighbouring nodes, with half a box of constant level at each border.
+    for node in range(-1, last + 1):
+        a = upper[max(node, 0)] * (1 - ty) + lower[max(node, 0)] * ty
+        b = upper[min(node + 1, last)] * (1 - ty) + lower[min(node + 1, last)] * ty
+        slope = np.float32((b - a) / step)
+        begin = max(0, int(np.ceil((node + 0.5) * step - 0.5)))
+        end = nx if node == last else min(nx, int(np.ceil((node + 1.5) * step - 0.5)))
+        start = np.float32(a + slope * (begin - ((node + 0.5) * step - 0.5)))
+        for j in range(max(end - begin, 0)):
+            value = source[begin + j] - (start + slope * np.float32(j))
+            usable = (value - value == np.float32(0.0)) & (flags[begin + j] == 0)
+            target[begin + j] = value if usable else np.float32(0.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
+    """Highest of 3x3; of equal neighbours the last one counts."""
+    v = b[x]
+    before = max(b[x - 1], a[x - 1], a[x], a[x + 1])
+    return v >= before and v > max(b[x + 1], c[x - 1], c[x], c[x + 1])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, found, count):  # type: ignore[no-untyped-def]
+    """Append the peaks of one row; return how many there are by now."""
+    nx = bad.shape[1]
+    a, b, c = smooth[(y - 1) % 3], smooth[y % 3], smooth[(y + 1) % 3]
+    for box in range(noise.size):
+        level = threshold * noise[box]
+        first, last = max(1, box * step), min(nx - 1, (box + 1) * step)
+        above = 0
+        for v in b[first:last]:
+            above += 1 if v > level else 0
+        for x in range(first, last if above > 0 else first):
+            v = b[x]
+            if not v > level or bad[y, x] != 0 or not _is_summit(a, b, c, x):
+                continue
+            top = np.float32(0.0)
+            for k in range(y - 1, y + 2):
+                line = raw[k % raw.shape[0]]
+                top = max(top, line[x - 1], line[x], line[x + 1])
+            if v >= sharp * (top - 3 * noise[box]) and count < found.shape[0]:
+                found[count, 0], found[count, 1], found[count, 2], found[count, 3] = x, y, v, top
+                count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, limit):  # type: ignore[no-untyped-def]
+    """Return [x, y, smoothed value, raw maximum] of the peaks of the smoothed image.
+
+    A peak is the highest of 3x3, above ``threshold`` times the local noise of the smoothed image, and
+    not as sharp as a single bright pixel (smoothed value below ``sharp`` of the brightest pixel).
+    """
+    ny, nx = data.shape
+    taps = weights.size
+    half = taps // 2
+    row = np.zeros(nx + 2 * half, np.float32)
+    ring = np.zeros((taps, nx), np.float32)
+    raw = np.zeros((taps, nx), np.float32)
+    smooth = np.zeros((3, nx), np.float32)
+    gain = np.float32((weights**2).sum())
+    found = np.empty((limit, 4), np.float32)
+    count = 0
+    for y in range(-half, ny + half + 1):
+        # Row y enters the ring; row y - half is smoothed; row y - half - 1 is searched.
+        enter = y + half
+        slot = enter % taps
+        if enter < ny:
+            _flat_row(data, bad, enter, mesh, step, row, half)
+            _filter_into(row, weights, ring[slot])
+            for x in range(nx):
+                raw[slot, x] = row[x + half]
+        else:
+            for x in range(nx):
+                ring[slot, x] = 0.0
+                raw[slot, x] = 0.0
+        if y < 0:
+            continue
+        _combine_rows(ring, enter, weights, smooth[y % 3])
+        yc = y - 1
+        if yc < 1 or yc >= ny - 1:
+            continue
+        noise_row = noise[min(yc // step, noise.shape[0] - 1)]
+        count = _search_row(smooth, raw, bad, yc, noise_row, step, threshold * gain, sharp, found, count)
+    return found[:count]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _profile(centre, sigma, first, out):  # type: ignore[no-untyped-def]
+    for k in range(out.size):
+        d = (first + k - centre) / sigma
+        out[k] = np.exp(-0.5 * d * d)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore[no-untyped-def]
+    """Sums over the usable pixels of a window: p2, pI, then those for both position equations."""
+    ny, nx = data.shape
+    sums[:] = 0.0
+    for j in range(py.size):
+        y = corner[1] + j
+        dy = y - centre[1]
+        for i in range(px.size):
+            x = corner[0] + i
+            p = px[i] * py[j]
+            dx = x - centre[0]
+            sums[0] += p * p
+            if x < 0 or y < 0 or x >= nx or y >= ny or bad[y, x] != 0 or not np.isfinite(data[y, x]):
+                continue
+            value = data[y, x] - level
+            sums[1] += p * p
+            sums[2] += p * value
+            sums[3] += p * dx * value
+            sums[4] += p * dy * value
+            sums[5] += p * p * dx
+            sums[6] += p * p * dy
+            sums[7] += p * p * dx * dx
+            sums[8] += p * p * dy * dy
+            sums[9] += p * dx * dx * value
+            sums[10] += p * dy * dy * value
+            sums[11] += p * dx * dy * value
+            sums[12] += p * p * dx * dy
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sky_ring(data, bad, x, y, inner, outer, scratch):  # type: ignore[no-untyped-def]
+    """Median of an annulus after one clipping from above and below."""
+    count = 0
+    for j in range(max(0, int(y - outer)), min(data.shape[0], int(y + outer) + 2)):
+        for i in range(max(0, int(x - outer)), min(data.shape[1], int(x + outer) + 2)):
+            r2 = (i - x) ** 2 + (j - y) ** 2
+            if r2 < inner * inner or r2 > outer * outer or bad[j, i] != 0 or not np.isfinite(data[j, i]):
+                continue
+            if count < scratch.size:
+                scratch[count] = data[j, i]
+                count += 1
+    if count < 8:
+        return 0.0
+    values = np.sort(scratch[:count])
+    middle = values[count // 2]
+    spread = 1.4826 * np.median(np.abs(values - middle))
+    low = np.searchsorted(values, middle - 2.5 * spread)
+    high = np.searchsorted(values, middle + 2.5 * spread)
+    return values[(low + high) // 2] if high > low else middle
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def measure(data, bad, xs, ys, levels, sigma, reach, move, ring, table):  # type: ignore[no-untyped-def]
+    """Fit position and amplitude of a Gaussian of fixed size to each star (Gauss-Newton).
+
+    With ``w`` the Gaussian itself this is the windowed centroid, and for white noise the estimate of least
+    variance; only usable pixels enter the equations, so a masked pixel does not pull the position.
+    """
+    half = int(np.ceil(3.2 * sigma)) + 1
+    size = 2 * half + 1
+    px, py, sums = np.empty(size), np.empty(size), np.empty(13)
+    corner, centre = np.empty(2, np.int64), np.empty(2)
+    scratch = np.empty(int(4 * (ring[1] + 2) ** 2) + 1)
+    s2 = sigma * sigma
+    for s in range(xs.size):
+        table[s, :] = np.nan
+        centre[0], centre[1] = xs[s], ys[s]
+        level = levels[s]
+        if ring[1] > 0:
+            level = _sky_ring(data, bad, xs[s], ys[s], ring[0], ring[1], scratch)
+        amplitude = 0.0
+        done = False
+        for _turn in range(40):
+            corner[0] = int(np.floor(centre[0] + 0.5)) - half
+            corner[1] = int(np.floor(centre[1] + 0.5)) - half
+            _profile(centre[0], sigma, corner[0], px)
+            _profile(centre[1], sigma, corner[1], py)
+            _accumulate(data, bad, level, corner, px, py, centre, sums)
+            if not sums[1] > 0.3 * sums[0]:
+                break
+            amplitude = sums[2] / sums[1]
+            if done or not move:
+                done = True
+                break
+            if not amplitude > 0:
+                break
+            step_x = s2 * (sums[3] - amplitude * sums[5]) / (amplitude * sums[7])
+            step_y = s2 * (sums[4] - amplitude * sums[6]) / (amplitude * sums[8])
+            # A step beyond half a sigma is not one of Gauss-Newton's good ones.
+            step_x = min(max(step_x, -0.5 * sigma), 0.5 * sigma)
+            step_y = min(max(step_y, -0.5 * sigma), 0.5 * sigma)
+            centre[0] += step_x
+            centre[1] += step_y
+            if np.hypot(centre[0] - xs[s], centre[1] - ys[s]) > reach:
+                break
+            done = abs(step_x) < 2e-4 and abs(step_y) < 2e-4
+        if not done:
+            continue
+        table[s, X], table[s, Y], table[s, AMPLITUDE] = centre[0], centre[1], amplitude
+        table[s, LOST], table[s, NORM] = 1.0 - sums[1] / sums[0], sums[1]
+        xi, yi = int(np.floor(centre[0] + 0.5)), int(np.floor(centre[1] + 0.5))
+        if 0 <= xi < data.shape[1] and 0 <= yi < data.shape[0]:
+            table[s, PEAK] = data[yi, xi] - level
+        _sizes(sums, s2, table[s])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sizes(sums, s2, row):  # type: ignore[no-untyped-def]
+    """Sigma of the two axes from the windowed moments, with the window divided out.
+
+    Where pixels are missing, the fitted Gaussian stands in: its share of a moment is the window's
+    (sigma squared / 2) times what is missing of the weight, which the ratio to the usable sums gives.
+    """
+    weight = sums[2]
+    if not weight > 0:
+        return
+    # Ratio of measured to fitted moments over the same pixels, times the fitted Gaussian's own moment.
+    xx = 0.5 * s2 * (sums[9] / weight) / (sums[7] / sums[1])
+    yy = 0.5 * s2 * (sums[10] / weight) / (sums[8] / sums[1])
+    xy = sums[11] / weight - sums[12] / sums[1]
+    mean, diff = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
+    for column, moment in ((SIGMA_MAJOR, mean + diff), (SIGMA_MINOR, mean - diff)):
+        inside = min(max(moment, 0.0), 0.94 * s2)
+        row[column] = np.sqrt(inside * s2 / (s2 - inside))
