@@ -1,0 +1,361 @@
+"""Accuracy of a reduced product, measured against the truth and the oracle stack of its simulated night."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nirred.testing.comparison import Comparison, read_product
+from nirred.testing.night import Night
+from nirred.testing.oracle import OracleStack, oracle_stack
+from nirred.testing.photometry import (
+    Apertures,
+    Figure,
+    blank_apertures,
+    clipped,
+    median_figure,
+    scatter,
+    scatter_ratio,
+)
+from nirred.testing.scene import moffat
+
+NOISE_RADII = (0.5, 1.0, 2.0, 4.0)  # of the FWHM
+FAINT = (3.0, 8.0)  # signal-to-noise in the oracle stack
+BRIGHT = 100.0
+LEFTOVER_SIGMA = 8.0
+MODEL_ERROR = 0.05  # of the scene: interpolation and pixel phase that the noise-free scene leaves out
+NOTHING = Figure(math.nan, math.inf)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Every row of the accuracy table, each with its floor.
+
+    Parameters
+    ----------
+    group : str
+        Scenario.
+    seed : int
+        Of the night.
+    frames : int
+        Frames in the product.
+    depth : Figure
+        Signal-to-noise of faint sources relative to the oracle's.
+    flux_bias, flux_scatter : Figure
+        Stars of signal-to-noise above 100 against the oracle, percent.
+    pull_median, pull_width : Figure
+        Faint stars: (flux - truth) / predicted error.
+    galaxy : Figure
+        Flux kept inside 3 (with sky frames) or 2 half-light radii, relative to the oracle.
+    offset_rms : Figure
+        Reported offsets minus truth, px per axis.
+    fwhm_ratio : Figure
+        Against the oracle.
+    leftovers : Figure
+        Objects above 8 sigma that are not in the truth; its floor is the oracle's count.
+    noise : tuple of Figure
+        Measured over predicted noise at radii of 0.5, 1, 2, 4 FWHM.
+    background : Figure
+        Median of blank pixels against the oracle's, percent of the sky.
+    level : Figure
+        The same in electrons; its error is the product's own LEVELERR.
+    """
+
+    group: str
+    seed: int
+    frames: int
+    depth: Figure
+    flux_bias: Figure
+    flux_scatter: Figure
+    pull_median: Figure
+    pull_width: Figure
+    galaxy: Figure
+    offset_rms: Figure
+    fwhm_ratio: Figure
+    leftovers: Figure
+    noise: tuple[Figure, ...]
+    background: Figure
+    level: Figure
+
+
+def measure(product_path: Path | str, night: Night, group: str, oracle: OracleStack | None = None) -> Accuracy:
+    """All figures of a product.
+
+    Parameters
+    ----------
+    product_path : Path or str
+        A stack as `nirred run` writes it.
+    night : Night
+        The simulated night that it was made from.
+    group : str
+        Scenario of the night that it belongs to.
+    oracle : OracleStack, optional
+        On the product's grid, where it was made before.
+
+    Returns
+    -------
+    Accuracy
+    """
+    product = read_product(product_path)
+    if oracle is None or oracle.grid != product.grid:
+        oracle = oracle_stack(night, group, product.grid)
+    comparison = Comparison(night, group, product, oracle)
+    pulls = _pulls(comparison)
+    bias, spread = _bright_fluxes(comparison)
+    background, level = _background(comparison)
+    return Accuracy(
+        group=group,
+        seed=night.seed,
+        frames=len(product.weights),
+        depth=_depth(comparison),
+        flux_bias=bias,
+        flux_scatter=spread,
+        pull_median=median_figure(pulls) if pulls.size > 2 else NOTHING,
+        pull_width=Figure(scatter(pulls), 1 / math.sqrt(2 * pulls.size)) if pulls.size > 2 else NOTHING,
+        galaxy=_galaxy(comparison),
+        offset_rms=_offsets(comparison),
+        fwhm_ratio=_fwhm_ratio(comparison),
+        leftovers=_leftovers(comparison),
+        noise=tuple(_noise(comparison, factor) for factor in NOISE_RADII),
+        background=background,
+        level=level,
+    )
+
+
+def _aperture_share(radius: float, fwhm: float) -> float:
+    """Share of a star's flux inside `radius`, both in the same unit."""
+    return sum(c * (1 - math.exp(-0.5 * (radius / (s * fwhm)) ** 2)) for s, c in moffat())
+
+
+def _stars(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, y on the product's grid and flux of the true stars."""
+    grid, members = comparison.product.grid, comparison.night.groups[comparison.group].sources
+    stars = tuple(source for source in members if source.kind == "star")
+    x, y = comparison.night.positions(grid.reference, 0, stars)
+    return x + grid.origin[0], y + grid.origin[1], np.array([star.flux for star in stars])
+
+
+def _faint(comparison: Comparison) -> tuple[Apertures, np.ndarray]:
+    """Apertures of radius FWHM on isolated stars of signal-to-noise 3 to 8, and their light in it (truth)."""
+    radius = comparison.fwhm
+    x, y, flux = _stars(comparison)
+    own = flux * _aperture_share(radius, comparison.fwhm)
+    everything = Apertures(x, y, radius)
+    light = everything.sums(np.where(comparison.covered, comparison.compact, np.nan))
+    sigma = everything.sigmas(comparison.oracle.var, comparison.oracle.noisecov)
+    with np.errstate(invalid="ignore"):
+        snr = own * comparison.oracle.scale / sigma
+        keep = (snr >= FAINT[0]) & (snr <= FAINT[1]) & (light < 1.3 * own)
+    return Apertures(x[keep], y[keep], radius), light[keep]
+
+
+def _depth(comparison: Comparison) -> Figure:
+    """Response to faint sources over the scatter of blank apertures, relative to the oracle's."""
+    apertures, light = _faint(comparison)
+    blanks = blank_apertures(comparison.blank, comparison.fwhm)
+    first, second = comparison.flat_residuals
+    noise = scatter_ratio(blanks.sums(first), blanks.sums(second))
+    if light.size < 3:
+        return NOTHING
+    scales = (comparison.scale, comparison.oracle.scale)
+    slopes = [image_sum / scale for image_sum, scale in zip((apertures.sums(first), apertures.sums(second)), scales)]
+    difference = (slopes[0] - slopes[1]) / light
+    good = clipped(difference)
+    weight = np.where(good, light**2, 0.0)
+    shift = float(np.average(np.where(good, difference, 0.0), weights=weight))
+    error = float(np.std(difference[good])) * math.sqrt((weight**2).sum()) / weight.sum()
+    value = (1 + shift) * comparison.scale / comparison.oracle.scale / noise.value
+    return Figure(value, value * math.hypot(error, noise.error / noise.value))
+
+
+def _pulls(comparison: Comparison) -> np.ndarray:
+    apertures, _ = _faint(comparison)
+    sigma = apertures.sigmas(comparison.product.var, comparison.product.noisecov)
+    pulls = apertures.sums(comparison.flat_residuals[0]) / sigma
+    return np.asarray(pulls[np.isfinite(pulls)])
+
+
+def _bright(comparison: Comparison, radius: float) -> tuple[Apertures, np.ndarray]:
+    """Apertures on bright stars that stay in the linear range, and the flux expected in each."""
+    x, y, flux = _stars(comparison)
+    own = flux * _aperture_share(radius, comparison.fwhm)
+    apertures = Apertures(x, y, radius)
+    sigma = apertures.sigmas(comparison.oracle.var, comparison.oracle.noisecov)
+    light = apertures.sums(np.where(comparison.covered, comparison.compact, np.nan))
+    with np.errstate(invalid="ignore"):
+        keep = (own > BRIGHT * sigma) & (flux / comparison.fwhm**2 < comparison.room) & (light < 1.2 * own)
+    return Apertures(x[keep], y[keep], radius), own[keep]
+
+
+def _bright_fluxes(comparison: Comparison) -> tuple[Figure, Figure]:
+    """Median and scatter of (product - oracle) / flux, percent."""
+    apertures, expected = _bright(comparison, 1.5 * comparison.fwhm)
+    first, second = comparison.flat_residuals
+    one, two = apertures.sums(first) / comparison.scale, apertures.sums(second) / comparison.oracle.scale
+    relative = 100 * (one - two) / expected
+    relative = relative[np.isfinite(relative)]
+    if relative.size < 2:
+        return (Figure(float(relative[0]), math.inf), NOTHING) if relative.size else (NOTHING, NOTHING)
+    spread = scatter(relative)
+    return median_figure(relative), Figure(spread, spread / math.sqrt(2 * relative.size))
+
+
+def _galaxy(comparison: Comparison) -> Figure:
+    members = comparison.night.groups[comparison.group]
+    main = members.sources[0]
+    if main.kind != "galaxy" or members.content == "filling":
+        return NOTHING
+    grid = comparison.product.grid
+    x, y = comparison.night.positions(grid.reference, 0, (main,))
+    radius = (3 if members.skies else 2) * main.radius / comparison.night.pixel_scale
+    rows, columns = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    inside = np.hypot(columns - x[0] - grid.origin[0], rows - y[0] - grid.origin[1]) <= radius
+    inside &= np.isfinite(comparison.product.sci) & np.isfinite(comparison.oracle.sci)
+    kept = comparison.product.sci[inside].sum() / comparison.scale
+    expected = comparison.oracle.sci[inside].sum() / comparison.oracle.scale
+    floor = math.sqrt(float(np.nansum(comparison.product.var[inside])))
+    return Figure(float(kept / expected), float(floor / expected))
+
+
+def _offsets(comparison: Comparison) -> Figure:
+    """Rms per axis about the mean difference, which is the reference frame's own error."""
+    product = comparison.product
+    true = {name: comparison.night.offset(name, product.grid.reference) for name in product.offsets}
+    difference = np.array([np.subtract(product.offsets[name], true[name]) for name in product.offsets])
+    if len(difference) < 2:
+        return NOTHING
+    degrees = 2 * (len(difference) - 1)
+    rms = math.sqrt(((difference - difference.mean(axis=0)) ** 2).sum() / degrees)
+    return Figure(rms, rms / math.sqrt(2 * degrees))
+
+
+def _fwhm_ratio(comparison: Comparison) -> Figure:
+    """From the noise-equivalent area (sum f)^2 / sum f^2 of bright stars, which goes with the square of the width."""
+    apertures, _ = _bright(comparison, 1.5 * comparison.fwhm)
+    first, second = comparison.flat_residuals
+    areas = []
+    for residual, scale in ((first, comparison.scale), (second, comparison.oracle.scale)):
+        image = residual + scale * comparison.scene
+        areas.append(apertures.sums(image) ** 2 / apertures.sums(image**2))
+    return median_figure(np.sqrt(areas[0] / areas[1]))
+
+
+def _leftovers(comparison: Comparison) -> Figure:
+    """Connected groups of pixels above 8 sigma where three or more exposures contribute, saturated stars left out."""
+    from scipy.ndimage import label, maximum_filter
+
+    light = np.maximum(comparison.scene, 0)
+    near_saturated = maximum_filter(light, size=4 * math.ceil(comparison.fwhm) + 1) > comparison.room
+    enough = (comparison.product.nexp >= 3) & comparison.covered & ~near_saturated
+    noise = comparison.product.var + light / np.maximum(comparison.product.nexp, 1)
+    sigma = np.sqrt(comparison.product.correlation * noise + (MODEL_ERROR * light) ** 2)
+    counts = []
+    for residual in comparison.flat_residuals:
+        with np.errstate(invalid="ignore"):
+            found = enough & (np.abs(residual) > LEFTOVER_SIGMA * sigma)
+        counts.append(float(label(found, np.ones((3, 3)))[1]))
+    return Figure(counts[0], counts[1])
+
+
+def _noise(comparison: Comparison, factor: float) -> Figure:
+    """Scatter of blank apertures, each over its own predicted noise."""
+    apertures = blank_apertures(comparison.blank, factor * comparison.fwhm)
+    if apertures.x.size < 10:
+        return NOTHING
+    if apertures.x.size > 3000:
+        chosen = np.linspace(0, apertures.x.size - 1, 3000).astype(int)
+        apertures = Apertures(apertures.x[chosen], apertures.y[chosen], apertures.radius)
+    sigma = apertures.sigmas(comparison.product.var, comparison.product.noisecov)
+    pulls = apertures.sums(comparison.flat_residuals[0]) / sigma
+    return Figure(scatter(pulls), 1 / math.sqrt(2 * apertures.x.size))
+
+
+def _background(comparison: Comparison) -> tuple[Figure, Figure]:
+    """Median difference to the oracle of blank pixels: percent of the sky, and electrons."""
+    one = comparison.residual(comparison.product.sci, comparison.scale)
+    two = comparison.residual(comparison.oracle.sci, comparison.oracle.scale)
+    difference = np.where(comparison.blank, one - two, np.nan)
+    boxes = [box for rows in np.array_split(difference, 4) for box in np.array_split(rows, 4, axis=1)]
+    medians = np.array([np.nanmedian(box) for box in boxes if np.isfinite(box).sum() > 50])
+    if medians.size < 2:
+        return NOTHING, NOTHING
+    value = float(np.nanmedian(difference))
+    error = float(medians.std(ddof=1) / math.sqrt(medians.size))
+    sky = float(np.mean([comparison.night.frames[name].conditions.sky for name in comparison.product.weights]))
+    return Figure(100 * value / sky, 100 * error / sky), Figure(value, comparison.product.level_error)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of the table: its title, the figure, what it must reach.
+
+    `slack` = number of standard errors that a mean may lie outside the limits.
+    """
+
+    title: str
+    figure: Callable[[Accuracy], Figure]
+    low: float
+    high: float
+    must: str
+    slack: float = 0.0
+    only: tuple[str, ...] = ()
+
+
+def _level_in_errors(accuracy: Accuracy) -> Figure:
+    error = accuracy.level.error
+    return Figure(abs(accuracy.level.value) / error, 1.0) if error > 0 else NOTHING
+
+
+def _bars() -> list[Bar]:
+    infinite = math.inf
+    bars = [
+        Bar("depth", lambda a: a.depth, 0.92, infinite, ">= 0.92", only=("dither",)),
+        Bar("depth", lambda a: a.depth, 0.885, infinite, ">= 0.885", only=("offset", "filling")),
+        Bar("flux bias, S/N > 100 (%)", lambda a: a.flux_bias, -0.1, 0.1, "+-0.1"),
+        Bar("flux scatter (%)", lambda a: a.flux_scatter, 0.0, infinite, "-"),
+        Bar("faint stars, median pull", lambda a: a.pull_median, 0.0, 0.0, "0 +- 3 se", 3.0),
+        Bar("faint stars, pull width", lambda a: a.pull_width, 0.95, 1.10, "0.95-1.10", 2.0),
+        Bar("galaxy kept", lambda a: a.galaxy, 0.99, 1.01, "0.99-1.01", only=("dither", "offset")),
+        Bar("offset rms (px)", lambda a: a.offset_rms, 0.0, 0.03, "<= 0.03"),
+        Bar("FWHM ratio", lambda a: a.fwhm_ratio, 0.0, 1.01, "<= 1.01"),
+        Bar("left-over > 8 sigma", lambda a: a.leftovers, 0.0, 0.0, "0"),
+    ]
+    for index, factor in enumerate(NOISE_RADII):
+        title = f"measured / predicted noise, {factor:g} FWHM"
+        bars.append(Bar(title, lambda a, i=index: a.noise[i], 0.97, 1.03, "0.97-1.03 or 2 se", 2.0))  # type: ignore[misc]
+    bars.append(Bar("background (% of sky)", lambda a: a.background, -0.01, 0.01, "+-0.01", 1.0))
+    bars.append(Bar("level / LEVELERR", _level_in_errors, 0.0, 1.0, "<= 1", 2.0, only=("filling",)))
+    return bars
+
+
+def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
+    """Rows of the table as data: group, figure, mean, standard error, number of nights, must, passed."""
+    rows: list[dict[str, object]] = []
+    for group in sorted({item.group for item in accuracies}):
+        nights = [item for item in accuracies if item.group == group]
+        for bar in _bars():
+            figures = [bar.figure(item) for item in nights if not bar.only or group in bar.only]
+            known = [figure for figure in figures if np.isfinite(figure.value)]
+            if not known:
+                continue
+            values = np.array([figure.value for figure in known])
+            error = known[0].error if len(known) == 1 else float(values.std(ddof=1) / math.sqrt(len(known)))
+            mean, margin = float(values.mean()), bar.slack * error
+            passed = bool(bar.low - margin <= mean <= bar.high + margin)
+            row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error)}
+            rows.append({**row, "nights": len(known), "must": bar.must, "passed": passed})
+    return rows
+
+
+def table(accuracies: Sequence[Accuracy]) -> str:
+    """Means over nights with their standard errors (of one night: its floor) beside the bars of the design."""
+    lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'nights':>6s}  must"]
+    for row in summary(accuracies):
+        verdict = "" if row["passed"] else "   MISSED"
+        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['nights']:6d}"
+        lines.append(f"{row['group']:8s} {row['figure']:34s} {numbers}  {row['must']}{verdict}")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import maximum_filter
+
+from nirred.testing.oracle import Grid, common_grid, kernel, oracle_stack, shift, true_scene
+from nirred.testing.photometry import Apertures, aperture_sigma, blank_apertures, scatter
+from nirred.testing.simulate import simulate_night
+from nirred_niri.simulation import simulation
+
+FEW = {"darks": 1, "short_darks": 0, "lamps_on": 1, "lamps_off": 0}
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    return simulate_night(
+        simulation(), tmp_path_factory.mktemp("n"), scenario="dither", size=256, seed=1, density=1500.0, **FEW
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(night):
+    return oracle_stack(night, "dither")
+
+
+def test_kernel_sums_to_one_and_is_exact_on_whole_pixels():
+    for offset in (-2.3, 0.0, 0.5, 7.99):
+        assert kernel(offset)[1].sum() == pytest.approx(1.0)
+    data = np.random.default_rng(0).normal(size=(20, 30))
+    moved, inside = shift(data, (3.0, -2.0), (20, 30))
+    np.testing.assert_allclose(moved[2:, :27], data[:18, 3:], atol=1e-12)
+    assert inside[2:, :27].all() and not inside[:2].any() and not inside[:, 27:].any()
+
+
+def test_shift_moves_a_gaussian_to_its_place():
+    y, x = np.mgrid[:41, :41]
+    blob = np.exp(-((x - 20) ** 2 + (y - 20) ** 2) / 2 / 2.0**2)
+    moved, _ = shift(blob, (0.37, -0.61), (41, 41))
+    expected = np.exp(-((x - 19.63) ** 2 + (y - 20.61) ** 2) / 2 / 2.0**2)
+    assert np.abs(moved - expected).max() < 0.006
+    assert moved.sum() == pytest.approx(blob.sum(), rel=1e-9)
+    assert (moved * x).sum() / moved.sum() == pytest.approx(19.63, abs=1e-6)
+    assert (moved * (x - 19.63) ** 2).sum() / moved.sum() == pytest.approx(4.0, abs=1e-4)
+
+
+def test_offsets_place_the_sources_of_every_frame(night):
+    first, second = night.groups["dither"].objects[0], night.groups["dither"].objects[4]
+    dx, dy = night.offset(second, first)
+    x0, y0 = night.positions(first)
+    x1, y1 = night.positions(second)
+    np.testing.assert_allclose(x1 - x0, dx, atol=1e-3)
+    np.testing.assert_allclose(y1 - y0, dy, atol=1e-3)
+
+
+def test_grid_covers_every_frame(night):
+    grid = common_grid(night, "dither")
+    for file in night.groups["dither"].objects:
+        dx, dy = night.offset(file, grid.reference)
+        assert grid.origin[0] - dx > -1 and grid.origin[1] - dy > -1
+        assert grid.origin[0] - dx + 255 < grid.shape[1] and grid.origin[1] - dy + 255 < grid.shape[0]
+
+
+def test_oracle_has_the_true_fluxes_and_the_predicted_noise(night, stack):
+    scene = true_scene(night, "dither", stack.grid, dict(zip(stack.files, stack.weights)))
+    residual = stack.sci - stack.scale * scene
+    deep = stack.n >= 7
+    sigma = np.sqrt(np.median(stack.var[deep]))
+    quiet = deep & (scene < 0.5 * sigma)
+    assert np.median(residual[quiet]) == pytest.approx(0.0, abs=4 * sigma * 1.3 / np.sqrt(quiet.sum() / 4))
+    for radius in (2.0, 5.0):
+        blanks = blank_apertures(quiet, radius)
+        pulls = blanks.sums(residual) / blanks.sigmas(stack.var, stack.noisecov)
+        assert scatter(pulls) == pytest.approx(1.0, abs=4 / np.sqrt(2 * pulls.size))
+    stars = np.array([s.flux if s.kind == "star" else 0 for s in night.groups["dither"].sources])
+    x, y = night.positions(stack.grid.reference)
+    bright = (stars > 3e4) & (stars < 4e5)
+    apertures = Apertures(x[bright] + stack.grid.origin[0], y[bright] + stack.grid.origin[1], 8.0)
+    light = apertures.sums(np.where(deep, scene, np.nan))
+    error = apertures.sums(residual) / light
+    noise = np.sqrt(light / 9 + 201 * sigma**2) / light
+    assert np.isfinite(error).sum() >= 2
+    assert np.nanmax(np.abs(error) / noise) < 4
+    assert abs(np.nanmedian(error)) < 4 * np.nanmedian(noise)
+
+
+def test_bad_and_struck_pixels_leave_no_trace(night, stack):
+    scene = true_scene(night, "dither", stack.grid, dict(zip(stack.files, stack.weights)))
+    pulls = (stack.sci - stack.scale * scene) / np.sqrt(stack.var * stack.noisecov[3, 3] + (0.05 * scene) ** 2 + scene)
+    linear = maximum_filter(scene, size=21) < 1e5
+    assert linear.mean() > 0.8
+    assert np.nanmax(np.abs(pulls[(stack.n >= 3) & linear])) < 7
+
+
+def test_aperture_sigma_of_white_noise_and_of_a_single_pixel():
+    delta = np.zeros((7, 7))
+    delta[3, 3] = 1.0
+    assert aperture_sigma(np.full((5, 5), 4.0), np.ones((5, 5)), delta) == pytest.approx(10.0)
+    assert aperture_sigma(np.array([[9.0]]), np.array([[1.0]]), delta * 0.5) == pytest.approx(3 * np.sqrt(0.5))
+
+
+def test_distorted_cameras_are_refused(night):
+    with pytest.raises(ValueError, match="distorted"):
+        oracle_stack(replace(night, distortion=lambda x, y: (x, y)), "dither", Grid("a", (0, 0), (4, 4)))
