@@ -1,0 +1,273 @@
+"""Find the calibration of each kind for a task, and say in words why it was taken or what was missed by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..plugin.rules import CalibrationRule, seconds
+from .model import Association, Candidate, FrameInfo, Missing, RuleResult
+from .moments import DAY, exposure, lag, stamp, text
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+#: Kinds that serve to make other calibrations; the planner pairs them itself.
+INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A calibration that exists already or that a task of this plan makes.
+
+    Parameters
+    ----------
+    kind : str
+        dark, flat, bpm, ... ; `static_bpm` for a mask that is valid from its date on.
+    frame : FrameInfo
+        Its header, or the first frame that it is made from.
+    count : int
+        Raw frames in it; 0 when unknown.
+    task : str
+        Id of the task that makes it, or "".
+    path : Path or None
+        The file, where it exists.
+    origin : str
+        "input" or "library".
+    level : int
+        Best level that it can have (2: a flat without lamp-off).
+    blocked : str
+        Why its task cannot run.
+    made_of : frozenset of str
+        Names of the raw frames that it is made from.
+    """
+
+    kind: str
+    frame: FrameInfo
+    count: int = 0
+    task: str = ""
+    path: Path | None = None
+    origin: str = "input"
+    level: int = 0
+    blocked: str = ""
+    made_of: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return f"{self.task}.fits" if self.task else self.path.name if self.path else self.frame.name
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A source judged by a rule for one frame; `lag` in s, positive when the calibration is the later one."""
+
+    source: Source
+    rows: tuple[RuleResult, ...]
+    lag: float
+    level: int
+    remark: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """True when every term holds."""
+        return all(r.passed for r in self.rows)
+
+    @property
+    def misses(self) -> tuple[RuleResult, ...]:
+        """The terms that do not hold."""
+        return tuple(r for r in self.rows if not r.passed)
+
+
+def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule]:
+    """The rule of each kind that applies to a frame: the owner's first, then those of other packages."""
+    rules = sorted(registry.rules(), key=lambda r: r[0] != frame.owner)
+    found: dict[str, CalibrationRule] = {}
+    for _, rule in rules:
+        if rule.kind not in found and rule.applies(frame.tags, frame.descriptors):
+            found[rule.kind] = rule
+    return found
+
+
+def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
+    """Compare a calibration with what a frame wants, term by term."""
+    other = source.frame
+    rows = [_term(m.descriptor, m.tol, frame, other) for m in rule.match]
+    rows += _detector_term(frame, source)
+    if rule.candidate_tags:
+        missing = sorted(rule.candidate_tags - other.tags)
+        wanted = ", ".join(sorted(rule.candidate_tags))
+        rows.append(RuleResult("tags", wanted, f"without {', '.join(missing)}" if missing else wanted, not missing))
+    if other.descriptors.qa_state is not None:
+        state = other.descriptors.qa_state
+        rows.append(RuleResult("qa_state", "not Fail", state, state.lower() != "fail"))
+    apart = stamp(other) - stamp(frame)
+    made = bool(source.task)
+    if rule.before_only and source.kind == "static_bpm":
+        rows.append(RuleResult("ut_datetime", "not later", lag(apart), not apart > 0))
+    if rule.within is not None:
+        inside = abs(apart) < seconds(rule.within)  # NaN: unknown, not inside
+        rows.append(RuleResult("ut_datetime", f"within {rule.within}", lag(apart), inside))
+    if source.blocked:
+        rows.append(RuleResult("can be made", "yes", source.blocked, False))
+    level, remark = _level(rule, source, abs(apart), made=made)
+    return Verdict(source, tuple(rows), apart, level, remark)
+
+
+def _term(name: str, tol: float | None, frame: FrameInfo, other: FrameInfo) -> RuleResult:
+    wanted, found = frame.descriptors.get(name), other.descriptors.get(name)
+    if tol is None:
+        passed = (wanted is None and found is None) or (wanted is not None and bool(wanted == found))
+        return RuleResult(name, text(wanted), text(found), passed)
+    if wanted is None:
+        return RuleResult(name, "any", text(found), True)
+    try:
+        passed = found is not None and abs(float(wanted) - float(found)) < tol
+    except (TypeError, ValueError):
+        passed = bool(wanted == found)
+    return RuleResult(name, f"{text(wanted)} within {text(float(tol))}", text(found), passed)
+
+
+def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
+    """Another physical detector or another size never matches; static masks are left to their rule."""
+    if source.kind == "static_bpm" or not frame.detectors or not source.frame.detectors:
+        return []
+    mine, its = frame.detectors[0], source.frame.detectors[0]
+    wanted, found = ((f"{d.shape[1]}x{d.shape[0]} {d.epoch}".strip()) for d in (mine, its))
+    return [RuleResult("detector", wanted, found, wanted == found)]
+
+
+def _level(rule: CalibrationRule, source: Source, apart: float, *, made: bool) -> tuple[int, str]:
+    if made and source.count == 1:
+        return 3, "of one frame only"
+    level, remarks = source.level, []
+    if 0 < source.count < rule.minimum:
+        level = max(level, 2)
+        remarks.append(f"only {source.count} frames, {rule.minimum} are wanted")
+    if rule.remark_beyond is not None and not apart <= seconds(rule.remark_beyond):
+        level = max(level, 2)
+        remarks.append(f"more than {rule.remark_beyond} apart")
+    if source.kind != "static_bpm" and not apart <= DAY:
+        level = max(level, 1)
+    return level, "; ".join(remarks)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a task asks for.
+
+    Parameters
+    ----------
+    frame : FrameInfo
+        The frame that asks: the first one of the task.
+    kind : str
+    rule : CalibrationRule
+    prefer : frozenset of str
+        Names of raw frames: a calibration made from the same ones comes before a nearer one (the mask of the flat).
+    optional : bool
+        The rule's, or the user's `--allow-missing`.
+    """
+
+    frame: FrameInfo
+    kind: str
+    rule: CalibrationRule
+    optional: bool
+    prefer: frozenset[str] = field(default=frozenset())
+
+
+def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
+    """Take the nearest calibration in time that satisfies every term of the rule; INPUT comes before the library."""
+    verdicts = [judge(wish.rule, wish.frame, s) for s in sources if s.kind == wish.kind]
+    good = [v for v in verdicts if v.passed]
+    if not good:
+        return _missing(wish, verdicts)
+    best = min(good, key=lambda v: _rank(wish, v))
+    return Association(
+        wish.kind,
+        best.source.task,
+        best.source.path,
+        best.level,
+        words(best),
+        best.source.origin,
+        scale_of(wish.rule, wish.frame, best.source.frame),
+        tuple(_candidate(v, chosen=v is best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
+    )
+
+
+def _rank(wish: Wish, v: Verdict) -> tuple[Any, ...]:
+    apart = round(abs(v.lag)) if math.isfinite(v.lag) else math.inf
+    ties = sum(wish.frame.descriptors.get(n) != v.source.frame.descriptors.get(n) for n in wish.rule.rank)
+    shared = bool(wish.prefer & v.source.made_of)
+    return len(v.misses), v.source.origin != "input", not shared, apart, ties, not v.source.task, v.source.name
+
+
+def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) -> float:
+    """Factor for the calibration by the rule's `scale_by`; 1 without one."""
+    if not rule.scale_by:
+        return 1.0
+    mine, its = frame.descriptors.get(rule.scale_by), calibration.descriptors.get(rule.scale_by)
+    return float(mine) / float(its) if mine and its else 1.0
+
+
+def _candidate(v: Verdict, *, chosen: bool) -> Candidate:
+    return Candidate(v.source.name, chosen, v.level, v.rows)
+
+
+def words(v: Verdict) -> str:
+    """Why this calibration, in words: '20.002 s, 10 frames, 6.2 h later'."""
+    frame = v.source.frame
+    parts = []
+    if v.source.kind == "dark" and exposure(frame) is not None:
+        parts.append(f"{text(float(exposure(frame) or 0.0))} s")
+    if v.source.kind == "flat" and frame.descriptors.get("filter_name") is not None:
+        parts.append(text(frame.descriptors.get("filter_name", pretty=True)))
+    if v.source.count:
+        parts.append(f"{v.source.count} frame{'s' if v.source.count > 1 else ''}")
+    parts.append(lag(v.lag))
+    if v.remark:
+        parts.append(v.remark)
+    return ", ".join(parts)
+
+
+def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
+    ordered = sorted(verdicts, key=lambda v: _rank(wish, v))
+    kind = wish.kind
+    wanted = ", ".join(f"{r.rule} {r.wanted}" for r in judge_wanted(wish.rule, wish.frame))
+    reason = f"no {kind} ({wanted})" if wanted else f"no {kind}"
+    if ordered:
+        miss = ordered[0]
+        told = ", ".join(f"{r.rule}: wanted {r.wanted}, found {r.found}" for r in miss.misses)
+        reason += f"; nearest is {miss.source.name}: {told}"
+    else:
+        reason += "; there is none at all"
+    return Missing(kind, wish.optional, reason, tuple(_candidate(v, chosen=False) for v in ordered))
+
+
+def judge_wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
+    """The rule's terms with the values that this frame wants."""
+    rows = [_term(m.descriptor, m.tol, frame, frame) for m in rule.match]
+    if rule.within is not None:
+        rows.append(RuleResult("ut_datetime", f"within {rule.within}", "", True))
+    return rows
+
+
+def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None) -> Association:
+    """The user's calibration: always taken, its rule compared only to say so."""
+    if wish is None or described is None:
+        return Association(kind, path=path, level=1, reason="named by the user, rules not checked", source="user")
+    verdict = judge(wish.rule, wish.frame, Source(kind, described, path=path))
+    level = verdict.level if verdict.passed else 3
+    reason = "named by the user"
+    if not verdict.passed:
+        reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
+    candidate = (Candidate(path.name, True, level, verdict.rows),)
+    scale = scale_of(wish.rule, wish.frame, described)
+    return Association(kind, "", path, level, reason, "user", scale, candidate)
+
+
+def remedy(kind: str) -> str:
+    """What a user can do about a calibration that is missing."""
+    return f"name one with --user-cal {kind}:FILE, or go on without by --allow-missing {kind}"

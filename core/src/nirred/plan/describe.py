@@ -1,0 +1,126 @@
+"""A plan as JSON and as tables of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from .. import __version__
+from .fates import files_json, summary
+from .model import Association, Candidate, FileRecord, FrameInfo, Missing, Plan, Task
+
+SCHEMA = "nirred-run/1"
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+_BAD_WCS = ("stale", "rebuilt")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan in the keys of run.json, without outcomes."""
+    return {
+        "schema": SCHEMA,
+        "nirred": __version__,
+        "degraded": any(t.degraded for t in plan.tasks),
+        "files": files_json(plan.files),
+        "tasks": [task_json(t) for t in plan.tasks],
+        "wcs": [
+            {"file": str(f.path), "frame": f.name, "state": f.wcs_state, "note": f.wcs_note} for f in _doubtful(plan)
+        ],
+        "remarks": list(plan.remarks),
+    }
+
+
+def task_json(task: Task) -> dict[str, Any]:
+    """One task in the keys of run.json, without outcome."""
+    return {
+        "id": task.id,
+        "recipe": task.recipe,
+        "title": task.title,
+        "instrument": task.instrument,
+        "degraded": task.degraded,
+        "blocked": task.blocked,
+        "inputs": [_input(f, role) for f, role in task.frames],
+        "calibrations": [_calibration(a) for a in task.calibrations],
+        "missing": [_missing(m) for m in task.missing],
+        "products": [f"{task.id}.fits"],
+        "remarks": list(task.remarks),
+    }
+
+
+def _input(frame: FrameInfo, role: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"file": str(frame.path), "role": role}
+    return entry if frame.exposure.plane is None else {**entry, "exposure": frame.exposure.index}
+
+
+def _calibration(a: Association) -> dict[str, Any]:
+    return {
+        "kind": a.kind,
+        "file": f"{a.task}.fits" if a.task else str(a.path),
+        "level": a.level,
+        "reason": a.reason,
+        "source": a.source,
+        "task": a.task,
+        "scale": a.scale,
+    }
+
+
+def _missing(m: Missing) -> dict[str, Any]:
+    return {"kind": m.kind, "optional": m.optional, "reason": m.reason}
+
+
+def candidates_json(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Candidates with every term of the rule, as `cal explain --json` has them."""
+    return [
+        {
+            "file": c.name,
+            "chosen": c.chosen,
+            "level": c.level,
+            "rules": [{"rule": r.rule, "wanted": r.wanted, "found": r.found, "passed": r.passed} for r in c.rules],
+        }
+        for c in candidates
+    ]
+
+
+def _doubtful(plan: Plan) -> list[FrameInfo]:
+    return [f for r in plan.files for f in r.frames if f.wcs_note or f.wcs_state in _BAD_WCS]
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """(title, columns, rows) of what a user wants to see before a run; empty tables are left out."""
+    tables: list[Table] = [
+        ("Tasks", ("product", "what", "recipe", "frames", "remarks"), [_task_row(t) for t in plan.tasks]),
+        (
+            "Calibrations",
+            ("for", "kind", "file", "level", "why"),
+            [row for t in plan.tasks for row in _calibration_rows(t)],
+        ),
+        (
+            "World coordinates",
+            ("frame", "state", "why"),
+            [(f.name, f.wcs_state, f.wcs_note) for f in _doubtful(plan)],
+        ),
+        ("Not used", ("file", "fate", "reason"), _unused(plan.files)),
+        ("Remarks", ("remark",), [(r,) for r in plan.remarks]),
+    ]
+    return [t for t in tables if t[2]]
+
+
+def _task_row(task: Task) -> tuple[str, ...]:
+    roles = Counter(role for _, role in task.frames)
+    frames = ", ".join(f"{n} {role}" for role, n in roles.items())
+    remarks = [f"BLOCKED: {task.blocked}"] if task.blocked else []
+    return f"{task.id}.fits", task.title, task.recipe, frames, "; ".join([*remarks, *task.remarks])
+
+
+def _calibration_rows(task: Task) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for a in task.calibrations:
+        file = f"{a.task}.fits" if a.task else a.path.name if a.path else ""
+        origin = "" if a.source == "input" else f" ({a.source})"
+        rows.append((task.id, a.kind, file, str(a.level), a.reason + origin))
+    return rows + [(task.id, m.kind, "-", "", f"missing: {m.reason}") for m in task.missing]
+
+
+def _unused(records: Sequence[FileRecord]) -> list[tuple[str, ...]]:
+    fates = [(r, *summary(r)) for r in records]
+    return [(r.path.name, fate, reason) for r, fate, reason in fates if fate != "used"]

@@ -1,0 +1,193 @@
+"""Groups as tasks to be: which frames in which role, before it is known whether anything needs their product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..plugin.rules import CalibrationRule
+from .associate import Source, Verdict, choose, judge, rules_for, words
+from .associate import Wish as _Wish
+from .grouping import ScienceGroup, calibration_groups, shortest
+from .model import FrameInfo, FrameRole, Missing
+from .moments import SAME_EXPOSURE, exposure, order, stamp, text
+from .pointing import separate
+
+if TYPE_CHECKING:
+    from ..plugin.frames import Polygon
+    from ..registry import Registry
+
+LONG_FOR_MASK = 10.0  # s; darks of longer exposure show glow and warm pixels that a mask should not take
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A task without its calibrations."""
+
+    id: str
+    recipe: str
+    makes: str
+    frames: tuple[tuple[FrameInfo, FrameRole], ...]
+    title: str = ""
+    remarks: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def first(self) -> FrameInfo:
+        """The frame that names the product and asks for its calibrations."""
+        return self.frames[0][0]
+
+    def source(self, blocked: str = "") -> Source:
+        """The calibration that this task would make."""
+        main = [f for f, role in self.frames if role not in ("lamp_off", "bpm_dark")]
+        made_of = frozenset(f.name for f in main)
+        level = 2 if any(m.kind == "lampoff_flat" for m in self.missing) else 0
+        return Source(self.makes, self.first, len(main), self.id, level=level, blocked=blocked, made_of=made_of)
+
+
+@dataclass
+class Bench:
+    """What drafts are made with: the plugins, and frames by role."""
+
+    registry: Registry
+    pools: dict[str, list[FrameInfo]] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+    skies: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list)
+
+    def pool(self, *roles: str) -> list[FrameInfo]:
+        """Frames of these roles in time order."""
+        return sorted((f for r in roles for f in self.pools.get(r, [])), key=order)
+
+    def rules(self, *kinds: str) -> list[CalibrationRule]:
+        """All rules of these kinds."""
+        return [r for _, r in self.registry.rules() if r.kind in kinds]
+
+
+def dark_drafts(bench: Bench) -> list[Draft]:
+    """One per group of darks."""
+    groups = calibration_groups(bench.pool("dark"), bench.rules("dark", "bpm_dark"))
+    return [
+        Draft(
+            f"{g[0].root}_dark", "make_processed_dark", "dark", tuple((f, "dark") for f in g), f"dark {_setting(g[0])}"
+        )
+        for g in groups
+    ]
+
+
+def flat_drafts(bench: Bench) -> list[Draft]:
+    """One per group of lamp-on frames, with its lamp-off frames, and per group of flats that need none."""
+    rules = bench.rules("flat", "lampoff_flat")
+    offs = calibration_groups(bench.pool("lamp_off"), rules)
+    drafts = []
+    for group in calibration_groups(bench.pool("lamp_on"), rules):
+        drafts.append(_lamp_draft(group, offs, bench.registry))
+    for group in calibration_groups(bench.pool("flat"), rules):
+        drafts.append(_flat(group, tuple((f, "flat") for f in group)))
+    return drafts
+
+
+def _flat(group: Sequence[FrameInfo], frames: tuple[tuple[FrameInfo, FrameRole], ...]) -> Draft:
+    return Draft(f"{group[0].root}_flat", "make_processed_flat", "flat", frames, f"flat {_setting(group[0])}")
+
+
+def _lamp_draft(ons: Sequence[FrameInfo], offs: Sequence[list[FrameInfo]], registry: Registry) -> Draft:
+    first = ons[0]
+    lamp_on: tuple[tuple[FrameInfo, FrameRole], ...] = tuple((f, "lamp_on") for f in ons)
+    draft = _flat(ons, lamp_on)
+    rule = rules_for(first, registry).get("lampoff_flat")
+    if rule is None:
+        return draft
+    by_name = {f"{g[0].root}": g for g in offs}
+    sources = [Source("lampoff_flat", g[0], len(g), task=name) for name, g in by_name.items()]
+    verdicts = [v for v in (judge(rule, first, s) for s in sources) if v.passed]
+    if not verdicts:
+        missing = choose(_Wish(first, "lampoff_flat", rule, optional=True), sources)
+        assert isinstance(missing, Missing)
+        return replace(draft, missing=(missing,), remarks=("no lamp-off frames: the lamp-on frames are used alone",))
+    best = min(verdicts, key=lambda v: (not _equal_exposure(first, v.source.frame), abs(v.lag), v.source.name))
+    lamp_off = by_name[best.source.task]
+    remarks = _lamp_remarks(ons, lamp_off, best)
+    off: tuple[tuple[FrameInfo, FrameRole], ...] = tuple((f, "lamp_off") for f in lamp_off)
+    return replace(draft, frames=lamp_on + off, remarks=remarks)
+
+
+def _lamp_remarks(ons: Sequence[FrameInfo], offs: Sequence[FrameInfo], best: Verdict) -> tuple[str, ...]:
+    remarks = []
+    if best.remark:
+        remarks.append(f"lamp-off frames from {offs[0].name}: {words(best)}")
+    if not _equal_exposure(ons[0], offs[0]):
+        pair = " and ".join(f"{text(exposure(g[0]))} s" for g in (ons, offs))
+        remarks.append(f"lamp-on and lamp-off exposure times differ: {pair}")
+    return tuple(remarks)
+
+
+def _equal_exposure(one: FrameInfo, other: FrameInfo) -> bool:
+    a, b = exposure(one), exposure(other)
+    return a == b or (a is not None and b is not None and abs(a - b) < SAME_EXPOSURE)
+
+
+def bpm_drafts(bench: Bench, flats: Sequence[Draft], darks: Sequence[Draft]) -> list[Draft]:
+    """One per flat for which there are short darks: the shortest exposure that the rule allows."""
+    drafts = []
+    for flat in flats:
+        rule = rules_for(flat.first, bench.registry).get("bpm_dark")
+        chosen = _mask_darks(rule, flat.first, darks) if rule else None
+        if rule is None or chosen is None:
+            continue
+        remarks = []
+        if (exposure(chosen[0]) or 0.0) > LONG_FOR_MASK:
+            remarks.append(f"no short darks: the mask is made with darks of {text(exposure(chosen[0]))} s")
+        if len(chosen) < rule.minimum:
+            remarks.append(f"only {len(chosen)} short darks, {rule.minimum} are wanted")
+        role: FrameRole = "bpm_dark"
+        frames = flat.frames + tuple((f, role) for f in chosen)
+        draft = Draft(
+            f"{flat.first.root}_bpm", "make_processed_bpm", "bpm", frames, f"bad pixels {_setting(flat.first)}"
+        )
+        drafts.append(replace(draft, remarks=(*flat.remarks, *remarks)))
+    return drafts
+
+
+def _mask_darks(rule: CalibrationRule, frame: FrameInfo, darks: Sequence[Draft]) -> list[FrameInfo] | None:
+    fitting = [d for d in darks if judge(rule, frame, replace(d.source(), kind="bpm_dark")).passed]
+    return shortest([[f for f, _ in d.frames] for d in fitting], lambda g: abs(stamp(g[0]) - stamp(frame)))
+
+
+def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) -> Draft:
+    """Objects and skies of one science group."""
+    frames = group.all
+    known_sky = {(f.path, f.exposure.index) for f in group.sky}
+    forced = frozenset(i for i, f in enumerate(frames) if (f.path, f.exposure.index) in known_sky)
+    found = separate(frames, forced_sky=forced, objects=bench.objects, skies=bench.skies, footprint=footprints(bench))
+    pairs = [(f, role) for f, role in zip(frames, found.roles) if role is not None]
+    pairs.sort(key=lambda p: (p[1] == "sky", order(p[0])))
+    remarks = [*found.remarks, *(f"{f.name}: {f.wcs_note}" for f in frames if f.wcs_note)]
+    first = pairs[0][0]
+    name = first.descriptors.object or "unnamed"
+    title = f"{'standard ' if group.standard else ''}{name} {_setting(first)}"
+    return Draft(f"{first.root}_{makes}", recipe, makes, tuple(pairs), title, tuple(remarks))
+
+
+def footprints(bench: Bench) -> Callable[[FrameInfo], Sequence[Polygon] | None]:
+    """Ask the owner of a frame for its outline; a plugin that fails is remarked on and its planes are used whole."""
+    from ..errors import PluginError
+
+    def ask(frame: FrameInfo) -> Sequence[Polygon] | None:
+        try:
+            found: Sequence[Polygon] | None = bench.registry.ask(frame.owner, "nirred_footprint", headers=frame.headers)
+        except PluginError as error:
+            if str(error) not in bench.remarks:
+                bench.remarks.append(str(error))
+            return None
+        return found
+
+    return ask
+
+
+def _setting(frame: FrameInfo) -> str:
+    parts = [] if frame.descriptors.role == "dark" else [frame.descriptors.get("filter_name", pretty=True)]
+    t = exposure(frame)
+    parts.append(None if t is None else f"{text(float(t))} s")
+    return " ".join(str(p) for p in parts if p is not None)

@@ -1,0 +1,51 @@
+"""What became of every input file, as one fate with its reason and as a list of roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .model import FATES, Fate, FileRecord
+
+#: Outcomes of a role and the fate that they stand for; "" before the run.
+_OUTCOMES: dict[str, Fate] = {
+    "": "used",
+    "used": "used",
+    "done": "used",
+    "reused": "used",
+    "failed": "failed",
+    "blocked": "failed",
+    "rejected": "rejected",
+    "nothing-to-do": "unneeded",
+    "unneeded": "unneeded",
+}
+
+
+def summary(record: FileRecord) -> tuple[Fate, str]:
+    """One fate and its reason.
+
+    A verdict of the scan counts before anything that happened later, except that a product which a task used is
+    used. Among several roles the first fate in the order of `FATES` counts.
+    """
+    if record.verdict is not None and not (record.verdict == "product" and record.roles):
+        return record.verdict, record.reason
+    found = [(_OUTCOMES.get(outcome, "failed"), reason) for _, _, outcome, reason in record.roles]
+    if not found:
+        return "unneeded", record.reason or "no task needs it"
+    fate, reason = min(found, key=lambda f: FATES.index(f[0]))
+    return fate, reason or (record.reason if record.verdict is None else "")
+
+
+def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
+    """The `files` of run.json: file, fate, reason and roles; a role has an outcome once there is one."""
+    out = []
+    for record in records:
+        fate, reason = summary(record)
+        roles = [_role(*role) for role in record.roles]
+        out.append({"file": str(record.path), "fate": fate, "reason": reason, "roles": roles})
+    return out
+
+
+def _role(task: str, role: str, outcome: str, reason: str) -> dict[str, str]:
+    entry = {"task": task, "role": role, "reason": reason}
+    return {**entry, "outcome": outcome} if outcome else entry

@@ -1,0 +1,335 @@
+"""Make the plan: scan, check WCS, group, associate, and keep the tasks that are needed, in an order that works."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+from ..inputs import expand_inputs
+from ..params import snake
+from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for
+from .drafts import Bench, Draft, bpm_drafts, dark_drafts, flat_drafts, science_draft
+from .grouping import configuration, science_groups
+from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
+from .moments import exposure, order, text
+from .options import PlanOptions, kind_of, user_calibrations
+from .scan import names_file, scan, scan_file, unselect
+from .wcscheck import check_wcs
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+__all__ = ["PlanOptions", "make_plan"]
+
+#: Recipes that make calibrations, and what they make.
+CALIBRATION_RECIPES = {"make_processed_dark": "dark", "make_processed_bpm": "bpm", "make_processed_flat": "flat"}
+#: What a science recipe makes, where it is no image.
+OTHER_PRODUCTS = {"make_sky_flat": "skyflat"}
+#: Kinds of calibration that the tasks of each product are given; science tasks get all that rules want.
+_GIVEN = {
+    "dark": frozenset({"bpm"}),
+    "bpm": frozenset({"dark"}),
+    "flat": frozenset({"dark", "bpm"}),
+    "skyflat": frozenset({"dark", "bpm"}),
+}
+_SCIENCE_ROLES = ("science", "standard", "sky")
+
+
+def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOptions | None = None) -> Plan:
+    """Plan the reduction of a set of files from their headers.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        Directories, files and ``@lists``.
+    registry : Registry
+        The plugins.
+    options : PlanOptions, optional
+        What the user says about it.
+
+    Returns
+    -------
+    Plan
+        The same for any order of the inputs. Tasks stand after those whose products they use.
+
+    Raises
+    ------
+    DataError
+        An input does not exist, or two tasks would write the same file.
+    ConfigError
+        `user_cal` names an unknown kind or a file that does not exist.
+    """
+    planner = _Planner(registry, options or PlanOptions())
+    return planner.plan(inputs)
+
+
+class _Planner:
+    def __init__(self, registry: Registry, options: PlanOptions) -> None:
+        self.registry, self.options = registry, options
+        self.user_cal = user_calibrations(registry, options)
+        self.recipe = snake(options.recipe) if options.recipe else None
+        self.allowed = {kind_of(k) for k in options.allow_missing}
+        self.bench = Bench(registry, objects=options.objects, skies=options.skies)
+        self.described = {k: _described(p, registry) for k, p in self.user_cal.items()}
+        self.sources: list[Source] = []
+        self.tasks: dict[str, Task] = {}
+
+    def plan(self, inputs: Iterable[str | Path]) -> Plan:
+        records = scan(expand_inputs(inputs, out=self.options.out), self.registry)
+        named = self._take_named(records)
+        remarks = unselect([r for r in records if r.path not in named], self.options.exclude, self.options.only)
+        frames = self._settle(records, named)
+        remarks += self._unmatched(frames)
+        goals = self._goals(frames, records)
+        self._check_names([*self.tasks.values()])
+        tasks = self._needed(goals)
+        _record_roles(records, tasks)
+        self._explain_rest(records)
+        return Plan(records, tasks, [*remarks, *self.bench.remarks])
+
+    # -- files ----------------------------------------------------------------------------------------------------
+    def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
+        """Files that the user names as calibrations are that, even where they lie in INPUT."""
+        named = {p.resolve(): f"--user-cal {k}" for k, p in self.user_cal.items()}
+        if self.options.user_bpm is not None:
+            named[self.options.user_bpm.resolve()] = "--user-bpm"
+        taken = set()
+        for record in records:
+            if record.path.resolve() in named:
+                record.verdict, record.reason = None, f"named by {named[record.path.resolve()]}"
+                taken.add(record.path)
+        return taken
+
+    def _settle(self, records: Sequence[FileRecord], named: set[Path]) -> list[FrameInfo]:
+        """Frames that take part, their WCS checked; sorts them into pools by role and collects finished products."""
+        live = [r for r in records if r.path not in named and r.verdict is None]
+        for record in live:
+            role, state = (record.frames[0].descriptors.role, record.frames[0].descriptors.qa_state or "")
+            if role not in _SCIENCE_ROLES and state.lower() == "fail":
+                record.verdict, record.reason = "unselected", "qa_state Fail: not used as a calibration"
+        frames = check_wcs(f for r in live if r.verdict is None for f in r.frames)
+        by_file: dict[Path, list[FrameInfo]] = {}
+        for frame in frames:
+            by_file.setdefault(frame.path, []).append(frame)
+            self.bench.pools.setdefault(frame.descriptors.role, []).append(frame)
+        for record in live:
+            record.frames = tuple(by_file.get(record.path, record.frames))
+        for record in records:
+            if record.verdict == "product" and record.path not in named:
+                self._add_product(record)
+        for frame in self.bench.pool("bpm"):
+            self.sources.append(Source("static_bpm", frame, path=frame.path))
+        return frames
+
+    def _add_product(self, record: FileRecord) -> None:
+        kind = "flat" if record.product == "skyflat" else record.product
+        for frame in record.frames[:1]:
+            count = frame.headers.get("NCOMBINE")
+            made = count if isinstance(count, int) else 0
+            self.sources.append(Source(kind, frame, made, path=record.path))
+
+    def _unmatched(self, frames: Sequence[FrameInfo]) -> list[str]:
+        options = (("--objects", self.options.objects), ("--skies", self.options.skies))
+        return [
+            f"{option} {name}: matches no frame"
+            for option, names in options
+            for name in names
+            if not any(names_file(name, f.path) for f in frames)
+        ]
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+    def _goals(self, frames: Sequence[FrameInfo], records: Sequence[FileRecord]) -> list[str]:
+        """Turn all drafts into tasks, calibrations first; return the ids of those that are wanted for themselves."""
+        darks = dark_drafts(self.bench)
+        flats = flat_drafts(self.bench)
+        calibrations = [*darks, *bpm_drafts(self.bench, flats, darks), *flats]
+        for draft in calibrations:
+            task = self._task(draft)
+            self.sources.append(draft.source(task.blocked))
+        wanted = CALIBRATION_RECIPES.get(self.recipe or "")
+        if wanted:
+            return [d.id for d in calibrations if d.makes == wanted]
+        if self.recipe == "check_wcs":
+            return []
+        science = self._science(records)
+        for draft in science:
+            self._task(draft)
+        busy = {d.first.instrument for d in science}
+        alone = [d.id for d in calibrations if d.first.instrument not in busy] if self.recipe is None else []
+        return [*alone, *(d.id for d in science)]
+
+    def _science(self, records: Sequence[FileRecord]) -> list[Draft]:
+        recipe = self.recipe or "reduce"
+        makes = OTHER_PRODUCTS.get(recipe, "image")
+        if recipe == "align_and_stack":
+            stacks = _stack_drafts(records)
+            if stacks:
+                return stacks
+        groups, _ = science_groups(self.bench.pool(*_SCIENCE_ROLES))
+        return [science_draft(self.bench, g, recipe, makes) for g in groups]
+
+    def _task(self, draft: Draft) -> Task:
+        """Give a draft its calibrations."""
+        found: list[Association] = []
+        missing: list[Missing] = list(draft.missing)
+        # Flat before mask: the mask made of the same frames as the flat is preferred.
+        for kind, wish in sorted(self._wishes(draft).items(), key=lambda k: (k[0] == "bpm", k[0])):
+            answers = self._answers(draft, kind, wish, found)
+            found += [a for a in answers if isinstance(a, Association)]
+            missing += [a for a in answers if isinstance(a, Missing)]
+        if self.options.user_bpm is not None:
+            path = self.options.user_bpm
+            found.append(Association("user_bpm", path=path, level=0, reason="named by the user", source="user"))
+        refused = [m for m in missing if self.options.strict or not m.optional]
+        blocked = "; ".join(f"{m.reason}: {remedy(m.kind)}" for m in refused if m.kind not in self.allowed)
+        task = Task(
+            draft.id,
+            draft.recipe,
+            draft.makes,
+            draft.first.instrument,
+            draft.frames,
+            tuple(found),
+            tuple(missing),
+            (*draft.remarks, *_risks(found)),
+            blocked,
+            draft.title,
+        )
+        previous = self.tasks.setdefault(draft.id, task)
+        if previous is not task:
+            files = f"{previous.first.path} and {draft.first.path}"
+            raise DataError(f"two tasks would both write {draft.id}.fits: {files}", "leave one out with --exclude")
+        return task
+
+    def _given(self, draft: Draft) -> frozenset[str] | None:
+        """Kinds that a draft's recipe uses; None: all."""
+        return _GIVEN.get(draft.makes) or self.options.uses
+
+    def _wishes(self, draft: Draft) -> dict[str, Wish | None]:
+        """What the rules want for a draft, and what the user gives."""
+        if draft.recipe == "align_and_stack":
+            return {}
+        given = self._given(draft)
+        wishes: dict[str, Wish | None] = {}
+        for kind, rule in rules_for(draft.first, self.registry).items():
+            if kind in INTERNAL or (given is not None and kind not in given):
+                continue
+            optional = rule.optional or kind in self.allowed
+            wishes[kind] = Wish(draft.first, kind, rule, optional)
+        for kind in self.user_cal:
+            if given is None or (kind in given and kind in wishes):
+                wishes.setdefault(kind, None)
+        return wishes
+
+    def _answers(
+        self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
+    ) -> list[Association | Missing]:
+        given = self._given(draft)
+        if kind in self.user_cal and (given is None or kind in given):
+            return [forced(kind, self.user_cal[kind], wish, self.described[kind])]
+        if wish is None:
+            return []
+        sources = self._sources(kind, wish.frame)
+        if kind != "bpm":
+            return [choose(wish, sources)]
+        return self._masks(draft, wish, sources, found)
+
+    def _masks(
+        self, draft: Draft, wish: Wish, sources: Sequence[Source], found: Sequence[Association]
+    ) -> list[Association | Missing]:
+        """A static mask and a fresh one are used together; one of them is enough."""
+        static = choose(replace(wish, kind="static_bpm"), self._sources("static_bpm", wish.frame))
+        answers: list[Association | Missing] = [static] if isinstance(static, Association) else []
+        if draft.makes == "dark":
+            return answers
+        flat = next((self.tasks[a.task] for a in found if a.kind == "flat" and a.task), None)
+        raw = flat.frames if flat is not None else draft.frames
+        fresh = choose(replace(wish, prefer=frozenset(f.name for f, _ in raw)), sources)
+        if isinstance(fresh, Association):
+            return [*answers, fresh]
+        if answers or self.options.user_bpm is not None:
+            return answers
+        return [replace(fresh, reason=f"{fresh.reason} (one is made from flats and short darks)")]
+
+    def _sources(self, kind: str, frame: FrameInfo) -> list[Source]:
+        extra = self.options.library(kind, frame) if self.options.library is not None else ()
+        return [*(s for s in self.sources if s.kind == kind), *extra]
+
+    def _check_names(self, tasks: Sequence[Task]) -> None:
+        twice = [k for k, n in Counter(t.id.lower() for t in tasks).items() if n > 1]
+        if twice:
+            raise DataError(f"two tasks would both write {twice[0]}.fits", "leave one out with --exclude")
+
+    def _needed(self, goals: Sequence[str]) -> list[Task]:
+        keep: set[str] = set()
+        todo = list(goals)
+        while todo:
+            name = todo.pop()
+            if name not in keep:
+                keep.add(name)
+                todo += self.tasks[name].needs
+        rank = {"dark": 0, "bpm": 1, "flat": 2}
+        chosen = [t for t in self.tasks.values() if t.id in keep]
+        return sorted(chosen, key=lambda t: (rank.get(t.makes, 3), order(t.first), t.id))
+
+    # -- what is left over ------------------------------------------------------------------------------------------
+    def _explain_rest(self, records: Sequence[FileRecord]) -> None:
+        for record in records:
+            if record.verdict is None and not record.roles and not record.reason and record.frames:
+                record.reason = self._why_not(record.frames[0])
+
+    def _why_not(self, frame: FrameInfo) -> str:
+        role, d = frame.descriptors.role, frame.descriptors
+        if role in _SCIENCE_ROLES:
+            if self.recipe is not None:
+                return f"not a frame for {self.recipe}"
+            return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
+        if role == "dark":
+            return f"no task needs a dark of {text(exposure(frame))} s"
+        if role == "lamp_off":
+            return "no lamp-on frames to pair with, or others are nearer"
+        if role == "bpm":
+            return "no task needs it, or a mask valid from a later date is used"
+        return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
+
+
+def _risks(found: Sequence[Association]) -> list[str]:
+    return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]
+
+
+def _stack_drafts(records: Sequence[FileRecord]) -> list[Draft]:
+    """Stacks made in pieces, to be stacked again: one task per configuration."""
+    groups: dict[object, list[FrameInfo]] = {}
+    for record in records:
+        if record.verdict == "product" and record.product == "image":
+            for frame in record.frames[:1]:
+                groups.setdefault((frame.owner, frame.instrument, configuration(frame)[0]), []).append(frame)  # type: ignore[index]
+    drafts = []
+    for group in groups.values():
+        frames = sorted(group, key=order)
+        root = frames[0].root.removesuffix("_image")
+        title = f"{frames[0].descriptors.object or 'unnamed'} stacks"
+        drafts.append(Draft(f"{root}_stack", "align_and_stack", "image", tuple((f, "input") for f in frames), title))
+    return drafts
+
+
+def _record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
+    by_path = {r.path: r for r in records}
+    by_place = {r.path.resolve(): r for r in records}
+    for task in tasks:
+        outcome = ("blocked", task.blocked) if task.blocked else ("", "")
+        for frame, role in task.frames:
+            by_path[frame.path].roles.append((task.id, role, *outcome))
+        for association in task.calibrations:
+            record = by_place.get(association.path.resolve()) if association.path is not None else None
+            if record is not None:
+                record.roles.append((task.id, association.kind, *outcome))
+
+
+def _described(path: Path, registry: Registry) -> FrameInfo | None:
+    """The user's file in the terms of its plugin, when a plugin knows it."""
+    frames = scan_file(path, registry).frames
+    return frames[0] if frames else None

@@ -1,0 +1,230 @@
+"""Read every file's headers and settle what it is: frames of an instrument, or a verdict with its reason."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Ambiguous, PluginError, Unclaimed, Unreadable
+from ..headers import Headers, is_compressed, open_stream
+from ..plugin.frames import Claim, Descriptors, Exposure
+from .model import FileRecord, FrameInfo, file_root
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+#: Keywords of our own products: the version that wrote it, and its kind (dark, bpm, flat, image, skyflat).
+PRODUCT_KEY, KIND_KEY = "NIRRED", "NIRKIND"
+#: Tags that say that another program has been at work on the pixels.
+PROCESSED = frozenset({"PREPARED", "PROCESSED"})
+_CHUNK = 1 << 20
+
+
+def scan(paths: Iterable[Path], registry: Registry) -> list[FileRecord]:
+    """Classify files by their headers alone.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files.
+    registry : Registry
+        The plugins to ask.
+
+    Returns
+    -------
+    list of FileRecord
+        In order of file name. A file that cannot be used has a verdict and a reason; nothing is raised for a file.
+    """
+    records = [_scan_file(path, registry) for path in sorted(paths, key=lambda p: (p.name, str(p)))]
+    _mark_duplicates(records)
+    return records
+
+
+def scan_file(path: Path, registry: Registry) -> FileRecord:
+    """Classify one file; see `scan`."""
+    return _scan_file(path, registry)
+
+
+def _scan_file(path: Path, registry: Registry) -> FileRecord:
+    record = FileRecord(path)
+    try:
+        headers = Headers.read(path)
+        kind = _product_kind(headers)
+        owner, claim = registry.claim(headers)
+        record.frames = _frames(path, headers, owner, claim, registry)
+    except Unreadable as error:
+        record.verdict, record.reason = "unreadable", str(error)
+    except PluginError as error:
+        record.verdict, record.reason = "unreadable", str(error)
+    except Unclaimed as error:
+        record.verdict, record.reason = "unclaimed", str(error)
+    except Ambiguous as error:
+        record.verdict, record.reason = "ambiguous", str(error)
+    except (OSError, EOFError, zlib.error) as error:
+        record.verdict, record.reason = "unreadable", f"{path.name}: {error}"
+    else:
+        record.product = kind
+        _judge(record, claim)
+    return record
+
+
+def _product_kind(headers: Headers) -> str:
+    if PRODUCT_KEY not in headers.primary:
+        return ""
+    return str(headers.primary.get(KIND_KEY) or "image").strip().lower()
+
+
+def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Registry) -> tuple[FrameInfo, ...]:
+    if claim.unsupported:
+        return ()
+
+    def ask(hook: str) -> Any:
+        return registry.ask(owner, hook, headers=headers)
+
+    descriptors = ask("nirred_describe")
+    if not isinstance(descriptors, Descriptors):
+        raise PluginError(f"{owner}: nirred_describe returned no Descriptors", "report it to the plugin's authors")
+    tags = frozenset(ask("nirred_tags") or ())
+    detectors = tuple(ask("nirred_detectors") or ())
+    wcs = tuple(ask("nirred_wcs") or ())
+    state = "none" if not wcs else "pointing" if wcs[0].origin == "pointing" else "ok"
+    # Without an answer the file is one exposure of all its images, which are counted when they are read: a compressed
+    # file need not be inflated for the plan.
+    exposures = ask("nirred_exposures") or (Exposure(),)
+    return tuple(
+        FrameInfo(path, e, owner, claim.instrument, tags, descriptors, detectors, headers, wcs, state)  # type: ignore[arg-type]
+        for e in exposures
+    )
+
+
+def _judge(record: FileRecord, claim: Claim) -> None:
+    """Verdict of a file that its plugin could describe."""
+    if claim.unsupported:
+        record.verdict, record.reason = "unsupported", claim.unsupported
+        return
+    first = record.frames[0]
+    if record.product:
+        record.verdict, record.reason = "product", f"a {record.product} made by nirred"
+        return
+    reason = ""
+    role = first.descriptors.role
+    if role in ("acquisition", "other", "bias"):
+        what = first.descriptors.observation_type or "unknown type"
+        reason = "acquisition" if role == "acquisition" else f"no imaging frame or calibration ({what})"
+    elif role != "bpm" and first.tags & PROCESSED:
+        reason = "processed by another program; name it with --user-cal to use it"
+    elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
+        mode = first.descriptors.read_mode or "not stated"
+        reason = f"read mode {mode}: gain not known"
+    if reason:
+        record.verdict, record.reason = "unsupported", reason
+
+
+def unselect(
+    records: Iterable[FileRecord], exclude: Iterable[str] = (), only: Callable[[Descriptors], bool] | None = None
+) -> list[str]:
+    """Give the verdict `unselected` to files that the user leaves out.
+
+    Parameters
+    ----------
+    records : iterable of FileRecord
+        Changed in place where they have no verdict yet, or are products.
+    exclude : iterable of str
+        Names, parts of names or patterns (``*``, ``?``).
+    only : callable, optional
+        Predicate of a frame's descriptors; a file stays when one of its exposures satisfies it.
+
+    Returns
+    -------
+    list of str
+        Remarks: names that matched nothing.
+    """
+    records, unmatched = list(records), []
+    for name in exclude:
+        found = [r for r in records if names_file(name, r.path)]
+        if not found:
+            unmatched.append(f"--exclude {name}: matches no input file")
+        for record in found:
+            if record.verdict in (None, "product"):
+                record.verdict, record.reason = "unselected", f"--exclude {name}"
+    for record in records:
+        if only is None or record.verdict not in (None, "product"):
+            continue
+        record.frames = tuple(f for f in record.frames if only(f.descriptors))
+        if not record.frames:
+            record.verdict, record.reason = "unselected", "does not satisfy --only"
+    return unmatched
+
+
+def names_file(name: str, path: Path) -> bool:
+    """True when a user's `name` means the file: part of its name (without .fits), or a pattern that fits it."""
+    name = file_root(Path(name))
+    return name in path.name or fnmatch.fnmatchcase(file_root(path), name)
+
+
+# -- duplicates ---------------------------------------------------------------------------------------------------
+def _mark_duplicates(records: list[FileRecord]) -> None:
+    """Keep one of several files with the same decompressed content: the first uncompressed one by name."""
+    alike: dict[tuple[str, str], list[FileRecord]] = defaultdict(list)
+    for record in records:
+        if record.frames and record.verdict in (None, "product", "unsupported"):
+            alike[_identity(record)].append(record)
+    for group in alike.values():
+        if len(group) > 1:
+            _mark_twins(group)
+    _mark_tiled(records)
+
+
+def _mark_tiled(records: Iterable[FileRecord]) -> None:
+    """A tile-compressed file beside the plain one of the same name and moment is its copy, though no byte agrees."""
+    plain: dict[tuple[str, str, datetime | None], FileRecord] = {}
+    tiled = []
+    for record in records:
+        if record.frames and record.verdict in (None, "product"):
+            key = (file_root(record.path), record.frames[0].instrument, record.frames[0].descriptors.ut_datetime)
+            if record.frames[0].headers.get("ZIMAGE") is True:
+                tiled.append((key, record))
+            else:
+                plain.setdefault(key, record)
+    for key, record in tiled:
+        if key in plain:
+            record.verdict, record.reason = "duplicate", f"tile-compressed copy of {plain[key].path.name}"
+
+
+def _identity(record: FileRecord) -> tuple[str, str]:
+    """Header text of the primary and the first image: what twins must share before their content is compared."""
+    headers = record.frames[0].headers
+    try:
+        image = headers.image
+    except Unreadable:  # damage behind the first image
+        image = None
+    return headers.primary.text, image.text if image else ""
+
+
+def _mark_twins(group: list[FileRecord]) -> None:
+    kept: dict[str, FileRecord] = {}
+    for record in sorted(group, key=lambda r: (is_compressed(r.path), r.path.name, str(r.path))):
+        try:
+            digest = content_digest(record.path)
+        except (OSError, EOFError, zlib.error) as error:
+            record.verdict, record.reason = "unreadable", f"{record.path.name}: damaged compression: {error}"
+            continue
+        twin = kept.setdefault(digest, record)
+        if twin is not record:
+            same = twin.path.name if twin.path.name != record.path.name else str(twin.path)
+            record.verdict, record.reason = "duplicate", f"same content as {same}"
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's decompressed bytes."""
+    digest = hashlib.sha256()
+    with open_stream(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""Check every header WCS against the pointing keywords and its neighbours; rebuild those that contradict them.
+
+The limits are those of the observatory's own check: 30 arcsec between the reference position and the pointing, and for
+neighbours a shift that is less than half the expected one (beyond 10 px) or goes the other way (beyond 2 px).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .moments import end, order, split, stamp
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+    from ..plugin.frames import PlaneWcs
+    from .model import FrameInfo
+
+LIMIT = 30.0  # arcsec
+MAX_DEAD_TIME = 60.0  # s; a longer pause ends a sequence
+ROTATED = 0.1  # deg; frames that differ by more cannot lend each other their WCS
+SIGMA_SHIFTED, SIGMA_POINTING = 1.0, 5.0  # arcsec, added error of a WCS rebuilt from a neighbour, from the pointing
+
+
+def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
+    """Check, and mend where possible, the WCS of all frames.
+
+    Parameters
+    ----------
+    frames : iterable of FrameInfo
+        Frames of any instruments; those without a WCS, with one made from the pointing, or whose plugin says that
+        it cannot be checked (descriptor `wcs_check` False) are passed through.
+
+    Returns
+    -------
+    list of FrameInfo
+        In time order. `wcs_state` is ok, rebuilt or stale, with a note that says what was expected and found.
+
+    Notes
+    -----
+    Uses the descriptors `expected_ra` and `expected_dec` (degrees: where target coordinates and offsets put the WCS
+    reference position) and `detector_x_offset`, `detector_y_offset` (pixels). Frames without an expected position are
+    compared with their neighbours only.
+    """
+    ordered = sorted(frames, key=order)
+    checked: dict[int, FrameInfo] = {}
+    kinds: dict[tuple[str, str], list[tuple[int, FrameInfo]]] = {}
+    for index, frame in enumerate(ordered):
+        wanted = frame.wcs and frame.wcs_state == "ok" and frame.descriptors.get("wcs_check") is not False
+        if wanted:
+            kinds.setdefault((frame.owner, frame.instrument), []).append((index, frame))
+    for walked in kinds.values():
+        for sequence in split(walked, lambda run, item: _new_sequence(run[-1][1], item[1])):
+            results = _check_sequence([f for _, f in sequence])
+            checked.update({i: f for (i, _), f in zip(sequence, results)})
+    return [checked.get(i, f) for i, f in enumerate(ordered)]
+
+
+def _new_sequence(before: FrameInfo, frame: FrameInfo) -> bool:
+    if before.descriptors.sequence_id != frame.descriptors.sequence_id:
+        return True
+    return stamp(frame) - end(before) > MAX_DEAD_TIME
+
+
+def _check_sequence(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
+    pointings = [_Pointing.of(f) for f in frames]
+    bad = {i: p.astray for i, p in enumerate(pointings) if p.astray}
+    if len(bad) == len(frames) and _follows(pointings):
+        note = f"{pointings[0].astray}, kept: all frames agree and follow the offsets"
+        return [replace(p.frame, wcs_note=note) for p in pointings]
+    base = _base(pointings, bad)
+    if base is not None:
+        for i, p in enumerate(pointings):
+            wrong = p.contradicts(base) if i not in bad else ""
+            if wrong:
+                bad[i] = wrong
+    return [_mend(p, base, bad[i]) if i in bad else p.frame for i, p in enumerate(pointings)]
+
+
+def _base(pointings: Sequence[_Pointing], bad: dict[int, str]) -> _Pointing | None:
+    """The frame to trust: the first one that agrees with its own pointing, else the one that most others agree with."""
+    good = [p for i, p in enumerate(pointings) if i not in bad]
+    confirmed = [p for p in good if p.expected is not None]
+    if confirmed or not good:
+        return confirmed[0] if confirmed else None
+    votes = [sum(not q.contradicts(p) for q in good) for p in good]
+    return good[votes.index(max(votes))]
+
+
+def _follows(pointings: Sequence[_Pointing]) -> bool:
+    """True when telescope and WCS moved together, so that the target coordinates must be what is wrong."""
+    first = pointings[0]
+    moved = any(math.hypot(*(first.expected_shift(p) or (0.0, 0.0))) > 10.0 for p in pointings)
+    return moved and not any(p.contradicts(first) for p in pointings[1:])
+
+
+@dataclass(frozen=True)
+class _Pointing:
+    """A frame with the numbers that the check compares."""
+
+    frame: FrameInfo
+    wcs: WCS
+    position: tuple[float, float]  # degrees, of the WCS reference
+    expected: tuple[float, float] | None
+    scale: float  # arcsec per pixel
+
+    @classmethod
+    def of(cls, frame: FrameInfo) -> _Pointing:
+        wcs = frame.wcs[0].wcs
+        cd = wcs.pixel_scale_matrix
+        ra, dec = frame.descriptors.get("expected_ra"), frame.descriptors.get("expected_dec")
+        known = ra is not None and dec is not None and math.isfinite(ra) and math.isfinite(dec)
+        return cls(
+            frame,
+            wcs,
+            (float(wcs.wcs.crval[0]), float(wcs.wcs.crval[1])),
+            (float(ra), float(dec)) if known else None,
+            math.sqrt(abs(cd[0][0] * cd[1][1] - cd[0][1] * cd[1][0])) * 3600.0,
+        )
+
+    @property
+    def astray(self) -> str:
+        """Why the frame contradicts its own pointing keywords, or ''."""
+        if self.expected is None:
+            return ""
+        distance = separation(self.position, self.expected)
+        if distance <= LIMIT:
+            return ""
+        return f"WCS at {_where(self.position)}, pointing says {_where(self.expected)} ({distance:.0f} arcsec off)"
+
+    def expected_shift(self, other: _Pointing) -> tuple[float, float] | None:
+        """Pixels that sources move by from `self` to `other`, by the header's offsets."""
+        a, b = self.frame.descriptors, other.frame.descriptors
+        if None in (a.detector_x_offset, a.detector_y_offset, b.detector_x_offset, b.detector_y_offset):
+            return None
+        return b.detector_x_offset - a.detector_x_offset, b.detector_y_offset - a.detector_y_offset  # type: ignore[operator]
+
+    def contradicts(self, base: _Pointing) -> str:
+        """Why the frame's WCS contradicts the base's by the header's offsets, or ''."""
+        wanted = base.expected_shift(self)
+        if wanted is None or base is self or _turned(self, base):
+            return ""
+        there = self.wcs.wcs_world2pix([base.position], 0)[0]
+        here = base.wcs.wcs_world2pix([base.position], 0)[0]
+        found = float(there[0] - here[0]), float(there[1] - here[1])
+        size = math.hypot(*wanted)
+        too_small = size > 10.0 and math.hypot(*found) < 0.5 * size
+        backwards = any(abs(w) > 2.0 and w * f < 0 for w, f in zip(wanted, found))
+        alone = self.expected is None
+        too_far = alone and math.hypot(wanted[0] - found[0], wanted[1] - found[1]) * self.scale > LIMIT
+        if not (too_small or backwards or too_far):
+            return ""
+        return (
+            f"WCS moved ({found[0]:.1f}, {found[1]:.1f}) px from {base.frame.name}, "
+            f"the offsets say ({wanted[0]:.1f}, {wanted[1]:.1f})"
+        )
+
+
+def _mend(bad: _Pointing, base: _Pointing | None, why: str) -> FrameInfo:
+    shift = base.expected_shift(bad) if base is not None else None
+    if base is not None and shift is not None and not _turned(bad, base):
+        reference = base.wcs.wcs.crpix
+        moved = base.wcs.wcs_pix2world([[reference[0] - shift[0], reference[1] - shift[1]]], 1)[0]
+        planes = _moved(base.frame.wcs, base.position, (float(moved[0]), float(moved[1])), SIGMA_SHIFTED)
+        return replace(
+            bad.frame, wcs=planes, wcs_state="rebuilt", wcs_note=f"{why}; rebuilt from {base.frame.name} and offsets"
+        )
+    if bad.expected is not None:
+        planes = _moved(bad.frame.wcs, bad.position, bad.expected, SIGMA_POINTING)
+        return replace(bad.frame, wcs=planes, wcs_state="rebuilt", wcs_note=f"{why}; rebuilt from the pointing")
+    return replace(bad.frame, wcs_state="stale", wcs_note=f"{why}; no good frame or pointing to rebuild it from")
+
+
+def _moved(
+    planes: Sequence[PlaneWcs], old: tuple[float, float], new: tuple[float, float], sigma: float
+) -> tuple[PlaneWcs, ...]:
+    """Copies of all planes' WCS, moved on the sky as the first plane's reference moves from `old` to `new`."""
+    stretch = math.cos(math.radians(old[1])) / max(math.cos(math.radians(new[1])), 1e-6)
+    out = []
+    for plane in planes:
+        wcs = plane.wcs.deepcopy()
+        ra, dec = (float(v) for v in wcs.wcs.crval)
+        wcs.wcs.crval = [(new[0] + _difference(ra, old[0]) * stretch) % 360.0, new[1] + dec - old[1]]
+        wcs.wcs.set()
+        out.append(replace(plane, wcs=wcs, sigma_arcsec=math.hypot(plane.sigma_arcsec, sigma), origin="rebuilt"))
+    return tuple(out)
+
+
+def _turned(one: _Pointing, other: _Pointing) -> bool:
+    a, b = one.frame.descriptors.position_angle, other.frame.descriptors.position_angle
+    return a is not None and b is not None and abs(_difference(a, b)) > ROTATED
+
+
+def _difference(a: float, b: float) -> float:
+    return (a - b + 180.0) % 360.0 - 180.0
+
+
+def separation(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Distance on the sky in arcsec between two positions in degrees (haversine)."""
+    ra1, dec1, ra2, dec2 = map(math.radians, (*a, *b))
+    h = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(min(1.0, math.sqrt(h)))) * 3600.0
+
+
+def _where(position: tuple[float, float]) -> str:
+    return f"({position[0]:.5f}, {position[1]:+.5f})"
