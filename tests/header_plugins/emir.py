@@ -125,7 +125,7 @@ def nirred_wcs(headers):
 @hookimpl
 def nirred_describe(headers):
     h = headers
-    when, seconds = gemini.ut_datetime(h), gemini.number(h, "EXPTIME", 0.0)
+    when, seconds = gemini.ut_datetime(h), gemini.number(h, "EXPTIME", 0.0, 1e6)
     name, block = gemini.text(h, "FILTER"), gemini.integer(h, "NOBSBLCK")
     read_mode = (gemini.text(h, "READMODE") or "").upper() or None
     where = degrees(h.get("RA"), 15.0), degrees(h.get("DEC"), 1.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..coordinates import wcs_from_header
 from ..frames import PlaneWcs
-from .values import number, text
+from .values import ABSURD, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def cd_matrix(header: Mapping[str, Any]) -> Matrix | None:
     Pixels that are not square within a factor of two are damage (a real NIRI frame states CD1_1 = -3.25E-55).
     """
     values = [header.get(k) for k in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
-    if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+    if not all(isinstance(v, (int, float)) and abs(v) < 1.0 for v in values):
         return None
     a, b, c, d = (float(v) for v in values if v is not None)
     x, y = math.hypot(a, c), math.hypot(b, d)
@@ -45,7 +45,7 @@ def celestial_header(header: Mapping[str, Any]) -> bool:
     named = str(header.get("CTYPE1")).startswith("RA-") and str(header.get("CTYPE2")).startswith("DEC-")
     return (
         named
-        and all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers)
+        and all(isinstance(v, (int, float)) and abs(v) < ABSURD for v in numbers)
         and cd_matrix(header) is not None
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..frames import Role
-from .values import coadds, number, stated, text
+from .values import LONGEST, coadds, number, stated, text
 
 if TYPE_CHECKING:
     from ...headers import Headers
@@ -28,10 +28,10 @@ def is_prepared(tags: frozenset[str]) -> bool:
 
 def exposure_time(headers: Headers, tags: frozenset[str]) -> float | None:
     """Seconds of all coadds together (Gemini's infrared cameras sum them); as stated once PREPARED."""
-    seconds = number(headers, "EXPTIME", 0.0)
+    seconds = number(headers, "EXPTIME", 0.0, LONGEST)
     if seconds is None or is_prepared(tags):
         return seconds
-    return round(seconds * coadds(headers), 6)
+    return round(min(seconds * coadds(headers), LONGEST), 6)
 
 
 def is_ao(headers: Headers) -> bool:

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 NO_VALUE = ("", "No Value", "INDEF")
 """What the observatory writes where a keyword has nothing to say (numbers: -9999)."""
 
+ABSURD = 1e12
+"""No keyword of a camera is larger; what is comes from damage and would overflow later."""
+
+LONGEST = 1e6
+"""Seconds: no exposure is longer."""
+
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d*)?)$")
 
@@ -29,7 +35,7 @@ def stated(headers: Headers, key: str) -> str | None:
     return None if value is None or value in NO_VALUE else value
 
 
-def number(headers: Headers, key: str, low: float = -math.inf, high: float = math.inf) -> float | None:
+def number(headers: Headers, key: str, low: float = -ABSURD, high: float = ABSURD) -> float | None:
     """A keyword (primary, else image) as a finite number within [low, high].
 
     Quoted numbers do not count: the observatory's own software leaves them out, and they go with damaged headers.
