@@ -1,0 +1,90 @@
+"""Offset between two images by masked cross-correlation, for fields without enough stars."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirred.algorithms.register import Registration
+
+Mask = NDArray[np.uint8] | NDArray[np.bool_]
+
+#: A peak counts that stands this many sigma above the correlation of unrelated images.
+SIGNIFICANT = 6.0
+
+
+def cross_correlate(
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    mask_a: Mask | None = None,
+    mask_b: Mask | None = None,
+    *,
+    guess: tuple[float, float] = (0.0, 0.0),
+    max_shift: float = 30.0,
+) -> Registration | None:
+    """Find the offset of image b with respect to image a.
+
+    Masked and non-finite pixels count as background; values are limited to 50 sigma so that no single star or
+    cosmic ray decides.  The peak is placed between pixels by a parabola through the logarithms of its neighbours,
+    exact for Gaussian images.
+
+    Parameters
+    ----------
+    a, b : float32 array, shape (ny, nx)
+        Sky-subtracted images of one shape.
+    mask_a, mask_b : uint8 or bool array, shape (ny, nx), optional
+        Not zero where a pixel is unusable.
+    guess : tuple of float
+        Expected (dx, dy) (px).
+    max_shift : float
+        How far from the guess the offset may be (px).
+
+    Returns
+    -------
+    Registration or None
+        None where no peak stands out or it lies on the border of what is allowed.
+    """
+    from scipy import fft
+
+    if a.shape != b.shape:
+        raise ValueError(f"the images have shapes {a.shape} and {b.shape}")
+    reach = int(np.ceil(max_shift)) + 2
+    centre = [round(guess[1]), round(guess[0])]
+    shape = [fft.next_fast_len(n + abs(c) + reach + 1, real=True) for n, c in zip(a.shape, centre)]
+    flat_a, flat_b = _flat(a, mask_a), _flat(b, mask_b)
+    surface = fft.irfft2(fft.rfft2(flat_b, s=shape) * np.conj(fft.rfft2(flat_a, s=shape)), s=shape)
+    lags = [np.arange(c - reach, c + reach + 1) for c in centre]
+    window = surface[np.ix_(lags[0] % shape[0], lags[1] % shape[1])].astype(np.float64)
+    # What unrelated images of this brightness would give: mean and scatter over the lags.
+    middle = float(flat_a.sum(dtype=np.float64) * flat_b.sum(dtype=np.float64) / a.size)
+    spread = float(np.sqrt((flat_a.astype(np.float64) ** 2).sum() * (flat_b.astype(np.float64) ** 2).sum() / a.size))
+    j, i = np.unravel_index(int(np.argmax(window)), window.shape)
+    last = 2 * reach
+    if not 0 < j < last or not 0 < i < last or not window[j, i] - middle > SIGNIFICANT * spread:
+        return None
+    floor = middle + 1e-6 * (window[j, i] - middle)
+    near = np.log(np.maximum(window[j - 1 : j + 2, i - 1 : i + 2], floor) - middle)
+    dy, dx = lags[0][j] + _vertex(near[:, 1]), lags[1][i] + _vertex(near[1, :])
+    if np.hypot(dx - guess[0], dy - guess[1]) > max_shift:
+        return None
+    # The noise moves the peak by (noise / height) / curvature; a tenth of a pixel is what this method is good for.
+    error = max(0.1, spread / (window[j, i] - middle) * 2.0)
+    return Registration(float(dx), float(dy), error, error, method="correlation")
+
+
+def _flat(image: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
+    """Return the image less its median, limited, and zero where unusable."""
+    good = np.isfinite(image) if mask is None else np.isfinite(image) & (mask == 0)
+    if not good.any():
+        return np.zeros(image.shape, dtype=np.float32)
+    values = image[good][:: max(1, int(good.sum()) // 200_000)]
+    middle = np.median(values)
+    sigma = 1.4826 * np.median(np.abs(values - middle))
+    flat = np.where(good, np.clip(image - middle, -5 * sigma, 50 * sigma), 0.0)
+    return np.asarray(flat, dtype=np.float32)
+
+
+def _vertex(three: NDArray[np.float64]) -> float:
+    """Vertex of the parabola through three values at -1, 0, 1."""
+    curvature = three[0] - 2 * three[1] + three[2]
+    return float(np.clip(0.5 * (three[0] - three[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0

@@ -1,0 +1,244 @@
+"""Offsets of a whole sequence of frames, solved together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirred.algorithms.correlate import cross_correlate
+from nirred.algorithms.register import (
+    CLIP,
+    POSITION_FLOOR,
+    Registration,
+    as_reference,
+    match_offset,
+    match_triangles,
+)
+from nirred.algorithms.stars import StarList, estimate_fwhm
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.intp]
+Images = Callable[[int], tuple[NDArray[np.float32], NDArray[np.uint8]]]
+
+
+def solve_offsets(
+    lists: Sequence[StarList],
+    guesses: FloatArray,
+    sigma: float,
+    *,
+    fit_rotation: bool = False,
+    centre: tuple[float, float] = (0.0, 0.0),
+    images: Images | None = None,
+) -> tuple[list[Registration | None], int]:
+    """Register all frames of a sequence to its best one.
+
+    Frames are first matched with the best frame one by one (stars near the guess, triangles, images where
+    given).  Then all positions of all stars are fitted together for one position per star and one offset per
+    frame, so that an offset's error is that of the frame's own stars and of the reference's, not of a pair.
+
+    Parameters
+    ----------
+    lists : sequence of StarList
+        One per frame.
+    guesses : float64 array, shape (n, 2)
+        Expected (x, y) of a fixed source in each frame, up to a common constant (px).
+    sigma : float
+        1-sigma error of the guesses (px); the search goes out to five times that, at least 8 px.
+    fit_rotation : bool
+        Allow for small rotations about `centre`.
+    centre : tuple of float
+        (x, y) at which offsets hold (px).
+    images : callable, optional
+        Returns (data, bad) of a frame, for frames whose stars cannot be matched.
+
+    Returns
+    -------
+    registrations : list of Registration or None
+        None for frames that could not be registered.
+    reference : int
+        Index of the reference frame.
+
+    Raises
+    ------
+    ValueError
+        There are no frames, or not one guess for each.
+    """
+    positions = np.asarray(guesses, dtype=np.float64)
+    if not lists or positions.shape != (len(lists), 2):
+        raise ValueError(f"{len(lists)} star lists need as many guesses, got shape {positions.shape}")
+    reference = _best_frame(lists)
+    radius = max(5.0 * sigma, 8.0)
+    found: list[Registration | None] = []
+    for k, stars in enumerate(lists):
+        if k == reference:
+            found.append(as_reference(len(stars)))
+            continue
+        guess = (float(positions[k, 0] - positions[reference, 0]), float(positions[k, 1] - positions[reference, 1]))
+        single = match_offset(
+            lists[reference], stars, guess, radius, fit_rotation=fit_rotation, centre=centre
+        ) or match_triangles(lists[reference], stars, max_rotation=0.1 if fit_rotation else 0.02, centre=centre)
+        if single is None and images is not None:
+            a, mask_a = images(reference)
+            b, mask_b = images(k)
+            single = cross_correlate(a, b, mask_a, mask_b, guess=guess, max_shift=radius)
+        found.append(single)
+    for _ in range(2):
+        found = _solve_together(lists, found, reference, np.array(centre))
+    return found, reference
+
+
+def _best_frame(lists: Sequence[StarList]) -> int:
+    """Frame with most position information: the sum of the inverse variances of its round stars."""
+    merit = []
+    for stars in lists:
+        size = estimate_fwhm(stars)
+        pointlike = np.abs(stars.fwhm - size) < 0.3 * size
+        limited = np.maximum(stars.position_error[pointlike], 0.02)
+        merit.append(float((1.0 / limited**2).sum()))
+    return int(np.argmax(merit))
+
+
+def _on_reference(stars: StarList, found: Registration, centre: FloatArray) -> FloatArray:
+    """Positions of a frame's stars carried to the reference, less the offset: turned back only."""
+    relative = np.column_stack([stars.x, stars.y]) - centre - (found.dx, found.dy)
+    c, s = np.cos(found.rotation), np.sin(found.rotation)
+    return np.asarray(relative @ np.array([[c, -s], [s, c]]) + centre)
+
+
+def _link(
+    lists: Sequence[StarList], found: Sequence[Registration | None], reference: int, centre: FloatArray
+) -> tuple[list[IndexArray], int]:
+    """Give each star of each frame the number of its source in a common list, -1 where it has none."""
+    from scipy.spatial import cKDTree
+
+    order = [reference, *(k for k in range(len(lists)) if k != reference)]
+    master = np.empty((0, 2))
+    labels = [np.full(len(stars), -1, dtype=np.intp) for stars in lists]
+    for k in order:
+        registration = found[k]
+        if registration is None or len(lists[k]) == 0 or registration.method == "correlation":
+            continue
+        here = _on_reference(lists[k], registration, centre)
+        if len(master):
+            distance, nearest = cKDTree(master).query(here, distance_upper_bound=1.0)
+            # One star per source: the nearest one.
+            for s in np.argsort(distance, kind="stable"):
+                if np.isfinite(distance[s]) and nearest[s] not in labels[k]:
+                    labels[k][s] = nearest[s]
+        new = np.flatnonzero(labels[k] < 0)
+        labels[k][new] = len(master) + np.arange(new.size)
+        master = np.vstack([master, here[new]])
+    return labels, len(master)
+
+
+def _solve_together(
+    lists: Sequence[StarList], found: list[Registration | None], reference: int, centre: FloatArray
+) -> list[Registration | None]:
+    """One round of the common fit; frames without a link to the reference keep what they have."""
+    labels, n_sources = _link(lists, found, reference, centre)
+    seen = np.zeros(n_sources, dtype=np.intp)
+    for label in labels:
+        seen[label[label >= 0]] += 1
+    frame = np.concatenate([np.full(label.size, k, dtype=np.intp) for k, label in enumerate(labels)])
+    source = np.concatenate(labels)
+    usable = [r is not None and r.method != "correlation" for r in found]
+    residual = np.concatenate(
+        [
+            _on_reference(stars, r, centre) if r is not None and ok else np.zeros((len(stars), 2))
+            for stars, r, ok in zip(lists, found, usable)
+        ]
+    )
+    variance = np.concatenate([stars.position_error**2 for stars in lists]) + POSITION_FLOOR**2
+    keep = (source >= 0) & np.isfinite(variance)
+    keep[keep] = seen[source[keep]] >= 2
+    frame, source, residual, variance = frame[keep], source[keep], residual[keep], variance[keep]
+    linked = _linked(frame, source, len(lists), reference)
+    result = list(found)
+    if linked.sum() < 2:
+        return result
+    inside = linked[frame]
+    fit = _Fit(frame[inside], source[inside], residual[inside], variance[inside], len(lists), n_sources, reference)
+    for k in np.flatnonzero(linked):
+        registration = found[k]
+        if k == reference or registration is None:
+            continue
+        # The correction holds in the reference's axes; the offset is measured in the frame's.
+        c, s = np.cos(registration.rotation), np.sin(registration.rotation)
+        step = np.array([[c, -s], [s, c]]) @ fit.offset[k]
+        result[k] = replace(
+            registration,
+            dx=registration.dx + float(step[0]),
+            dy=registration.dy + float(step[1]),
+            dx_err=float(fit.error[k, 0]),
+            dy_err=float(fit.error[k, 1]),
+            n_matched=int(fit.count[k]),
+            rms=float(fit.rms[k]),
+        )
+    return result
+
+
+def _linked(frame: IndexArray, source: IndexArray, n_frames: int, reference: int) -> NDArray[np.bool_]:
+    """Frames that hang together with the reference through common sources."""
+    reached = np.zeros(n_frames, dtype=bool)
+    reached[reference] = True
+    while True:
+        known = np.unique(source[reached[frame]])
+        more = reached.copy()
+        more[frame[np.isin(source, known)]] = True
+        if np.array_equal(more, reached):
+            return reached
+        reached = more
+
+
+class _Fit:
+    """Least squares for position = source + offset of the frame, with clipping of single measurements.
+
+    Sources are eliminated, which leaves one small symmetric system in the frames' offsets.
+    """
+
+    def __init__(
+        self,
+        frame: IndexArray,
+        source: IndexArray,
+        position: FloatArray,
+        variance: FloatArray,
+        n_frames: int,
+        n_sources: int,
+        reference: int,
+    ) -> None:
+        weight = 1.0 / variance
+        self.offset = np.zeros((n_frames, 2))
+        scaled = np.zeros_like(position)
+        for _ in range(5):
+            table = np.zeros((n_frames, n_sources))
+            np.add.at(table, (frame, source), weight)
+            total = table.sum(axis=0)
+            total[total == 0] = 1.0
+            mean = np.stack([np.bincount(source, weight * position[:, a], n_sources) for a in range(2)], 1)
+            mean = mean / total[:, None]
+            right = np.stack(
+                [np.bincount(frame, weight * (position - mean[source])[:, a], n_frames) for a in range(2)], 1
+            )
+            matrix = np.diag(table.sum(axis=1)) - (table / total) @ table.T
+            active = np.flatnonzero(table.sum(axis=1) > 0)
+            active = active[active != reference]
+            inverse = np.linalg.pinv(matrix[np.ix_(active, active)], hermitian=True)
+            self.offset[active] = inverse @ right[active]
+            shifted = position - self.offset[frame]
+            star = np.stack([np.bincount(source, weight * shifted[:, a], n_sources) for a in range(2)], 1)
+            residual = shifted - (star / total[:, None])[source]
+            scaled = residual / np.sqrt(variance)[:, None]
+            used = weight > 0
+            excess = max(1.0, 1.4826 * float(np.median(np.abs(scaled[used]))))
+            kept = np.abs(scaled).max(axis=1) <= CLIP * excess
+            if np.array_equal(kept, used):
+                break
+            weight = np.where(kept, 1.0 / variance, 0.0)
+        self.error = np.zeros((n_frames, 2))
+        self.error[active] = np.sqrt(np.maximum(np.diag(inverse), 0.0))[:, None] * excess
+        self.count = np.bincount(frame[weight > 0], minlength=n_frames)
+        squares = np.bincount(frame[weight > 0], (residual[weight > 0] ** 2).mean(axis=1), n_frames)
+        self.rms = np.sqrt(squares / np.maximum(self.count, 1))

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.correlate import cross_correlate
+from nirred.algorithms.register import Registration, match_offset, match_triangles
+from nirred.algorithms.sequence import solve_offsets
+from nirred.algorithms.stars import StarList
+
+
+def star_list(x: np.ndarray, y: np.ndarray, flux: np.ndarray, error: np.ndarray | float = 0.02) -> StarList:
+    order = np.argsort(-flux)
+    one = np.ones(x.size)
+    return StarList(
+        x=x[order],
+        y=y[order],
+        position_error=(one * error)[order],
+        flux=flux[order],
+        snr=50 * one,
+        fwhm=4 * one,
+        ellipticity=0 * one,
+        peak=flux[order],
+        noise=1.0,
+    )
+
+
+def sky(n: int, seed: int, size: float = 1000.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, size, n), rng.uniform(0, size, n), np.exp(rng.uniform(5, 9, n))
+
+
+def turned(x: np.ndarray, y: np.ndarray, angle: float, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    c, s = np.cos(angle), np.sin(angle)
+    u, v = x - centre[0], y - centre[1]
+    return c * u - s * v + centre[0], s * u + c * v + centre[1]
+
+
+def check(found: Registration | None, dx: float, dy: float, tolerance: float) -> Registration:
+    assert found is not None
+    assert (found.dx, found.dy) == (pytest.approx(dx, abs=tolerance), pytest.approx(dy, abs=tolerance))
+    return found
+
+
+@pytest.mark.parametrize("n", [2, 3, 20, 300])
+def test_offset_with_noise_and_strangers(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, y, flux = sky(n, n)
+    extra = sky(max(1, n // 3), n + 1000)
+    reference = star_list(x, y, flux)
+    frame_x = np.append(x + 13.37 + rng.normal(0, 0.02, n), extra[0])
+    frame_y = np.append(y - 8.62 + rng.normal(0, 0.02, n), extra[1])
+    frame = star_list(frame_x, frame_y, np.append(0.8 * flux, extra[2]))
+    found = check(match_offset(reference, frame, (10.0, -5.0), 20.0), 13.37, -8.62, 5 * 0.03 / np.sqrt(n))
+    assert found.n_matched >= 0.9 * n
+    assert 0.4 * 0.0288 / np.sqrt(n) < found.dx_err < 3 * 0.0288 / np.sqrt(n)
+
+
+def test_uneven_depth() -> None:
+    x, y, flux = sky(200, 5)
+    deep = star_list(x, y, flux)
+    bright = flux > np.sort(flux)[-8]
+    shallow = star_list(x[bright] + 4, y[bright] - 3, 30 * flux[bright])
+    check(match_offset(deep, shallow, (0, 0), 20.0), 4, -3, 1e-6)
+    check(match_offset(shallow, deep, (0, 0), 20.0), -4, 3, 1e-6)
+
+
+def test_a_single_star_needs_a_trusted_guess_and_like_brightness() -> None:
+    one, other = star_list(*sky(1, 1)), star_list(*[a + d for a, d in zip(sky(1, 1), (3.0, -2.0, 0.0))])
+    check(match_offset(one, other, (0, 0), 10.0), 3, -2, 1e-9)
+    assert match_offset(one, other, (0, 0), 10.0, trust_guess=False) is None
+    assert match_offset(one, other, (50, 0), 10.0) is None
+    faint = star_list(other.x, other.y, other.flux / 10)
+    assert match_offset(one, faint, (0, 0), 10.0) is None
+
+
+def test_unrelated_or_empty_lists_do_not_match() -> None:
+    empty = star_list(np.empty(0), np.empty(0), np.empty(0))
+    matches = 0
+    for seed in range(20):
+        a, b = star_list(*sky(40, seed)), star_list(*sky(40, seed + 100))
+        matches += match_offset(a, b, (0, 0), 30.0, trust_guess=False) is not None
+        matches += match_triangles(a, b) is not None
+        assert match_offset(a, empty) is None and match_triangles(empty, a) is None
+    assert matches <= 1
+
+
+def test_one_wild_position_is_clipped() -> None:
+    x, y, flux = sky(15, 3)
+    shifted = x + 5.0
+    shifted[4] += 0.9
+    found = match_offset(star_list(x, y, flux), star_list(shifted, y, flux), (5, 0), 10.0)
+    assert check(found, 5.0, 0.0, 1e-6).n_matched == 14
+
+
+@pytest.mark.parametrize("angle", [0.002, 0.3, -2.5])
+def test_triangles_find_any_rotation(angle: float) -> None:
+    x, y, flux = sky(30, 7)
+    rng = np.random.default_rng(1)
+    xt, yt = turned(x, y, angle, (500, 500))
+    frame = star_list(xt + 120.3 + rng.normal(0, 0.02, 30), yt - 77.7 + rng.normal(0, 0.02, 30), flux)
+    found = check(match_triangles(star_list(x, y, flux), frame, centre=(500, 500)), 120.3, -77.7, 0.03)
+    assert found.rotation == pytest.approx(angle, abs=1e-4) and found.method == "triangles"
+    assert match_triangles(star_list(x, y, flux), frame, max_rotation=0.001) is None
+
+
+def test_small_rotation_is_fitted_when_asked() -> None:
+    x, y, flux = sky(60, 8)
+    xt, yt = turned(x, y, 0.001, (500, 500))
+    frame = star_list(xt + 3, yt + 2, flux)
+    found = match_offset(star_list(x, y, flux), frame, (0, 0), 10.0, fit_rotation=True, centre=(500, 500))
+    assert check(found, 3, 2, 1e-3).rotation == pytest.approx(0.001, abs=1e-6)
+
+
+def blobs(size: int, x: np.ndarray, y: np.ndarray, sigma: float = 6.0) -> np.ndarray:
+    rows, columns = np.indices((size, size))
+    image = np.zeros((size, size))
+    for xs, ys in zip(x, y):
+        image += 5 * np.exp(-((columns - xs) ** 2 + (rows - ys) ** 2) / (2 * sigma**2))
+    return image
+
+
+def test_correlation_of_faint_extended_light() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(50, 206, 12), rng.uniform(50, 206, 12)
+    a = (blobs(256, x, y) + rng.normal(0, 3, (256, 256))).astype(np.float32)
+    b = (blobs(256, x + 7.3, y - 4.6) + rng.normal(0, 3, (256, 256))).astype(np.float32)
+    bad = rng.random(a.shape) < 0.01
+    a[bad] = 1e5
+    b[bad] = np.nan
+    found = check(cross_correlate(a, b, bad, bad, guess=(5, -5), max_shift=12), 7.3, -4.6, 0.4)
+    assert found.method == "correlation"
+    noise = rng.normal(0, 1, (2, 200, 200)).astype(np.float32)
+    assert cross_correlate(noise[0], noise[1], max_shift=10) is None
+    assert cross_correlate(np.full((9, 9), np.nan, np.float32), noise[1][:9, :9], max_shift=3) is None
+    with pytest.raises(ValueError, match="shapes"):
+        cross_correlate(noise[0], noise[1][:9], max_shift=3)
+
+
+def night(n_frames: int, seed: int, errors: np.ndarray, angle: float = 0.0) -> tuple[list[StarList], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, y, flux = sky(errors.size, 77)
+    truth = rng.uniform(-40, 40, (n_frames, 2))
+    lists = []
+    for k in range(n_frames):
+        xt, yt = turned(x, y, angle * k, (500, 500))
+        seen = rng.random(errors.size) < 0.9
+        noisy = [c + truth[k, a] + rng.normal(0, errors) for a, c in enumerate((xt, yt))]
+        lists.append(star_list(noisy[0][seen], noisy[1][seen], flux[seen], errors[seen]))
+    return lists, truth
+
+
+def test_a_sequence_reaches_the_noise_of_its_stars() -> None:
+    errors = 2.4 / np.exp(np.random.default_rng(4).uniform(np.log(20), np.log(100), 20))
+    deviations, quoted = [], []
+    for seed in range(6):
+        lists, truth = night(9, seed, errors)
+        guesses = truth + np.random.default_rng(seed + 50).normal(0, 1.0, truth.shape)
+        found, reference = solve_offsets(lists, guesses, 1.0)
+        offsets = np.array([[r.dx, r.dy] for r in found if r is not None])
+        assert len(offsets) == 9 and found[reference].dx == 0.0
+        difference = offsets - (truth - truth[reference])
+        deviations.append(difference - difference.mean(axis=0))
+        quoted.extend(r.dx_err for k, r in enumerate(found) if k != reference)
+    rms = np.sqrt(np.mean(np.array(deviations) ** 2))
+    limit = 1 / np.sqrt((1 / errors**2).sum() * 0.9)
+    assert rms < 1.2 * limit
+    assert np.mean(quoted) == pytest.approx(np.sqrt(2) * limit, rel=0.25)
+
+
+def test_a_sequence_with_rotation() -> None:
+    lists, truth = night(5, 3, np.full(40, 0.02), angle=0.0005)
+    found, reference = solve_offsets(lists, truth, 1.0, fit_rotation=True, centre=(500, 500))
+    for k, r in enumerate(found):
+        assert r is not None and r.rotation == pytest.approx(0.0005 * (k - reference), abs=5e-5)
+    middle = np.array([[r.dx, r.dy] for r in found])
+    # The offset holds at the centre: a source there in the reference is turned about its own place.
+    for k in range(5):
+        xs, ys = turned(500 - truth[reference, :1], 500 - truth[reference, 1:], 0.0005 * (k - reference), (500, 500))
+        assert middle[k, 0] == pytest.approx(float(xs[0]) + truth[k, 0] - 500, abs=0.03)
+        assert middle[k, 1] == pytest.approx(float(ys[0]) + truth[k, 1] - 500, abs=0.03)
+
+
+def test_a_frame_without_stars_is_left_out_or_correlated() -> None:
+    lists, truth = night(4, 9, np.full(15, 0.05))
+    empty = star_list(np.empty(0), np.empty(0), np.empty(0))
+    lists[2] = empty
+    found, reference = solve_offsets(lists, truth, 1.0)
+    assert found[2] is None and sum(r is None for r in found) == 1
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(40, 120, 8), rng.uniform(40, 120, 8)
+    images = {}
+    for k in (reference, 2):
+        step = truth[k] - truth[reference]
+        picture = blobs(160, x + step[0], y + step[1], 3.0) + rng.normal(0, 0.5, (160, 160))
+        images[k] = (picture.astype(np.float32), np.zeros((160, 160), np.uint8))
+    found, reference = solve_offsets(lists, truth, 1.0, images=lambda k: images[k])
+    assert found[2] is not None and found[2].method == "correlation"
+    check(found[2], *(truth[2] - truth[reference]), 0.3)
+
+
+def test_wrong_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="guesses"):
+        solve_offsets([], np.empty((0, 2)), 1.0)
