@@ -199,7 +199,7 @@ class Registry:
             if getattr(self.manager.get_plugin(name), "nirred_simulation", None) is not None:
                 simulation = self.ask(name, "nirred_simulation")
                 if simulation is not None:
-                    found[simulation.instrument] = simulation
+                    found[simulation.instrument.lower()] = simulation
         return found
 
     # -- asked for every file -----------------------------------------------------------------------------------

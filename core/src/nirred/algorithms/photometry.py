@@ -71,3 +71,58 @@ def shrink(values: Float64, errors: Float64) -> Float64:
     real = max(float(np.mean(deviation[known] ** 2) - np.mean(errors[known] ** 2)), 0.0)
     factor = np.where(known, real / np.maximum(real + np.where(known, errors, 1.0) ** 2, 1e-30), 0.0)
     return np.asarray(1.0 + factor * deviation)
+
+
+def aperture_fluxes(
+    data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, fwhm: float
+) -> tuple[Float64, Float64]:
+    """Fluxes of isolated stars in apertures so wide (2 FWHM radius) that seeing hardly matters.
+
+    The local level is the median of a ring of 3 to 4.5 FWHM. An unusable pixel is replaced by its mirror image across
+    the star; within 0.7 FWHM of the centre it spoils the star.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted frame.
+    bad : uint8 (ny, nx)
+        Not zero where unusable.
+    x, y : float64 (n,)
+        Zero-based positions.
+    fwhm : float
+        Pixels.
+
+    Returns
+    -------
+    flux, error : float64 (n,)
+        NaN for stars that could not be measured.
+    """
+    half = int(np.ceil(4.5 * fwhm))
+    flux, error = np.full(x.size, np.nan), np.full(x.size, np.nan)
+    span = np.arange(-half, half + 1)
+    for k in range(x.size):
+        if not (np.isfinite(x[k]) and np.isfinite(y[k])):
+            continue
+        i, j = round(float(y[k])), round(float(x[k]))
+        if i < half or j < half or i + half >= data.shape[0] or j + half >= data.shape[1]:
+            continue
+        cut = data[i - half : i + half + 1, j - half : j + half + 1].astype(float)
+        hidden = bad[i - half : i + half + 1, j - half : j + half + 1] != 0
+        r = np.hypot(span[:, None] - (y[k] - i), span[None, :] - (x[k] - j))
+        flux[k], error[k] = _aperture(cut, hidden, r, fwhm)
+    return flux, error
+
+
+def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float) -> tuple[float, float]:
+    ring = cut[(r > 3 * fwhm) & ~hidden]
+    inside = np.clip(2 * fwhm + 0.5 - r, 0.0, 1.0)
+    mirror, mirror_hidden = cut[::-1, ::-1], hidden[::-1, ::-1]
+    used = hidden & (inside > 0)
+    if ring.size < 20 or (used & (r < 0.7 * fwhm)).any() or (used & mirror_hidden).any():
+        return float("nan"), float("nan")
+    level = float(np.median(ring))
+    sigma = 1.4826 * float(np.median(np.abs(ring - level)))
+    values = np.where(hidden, mirror, cut) - level
+    flux = float(np.sum(inside * values))
+    area = float(inside.sum())
+    return flux, float(np.sqrt(area * sigma**2 * (1 + 1.6 * area / ring.size) + max(flux, 0.0)))

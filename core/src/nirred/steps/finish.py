@@ -6,6 +6,7 @@ import numpy as np
 
 from ..algorithms.background import level
 from ..algorithms.objmask import object_mask
+from ..dq import DQ
 from ..frame import Plane
 from ..group import BAD, Group
 from ..params import Params, param
@@ -62,7 +63,7 @@ class MakeCatalogue(GroupStep):
     class Params(Params):
         """Parameters of `make_catalogue`."""
 
-        threshold: float = param(3.0, "detection threshold in sigma of the smoothed stack", gt=0)
+        threshold: float = param(4.5, "detection threshold in sigma of the smoothed stack", gt=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         from ..algorithms.catalogue import detect
@@ -71,19 +72,21 @@ class MakeCatalogue(GroupStep):
             return
         plane = group.streams[call.takes][0]
         bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
-        columns = detect(
+        found = detect(
             np.nan_to_num(plane.data),
             np.nan_to_num(plane.var if plane.var is not None else np.ones_like(plane.data)),
             bad.view(np.uint8),
             noisecov=group.extras["noisecov"],
             fwhm=group.extras.get("fwhm") or 4.0,
             threshold=params.threshold,
+            saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
         )
+        columns = dict(found.columns)
         info = group.frames[group.reference].info
-        if info.wcs and len(columns["X_IMAGE"]):
+        if info.wcs:
             grid = group.extras["grid"]
             x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
-            columns["X_WORLD"], columns["Y_WORLD"] = info.wcs[0].wcs.wcs_pix2world(x, y, 0)
+            columns["X_WORLD"], columns["Y_WORLD"] = info.wcs[0].wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
         group.tables["OBJCAT"] = structured(columns)
 
 

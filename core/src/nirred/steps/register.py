@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from ..algorithms.objmask import dilate, object_mask
-from ..algorithms.register import Registration, solve_offsets
+from ..algorithms.register import Registration
+from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, find_stars
 from ..coadd import median_model
 from ..errors import StepError
@@ -82,17 +83,18 @@ class AdjustWcs(GroupStep):
         if params.offsets is not None:
             guesses = read_offsets(params.offsets, group, cluster)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
-        radius = params.first_pass / scale
-        solved: list[Registration | None]
-        if params.method == "offsets" or len(cluster) == 1:
-            solved, reference = [None] * len(cluster), 0
-        else:
+        solved: list[Registration | None] = [None] * len(cluster)
+        reference = 0
+        if params.method == "sources" and len(cluster) > 1:
             lists = [group.extras["stars"][i][0] for i in cluster]
-            images = None
-            if final or len(cluster) > 1:
-                state = group.planes[0]
-                images = lambda k: (state.sub.frame(cluster[k]), state.bad(cluster[k]))  # type: ignore[union-attr]  # noqa: E731
-            solved, reference = solve_offsets(lists, guesses, radius, images=images, min_stars=params.min_sources)
+            state = group.planes[0]
+            solved, reference = solve_offsets(
+                lists,
+                np.asarray(guesses),
+                params.first_pass / scale / 5.0,
+                images=lambda k: (state.sub.frame(cluster[k]), state.bad(cluster[k])),  # type: ignore[union-attr]
+            )
+            solved = [r if r is not None and r.n_matched >= params.min_sources else None for r in solved]
         if final:
             group.extras["reference"] = cluster[reference]
         for k, i in enumerate(cluster):
@@ -144,18 +146,17 @@ class MaskObjects(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for cluster in group.extras.get("clusters") or [group.indices()]:
-            for p, state in enumerate(group.planes):
+            for p in range(len(group.planes)):
                 grid, model, count = median_model(group, p, cluster, kernel="nearest")
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
                     raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
-                noise = 1.0 / np.sqrt(np.maximum(count, 1.0)).astype(np.float32)
+                noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
                 mask = object_mask(np.nan_to_num(model), bad, noise, threshold=params.threshold)
                 mask = dilate(mask, params.dilation)
                 for i in cluster:
                     _carry(group, p, i, mask, grid.origin)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
-                del state
 
 
 def _carry(group: Group, p: int, i: int, mask: np.ndarray, origin: tuple[int, int]) -> None:

@@ -123,7 +123,7 @@ class SkyCorrect(GroupStep):
         mask_objects: bool = param(True, "leave pixels covered by objects out of the sky")
         scale_sky: bool | None = param(
             None,
-            "scale the sky to the frame's level; False: keep the level of the sky frames; default: decided from the data",
+            "scale the sky to the level of the frame; False: keep that of the sky frames; default: from the data",
         )
         offset_sky: bool = param(False, "shift the sky to the frame's level instead of scaling it")
         nsigma: float = param(4.0, "a sky frame's pixel this far from the others is not sky", gt=0)

@@ -17,10 +17,9 @@ from ..algorithms.coadd import (
     union_grid,
 )
 from ..algorithms.noise import noise_covariance
-from ..algorithms.photometry import relative_transparencies, shrink
+from ..algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
 from ..algorithms.resample_kernels import kernel_correlation
 from ..algorithms.resample_shift import shift_rows
-from ..algorithms.stars import measure_at
 from ..algorithms.threads import run_blocks
 from ..coadd import TILE, blot, hidden_rows, median_model, shift_of
 from ..dq import DQ
@@ -145,7 +144,7 @@ def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np
     """Relative transparencies and their errors from the stars that the reference frame shows."""
     stars = group.extras["stars"][group.reference][0]
     reference = group.frames[group.reference]
-    bright = np.flatnonzero(stars.snr > 20)[:100]
+    bright = np.flatnonzero(stars.snr > 20)[:40]
     flux = np.full((len(frames), bright.size), np.nan)
     error = np.full_like(flux, np.nan)
     state = group.planes[0]
@@ -155,8 +154,7 @@ def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np
         f = group.frames[i]
         x = stars.x[bright] - reference.dx + f.dx
         y = stars.y[bright] - reference.dy + f.dy
-        found = measure_at(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
-        flux[k], error[k] = found.flux, found.flux_err
+        flux[k], error[k] = aperture_fluxes(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
     return relative_transparencies(flux, error, min_stars)
 
 

@@ -67,6 +67,6 @@ RULES: tuple[CalibrationRule, ...] = (
 
 STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "associate_sky": {"time": 900.0, "distance": 1.0},
-    "add_dq": {"latency": True, "latency_time": 120.0},
-    "make_bpm": {"dark_lo": -20.0, "dark_hi": 1300.0, "flat_lo": 0.8, "flat_hi": 1.25},
+    "add_dq": {"latency": True, "time": 120.0},
+    "make_bpm": {"dark_lo_thresh": -20.0, "dark_hi_thresh": 1300.0, "flat_lo_thresh": 0.8, "flat_hi_thresh": 1.25},
 }
