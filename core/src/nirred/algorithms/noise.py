@@ -1,0 +1,196 @@
+"""Noise correlation between pixels: measured, predicted from resampling kernels, and summed over apertures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.background import as_mask, level, mesh_background
+from nirred.algorithms.objmask import dilate
+
+CLIP = 5.0  # sigma: what exceeds it is left out of the measured correlation
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _lagged_products(values, good, half, products, pairs):  # type: ignore[no-untyped-def]
+    """Sums of products, and numbers of pairs, of pixels at each lag; lags (dy, dx) and (-dy, -dx) are one.
+
+    The sums run down the columns first, so that neighbouring columns share one vector operation.
+    """
+    height, width = values.shape
+    line = np.zeros((2, width))
+    for dy in range(half + 1):
+        for dx in range(-half, half + 1):
+            if (dy == 0 and dx < 0) or dy >= height or abs(dx) >= width:
+                continue
+            first, second = max(0, -dx), max(0, dx)
+            n = width - abs(dx)
+            total, count = line[0, :n], line[1, :n]
+            total[:] = 0
+            count[:] = 0
+            for y in range(height - dy):
+                a, b = values[y, first : first + n], values[y + dy, second : second + n]
+                g, h = good[y, first : first + n], good[y + dy, second : second + n]
+                for x in range(n):
+                    total[x] += a[x] * b[x]
+                    count[x] += g[x] * h[x]
+            for sign in (-1, 1):
+                products[half + sign * dy, half + sign * dx] = total.sum()
+                pairs[half + sign * dy, half + sign * dx] = count.sum()
+
+
+def autocorrelation(residual: ArrayLike, mask: ArrayLike | None, half: int = 3) -> NDArray[np.float64]:
+    """Mean noise autocovariance of blank pixels.
+
+    Parameters
+    ----------
+    residual : array_like, shape (h, w)
+        Sky-subtracted image divided by its predicted 1-sigma noise, ``data / sqrt(var)``. A background that varies
+        over 64 pixels or more is taken out first.
+    mask : array_like or None, shape (h, w)
+        Non-zero where a pixel is bad or holds an object.
+    half : int
+        Largest lag in pixels.
+
+    Returns
+    -------
+    ndarray of float64, shape (2 half + 1, 2 half + 1)
+        Covariance at each lag, in units of the predicted variance: the centre is measured over predicted variance.
+        NaN at lags of which there is no good pair.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    image = np.ascontiguousarray(residual, np.float32)
+    bad = as_mask(mask, image.shape)
+    mesh = mesh_background(image, bad)
+    products, pairs = np.zeros((2, 2 * half + 1, 2 * half + 1))
+    if np.all(np.isfinite(mesh.values)):
+        image = image - mesh.evaluate()
+        limit = CLIP * float(np.median(mesh.sigmas))
+        good = (bad == 0) & (np.abs(image) <= limit)
+        values = np.where(good, image, np.float32(0.0))
+        _lagged_products(values, good.astype(np.float32), half, products, pairs)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(products / pairs)
+
+
+def noise_covariance(kernels: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
+    """Noise autocorrelation of a stack, predicted from its frames' resampling.
+
+    Parameters
+    ----------
+    kernels : array_like, shape (n, k, k)
+        Autocorrelation of each frame's mean resampling kernel: the sum over lags is 1 for a kernel that conserves
+        flux, the centre is the pixel variance after resampling over that before.
+    weights : array_like, shape (n,)
+        Each frame's share of the stack's variance, ``w_i**2 var_i``, in any unit.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, k)
+        Scaled to sum 1; its centre is then CORRFAC squared, the pixel variance over what VAR says.
+
+    Raises
+    ------
+    ValueError
+        If there is no positive weight or the sum over lags is not positive.
+    """
+    stack, shares = np.asarray(kernels, np.float64), np.asarray(weights, np.float64)
+    if stack.ndim != 3 or stack.shape[0] != shares.size:
+        raise ValueError(f"{shares.size} weights for kernels of shape {stack.shape}")
+    mean = np.einsum("n,nyx->yx", shares, stack)
+    total = float(mean.sum())
+    if not (np.all(shares >= 0) and total > 0):
+        raise ValueError("a noise covariance needs weights >= 0, one of them positive, and kernels of positive sum")
+    return np.asarray(mean / total)
+
+
+def aperture_sigma(noisecov: ArrayLike, var: ArrayLike, aperture_weights: ArrayLike) -> float:
+    """1-sigma noise of a weighted sum of pixels.
+
+    ``sigma**2 = sum_ij w_i w_j sqrt(V_i V_j) C(j - i)``.
+
+    Parameters
+    ----------
+    noisecov : array_like, shape (k, k), k odd
+        Noise correlation by lag, centre CORRFAC squared.
+    var : array_like, shape (h, w)
+        Variance plane; what is not finite counts as zero.
+    aperture_weights : array_like, shape (h, w)
+        Weight of each pixel.
+
+    Returns
+    -------
+    float
+        In the unit of the data.
+    """
+    covariance = np.asarray(noisecov, np.float64)
+    half = covariance.shape[0] // 2
+    variance = np.asarray(var, np.float64)
+    share = np.asarray(aperture_weights, np.float64) * np.sqrt(np.where(variance > 0, variance, 0.0))
+    padded = np.pad(np.nan_to_num(share, posinf=0.0), half)
+    lagged = np.lib.stride_tricks.sliding_window_view(padded, covariance.shape)
+    total = float(np.einsum("yx,yxji,ji->", np.nan_to_num(share, posinf=0.0), lagged, covariance))
+    return math.sqrt(max(total, 0.0))
+
+
+def disc(radius: float, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.float64]:
+    """Weights of a circular aperture: the covered share of each pixel.
+
+    Parameters
+    ----------
+    radius : float
+        In pixels.
+    dx, dy : float
+        Offset of the aperture's centre from that of the middle pixel, within half a pixel.
+
+    Returns
+    -------
+    ndarray of float64, shape (2 r + 1, 2 r + 1)
+        With r the least integer that holds the aperture.
+    """
+    from photutils.geometry import circular_overlap_grid
+
+    reach = math.ceil(radius + 0.5)
+    n, edge = 2 * reach + 1, reach + 0.5
+    return np.asarray(circular_overlap_grid(-edge - dx, edge - dx, -edge - dy, edge - dy, n, n, radius, 1, 1))
+
+
+def aperture_noise_scatter(data: ArrayLike, bad: ArrayLike | None, radius: float, n: int, seed: int) -> float:
+    """Empirical noise of blank circular apertures.
+
+    Parameters
+    ----------
+    data : array_like, shape (h, w)
+        Sky-subtracted image.
+    bad : array_like or None, shape (h, w)
+        Non-zero where a pixel is bad or holds an object; no aperture touches one.
+    radius : float
+        Of the apertures, in pixels.
+    n : int
+        How many apertures (they may overlap).
+    seed : int
+        Of their random places.
+
+    Returns
+    -------
+    float
+        Robust scatter (`nirred.algorithms.background.level`) of the aperture sums; NaN if there is no room.
+    """
+    image = np.asarray(data, np.float64)
+    weights = disc(radius)
+    reach = weights.shape[0] // 2
+    blocked = dilate((as_mask(bad, image.shape) != 0) | ~np.isfinite(image), reach * math.sqrt(2.0))
+    rows, columns = np.nonzero(blocked[reach:-reach, reach:-reach] == 0)
+    if rows.size == 0:
+        return math.nan
+    chosen = np.random.default_rng(seed).choice(rows.size, size=n, replace=n > rows.size)
+    windows = np.lib.stride_tricks.sliding_window_view(image, weights.shape)
+    sums = np.einsum("nyx,yx->n", windows[rows[chosen], columns[chosen]], weights)
+    return level(sums, None).sigma

@@ -1,0 +1,361 @@
+"""Masks of objects, for estimating sky and noise beside them.
+
+Detection runs up a pyramid: the image in units of its noise is thresholded as it is, then smoothed at ever wider scales
+(each on pixels binned so that the kernel stays small). What one scale finds is taken out before the next, so that a
+wide kernel sees faint halos and not the tails of a bright core. Noise is measured on each smoothed image itself, hence
+correlated noise needs no model. Extended objects are then grown along their own profile, extrapolated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.background import as_mask, level
+from nirred.algorithms.profile import extended_ellipses
+
+KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
+COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _find_runs(image, threshold):  # type: ignore[no-untyped-def]
+    """Runs of pixels above a threshold, (first, one past last), and where each row's runs begin."""
+    height, width = image.shape
+    runs = np.empty((4096, 2), np.int32)
+    begins = np.empty(height + 1, np.int64)
+    n = 0
+    for y in range(height):
+        row = image[y]
+        begins[y] = n
+        open_run = False
+        for block in range(0, width, 64):  # most blocks hold nothing: see that first
+            part = row[block : block + 64]
+            hits = 0
+            for x in range(part.size):
+                hits += part[x] > threshold
+            if hits == 0 and not open_run:
+                continue
+            for x in range(part.size):
+                if (part[x] > threshold) != open_run:
+                    open_run = not open_run
+                    if open_run:
+                        runs[n, 0] = block + x
+                    else:
+                        runs[n, 1] = block + x
+                        n += 1
+                        if n == runs.shape[0]:
+                            longer = np.empty((2 * n, 2), np.int32)
+                            longer[:n] = runs
+                            runs = longer
+        if open_run:
+            runs[n, 1] = width
+            n += 1
+            if n == runs.shape[0]:
+                longer = np.empty((2 * n, 2), np.int32)
+                longer[:n] = runs
+                runs = longer
+    begins[height] = n
+    return runs[:n], begins
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _paint(runs, begins, half_widths, out):  # type: ignore[no-untyped-def]
+    """Dilate runs by the element whose row dy reaches half_widths[dy + r] to each side, summing steps."""
+    height, width = out.shape
+    radius = half_widths.size // 2
+    steps = np.zeros(width + 1, np.int32)
+    for y in range(height):
+        first, last = max(0, y - radius), min(height, y + radius + 1)
+        row = out[y]
+        if begins[first] == begins[last]:
+            row[:] = 0
+            continue
+        steps[:] = 0
+        for source in range(first, last):
+            reach = half_widths[source - y + radius]
+            for k in range(begins[source], begins[source + 1]):
+                steps[max(runs[k, 0] - reach, 0)] += 1
+                steps[min(runs[k, 1] + reach, width)] -= 1
+        depth = 0
+        for x in range(width):
+            depth += steps[x]
+            row[x] = depth > 0
+
+
+def dilate(mask: ArrayLike, radius: float) -> NDArray[np.uint8]:
+    """Dilate a mask with a disc.
+
+    Parameters
+    ----------
+    mask : array_like, shape (h, w)
+        Non-zero pixels are dilated.
+    radius : float
+        In pixels. The disc holds the integer offsets with ``dx**2 + dy**2 <= radius**2``; below 1 nothing changes.
+
+    Returns
+    -------
+    ndarray of uint8
+        New mask of 0 and 1.
+    """
+    source: NDArray[np.uint8] = (np.asarray(mask) != 0).view(np.uint8)
+    if radius < 1:
+        return source
+    offsets = np.arange(-int(radius), int(radius) + 1)
+    half_widths = np.floor(np.sqrt(radius * radius - offsets * offsets)).astype(np.int64)
+    out: NDArray[np.uint8] = np.empty_like(source)
+    runs, begins = _find_runs(source, np.uint8(0))
+    _paint(runs, begins, half_widths, out)
+    return out
+
+
+def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
+    """Fraction of the good pixels that no object covers; NaN where no pixel is good."""
+    objects = np.asarray(mask) != 0
+    good = as_mask(bad, objects.shape) == 0
+    total = int(np.count_nonzero(good))
+    return int(np.count_nonzero(good & ~objects)) / total if total else math.nan
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _root(parents, k):  # type: ignore[no-untyped-def]
+    while parents[k] != k:
+        parents[k] = parents[parents[k]]
+        k = parents[k]
+    return k
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignore[no-untyped-def]
+    """Mark 8-connected regions of at least `min_area` pixels in `found` and take them out of signal and weight.
+
+    Runs are joined by union-find to those of the row before (Rosenfeld & Pfaltz 1966).
+    """
+    parents = np.arange(runs.shape[0])
+    for y in range(1, begins.size - 1):
+        above = begins[y - 1]
+        for k in range(begins[y], begins[y + 1]):
+            while above < begins[y] and runs[above, 1] < runs[k, 0]:
+                above += 1
+            j = above
+            while j < begins[y] and runs[j, 0] <= runs[k, 1]:
+                parents[_root(parents, k)] = _root(parents, j)
+                j += 1
+    area = np.zeros(runs.shape[0], np.int64)
+    for k in range(runs.shape[0]):
+        area[_root(parents, k)] += runs[k, 1] - runs[k, 0]
+    for y in range(begins.size - 1):
+        for k in range(begins[y], begins[y + 1]):
+            if area[_root(parents, k)] >= min_area:
+                found[y, runs[k, 0] : runs[k, 1]] = 1
+                signal[y, runs[k, 0] : runs[k, 1]] = 0
+                weight[y, runs[k, 0] : runs[k, 1]] = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-untyped-def]
+    """Fill `signal` with (data - zero) / noise and `weight` with 1, both 0 where a pixel is bad or has no noise."""
+    mapped = noise.size > 1
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            sigma = noise[y, x] if mapped else noise[0, 0]
+            value = (data[y, x] - zero) / sigma
+            good = bad[y, x] == 0 and sigma > 0 and abs(value) < np.inf
+            signal[y, x] = value if good else np.float32(0.0)
+            weight[y, x] = np.float32(1.0) if good else np.float32(0.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _halve(plane, out):  # type: ignore[no-untyped-def]
+    """Sums of blocks of 2 x 2 pixels; incomplete blocks at the far edges count as they are."""
+    out[:] = 0
+    for y in range(plane.shape[0]):
+        row, target = plane[y], out[y // 2]
+        even, odd = row[0::2], row[1::2]
+        for x in range(odd.size):
+            target[x] += even[x] + odd[x]
+        if even.size > odd.size:
+            target[odd.size] += even[odd.size]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _smooth(signal, weight, kernel, floor, out):  # type: ignore[no-untyped-def]
+    """Smooth by a symmetric kernel (right half given): signal over the root of the weight, so of even noise."""
+    height, width = signal.shape
+    radius = kernel.size - 1
+    columns = np.zeros((2, width + 2 * radius), np.float32)
+    sums = np.zeros((2, width), np.float32)
+    for y in range(height):
+        for plane, source in ((0, signal), (1, weight)):
+            column = columns[plane, radius : radius + width]
+            column[:] = 0
+            for k in range(max(0, y - radius), min(height, y + radius + 1)):
+                factor, row = kernel[abs(k - y)], source[k]
+                for x in range(width):
+                    column[x] += factor * row[x]
+            total = sums[plane]
+            for x in range(width):
+                total[x] = kernel[0] * column[x]
+            for dx in range(1, radius + 1):
+                factor = kernel[dx]
+                left = columns[plane, radius - dx : radius - dx + width]
+                right = columns[plane, radius + dx : radius + dx + width]
+                for x in range(width):
+                    total[x] += factor * (left[x] + right[x])
+        target, value, cover = out[y], sums[0], sums[1]
+        for x in range(width):
+            target[x] = value[x] / np.sqrt(cover[x]) if cover[x] > floor else np.float32(np.nan)
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One binning of the image: sums of signal and weight, less what was found, and how far that is to be grown."""
+
+    signal: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    factor: int
+    found: NDArray[np.uint8]
+    radius: float = 0.0
+
+    @classmethod
+    def of(cls, signal: NDArray[np.float32], weight: NDArray[np.float32], factor: int) -> _Layer:
+        return cls(signal, weight, factor, np.zeros(signal.shape, np.uint8))
+
+    def halved(self) -> _Layer:
+        shape = ((self.signal.shape[0] + 1) // 2, (self.signal.shape[1] + 1) // 2)
+        signal, weight = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        _halve(self.signal, signal)
+        _halve(self.weight, weight)
+        return _Layer.of(signal, weight, 2 * self.factor)
+
+    def detect(self, scale: float, threshold: float, min_area: int, grow: float) -> None:
+        """Find objects at one scale, in pixels of the image, besides those found before."""
+        sigma = scale / self.factor
+        smoothed = self.signal
+        if sigma > 0:
+            half = np.exp(-0.5 * (np.arange(math.ceil(3.0 * sigma) + 1) / sigma) ** 2)
+            kernel = (half / (2.0 * half.sum() - half[0])).astype(np.float32)
+            smoothed = np.empty_like(self.signal)
+            _smooth(self.signal, self.weight, kernel, np.float32(COVERAGE * self.factor**2), smoothed)
+        noise = level(smoothed, self.weight == 0 if sigma == 0 else None)
+        if noise.n < 10 or not noise.sigma > 0:
+            return
+        runs, begins = _find_runs(smoothed, np.float32(noise.value + threshold * noise.sigma))
+        _keep_regions(runs, begins, min_area, self.found, self.signal, self.weight)
+        self.radius = grow * max(sigma, 1.0)
+
+
+def _doubled(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Mask of a layer at the next finer binning, of the given shape."""
+    out = np.empty((2 * mask.shape[0], 2 * mask.shape[1]), np.uint8)
+    pairs = np.repeat(mask, 2, axis=1)
+    out[0::2], out[1::2] = pairs, pairs
+    return out[: shape[0], : shape[1]]
+
+
+def _paint_ellipses(mask: NDArray[np.uint8], ellipses: NDArray[np.float64]) -> None:
+    """Set the pixels of `mask` within each ellipse (x, y, semi-major, axis ratio, angle in radian)."""
+    for x0, y0, major, ratio, angle in ellipses:
+        rows = slice(max(0, int(y0 - major)), int(y0 + major) + 2)
+        columns = slice(max(0, int(x0 - major)), int(x0 + major) + 2)
+        cut = mask[rows, columns]
+        y, x = np.ogrid[rows.start : rows.start + cut.shape[0], columns.start : columns.start + cut.shape[1]]
+        along = (x - x0) * math.cos(angle) + (y - y0) * math.sin(angle)
+        across = (y - y0) * math.cos(angle) - (x - x0) * math.sin(angle)
+        cut[along * along + (across / ratio) ** 2 <= major * major] = 1
+
+
+def object_mask(
+    data: ArrayLike,
+    bad: ArrayLike | None,
+    noise: ArrayLike,
+    *,
+    threshold: float = 3.0,
+    scales: Sequence[float] = (0.0, 1.5, 3.0, 6.0, 12.0),
+    min_area: int = 6,
+    grow: float = 1.5,
+) -> NDArray[np.uint8]:
+    """Mask objects of every size in a sky-subtracted image.
+
+    Parameters
+    ----------
+    data : array_like, shape (h, w)
+        Image; a constant background is found and left out.
+    bad : array_like or None, shape (h, w)
+        Non-zero pixels are not looked at (and not set in the result unless an object covers them).
+    noise : float or array_like, shape (h, w)
+        1-sigma noise of each pixel; only its variation over the image matters, its level is measured.
+    threshold : float
+        In units of the noise measured at each scale.
+    scales : sequence of float
+        Sigma of the smoothing Gaussians, in pixels, ascending; 0 is the image itself.
+    min_area : int
+        Least connected pixels of an object; at scales of 3 and more, pixels binned so that the kernel's sigma is 1.5
+        to 3 of them.
+    grow : float
+        Detections are dilated by this many sigma of the scale they were found at (at least as many pixels). Extended
+        ones are grown further, to where their extrapolated profile leaves little flux outside.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w)
+        1 on objects. Nothing is masked where the noise cannot be measured.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the scales do not ascend.
+    """
+    image = np.ascontiguousarray(data, np.float32)
+    mask = as_mask(bad, image.shape)
+    sigma = np.ascontiguousarray(np.atleast_2d(np.asarray(noise, np.float32)))
+    if sigma.size > 1 and sigma.shape != image.shape:
+        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
+    if list(scales) != sorted(scales):
+        raise ValueError(f"scales must ascend: {scales}")
+    signal, weight = np.empty_like(image), np.empty_like(image)
+    zero = level(image, mask)
+    if zero.n == 0:
+        return np.zeros(image.shape, np.uint8)
+    _standardise(image, mask, sigma, np.float32(zero.value), signal, weight)
+    layers = [_Layer.of(signal, weight, 1)]
+    whole = layers[0].halved().halved()
+    for scale in scales:
+        while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
+            layers.append(layers[-1].halved())
+        layers[-1].detect(scale, threshold, min_area, grow)
+    return _merge(layers, whole)
+
+
+def _merge(layers: list[_Layer], whole: _Layer) -> NDArray[np.uint8]:
+    """Union of the layers' grown detections and of the extended objects' ellipses, at full resolution."""
+    for layer in layers:
+        whole.found |= _match(layer, whole)
+    ellipses = extended_ellipses(whole.signal, whole.weight, whole.found)
+    union = np.zeros_like(layers[-1].found)
+    for layer in reversed(layers):
+        if union.shape != layer.found.shape:
+            union = _doubled(union, layer.found.shape)
+        union |= dilate(layer.found, layer.radius)
+    _paint_ellipses(union, ellipses * [4, 4, 4, 1, 1] + [1.5, 1.5, 0, 0, 0])
+    return union
+
+
+def _match(layer: _Layer, whole: _Layer) -> NDArray[np.uint8]:
+    """What a layer found, at the binning of `whole`: a block counts where half of its pixels do."""
+    found, factor = layer.found, layer.factor
+    while factor > whole.factor:
+        finer = tuple(2 * n for n in found.shape)
+        found, factor = _doubled(found, finer), factor // 2
+    if factor < whole.factor:
+        ratio = whole.factor // factor
+        padded = np.zeros((ratio * whole.found.shape[0], ratio * whole.found.shape[1]), np.uint8)
+        padded[: found.shape[0], : found.shape[1]] = found
+        blocks = sum(padded[j::ratio, i::ratio] for j in range(ratio) for i in range(ratio))
+        found = (2 * np.asarray(blocks) >= ratio * ratio).view(np.uint8)
+    return found[: whole.found.shape[0], : whole.found.shape[1]]

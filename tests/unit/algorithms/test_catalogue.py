@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.signal import correlate2d, fftconvolve
+
+from nirred.algorithms.catalogue import COLUMNS, Catalogue, detect
+from nirred.algorithms.noise import noise_covariance
+
+FWHM = 4.0
+WIDTH = FWHM / 2.3548
+SIGMA = 10.0
+WHITE = np.zeros((7, 7))
+WHITE[3, 3] = 1.0
+
+
+def star(shape: tuple[int, int], x: float, y: float, flux: float, ratio: float = 1.0) -> np.ndarray:
+    v, u = np.ogrid[: shape[0], : shape[1]]
+    profile = np.exp(-0.5 * ((u - x) ** 2 / WIDTH**2 + (v - y) ** 2 / (ratio * WIDTH) ** 2))
+    return flux * profile / (2.0 * math.pi * ratio * WIDTH**2)
+
+
+def field(seed: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stars on a jittered grid: image, positions (x, y), fluxes."""
+    rng = np.random.default_rng(seed)
+    places = np.array([(32 * i + 16, 32 * j + 16) for j in range(20) for i in range(20)], float)
+    places += rng.uniform(-3.0, 3.0, places.shape)
+    fluxes = rng.uniform(low, high, len(places))
+    image = np.zeros((640, 640))
+    for (x, y), flux in zip(places, fluxes, strict=True):
+        i, j = int(x) - 14, int(y) - 14
+        rows, columns = slice(max(j, 0), j + 29), slice(max(i, 0), i + 29)
+        cut = image[rows, columns]
+        cut += star(cut.shape, x - columns.start, y - rows.start, flux)
+    return image, places, fluxes
+
+
+def noise(seed: int, kernel: np.ndarray | None) -> np.ndarray:
+    white = np.random.default_rng(seed).normal(0.0, SIGMA, (640, 640))
+    return white if kernel is None else fftconvolve(white, kernel, mode="same")
+
+
+def matched(catalogue: Catalogue, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the nearest catalogue row to each place, and its distance."""
+    columns = catalogue.columns
+    distance = np.hypot(columns["X_IMAGE"][:, None] - 1 - places[:, 0], columns["Y_IMAGE"][:, None] - 1 - places[:, 1])
+    return distance.argmin(axis=0), distance.min(axis=0)
+
+
+def lanczos_kernel() -> np.ndarray:
+    lines = []
+    for fraction in (0.5, 0.3):
+        x = np.arange(-2, 4) - fraction
+        weights = np.sinc(x) * np.sinc(x / 3.0)
+        lines.append(weights / weights.sum())
+    return np.outer(*lines)
+
+
+@pytest.mark.parametrize("resampled", [False, True])
+def test_fluxes_are_unbiased_and_errors_right(resampled: bool) -> None:
+    kernel = lanczos_kernel() if resampled else None
+    covariance = noise_covariance([correlate2d(kernel, kernel)[2:9, 2:9]], [1.0]) if resampled else WHITE
+    image, places, fluxes = field(1, 800.0, 6000.0)
+    catalogue = detect(image + noise(2, kernel), np.full(image.shape, SIGMA**2), None, noisecov=covariance, fwhm=FWHM)
+    nearest, distance = matched(catalogue, places)
+    assert np.all(distance < 1.0)
+    # a pixel's edge blurs the aperture's: enclosed share of a Gaussian widened by 1/12
+    enclosed = 1.0 - math.exp(-(FWHM**2) / (2.0 * (WIDTH**2 + 1.0 / 12.0)))
+    flux, error = catalogue.columns["FLUX_APER"][nearest], catalogue.columns["FLUXERR_APER"][nearest]
+    pull = (flux - fluxes * enclosed) / error
+    assert flux.sum() / fluxes.sum() == pytest.approx(enclosed, rel=0.01)
+    assert abs(np.median(pull)) < 3.0 * 1.25 / math.sqrt(len(pull))
+    assert 0.9 < 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.1
+    kron = (catalogue.columns["FLUX_AUTO"] / catalogue.columns["FLUXERR_AUTO"])[nearest]
+    assert np.all(np.isfinite(kron)) and np.all(kron > 0)
+    assert catalogue.columns["FLUX_AUTO"][nearest].sum() / fluxes.sum() == pytest.approx(1.0, abs=0.03)
+
+
+def test_positions_and_shapes() -> None:
+    image, places, _ = field(3, 2e4, 5e4)
+    catalogue = detect(image + noise(4, None), np.full(image.shape, SIGMA**2), None, noisecov=WHITE, fwhm=FWHM)
+    nearest, distance = matched(catalogue, places)
+    assert np.median(distance) < 0.02
+    assert np.median(catalogue.columns["FWHM_IMAGE"][nearest]) == pytest.approx(FWHM, rel=0.01)
+    assert np.median(catalogue.columns["ELLIPTICITY"][nearest]) < 0.03
+    assert np.mean(catalogue.columns["FLAGS"][nearest] == 0) > 0.95
+    assert catalogue.aperture_radius == FWHM
+    assert np.array_equal(catalogue.columns["NUMBER"], np.arange(1, len(catalogue.columns["NUMBER"]) + 1))
+
+
+def test_an_elongated_source_and_its_angle() -> None:
+    image = star((80, 80), 40.2, 39.7, 1e5, 0.7) + np.random.default_rng(5).normal(0.0, 1.0, (80, 80))
+    columns = detect(image, np.ones(image.shape), None, noisecov=WHITE, fwhm=FWHM).columns
+    assert columns["ELLIPTICITY"][0] == pytest.approx(0.3, abs=0.02)
+    assert columns["A_IMAGE"][0] == pytest.approx(WIDTH, rel=0.02)
+    assert abs(columns["THETA_IMAGE"][0]) < 3.0
+
+
+def test_flags_of_blends_edges_and_saturation() -> None:
+    shape = (120, 120)
+    image = star(shape, 40, 40, 2e4) + star(shape, 46, 40, 1.5e4) + star(shape, 90, 90, 2e4) + star(shape, 60, 1.0, 2e4)
+    image += np.random.default_rng(6).normal(0.0, 1.0, shape)
+    saturated = np.zeros(shape, bool)
+    saturated[90, 90] = True
+    columns = detect(image, np.ones(shape), None, noisecov=WHITE, fwhm=FWHM, saturated=saturated).columns
+    flags = {
+        name: int(columns["FLAGS"][np.hypot(columns["X_IMAGE"] - 1 - x, columns["Y_IMAGE"] - 1 - y).argmin()])
+        for name, x, y in [("first", 40, 40), ("second", 46, 40), ("hot", 90, 90), ("edge", 60, 1)]
+    }
+    assert flags == {"first": 3, "second": 3, "hot": 4, "edge": 8}
+
+
+def test_bad_pixels_are_mirrored_and_flagged() -> None:
+    shape = (60, 60)
+    image = star(shape, 30.0, 30.0, 1e4)
+    clean = detect(image, np.ones(shape), None, noisecov=WHITE, fwhm=FWHM).columns
+    bad = np.zeros(shape, np.uint16)
+    bad[29:32, 31], image[29:32, 31] = 1, np.nan
+    bad[31, 30], image[31, 30] = 1, 1e6
+    mended = detect(image, np.ones(shape), bad, noisecov=WHITE, fwhm=FWHM).columns
+    assert mended["FLUX_APER"][0] == pytest.approx(clean["FLUX_APER"][0], rel=0.01)
+    assert mended["X_IMAGE"][0] == pytest.approx(31.0, abs=0.05)
+
+
+def test_nothing_found_gives_empty_columns() -> None:
+    for image in (np.zeros((40, 40)), np.full((40, 40), np.nan), np.zeros((1, 1))):
+        columns = detect(image, np.ones(image.shape), None, noisecov=WHITE, fwhm=FWHM).columns
+        assert list(columns) == list(COLUMNS)
+        assert all(column.size == 0 for column in columns.values())
+    assert columns["FLAGS"].dtype == np.int64
+
+
+def test_unfit_arguments() -> None:
+    with pytest.raises(ValueError, match="FWHM"):
+        detect(np.ones((9, 9)), np.ones((9, 9)), None, noisecov=WHITE, fwhm=0.0)
+    with pytest.raises(ValueError, match="shape"):
+        detect(np.ones((9, 9)), np.ones((9, 8)), None, noisecov=WHITE, fwhm=4.0)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import gammaincinv
+
+from nirred.algorithms.objmask import blank_fraction, dilate, object_mask
+
+
+def sersic(index: float, brightness: float, ratio: float = 1.0, size: int = 768, radius: float = 20.0) -> np.ndarray:
+    """Galaxy of given effective radius and mean brightness within it."""
+    y, x = np.mgrid[:size, :size]
+    distance = np.maximum(np.hypot(x - size / 2 - 0.3, (y - size / 2 + 0.2) / ratio), 0.3)
+    image = np.exp(-gammaincinv(2.0 * index, 0.5) * ((distance / radius) ** (1.0 / index) - 1.0))
+    return image * brightness / image[distance < radius].mean()
+
+
+@pytest.mark.parametrize(("index", "outside"), [(1.0, 0.005), (4.0, 0.03)])
+@pytest.mark.parametrize("brightness", [1.0, 10.0])
+@pytest.mark.parametrize("ratio", [1.0, 0.6])
+def test_mask_holds_nearly_all_light_of_a_galaxy(index: float, outside: float, brightness: float, ratio: float) -> None:
+    galaxy = sersic(index, brightness, ratio, 1024)
+    mask = object_mask(galaxy + np.random.default_rng(1).normal(0.0, 1.0, galaxy.shape), None, 1.0)
+    assert galaxy[mask == 0].sum() < outside * galaxy.sum()
+    assert mask.mean() < 0.3
+
+
+def test_mask_of_pure_noise_is_nearly_empty() -> None:
+    noise = np.random.default_rng(2).normal(0.0, 3.0, (1024, 1024))
+    assert object_mask(noise, None, 3.0, grow=0.0).mean() < 0.005
+    assert object_mask(noise, None, 3.0).mean() < 0.02
+
+
+def test_mask_measures_correlated_noise_by_itself() -> None:
+    noise = np.random.default_rng(3).normal(0.0, 1.0, (768, 768))
+    correlated = sum(np.roll(noise, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / 4.0
+    assert object_mask(correlated, None, 0.1).mean() < 0.02
+
+
+def test_mask_finds_faint_stars_where_the_noise_varies() -> None:
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:600, :600]
+    noise = 1.0 + 3.0 * (x > 300)
+    image, width = rng.normal(0.0, noise), 4.0 / 2.355
+    places = [(60 + 120 * j, 60 + 120 * i) for j in range(5) for i in range(5)]
+    for j, i in places:
+        star = np.exp(-0.5 * ((y - j) ** 2 + (x - i) ** 2) / width**2) / (2.0 * math.pi * width**2)
+        image += 8.0 * noise[j, i] * 2.0 * math.sqrt(math.pi) * width * star
+    mask = object_mask(image, None, noise)
+    assert sum(int(mask[j, i]) for j, i in places) >= 24
+    assert mask.mean() < 0.06
+
+
+def test_mask_ignores_bad_pixels_and_a_constant_background() -> None:
+    image = np.random.default_rng(5).normal(500.0, 1.0, (200, 210))
+    bad = np.zeros(image.shape, bool)
+    bad[50:60, 50:60], bad[100] = True, True
+    image[50:60, 50:60], image[100] = 1e5, np.nan
+    assert object_mask(image, bad, 1.0).mean() < 0.03
+
+
+def test_mask_of_degenerate_images() -> None:
+    assert not object_mask(np.full((20, 30), np.nan), None, 1.0).any()
+    assert not object_mask(np.ones((1, 1)), None, 1.0).any()
+    assert not object_mask(np.zeros((33, 47)), None, 1.0).any()
+    assert not object_mask(np.ones((40, 40)), np.ones((40, 40)), 1.0).any()
+
+
+def test_mask_refuses_unfit_arguments() -> None:
+    with pytest.raises(ValueError, match="noise"):
+        object_mask(np.ones((9, 9)), None, np.ones((9, 8)))
+    with pytest.raises(ValueError, match="ascend"):
+        object_mask(np.ones((9, 9)), None, 1.0, scales=(3.0, 0.0))
+
+
+def test_dilation_below_one_pixel_does_nothing() -> None:
+    mask = np.zeros((5, 5), bool)
+    mask[2, 2] = True
+    assert np.array_equal(dilate(mask, 0.9), mask)
+    assert dilate(mask, 1.0).sum() == 5 and dilate(mask, 1.5).sum() == 9
+    assert dilate(np.ones((1, 1)), 3.0).sum() == 1
+
+
+def test_blank_fraction_counts_good_pixels_only() -> None:
+    mask, bad = np.zeros((10, 10)), np.zeros((10, 10))
+    mask[:3], bad[:2], bad[9] = 1, 1, 1
+    assert blank_fraction(mask, bad) == pytest.approx(6 / 7)
+    assert math.isnan(blank_fraction(mask, np.ones((10, 10))))
