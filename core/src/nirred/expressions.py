@@ -246,12 +246,17 @@ class _Compiler:
             full = d.get(name)
             if strict:
                 return full
-            pretty = d.get(name, pretty=True)
-            if name == "filter_name" and pretty == full and d.filter_pretty is not None:
-                pretty = d.filter_pretty
+            pretty = readable(d, name)
             return full if pretty == full or pretty is None else _Forms(full, pretty)
 
         return value
+
+
+def readable(descriptors: Descriptors, name: str) -> Any:
+    """Value of a descriptor, in the form without component ids where it has one."""
+    if name == "filter_name" and name not in descriptors.pretty and descriptors.filter_pretty is not None:
+        return descriptors.filter_pretty
+    return descriptors.get(name, pretty=True)
 
 
 def _refusal(node: ast.expr) -> tuple[str, str]:

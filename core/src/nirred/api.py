@@ -1,0 +1,310 @@
+"""The Python interface: `nirred.open`, `nirred.select`, `nirred.run`. Importing it reads and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError
+from .registry import Registry
+from .selection import select
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .frame import Frame
+    from .headers import Headers
+    from .plan.planner import PlanOptions
+    from .plugin.frames import Claim, Descriptors
+    from .run.api import RunOptions, RunResult
+
+    Params = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+__all__ = ["File", "installed_plugins", "named_files", "open", "run", "run_options", "select"]
+
+
+@cache
+def installed_plugins() -> Registry:
+    """The plugins of this process, discovered once."""
+    return Registry.discover()
+
+
+class File:
+    """One input file as its plugin sees it; nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+    registry : Registry, optional
+        The plugins; default all that are installed.
+
+    Notes
+    -----
+    Every property may raise `Unreadable`, `Unclaimed`, `Ambiguous` or `PluginError`.
+    """
+
+    def __init__(self, path: str | Path, registry: Registry | None = None) -> None:
+        self.path = Path(path)
+        self.registry = registry if registry is not None else installed_plugins()
+
+    def __repr__(self) -> str:
+        return f"nirred.open({str(self.path)!r})"
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The headers, without pixels."""
+        from .headers import Headers
+
+        return Headers.read(self.path)
+
+    @cached_property
+    def _claim(self) -> tuple[str, Claim]:
+        return self.registry.claim(self.headers)
+
+    @property
+    def owner(self) -> str:
+        """Name of the plugin that owns the frame."""
+        return self._claim[0]
+
+    @property
+    def instrument(self) -> str:
+        """Registered name of the camera."""
+        return self._claim[1].instrument
+
+    @property
+    def unsupported(self) -> str:
+        """Why the frame would not be reduced ('spectrum'), or ''."""
+        return self._claim[1].unsupported
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        """Upper-case tags."""
+        return frozenset(self.registry.ask(self.owner, "nirred_tags", headers=self.headers) or ())
+
+    @cached_property
+    def descriptors(self) -> Descriptors:
+        """The header in the field's terms: ``nirred.open(f).descriptors.exposure_time``."""
+        from .errors import PluginError
+        from .plugin.frames import Descriptors
+
+        found = self.registry.ask(self.owner, "nirred_describe", headers=self.headers)
+        if not isinstance(found, Descriptors):
+            raise PluginError(f"{self.owner}: nirred_describe gave no descriptors", "report it to the plugin's authors")
+        return found
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The pixels: data, variance, mask and world coordinates of every plane."""
+        from .fitsio import open_frame
+
+        return open_frame(self.path, self.registry)
+
+
+def open(path: str | Path, registry: Registry | None = None) -> File:
+    """Open one file; no pixels are read until `.frame` is asked for."""
+    return File(path, registry)
+
+
+def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """File names behind files, wildcards, directories and ``@list`` files, in the order given, each once.
+
+    Raises
+    ------
+    DataError
+        A name that does not exist.
+    """
+    import glob
+
+    from .inputs import expand_inputs
+
+    found: dict[str, None] = {}
+    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        text = str(item)
+        if Path(text).is_file():
+            found[text] = None
+            continue
+        matches = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else []
+        found.update(dict.fromkeys(str(p) for p in expand_inputs(matches or [text])))
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller asks of a run: `options` by the names that `run_options` lists; `origin` says who asks."""
+
+    recipe: str | None = None
+    params: Params = ()
+    user_cal: Mapping[str, str | Path] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "nirred.run()"
+
+
+#: Options of a run that belong to its plan.
+PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict")
+#: The others.
+RUN_OPTIONS = (
+    "offsets",
+    "jobs",
+    "memory",
+    "scratch",
+    "executor",
+    "fresh",
+    "keep_intermediates",
+    "log_file",
+    "on_event",
+)
+
+
+def given_from_command(options: Mapping[str, Any]) -> Given:
+    """What was given on the command line, from click's values (None and () stand for "not given")."""
+    rest = {k: v for k, v in options.items() if k not in ("recipe", "params", "user_cal")}
+    return Given(options["recipe"], options["params"], options["user_cal"], rest, "command line")
+
+
+def run_options(out: str | Path, given: Given, config: Config, registry: Registry) -> RunOptions:
+    """Merge what is configured and what is given to the options of one run; the caller's word wins.
+
+    Raises
+    ------
+    ConfigError
+        An unknown option, step or parameter (the nearest is suggested), or a value that cannot be.
+    """
+    from .config import check_settings, given_settings, parse_memory
+    from .recipes import all_recipes, step_types
+    from .run.api import RunOptions
+
+    merged = _merged(given, config)
+    recipe = given.recipe if given.recipe is not None else config.value("recipe")
+    if "memory" in merged:
+        merged["memory"] = parse_memory(merged["memory"])
+    for name in ("scratch", "log_file"):
+        if name in merged:
+            merged[name] = Path(merged[name])
+    if "offsets" in merged:
+        merged["offsets"] = _existing(merged["offsets"], "offsets")
+    settings = (*config.settings, *given_settings(given.params, given.origin))
+    labels = {c.label: c.step for r in all_recipes(registry).values() for c in r.steps if c.label}
+    return RunOptions(
+        plan=plan_options(out, given, config, registry),
+        recipe=recipe,
+        settings=check_settings(settings, step_types(registry), labels),
+        **{k: v for k, v in merged.items() if k in RUN_OPTIONS or k == "strict"},
+    )
+
+
+def plan_options(out: str | Path | None, given: Given, config: Config, registry: Registry) -> PlanOptions:
+    """The part of a run's options that its plan is made with; errors as of `run_options`."""
+    from .expressions import compile_expression
+    from .params import snake
+    from .plan.planner import PlanOptions
+
+    merged = _merged(given, config)
+    values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
+    for name in ("objects", "skies", "exclude", "allow_missing"):
+        if name in values:
+            words = values[name].split(",") if isinstance(values[name], str) else values[name]
+            values[name] = tuple(str(w).strip() for w in words)
+    if isinstance(values.get("only"), str):
+        values["only"] = compile_expression(values["only"])
+    if "user_bpm" in values:
+        values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
+    recipe = given.recipe if given.recipe is not None else config.value("recipe")
+    return PlanOptions(
+        **values,
+        user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in given.user_cal.items()},
+        out=None if out is None else Path(out),
+        recipe=snake(recipe) if recipe else None,
+    )
+
+
+def _merged(given: Given, config: Config) -> dict[str, Any]:
+    from .params import nearest
+
+    known = (*PLAN_OPTIONS, *RUN_OPTIONS)
+    for name in given.options:
+        if name not in known:
+            raise ConfigError(
+                f"no option {name!r} ({given.origin})", nearest(name, known) or f"known: {', '.join(known)}"
+            )
+    asked = {k: v for k, v in given.options.items() if v is not None and v != ()}
+    return {k: o.value for k, o in config.options.items() if k in known} | asked
+
+
+def _existing(path: str | Path, what: str) -> Path:
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{what}: no file {path}", "check the path")
+    return path
+
+
+def run(
+    inputs: str | Path | Sequence[str | Path],
+    recipe: str | None = None,
+    params: Params = (),
+    user_cal: Mapping[str, str | Path] | None = None,
+    out: str | Path = "reduced",
+    **options: Any,
+) -> RunResult:
+    """Plan and reduce, as ``nirred run`` does.
+
+    Parameters
+    ----------
+    inputs : path or sequence of paths
+        Directories, FITS files, ``@list`` files.
+    recipe : str, optional
+        Name or TOML file; default what each group of frames needs.
+    params : mapping or sequence of pairs
+        {"step:parameter": value} or [("step:parameter", value), ...].
+    user_cal : mapping, optional
+        {kind: path}, with or without ``processed_`` before the kind.
+    out : path
+        Directory of the products.
+    **options
+        `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
+        (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`.
+
+    Returns
+    -------
+    RunResult
+        `.products`, `.outcomes`, `.exit_code`, `.record`.
+
+    Raises
+    ------
+    ConfigError
+        A wrong option, parameter or recipe.
+    DataError
+        No input.
+    """
+    from .config import load_config
+    from .run.api import run as execute
+
+    listed = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    given = Given(recipe, params, user_cal or {}, options)
+    registry = installed_plugins()
+    return execute(listed, Path(out), run_options(out, given, load_config(listed), registry), registry)
+
+
+def check_only(only: Callable[..., bool] | None, inputs: Sequence[str], registry: Registry) -> None:
+    """Refuse a misspelt descriptor in ``--only``; headers are read only as far as needed.
+
+    Raises
+    ------
+    ConfigError
+        No header has a descriptor of that name.
+    """
+    from .errors import NirredError
+    from .expressions import COMMON_NAMES, Predicate
+
+    if not isinstance(only, Predicate):
+        return
+    known: set[str] = set()
+    for name in [] if only.names <= COMMON_NAMES else named_files(inputs):
+        try:
+            known.update(File(name, registry).descriptors.names())
+        except NirredError:
+            continue
+        if only.names <= known:
+            break
+    only.check_names(known)

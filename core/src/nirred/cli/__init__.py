@@ -1,0 +1,57 @@
+"""The command line. Only click is imported here; a command's module is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ..errors import NirredError
+
+BUG, INTERRUPTED = 70, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Words after the program's name; default those of this process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done; 1 some groups failed; 2 usage; 3 plugin; 4 data; 5 calibration; 6 step; 70 a bug (with
+        traceback); 130 interrupted.
+    """
+    from .argv import normalise
+    from .group import app
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app.main(normalise(words), prog_name="nirred", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command again resumes", err=True)
+        return INTERRUPTED
+    except NirredError as error:
+        report(error)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - the last guard: a bug is shown whole and has its own exit code
+        import traceback
+
+        traceback.print_exc()
+        click.echo("error: this is a bug in nirred or a plugin; please report it with the lines above", err=True)
+        return BUG
+    return code if isinstance(code, int) else 0
+
+
+def report(error: NirredError) -> None:
+    """Show an error and what to do about it on stderr."""
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)

@@ -1,0 +1,117 @@
+"""What several commands share: plugins, names from stdin, JSON, tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import NirredError, PluginError
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+
+def registry(*, needed: bool = True) -> Registry:
+    """The installed plugins.
+
+    Raises
+    ------
+    PluginError
+        None brings an instrument, and one is `needed`.
+    """
+    from ..api import installed_plugins
+
+    found = installed_plugins()
+    if needed and not found.instruments():
+        refused = [f"{i.package}: {i.error}" for i in found.found.values() if i.error]
+        if refused:
+            raise PluginError("no instrument is installed; refused: " + "; ".join(refused), "see `nirred plugins`")
+        raise PluginError("no instrument is installed", no_instrument_hint())
+    return found
+
+
+def no_instrument_hint() -> str:
+    """Which packages bring an instrument."""
+    from ..registry import KNOWN_PACKAGES
+
+    return f"pip install one or more of {', '.join(dict.fromkeys(KNOWN_PACKAGES.values()))}"
+
+
+def names_with_stdin(files: Sequence[str]) -> list[str]:
+    """Names as given; those piped in, one per line, where none is given or in place of ``-``.
+
+    Raises
+    ------
+    click.UsageError
+        No name at all.
+    """
+    names = list(files) or ["-"]
+    if "-" in names and not sys.stdin.isatty():
+        piped = [line.strip() for line in sys.stdin if line.strip() and not line.lstrip().startswith("#")]
+        at = names.index("-")
+        names[at : at + 1] = piped
+    names = [n for n in names if n != "-"]
+    if not names:
+        raise click.UsageError("no files; name them, or pipe names in")
+    return names
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: dates as ISO text, sets sorted, no NaN, no infinity."""
+    found: Any
+    match value:
+        case None | str() | bool() | int():
+            found = value
+        case float():
+            found = value if math.isfinite(value) else None
+        case datetime() | date() | time():
+            found = value.isoformat()
+        case dict():
+            found = {str(k): plain(v) for k, v in value.items()}
+        case set() | frozenset():
+            found = sorted((plain(v) for v in value), key=str)
+        case list() | tuple():
+            found = [plain(v) for v in value]
+        case _:  # a numpy scalar gives its number, anything else its text
+            found = plain(value.item()) if hasattr(value, "item") else str(value)
+    return found
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def warn(name: str, error: NirredError) -> None:
+    """Say on stderr why a file is left out."""
+    click.echo(f"warning: {name}: {error}", err=True)
+
+
+def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, err: bool = False) -> None:
+    """Print a table: fitted to the terminal, or at full width where the output goes to a file or pipe."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=err, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=err, highlight=False, width=1000, color_system=None)
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    console.print(table)
+
+
+def safe(value: Any) -> str:
+    """Text of a value without control characters: header text must not drive the terminal."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() or c in "\n" else "?" for c in text)

@@ -1,0 +1,53 @@
+"""``nirred config show``: what is configured, and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import click
+
+from .common import echo_json, echo_table, registry
+from .group import example
+
+
+@click.group()
+def config() -> None:
+    """Show the effective configuration."""
+
+
+@example("nirred config show raw/ --json", "NIRRED_SKY_CORRECT__SCALE_SKY=false nirred config show")
+@config.command(name="show")
+@click.argument("inputs", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
+def config_show(inputs: Sequence[str], as_json: bool) -> None:
+    """Print options and parameters that are configured for INPUTS, each with its origin.
+
+    Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml beside the data,
+    NIRRED_* in the environment, the command line. The configuration files of other pipelines are not read.
+    """
+    from ..config import OPTIONS, check_settings, load_config, user_file
+    from ..recipes import all_recipes, step_types
+
+    plugins = registry(needed=False)
+    found = load_config(inputs)
+    labels = {c.label: c.step for r in all_recipes(plugins).values() for c in r.steps if c.label}
+    settings = check_settings(found.settings, step_types(plugins), labels)
+    last = {(s.step, s.name): s for s in settings}
+    options = [(n, found.value(n), found.options[n].origin if n in found.options else "default") for n in OPTIONS]
+    steps = [(s.step, s.name, s.value, s.origin) for s in last.values()]
+    if as_json:
+        echo_json(
+            {
+                "user_file": str(user_file(os.environ)),
+                "files": [str(p) for p in found.files],
+                "run": {n: {"value": v, "origin": o} for n, v, o in options},
+                "steps": [dict(zip(("step", "name", "value", "origin"), row)) for row in steps],
+            }
+        )
+        return
+    click.echo(f"user file: {user_file(os.environ)}")
+    click.echo(f"read: {', '.join(map(str, found.files)) or 'no file'}")
+    echo_table("[run]", ("option", "value", "origin"), [(n, "" if v is None else v, o) for n, v, o in options])
+    if steps:
+        echo_table("[steps]", ("step", "parameter", "value", "origin"), steps)

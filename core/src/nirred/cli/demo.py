@@ -1,0 +1,63 @@
+"""``nirred demo``: a night whose truth is known, reduced and compared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ..errors import StepError
+from .group import example
+from .progress import shown
+from .simulate import simulation
+
+if TYPE_CHECKING:
+    from ..run.api import RunResult
+    from ..testing.night import Night
+
+_SCENARIO: Final = "offset"
+
+
+@example("nirred demo", "nirred demo niri -o /tmp/demo --size 1024")
+@click.command()
+@click.argument("instrument", required=False)
+@click.option("-o", "--output", default="nirred-demo", show_default=True, metavar="DIR", help="Where everything goes.")
+@click.option("--size", type=click.IntRange(128), default=512, show_default=True, help="Pixels of a side.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def demo(ctx: click.Context, instrument: str | None, output: str, size: int, seed: int, quiet: bool) -> None:
+    """Simulate a small night with target and sky frames, reduce it, and measure the stack against the truth."""
+    from ..picture import stack_png
+    from ..testing.accuracy import measure, table
+    from ..testing.simulate import simulate_night
+    from .summary import lines
+
+    camera = simulation(instrument)
+    home = Path(output)
+    click.echo(f"simulating a night of {camera.instrument} in {home} ...", err=True)
+    night = simulate_night(camera, home, scenario=_SCENARIO, seed=seed, size=size)
+    result = _reduce(night, home / "reduced", -1 if quiet else 0)
+    for line in lines(result):
+        click.echo(line)
+    group = night.groups[_SCENARIO]
+    stack = home / "reduced" / group.product
+    if result.exit_code or not stack.is_file():
+        raise StepError(f"the demonstration made no {group.product}", "the lines above say why")
+    click.echo("")
+    click.echo(table([measure(stack, night, _SCENARIO)]))
+    click.echo("")
+    click.echo(f"picture: {stack_png(stack, home / (stack.stem + '.png'))}")
+    ctx.exit(0)
+
+
+def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:
+    from ..api import Given, installed_plugins, run_options
+    from ..config import Config
+    from ..run.api import run as execute
+
+    plugins = installed_plugins()
+    with shown(verbosity) as observer:
+        given = Given(options={"on_event": observer, "fresh": True})
+        return execute([str(night.raw_dir)], out, run_options(out, given, Config(), plugins), plugins)

@@ -1,0 +1,89 @@
+"""Options that `run` and `plan` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..errors import ConfigError, PluginError
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_PLANNING: tuple[Decorator, ...] = (
+    click.option("-r", "--recipe", metavar="NAME|FILE.toml", help="Recipe by name, or a file; default: by the frames."),
+    click.option(
+        "-p",
+        "--set",
+        "--param",
+        "params",
+        multiple=True,
+        metavar="STEP:PARAM=VALUE",
+        help="Parameter of a step; several values may follow.",
+    ),
+    click.option(
+        "--user-cal",
+        multiple=True,
+        metavar="KIND:FILE",
+        help="Use this calibration (dark, flat, bpm; processed_ before the kind is fine); several values may follow.",
+    ),
+    click.option("--user-bpm", metavar="FILE", help="Bad pixels of your own, added to the others."),
+    click.option("--objects", metavar="NAMES", help="Files whose names contain one of these are on target."),
+    click.option("--skies", metavar="NAMES", help="... are sky frames."),
+    click.option("--exclude", metavar="NAMES", help="... are left out."),
+    click.option("--allow-missing", metavar="KIND", multiple=True, help="Go on without this calibration (flat, ...)."),
+    click.option("--only", metavar="EXPR", help="Use only frames that meet the condition (see `nirred select`)."),
+    click.option("--strict", is_flag=True, default=None, help="Stop at what would only degrade the result."),
+)
+
+
+def planning(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options with which a plan is made."""
+    for option in reversed(_PLANNING):
+        command = option(command)
+    return command
+
+
+def calibrations(values: tuple[str, ...]) -> dict[str, str]:
+    """{kind: file} of ``kind:FILE`` texts; the last of a kind wins.
+
+    Raises
+    ------
+    ConfigError
+        Not of that form, or a kind that imaging does not use.
+    """
+    found = {}
+    for value in values:
+        kind, colon, path = value.partition(":")
+        kind = kind.strip().lower().removeprefix("processed_")
+        if not (colon and path):
+            raise ConfigError(f"--user-cal {value!r}", "write kind:FILE, as in dark:N20160102S0423_dark.fits")
+        if kind in ("arc", "bias", "fringe", "standard", "slitillum", "telluric", "pinhole"):
+            raise ConfigError(f"--user-cal {value!r}: a {kind} is not used in imaging", "dark, flat and bpm are")
+        found[kind] = path
+    return found
+
+
+def check_recipe(recipe: str | None) -> str | None:
+    """Tell a recipe's name, a TOML recipe and a YAML control file apart by the suffix.
+
+    Raises
+    ------
+    ConfigError
+        The TOML file does not exist or is no recipe.
+    PluginError
+        A control file: it belongs to observation-result YAML, which no installed plugin reads.
+    """
+    if recipe is None:
+        return None
+    if recipe.lower().endswith((".yaml", ".yml")):
+        raise PluginError(
+            f"-r {recipe}: a control file goes with an observation-result YAML, which no installed plugin reads",
+            "pip install nirred-emir, or name a recipe",
+        )
+    if recipe.lower().endswith(".toml"):
+        from ..recipe_files import read_recipe
+
+        read_recipe(recipe)
+    return recipe

@@ -1,0 +1,113 @@
+"""``nirred params``: the parameters that would act on one file, and who set them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ConfigError
+from .common import echo_json, echo_table, registry
+from .group import example
+
+if TYPE_CHECKING:
+    from ..api import File
+    from ..params import Setting
+    from ..plugin.recipes import StepCall
+    from ..registry import Registry
+    from ..step import Step
+
+
+@example("nirred params raw/N20160102S0270.fits sky_correct", "nirred params raw/N20160102S0270.fits associateSky")
+@click.command()
+@click.argument("file")
+@click.argument("step", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+def params(file: str, step: str | None, as_json: bool) -> None:
+    """Print the parameters of STEP (or of all steps of the file's recipe) for FILE: default, plugin's, recipe's or
+    configured value, and its origin.
+    """
+    from ..api import File
+
+    found = registry()
+    rows = list(_rows(File(file, found), step, found))
+    if as_json:
+        echo_json(rows)
+        return
+    by_call: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_call.setdefault(row["step"], []).append(row)
+    for call, own in by_call.items():
+        cells = [(r["name"], r["value"], r["unit"], r["origin"], r["doc"]) for r in own]
+        echo_table(call, ("parameter", "value", "unit", "origin", "what it does"), cells)
+
+
+def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str, Any]]:
+    from ..config import check_settings, load_config
+    from ..params import resolve
+    from ..recipes import step_types
+
+    types = step_types(plugins)
+    recipe, calls = _calls(frame, step, plugins, types)
+    labels = {c.label: c.step for c in calls if c.label}
+    configured = load_config([frame.path])
+    # a label of another recipe is not for this file, but a misspelt one must not pass: every recipe's are known
+    settings = check_settings(configured.settings, types, _all_labels(plugins) | labels)
+    for call in calls:
+        kind = types[call.step].Params
+        layers = [*_defaults(frame, call, recipe, plugins), *(s for s in settings if s.step in (call.step, call.name))]
+        values, origins = resolve(call.step, kind, layers)
+        for name, field in kind.model_fields.items():
+            yield {
+                "step": call.name,
+                "name": name,
+                "value": getattr(values, name),
+                "unit": kind.unit(name),
+                "origin": origins[name],
+                "doc": field.description or "",
+            }
+
+
+def _all_labels(plugins: Registry) -> dict[str, str]:
+    from ..recipes import all_recipes
+
+    return {c.label: c.step for r in all_recipes(plugins).values() for c in r.steps if c.label}
+
+
+def _calls(
+    frame: File, step: str | None, plugins: Registry, types: dict[str, type[Step]]
+) -> tuple[str, list[StepCall]]:
+    """Name of the file's recipe, and its calls of the step (a bare call where it has none)."""
+    from ..params import nearest, snake
+    from ..plugin.recipes import StepCall
+    from ..recipe_files import FOR_ROLE
+    from ..recipes import recipe_for
+
+    name = FOR_ROLE.get(frame.descriptors.role, "")
+    calls = list(recipe_for(name, plugins, frame.tags).steps) if name else []
+    if step is None:
+        if not calls:
+            role = frame.descriptors.role
+            raise ConfigError(f"{frame.path.name}: frames of role {role!r} have no recipe", "name a step")
+        return name, calls
+    aliases = {alias: kind.name for kind in types.values() for alias in kind.aliases}
+    wanted = aliases.get(step, snake(step))
+    own = [c for c in calls if wanted in (c.step, c.name)]
+    if not own and wanted not in types:
+        raise ConfigError(f"no step {step!r}", nearest(wanted, types) or f"known: {', '.join(sorted(types))}")
+    return name, own or [StepCall(wanted)]
+
+
+def _defaults(frame: File, call: StepCall, recipe: str, plugins: Registry) -> Iterator[Setting]:
+    """The plugin's word for this frame, then the recipe's."""
+    from ..params import Setting
+
+    own = plugins.ask(
+        frame.owner, "nirred_step_defaults", step=call.step, tags=frame.tags, descriptors=frame.descriptors
+    )
+    package = plugins.found[frame.owner].package if frame.owner in plugins.found else frame.owner
+    for name, value in (own or {}).items():
+        yield Setting(call.step, name, value, f"plugin {package}")
+    for name, value in call.params:
+        yield Setting(call.step, name, value, f"recipe {recipe}")

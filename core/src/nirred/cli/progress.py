@@ -1,0 +1,86 @@
+"""A run's events on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import safe
+
+if TYPE_CHECKING:
+    from ..plugin.instrument import Event
+
+Observer = Callable[["Event"], None]
+
+
+@contextmanager
+def shown(verbosity: int) -> Iterator[Observer]:
+    """An observer for the time of a run.
+
+    Parameters
+    ----------
+    verbosity : int
+        Below 0: failures only; 0: tasks; above 0: messages and products, too.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if verbosity < 0 or not console.is_terminal:
+        yield lambda event: _line(event, verbosity, lambda text: click.echo(text, err=True))
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        board = _Board(bars, verbosity)
+        yield board.show
+
+
+def _line(event: Event, verbosity: int, write: Callable[[str], None]) -> None:
+    """Write one event as one line, where it is worth one; failures are told again, with hints, at the end."""
+    text = event.message
+    match event.kind:
+        case "started":
+            count = f"[{event.data['number']}/{event.data['of']}] " if {"number", "of"} <= set(event.data) else ""
+            least, text = 0, count + (text or event.task)
+        case "failed":
+            least, text = 0, f"{event.task}: {event.data.get('outcome', 'failed')}: {text}"
+        case "message":
+            least = 0 if not event.task else 1
+        case _:
+            least = 1
+            text = ": ".join(p for p in (event.task, text or event.kind) if p)
+    if verbosity >= least and text:
+        write(safe(text))
+
+
+class _Board:
+    """One bar per task at work; lines above it for what is worth telling."""
+
+    def __init__(self, bars: Any, verbosity: int) -> None:
+        self.bars = bars
+        self.verbosity = verbosity
+        self.rows: dict[str, Any] = {}
+
+    def show(self, event: Event) -> None:
+        """Move bars and print lines."""
+        if event.kind == "started":
+            total = event.data.get("total")
+            self.rows[event.task] = self.bars.add_task(safe(event.message or event.task), total=total)
+            return
+        if event.kind == "progress":
+            self._move(event)
+        elif event.kind in ("finished", "failed") and event.task in self.rows:
+            self.bars.remove_task(self.rows.pop(event.task))
+        _line(event, self.verbosity, lambda text: self.bars.console.print(text, markup=False, soft_wrap=True))
+
+    def _move(self, event: Event) -> None:
+        """Progress that names no task belongs to the one started last."""
+        task = event.task or next(reversed(self.rows), "")
+        if task not in self.rows:
+            return
+        values = {k: event.data[n] for k, n in (("completed", "done"), ("total", "total")) if n in event.data}
+        self.bars.update(self.rows[task], description=safe(f"{task}  {event.message}".strip()), **values)

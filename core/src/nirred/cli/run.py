@@ -1,0 +1,72 @@
+"""``nirred run``: plan and reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import echo_json, registry
+from .group import example
+from .options import calibrations, check_recipe, planning
+
+
+@example(
+    "nirred run raw/ -o reduced/",
+    "nirred run @science.lis calib/ -p skyCorrect:scale_sky=False darkCorrect:do_cal=skip",
+    "nirred run raw/ --user-cal processed_dark:N20160102S0423_dark.fits --jobs 4 --memory 4GB",
+)
+@click.command()
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("-o", "--output", default="reduced", show_default=True, metavar="DIR", help="Directory of the products.")
+@planning
+@click.option("--offsets", metavar="FILE", help="Offsets of the frames, instead of measured ones.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")
+@click.option("--memory", metavar="SIZE", help="Bound on memory, as 2GB (the default).")
+@click.option("--scratch", metavar="DIR", help="Where intermediate frames go; default below the output.")
+@click.option("--executor", metavar="NAME", help="threads (default), processes, serial, or a plugin's.")
+@click.option("--fresh", is_flag=True, default=None, help="Do everything again, whatever is done already.")
+@click.option("--keep-intermediates", is_flag=True, default=None, help="Keep calibrated frames.")
+@click.option("--log-file", metavar="FILE", help="JSON lines; default nirred.log in the output.")
+@click.option("--json", "as_json", is_flag=True, help="The run's record on stdout; everything else on stderr.")
+@click.option("-q", "--quiet", count=True, help="Only what goes wrong.")
+@click.option("-v", "--verbose", count=True, help="Messages of all steps, the fate of every file.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    inputs: Sequence[str],
+    output: str,
+    as_json: bool,
+    quiet: int,
+    verbose: int,
+    **options: Any,
+) -> None:
+    """Reduce INPUTS: directories, FITS files (.fits .fit .fz .gz .bz2), @list files.
+
+    Files are sorted out by their headers; calibrations are made and chosen, science is sky-subtracted, registered and
+    stacked. The same command again resumes. Exit code: 0 all groups done, 1 some failed; when all failed for one
+    reason: 3 plugin, 4 data, 5 calibration, 6 step; 2 usage; 70 a bug; 130 interrupted.
+    """
+    from ..api import check_only, given_from_command, run_options
+    from ..config import load_config
+    from ..run.api import run as execute
+    from .progress import shown
+    from .summary import lines
+
+    plugins = registry()
+    verbosity = verbose - quiet
+    options["recipe"] = check_recipe(options["recipe"])
+    options["user_cal"] = calibrations(options["user_cal"])
+    with shown(verbosity) as observer:
+        given = given_from_command(options | {"on_event": observer})
+        asked = run_options(output, given, load_config(inputs), plugins)
+        check_only(asked.plan.only, inputs, plugins)
+        result = execute(list(inputs), Path(output), asked, plugins)
+    for line in lines(result, verbosity):
+        click.echo(line, err=as_json)
+    if as_json:
+        echo_json(result.record)
+    ctx.exit(result.exit_code)

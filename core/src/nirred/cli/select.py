@@ -1,0 +1,46 @@
+"""``nirred select``: choose files by tags and an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from ..errors import ConfigError
+from .common import names_with_stdin, registry, warn
+from .group import example
+
+
+@example(
+    "nirred select raw/ --tags DARK --expr 'exposure_time==20' -o darks.lis",
+    "nirred select raw/*.fits --tags IMAGE --xtags FLAT --expr 'object!=\"FS 17\"'",
+)
+@click.command(name="select")
+@click.argument("files", nargs=-1)
+@click.option("-t", "--tags", default="", metavar="A,B", help="Tags that a file must all have.")
+@click.option("--xtags", default="", metavar="C,D", help="Tags that it must not have.")
+@click.option("--expr", default="", metavar="EXPR", help="Condition over descriptors: comparisons, and, or, not, in.")
+@click.option("--strict", is_flag=True, help="Exact values: no 1 % on exposure times, names with component ids.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write a list that `run @FILE` reads.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the names with -o, too.")
+def select_command(
+    files: Sequence[str], tags: str, xtags: str, expr: str, strict: bool, output: str | None, verbose: bool
+) -> None:
+    """Print the names of those FILES (or directories, @lists) that have the tags and meet the condition."""
+    from ..selection import select
+
+    names = select(names_with_stdin(files), tags, xtags, expr, strict, registry=registry(), on_skip=warn)
+    if output:
+        head = [f"# Includes tags: {tags}", f"# Excludes tags: {xtags}", f"# Expression: {' '.join(expr.split())}"]
+        _write(output, "\n".join([*head, *names]) + "\n")
+    if verbose or not output:
+        for name in names:
+            click.echo(name)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "choose another -o") from None

@@ -1,0 +1,66 @@
+"""``nirred simulate``: a raw night with known truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ConfigError, PluginError
+from .common import registry
+from .group import example
+
+if TYPE_CHECKING:
+    from ..plugin.simulation import Simulation
+
+SCENARIOS = ("offset", "dither", "filling", "standard")
+
+
+@example("nirred simulate niri -o night/ --scenario dither --frames 9 --seed 3", "nirred run night/raw -o reduced/")
+@click.command()
+@click.argument("instrument")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Raw frames go to DIR/raw, the truth to DIR/truth.")
+@click.option(
+    "--scenario",
+    type=click.Choice(SCENARIOS),
+    multiple=True,
+    default=("offset",),
+    show_default=True,
+    help="May be repeated: several targets in one night.",
+)
+@click.option("--frames", type=click.IntRange(1), help="Science frames (offset: half of them on the sky).")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
+@click.option("--size", type=click.IntRange(64), help="Pixels of a square sub-array; default the whole detector.")
+def simulate(
+    instrument: str, output: str, scenario: tuple[str, ...], frames: int | None, seed: int, size: int | None
+) -> None:
+    """Write a raw night of INSTRUMENT with darks, flats and science frames, and the truth beside it."""
+    from ..testing.simulate import simulate_night
+
+    camera = simulation(instrument)
+    night = simulate_night(camera, output, scenario=scenario, frames=frames, seed=seed, size=size)  # type: ignore[arg-type]
+    click.echo(f"{len(night.frames)} raw frames of {camera.instrument} in {night.raw_dir}, truth in {night.truth_dir}")
+
+
+def simulation(instrument: str | None) -> Simulation:
+    """The simulated camera of that name; without a name, the first there is.
+
+    Raises
+    ------
+    ConfigError
+        No such camera; the nearest is suggested.
+    PluginError
+        No installed plugin can be simulated.
+    """
+    from ..params import nearest
+
+    cameras = registry().simulations()
+    if not cameras:
+        raise PluginError("no installed plugin has a simulated camera", "see `nirred plugins`")
+    if instrument is None:
+        return cameras[sorted(cameras)[0]]
+    by_name = {name.lower(): camera for name, camera in cameras.items()}
+    if instrument.lower() not in by_name:
+        hint = nearest(instrument, by_name) or f"known: {', '.join(sorted(by_name))}"
+        raise ConfigError(f"no simulated camera {instrument!r}", hint)
+    return by_name[instrument.lower()]

@@ -1,0 +1,111 @@
+"""The end of a run for people: products with key figures, what failed or is degraded and why, fates of files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NirredError
+from .common import safe
+
+if TYPE_CHECKING:
+    from ..run.api import RunResult
+
+Record = Mapping[str, Any]
+#: Fates that need no names.
+QUIET_FATES = ("used", "unneeded", "product")
+_NAMED = 8
+
+
+def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
+    """The summary, line by line.
+
+    Parameters
+    ----------
+    result : RunResult
+        As `nirred.run` gives it.
+    verbosity : int
+        Below 0: only what went wrong; above 0: every file is named.
+    """
+    tasks: list[Record] = list(result.record.get("tasks", ()))
+    if verbosity >= 0:
+        yield from _products(result.products, tasks)
+        yield from (safe(f"remark: {t['id']}: {r}") for t in tasks for r in t.get("remarks", ()))
+    yield from _problems(tasks, result.outcomes)
+    if verbosity >= 0:
+        yield from _fates(result.record.get("files", ()), verbosity)
+        yield _closing(result.outcomes)
+
+
+def _products(products: Mapping[str, Path], tasks: Iterable[Record]) -> Iterator[str]:
+    reused = {t["id"] for t in tasks if t.get("outcome") == "reused"}
+    for name, path in products.items():
+        aside = "  (reused)" if name in reused else ""
+        yield f"{path}  {key_figures(path)}{aside}".rstrip()
+
+
+def key_figures(path: Path) -> str:
+    """What the header of a product says of it, in a few words."""
+    from ..headers import Headers
+
+    try:
+        get = Headers.read(path).get
+    except NirredError as error:
+        return f"[{error}]"
+    figures = [
+        _figure(get("NCOMBINE"), "{:.0f} frames"),
+        _figure(get("TEXPTIME"), "{:.5g} s"),
+        _figure(get("FWHM"), '{:.2f}" FWHM'),
+        _figure(get("BADFRAC"), "{:.2%} bad"),
+        _figure(get("LEVELERR"), "level +-{:.3g} electron"),
+    ]
+    state = get("WCSSTAT")
+    figures += [f"wcs {state}"] if isinstance(state, str) and state != "ok" else []
+    figures += [f"{k} {get(k)}" for k in ("DARKCOR", "FLATCOR", "LINCORR") if str(get(k, "")).startswith("SKIPPED")]
+    return safe(", ".join(f for f in figures if f))
+
+
+def _figure(value: Any, form: str) -> str:
+    return form.format(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def _problems(tasks: Iterable[Record], outcomes: Mapping[str, str]) -> Iterator[str]:
+    for task in tasks:
+        outcome = task.get("outcome") or outcomes.get(task["id"], "")
+        if outcome in ("failed", "blocked"):
+            error = task.get("error") or {}
+            yield safe(f"{outcome}: {task['id']}: {error.get('message') or task.get('blocked') or 'see the log'}")
+            if error.get("hint"):
+                yield safe(f"  hint: {error['hint']}")
+        elif task.get("degraded"):
+            yield safe(f"degraded: {task['id']}: {_missing(task)}")
+
+
+def _missing(task: Record) -> str:
+    missing = task.get("missing") or ()
+    words = [f"no {m['kind']} ({m['reason']})" if isinstance(m, Mapping) else str(m) for m in missing]
+    return "; ".join(words) or "a calibration is missing, see run.json"
+
+
+def _fates(files: Iterable[Record], verbosity: int) -> Iterator[str]:
+    files = list(files)
+    counts = Counter(f["fate"] for f in files)
+    if counts:
+        yield f"{len(files)} files: " + ", ".join(f"{n} {fate}" for fate, n in counts.most_common())
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for f in files:
+        if verbosity > 0 or f["fate"] not in QUIET_FATES:
+            by_reason.setdefault((f["fate"], f.get("reason") or ""), []).append(Path(f["file"]).name)
+    for (fate, reason), names in by_reason.items():
+        shown = names if verbosity > 0 else names[:_NAMED]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        yield safe(f"  {fate}: {', '.join(shown)}{more}" + (f": {reason}" if reason else ""))
+
+
+def _closing(outcomes: Mapping[str, str]) -> str:
+    if not outcomes:
+        return "nothing to reduce"
+    counts = Counter(outcomes.values())
+    return "groups: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())

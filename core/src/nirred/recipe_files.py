@@ -1,0 +1,104 @@
+"""Recipes as TOML files, and the recipe that frames of a role are reduced with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+from .params import nearest, snake
+from .plugin.recipes import Recipe, StepCall
+
+_RECIPE_KEYS = ("name", "makes", "doc", "steps")
+_STEP_KEYS = ("step", "takes", "gives", "label", "params")
+#: Recipe of a single frame by the role that its header tells.
+FOR_ROLE = {
+    "dark": "make_processed_dark",
+    "lamp_on": "make_processed_flat",
+    "lamp_off": "make_processed_flat",
+    "flat": "make_processed_flat",
+    "science": "reduce",
+    "standard": "reduce",
+    "sky": "reduce",
+}
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """A recipe as TOML that `read_recipe` understands.
+
+    TOML knows no None; the text "none" stands for it, as on the command line.
+    """
+    lines = [f"name = {_toml(recipe.name)}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in (("makes", recipe.makes), ("doc", recipe.doc)) if value]
+    for call in recipe.steps:
+        lines += ["", "[[steps]]", f"step = {_toml(call.step)}"]
+        lines += [f"label = {_toml(call.label)}"] if call.label else []
+        lines += [f"takes = {_toml(call.takes)}"] if call.takes != "main" else []
+        lines += [f"gives = {_toml(call.gives)}"] if call.gives != call.takes else []
+        if call.params:
+            lines.append("params = {" + ", ".join(f"{k} = {_toml(v)}" for k, v in call.params) + "}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        No such file, no TOML, an unknown key (the nearest is suggested), no steps.
+    """
+    import tomli
+
+    path = Path(path)
+    try:
+        table = tomli.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise ConfigError(f"recipe {path}: {error}", "`nirred recipe show reduce --toml` prints one") from None
+    _check_keys(table, _RECIPE_KEYS, f"recipe {path}")
+    steps = table.get("steps")
+    if not isinstance(steps, list) or not steps:
+        raise ConfigError(f"recipe {path}: no [[steps]]", "`nirred recipe show reduce --toml` prints an example")
+    calls = tuple(_call(step, f"recipe {path}, step {number}") for number, step in enumerate(steps, 1))
+    labels = [c.name for c in calls]
+    twice = sorted({n for n in labels if labels.count(n) > 1})
+    if twice:
+        raise ConfigError(f"recipe {path}: {twice[0]!r} is called twice", "give one of the calls a label")
+    name = str(table.get("name", path.stem))
+    return Recipe(snake(name), calls, str(table.get("makes", "image")), str(table.get("doc", "")))
+
+
+def _call(table: Any, where: str) -> StepCall:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: {table!r} is no table", "write [[steps]]")
+    _check_keys(table, _STEP_KEYS, where)
+    params = table.get("params", {})
+    if not isinstance(params, dict):
+        raise ConfigError(f"{where}: params = {params!r}", "write params = {name = value}")
+    texts = {key: table.get(key, "") for key in ("step", "takes", "gives", "label")}
+    wrong = next((k for k, v in texts.items() if not isinstance(v, str)), None)
+    if wrong or not texts["step"]:
+        raise ConfigError(f"{where}: {wrong or 'step'} must be text", 'write step = "sky_correct"')
+    takes = texts["takes"] or "main"
+    items = tuple(sorted((snake(k), v) for k, v in params.items()))
+    return StepCall(snake(texts["step"]), takes, texts["gives"] or takes, items, texts["label"])
+
+
+def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}: no key {key!r}", nearest(key, known) or f"known: {', '.join(known)}")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from nirred import __version__
+from nirred.cli import main
+from nirred.cli.group import COMMANDS, app
+from nirred.errors import CalibrationMissing
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_help_loads_little() -> None:
+    heavy = ("numpy", "astropy", "pydantic", "rich", "pluggy", "nirred.registry", "nirred.cli.run")
+    code = f"""
+import sys
+from nirred.cli import main
+code = main(["--help"])
+print("loaded:", code, [m for m in {heavy!r} if m in sys.modules])
+"""
+    assert python(code).splitlines()[-1] == "loaded: 0 []"
+
+
+def test_import_is_silent_and_light() -> None:
+    code = """
+import logging, sys
+import nirred
+assert not logging.getLogger().handlers and not logging.getLogger("nirred").handlers
+print([m for m in ("numpy", "click", "pydantic", "logging.handlers") if m in sys.modules])
+nirred.open, nirred.select, nirred.run
+print("numpy" in sys.modules)
+"""
+    assert python(code).splitlines() == ["[]", "False"]
+
+
+def test_module_runs() -> None:
+    done = subprocess.run([sys.executable, "-m", "nirred", "--version"], capture_output=True, text=True, check=True)
+    assert __version__ in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_shows_an_example(name: str) -> None:
+    command: Any = app.get_command(click.Context(app), name)
+    words = [name, "show"] if isinstance(command, click.Group) else [name]
+    result = CliRunner().invoke(app, [*words, "--help"])
+    assert result.exit_code == 0
+    assert "Examples:" in result.output and f"nirred {name}" in result.output
+    assert "\\b" not in result.output and "\b" not in result.output
+
+
+def test_a_misspelt_command_is_suggested(nirred: Call) -> None:
+    code, out, err = nirred("rnu", "raw")
+    assert (code, out) == (2, "")
+    assert "'run'" in err
+    assert nirred("run", "--nope")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (CalibrationMissing("no flat", "take one"), 5, "error: no flat\n  hint: take one\n"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("oops"), 70, "Traceback"),
+    ],
+)
+def test_errors_become_exit_codes(
+    nirred: Call, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, words: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("nirred.cli.common.names_with_stdin", fail)
+    monkeypatch.setattr("nirred.cli.show.names_with_stdin", fail)
+    found, out, err = nirred("show", "x")
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = "import sys; from nirred.cli import main; sys.exit(main(['recipe', 'show', 'reduce']))"
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{code}" | true'], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr and "Error" not in done.stderr
+
+
+def test_plugin_commands_are_loaded_when_called(monkeypatch: pytest.MonkeyPatch, nirred: Call) -> None:
+    class Point:
+        name, value, dist = "extra", "extra:cmd", None
+
+        def load(self) -> click.Command:
+            if self.name == "broken":
+                raise ImportError("no such thing")
+            return click.command()(lambda: click.echo("hello"))
+
+    broken = Point()
+    broken.name = "broken"
+    monkeypatch.setattr("nirred.cli.group._plugin_commands", lambda: {"extra": Point(), "broken": broken})
+    assert nirred("extra")[1] == "hello\n"
+    assert "extra" in nirred("--help")[1]
+    code, _, err = nirred("broken")
+    assert code == 3 and "no such thing" in err
+
+
+def test_exit_code_of_main_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Commands" in capsys.readouterr().err
