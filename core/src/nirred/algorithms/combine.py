@@ -6,6 +6,7 @@ and only a few rows of each are copied at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -157,7 +158,7 @@ def combine(
         For shapes or numbers that do not agree, an unknown method or rule, varclip, noise or an unweighted
         wtmean without variances, minmax that leaves nothing, weights that are not positive.
     """
-    _check_planes(data, dq, var)
+    check_planes(data, dq, var)
     frames = _frame_table(len(data), scale, zero, noise, weights)
     if weights is not None and method != "wtmean":
         raise ValueError(f"weights belong to wtmean, not to {method}")
@@ -181,13 +182,16 @@ class _Stack:
     var: Planes | None
     noise: NoiseModel | None
 
-    def rows(self, planes: Planes | None, rows: slice, dtype: Any) -> NDArray[Any]:
-        """Copy rows of all planes to (n_frames, pixels); zeros if there are no planes."""
-        nx = self.data[0].shape[1]
-        block = np.zeros((len(self.data), rows.stop - rows.start, nx), dtype)
-        for i, plane in enumerate([] if planes is None else planes):
-            block[i] = plane[rows]
-        return block.reshape(len(block), -1)
+    def rows(self, planes: Planes | None, rows: slice, scratch: NDArray[Any]) -> NDArray[Any]:
+        """Copy rows of all planes to (n_frames, pixels) of the scratch; zeros if there are no planes."""
+        shape = (len(self.data), rows.stop - rows.start, self.data[0].shape[1])
+        block: NDArray[Any] = scratch[: math.prod(shape)].reshape(shape)
+        if planes is None:
+            block[...] = 0
+        else:
+            for target, plane in zip(block, planes):
+                target[...] = plane[rows]
+        return block.reshape(shape[0], -1)
 
     def model(self, rows: slice) -> NDArray[np.float32]:
         """Rows of the noise model, (2, pixels), or (2, 1) where there is none."""
@@ -212,11 +216,14 @@ def _combine_rows(
     few_rows = max(1, _CACHED_VALUES // max(1, n * nx))
 
     def block(start: int, stop: int) -> None:
+        size = n * min(few_rows, stop - start) * nx
+        data_scratch, dq_scratch = np.empty(size, np.float32), np.empty(size, np.uint16)
+        var_scratch = np.empty(size if stack.var is not None else 1, np.float32)
         for part in row_blocks(stop - start, few_rows):
             rows = slice(start + part.start, start + part.stop)
-            data, dq = stack.rows(stack.data, rows, np.float32), stack.rows(stack.dq, rows, np.uint16)
-            planes = options.variance == kernels.PLANES
-            var = stack.rows(stack.var, rows, np.float32) if planes else np.zeros((1, 1), np.float32)
+            data, dq = stack.rows(stack.data, rows, data_scratch), stack.rows(stack.dq, rows, dq_scratch)
+            none = stack.var is None
+            var = var_scratch.reshape(1, 1) if none else stack.rows(stack.var, rows, var_scratch)
             results = [plane[rows].reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]
             kernels.combine_block(data, dq, var, stack.model(rows), frames, middle, full, options, tile, *results)
 
@@ -250,7 +257,8 @@ def _options(operation: int, rejection: Rejection, planes: bool, model: bool) ->
     )
 
 
-def _check_planes(data: Planes, dq: Planes | None, var: Planes | None) -> None:
+def check_planes(data: Planes, dq: Planes | None, var: Planes | None) -> None:
+    """Raise ValueError unless 1 to `MAX_FRAMES` 2-D planes of one shape are given, each with its dq and var."""
     if not 1 <= len(data) <= MAX_FRAMES:
         raise ValueError(f"{len(data)} frames: 1 to {MAX_FRAMES} can be combined")
     shape = data[0].shape
@@ -318,83 +326,3 @@ def sorting_network(n: int, wires: tuple[int, ...] = ()) -> NDArray[np.int64]:
             kept.append((low, high))
             needed |= {low, high}
     return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2)
-
-
-@dataclass(frozen=True)
-class PairwiseLevels:
-    """Result of `pairwise_scales`.
-
-    Attributes
-    ----------
-    factors : (N,) float64
-        Scales or offsets that bring each frame to the first, which has 1 or 0.
-    common : (N, N) int64
-        Sampled pixels that a pair had in common; a frame with none to any other keeps 1 or 0.
-    """
-
-    factors: NDArray[np.float64]
-    common: NDArray[np.int64]
-
-
-def pairwise_scales(
-    data: Planes, dq: Planes | None = None, *, kind: str = "scale", samples: int = 1 << 16, seed: int = 0
-) -> PairwiseLevels:
-    """Levels of N frames from the medians of all pairwise ratios or differences.
-
-    With m_ij the median of d_j / d_i (scale; pixels positive in both) or of d_j - d_i (zero) over the w_ij
-    pixels that are good in both, and o_ij = -ln m_ij or -m_ij, x minimises
-    ``sum_{i<j} w_ij (o_ij + x_i - x_j)**2`` with x_0 = 0; the factors are exp(x) or x.
-
-    Parameters
-    ----------
-    data : sequence of N (ny, nx) arrays
-        Frames on one grid.
-    dq : sequence of N (ny, nx) uint16, optional
-        Only pixels with dq == 0 are used; values that are not finite never.
-    kind : {"scale", "zero"}
-        Factors or offsets.
-    samples : int
-        Pixels looked at, about, drawn from a grid of cells, one in each, at the same places in all frames.
-    seed : int
-        Of the places within the cells.
-
-    Raises
-    ------
-    ValueError
-        For an unknown kind or planes that do not agree.
-    """
-    if kind not in ("scale", "zero"):
-        raise ValueError(f"unknown {kind!r}: scale or zero")
-    _check_planes(data, dq, None)
-    at = _sample(data[0].shape, samples, seed)
-    values = np.array([plane[at] for plane in data], np.float64)
-    good = np.isfinite(values)
-    if dq is not None:
-        good &= np.array([plane[at] == 0 for plane in dq])
-    if kind == "scale":
-        good &= values > 0
-        values = np.log(np.where(good, values, 1.0))
-    n = len(values)
-    common = np.zeros((n, n), np.int64)
-    rows, observed = [np.eye(n)[0]], [0.0]
-    for i in range(n):
-        for j in range(i + 1, n):
-            both = good[i] & good[j]
-            common[i, j] = common[j, i] = np.count_nonzero(both)
-            if common[i, j]:
-                weight = np.sqrt(common[i, j])
-                rows.append(weight * (np.eye(n)[j] - np.eye(n)[i]))
-                observed.append(-weight * float(np.median(values[j][both] - values[i][both])))
-    # The shortest solution leaves frames that are linked to nothing at 0.
-    x = np.linalg.lstsq(np.array(rows), np.array(observed), rcond=None)[0]
-    x = np.where(np.arange(n) == 0, 0.0, x)
-    return PairwiseLevels(np.exp(x) if kind == "scale" else x, common)
-
-
-def _sample(shape: tuple[int, ...], samples: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """One random pixel in each cell of a grid: even cover, and no beat with the detector's columns."""
-    ny, nx = shape
-    cell = max(1, int(np.sqrt(ny * nx / samples)))
-    y, x = np.meshgrid(np.arange(0, ny, cell), np.arange(0, nx, cell), indexing="ij")
-    shift = np.random.default_rng(seed).integers(0, cell, (2, *y.shape))
-    return np.minimum(y + shift[0], ny - 1).ravel(), np.minimum(x + shift[1], nx - 1).ravel()

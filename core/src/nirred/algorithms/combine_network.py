@@ -46,6 +46,7 @@ class Tile(NamedTuple):
     few_values: NDArray[np.float32]  # the lanes that still change, packed
     few_variances: NDArray[np.float32]
     lanes: NDArray[np.float32]  # (8, width)
+    seen: NDArray[np.int32]  # (width,): flags
     order: NDArray[np.int64]  # (2, width): lane of each packed lane; 1 if rejection took everything
 
 
@@ -84,6 +85,7 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
     """Fill a tile with the scaled good values; a pixel that has none gets its best tier."""
     n_good = tile.lanes[0]
     n_good[:m] = 0
+    nothing, one = np.float32(0), np.float32(1)
     for i in range(data.shape[0]):
         scale, zero, level = frames[0, i], frames[1, i], frames[2, i]
         source, bits = data[i, start : start + m], dq[i, start : start + m]
@@ -95,15 +97,15 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
             given = var[i, start : start + m]
             needs_positive = options.operation == INVERSE_VARIANCE
             for j in range(m):
-                usable = (abs(given[j]) < _INF) & ((given[j] > 0) | (not needs_positive))
+                usable = (abs(given[j]) < _INF) & ((given[j] > nothing) | (not needs_positive))
                 values[j] = values[j] if usable else _NAN
-                variances[j] = given[j] * (scale * scale) if usable else np.float32(0)
+                variances[j] = given[j] * (scale * scale) if usable else nothing
         elif options.variance == MODEL:
             constant, per_electron = model[0, start : start + m], model[1, start : start + m]
             for j in range(m):
                 variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
         for j in range(m):
-            n_good[j] += np.float32(1) if values[j] == values[j] else np.float32(0)
+            n_good[j] += one if values[j] == values[j] else nothing
     for j in range(m):
         if n_good[j] == 0:
             _load_pixel(data, dq, var, frames, options, start + j, j, tile)
@@ -116,7 +118,7 @@ def _sort(values, network, m):  # type: ignore[no-untyped-def]
         for j in range(m):
             x, y = a[j], b[j]
             a[j] = x if x < y else y
-            b[j] = y if x < y else x
+            b[j] = x if x > y else y
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -135,11 +137,12 @@ def _median(values, work, middle, m, lower, infinity, out):  # type: ignore[no-u
             infinity[j] = -infinity[j] if dead else infinity[j]
     _sort(work, middle, m)
     below, above = work[max(n // 2 - 1, 0)], work[n // 2]
+    even, half = n % 2 == 0, np.float32(0 if lower else 0.5)
     for j in range(m):
         odd_dead = infinity[j] < 0
-        first = below[j] if odd_dead or n % 2 == 0 else above[j]
-        last = below[j] if odd_dead and n % 2 == 0 else above[j]
-        out[j] = first if lower or first == last else first + np.float32(0.5) * (last - first)
+        first = below[j] if odd_dead | even else above[j]
+        last = below[j] if odd_dead & even else above[j]
+        out[j] = first if first == last else first + half * (last - first)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -167,23 +170,24 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
             before[j] += one if alive else zero
             first[j] += d
             second[j] += d * d
-            extra[j] += u[j] if alive else zero
+        if options.rule == NOISE:
+            for j in range(m):
+                extra[j] += u[j] if x[j] == x[j] else zero
     about_mean = step > 0 and (options.rule == NOISE or not options.median_clip)
+    by_scatter = one if options.rule == SIGCLIP else zero
+    centre_noise = np.float32(np.pi / 2) if options.rule == NOISE and step == 0 else one
+    centre_noise = centre_noise if options.rule == NOISE else zero
+    contained = np.float32(2) if options.rule == NOISE and step > 0 else zero
+    fewest = np.float32(3) if options.rule == NOISE else zero
     for j in range(m):
         n = before[j]
-        mean = first[j] / n
-        scatter = second[j] / n - mean * mean
-        centre[j] = centre[j] + mean if about_mean else centre[j]
-        share[j] = one
-        if options.rule == SIGCLIP:
-            extra[j], share[j] = scatter if scatter > zero else zero, zero
-        elif options.rule == VARCLIP:
-            extra[j] = zero
-        elif step == 0:
-            extra[j] = extra[j] / n * (np.float32(np.pi / 2) / n) if n >= np.float32(3) else _INF
-        else:
-            extra[j] = extra[j] / n / n if n >= np.float32(3) else _INF
-            share[j] = one - np.float32(2) / n
+        mean, square, mean_variance = first[j] / n, second[j] / n, extra[j] / n
+        centre[j] += mean if about_mean else zero
+        scatter = square - mean * mean
+        scatter = scatter if scatter > zero else zero
+        limit = by_scatter * scatter + centre_noise * mean_variance / n
+        extra[j] = _INF if n < fewest else limit
+        share[j] = one - by_scatter - contained / n
     for i in range(values.shape[0]):
         x, u = values[i], variances[i]
         for j in range(m):
@@ -224,14 +228,17 @@ def _clip(options, middle, m, tile, base):  # type: ignore[no-untyped-def]
             _median(current, tile.sorted, middle, width, False, lanes[0], lanes[1])
         _clip_pass(current, current_variances, width, options, step, lanes)
         again = 0
+        all_again = options.rule == NOISE and step == 0
         for j in range(count):
             lane, before, after = index[j], lanes[2, j], lanes[3, j]
-            if packed and after < before:
+            if after == before and not all_again:
+                continue
+            if packed:
                 for i in range(n):
                     values[i, lane] = current[i, j]
             if after == 0 and before > 0:
                 emptied[lane] = 1
-            elif after < before or (options.rule == NOISE and step == 0):
+            else:
                 index[again] = lane
                 lanes[1, again] = lanes[1, j]
                 again += 1
@@ -305,51 +312,46 @@ def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
                 weights[j] += g
                 totals[j] += g * values[j] if alive else 0.0
                 spread[j] += g
-        elif known:
-            for j in range(m):
-                alive = values[j] == values[j]
-                weights[j] += weight if alive else 0.0
-                totals[j] += weight * values[j] if alive else 0.0
-                spread[j] += weight * weight * variances[j] if alive else 0.0
         else:
             for j in range(m):
                 alive = values[j] == values[j]
-                value = np.float64(values[j]) if alive else 0.0
+                value = np.float64(values[j] if alive else np.float32(0))
+                square = np.float64(variances[j]) * weight if known else value * value
                 weights[j] += weight if alive else 0.0
                 totals[j] += weight * value
-                spread[j] += weight * value * value
+                spread[j] += weight * square if alive else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
     """Results of a tile: `base` is the zero point of its values, or its median where that is asked for."""
     n_frames = tile.values.shape[0]
-    for j in range(m):
-        flags[start + j] = 0
-        number[start + j] = 0
+    count, seen = tile.lanes[0], tile.seen
+    count[:m], seen[:m] = 0, 0
     for i in range(n_frames):
         values, bits = tile.values[i], dq[i, start : start + m]
-        some, n = flags[start : start + m], number[start : start + m]
         for j in range(m):
             alive = values[j] == values[j]
-            some[j] = np.uint16(some[j] | (bits[j] if alive else np.uint16(0)))
-            n[j] = np.uint16(n[j] + (np.uint16(1) if alive else np.uint16(0)))
+            count[j] += np.float32(1) if alive else np.float32(0)
+            seen[j] |= np.int32(bits[j]) if alive else np.int32(0)
     is_median = options.operation == MEDIAN or options.operation == LOWER_MEDIAN
     factor = np.pi / 2 if is_median else 1.0
+    known = options.variance != NO_VARIANCE
+    value, variance = sci[start : start + m], var[start : start + m]
+    for j in range(m):
+        weight, n = sums[0, j], np.float64(count[j])
+        mean = sums[1, j] / weight
+        scatter = sums[2, j] / weight - mean * mean
+        scatter = (scatter if scatter > 0.0 else 0.0) / (n - 1.0)
+        value[j] = base[j] if is_median else base[j] + mean
+        variance[j] = factor * (sums[2, j] / (weight * weight) if known else scatter)
     for j in range(m):
         p = start + j
+        flags[p], number[p] = seen[j], count[j]
         if number[p] == 0:
             sci[p], var[p], flags[p] = _NAN, _NAN, 16
             for i in range(n_frames):
                 flags[p] |= dq[i, p]
-            continue
-        mean = sums[1, j] / sums[0, j]
-        sci[p] = base[j] if is_median else base[j] + mean
-        if options.variance != NO_VARIANCE:
-            spread = sums[2, j] / (sums[0, j] * sums[0, j])
-        else:
-            spread = max(sums[2, j] / sums[0, j] - mean * mean, 0.0) / (number[p] - 1.0)
-        var[p] = factor * spread
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -370,6 +372,7 @@ def combine_block(  # type: ignore[no-untyped-def]
         np.zeros(shape, np.float32),
         np.zeros(shape, np.float32),
         np.zeros((8, width), np.float32),
+        np.zeros(width, np.int32),
         np.zeros((2, width), np.int64),
     )
     base, centre, sums = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty((3, width))
