@@ -4,6 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nirred.algorithms.pixelmap import PixelMap
+from nirred.algorithms.resample_gather import gather_rows
 from nirred.algorithms.resample_shift import shift_rows
 
 shifts = st.floats(-6, 6, allow_nan=False)
@@ -45,3 +47,19 @@ def test_whole_pixels_are_copied(dx: int, dy: int, kernel: str, seed: int) -> No
     ys, xs = np.arange(max(0, -dy), min(ny, ny - dy)), np.arange(max(0, -dx), min(nx, nx - dx))
     expected[np.ix_(ys, xs)] = np.where(bad, np.nan, image)[np.ix_(ys + dy, xs + dx)]
     np.testing.assert_array_equal(moved, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    angle=st.floats(-0.1, 0.1), dx=shifts, dy=shifts, kernel=kernels, seed=st.integers(0, 99), step=st.integers(1, 40)
+)
+def test_tiles_do_not_matter_to_gathering(
+    angle: float, dx: float, dy: float, kernel: str, seed: int, step: int
+) -> None:
+    image, bad = noisy(seed)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    pixelmap = PixelMap.from_affine(matrix, np.array([dx, dy]), (45, 50))
+    whole = gather_rows(image, bad, pixelmap, kernel=kernel)
+    tiles = [gather_rows(image, bad, pixelmap, kernel=kernel, rows=(r, min(45, r + step))) for r in range(0, 45, step)]
+    for i in range(2):
+        np.testing.assert_array_equal(np.vstack([t[i] for t in tiles]), whole[i])

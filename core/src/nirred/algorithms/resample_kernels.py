@@ -16,6 +16,10 @@ TAPS: dict[str, int] = {"lanczos3": 6, "bilinear": 2, "nearest": 1}
 #: Shifts nearer than this to a whole pixel are copied without interpolation (px).
 WHOLE_PIXEL = 1e-6
 
+#: An output pixel is dropped when less than this part of its kernel's weight, or of its absolute weight, is left:
+#: where the best samples are masked the rest may add up to next to nothing.
+MIN_COVERAGE = 0.5
+
 #: Half-width of the noise correlation matrix: 7x7 (5x5 misses 4 % after Lanczos-3).
 CORRELATION_HALF_WIDTH = 3
 

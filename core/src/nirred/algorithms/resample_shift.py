@@ -11,10 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from nirred.algorithms.resample_kernels import Kernel, split_shift
-
-#: An output pixel is dropped when less than this part of its kernel's absolute weight is left.
-MIN_COVERAGE = 0.5
+from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel, split_shift
 
 
 def shift_rows(
@@ -239,7 +236,8 @@ def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
         part = cover[x] * scale
         # Where nothing is missing the norm is 1 but for rounding: leave such pixels alone.
         kept = value[x] if part > np.float32(0.999999) else value[x] / norm[x]
-        value[x] = kept if part >= np.float32(MIN_COVERAGE) else np.float32(np.nan)
+        least = part if part < norm[x] else norm[x]
+        value[x] = kept if least >= np.float32(MIN_COVERAGE) else np.float32(np.nan)
         cover[x] = part if part < np.float32(1.0) else np.float32(1.0)
 
 

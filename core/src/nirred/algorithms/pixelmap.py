@@ -1,0 +1,143 @@
+"""Maps from output to input pixels, held on a coarse grid that is exact enough to be read linearly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Transform = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+
+#: Maps that differ from a shift by less than this everywhere are resampled as one (px).
+SHIFT_TOLERANCE = 0.01
+
+_COARSE_STEPS, _FINE_STEPS = (128, 64, 32, 16), (8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """Where in the input each output pixel lies.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (ny, nx) of the output grid.
+    step : int
+        Distance of the nodes (px); node (j, i) is output pixel (j * step, i * step).
+    x, y : float64 array, shape (nodes_y, nodes_x)
+        Zero-based input positions of the nodes (px), NaN where there are none.
+    area : float64 array, shape (nodes_y, nodes_x)
+        Input area per output area (the Jacobian determinant's absolute value).
+    """
+
+    shape: tuple[int, int]
+    step: int
+    x: FloatArray
+    y: FloatArray
+    area: FloatArray
+
+    @classmethod
+    def from_shift(cls, dx: float, dy: float, shape: tuple[int, int]) -> PixelMap:
+        """Map output (X, Y) to input (X + dx, Y + dy)."""
+        return cls.from_affine(np.eye(2), np.array([dx, dy]), shape)
+
+    @classmethod
+    def from_affine(cls, matrix: FloatArray, offset: FloatArray, shape: tuple[int, int]) -> PixelMap:
+        """Map output (X, Y) to input ``matrix @ (X, Y) + offset``; exact for any distance of nodes."""
+        step = 64
+        columns, rows = _nodes(shape, step)
+        x = matrix[0, 0] * columns + matrix[0, 1] * rows + offset[0]
+        y = matrix[1, 0] * columns + matrix[1, 1] * rows + offset[1]
+        area = np.full(x.shape, abs(float(np.linalg.det(matrix))))
+        return cls(shape, step, x, y, area)
+
+    @classmethod
+    def from_function(cls, transform: Transform, shape: tuple[int, int], tol: float = 1e-3) -> PixelMap:
+        """Build a map from a function, calling it at few positions only.
+
+        Nodes 128 pixels apart are interpolated by a bicubic spline to nodes 8 pixels apart.  Both distances are
+        halved until the map, read linearly, is true to `tol` at check positions between the nodes.
+
+        Parameters
+        ----------
+        transform : callable
+            Takes output x and y (float64 arrays of one shape), returns input x and y.
+        shape : tuple of int
+            (ny, nx) of the output grid.
+        tol : float
+            Largest error allowed (px).
+
+        Raises
+        ------
+        ValueError
+            The function is not smooth enough for the finest grid, or not defined anywhere on it.
+        """
+        check_x, check_y = _check_positions(shape)
+        true_x, true_y = transform(check_x, check_y)
+        if not np.isfinite(true_x).any():
+            raise ValueError("the pixel map has no finite position on the output grid")
+        error = np.inf
+        for coarse, fine in zip(_COARSE_STEPS, _FINE_STEPS):
+            candidate = cls._two_level(transform, shape, coarse, fine)
+            x, y = candidate.at(check_x, check_y)
+            error = float(np.nanmax(np.hypot(x - true_x, y - true_y)))
+            if error <= tol:
+                return candidate
+        raise ValueError(f"the pixel map is not smooth: error {error:.3g} px on the finest grid, {tol:g} allowed")
+
+    @classmethod
+    def _two_level(cls, transform: Transform, shape: tuple[int, int], coarse: int, fine: int) -> PixelMap:
+        from scipy.interpolate import RectBivariateSpline
+
+        # One node beyond each border, and never fewer than the four that a cubic needs.
+        knots = [np.arange(-1, max(-(-n // coarse) + 2, 4)) * float(coarse) for n in shape]
+        grid_x, grid_y = np.meshgrid(knots[1], knots[0])
+        values = transform(grid_x, grid_y)
+        rows, columns = (np.arange(-(-n // fine) + 1) * float(fine) for n in shape)
+        splines = [RectBivariateSpline(knots[0], knots[1], v, s=0) for v in values]
+        x, y = (s(rows, columns) for s in splines)
+        dxdy, dydy = (s(rows, columns, dx=1) for s in splines)
+        dxdx, dydx = (s(rows, columns, dy=1) for s in splines)
+        return cls(shape, fine, x, y, np.abs(dxdx * dydy - dxdy * dydx))
+
+    def at(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return input positions of output positions, read as the resampling reads them."""
+        i = np.clip((x // self.step).astype(np.intp), 0, self.x.shape[1] - 2)
+        j = np.clip((y // self.step).astype(np.intp), 0, self.x.shape[0] - 2)
+        tx, ty = x / self.step - i, y / self.step - j
+        result = []
+        for nodes in (self.x, self.y):
+            upper = nodes[j, i] * (1 - tx) + nodes[j, i + 1] * tx
+            lower = nodes[j + 1, i] * (1 - tx) + nodes[j + 1, i + 1] * tx
+            result.append(upper * (1 - ty) + lower * ty)
+        return result[0], result[1]
+
+    @property
+    def shift(self) -> tuple[float, float] | None:
+        """The shift (dx, dy) that the map is, to 0.01 px everywhere, or None."""
+        columns, rows = _nodes(self.shape, self.step)
+        dx, dy = self.x - columns, self.y - rows
+        middle = tuple(float((d.max() + d.min()) / 2) for d in (dx, dy))
+        same = np.hypot(dx - middle[0], dy - middle[1]).max() <= SHIFT_TOLERANCE
+        return (middle[0], middle[1]) if same else None
+
+
+def _nodes(shape: tuple[int, int], step: int) -> tuple[FloatArray, FloatArray]:
+    """Columns and rows of the nodes; the last ones are at or beyond the border."""
+    columns, rows = np.meshgrid(*(np.arange(-(-n // step) + 1) * float(step) for n in shape[::-1]))
+    return columns, rows
+
+
+def _check_positions(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """Positions between nodes of any distance, about 32 per axis, borders among them."""
+    axes = []
+    for n in shape:
+        inner = np.linspace(0, n - 1, 33)
+        # Odd multiples of 4 lie in the middle of 8-px cells, where the linear error is largest.
+        middle = np.floor(inner / 8) * 8 + 4
+        axes.append(np.unique(np.clip(np.concatenate([middle, [0.0, n - 1.0]]), 0, n - 1)))
+    columns, rows = np.meshgrid(axes[1], axes[0])
+    return columns, rows

@@ -1,0 +1,200 @@
+"""Resampling by any smooth map: each output pixel gathers its kernel's samples from the input."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.pixelmap import PixelMap
+from nirred.algorithms.resample_kernels import MIN_COVERAGE, TAPS, Kernel, phase_weights
+
+#: Weights are tabulated for this many positions between two samples: true to 1/4096 px.
+PHASES = 2048
+
+_PAD = 3
+
+
+def gather_rows(
+    data: NDArray[np.float32],
+    bad: NDArray[np.uint8] | NDArray[np.bool_] | None,
+    pixelmap: PixelMap,
+    *,
+    kernel: Kernel = "lanczos3",
+    rows: tuple[int, int] | None = None,
+    conserve: bool = True,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Resample an image through a pixel map onto rows of the output grid.
+
+    Masked and non-finite pixels and those outside the array are left out and the kernel is renormalised.
+    A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels
+    in an aperture goes with 1 / area, variance times area keeps the aperture's noise.
+
+    Parameters
+    ----------
+    data : float32 array, shape (ny, nx)
+        The image.
+    bad : uint8 or bool array, shape (ny, nx), or None
+        Not zero where a pixel is unusable.
+    pixelmap : PixelMap
+        From output to input.
+    kernel : {"lanczos3", "bilinear", "nearest"}
+        The interpolant.
+    rows : tuple of int, optional
+        Rows ``[first, last)`` of the output grid that are wanted; all if not given.
+    conserve : bool
+        Multiply by the input area of each output pixel, which keeps the flux of sources.
+
+    Returns
+    -------
+    out : float32 array, shape (last - first, nx)
+        The resampled rows, NaN where there is no data: where the nearest input pixel is outside the array or
+        less than half of the kernel's weight is left.
+    coverage : float32 array, shape (last - first, nx)
+        Part of the kernel's absolute weight that fell on usable pixels, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        The mask does not fit the data.
+    """
+    if bad is not None and bad.shape != data.shape:
+        raise ValueError(f"the mask has shape {bad.shape}, the data {data.shape}")
+    first, last = rows or (0, pixelmap.shape[0])
+    low, high = _input_rows(pixelmap, first, last, data.shape[0])
+    work = np.full((high - low + 2 * _PAD, data.shape[1] + 2 * _PAD), np.nan, dtype=np.float32)
+    inside = work[_PAD:-_PAD, _PAD:-_PAD]
+    part = data[low:high]
+    usable = np.isfinite(part) if bad is None else np.isfinite(part) & (bad[low:high] == 0)
+    np.copyto(inside, part, where=usable)
+    out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
+    coverage = np.empty_like(out)
+    _gather(
+        work,
+        (low, data.shape[0]),
+        _weight_table(kernel),
+        kernel == "bilinear",
+        np.stack([pixelmap.x, pixelmap.y, pixelmap.area if conserve else np.ones_like(pixelmap.area)]),
+        pixelmap.step,
+        first,
+        out,
+        coverage,
+    )
+    return out, coverage
+
+
+def _input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
+    """Rows of the input that output rows [first, last) draw on."""
+    nodes = pixelmap.y[first // pixelmap.step : -(-last // pixelmap.step) + 1]
+    nodes = nodes[np.isfinite(nodes)]
+    if nodes.size == 0:
+        return 0, 0
+    low = int(np.clip(np.floor(nodes.min()) - _PAD, 0, ny))
+    return low, int(np.clip(np.ceil(nodes.max()) + _PAD + 1, low, ny))
+
+
+@lru_cache(maxsize=4)
+def _weight_table(kernel: Kernel) -> NDArray[np.float32]:
+    """Weights for PHASES + 1 positions from one sample to the next, six taps (zeros for shorter kernels)."""
+    phase = np.arange(PHASES + 1) / PHASES
+    table = np.zeros((PHASES + 1, 6), dtype=np.float32)
+    if kernel == "nearest":
+        table[phase < 0.5, 2] = 1.0
+        table[phase >= 0.5, 3] = 1.0
+        return table
+    start = 3 - TAPS[kernel] // 2
+    table[:, start : start + TAPS[kernel]] = phase_weights(phase, kernel)
+    return table
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _masked(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
+    """Weighted mean, weight and part of the absolute weight over the usable samples of a 6x6 window."""
+    value, weight, good, total = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for j in range(6):
+        for i in range(6):
+            w = table[ky + j] * table[kx + i]
+            total += abs(w)
+            sample = flat[corner + j * stride + i]
+            if w != 0 and sample == sample:
+                value += w * sample
+                weight += w
+                good += abs(w)
+    return value / weight, weight, good / total
+
+
+# Fused multiply-adds are safe here: every pixel goes through the same scalar code, whatever the tile.
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _clean(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
+    """Weighted sum over a 6x6 window; NaN if a sample is not usable. Columns side by side, for SIMD."""
+    # Unsigned indices: signed ones would be checked for counting from the end.
+    i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
+    p, k = np.uint64(corner), np.uint64(ky)
+    down = np.uint64(stride)
+    a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    d, e, f = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for _ in range(6):
+        w = table[k]
+        a += w * flat[p]
+        b += w * flat[p + i1]
+        c += w * flat[p + i2]
+        d += w * flat[p + i3]
+        e += w * flat[p + i4]
+        f += w * flat[p + i5]
+        p += down
+        k += i1
+    q = np.uint64(kx)
+    left = a * table[q] + b * table[q + i1] + c * table[q + i2]
+    return left + (d * table[q + i3] + e * table[q + i4] + f * table[q + i5])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _clean_bilinear(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
+    """The same for the four samples of the bilinear kernel, which sit in the middle of the window."""
+    i1, i2, i3 = np.uint64(1), np.uint64(2), np.uint64(3)
+    p = np.uint64(corner + 2 * stride + 2)
+    q = p + np.uint64(stride)
+    x, y = np.uint64(kx), np.uint64(ky)
+    upper = table[x + i2] * flat[p] + table[x + i3] * flat[p + i1]
+    lower = table[x + i2] * flat[q] + table[x + i3] * flat[q + i1]
+    return table[y + i2] * upper + table[y + i3] * lower
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _gather(work, extent, table, small, nodes, step, first, out, coverage):  # type: ignore[no-untyped-def]
+    """Positions are linear between nodes; weights come from the table at the nearest phase."""
+    low, ny = extent
+    stride = work.shape[1]
+    nx = stride - 6
+    flat, weights = work.ravel(), table.ravel()
+    phases = table.shape[0] - 1
+    for r in range(out.shape[0]):
+        j = (first + r) // step
+        ty = (first + r - j * step) / step
+        line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
+        for i in range(line.shape[1] - 1):
+            x0, y0, area0 = line[0, i], line[1, i], line[2, i]
+            slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
+            slope_area = (line[2, i + 1] - area0) / step
+            for k in range(min(step, out.shape[1] - i * step)):
+                x, y = x0 + k * slope_x, y0 + k * slope_y
+                value, part = np.float32(np.nan), np.float32(0.0)
+                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and y < ny - 0.5:
+                    ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
+                    # The window starts two samples before the one below; the padding of three allows for it.
+                    corner = (iy - low + 1) * stride + ix + 1
+                    kx, ky = 6 * int((x - ix) * phases + 0.5), 6 * int((y - iy) * phases + 0.5)
+                    part = np.float32(1.0)
+                    if small:
+                        value = _clean_bilinear(flat, corner, stride, weights, kx, ky)
+                    else:
+                        value = _clean(flat, corner, stride, weights, kx, ky)
+                    if not value == value:
+                        value, weight, part = _masked(flat, corner, stride, weights, kx, ky)
+                        if weight < np.float32(MIN_COVERAGE) or part < np.float32(MIN_COVERAGE):
+                            value = np.float32(np.nan)
+                    value *= np.float32(area0 + k * slope_area)
+                out[r, i * step + k] = value
+                coverage[r, i * step + k] = part
