@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         yield from (safe(f"remark: {t['id']}: {r}") for t in tasks for r in t.get("remarks", ()))
     yield from _problems(tasks, result.outcomes)
     if verbosity >= 0:
-        yield from _fates(result.record.get("files", ()), verbosity)
+        told = {(t.get("error") or {}).get("message") or t.get("blocked") for t in tasks}
+        yield from _fates(result.record.get("files", ()), told, verbosity)
         yield _closing(result.outcomes)
 
 
@@ -89,7 +90,8 @@ def _missing(task: Record) -> str:
     return "; ".join(words) or "a calibration is missing, see run.json"
 
 
-def _fates(files: Iterable[Record], verbosity: int) -> Iterator[str]:
+def _fates(files: Iterable[Record], told: Container[str | None], verbosity: int) -> Iterator[str]:
+    """Counts, then names with the reason, unless the reason was `told` already."""
     files = list(files)
     counts = Counter(f["fate"] for f in files)
     if counts:
@@ -97,7 +99,9 @@ def _fates(files: Iterable[Record], verbosity: int) -> Iterator[str]:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for f in files:
         if verbosity > 0 or f["fate"] not in QUIET_FATES:
-            by_reason.setdefault((f["fate"], f.get("reason") or ""), []).append(Path(f["file"]).name)
+            name = Path(f["file"]).name
+            reason = (f.get("reason") or "").removeprefix(f"{name}: ")
+            by_reason.setdefault((f["fate"], "" if reason in told else reason), []).append(name)
     for (fate, reason), names in by_reason.items():
         shown = names if verbosity > 0 else names[:_NAMED]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""

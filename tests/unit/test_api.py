@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nirred
+from nirred.api import Given, check_only, named_files, plan_options, run_options
+from nirred.config import Config, Option
+from nirred.errors import ConfigError, DataError
+from nirred.expressions import compile_expression
+from nirred.params import Setting
+from nirred.registry import Registry
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    path = tmp_path / "c.fits"
+    path.write_bytes(b"x")
+    return path
+
+
+def options(config: Config | None = None, **given: Any) -> Any:
+    asked = Given(**{k: given.pop(k) for k in ("recipe", "params", "user_cal") if k in given}, options=given)
+    return run_options("out", asked, config or Config(), Registry())
+
+
+def test_the_interface_is_lazy_and_complete() -> None:
+    for name in nirred.__all__:
+        assert getattr(nirred, name)
+    with pytest.raises(AttributeError, match="absent"):
+        nirred.absent  # noqa: B018
+
+
+def test_run_stays_a_function_beside_its_package() -> None:
+    code = """
+import nirred, nirred.run.api as api
+from nirred.run.api import RunOptions
+import nirred.run
+assert nirred.run.api is api
+try:
+    nirred.run(["absent"], jobs=1, nonsense=2)
+except nirred.errors.ConfigError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "nonsense" in done.stdout
+
+
+def test_the_caller_wins_over_the_configuration(calibration: Path) -> None:
+    configured = Config(
+        (Setting("sky_correct", "scale_sky", True, "file"),),
+        {"jobs": Option(2, "file"), "memory": Option("1GB", "file"), "exclude": Option("a,b", "file")},
+    )
+    found = options(configured, jobs=5, params={"skyCorrect:scale_sky": False}, offsets=str(calibration))
+    assert (found.jobs, found.memory, found.plan.exclude) == (5, 10**9, ("a", "b"))
+    assert [s.value for s in found.settings] == [True, False]
+    assert found.settings[-1].origin == "nirred.run()"
+    assert found.offsets == calibration
+    assert options(configured, jobs=None).jobs == 2
+
+
+def test_pairs_and_mappings_of_parameters_are_alike() -> None:
+    pairs = [("skyCorrect:scale_sky", "False"), ("darkCorrect:do_cal", "skip")]
+    assert options(params=pairs).settings == options(params=dict(pairs)).settings
+    assert [(s.step, s.name, s.value) for s in options(params=pairs).settings] == [
+        ("sky_correct", "scale_sky", False),
+        ("dark_correct", "do_cal", "skip"),
+    ]
+
+
+def test_planning_options(calibration: Path) -> None:
+    plan = options(
+        user_cal={"processed_dark": calibration, "flat": str(calibration)},
+        user_bpm=calibration,
+        objects="a, b",
+        allow_missing=("flat",),
+        only="exposure_time == 20",
+        strict=True,
+        recipe="makeProcessedBPM",
+    ).plan
+    assert plan.user_cal == {"dark": calibration, "flat": calibration}
+    assert (plan.user_bpm, plan.objects, plan.allow_missing) == (calibration, ("a", "b"), ("flat",))
+    assert plan.only is not None and plan.only.names == {"exposure_time"}  # type: ignore[attr-defined]
+    assert (plan.strict, plan.recipe, plan.out) == (True, "make_processed_bpm", Path("out"))
+    assert plan_options(None, Given(), Config(), Registry()).out is None
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"job": 2}, "jobs"),
+        ({"memory": "much"}, "2GB"),
+        ({"user_cal": {"dark": "absent.fits"}}, "absent.fits"),
+        ({"user_bpm": "absent.fits"}, "absent.fits"),
+        ({"offsets": "absent.txt"}, "absent.txt"),
+        ({"params": {"skyCorect:scale_sky": 1}}, "sky_correct"),
+        ({"params": {"skyCorrect:scale_skies": 1}}, "scale_sky"),
+        ({"only": "exposure_time = 1"}, "=="),
+    ],
+)
+def test_faults_are_named(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        options(**given)
+
+
+def test_run_hands_over_inputs_options_and_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    api = importlib.import_module("nirred.run.api")
+    monkeypatch.setattr(api, "run", lambda *arguments: seen.append(arguments))
+    monkeypatch.setenv("NIRRED_CONFIG", str(tmp_path / "none.toml"))
+    nirred.run(tmp_path, out=tmp_path / "o", jobs=3)
+    inputs, out, asked, registry = seen[0]
+    assert (inputs, out, asked.jobs) == ([tmp_path], tmp_path / "o", 3)
+    assert isinstance(registry, Registry)
+
+
+def test_a_misspelt_descriptor_in_only_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_text("x")
+    check_only(compile_expression("exposure_time == 1"), ["absent"], Registry())  # common names: nothing is read
+    check_only(None, ["absent"], Registry())
+    with pytest.raises(ConfigError, match="exposure_time"):
+        check_only(compile_expression("exposure_tim == 1"), [str(tmp_path)], Registry())
+
+
+def test_names_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.fits", "a.fits", "c[1].fits"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "l.lis").write_text("# list\nb.fits\n")
+    assert named_files(["b.fits", "a.fits", "b.fits"]) == ["b.fits", "a.fits"]
+    assert named_files("?.fits") == ["a.fits", "b.fits"]
+    assert named_files("c[1].fits") == ["c[1].fits"]
+    assert named_files(["@l.lis"]) == ["b.fits"]
+    with pytest.raises(DataError, match=r"z\*\.fits"):
+        named_files(["z*.fits"])
