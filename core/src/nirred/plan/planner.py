@@ -240,9 +240,9 @@ class _Planner:
     def _masks(
         self, draft: Draft, wish: Wish, sources: Sequence[Source], found: Sequence[Association]
     ) -> list[Association | Missing]:
-        """A static mask and a fresh one are used together; one of them is enough."""
+        """A static mask and a fresh one are used together (two of kind bpm); one of them is enough."""
         static = choose(replace(wish, kind="static_bpm"), self._sources("static_bpm", wish.frame))
-        answers: list[Association | Missing] = [static] if isinstance(static, Association) else []
+        answers: list[Association | Missing] = [replace(static, kind="bpm")] if isinstance(static, Association) else []
         if draft.makes == "dark":
             return answers
         flat = next((self.tasks[a.task] for a in found if a.kind == "flat" and a.task), None)

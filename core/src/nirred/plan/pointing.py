@@ -125,8 +125,10 @@ def _divide(
 
 
 def _remark(result: Pointings, frames: Sequence[FrameInfo], unguided: set[int]) -> None:
-    if unguided:
-        result.remarks.append("not guided, used as sky only: " + ", ".join(frames[i].name for i in sorted(unguided)))
+    on_target = {i for c in result.clusters if any(result.roles[k] in ("object", "both") for k in c) for i in c}
+    lost = sorted(unguided & on_target)
+    if lost:
+        result.remarks.append("not guided, used as sky only: " + ", ".join(frames[i].name for i in lost))
     dropped = [frames[i].name for i, r in enumerate(result.roles) if r is None]
     if dropped:
         result.remarks.append("neither object nor sky by name, left out: " + ", ".join(dropped))

@@ -7,7 +7,7 @@ neighbours a shift that is less than half the expected one (beyond 10 px) or goe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,8 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
 
 
 def _new_sequence(before: FrameInfo, frame: FrameInfo) -> bool:
-    if before.descriptors.sequence_id != frame.descriptors.sequence_id:
+    a, b = before.descriptors, frame.descriptors
+    if (a.sequence_id, a.object) != (b.sequence_id, b.object):
         return True
     return stamp(frame) - end(before) > MAX_DEAD_TIME
 
@@ -71,23 +72,37 @@ def _check_sequence(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
     if len(bad) == len(frames) and _follows(pointings):
         note = f"{pointings[0].astray}, kept: all frames agree and follow the offsets"
         return [replace(p.frame, wcs_note=note) for p in pointings]
-    base = _base(pointings, bad)
+    base, notes = _base(pointings, bad), dict[int, str]()
     if base is not None:
-        for i, p in enumerate(pointings):
-            wrong = p.contradicts(base) if i not in bad else ""
-            if wrong:
-                bad[i] = wrong
-    return [_mend(p, base, bad[i]) if i in bad else p.frame for i, p in enumerate(pointings)]
+        wrong = {i: p.contradicts(base) for i, p in enumerate(pointings) if i not in bad}
+        wrong = {i: why for i, why in wrong.items() if why}
+        kept = _undecided(pointings, wrong) if base.expected is None else set()
+        notes = {i: f"{wrong[i]}; kept" for i in kept}
+        bad |= {i: why for i, why in wrong.items() if i not in kept}
+    return [
+        _mend(p, base, bad[i]) if i in bad else replace(p.frame, wcs_note=notes.get(i, ""))
+        for i, p in enumerate(pointings)
+    ]
+
+
+def _undecided(pointings: Sequence[_Pointing], wrong: Mapping[int, str]) -> set[int]:
+    """Without any pointing to go by: frames that need not be wrong.
+
+    Half or more of all, so that neither side is known to be right; or several that agree with each other, as those of
+    another target do.
+    """
+    if 2 * len(wrong) >= len(pointings):
+        return set(wrong)
+    return {i for i in wrong if any(j != i and not pointings[i].contradicts(pointings[j]) for j in wrong)}
 
 
 def _base(pointings: Sequence[_Pointing], bad: dict[int, str]) -> _Pointing | None:
-    """The frame to trust: the first one that agrees with its own pointing, else the one that most others agree with."""
+    """The frame to trust: the first one that agrees with its own pointing, else the first that most agree with."""
     good = [p for i, p in enumerate(pointings) if i not in bad]
     confirmed = [p for p in good if p.expected is not None]
     if confirmed or not good:
         return confirmed[0] if confirmed else None
-    votes = [sum(not q.contradicts(p) for q in good) for p in good]
-    return good[votes.index(max(votes))]
+    return next((p for p in good if 2 * sum(bool(q.contradicts(p)) for q in good) < len(good)), good[0])
 
 
 def _follows(pointings: Sequence[_Pointing]) -> bool:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nirred
+from nirred.plan.describe import candidates_json, plan_json, plan_tables
+from nirred.plan.fates import summary
+from nirred.plan.model import FATES, FileRecord
+
+
+def test_plan_as_json(night: Any) -> None:
+    night.dither(3)
+    night.lamps()
+    night.darks(3)
+    (night.folder / "bad.fits").write_bytes(b"")
+    plan = night.plan()
+    record = json.loads(json.dumps(plan_json(plan)))
+    assert (record["schema"], record["nirred"], record["degraded"]) == ("nirred-run/1", nirred.__version__, False)
+    assert {f["file"] for f in record["files"]} == {str(p) for p in night.folder.iterdir()}
+    assert all({"file", "fate", "reason", "roles"} <= set(f) and f["fate"] in FATES for f in record["files"])
+    image = next(t for t in record["tasks"] if t["id"] == "c001_image")
+    assert "outcome" not in image and image["recipe"] == "reduce" and image["products"] == ["c001_image.fits"]
+    assert image["inputs"][0] == {"file": str(night.folder / "c001.fits"), "role": "both"}
+    dark = next(c for c in image["calibrations"] if c["kind"] == "dark")
+    assert dark["file"] == "c012_dark.fits" and dark["level"] == 0 and "3 frames" in dark["reason"]
+    raw = next(f for f in record["files"] if f["file"].endswith("c001.fits"))
+    assert raw["roles"] == [{"task": "c001_image", "role": "both", "reason": ""}]
+
+
+def test_candidates_as_json(night: Any) -> None:
+    night.dither(3)
+    night.lamps()
+    night.darks(3)
+    (dark,) = [a for a in night.plan().task("c001_image").calibrations if a.kind == "dark"]
+    (entry,) = candidates_json(dark.candidates)
+    assert (
+        entry["chosen"] and {"rule": "read_mode", "wanted": "slow", "found": "slow", "passed": True} in entry["rules"]
+    )
+
+
+def test_tables_hold_text_and_leave_out_what_is_empty(night: Any) -> None:
+    night.sky(0, 0, stale=(0.0, 300.0))
+    night.dither(3)
+    night.darks(3, 5.0)
+    tables = {title: (columns, rows) for title, columns, rows in plan_tables(night.plan())}
+    assert set(tables) == {"Tasks", "Calibrations", "World coordinates", "Not used"}
+    for columns, rows in tables.values():
+        assert all(len(row) == len(columns) and all(isinstance(c, str) for c in row) for row in rows)
+    assert tables["World coordinates"][1][0][:2] == ("c001.fits", "rebuilt")
+    assert tables["Tasks"][1][0][4].startswith("BLOCKED: no flat")
+    assert ("c005.fits", "unneeded", "no task needs a dark of 5 s") in tables["Not used"][1]
+
+
+@pytest.mark.parametrize(
+    "verdict, roles, fate",
+    [
+        ("duplicate", [("t", "object", "used", "")], "duplicate"),
+        ("product", [], "product"),
+        ("product", [("t", "dark", "", "")], "used"),
+        (None, [], "unneeded"),
+        (None, [("t", "object", "", "")], "used"),
+        (None, [("t", "object", "rejected", "clouds"), ("u", "object", "used", "")], "used"),
+        (None, [("t", "object", "rejected", "clouds"), ("u", "object", "failed", "broken")], "failed"),
+        (None, [("t", "object", "rejected", "clouds")], "rejected"),
+        (None, [("t", "object", "blocked", "no flat")], "failed"),
+        (None, [("t", "object", "nothing-to-do", "")], "unneeded"),
+    ],
+)
+def test_summary_fate_by_the_order(verdict: Any, roles: list[tuple[str, str, str, str]], fate: str) -> None:
+    record = FileRecord(Path("a.fits"), verdict, "why", (), "dark" if verdict == "product" else "", roles)
+    found, reason = summary(record)
+    assert found == fate
+    assert reason == {"rejected": "clouds", "failed": roles[-1][3] if roles else ""}.get(fate, reason)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import shutil
+from typing import Any
+
+import pytest
+
+from nirred.plan.fates import summary
+from nirred.plan.scan import content_digest, names_file, scan
+
+
+def verdicts(night: Any) -> dict[str, tuple[Any, str]]:
+    records = scan(sorted(night.folder.iterdir()), night.registry)
+    return {r.path.name: (r.verdict, r.reason) for r in records}
+
+
+def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
+    night.frame("science", "good.fits")
+    night.frame("science", "spec.fits", GRISM=True)
+    night.frame("acquisition", "acq.fits")
+    night.frame("other", "arc.fits")
+    night.frame("science", "odd.fits", MODE="odd")
+    night.frame("science", "done.fits", TAG="PROCESSED")
+    night.frame("science", "foreign.fits", INSTRUME="HAL")
+    night.frame("science", "raises.fits", RAISE=True)
+    (night.folder / "empty.fits").write_bytes(b"")
+    (night.folder / "text.fits").write_text("not FITS at all")
+    (night.folder / "cut.fits").write_bytes((night.folder / "good.fits").read_bytes()[:3000])
+    found = verdicts(night)
+    assert found["good.fits"] == (None, "")
+    assert found["spec.fits"] == ("unsupported", "spectrum")
+    assert found["acq.fits"] == ("unsupported", "acquisition")
+    assert found["arc.fits"][0] == "unsupported"
+    assert found["odd.fits"] == ("unsupported", "read mode odd: gain not known")
+    assert found["done.fits"][0] == "unsupported" and "--user-cal" in found["done.fits"][1]
+    assert found["foreign.fits"][0] == "unclaimed" and "HAL" in found["foreign.fits"][1]
+    assert found["raises.fits"][0] == "unreadable"
+    assert "nirred-cam" in found["raises.fits"][1] and "nirred_describe" in found["raises.fits"][1]
+    assert [found[n][0] for n in ("empty.fits", "text.fits", "cut.fits")] == ["unreadable"] * 3
+
+
+def test_two_claims_are_ambiguous_and_name_both(night: Any, other_camera: object) -> None:
+    night.registry.add(other_camera, "rival", "nirred-rival")
+    night.frame("science", "a.fits")
+    verdict, reason = verdicts(night)["a.fits"]
+    assert verdict == "ambiguous" and "nirred-cam" in reason and "nirred-rival" in reason
+
+
+@pytest.mark.parametrize("suffix, squeeze", [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_twin_is_the_duplicate(night: Any, suffix: str, squeeze: Any) -> None:
+    path = night.frame("science", "a.fits")
+    (night.folder / f"a.fits{suffix}").write_bytes(squeeze(path.read_bytes()))
+    shutil.copy(path, night.folder / "z.fits")
+    found = verdicts(night)
+    assert found["a.fits"][0] is None
+    assert found[f"a.fits{suffix}"] == ("duplicate", "same content as a.fits")
+    assert found["z.fits"] == ("duplicate", "same content as a.fits")
+
+
+def test_equal_headers_with_other_pixels_are_no_duplicates(night: Any) -> None:
+    path = night.frame("science", "a.fits")
+    data = bytearray(path.read_bytes())
+    data[-2800] = 7
+    (night.folder / "b.fits").write_bytes(data)
+    assert {v for v, _ in verdicts(night).values()} == {None}
+
+
+def test_tile_compressed_twin_is_the_duplicate(night: Any) -> None:
+    night.frame("science", "a.fits")
+    from datetime import timedelta
+
+    night.clock -= timedelta(seconds=30)
+    night.frame("science", "a.fits.fz", ZIMAGE=True, ZNAXIS=2, ZNAXIS1=16, ZNAXIS2=16)
+    assert verdicts(night)["a.fits.fz"] == ("duplicate", "tile-compressed copy of a.fits")
+
+
+def test_damaged_twin_is_unreadable(night: Any) -> None:
+    path = night.frame("science", "a.fits")
+    (night.folder / "a.fits.gz").write_bytes(gzip.compress(path.read_bytes())[:-30])
+    assert verdicts(night)["a.fits.gz"][0] == "unreadable"
+    assert verdicts(night)["a.fits"][0] is None
+
+
+def test_own_product_keeps_its_kind_and_frame(night: Any) -> None:
+    night.frame("dark", "x_dark.fits", NIRRED="0.1.0", NIRKIND="dark", TAG="PROCESSED")
+    (record,) = scan(list(night.folder.iterdir()), night.registry)
+    assert (record.verdict, record.product, len(record.frames)) == ("product", "dark", 1)
+    assert summary(record) == ("product", "a dark made by nirred")
+
+
+def test_digest_ignores_compression_and_names_match_parts_and_patterns(night: Any) -> None:
+    path = night.frame("science", "N1.fits")
+    squeezed = night.folder / "N1.fits.gz"
+    squeezed.write_bytes(gzip.compress(path.read_bytes()))
+    assert content_digest(path) == content_digest(squeezed)
+    assert names_file("N1.fits", squeezed) and names_file("N*", path) and names_file("1", path)
+    assert not names_file("N2", path)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nirred.plan.model import FrameInfo, Plan
+from nirred.plan.wcscheck import separation
+
+
+def frames(plan: Plan) -> list[FrameInfo]:
+    return [f for r in plan.files for f in r.frames]
+
+
+def position(frame: FrameInfo) -> tuple[float, float]:
+    return float(frame.wcs[0].wcs.wcs.crval[0]), float(frame.wcs[0].wcs.wcs.crval[1])
+
+
+def check(night: Any) -> list[FrameInfo]:
+    return frames(night.plan(recipe="check_wcs"))
+
+
+def test_good_frames_are_ok(night: Any) -> None:
+    night.dither(5, step=20.0)
+    assert [(f.wcs_state, f.wcs_note) for f in check(night)] == [("ok", "")] * 5
+
+
+def test_first_frame_kept_from_the_previous_target_is_rebuilt_from_a_neighbour(night: Any) -> None:
+    night.sky(0, 0, stale=(3000.0, 500.0))
+    night.sky(20, 0)
+    night.sky(0, 20)
+    first, *others = check(night)
+    assert first.wcs_state == "rebuilt" and first.wcs[0].origin == "rebuilt" and first.wcs[0].sigma_arcsec > 1.0
+    assert "c002.fits" in first.wcs_note and "arcsec off" in first.wcs_note
+    assert separation(position(first), (150.0, 0.0)) < 0.1
+    assert {f.wcs_state for f in others} == {"ok"}
+
+
+@pytest.mark.parametrize("dec", [0.0, 60.0])
+def test_a_wcs_that_did_not_follow_an_offset(night: Any, dec: float) -> None:
+    night.sky(0, 0, at=(150.0, dec))
+    night.sky(0, 20, at=(150.0, dec), stale=(0.0, -20.0))
+    night.sky(0, 10, at=(150.0, dec))
+    found = check(night)
+    assert [f.wcs_state for f in found] == ["ok", "rebuilt", "ok"]
+    assert "offsets say" in found[1].wcs_note
+    assert separation(position(found[1]), (150.0, dec + 20 / 3600)) < 0.1
+
+
+def test_alone_it_is_rebuilt_from_the_pointing(night: Any) -> None:
+    night.sky(0, 0, stale=(0.0, 400.0))
+    (frame,) = check(night)
+    assert frame.wcs_state == "rebuilt" and "from the pointing" in frame.wcs_note
+    assert separation(position(frame), (150.0, 0.0)) < 1e-3
+
+
+def test_wrong_target_coordinates_do_not_spoil_a_wcs_that_follows(night: Any) -> None:
+    for east in (0, 20, 40):
+        night.sky(east, 0, stale=(0.0, 100.0))
+    found = check(night)
+    assert {f.wcs_state for f in found} == {"ok"} and "kept" in found[0].wcs_note
+    assert separation(position(found[0]), (150.0, 100 / 3600)) < 1e-3
+
+
+def test_without_expected_position_the_neighbours_decide(night: Any) -> None:
+    for east in (0, 20, 40, 60):
+        night.sky(east, 0, stated=False, stale=(0.0, 0.0) if east else (900.0, 0.0))
+    assert [f.wcs_state for f in check(night)] == ["rebuilt", "ok", "ok", "ok"]
+
+
+def test_one_against_one_is_said_and_left(night: Any) -> None:
+    night.sky(0, 0, stated=False)
+    night.sky(20, 0, stated=False, stale=(-20.0, 0.0))
+    one, two = check(night)
+    assert (one.wcs_state, two.wcs_state) == ("ok", "ok")
+    assert not one.wcs_note and two.wcs_note.endswith("kept") and "c001.fits" in two.wcs_note
+
+
+def test_a_stale_wcs_does_not_change_the_grouping(night: Any) -> None:
+    night.sky(0, 0, stale=(3000.0, 500.0))
+    for i in range(4):
+        night.sky(2 * i, 2)
+    plan = night.plan(allow_missing=("flat",))
+    (task,) = plan.tasks
+    assert {role for _, role in task.frames} == {"both"} and len(task.frames) == 5
+    assert any(r.startswith("c001.fits: WCS at") for r in task.remarks)
+
+
+def test_a_pause_or_another_sequence_starts_anew(night: Any) -> None:
+    night.sky(0, 0)
+    night.wait(1)
+    night.sky(0, 20, stated=False, stale=(0.0, -20.0))
+    assert [f.wcs_state for f in check(night)] == ["ok", "ok"]
