@@ -144,17 +144,9 @@ def describe(headers: Headers, tags: frozenset[str], own: Own) -> Descriptors:
     dx, dy = (v / scale for v in own.shift) if own.shift is not None and scale else (None, None)
     pa = number(headers, "PA", -720.0, 720.0)
     first = own.detectors[0] if own.detectors else Detector((0, 0), None, None)
-    name = text(headers, "OBSID")
     return Descriptors(
-        instrument=(text(headers, "INSTRUME") or "").upper(),
         role=role(headers, tags, own.filter_pretty),
-        object=text(headers, "OBJECT"),
-        observation_type=text(headers, "OBSTYPE"),
-        observation_class=stated(headers, "OBSCLASS"),
-        observation_id=name,
-        program_id=text(headers, "GEMPRGID"),
-        data_label=text(headers, "DATALAB"),
-        sequence_id=name,
+        **_identity(headers),
         ut_datetime=when,
         ut_end=end,
         exposure_time=seconds,
@@ -189,6 +181,21 @@ def describe(headers: Headers, tags: frozenset[str], own: Own) -> Descriptors:
         },
         pretty=_pretty(headers, own),
     )
+
+
+def _identity(headers: Headers) -> dict[str, Any]:
+    """Which observation a frame is of."""
+    observation = text(headers, "OBSID")
+    return {
+        "instrument": (text(headers, "INSTRUME") or "").upper(),
+        "object": text(headers, "OBJECT"),
+        "observation_type": text(headers, "OBSTYPE"),
+        "observation_class": stated(headers, "OBSCLASS"),
+        "observation_id": observation,
+        "program_id": text(headers, "GEMPRGID"),
+        "data_label": text(headers, "DATALAB"),
+        "sequence_id": observation,
+    }
 
 
 def data_section(own: Own) -> Any:
