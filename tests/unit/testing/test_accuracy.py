@@ -133,6 +133,6 @@ def test_table_marks_what_missed_its_bar(measured, stack):
 
 
 def test_a_missing_product_is_named(tmp_path):
-    nights = accuracies(simulation(), tmp_path, ["standard"], [1], reducer=lambda night, out: None, size=256)
+    nights = accuracies(simulation(), tmp_path, ["standard"], [1], reducer=lambda night, out: None, size=256, **FEW)
     with pytest.raises(ReductionError, match="S0001_image"):
         next(nights)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from nirred.plugin.simulation import Simulation
 from nirred.testing.accuracy import Accuracy, measure
@@ -43,6 +44,7 @@ def accuracies(
     *,
     reducer: Reducer = run_command,
     size: int | None = None,
+    **knobs: Any,
 ) -> Iterator[Accuracy]:
     """Accuracy of every scenario and seed, one after the other.
 
@@ -58,6 +60,8 @@ def accuracies(
         What reduces a night.
     size : int, optional
         Square sub-array.
+    **knobs
+        Fields of `Knobs`.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def accuracies(
     for scenario in scenarios:
         for seed in seeds:
             place = directory / f"{scenario}-{seed}"
-            night = simulate_night(simulation, place, scenario=scenario, seed=seed, size=size)
+            night = simulate_night(simulation, place, scenario=scenario, seed=seed, size=size, **knobs)
             out = place / "reduced"
             out.mkdir(exist_ok=True)
             reducer(night, out)

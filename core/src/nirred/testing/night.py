@@ -92,6 +92,8 @@ class Night:
         Arcsec per pixel.
     third_axis, in_primary : bool
         How planes are stored in the raw files.
+    bitpix : int
+        Of the raw files.
     detectors : tuple of SimulatedDetector
         Without their callables.
     frames : mapping of file name to FrameTruth
@@ -109,6 +111,7 @@ class Night:
     pixel_scale: float
     third_axis: bool
     in_primary: bool
+    bitpix: int
     detectors: tuple[SimulatedDetector, ...]
     frames: Mapping[str, FrameTruth]
     groups: Mapping[str, GroupTruth]
@@ -196,6 +199,7 @@ def save_night(night: Night) -> None:
         "pixel_scale": night.pixel_scale,
         "third_axis": night.third_axis,
         "in_primary": night.in_primary,
+        "bitpix": night.bitpix,
         "detectors": [asdict(replace(detector, illuminated=None)) for detector in night.detectors],
         "frames": [_frame_record(night, frame) for frame in night.frames.values()],
         "groups": [asdict(group) for group in night.groups.values()],
@@ -239,6 +243,7 @@ def load_night(directory: Path | str, distortion: Distortion | None = None) -> N
         pixel_scale=document["pixel_scale"],
         third_axis=document["third_axis"],
         in_primary=document["in_primary"],
+        bitpix=document["bitpix"],
         detectors=tuple(_load_detector(record) for record in document["detectors"]),
         frames={frame.file: frame for frame in frames},
         groups={group.name: group for group in groups},

@@ -118,7 +118,7 @@ def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int 
     truth = night.detector_truth(plane)
     conditions = [night.frames[file].conditions for file in files]
     true = np.array([item.transparency for item in conditions])
-    variances = np.array([_frame_variance(night, file, plane, truth) for file in files])
+    variances = np.array([np.median(_variance(night, file, plane, truth)) for file in files])
     weights = true**2 / variances
     weights /= weights.sum()
     scale = float((weights * true).sum())
@@ -135,7 +135,8 @@ def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int 
         share = weights[index] * good
         total += share * np.where(share > 0, shifted, 0.0) / relative[index]
         weight += share
-        noise += share**2 * variances[index] / relative[index] ** 2
+        uneven = np.maximum(shift(_variance(night, file, plane, truth), place, grid.shape)[0], 0.1 * variances[index])
+        noise += (share / relative[index]) ** 2 * uneven
         number += good > 0.5
         correlation += weights[index] ** 2 * variances[index] * _autocorrelation(place)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -146,15 +147,17 @@ def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int 
     return OracleStack(sci, var, number, noisecov, grid, files, weights, relative, scale)
 
 
-def _frame_variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> float:
-    """Median variance of a flat-fielded blank pixel, electron^2, rounding of the raw file included."""
+def _variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> np.ndarray:
+    """Variance of the flat-fielded sky, electron^2 per pixel, rounding included; the median where it is bad."""
     frame, detector = night.frames[file], night.detectors[plane]
     seconds = frame.exposure_time * frame.coadds
     shorter = frame.exposure_time / (frame.exposure_time + float(np.mean(detector.time_delta)))
-    flat = truth.flat[~truth.bad][::7]
-    charge = frame.conditions.sky * flat + truth.dark[~truth.bad][::7] * seconds
-    electronic = detector.read_noise**2 * frame.coadds + detector.gain**2 / 12
-    return float(np.median((charge * shorter + electronic * shorter**2) / flat**2))
+    flat = np.where(truth.bad, 1.0, truth.flat)
+    charge = night.sky(file, plane) * flat + truth.dark * seconds
+    rounding = 0.0 if night.bitpix < 0 else detector.gain**2 / 12
+    electronic = detector.read_noise**2 * frame.coadds + rounding
+    variance = (charge * shorter + electronic * shorter**2) / flat**2
+    return np.asarray(np.where(truth.bad, np.median(variance[~truth.bad]), variance))
 
 
 def _frame(night: Night, file: str, plane: int, truth: DetectorTruth) -> tuple[np.ndarray, np.ndarray]:
@@ -170,16 +173,15 @@ def _frame(night: Night, file: str, plane: int, truth: DetectorTruth) -> tuple[n
 def kernel(offset: float) -> tuple[int, np.ndarray]:
     """Weights for sampling at `offset`: first whole pixel and six Lanczos-3 weights, put right.
 
-    Bare Lanczos-3 misplaces a star by up to 0.013 px and changes its width. Here the weights are multiplied by the
-    parabola that makes them sum to 1 and their first and second moments vanish.
+    Bare Lanczos-3 misplaces a star by up to 0.013 px and changes its width. Here the weights are changed as little as
+    possible (least squares) to sum to 1 with vanishing first and second moments.
     """
     base = math.floor(offset)
     distance = offset - base - np.arange(1 - LANCZOS_RADIUS, LANCZOS_RADIUS + 1)
     weights = np.sinc(distance) * np.sinc(distance / LANCZOS_RADIUS)
     powers = distance ** np.arange(3)[:, None]
-    parabola = np.linalg.solve((powers * weights) @ powers.T + 1e-14 * np.eye(3), [1.0, 0.0, 0.0])
-    weights = weights * (parabola @ powers)
-    return base + 1 - LANCZOS_RADIUS, weights / weights.sum()
+    missing = np.array([1.0, 0.0, 0.0]) - powers @ weights
+    return base + 1 - LANCZOS_RADIUS, weights + powers.T @ np.linalg.solve(powers @ powers.T, missing)
 
 
 def shift(data: np.ndarray, place: tuple[float, float], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -233,6 +233,7 @@ def _describe(
         pixel_scale=simulation.pixel_scale,
         third_axis=simulation.third_axis,
         in_primary=len(simulation.headers(planned[0].exposure)) == 1,
+        bitpix=simulation.bitpix,
         detectors=tuple(replace(detector, illuminated=None) for detector in simulation.detectors),
         frames=frames,
         groups=groups,
