@@ -117,22 +117,29 @@ def match_offset(
     a, b = _positions(reference), _positions(frame)
     if len(a) == 0 or len(b) == 0:
         return None
-    flux_ratio = np.log(np.maximum(frame.flux, 1e-30))[None, :] - np.log(np.maximum(reference.flux, 1e-30))[:, None]
+    light = tuple(np.log(np.maximum(stars.flux, 1e-30)) for stars in (reference, frame))
     best: tuple[float, IndexArray, IndexArray] | None = None
     for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
         i, j = _one_to_one(a + offset, b, tolerance)
         if i.size == 0:
             continue
-        similar = np.abs(flux_ratio[i, j] - np.median(flux_ratio[i, j])) < np.log(2.5)
+        ratio = light[1][j] - light[0][i]
+        similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
         # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
         score = similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius
         if best is None or score > best[0]:
             best = (float(score), i[similar], j[similar])
-    if best is None or not _significant(
-        a, b, best[1], best[2], np.array(guess), radius, tolerance, flux_ratio, trust_guess
-    ):
+    if best is None:
         return None
-    return _refine(reference, frame, best[1], best[2], fit_rotation, np.array(centre), "stars")
+    _, i, j = best
+    pairs = _pairs_within(a + guess, b, radius)
+    if i.size == 1:
+        alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(3.0)
+        if not (trust_guess and alike and pairs == 1):
+            return None
+    elif not _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02):
+        return None
+    return _refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
 
 
 def _positions(stars: PointSources) -> FloatArray:
@@ -172,35 +179,24 @@ def _one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexAr
     return i, np.asarray(j[i], dtype=np.intp)
 
 
-def _significant(
-    a: FloatArray,
-    b: FloatArray,
-    i: IndexArray,
-    j: IndexArray,
-    guess: FloatArray,
-    radius: float,
-    tolerance: float,
-    flux_ratio: FloatArray,
-    trust_guess: bool,
-) -> bool:
-    """Whether so many pairs agreeing is more than chance.
+def _pairs_within(a: FloatArray, b: FloatArray, radius: float) -> int:
+    from scipy.spatial import cKDTree
 
-    Pairs within the radius fall at random on (radius / tolerance)^2 places, so a place that holds one pair
-    holds more by chance with a Poisson mean of pairs / places.
+    return int(cKDTree(a).count_neighbors(cKDTree(b), radius))
+
+
+def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
+    """Whether n pairs that agree are more than chance.
+
+    Pairs within a radius, in units of the tolerance, fall at random on radius^2 places, so a place that
+    holds one pair holds n or more with the Poisson probability of n - 1 or more at a mean of pairs / places.
     """
     from scipy.special import gammainc
 
-    n = i.size
-    all_pairs = np.hypot(*((b[None, :, :] - a[:, None, :]) - guess).transpose(2, 0, 1)) <= radius
-    if n == 0:
+    if n < 2:
         return False
-    if n == 1:
-        unique = int(all_pairs.sum()) == 1
-        return bool(trust_guess and unique and abs(flux_ratio[i[0], j[0]]) < np.log(3.0))
-    places = max((radius / tolerance) ** 2, 1.0)
-    expected = all_pairs.sum() / places
-    chance = all_pairs.sum() * gammainc(n - 1, expected)
-    return bool(chance < 0.02 or (trust_guess and n >= 2 and chance < 0.2))
+    expected = pairs / max(radius**2, 1.0)
+    return bool(pairs * gammainc(n - 1, expected) < chance)
 
 
 def _refine(

@@ -132,7 +132,7 @@ def bad_fraction_shift_rows(
         shape=(last - first, grid[1]),
         origin=(origin[0], origin[1] + first - low),
     )
-    np.nan_to_num(fraction, copy=False, nan=1.0)
+    fraction[np.isnan(fraction)] = 1.0
     return fraction
 
 

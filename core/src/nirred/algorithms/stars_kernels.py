@@ -149,32 +149,39 @@ def _profile(centre, sigma, first, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore[no-untyped-def]
-    """Sums over the usable pixels of a window: p2, pI, then those for both position equations."""
+    """Sums over the usable pixels of a window: p2, pI, then those for positions and moments."""
     ny, nx = data.shape
     sums[:] = 0.0
-    for j in range(py.size):
-        y = corner[1] + j
-        dy = y - centre[1]
-        for i in range(px.size):
-            x = corner[0] + i
-            p = px[i] * py[j]
-            dx = x - centre[0]
-            sums[0] += p * p
-            if x < 0 or y < 0 or x >= nx or y >= ny or bad[y, x] != 0 or not np.isfinite(data[y, x]):
+    sums[0] = (px * px).sum() * (py * py).sum()
+    first, last = max(0, -corner[0]), min(px.size, nx - corner[0])
+    for j in range(max(0, -corner[1]), min(py.size, ny - corner[1])):
+        pixels, flags = data[corner[1] + j], bad[corner[1] + j]
+        p2 = p2x = p2xx = light = light_x = light_xx = 0.0
+        for i in range(first, last):
+            value = pixels[corner[0] + i] - level
+            if flags[corner[0] + i] != 0 or not np.isfinite(value):
                 continue
-            value = data[y, x] - level
-            sums[1] += p * p
-            sums[2] += p * value
-            sums[3] += p * dx * value
-            sums[4] += p * dy * value
-            sums[5] += p * p * dx
-            sums[6] += p * p * dy
-            sums[7] += p * p * dx * dx
-            sums[8] += p * p * dy * dy
-            sums[9] += p * dx * dx * value
-            sums[10] += p * dy * dy * value
-            sums[11] += p * dx * dy * value
-            sums[12] += p * p * dx * dy
+            p, dx = px[i], corner[0] + i - centre[0]
+            pp, pv = p * p, p * value
+            p2 += pp
+            p2x += pp * dx
+            p2xx += pp * dx * dx
+            light += pv
+            light_x += pv * dx
+            light_xx += pv * dx * dx
+        w, dy = py[j], corner[1] + j - centre[1]
+        sums[1] += w * w * p2
+        sums[2] += w * light
+        sums[3] += w * light_x
+        sums[4] += w * dy * light
+        sums[5] += w * w * p2x
+        sums[6] += w * w * dy * p2
+        sums[7] += w * w * p2xx
+        sums[8] += w * w * dy * dy * p2
+        sums[9] += w * light_xx
+        sums[10] += w * dy * dy * light
+        sums[11] += w * dy * light_x
+        sums[12] += w * w * dy * p2x
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
