@@ -83,8 +83,6 @@ def _read(path: Path) -> tuple[np.ndarray, WCS | None, str]:
     import numpy as np
     from astropy.io import fits
 
-    from .plugin.coordinates import wcs_from_header
-
     try:
         with fits.open(path, memmap=False) as hdus:
             images = [h for h in hdus if isinstance(h, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU))]
@@ -94,7 +92,7 @@ def _read(path: Path) -> tuple[np.ndarray, WCS | None, str]:
                 raise DataError(f"{path.name}: no image in it", "name a FITS image")
             data = np.array(chosen.data, dtype=np.float32)
             exposures = next((h.data for h in images if h.name == "NEXP"), None)
-            header = dict(chosen.header)
+            wcs = _celestial(chosen.header)
             title = str(hdus[0].header.get("OBJECT", ""))
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise Unreadable(f"{path.name}: {error}", "check the file") from None
@@ -105,7 +103,26 @@ def _read(path: Path) -> tuple[np.ndarray, WCS | None, str]:
     if not np.isfinite(data).any():
         raise DataError(f"{path.name}: no finite pixel", "nothing can be drawn")
     label = "".join(c if c.isprintable() else "?" for c in f"{title}  {path.name}".strip())
-    return data, wcs_from_header(header), label
+    return data, wcs, label
+
+
+def _celestial(header: Any) -> WCS | None:
+    """World coordinates in whatever form the header has them; None without usable ones."""
+    import warnings
+
+    from astropy.wcs import WCS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy tells of every old keyword that it mends
+        try:
+            wcs = WCS(header)
+        except (ValueError, KeyError, AssertionError, MemoryError):
+            return None
+    if not wcs.has_celestial:
+        return None
+    wcs = wcs.celestial
+    matrix = wcs.pixel_scale_matrix
+    return wcs if abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]) > 0 else None
 
 
 def _binned(data: np.ndarray, size: int) -> np.ndarray:
@@ -143,21 +160,24 @@ def _stretched(data: np.ndarray, low: float, high: float) -> np.ndarray:
 def _draw_sky(axes: Axes, wcs: WCS, shape: tuple[int, int]) -> None:
     """Arrows to north and east in the lower right corner, a bar of a round number of arcsec in the lower left."""
     import numpy as np
+    from matplotlib.patheffects import withStroke
 
     ny, nx = shape
-    cd = np.asarray(wcs.wcs.cd)
-    inverse = np.linalg.inv(cd)
-    length = 0.09 * min(nx, ny)
-    start = np.array([0.86 * nx, 0.14 * ny])
+    matrix = np.asarray(wcs.pixel_scale_matrix)
+    inverse = np.linalg.inv(matrix)
+    outline = [withStroke(linewidth=3, foreground="k")]
+    text: dict[str, Any] = {"color": "w", "ha": "center", "path_effects": outline}
+    start = np.array([nx - 0.18 * min(nx, ny), 0.18 * min(nx, ny)])
     for name, sky in (("N", (0.0, 1.0)), ("E", (1.0, 0.0))):
         step = inverse @ np.array(sky)
-        step *= length / np.hypot(*step)
-        axes.annotate("", xy=tuple(start + step), xytext=tuple(start), arrowprops={"arrowstyle": "->", "color": "w"})
-        x, y = start + 1.25 * step
-        axes.text(float(x), float(y), name, color="w", ha="center", va="center")
-    arcsec = 3600 * math.sqrt(abs(float(np.linalg.det(cd))))
+        step *= 0.1 * min(nx, ny) / np.hypot(*step)
+        end, place = start + step, start + 1.3 * step
+        axes.plot([start[0], end[0]], [start[1], end[1]], color="w", lw=1.5, path_effects=outline)
+        axes.text(float(place[0]), float(place[1]), name, va="center", **text)
+    arcsec = 3600 * math.sqrt(abs(float(np.linalg.det(matrix))))
     bar = max((b for b in _BARS if b / arcsec <= 0.3 * nx), default=0)
     if bar:
-        left, low, text = 0.05 * nx, 0.05 * ny, f'{bar}"' if bar < 60 else f"{bar / 60:g}'"
-        axes.plot([left, left + bar / arcsec], [low, low], color="w", lw=2, solid_capstyle="butt")
-        axes.text(left + bar / arcsec / 2, low + 0.012 * ny, text, color="w", ha="center", va="bottom")
+        left, right, low = 0.05 * nx, 0.05 * nx + bar / arcsec, 0.05 * ny
+        label = f'{bar}"' if bar < 60 else f"{bar / 60:g}'"
+        axes.plot([left, right], [low, low], color="w", lw=2, path_effects=outline)
+        axes.text((left + right) / 2, low + 0.015 * ny, label, va="bottom", **text)

@@ -13,18 +13,20 @@ from nirred.picture import stack_png
 Call = Callable[..., tuple[int, str, str]]
 
 
-def stack(path: Path, shape: tuple[int, int] = (120, 200), *, wcs: bool = True) -> Path:
+CD = {"CD1_1": -3e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 3e-5}
+PC = {"PC1_1": -3e-5, "PC2_2": 3e-5, "CDELT1": 1.0, "CDELT2": 1.0}
+
+
+def stack(path: Path, shape: tuple[int, int] = (120, 200), *, matrix: dict[str, float] | None = CD) -> Path:
     data = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
     data[shape[0] // 2, shape[1] // 2] = 1000
     exposures = np.ones(shape, np.int16)
     data[:, :10] = 50
     exposures[:, :10] = 0
     sci = fits.ImageHDU(data, name="SCI")
-    if wcs:
-        sci.header.update(
-            CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX1=60.0, CRPIX2=60.0, CRVAL1=150.0, CRVAL2=2.0,
-            CD1_1=-3e-5, CD1_2=0.0, CD2_1=0.0, CD2_2=3e-5,
-        )  # fmt: skip
+    if matrix:
+        sci.header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX1=60.0, CRPIX2=60.0, CRVAL1=150.0, CRVAL2=2.0)
+        sci.header.update(matrix)
     head = fits.PrimaryHDU()
     head.header["OBJECT"] = "NGC $1_2"
     fits.HDUList([head, sci, fits.ImageHDU(exposures, name="NEXP")]).writeto(path)
@@ -39,12 +41,22 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_picture_has_the_stack_its_scale_and_its_gaps(tmp_path: Path) -> None:
     with_sky = pixels(stack_png(stack(tmp_path / "a.fits"), tmp_path / "sub" / "a.png", 400))
-    without = pixels(stack_png(stack(tmp_path / "b.fits", wcs=False), tmp_path / "b.png", 400))
+    without = pixels(stack_png(stack(tmp_path / "b.fits", matrix=None), tmp_path / "b.png", 400))
     assert with_sky.shape[:2] == (240, 400)
     assert with_sky[119, 201, 0] > 0.95  # the star
     assert with_sky[150, 5, 2] > with_sky[150, 5, 0]  # no exposure: not the 50 electrons that stand there
     corner = np.s_[150:, 280:]
     assert (with_sky[corner][..., 0] > 0.9).sum() > (without[corner][..., 0] > 0.9).sum() + 20  # arrows
+
+
+def test_scale_is_read_from_any_form_of_the_matrix(tmp_path: Path) -> None:
+    pictures = []
+    for number, matrix in enumerate((CD, PC)):
+        (tmp_path / str(number)).mkdir()
+        pictures.append(stack_png(stack(tmp_path / str(number) / "a.fits", matrix=matrix), tmp_path / f"{number}.png"))
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    bar = pixels(pictures[0])[-30:-20, :450, 0] > 0.95  # 5 arcsec of 0.108 arcsec per pixel, 4.5 times enlarged
+    assert bar.any(axis=0).sum() == pytest.approx(5 / 0.108 * 4.5, abs=4)
 
 
 def test_same_bytes_again(tmp_path: Path) -> None:
