@@ -260,46 +260,44 @@ def _pack(values, variances, index, count, tile):  # type: ignore[no-untyped-def
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _minmax(options, full, m, tile):  # type: ignore[no-untyped-def]
-    """Reject the share n_low/N of the lowest and n_high/N of the highest values of each lane.
-
-    Among equal values exactly as many go as the share asks for.
-    """
-    values, work, lanes = tile.values, tile.sorted, tile.lanes
-    n = values.shape[0]
+    """Reject shares n_low/N, n_high/N of each lane's values; of equal ones just as many as asked."""
+    values, work, n = tile.values, tile.sorted, tile.values.shape[0]
+    low, high, low_left = tile.lanes[1], tile.lanes[2], tile.lanes[3]
+    high_left, alive = tile.lanes[4], tile.lanes[5]
+    nothing, one = np.float32(0), np.float32(1)
+    alive[:m] = 0
     for i in range(n):
+        x, target = values[i], work[i]
         for j in range(m):
-            work[i, j] = values[i, j] if values[i, j] == values[i, j] else _INF
+            alive[j] += one if x[j] == x[j] else nothing
+            target[j] = x[j] if x[j] == x[j] else _INF
     _sort(work, full, m)
-    low, high, low_left, high_left = lanes[1], lanes[2], lanes[3], lanes[4]
     for j in range(m):
-        alive = 0
-        for i in range(n):
-            alive += values[i, j] == values[i, j]
-        n_low, n_high = int(alive * options.n_low / n + 0.001), int(alive * options.n_high / n + 0.001)
-        if n_low + n_high >= alive:
+        count = int(alive[j])
+        n_low, n_high = int(count * options.n_low / n + 0.001), int(count * options.n_high / n + 0.001)
+        if n_low + n_high >= count:
             n_low = n_high = 0
         low[j] = work[n_low - 1, j] if n_low else -_INF
-        high[j] = work[alive - n_high, j] if n_high else _INF
+        high[j] = work[count - n_high, j] if n_high else _INF
         low_left[j], high_left[j] = n_low, n_high
-        for i in range(n):
-            low_left[j] -= values[i, j] < low[j]
-            high_left[j] -= values[i, j] > high[j]
     for i in range(n):
         x = values[i]
         for j in range(m):
-            low_tie = x[j] == low[j] and low_left[j] > 0
-            high_tie = x[j] == high[j] and high_left[j] > 0 and not low_tie
-            low_left[j] -= np.float32(1) if low_tie else np.float32(0)
-            high_left[j] -= np.float32(1) if high_tie else np.float32(0)
-            x[j] = _NAN if x[j] < low[j] or x[j] > high[j] or low_tie or high_tie else x[j]
+            low_left[j] -= one if x[j] < low[j] else nothing
+            high_left[j] -= one if x[j] > high[j] else nothing
+    for i in range(n):
+        x = values[i]
+        for j in range(m):
+            low_tie = (x[j] == low[j]) & (low_left[j] > nothing)
+            high_tie = (x[j] == high[j]) & (high_left[j] > nothing) & (not low_tie)
+            low_left[j] -= one if low_tie else nothing
+            high_left[j] -= one if high_tie else nothing
+            x[j] = _NAN if (x[j] < low[j]) | (x[j] > high[j]) | low_tie | high_tie else x[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
-    """Float64 sums per lane, in frame order: weights, weighted values, and what the variance needs.
-
-    The last is sum(weight**2 variance), or sum(weight value**2) where there are no variances.
-    """
+    """Sums per lane: weights, weighted values, and weight**2 variance (unknown: weight value**2)."""
     sums[:, :m] = 0.0
     weights, totals, spread = sums[0], sums[1], sums[2]
     by_variance, known = options.operation == INVERSE_VARIANCE, options.variance != NO_VARIANCE
