@@ -79,7 +79,9 @@ def plane_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     from .algorithms.calibrate import linear_level
 
     detector = info.detectors[p]
-    keywords: dict[str, Any] = {"BUNIT": ("electron", "unit of the pixels")}
+    keywords: dict[str, Any] = {"BUNIT": ("electron", "unit of the pixels")} | group.keywords
+    if info.descriptors.exposure_time is not None:
+        keywords["EXPTIME"] = (info.descriptors.exposure_time, "[s] exposure that SCI stands for")
     number = group.keywords.get("NCOMBINE", 1)
     keywords["GAIN"] = (float(number if isinstance(number, int) else number[0]), "SCI x GAIN = electrons collected")
     if detector.read_noise is not None:
@@ -157,7 +159,7 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
     if "noisecov" in group.extras:
         extensions.append(Extension("NOISECOV", np.asarray(group.extras["noisecov"], np.float64)))
     for name, table in group.tables.items():
-        extensions.append(Extension(name, table))
+        extensions.append(Extension(name, table, group.table_keywords.get(name, {})))
     extensions.append(Extension("PROVENANCE", provenance))
     write_product(path, primary_header(group, group.task.first, kind), extensions)
     group.product = path

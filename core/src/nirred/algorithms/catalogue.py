@@ -263,7 +263,9 @@ def _axes(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     xx, yy, xy = shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]
     root = np.hypot(0.5 * (xx - yy), xy)
     mean = 0.5 * (xx + yy)
-    return np.sqrt(mean + root), np.sqrt(np.maximum(mean - root, 1.0 / 12.0)), 0.5 * np.arctan2(2.0 * xy, xx - yy)
+    floor = 1.0 / 12.0  # a pixel's own
+    major, minor = np.sqrt(np.maximum(mean + root, floor)), np.sqrt(np.maximum(mean - root, floor))
+    return major, minor, 0.5 * np.arctan2(2.0 * xy, xx - yy)
 
 
 def _windows(plane: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> NDArray[Any]:

@@ -107,7 +107,7 @@ class NormalizeFlat(GroupStep):
             raise StepError(
                 f"{group.task.id}: the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames"
             )
-        group.keywords["FLATLEV"] = (level, "median of the flat before normalisation [electron]")
+        group.keywords["FLATLEV"] = (round(level, 3), "[electron] median before normalisation")
         group.streams[call.gives] = [
             Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))
             for p in planes

@@ -88,6 +88,7 @@ class MakeCatalogue(GroupStep):
             x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
             columns["X_WORLD"], columns["Y_WORLD"] = info.wcs[0].wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
         group.tables["OBJCAT"] = structured(columns)
+        group.table_keywords["OBJCAT"] = {"APRADIUS": (found.aperture_radius, "[pixel] radius of FLUX_APER")}
 
 
 def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -154,6 +155,7 @@ class StoreScience(_Store):
         if airmass:
             group.keywords["AIRMASS"] = (round(float(np.mean(airmass)), 4), "mean of the frames")
         group.tables["FRAMES"] = frames_table(group)
+        group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
         super().apply(group, params, call)
 
 

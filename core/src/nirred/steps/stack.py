@@ -206,8 +206,8 @@ class StackFrames(GroupStep):
         cov = _covariance(group, frames)
         group.extras["noisecov"] = cov
         group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
-        group.keywords["REFX0"] = (-grid.x0, "x (0-based) of the reference frame's pixel (0, 0)")
-        group.keywords["REFY0"] = (-grid.y0, "y (0-based) of the reference frame's pixel (0, 0)")
+        group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["REFY0"] = (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME")
         group.keywords["NCOMBINE"] = len(frames)
 
 
