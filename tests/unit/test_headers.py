@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nirred.errors import Unreadable
 from nirred.headers import BLOCK, Header, Headers, is_compressed
@@ -150,6 +152,62 @@ def test_non_ascii_damaged_and_duplicate_cards() -> None:
         assert key in found
         found.get(key)  # whatever it is, asking does not raise
     assert found["coadds"] == 4
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "A       = 'FS 17   '           / name",
+        "A       = 'O''Brien '",
+        "A       = ''",
+        "A       = '   '",
+        "A       = 'a / b'              / a / comment's quote",
+        "A       =                    T / logical",
+        "A       = F",
+        "A       =                   -0 / whole",
+        "A       = +17",
+        "A       =                  30.",
+        "A       = .5",
+        "A       = -3.25278883028921E-05 / real",
+        "A       = 1e5",
+        "A       = 1.5D3",
+        "A       = (1.0, 2.0)",
+        "A       =",
+        "A       = 12 34",
+        "A       = 'open",
+        "A       = 'x' y",
+        "A       =text",
+    ],
+)
+def test_values_are_astropys(card: str) -> None:
+    found = headers_from_text(card).primary.get("A")
+    try:
+        wanted = fits.Card.fromstring(card.ljust(80).encode()).value
+    except fits.VerifyError:
+        wanted = None
+    if isinstance(wanted, bool | int | float):
+        assert (found, type(found)) == (wanted, type(wanted))
+    elif isinstance(wanted, str) and card != "A       =text":
+        assert found == wanted.rstrip()
+    else:
+        assert found is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(
+        st.booleans(),
+        st.integers(-(10**15), 10**15),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
+    )
+)
+def test_values_come_back(value: bool | int | float | str) -> None:
+    card = fits.Card("KEY", value, "comment")
+    found = headers_from_text(str(card)).primary["KEY"]
+    wanted = fits.Card.fromstring(str(card)).value
+    assert found == (wanted.rstrip() if isinstance(wanted, str) else wanted)
+    assert type(found) is type(wanted)
 
 
 def test_continued_strings_are_joined() -> None:
