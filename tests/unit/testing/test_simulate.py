@@ -142,3 +142,8 @@ def test_wrong_words_are_refused(tmp_path):
         simulate_night(simulation(), tmp_path, scenario="nod")
     with pytest.raises(TypeError, match="driftt"):
         simulate_night(simulation(), tmp_path, driftt=0.1)
+
+
+def test_a_number_of_frames_is_shared_between_target_and_sky(tmp_path):
+    night = simulate_night(simulation(), tmp_path, scenario="offset", frames=3, size=256, **FEW)
+    assert (len(night.groups["offset"].objects), len(night.groups["offset"].skies)) == (2, 1)

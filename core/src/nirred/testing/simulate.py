@@ -61,7 +61,8 @@ def simulate_night(
         Extended galaxy with sky frames a field away; sparse field; target that fills the field with sky frames far
         away; one bright standard, 5 frames without matching darks.
     frames : int or (int, int), optional
-        On target, or (on target, on sky); of the first scenario.
+        Science frames, half of them on the sky where the scenario has sky frames; or (on target, on sky). Of the first
+        scenario; the others keep their defaults.
     seed : int
         Same seed, same night.
     size : int, optional
@@ -141,7 +142,7 @@ def _counts(name: str, frames: int | tuple[int, int] | None) -> tuple[int, int]:
         return TARGETS[name].frames
     if isinstance(frames, tuple):
         return frames
-    return (frames, frames if TARGETS[name].frames[1] else 0)
+    return (frames - frames // 2, frames // 2) if TARGETS[name].frames[1] else (frames, 0)
 
 
 def _after(planned: Planned, minutes: float) -> datetime:

@@ -47,7 +47,7 @@ def simulation(size: int = 1024, filter_name: str = "K(short)") -> Simulation:
         return ExposureSettings(exposure_time, 1, filter_name, "Medium Background")
 
     return Simulation(
-        instrument="NIRI",
+        instrument="niri",
         detectors=(detector,),
         pixel_scale=0.1171,
         settings={
