@@ -14,7 +14,7 @@ KEEP_ALL = Rejection()
 TIERS = [0 | 2 | 4, 8, 32, 1, 64]
 
 
-def stack(n, shape=(23, 41), seed=0, bad=0.1, outliers=0.05):
+def stack(n, shape=(11, 29), seed=0, bad=0.1, outliers=0.05):
     rng = np.random.default_rng(seed)
     data = rng.normal(5000, 40, (n, *shape)).astype(np.float32)
     data += np.where(rng.random(data.shape) < outliers, 900, 0).astype(np.float32)
