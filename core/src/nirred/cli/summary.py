@@ -95,7 +95,8 @@ def _fates(files: Iterable[Record], told: Container[str | None], verbosity: int)
     files = list(files)
     counts = Counter(f["fate"] for f in files)
     if counts:
-        yield f"{len(files)} file{"s" * (len(files) != 1)}: " + ", ".join(f"{n} {fate}" for fate, n in counts.most_common())
+        total = "1 file" if len(files) == 1 else f"{len(files)} files"
+        yield f"{total}: " + ", ".join(f"{n} {fate}" for fate, n in counts.most_common())
     by_reason: dict[tuple[str, str], list[str]] = {}
     for f in files:
         if verbosity > 0 or f["fate"] not in QUIET_FATES:
