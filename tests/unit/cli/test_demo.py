@@ -59,6 +59,15 @@ def test_demo_that_fails_says_so(parts: dict[str, Any], nirred: Call, tmp_path: 
     assert code == 6 and "a_image.fits" in err
 
 
+def test_the_first_camera_of_ours_is_the_default(plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nirred.cli.simulate import simulation
+
+    cameras = {name: SimpleNamespace(instrument=name) for name in ("A", "GNIRS", "NIRI")}
+    monkeypatch.setattr(plugins, "simulations", lambda: cameras, raising=False)
+    assert simulation(None).instrument == "NIRI"
+    assert simulation("a").instrument == "A"
+
+
 def test_no_camera_to_simulate(plugins: Registry, nirred: Call) -> None:
     code, _, err = nirred("demo")
     assert code == 3 and "no installed plugin" in err

@@ -43,7 +43,7 @@ def simulate(
 
 
 def simulation(instrument: str | None) -> Simulation:
-    """The simulated camera of that name; without a name, the first there is.
+    """The simulated camera of that name; without a name, the first of nirred's own, else the first there is.
 
     Raises
     ------
@@ -53,13 +53,15 @@ def simulation(instrument: str | None) -> Simulation:
         No installed plugin can be simulated.
     """
     from ..params import nearest
+    from ..registry import KNOWN_PACKAGES
 
     cameras = registry().simulations()
     if not cameras:
         raise PluginError("no installed plugin has a simulated camera", "see `nirred plugins`")
-    if instrument is None:
-        return cameras[sorted(cameras)[0]]
     by_name = {name.lower(): camera for name, camera in cameras.items()}
+    if instrument is None:
+        own = [name.lower() for name in KNOWN_PACKAGES]
+        return by_name[min(by_name, key=lambda name: (own.index(name) if name in own else len(own), name))]
     if instrument.lower() not in by_name:
         hint = nearest(instrument, by_name) or f"known: {', '.join(sorted(by_name))}"
         raise ConfigError(f"no simulated camera {instrument!r}", hint)
