@@ -19,7 +19,7 @@ from nirred.plan.model import FATES
 from nirred.plan.moments import by_exposure
 from nirred.plan.scan import scan
 
-SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 _SPEC = importlib.util.spec_from_file_location(
     "plan_camera", Path(__file__).parents[1] / "unit" / "plan" / "conftest.py"
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -187,9 +186,21 @@ def night(tmp_path: Path) -> NightBuilder:
     return NightBuilder(tmp_path / "raw")
 
 
-@pytest.fixture
-def other_camera() -> Iterator[object]:
+class Rival:
     """Claims the same frames as `Camera`."""
-    rival = types.SimpleNamespace(NIRRED_API=(1, 0))
-    rival.nirred_claim = hookimpl(lambda headers: Claim("rival") if headers.get("INSTRUME") == "CAM" else None)
-    yield rival
+
+    NIRRED_API = (1, 0)
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+
+    @hookimpl
+    def nirred_claim(self, headers: Headers) -> Claim | None:
+        if self.broken:
+            raise RuntimeError("boom")
+        return Claim("rival") if headers.get("INSTRUME") == "CAM" else None
+
+
+@pytest.fixture
+def rival() -> type[Rival]:
+    return Rival

@@ -380,3 +380,38 @@ def test_frames_of_another_detector_never_match(night: Any) -> None:
 def test_names_for_objects_that_match_nothing(night: Any) -> None:
     night.dither(3)
     assert "--objects zzz: matches no frame" in night.plan(objects=("zzz",)).remarks
+
+
+def test_a_measured_mask_has_its_window_though_static_ones_have_none(night: Any) -> None:
+    night.frame("bpm", "static.fits")
+    night.wait(24 * 300)
+    night.dither(3)
+    night.wait(24 * 300)
+    night.lamps()
+    night.darks(3, 1.0)
+    task = night.plan(allow_missing=("flat",)).task("c002_image")
+    assert [a.path for a in task.calibrations if a.kind == "bpm"] == [night.folder / "static.fits"]
+
+
+def test_frame_without_a_time_finds_only_what_has_no_window(night: Any) -> None:
+    night.frame("science", OBJECT="M1", UT="")
+    night.lamps()
+    task = night.plan().task("c001_image")
+    assert "at an unknown time" in task.blocked
+
+
+def test_two_versions_of_one_frame_are_remarked_on(night: Any) -> None:
+    night.sky(0, 0)
+    (night.folder / "mended").mkdir()
+    copy = bytearray((night.folder / "c001.fits").read_bytes())
+    copy[-2800] = 7
+    (night.folder / "mended" / "c001.fits").write_bytes(copy)
+    assert any("c001.fits" in r and "different content" in r for r in night.plan().remarks)
+
+
+def test_a_plugin_that_fails_to_claim_is_named(night: Any, rival: Any) -> None:
+    night.registry.add(rival(broken=True), "rival", "nirred-rival")
+    night.dither(3)
+    plan = night.plan()
+    assert ids(plan) == ["c001_image"]
+    assert any("rival" in r and "boom" in r for r in plan.remarks)

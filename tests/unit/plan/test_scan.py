@@ -41,8 +41,8 @@ def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
     assert [found[n][0] for n in ("empty.fits", "text.fits", "cut.fits")] == ["unreadable"] * 3
 
 
-def test_two_claims_are_ambiguous_and_name_both(night: Any, other_camera: object) -> None:
-    night.registry.add(other_camera, "rival", "nirred-rival")
+def test_two_claims_are_ambiguous_and_name_both(night: Any, rival: Any) -> None:
+    night.registry.add(rival(), "rival", "nirred-rival")
     night.frame("science", "a.fits")
     verdict, reason = verdicts(night)["a.fits"]
     assert verdict == "ambiguous" and "nirred-cam" in reason and "nirred-rival" in reason

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Kinds that serve to make other calibrations; the planner pairs them itself.
 INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
+#: Window of a mask that was measured, where the rule for static masks (any age) sets none.
+MASK_WITHIN = "180 d"
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,10 @@ def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
     made = bool(source.task)
     if rule.before_only and source.kind == "static_bpm":
         rows.append(RuleResult("ut_datetime", "not later", lag(apart), not apart > 0))
-    if rule.within is not None:
-        inside = abs(apart) < seconds(rule.within)  # NaN: unknown, not inside
-        rows.append(RuleResult("ut_datetime", f"within {rule.within}", lag(apart), inside))
+    within = MASK_WITHIN if source.kind == "bpm" and rule.within is None else rule.within
+    if within is not None:
+        inside = abs(apart) < seconds(within)  # NaN: unknown, not inside
+        rows.append(RuleResult("ut_datetime", f"within {within}", lag(apart), inside))
     if source.blocked:
         rows.append(RuleResult("can be made", "yes", source.blocked, False))
     level, remark = _level(rule, source, abs(apart), made=made)
@@ -235,18 +238,17 @@ def words(v: Verdict) -> str:
 def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
     ordered = sorted(verdicts, key=lambda v: _rank(wish, v))
     kind = wish.kind
-    wanted = ", ".join(f"{r.rule} {r.wanted}" for r in judge_wanted(wish.rule, wish.frame))
-    reason = f"no {kind} ({wanted})" if wanted else f"no {kind}"
     if ordered:
         miss = ordered[0]
         told = ", ".join(f"{r.rule}: wanted {r.wanted}, found {r.found}" for r in miss.misses)
-        reason += f"; nearest is {miss.source.name}: {told}"
+        reason = f"no {kind}; nearest is {miss.source.name} ({told})"
     else:
-        reason += "; there is none at all"
+        wanted = ", ".join(f"{r.rule} {r.wanted}" for r in _wanted(wish.rule, wish.frame))
+        reason = f"no {kind} at all{f' (wanted: {wanted})' if wanted else ''}"
     return Missing(kind, wish.optional, reason, tuple(_candidate(v, chosen=False) for v in ordered))
 
 
-def judge_wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
+def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
     """The rule's terms with the values that this frame wants."""
     rows = [_term(m.descriptor, m.tol, frame, frame) for m in rule.match]
     if rule.within is not None:

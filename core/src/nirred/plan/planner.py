@@ -83,7 +83,8 @@ class _Planner:
         named = self._take_named(records)
         remarks = unselect([r for r in records if r.path not in named], self.options.exclude, self.options.only)
         frames = self._settle(records, named)
-        remarks += self._unmatched(frames)
+        remarks += self._doubts(frames)
+        remarks += [f"plugin {name}: {fault}" for name, fault in sorted(self.registry.faults.items())]
         goals = self._goals(frames, records)
         self._check_names([*self.tasks.values()])
         tasks = self._needed(goals)
@@ -132,9 +133,12 @@ class _Planner:
             made = count if isinstance(count, int) else 0
             self.sources.append(Source(kind, frame, made, path=record.path))
 
-    def _unmatched(self, frames: Sequence[FrameInfo]) -> list[str]:
+    def _doubts(self, frames: Sequence[FrameInfo]) -> list[str]:
+        seen = Counter((f.name, f.instrument, f.descriptors.ut_datetime) for f in frames)
+        twins = sorted({name for (name, *_), n in seen.items() if n > 1})
+        remarks = [f"{name}: several files of this name and time with different content are all used" for name in twins]
         options = (("--objects", self.options.objects), ("--skies", self.options.skies))
-        return [
+        return remarks + [
             f"{option} {name}: matches no frame"
             for option, names in options
             for name in names
