@@ -15,6 +15,7 @@ from nirred.plugin import (
     Claim,
     Descriptors,
     Detector,
+    Exposure,
     Instrument,
     Match,
     PlaneWcs,
@@ -95,6 +96,11 @@ class Camera:
     def nirred_detectors(self, headers: Headers) -> list[Detector]:
         gain = None if headers.get("MODE") == "odd" else 5.0
         return [Detector((SIZE, SIZE), gain, 10.0, epoch=str(headers.get("EPOCH", "")))]
+
+    @hookimpl
+    def nirred_exposures(self, headers: Headers) -> list[Exposure] | None:
+        count = headers.get("NCUBE")
+        return [Exposure(i, (0,), i) for i in range(count)] if count else None
 
     @hookimpl
     def nirred_wcs(self, headers: Headers) -> list[PlaneWcs] | None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nirred.errors import ConfigError, DataError
+from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
 from nirred.plan.model import Plan
 
@@ -415,3 +416,12 @@ def test_a_plugin_that_fails_to_claim_is_named(night: Any, rival: Any) -> None:
     plan = night.plan()
     assert ids(plan) == ["c001_image"]
     assert any("rival" in r and "boom" in r for r in plan.remarks)
+
+
+def test_each_exposure_of_a_burst_is_a_frame(night: Any) -> None:
+    night.sky(0, 0, NCUBE=3)
+    plan = night.plan(allow_missing=("flat",))
+    (task,) = plan.tasks
+    assert task.id == "c001-1_image" and [f.name for f, _ in task.frames] == [f"c001-{i}.fits" for i in (1, 2, 3)]
+    assert [i["exposure"] for i in plan_json(plan)["tasks"][0]["inputs"]] == [0, 1, 2]
+    assert fates(plan)["c001.fits"][0] == "used"

@@ -165,7 +165,7 @@ def unselect(
 def names_file(name: str, path: Path) -> bool:
     """True when a user's `name` means the file: part of its name (without .fits), or a pattern that fits it."""
     name = file_root(Path(name))
-    return name in path.name or fnmatch.fnmatchcase(file_root(path), name)
+    return bool(name) and (name in path.name or fnmatch.fnmatchcase(file_root(path), name))
 
 
 # -- duplicates ---------------------------------------------------------------------------------------------------
