@@ -110,9 +110,9 @@ class Comparison:
 
     @cached_property
     def covered(self) -> np.ndarray:
-        """Where both stacks hold at least 70 % of the frames."""
+        """Where half of the frames look, and the product has a value, however few of them it kept there."""
         product, oracle = self.product, self.oracle
-        deep = (product.nexp >= 0.7 * product.nexp.max()) & (oracle.n >= 0.7 * oracle.n.max())
+        deep = (product.nexp > 0) & (oracle.n > 0.5 * oracle.n.max())
         finite = np.isfinite(product.sci) & np.isfinite(product.var) & np.isfinite(oracle.sci)
         return np.asarray(deep & finite)
 

@@ -237,7 +237,7 @@ def _galaxies(spec: FieldSpec, rng: np.random.Generator) -> list[Source]:
     from nirred.testing.geometry import from_plane
 
     # content -> (half-light radius as a share of the detector's side, mean surface brightness inside it over sky)
-    main = {"sparse": (0.014, 0.05), "galaxy": (0.075, 0.05), "filling": (0.42, 0.20)}.get(spec.content)
+    main = {"sparse": (0.014, 0.05), "galaxy": (0.06, 0.08), "filling": (0.42, 0.20)}.get(spec.content)
     found = []
     if main is not None:
         radius = main[0] * spec.side
