@@ -86,18 +86,10 @@ def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int 
 
     Parameters
     ----------
-    night : Night
-        The simulated night.
-    group : str
-        Scenario.
+    night, group, plane
+        Which frames: night, scenario, detector.
     grid : Grid, optional
         Of the product to compare with; default the union footprint.
-    plane : int
-        Detector.
-
-    Returns
-    -------
-    OracleStack
 
     Raises
     ------
@@ -139,10 +131,8 @@ def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int 
         noise += (share / relative[index]) ** 2 * uneven
         number += good > 0.5
         correlation += weights[index] ** 2 * variances[index] * _autocorrelation(place)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        empty = number == 0
-        sci = np.where(empty, np.nan, total / weight)
-        var = np.where(empty, np.nan, noise / weight**2)
+    weight[number == 0] = np.nan
+    sci, var = total / weight, noise / weight**2
     noisecov = correlation / correlation.sum()
     return OracleStack(sci, var, number, noisecov, grid, files, weights, relative, scale)
 

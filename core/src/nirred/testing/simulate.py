@@ -68,18 +68,12 @@ def simulate_night(
     size : int, optional
         Square sub-array, for quick tests.
     **knobs
-        Fields of `Knobs`.
-
-    Returns
-    -------
-    Night
+        Fields of `Knobs`; an unknown one is a TypeError.
 
     Raises
     ------
     ValueError
         Unknown scenario.
-    TypeError
-        Unknown knob.
 
     Notes
     -----
