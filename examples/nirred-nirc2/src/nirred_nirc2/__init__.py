@@ -1,0 +1,208 @@
+"""Keck NIRC2 imaging: one 1024 x 1024 Aladdin array behind three cameras. An example of a third-party plugin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from nirred.plugin import (
+    CalibrationRule,
+    Claim,
+    Descriptors,
+    Detector,
+    Headers,
+    Instrument,
+    Match,
+    PlaneWcs,
+    Role,
+    Simulation,
+    hookimpl,
+    wcs_from_pointing,
+)
+
+NIRRED_API = (1, 0)
+PIXEL_SCALE = {"narrow": 0.009952, "medium": 0.019829, "wide": 0.039686}  # arcsec
+GAIN = 4.0  # e-/ADU
+READ_NOISE, READ_NOISE_FLOOR = 60.0, 10.0  # e-: assumed, the header does not say; of one pair of reads, of many
+SATURATION, NON_LINEAR = 18_000.0, 10_000.0  # ADU per coadd: assumed
+POINTING_ERROR = 0.3  # arcsec between dithers: RA and DEC are written to 0.04
+FLAT_LAMPS = ("FLSPECTR", "FLIMAGIN", "LAMPPWR")
+ROLES: Mapping[str, Role] = {"dark": "dark", "flatlamp": "lamp_on", "flatlampoff": "lamp_off", "bias": "bias"}
+EXAMPLE = """\
+SIMPLE  =                    T / Tape is in Fits format
+BITPIX  =                   32
+NAXIS   =                    2
+NAXIS1  =                 1024
+NAXIS2  =                 1024
+CURRINST= 'NIRC2             ' / current instrument
+OBJECT  = 'COSMOS01          '
+IMAGETYP= 'data              '
+ITIME   =               80.000 / Integration time per coadd
+COADDS  =                    1
+MULTISAM=                   16 / Number of multiple reads
+DATE-OBS= '2011-04-13        '
+EXPSTART= '05:37:44.336      '
+CAMNAME = 'wide              '
+FILTER  = 'Ks + clear        '
+GRSNAME = 'clear             '
+SHRNAME = 'open              '
+RA      =            150.43402
+DEC     =              2.95156
+ROTPOSN =              0.70000
+INSTANGL=              0.70000
+"""
+
+
+def text(headers: Headers, key: str) -> str:
+    """A keyword as text; empty where the header does not say."""
+    return str(headers.get(key, "")).strip()
+
+
+def number(headers: Headers, key: str, low: float = -1e6, high: float = 1e6) -> float | None:
+    """A keyword as a number from `low` to `high`, else None."""
+    value = headers.get(key)
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if plain and low <= value <= high else None
+
+
+def count(headers: Headers, key: str) -> int:
+    """A keyword as a number of times, 1 where the header does not say."""
+    return int(number(headers, key, 1) or 1)
+
+
+def role(headers: Headers) -> Role:
+    """What a frame is for: by its type, its shutter and the dome's lamps."""
+    if text(headers, "IMAGETYP").lower() in ROLES:
+        return ROLES[text(headers, "IMAGETYP").lower()]
+    if text(headers, "SHRNAME") == "closed":
+        return "dark"
+    if any(text(headers, lamp) not in ("", "off", "0") for lamp in FLAT_LAMPS):
+        return "lamp_on"
+    return "lamp_off" if "flat" in text(headers, "OBJECT").lower() else "science"
+
+
+def started(headers: Headers) -> datetime | None:
+    """Start of the exposure, UT."""
+    for key in ("EXPSTART", "UTC"):
+        try:
+            return datetime.fromisoformat(f"{text(headers, 'DATE-OBS')}T{text(headers, key)}").replace(tzinfo=None)
+        except ValueError:
+            continue
+    mjd = number(headers, "MJD-OBS", 40_000, 100_000)
+    return None if mjd is None else datetime(1858, 11, 17) + timedelta(days=mjd)
+
+
+@hookimpl
+def nirred_instruments() -> Iterable[Instrument]:
+    """NIRC2 alone."""
+    return (Instrument("nirc2", "Keck NIRC2", "CURRINST = NIRC2", (EXAMPLE,)),)
+
+
+@hookimpl
+def nirred_claim(headers: Headers) -> Claim | None:
+    """By CURRINST: frames of many years have no INSTRUME."""
+    if text(headers, "CURRINST") != "NIRC2":
+        return None
+    spectrum = text(headers, "GRSNAME") not in ("", "clear") or text(headers, "SLITNAME") not in ("", "none")
+    return Claim("nirc2", unsupported="spectrum" if spectrum else "")
+
+
+@hookimpl
+def nirred_tags(headers: Headers) -> frozenset[str]:
+    """Raw frames are whole numbers; only what another program made of them has BITPIX -32."""
+    kinds = {"dark": {"DARK", "CAL"}, "bias": {"BIAS", "CAL"}, "lamp_on": {"IMAGE", "FLAT", "CAL"}}
+    kinds["lamp_off"] = kinds["lamp_on"]
+    made = {"PROCESSED"} if number(headers, "BITPIX") in (-32, -64) else set()
+    return frozenset({"NIRC2"} | kinds.get(role(headers), {"IMAGE"}) | made)
+
+
+@hookimpl
+def nirred_describe(headers: Headers) -> Descriptors:
+    """Header in the field's terms. RA and DEC include the offsets RAOFF and DECOFF."""
+    detector = next(iter(nirred_detectors(headers)), None)
+    time, filters, camera = number(headers, "ITIME", 0), text(headers, "FILTER") or None, text(headers, "CAMNAME")
+    name = "&".join(part for part in (filters or "").split(" + ") if part != "clear") or None
+    ra, dec = number(headers, "RA", 0, 360), number(headers, "DEC", -90, 90)
+    angle, zero = number(headers, "ROTPOSN"), number(headers, "INSTANGL") or 0.0
+    return Descriptors(
+        instrument="nirc2",
+        role=role(headers),
+        object=text(headers, "TARGNAME") or text(headers, "OBJECT") or None,
+        observation_type=text(headers, "IMAGETYP") or None,
+        ut_datetime=started(headers),
+        exposure_time=None if time is None else time * count(headers, "COADDS"),
+        coadds=count(headers, "COADDS"),
+        filter_name=filters,
+        filter_pretty=name,
+        band=name[0] if name and name[0] in "JHKLM" else None,
+        camera=camera or None,
+        read_mode=f"{count(headers, 'MULTISAM')} reads",
+        gain=GAIN,
+        read_noise=detector.read_noise if detector else None,
+        saturation_level=detector.saturation if detector else None,
+        non_linear_level=detector.non_linear if detector else None,
+        pixel_scale=PIXEL_SCALE.get(camera),
+        position_angle=None if angle is None else angle - zero,
+        airmass=number(headers, "AIRMASS", 1, 50),
+        ra=ra,
+        dec=dec,
+        target_ra=None if ra is None else ra - (number(headers, "RAOFF", -1, 1) or 0.0),
+        target_dec=None if dec is None else dec - (number(headers, "DECOFF", -1, 1) or 0.0),
+        configuration=(("filter", filters), ("camera", camera)),
+    )
+
+
+@hookimpl
+def nirred_detectors(headers: Headers) -> Sequence[Detector]:
+    """One plane. Multiple reads average the read noise down, coadds add it up."""
+    if headers.image is None:
+        return ()
+    coadds, reads = count(headers, "COADDS"), count(headers, "MULTISAM")
+    noise = max(READ_NOISE / math.sqrt(reads), READ_NOISE_FLOOR) * math.sqrt(coadds)
+    ny, nx = headers.image.shape[-2:]
+    return (Detector((ny, nx), GAIN, noise, SATURATION * coadds, NON_LINEAR * coadds, coadds, "aladdin"),)
+
+
+@hookimpl
+def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
+    """From the pointing: the camera writes no world coordinates. North is up and east left at angle 0."""
+    told = nirred_describe(headers)
+    if told.role != "science" or headers.image is None:
+        return None
+    if told.ra is None or told.dec is None or told.pixel_scale is None or told.position_angle is None:
+        return None
+    ny, nx = headers.image.shape[-2:]
+    center = (nx - 1) / 2, (ny - 1) / 2
+    wcs = wcs_from_pointing(told.ra, told.dec, told.pixel_scale, told.position_angle, center=center)
+    return (PlaneWcs(wcs, POINTING_ERROR, "pointing"),)
+
+
+@hookimpl
+def nirred_calibration_rules() -> Iterable[CalibrationRule]:
+    """Darks by exposure, flats by optics, a mask for all; only the flat is indispensable."""
+    image, made = frozenset({"NIRC2", "IMAGE"}), frozenset({"PROCESSED"})
+    exposure = (Match("exposure_time", tol=0.01), Match("coadds"), Match("read_mode"))
+    optics = (Match("filter_name"), Match("camera"))
+    return (
+        CalibrationRule("dark", image, exposure, "180 d", 3, optional=True, not_tags=made | {"FLAT"}),
+        CalibrationRule("flat", image, optics, "180 d", not_tags=made | {"FLAT"}),
+        CalibrationRule("lampoff_flat", image | {"FLAT"}, optics, "7 d", 3, optional=True, remark_beyond="1 d"),
+        CalibrationRule("bpm", image, (Match("instrument"),), optional=True, before_only=True),
+        CalibrationRule("bpm_dark", image | {"FLAT"}, (), "180 d", 3, optional=True, not_tags=made),
+    )
+
+
+@hookimpl
+def nirred_step_defaults(step: str) -> Mapping[str, Any]:
+    """Images are sharp and the field is small: dithers of an arcsec are enough for the sky."""
+    return {"distance": 0.5} if step == "associate_sky" else {}
+
+
+@hookimpl
+def nirred_simulation() -> Simulation:
+    """Raw headers and a truth detector, imported when somebody simulates."""
+    from .simulation import simulation
+
+    return simulation()
