@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import level
-from ..algorithms.objmask import object_mask
+from ..algorithms.objmask import dilate, object_mask
 from ..dq import DQ
 from ..frame import Plane
 from ..group import BAD, Group
@@ -25,6 +25,7 @@ class LevelStack(GroupStep):
         """Parameters of `level_stack`."""
 
         threshold: float = param(3.0, "sigma at which pixels belong to objects", gt=0)
+        dilation: float = param(4.0, "grow the objects by this radius", unit="pixel", ge=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.targets
@@ -37,16 +38,30 @@ class LevelStack(GroupStep):
                 found.append(float(weights @ errors))
                 done.append(plane)
                 continue
-            mask = stack_mask(plane, group, params.threshold)
-            measured = level(plane.data, ((plane.dq & BAD) != 0) | (mask != 0))
-            found.append(measured.error)
-            value = np.float32(measured.value if measured.n else 0.0)
-            done.append(Plane(plane.data - value, plane.dq, plane.var))
+            value, error = zero_level(plane, dilate(stack_mask(plane, params.threshold), params.dilation))
+            found.append(error)
+            done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
         group.streams[call.gives] = done
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
 
 
-def stack_mask(plane: Plane, group: Group, threshold: float) -> np.ndarray:
+def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
+    """Median of a stack's blank pixels and its error.
+
+    In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
+    half of the difference between both, for sources too faint to be masked, to the statistical one.
+    """
+    blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
+    blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
+    values = plane.data[blank]
+    if values.size == 0:
+        return 0.0, float("inf")
+    middle = float(np.median(values))
+    mode = level(plane.data, ~blank)
+    return middle, float(np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * (middle - mode.value)))
+
+
+def stack_mask(plane: Plane, threshold: float) -> np.ndarray:
     """Objects of a stack, from its own noise."""
     bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
     noise = np.sqrt(np.maximum(plane.var if plane.var is not None else 1.0, 0.0)).astype(np.float32)

@@ -128,7 +128,7 @@ class SkyCorrect(GroupStep):
         offset_sky: bool = param(False, "shift the sky to the frame's level instead of scaling it")
         nsigma: float = param(4.0, "a sky frame's pixel this far from the others is not sky", gt=0)
         model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
-        gradient: bool = param(True, "take off the residual plane where enough of the field is blank")
+        gradient: bool = param(True, "take off a residual plane or parabola where enough of the field is blank")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.offset_sky and params.scale_sky:
@@ -334,6 +334,11 @@ def _record_sky_noise(
             state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
 
 
+def surface_order(blank: float) -> int:
+    """Order of the residual surface that a frame with this share of blank pixels can tell from its objects."""
+    return 2 if blank >= 0.6 else 1 if blank >= 0.3 else 0
+
+
 def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> None:
     """Take off the residual level and plane of a sky-subtracted frame; measure its noise against the model."""
     assert state.sub is not None
@@ -342,8 +347,9 @@ def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Par
     bad = state.bad(i, int(OBJECT) if params.mask_objects else 0)
     if params.mask_objects and _from_sky_frames(group, i, params):
         return
-    if params.gradient and params.mask_objects and frame.blank > 0.3:
-        state.sub.put(i, data - fit_surface(data, bad, 1).evaluate().astype(np.float32))
+    order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
+    if order:
+        state.sub.put(i, data - fit_surface(data, bad, order).evaluate().astype(np.float32))
         data = state.sub.frame(i)
     residual = level(data, bad)
     if residual.n == 0:
