@@ -1,0 +1,297 @@
+"""The tests that every plugin passes: subclass `PluginConformance`, name the plugin, inherit them all.
+
+from nirred.testing.conformance import PluginConformance
+
+class TestNiri(PluginConformance):
+    plugin = "niri"
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from datetime import datetime
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import pytest
+
+from ..errors import Unclaimed
+from ..headers import Headers
+from ..plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
+from ..plugin.recipes import Recipe, RecipePatch
+from ..plugin.rules import CalibrationRule, MaskInput, seconds
+from ..registry import GROUP, Registry
+from .headers import headers_from_text
+
+if TYPE_CHECKING:
+    from .night import Night
+    from .pytest_plugin import ReducedNight
+
+HEAVY = ("numpy", "scipy", "astropy", "photutils", "pydantic", "numba", "matplotlib")
+IMPORT_CPU = 1.0  # s; a plugin takes a few hundredths
+OFFSET_ERROR = 0.1  # px
+DAMAGE = ("'?#\"%'", "''", "", "-1", "1E300", "NaN", "T", "'2011-99-99'", "99:99:99", "(1,2)")
+_AMOUNTS = ("exposure_time", "gain", "read_noise", "saturation_level", "non_linear_level", "pixel_scale", "airmass")
+_RANGES = {"dec": (-90.0, 90.0), "ra": (0.0, 360.0), "coadds": (1, math.inf)}
+_RANGES |= dict.fromkeys(_AMOUNTS, (0.0, math.inf))
+
+
+def ask_all(registry: Registry, plugin: str, headers: Headers) -> dict[str, Any]:
+    """Ask a plugin every question about a header; {hook: answer}.
+
+    Raises
+    ------
+    PluginError
+        A hook raised.
+    """
+    hooks = ("tags", "describe", "detectors", "wcs", "exposures", "footprint")
+    answers = {h: registry.ask(plugin, f"nirred_{h}", headers=headers) for h in ("claim", *hooks)}
+    given = {"tags": answers["tags"] or frozenset(), "descriptors": answers["describe"]}
+    answers["defaults"] = registry.ask(plugin, "nirred_step_defaults", step="associate_sky", **given)
+    return answers
+
+
+def damaged(example: str) -> Iterator[tuple[str, str]]:
+    """(what was done, text) of an example header with one card dropped, garbled or emptied at a time."""
+    lines = example.splitlines()
+    for k, line in enumerate(lines):
+        if "=" not in line[:10]:
+            continue
+        before, after = lines[:k], lines[k + 1 :]
+        yield f"without {line[:8]}", "\n".join([*before, *after])
+        for value in DAMAGE:
+            yield f"{line[:8]}= {value}", "\n".join([*before, f"{line[:8]}= {value}", *after])
+    yield "first card alone", lines[0] if lines else ""
+
+
+class PluginConformance:
+    """Tests of one plugin; a subclass names it in `plugin`, as in the entry-point group `nirred.plugins`."""
+
+    plugin: ClassVar[str] = ""
+
+    def headers(self, registry: Registry) -> list[Headers]:
+        """The plugin's example headers."""
+        return [headers_from_text(text) for _, instrument in registry.instruments() for text in instrument.examples]
+
+    def night_headers(self, night: Night) -> list[Headers]:
+        """Headers of one raw frame of each kind."""
+        return [Headers.read(night.raw_dir / name) for name in {f.kind: n for n, f in night.frames.items()}.values()]
+
+    # -- the package ----------------------------------------------------------------------------------------------
+    def test_import_is_light(self) -> None:
+        """The plugin is imported at every start: nothing heavy comes with it, and it takes no time."""
+        module = next(point.module for point in entry_points(group=GROUP) if point.name == self.plugin)
+        code = (
+            "import sys, time, importlib, nirred.registry; start = time.process_time();"
+            f"importlib.import_module({module!r}); spent = time.process_time() - start;"
+            f"print(spent, *[m for m in {HEAVY!r} if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        spent, *heavy = done.stdout.split()
+        assert heavy == [], "import them in the functions that need them"
+        assert float(spent) < IMPORT_CPU
+
+    def test_is_accepted(self, nirred_registry: Registry) -> None:
+        """API version, hooks and instruments fit this nirred."""
+        assert self.plugin in nirred_registry.found, f"no entry point {self.plugin!r} in the group {GROUP}"
+        info = nirred_registry.found[self.plugin]
+        assert info.error == ""
+        assert info.instruments and all(name == name.lower() for name in info.instruments)
+        assert nirred_registry.faults == {}
+
+    # -- claims ---------------------------------------------------------------------------------------------------
+    def test_claims_its_examples_alone(self, nirred_registry: Registry) -> None:
+        """Each example is claimed by this plugin, for an instrument of its own, and by no other installed one."""
+        everyone = Registry.discover()
+        names = nirred_registry.found[self.plugin].instruments
+        examples = self.headers(nirred_registry)
+        assert examples, "an instrument without examples cannot be checked"
+        for headers in examples:
+            owner, claim = everyone.claim(headers)
+            assert (owner, claim.instrument in names) == (self.plugin, True)
+            others = [n for n in everyone.names if n != self.plugin]
+            assert [n for n in others if everyone.ask(n, "nirred_claim", headers=headers) is not None] == []
+
+    def test_claims_nothing_else(self, nirred_registry: Registry) -> None:
+        """Neither other plugins' examples nor an empty header."""
+        others = [i for name, i in Registry.discover().instruments() if name != self.plugin]
+        strange = [headers_from_text(text) for i in others for text in i.examples]
+        for headers in [*strange, headers_from_text(""), headers_from_text("SIMPLE  = T")]:
+            with pytest.raises(Unclaimed):
+                nirred_registry.claim(headers)
+
+    # -- what it says of frames -----------------------------------------------------------------------------------
+    def test_damaged_headers_raise_nothing(self, nirred_registry: Registry) -> None:
+        """Every card of every example dropped, garbled or emptied: the answers stay of the right kind."""
+        for _, instrument in nirred_registry.instruments():
+            for example in (*instrument.examples, ""):
+                for what, text in damaged(example):
+                    answers = ask_all(nirred_registry, self.plugin, headers_from_text(text))
+                    self.check_answers(answers, what)
+
+    def check_answers(self, answers: dict[str, Any], what: str) -> None:
+        """Types and ranges of a plugin's answers."""
+        assert answers["claim"] is None or isinstance(answers["claim"], Claim), what
+        assert isinstance(answers["describe"], Descriptors), what
+        check_descriptors(answers["describe"], what)
+        assert all(isinstance(d, Detector) for d in answers["detectors"]), what
+        assert all(isinstance(w, PlaneWcs) for w in answers["wcs"] or ()), what
+        assert all(isinstance(e, Exposure) for e in answers["exposures"] or ()), what
+        assert all(t == t.upper() for t in answers["tags"]), what
+
+    def test_tags(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Upper case, and the instrument's name is among them."""
+        for headers in [*self.headers(nirred_registry), *self.night_headers(nirred_night)]:
+            answers = ask_all(nirred_registry, self.plugin, headers)
+            assert answers["claim"].instrument.upper() in answers["tags"]
+            assert all(isinstance(t, str) and t == t.upper() and t.strip() for t in answers["tags"])
+
+    def test_raw_frames_are_described(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Raw frames have a time, an exposure and a role; detectors are complete and say what the descriptors say."""
+        for headers in self.night_headers(nirred_night):
+            answers = ask_all(nirred_registry, self.plugin, headers)
+            told = answers["describe"]
+            self.check_answers(answers, str(headers.path))
+            assert told.role != "other"
+            assert None not in (told.ut_datetime, told.exposure_time, told.instrument)
+            assert len(answers["detectors"]) == len(nirred_night.detectors)
+            for detector in answers["detectors"]:
+                assert detector.shape == headers.image.shape[-2:]  # type: ignore[union-attr]
+                assert detector.gain and detector.gain > 0
+                assert detector.read_noise is not None and detector.read_noise >= 0
+                assert detector.coadds == told.coadds >= 1
+
+    def test_wcs(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Science frames of the night: one valid WCS per plane, of the scale that the descriptors give."""
+        for name in nirred_night.groups["dither"].objects:
+            headers = Headers.read(nirred_night.raw_dir / name)
+            planes = registry_wcs(nirred_registry, self.plugin, headers)
+            scale = nirred_registry.ask(self.plugin, "nirred_describe", headers=headers).pixel_scale
+            assert len(planes) == len(nirred_night.detectors)
+            for plane in planes:
+                assert plane.sigma_arcsec > 0 and plane.origin in ("header", "pointing", "rebuilt")
+                (ra, dec), (ra1, dec1) = plane.wcs.wcs_pix2world([[10, 10], [10, 11]], 0)
+                step = math.hypot((ra1 - ra) * math.cos(math.radians(dec)), dec1 - dec) * 3600
+                assert step == pytest.approx(scale, rel=0.02)
+
+    # -- recipes, rules, masks, parameters ------------------------------------------------------------------------
+    def test_recipes_resolve(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Every recipe is made of known steps, every patch fits, for the tags of every raw frame."""
+        from ..recipes import all_recipes, recipe_for, step_types
+
+        steps = step_types(nirred_registry)
+        for headers in [*self.headers(nirred_registry), *self.night_headers(nirred_night)]:
+            tags = nirred_registry.ask(self.plugin, "nirred_tags", headers=headers)
+            for name in all_recipes(nirred_registry):
+                assert {call.step for call in recipe_for(name, nirred_registry, tags).steps} <= set(steps)
+        bases = {r.base for _, r in nirred_registry.recipes() if isinstance(r, RecipePatch)}
+        assert bases <= set(all_recipes(nirred_registry))
+
+    def test_rules_name_descriptors(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Rules compare descriptors that this plugin gives, within times that can be read."""
+        every = [*self.headers(nirred_registry), *self.night_headers(nirred_night)]
+        told = [nirred_registry.ask(self.plugin, "nirred_describe", headers=h) for h in every]
+        known = {name for d in told for name in d.names()}
+        for _, rule in nirred_registry.rules():
+            named = {m.descriptor for m in rule.match} | set(rule.rank) | ({rule.scale_by} - {""})
+            assert named <= known, rule.kind
+            assert all(seconds(t) > 0 for t in (rule.within, rule.remark_beyond) if t is not None)
+            assert all(tag == tag.upper() for tag in rule.for_tags | rule.not_tags | rule.candidate_tags)
+
+    def test_masks_compute(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Every mask computes a boolean plane of the detector's shape."""
+        import numpy as np
+
+        headers = Headers.read(nirred_night.raw_dir / nirred_night.groups["dither"].objects[0])
+        answers = ask_all(nirred_registry, self.plugin, headers)
+        shape = answers["detectors"][0].shape
+        images = tuple(np.full(shape, 100.0, np.float32) for _ in range(3))
+        for _, spec in nirred_registry.masks():
+            given = images if spec.scope != "detector" else ()
+            mask = spec.compute(MaskInput(shape, answers["describe"], answers["tags"], given), spec.parameters)
+            assert mask.shape == shape, spec.name
+            assert mask.dtype == np.bool_, spec.name
+            assert 0 < spec.bit < 1 << 16
+
+    def test_step_defaults_validate(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """Parameters that the plugin changes exist and are in range."""
+        from ..params import Setting, resolve
+        from ..recipes import step_types
+
+        for headers in self.night_headers(nirred_night):
+            answers = ask_all(nirred_registry, self.plugin, headers)
+            given = {"tags": answers["tags"], "descriptors": answers["describe"]}
+            for name, step in step_types(nirred_registry).items():
+                values = nirred_registry.ask(self.plugin, "nirred_step_defaults", step=name, **given) or {}
+                settings = [Setting(name, key, value, self.plugin) for key, value in values.items()]
+                resolve(name, step.Params, settings)
+
+    def test_contract_objects_pickle(self, nirred_registry: Registry, nirred_night: Night) -> None:
+        """What goes to worker processes arrives: a lambda in a rule or mask would not."""
+        things: list[Any] = [i for _, i in nirred_registry.instruments()]
+        things += [r for _, r in nirred_registry.recipes() if isinstance(r, (Recipe, RecipePatch))]
+        things += [r for _, r in nirred_registry.rules() if isinstance(r, CalibrationRule)]
+        things += [m for _, m in nirred_registry.masks()]
+        for headers in self.night_headers(nirred_night):
+            answers = ask_all(nirred_registry, self.plugin, headers)
+            things += [answers[k] for k in ("claim", "tags", "describe", "detectors", "wcs", "exposures")]
+        for thing in things:
+            again = pickle.loads(pickle.dumps(thing))  # noqa: S301 - made here, in this line
+            assert type(again) is type(thing)
+
+    # -- a whole night --------------------------------------------------------------------------------------------
+    def test_night_is_reduced(self, nirred_reduced: ReducedNight) -> None:
+        """All groups done, the expected products made, every file with a fate and every target frame used."""
+        night, result = nirred_reduced.night, nirred_reduced.result
+        assert result.exit_code == 0, result.messages
+        wanted = {night.groups["dither"].product, *night.products.values()}
+        assert wanted <= set(result.output_filenames)
+        assert all((nirred_reduced.out / name).is_file() for name in wanted)
+        fates = {entry["file"].rsplit("/", 1)[-1]: entry["fate"] for entry in result.record["files"]}
+        assert set(fates) == set(night.frames)
+        assert {fates[name] for name in night.groups["dither"].objects} == {"used"}
+
+    def test_offsets_are_true(self, nirred_reduced: ReducedNight) -> None:
+        """Reported offsets agree with the truth to a tenth of a pixel."""
+        from astropy.io import fits
+
+        night = nirred_reduced.night
+        with fits.open(nirred_reduced.out / night.groups["dither"].product) as hdus:
+            rows = [(r["file"].strip(), float(r["xoff"]), float(r["yoff"])) for r in hdus["FRAMES"].data]
+        reference = next(name for name, x, y in rows if x == y == 0.0)
+        assert len(rows) == len(night.groups["dither"].objects)
+        for name, x, y in rows:
+            true = night.offset(name, reference)
+            assert math.hypot(x - true[0], y - true[1]) < OFFSET_ERROR, name
+
+
+def registry_wcs(registry: Registry, plugin: str, headers: Headers) -> tuple[PlaneWcs, ...]:
+    """The plugin's WCS of a frame, () where it has none."""
+    return tuple(registry.ask(plugin, "nirred_wcs", headers=headers) or ())
+
+
+def check_descriptors(told: Descriptors, what: str) -> None:
+    """Types as declared, numbers finite, each in the range that it can have."""
+    for f in fields(Descriptors):
+        value: Any = getattr(told, f.name)
+        if f.name in ("extra", "pretty", "configuration"):
+            continue
+        kinds = _kinds(str(f.type), optional=f.default is None or f.default is MISSING)
+        assert isinstance(value, kinds), f"{what}: {f.name} = {value!r}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low, high = _RANGES.get(f.name, (-math.inf, math.inf))
+            assert math.isfinite(value), f"{what}: {f.name} = {value!r}"
+            assert low <= value <= high, f"{what}: {f.name} = {value!r}"
+    assert told.role in get_args(Role), what
+
+
+def _kinds(annotation: str, *, optional: bool) -> tuple[type, ...]:
+    """Classes that a field of Descriptors may have, by its annotation."""
+    named = {"str": str, "Role": str, "float": float, "int": int, "bool": bool, "datetime": datetime}
+    found = [named[part.strip()] for part in annotation.split("|") if part.strip() in named]
+    return (*found, *((int,) if float in found else ()), *((type(None),) if optional else ()))

@@ -1,0 +1,96 @@
+"""Fixtures of the conformance kit, for every test run where nirred is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.register_assert_rewrite("nirred.testing.conformance")
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+    from ..run.api import RunResult
+    from .night import Night
+
+NIGHT = {"frames": 5, "size": 256, "seed": 3}
+#: Few calibrations, and stars enough for a field so small.
+KNOBS = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3000.0}
+
+
+@dataclass
+class ReducedNight:
+    """A simulated night, where it was reduced to, and what came of it."""
+
+    night: Night
+    out: Path
+    result: RunResult
+
+
+@dataclass
+class NightCache:
+    """Small nights of this session, by plugin: simulated and reduced once."""
+
+    home: Path
+    nights: dict[str, Night] = field(default_factory=dict)
+    reduced: dict[str, ReducedNight] = field(default_factory=dict)
+
+    def night(self, plugin: str, registry: Registry) -> Night:
+        """A dithered night of the plugin's first simulated camera; skips the test where there is none."""
+        if plugin not in self.nights:
+            from .simulate import simulate_night
+
+            cameras = registry.simulations()
+            if not cameras:
+                pytest.skip(f"{plugin} brings no simulation")
+            camera = cameras[min(cameras)]
+            self.nights[plugin] = simulate_night(
+                camera,
+                self.home / plugin,
+                scenario="dither",
+                frames=NIGHT["frames"],
+                size=NIGHT["size"],
+                seed=NIGHT["seed"],
+                **KNOBS,
+            )
+        return self.nights[plugin]
+
+    def reduce(self, plugin: str, registry: Registry) -> ReducedNight:
+        """The same night, reduced with all defaults."""
+        night = self.night(plugin, registry)
+        if plugin not in self.reduced:
+            from ..run.api import RunOptions, run
+
+            out = self.home / plugin / "reduced"
+            self.reduced[plugin] = ReducedNight(night, out, run([night.raw_dir], out, RunOptions(jobs=1), registry))
+        return self.reduced[plugin]
+
+
+@pytest.fixture(scope="session")
+def nirred_nights(tmp_path_factory: pytest.TempPathFactory) -> NightCache:
+    """Simulated nights of this session."""
+    return NightCache(tmp_path_factory.mktemp("nirred-nights"))
+
+
+@pytest.fixture(scope="class")
+def nirred_registry(request: pytest.FixtureRequest) -> Registry:
+    """A registry with only the plugin that the test class names in `plugin`."""
+    from ..registry import Registry
+
+    return Registry.discover(only=[request.cls.plugin])
+
+
+@pytest.fixture(scope="class")
+def nirred_night(request: pytest.FixtureRequest, nirred_registry: Registry, nirred_nights: NightCache) -> Night:
+    """Small simulated night of the plugin under test."""
+    return nirred_nights.night(request.cls.plugin, nirred_registry)
+
+
+@pytest.fixture(scope="class")
+def nirred_reduced(
+    request: pytest.FixtureRequest, nirred_registry: Registry, nirred_nights: NightCache
+) -> ReducedNight:
+    """The same night, reduced."""
+    return nirred_nights.reduce(request.cls.plugin, nirred_registry)
