@@ -1,0 +1,53 @@
+# Every target sets up .venv by itself; needed: Python 3.11 or later with venv, make, git, and PyPI once.
+PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+BIN := .venv/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml))
+PACKAGES := core $(PLUGINS)
+FAST := not slow and not bench
+BENCHMARKS := $(basename $(notdir $(wildcard benchmarks/accuracy.py benchmarks/speed.py)))
+
+.PHONY: help demo test test-all lint docs bench dist clean
+help:
+	@echo 'make demo      simulate a night, reduce it, compare it with the truth (nirred-demo/)'
+	@echo 'make test      fast tests        make test-all  all tests but benchmarks'
+	@echo 'make lint      ruff and mypy     make docs      write docs/reference/ from the code'
+	@echo 'make bench     accuracy and speed tables (build/bench/)'
+	@echo 'make dist      wheels and source distributions (dist/)'
+
+.venv/.ready: requirements-dev.txt $(PACKAGES:%=%/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(PACKAGES:%=-e ./%)
+	touch $@
+
+demo: .venv/.ready
+	$(BIN)/nirred demo -o nirred-demo
+
+test: .venv/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m '$(FAST)'
+
+test-all: .venv/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not bench'
+
+# Each package is checked alone, as its users import it.
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core/src
+	set -e; for package in $(PLUGINS); do $(BIN)/mypy $$package/src; done
+
+docs: .venv/.ready
+	$(BIN)/python tools/reference.py
+
+bench: .venv/.ready
+	mkdir -p build/bench
+	status=0; for name in $(BENCHMARKS); do \
+	    $(BIN)/python benchmarks/$$name.py --json build/bench/$$name.json > build/bench/$$name.txt || status=1; \
+	    cat build/bench/$$name.txt; \
+	done; exit $$status
+
+dist: .venv/.ready
+	rm -rf dist
+	set -e; for package in $(PACKAGES); do $(BIN)/python -m build --outdir dist $$package; done
+
+clean:
+	rm -rf build dist nirred-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
