@@ -4,6 +4,8 @@ Four kinds: asked of *all* plugins for every file (`nirred_claim`); *registered 
 of a frame only; *observers*, whose results are ignored. None of them may touch pixels except `nirred_open`.
 """
 
+# mypy: disable-error-code="empty-body"
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +28,7 @@ hookspec = pluggy.HookspecMarker("nirred")
 
 
 @hookspec
-def nirred_claim(headers: Headers) -> Claim | None:  # type: ignore[empty-body]
+def nirred_claim(headers: Headers) -> Claim | None:
     """Asked of all, for every file: is it yours?
 
     Cheap, header only. Return None for any header that is not yours, however damaged; never raise. The highest
@@ -35,62 +37,62 @@ def nirred_claim(headers: Headers) -> Claim | None:  # type: ignore[empty-body]
 
 
 @hookspec
-def nirred_instruments() -> Iterable[Instrument]:  # type: ignore[empty-body]
+def nirred_instruments() -> Iterable[Instrument]:
     """Registered once: the cameras this plugin brings. A name that another plugin has is an error that lists both."""
 
 
 @hookspec
-def nirred_steps() -> Iterable[type[Step]]:  # type: ignore[empty-body]
+def nirred_steps() -> Iterable[type[Step]]:
     """Registered once: step classes of this plugin, by unique name."""
 
 
 @hookspec
-def nirred_recipes() -> Iterable[Recipe | RecipePatch]:  # type: ignore[empty-body]
+def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
     """Registered once: new recipes, or patches of existing ones; patches apply in order of the plugins' names."""
 
 
 @hookspec
-def nirred_calibration_rules() -> Iterable[CalibrationRule]:  # type: ignore[empty-body]
+def nirred_calibration_rules() -> Iterable[CalibrationRule]:
     """Registered once: which calibration serves which frames. The first rule of a kind that applies is used."""
 
 
 @hookspec
-def nirred_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
+def nirred_masks() -> Iterable[MaskSpec]:
     """Registered once: masks of detector, group or frame scope (F2 disc, GNIRS keyhole, a site's own)."""
 
 
 @hookspec
-def nirred_executors() -> Iterable[ExecutorSpec]:  # type: ignore[empty-body]
+def nirred_executors() -> Iterable[ExecutorSpec]:
     """Registered once: ways to run tasks behind `concurrent.futures.Executor`, by name for --executor."""
 
 
 @hookspec
-def nirred_exposures(headers: Headers) -> Sequence[Exposure] | None:  # type: ignore[empty-body]
+def nirred_exposures(headers: Headers) -> Sequence[Exposure] | None:
     """Asked of the owner: the exposures in a cube or burst. None: the file is one exposure of all its images."""
 
 
 @hookspec
-def nirred_tags(headers: Headers) -> frozenset[str]:  # type: ignore[empty-body]
+def nirred_tags(headers: Headers) -> frozenset[str]:
     """Asked of the owner: upper-case tags of the frame, the instrument's name among them."""
 
 
 @hookspec
-def nirred_describe(headers: Headers) -> Descriptors:  # type: ignore[empty-body]
+def nirred_describe(headers: Headers) -> Descriptors:
     """Asked of the owner: the header in the field's terms. What the header does not say is None."""
 
 
 @hookspec
-def nirred_detectors(headers: Headers) -> Sequence[Detector]:  # type: ignore[empty-body]
+def nirred_detectors(headers: Headers) -> Sequence[Detector]:
     """Asked of the owner: one `Detector` per plane, in the order of the planes."""
 
 
 @hookspec
-def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:  # type: ignore[empty-body]
+def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
     """Asked of the owner: world coordinates per plane. None: there are none (darks, a broken header)."""
 
 
 @hookspec
-def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:  # type: ignore[empty-body]
+def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:
     """Asked of the owner: the illuminated outline on the sky, for the planner's overlap test.
 
     None: the outline of the planes through their WCS.
@@ -98,22 +100,22 @@ def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:  # type: ign
 
 
 @hookspec
-def nirred_open(path: Path, exposure: Exposure, headers: Headers) -> Frame | Ramp | None:  # type: ignore[empty-body]
+def nirred_open(path: Path, exposure: Exposure, headers: Headers) -> Frame | Ramp | None:
     """Asked of the owner: read an exposure's pixels. None: the core reader (images in HDU order) is right."""
 
 
 @hookspec
-def nirred_step_defaults(step: str, tags: frozenset[str], descriptors: Descriptors) -> Mapping[str, Any]:  # type: ignore[empty-body]
+def nirred_step_defaults(step: str, tags: frozenset[str], descriptors: Descriptors) -> Mapping[str, Any]:
     """Asked of the owner: parameters of a step that differ from its defaults for this frame."""
 
 
 @hookspec
-def nirred_simulation() -> Simulation | None:  # type: ignore[empty-body]
+def nirred_simulation() -> Simulation | None:
     """Registered once: a camera to simulate, for `nirred simulate` and the conformance kit."""
 
 
 @hookspec
-def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:  # type: ignore[empty-body]
+def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
     """Asked of all, for inputs that are not FITS: read a foreign observation file. None: not mine."""
 
 
