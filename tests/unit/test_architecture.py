@@ -1,0 +1,200 @@
+"""Rules of the source that no linter knows: sizes, layers, forbidden calls, documented steps and parameters."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nirred.plugin.recipes import S
+from nirred.recipes import CORE, step_types
+
+ROOT = Path(__file__).parents[2]
+CORE_SOURCE = ROOT / "core" / "src" / "nirred"
+PLUGIN_SOURCES = sorted([*ROOT.glob("plugins/*/src"), *ROOT.glob("examples/*/src")])
+SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglob("*.py"))
+
+#: From the bottom to the top: a module imports from its own layer and from lower ones only.
+LAYERS = (
+    ("__version__", "errors", "dq", "algorithms"),
+    ("headers", "params", "inputs", "picture"),
+    ("plugin",),
+    ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
+    ("registry",),
+    ("fitsio", "plan"),
+    ("group", "provenance"),
+    ("framepass", "coadd", "offsets", "products"),
+    ("config", "steps"),
+    ("recipes",),
+    ("run",),
+    ("api", "selection"),
+    ("testing", "__init__"),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and number of lines of every function, its docstring not counted."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+            yield node.name, lines
+
+
+def at_run_time(module: ast.Module) -> Iterator[ast.stmt | ast.expr]:
+    """All nodes outside ``if TYPE_CHECKING``."""
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        yield node  # type: ignore[misc]
+        waiting += ast.iter_child_nodes(node)
+
+
+def imported(path: Path, base: Path) -> set[str]:
+    """Dotted names of modules that a file imports when it runs, anywhere in it; `base` holds the top package."""
+    package = [*path.relative_to(base).parts[:-1]]
+    found: set[str] = set()
+    for node in at_run_time(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {start} if node.module else {f"{start}.{a.name}" for a in node.names}
+    return found
+
+
+def test_there_is_source_to_look_at():
+    assert len(SOURCES) > 100
+    assert len(PLUGIN_SOURCES) >= 2
+
+
+def test_files_have_at_most_400_lines():
+    assert {name_of(p): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+def test_functions_have_at_most_60_lines():
+    assert {f"{name_of(p)}:{f}": n for p in SOURCES for f, n in functions(p) if n > 60} == {}
+
+
+def test_no_print_outside_the_command_line():
+    for path in SOURCES:
+        if "cli" not in path.parts:
+            calls = [ast.unparse(n) for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
+            assert not [c for c in calls if c.startswith("print(")], name_of(path)
+
+
+def test_no_bare_except():
+    for path in SOURCES:
+        bare = [n.lineno for n in ast.walk(tree(path)) if isinstance(n, ast.ExceptHandler) and n.type is None]
+        assert not bare, name_of(path)
+
+
+#: The conformance kit proves that contract objects can be pickled: by pickling ones that it has just made.
+PICKLES = {"core/src/nirred/testing/conformance.py"}
+
+
+def test_nothing_executes_data():
+    forbidden = {"eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "marshal.loads"}
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in forbidden, f"{name_of(path)}:{node.lineno}"
+                shell = [k for k in node.keywords if k.arg == "shell" and ast.unparse(k.value) != "False"]
+                pickled = [k for k in node.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
+                assert not shell + pickled, f"{name_of(path)}:{node.lineno}"
+        modules = {m.split(".")[0] for m in imported(path, path.parents[len(path.parts) - 2])}
+        assert name_of(path) in PICKLES or not modules & {"pickle", "dill", "cloudpickle", "shelve"}, name_of(path)
+
+
+def test_imports_of_the_core_point_one_way():
+    wrong = []
+    for path in sorted(CORE_SOURCE.rglob("*.py")):
+        parts = path.relative_to(CORE_SOURCE).with_suffix("").parts
+        own = RANK[parts[0]]
+        for module in imported(path, CORE_SOURCE.parent):
+            words = module.split(".")
+            if words[0] == "nirred" and len(words) > 1 and RANK[words[1]] > own:
+                wrong.append(f"{name_of(path)} imports {module}")
+    assert not wrong
+
+
+def test_algorithms_know_arrays_only():
+    standard = set(sys.stdlib_module_names) - {"logging", "pathlib", "io", "os", "tempfile", "json"}
+    allowed = standard | {"numpy", "scipy", "numba", "photutils"}
+    for path in sorted((CORE_SOURCE / "algorithms").glob("*.py")):
+        for module in imported(path, CORE_SOURCE.parent):
+            own = module.startswith("nirred.algorithms")
+            assert own or module.split(".")[0] in allowed, f"{name_of(path)} imports {module}"
+
+
+def test_plugins_import_the_contract_and_the_algorithms_only():
+    for base in PLUGIN_SOURCES:
+        for path in base.rglob("*.py"):
+            for module in imported(path, base):
+                inside = module in ("nirred.plugin", "nirred.algorithms")
+                inside |= module.startswith(("nirred.plugin.", "nirred.algorithms."))
+                assert inside or module.split(".")[0] != "nirred", f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("module", ["nirred", "nirred.plugin", "nirred.registry", "nirred.cli"])
+def test_start_up_loads_nothing_heavy(module):
+    heavy = {"numpy", "scipy", "astropy", "photutils", "numba", "matplotlib", "reproject", "sqlalchemy"}
+    code = f"import sys, {module}; sys.stdout.write(' '.join(m for m in {heavy!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+# -- steps and recipes --------------------------------------------------------------------------------------------
+
+STEPS = step_types()
+PARAMETERS = [(s, k) for s, kind in STEPS.items() for k in kind.Params.model_fields]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_says_what_it_does(name):
+    step = STEPS[name]
+    assert step.name == name == name.lower()
+    assert len(step.doc) > 10
+    assert step.version >= 1
+    assert (step.Params.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize(("step", "name"), PARAMETERS)
+def test_every_parameter_has_doc_and_unit(step, name):
+    kind = STEPS[step].Params
+    field = kind.model_fields[name]
+    assert len(field.description or "") > 10
+    measured = {"time", "window", "distance", "dilation", "radius", "xshift", "yshift", "first_pass"}
+    if name in measured or name.startswith("dark_"):
+        assert kind.unit(name)
+
+
+def test_recipes_of_the_core_call_steps_that_exist_and_labels_are_unique():
+    for recipe in CORE:
+        names = [c.name for c in recipe.steps]
+        assert len(set(names)) == len(names), recipe.name
+        assert {c.step for c in recipe.steps} <= set(STEPS), recipe.name
+        for call in recipe.steps:
+            assert {k for k, _ in call.params} <= set(STEPS[call.step].Params.model_fields), (recipe.name, call.name)
+            assert S(call.step, call.takes, call.gives, call.label, **dict(call.params)) == call
