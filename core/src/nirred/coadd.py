@@ -10,7 +10,7 @@ from .algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
 from .algorithms.combine import combine
 from .algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 from .algorithms.threads import run_blocks
-from .group import Group, PlaneState
+from .group import BAD, Group, PlaneState
 
 if TYPE_CHECKING:
     from .algorithms.resample_kernels import Kernel
@@ -32,7 +32,7 @@ def resampled_rows(
     low, high = frame_rows(shift, grid, rows, state.shape[0])
     if high == low:
         return np.full((rows[1] - rows[0], grid.shape[1]), np.nan, np.float32)
-    bad = (state.dq.rows(i, low, high) & np.uint16(0x3FFF & 0xFFF9)) != 0
+    bad = (state.dq.rows(i, low, high) & BAD) != 0
     part = Grid(grid.x0, grid.y0 + rows[0] - low, (rows[1] - rows[0], grid.shape[1]))
     return shift_rows(
         state.sub.rows(i, low, high), bad.view(np.uint8), *shift, kernel=kernel, shape=part.shape, origin=part.origin

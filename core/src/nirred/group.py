@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 #: Bits that make a pixel useless for measuring and combining.
-BAD = np.uint16(int(NOT_SIGNAL) & 0x7FFF)
-#: Internal bit of the working planes only: covered by an astronomical object. Never written to a product.
+BAD = np.uint16(int(NOT_SIGNAL) & 0x3FFF)
+#: Internal bits of the working planes, never written to a product: covered by an astronomical object; differs from the
+#: other sky frames here (cosmic ray, unmasked source), so that it is no sky, though it may be signal.
 OBJECT = np.uint16(0x8000)
+NOT_SKY = np.uint16(0x4000)
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,11 @@ def frame_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag(sub, model, count, constant, per_electron, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """1 where a pixel strays far from the model; 2 where it strays a little: kept only beside a 1."""
+def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flags):  # type: ignore[no-untyped-def]
+    """1 where a pixel strays far from the model; 2 where it strays a little: kept only beside a 1.
+
+    Of two values the model is the mean: half their difference is compared, and only the higher is an outlier.
+    """
     scale, sky, extra = frame
     high, low, slope_high, slope_low, least = limits
     ny, nx = sub.shape
@@ -119,7 +122,9 @@ def _flag(sub, model, count, constant, per_electron, frame, limits, flags):  # t
         for x in range(nx):
             m = model[y, x]
             flags[y, x] = 0
-            if not (count[y, x] >= least and math.isfinite(m)):
+            if bright[y, x] or not (count[y, x] >= 2 and math.isfinite(m)):
+                continue
+            if count[y, x] < least and not (least <= 3 and sub[y, x] > scale * m):
                 continue
             steep = 0.0
             for step in range(4):
@@ -129,8 +134,10 @@ def _flag(sub, model, count, constant, per_electron, frame, limits, flags):  # t
                 if d > steep:
                     steep = d
             variance = (constant[y, x] + (sky + max(m, 0.0) * scale) * per_electron[y, x]) * extra
-            sigma = math.sqrt(variance * (1.0 + 1.6 / count[y, x]))
+            sigma = math.sqrt(variance * (0.5 if count[y, x] < 3 else 1.0 + 1.6 / count[y, x]))
             off = abs(sub[y, x] - scale * m)
+            if count[y, x] < 3:
+                steep *= 0.5
             if off > high * sigma + slope_high * steep:
                 flags[y, x] = 1
             elif off > low * sigma + slope_low * steep:
@@ -149,6 +156,51 @@ def _grow(flags, out):  # type: ignore[no-untyped-def]
                     for xx in range(max(x - 1, 0), min(x + 2, nx)):
                         if flags[yy, xx] == 1:
                             out[y, x] = 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _patch(data, hidden, model, out):  # type: ignore[no-untyped-def]
+    """Give hidden pixels the model's value, else the mean of the good ones in 3 x 3, 5 x 5, 7 x 7, else 0."""
+    ny, nx = data.shape
+    for y in range(ny):
+        for x in range(nx):
+            if not hidden[y, x]:
+                out[y, x] = data[y, x]
+                continue
+            value = model[y, x]
+            reach = 1
+            while not math.isfinite(value) and reach <= 3:
+                total, n = 0.0, 0
+                for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
+                    for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
+                        if not hidden[yy, xx]:
+                            total += data[yy, xx]
+                            n += 1
+                if n > 0:
+                    value = np.float32(total / n)
+                reach += 1
+            out[y, x] = value if math.isfinite(value) else np.float32(0)
+
+
+def patch_hidden(data: Float32, hidden: UInt8, model: Float32) -> Float32:
+    """Fill unusable pixels before interpolation, so that they ring into no neighbour.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted frame.
+    hidden : uint8 (ny, nx)
+        Not zero where the value is not to be used.
+    model : float32 (ny, nx)
+        What the other frames say, at the frame's own scale; NaN where they say nothing: neighbours are taken.
+
+    Returns
+    -------
+    float32 (ny, nx)
+    """
+    out = np.empty(data.shape, np.float32)
+    _patch(data, hidden, model, out)
+    return out
 
 
 @dataclass(frozen=True)
@@ -174,6 +226,7 @@ class OutlierLimits:
 
 def flag_outliers(
     sub: Float32,
+    bright: UInt8,
     model: tuple[Float32, Float32],
     noise: tuple[Float32, Float32],
     frame: tuple[float, float, float],
@@ -185,6 +238,8 @@ def flag_outliers(
     ----------
     sub : float32 (ny, nx)
         Sky-subtracted frame, electron.
+    bright : uint8 (ny, nx)
+        Not zero where the frame is saturated or non-linear: such a star's core differs from frame to frame.
     model : (model, count), float32 (ny, nx)
         Median of the sequence at the frame's pixels, NaN without one, and how many frames are behind it.
     noise : (constant, per_electron), float32 (ny, nx)
@@ -202,7 +257,7 @@ def flag_outliers(
     flags = np.empty(sub.shape, np.uint8)
     out = np.empty(sub.shape, np.uint8)
     values = (limits.high, limits.low, limits.slope_high, limits.slope_low, float(limits.least))
-    _flag(sub, model[0], model[1], *noise, frame, values, flags)
+    _flag(sub, bright, model[0], model[1], *noise, frame, values, flags)
     _grow(flags, out)
     return out
 

@@ -39,7 +39,7 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
         var = np.broadcast_to(var, middle.shape)
         rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
         done = combine(data, dq, [var] * len(data), rejection=rejection, threads=group.context.threads, **brought)
-        made.append(Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x7FFF), np.nan_to_num(done.var)))
+        made.append(Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var)))
     return made
 
 

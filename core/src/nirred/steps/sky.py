@@ -10,14 +10,12 @@ from ..algorithms.objmask import blank_fraction
 from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, subtract_sky
 from ..algorithms.surface import fit_surface
 from ..errors import StepError
-from ..group import BAD, OBJECT, FrameState, Group, PlaneState
+from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from ..store import PlaneStack
 
-#: Internal bit of the working planes: differs from the other sky frames here (cosmic ray, unmasked source).
-NOT_SKY = np.uint16(0x4000)
 #: Rows of a frame that are worked on at once.
 BLOCK = 64
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.

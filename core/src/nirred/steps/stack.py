@@ -14,6 +14,7 @@ from ..algorithms.coadd import (
     flag_outliers,
     frame_rows,
     nearest_rows,
+    patch_hidden,
     union_grid,
 )
 from ..algorithms.noise import noise_covariance
@@ -74,8 +75,9 @@ class FlagOutliers(GroupStep):
                 frame = group.frames[i]
                 values, counts = blot(model, count, grid, shift_of(group, i), state.shape)
                 scale = (frame.transparency, max(frame.sky, 0.0), noise_factor(group, state, i))
-                flags = flag_outliers(state.sub.frame(i), (values, counts), planes, scale, limits)
                 dq = state.dq.frame(i)
+                bright = ((dq & np.uint16(DQ.SATURATED | DQ.NON_LINEAR)) != 0).view(np.uint8)
+                flags = flag_outliers(state.sub.frame(i), bright, (values, counts), planes, scale, limits)
                 total += int(np.count_nonzero(flags & ((dq & BAD) == 0)))
                 state.dq.put(i, dq | np.where(flags != 0, np.uint16(DQ.COSMIC_RAY), np.uint16(0)))
                 _fill(state, i, values * np.float32(frame.transparency))
@@ -85,9 +87,7 @@ class FlagOutliers(GroupStep):
 def _fill(state: PlaneState, i: int, values: np.ndarray) -> None:
     """Put the sequence's own value where a frame has none, so that interpolation beside it stays right."""
     assert state.sub is not None
-    data = state.sub.frame(i)
-    hidden = ((state.dq.frame(i) & BAD) != 0) & np.isfinite(values)
-    state.sub.put(i, np.where(hidden, values, data).astype(np.float32))
+    state.sub.put(i, patch_hidden(state.sub.frame(i), state.bad(i), values))
 
 
 class ScaleCounts(GroupStep):
