@@ -137,3 +137,18 @@ def test_unfit_arguments() -> None:
         detect(np.ones((9, 9)), np.ones((9, 9)), None, noisecov=WHITE, fwhm=0.0)
     with pytest.raises(ValueError, match="shape"):
         detect(np.ones((9, 9)), np.ones((9, 8)), None, noisecov=WHITE, fwhm=4.0)
+
+
+def test_kron_fluxes_mirror_bad_pixels_and_neighbours() -> None:
+    shape = (100, 100)
+    image = star(shape, 40.0, 50.0, 1e4)
+    noisy = image + np.random.default_rng(8).normal(0.0, 1.0, shape)
+    clean = detect(noisy, np.ones(shape), None, noisecov=WHITE, fwhm=FWHM).columns
+    bad = np.zeros(shape, np.uint8)
+    bad[50, 41] = 1
+    mended = detect(np.where(bad, np.nan, noisy), np.ones(shape), bad, noisecov=WHITE, fwhm=FWHM).columns
+    assert mended["FLUX_AUTO"][0] == pytest.approx(clean["FLUX_AUTO"][0], rel=0.01)
+    beside = detect(noisy + star(shape, 52.0, 50.0, 1e4), np.ones(shape), None, noisecov=WHITE, fwhm=FWHM).columns
+    assert beside["FLUX_AUTO"] == pytest.approx([1e4, 1e4], rel=0.03)
+    radius = math.sqrt(np.sum(clean["FLUXERR_AUTO"][0] ** 2) / math.pi)  # white noise: the aperture's area
+    assert 2.0 * FWHM < radius < 3.5 * FWHM

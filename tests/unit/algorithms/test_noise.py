@@ -89,3 +89,15 @@ def test_disc_covers_its_area_and_moves() -> None:
     assert weights.sum() == pytest.approx(math.pi * 3.3**2, rel=1e-9)
     offsets = np.arange(weights.shape[0]) - weights.shape[0] // 2
     assert (weights.sum(axis=0) * offsets).sum() / weights.sum() == pytest.approx(0.25, abs=0.01)
+
+
+def test_disc_shares_are_exact() -> None:
+    weights = disc(3.7, np.array([0.0, 0.5, -0.31]), np.array([0.0, -0.5, 0.12]))
+    assert weights.shape == (3, 11, 11)
+    assert weights.sum(axis=(1, 2)) == pytest.approx(np.pi * 3.7**2, rel=1e-13)
+    assert np.all(weights[:, 5, 5] == 1.0) and np.all(weights[:, 0, 0] == 0.0)
+    np.testing.assert_array_equal(weights[2], disc(3.7, -0.31, 0.12))
+    fine = (np.arange(2200) + 0.5) / 200 - 5.5
+    counted = (fine + 0.31) ** 2 + (fine[:, None] - 0.12) ** 2 <= 3.7**2
+    np.testing.assert_allclose(weights[2], counted.reshape(11, 200, 11, 200).mean(axis=(1, 3)), atol=2e-3)
+    assert disc(0.3)[1, 1] == pytest.approx(np.pi * 0.09, rel=1e-13)

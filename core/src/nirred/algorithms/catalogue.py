@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms.background import as_mask
 from nirred.algorithms.noise import aperture_sigma, disc
 
@@ -17,7 +17,9 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 MIN_AREA = 5  # connected pixels of a source
 CONTRAST = 0.005  # share of the flux that makes a second peak a source
 PROMINENCE = 5.0  # of a blended peak over the saddle, in units of noise
-KRON = (2.5, 1.4, 0.0)  # factor, least unscaled radius, least circular radius (photutils' kron_params)
+#: First moments are taken in 6 isophotal ellipses, apertures reach 2.5 of them, and no Kron radius is below 1.4
+#: (Bertin & Arnouts 1996; Barbary 2016 for the last).
+KRON = (6.0, 2.5, 1.4)
 CENTROID_ROUNDS = 12
 NEIGHBOUR, DEBLENDED, SATURATED, TRUNCATED = 1, 2, 4, 8
 INTEGERS = ("NUMBER", "FLAGS")
@@ -77,7 +79,7 @@ def detect(
     Returns
     -------
     Catalogue
-        Sorted by NUMBER, from the bottom of the image to the top; without rows if nothing was found.
+        Sorted by NUMBER, the most significant peak first; without rows if nothing was found.
 
     Raises
     ------
@@ -140,100 +142,50 @@ def _segment(
     matched: tuple[NDArray[np.float64], NDArray[np.float64]],
     threshold: float,
     fwhm: float,
-) -> tuple[Any, NDArray[np.bool_]]:
-    """Segmentation image (None without sources) and which labels came out of a blend.
+) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_]]:
+    """Labels 1 to n of the pixels (None without sources) and which of them came out of a blend.
 
     Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
     """
-    from photutils.segmentation import SegmentationImage, detect_sources
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, label
 
     convolved, significance = matched
-    if not np.any(significance > threshold):
-        return None, np.zeros(0, bool)
-    segments = detect_sources(significance, threshold, MIN_AREA)
-    if segments is None:
+    islands, _ = label(significance > threshold, np.ones((3, 3)))
+    area = np.bincount(islands.ravel())
+    area[0] = 0
+    y, x = np.nonzero((area >= MIN_AREA)[islands])
+    if y.size == 0:
         return None, np.zeros(0, bool)
     sharp = gaussian_filter(image.astype(np.float32), 0.5 * fwhm / FWHM_PER_SIGMA, mode="constant", truncate=3.0)
-    y, x = np.nonzero(segments.data)
     # half the kernel's width, about twice the noise: heights in units of it
     noise = 2.0 * convolved[y, x] / significance[y, x]
     height = np.zeros(image.shape)
     height[y, x] = sharp[y, x] / noise
     order = np.argsort(-height[y, x], kind="stable")
     parts = np.zeros(image.shape, np.int64)
-    _part_blends(height, y[order], x[order], PROMINENCE, CONTRAST, parts)
+    kernels.part_blends(height, y[order], x[order], PROMINENCE, CONTRAST, parts)
     labels, parents = np.unique(parts[y, x]), np.zeros(int(parts.max()) + 1, np.int64)
-    parents[parts[y, x]] = segments.data[y, x]
+    parents[parts[y, x]] = islands[y, x]
     siblings = np.bincount(parents[labels])
     numbers = np.zeros(parents.size, np.int64)
     numbers[labels] = np.arange(1, labels.size + 1)
-    return SegmentationImage(numbers[parts]), np.asarray(siblings[parents[labels]] > 1)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _trunk(parents, k):  # type: ignore[no-untyped-def]
-    while parents[k] != k:
-        k = parents[k]
-    return k
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _part_blends(height, rows, columns, prominence, contrast, parts):  # type: ignore[no-untyped-def]
-    """Flood peaks from the top down; where two meet, the lower one stays apart only if it stands out.
-
-    It does with a rise of `prominence` above the saddle and `contrast` of the higher one's flux above it. Labels in
-    `parts` are 1 plus the place of the peak in the list of pixels, which descends in height.
-    """
-    n = rows.size
-    parents, area, total = np.arange(n), np.zeros(n), np.zeros(n)
-    near = np.zeros(9, np.int64)
-    for k in range(n):
-        value, best, met = height[rows[k], columns[k]], -1, 0
-        for dy in range(-1, 2):
-            for dx in range(-1, 2):
-                y, x = rows[k] + dy, columns[k] + dx
-                inside = y >= 0 and x >= 0 and y < parts.shape[0] and x < parts.shape[1]
-                if inside and parts[y, x] > 0:
-                    near[met] = _trunk(parents, parts[y, x] - 1)
-                    met += 1
-        for m in range(met):
-            other = _trunk(parents, near[m])
-            best = other if best < 0 else best
-            if other == best:
-                continue
-            high, low = min(best, other), max(best, other)  # trunks are peaks, and peaks are listed by height
-            rise = height[rows[low], columns[low]] - value
-            above = total[low] - area[low] * value
-            if rise < prominence or above < contrast * (total[high] - area[high] * value):
-                parents[low] = high
-                area[high] += area[low]
-                total[high] += total[low]
-            best = high
-        best = k if best < 0 else best
-        parts[rows[k], columns[k]] = best + 1
-        area[best] += 1.0
-        total[best] += value
-    for k in range(n):
-        parts[rows[k], columns[k]] = _trunk(parents, parts[rows[k], columns[k]] - 1) + 1
+    return numbers[parts], np.asarray(siblings[parents[labels]] > 1)
 
 
 def _measure(
-    image: _Image, segments: Any, convolved: NDArray[np.float64], deblended: NDArray[np.bool_], hot: NDArray[np.uint8]
+    image: _Image,
+    labels: NDArray[np.int64],
+    convolved: NDArray[np.float64],
+    deblended: NDArray[np.bool_],
+    hot: NDArray[np.uint8],
 ) -> dict[str, NDArray[Any]]:
     """All columns."""
-    from photutils.segmentation import SourceCatalog
-
-    sources = SourceCatalog(
-        image.data, segments, convolved_data=convolved, mask=~image.good, kron_params=KRON, progress_bar=False
-    )
-    start = np.atleast_2d(sources.centroid)
-    x, y, shape = _windowed(image, start[:, 0], start[:, 1])
-    isophotal = _covariance(sources)
+    places, isophotal = _moments(image, labels, convolved)
+    x, y, shape = _windowed(image, places[:, 0], places[:, 1])
     shape = np.where(np.isnan(shape[:, :1, :1]), isophotal, shape)
     major, minor, angle = _axes(shape)
-    flux, error, flags = _apertures(image, segments.data, np.asarray(segments.labels), x, y, hot)
-    kron_flux, kron_error = _kron(image, sources)
+    flux, error, flags = _apertures(image, labels, x, y, hot)
+    kron_flux, kron_error = _kron(image, labels, places, isophotal)
     return {
         "NUMBER": np.arange(1, x.size + 1),
         "X_IMAGE": x + 1.0,
@@ -252,10 +204,25 @@ def _measure(
     }
 
 
-def _covariance(sources: Any) -> NDArray[np.float64]:
-    """Isophotal second moments of photutils, shape (n, 2, 2), pixel squared, at least of a pixel's width."""
-    moments = np.asarray(getattr(sources.covariance, "value", sources.covariance), np.float64).reshape(-1, 2, 2)
-    return np.where(np.isfinite(moments), moments, np.eye(2) / 12.0)
+def _moments(
+    image: _Image, labels: NDArray[np.int64], convolved: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Isophotal centres (n, 2) as x, y, and second moments (n, 2, 2), at least of a pixel's width, zero-based pixel."""
+    y, x = np.nonzero(labels)
+    own, n = labels[y, x] - 1, int(labels.max())
+    light = np.where(image.good[y, x], convolved[y, x], 0.0)
+    unseen = np.bincount(own, light, n) <= 0  # of bad pixels only: the bridged image tells where it is
+    light = np.where(unseen[own], convolved[y, x], light)
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(own, light * values, n) / np.bincount(own, light, n)
+
+    places = np.stack([mean(x), mean(y)], axis=-1)
+    u, v = x - places[own, 0], y - places[own, 1]
+    xx, yy, xy = mean(u * u), mean(v * v), mean(u * v)
+    while np.any(thin := xx * yy - xy * xy < 1.0 / 144.0):
+        xx, yy = np.where(thin, xx + 1.0 / 12.0, xx), np.where(thin, yy + 1.0 / 12.0, yy)
+    return places, np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2)
 
 
 def _axes(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -311,47 +278,39 @@ def _windowed(
 
 
 def _apertures(
-    image: _Image,
-    labels: NDArray[Any],
-    numbers: NDArray[Any],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    hot: NDArray[np.uint8],
+    image: _Image, labels: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Fluxes and errors in circles of one FWHM, and flags but for deblending."""
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    half = disc(image.fwhm).shape[0] // 2
     inside = (column >= 0) & (column < labels.shape[1]) & (row >= 0) & (row < labels.shape[0])
     column, row = np.where(inside, column, 0), np.where(inside, row, 0)
+    weights = disc(image.fwhm, np.where(inside, x - column, 0.0), np.where(inside, y - row, 0.0))
+    half = weights.shape[-1] // 2
     good = _windows(image.good, column, row, half)
     values = _mirrored(_windows(image.data, column, row, half), good)
     variances = _mirrored(_windows(image.variance, column, row, half), good)
+    near, covered = _windows(labels, column, row, half), weights > 0
+    flux = np.where(inside, np.sum(weights * values, axis=(1, 2)), np.nan)
+    noise = np.empty(x.size)
+    kernels.correlated_sums(weights * np.sqrt(variances), image.noisecov, noise)
+    error = np.where(inside, np.sqrt(np.maximum(noise, 0.0)), np.nan)
     lost = _windows(~image.good, column, row, half)
-    near, saturated = _windows(labels, column, row, half), _windows(hot, column, row, half)
-    flux, error, flags = np.full(x.size, np.nan), np.full(x.size, np.nan), np.zeros(x.size, np.int64)
+    hole = np.sum(weights * lost, axis=(1, 2)) > 0.1 * weights.sum(axis=(1, 2))
+    own = np.arange(1, x.size + 1)[:, None, None]
+    other = np.any(covered & (near > 0) & (near != own), axis=(1, 2))
+    saturated = np.any(covered & (_windows(hot, column, row, half) != 0), axis=(1, 2))
     edge = image.fwhm - 0.5
-    for k in np.flatnonzero(inside):
-        weights = disc(image.fwhm, x[k] - column[k], y[k] - row[k])
-        flux[k] = np.sum(weights * values[k])
-        error[k] = aperture_sigma(image.noisecov, variances[k], weights)
-        hole = np.sum(weights[lost[k]]) > 0.1 * weights.sum()
-        other = np.any((weights > 0) & (near[k] > 0) & (near[k] != numbers[k]))
-        flags[k] |= NEIGHBOUR if hole or other else 0
-        flags[k] |= SATURATED if np.any(saturated[k][weights > 0]) else 0
     cut = (x < edge) | (y < edge) | (x > labels.shape[1] - 1 - edge) | (y > labels.shape[0] - 1 - edge)
-    return flux, error, flags | np.where(cut, TRUNCATED, 0)
+    flags = np.where(hole | other, NEIGHBOUR, 0) | np.where(saturated, SATURATED, 0)
+    return flux, error, np.asarray(np.where(inside, flags, 0) | np.where(cut, TRUNCATED, 0), np.int64)
 
 
-def _kron(image: _Image, sources: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kron fluxes, neighbours' pixels mirrored (photutils), and their errors; NaN where the ellipse is undefined."""
-    flux = np.atleast_1d(np.asarray(sources.kron_flux, np.float64))
-    error = np.full(flux.size, np.nan)
-    apertures = sources.kron_aperture if flux.size > 1 else np.atleast_1d(np.asarray(sources.kron_aperture, object))
-    for k, aperture in enumerate(apertures):
-        if aperture is None or not np.isfinite(flux[k]):
-            continue
-        mask = aperture.to_mask(method="subpixel", subpixels=3)
-        inner, outer = mask.get_overlap_slices(image.data.shape)
-        if inner is not None:
-            error[k] = aperture_sigma(image.noisecov, image.variance[inner], mask.data[outer])
-    return flux, error
+def _kron(
+    image: _Image, labels: NDArray[np.int64], places: NDArray[np.float64], shape: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
+    sources = np.column_stack([places, shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]])
+    flux, variance = np.empty(len(sources)), np.empty(len(sources))
+    planes = image.data, image.variance
+    kernels.kron(planes, image.good, labels, sources, image.noisecov, KRON, flux, variance)
+    return flux, np.sqrt(np.maximum(variance, 0.0))

@@ -140,26 +140,42 @@ def aperture_sigma(noisecov: ArrayLike, var: ArrayLike, aperture_weights: ArrayL
     return math.sqrt(max(total, 0.0))
 
 
-def disc(radius: float, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.float64]:
-    """Weights of a circular aperture: the covered share of each pixel.
+def disc(radius: float, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """Weights of circular apertures: the covered share of each pixel, exactly.
 
     Parameters
     ----------
     radius : float
         In pixels.
-    dx, dy : float
+    dx, dy : float or array_like, shape (n,)
         Offset of the aperture's centre from that of the middle pixel, within half a pixel.
 
     Returns
     -------
-    ndarray of float64, shape (2 r + 1, 2 r + 1)
+    ndarray of float64, shape (2 r + 1, 2 r + 1) or (n, 2 r + 1, 2 r + 1)
         With r the least integer that holds the aperture.
     """
-    from photutils.geometry import circular_overlap_grid
-
     reach = math.ceil(radius + 0.5)
-    n, edge = 2 * reach + 1, reach + 0.5
-    return np.asarray(circular_overlap_grid(-edge - dx, edge - dx, -edge - dy, edge - dy, n, n, radius, 1, 1))
+    edges = np.arange(-reach - 0.5, reach + 1.0)
+    x = (edges - np.asarray(dx, np.float64)[..., None])[..., None, :]
+    y = (edges - np.asarray(dy, np.float64)[..., None])[..., :, None]
+    area = np.diff(np.diff(_quarter(x, y, radius), axis=-1), axis=-2)
+    # pixels wholly inside or outside: free of rounding
+    squares = x * x + y * y
+    corners = [squares[..., j : j - 1 or None, i : i - 1 or None] for j in (0, 1) for i in (0, 1)]
+    inside = np.max(corners, axis=0) <= radius**2
+    u = np.maximum(np.maximum(x[..., :-1], -x[..., 1:]), 0.0)
+    v = np.maximum(np.maximum(y[..., :-1, :], -y[..., 1:, :]), 0.0)
+    outside = u * u + v * v >= radius**2
+    return np.asarray(np.where(inside, 1.0, np.where(outside, 0.0, np.clip(area, 0.0, 1.0))))
+
+
+def _quarter(x: NDArray[np.float64], y: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """Signed area that a circle round the origin shares with the rectangle from the origin to (x, y)."""
+    u, v = np.minimum(np.abs(x), radius), np.minimum(np.abs(y), radius)
+    beyond = u * np.sqrt(radius**2 - u * u) + v * np.sqrt(radius**2 - v * v)
+    beyond = 0.5 * (beyond + radius**2 * (np.arcsin(u / radius) + np.arcsin(v / radius) - 0.5 * math.pi))
+    return np.asarray(np.sign(x) * np.sign(y) * np.where(u * u + v * v <= radius**2, u * v, beyond))
 
 
 def aperture_noise_scatter(data: ArrayLike, bad: ArrayLike | None, radius: float, n: int, seed: int) -> float:
