@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def file_digest(path: Path) -> str:
     Unreadable
         The file vanished or its compression is damaged.
     """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *state: int) -> str:
+    """Digest of a file in this state: several tasks of a run take the same flats, and reading is not free."""
     digest = hashlib.sha256()
     try:
         with open_stream(path) as stream:
