@@ -41,9 +41,8 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     enough = (w > 0).sum(axis=1) >= min_stars
     with np.errstate(divide="ignore"):
         sigma = np.where(enough, max(spread, 1.0) / np.sqrt(np.maximum(total, 1e-30)), np.inf)
-    t = np.where(enough, t, 0.0)
-    t -= np.average(t[enough]) if enough.any() else 0.0
-    return np.exp(t), sigma
+    mean = float(t[enough].mean()) if enough.any() else 0.0
+    return np.exp(np.where(enough, t - mean, 0.0)), sigma
 
 
 def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:

@@ -1,0 +1,132 @@
+"""Relative transparencies and the apertures behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
+
+
+def test_transparencies_of_perfect_fluxes():
+    true = np.array([0.9, 1.0, 1.1, 1.0])
+    stars = np.array([1e4, 5e4, 2e5, 1e6])
+    flux = true[:, None] * stars
+    t, error = relative_transparencies(flux, 0.01 * flux)
+    np.testing.assert_allclose(t, true / np.exp(np.log(true).mean()), rtol=1e-8)
+    np.testing.assert_allclose(error, 0.01 / 2, rtol=1e-6)
+
+
+def test_missing_stars_and_one_variable_do_not_matter():
+    rng = np.random.default_rng(1)
+    true, stars = np.array([0.8, 1.0, 1.2, 0.9, 1.1]), 10 ** rng.uniform(4, 6, 25)
+    flux = true[:, None] * stars * (1 + 0.005 * rng.standard_normal((5, 25)))
+    flux[rng.random(flux.shape) < 0.3] = np.nan
+    flux[2, 3] *= 2.0
+    t, error = relative_transparencies(flux, 0.005 * flux)
+    true /= np.exp(np.log(true).mean())
+    assert np.all(np.abs(t - true) < 5 * error)
+    assert np.all(error < 0.003)
+
+
+def test_errors_are_those_of_a_monte_carlo():
+    rng = np.random.default_rng(2)
+    stars = np.full(12, 1e5)
+    pulls = []
+    for _ in range(100):
+        flux = stars * (1 + 0.02 * rng.standard_normal((6, 12)))
+        t, error = relative_transparencies(flux, 0.02 * flux)
+        pulls.append((t - 1) / error)
+    assert np.std(pulls) == pytest.approx(np.sqrt(5 / 6), rel=0.12)  # the mean of six is taken off
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_stars_or_frames(n):
+    flux = np.full((n, 2), 1e5)
+    t, error = relative_transparencies(flux, 0.01 * flux)
+    assert t.tolist() == [1.0] * n and np.isinf(error).all()
+    t, error = relative_transparencies(np.full((n, 5), np.nan), np.full((n, 5), np.nan))
+    assert t.tolist() == [1.0] * n and np.isinf(error).all()
+
+
+def test_a_frame_without_stars_keeps_one():
+    flux = np.array([[0.9], [1.1], [1.0]]) * np.array([1e4, 1e5, 1e6, 1e5])
+    flux[2, 1:] = np.nan
+    t, error = relative_transparencies(flux, 0.001 * flux)
+    assert t[2] == 1.0 and np.isinf(error[2])
+    assert t[1] / t[0] == pytest.approx(1.1 / 0.9)
+    assert t[0] * t[1] == pytest.approx(1.0)
+
+
+def test_faint_stars_do_not_count():
+    flux = np.full((3, 5), 100.0)
+    t, error = relative_transparencies(flux, np.full((3, 5), 20.0))
+    assert t.tolist() == [1.0] * 3 and np.isinf(error).all()
+
+
+def test_shrink_takes_the_noise_out_of_the_scatter():
+    rng = np.random.default_rng(3)
+    true = 1 + 0.01 * rng.standard_normal(400)
+    error = np.full(400, 0.01)
+    seen = true + error * rng.standard_normal(400)
+    better = shrink(seen, error)
+    assert np.std(better - true) < 0.8 * np.std(seen - true)
+    np.testing.assert_array_equal(shrink(np.array([1.0, 1.0]), np.array([0.1, 0.1])), 1.0)
+    np.testing.assert_allclose(shrink(np.array([0.8, 1.2]), np.array([1e-6, 1e-6])), [0.8, 1.2])
+    assert shrink(np.array([0.8, 1.2]), np.array([0.01, np.inf])).tolist() == [1.0, 1.0]
+
+
+# -- apertures ----------------------------------------------------------------------------------------------------
+
+
+def star(x, y, flux, fwhm=4.0, size=64):
+    yy, xx = np.indices((size, size), float)
+    sigma = fwhm / 2.3548
+    return flux / (2 * np.pi * sigma**2) * np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / (2 * sigma**2))
+
+
+def measure(image, x=(31.3,), y=(30.6,), bad=None, fwhm=4.0):
+    hidden = np.zeros(image.shape, np.uint8) if bad is None else bad
+    return aperture_fluxes(image.astype(np.float32), hidden, np.array(x, float), np.array(y, float), fwhm)
+
+
+def test_flux_of_a_star_on_a_level():
+    flux, error = measure(star(31.3, 30.6, 1e5) + 50.0)
+    assert flux[0] == pytest.approx(1e5, rel=0.002)
+    assert error[0] >= np.sqrt(flux[0])
+
+
+def test_seeing_hardly_matters():
+    sharp, soft = (measure(star(31.3, 30.6, 1e5, fwhm=w), fwhm=4.0)[0][0] for w in (3.8, 4.2))
+    assert soft / sharp == pytest.approx(1.0, abs=0.002)
+
+
+def test_error_is_that_of_a_monte_carlo():
+    rng = np.random.default_rng(4)
+    truth, pulls = star(31.3, 30.6, 2e4), []
+    for _ in range(150):
+        noise = rng.normal(0, 10.0, truth.shape) + np.sqrt(truth) * rng.standard_normal(truth.shape)
+        flux, error = measure(truth + noise)
+        pulls.append((flux[0] - 2e4) / error[0])
+    assert abs(np.mean(pulls)) < 0.3
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_bad_pixel_is_mirrored_or_spoils_the_star():
+    image, bad = star(32.0, 32.0, 1e5), np.zeros((64, 64), np.uint8)
+    image[32, 37], bad[32, 37] = 1e7, 1
+    assert measure(image, [32.0], [32.0], bad)[0][0] == pytest.approx(1e5, rel=0.002)
+    bad[32, 27] = 1  # its mirror image too
+    assert np.isnan(measure(image, [32.0], [32.0], bad)[0][0])
+    centre = np.zeros((64, 64), np.uint8)
+    centre[33, 32] = 1
+    assert np.isnan(measure(star(32.0, 32.0, 1e5), [32.0], [32.0], centre)[0][0])
+
+
+def test_what_cannot_be_measured_is_nan():
+    image = star(31.3, 30.6, 1e5)
+    flux, error = measure(image, [np.nan, 2.0, 62.0, 31.3], [30.0, 30.0, 30.0, 30.6])
+    assert np.isnan(flux[:3]).all() and np.isnan(error[:3]).all() and np.isfinite(flux[3])
+    assert np.isnan(measure(image, bad=np.ones((64, 64), np.uint8))[0]).all()
+    assert np.isnan(measure(np.ones((1, 1)), [0.0], [0.0])[0]).all()
+    assert measure(image, [], [])[0].size == 0
