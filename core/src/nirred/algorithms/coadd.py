@@ -116,7 +116,7 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
     Of two values the model is the mean: half their difference is compared, and only the higher is an outlier.
     """
     scale, sky, extra = frame
-    high, low, slope_high, slope_low, least = limits
+    high, low, slope_high, slope_low, least, reach = limits
     ny, nx = sub.shape
     for y in range(ny):
         for x in range(nx):
@@ -127,9 +127,10 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
             if count[y, x] < least and not (least <= 3 and sub[y, x] > scale * m):
                 continue
             steep = 0.0
-            for step in range(4):
-                yy = min(max(y + (step == 0) - (step == 1), 0), ny - 1)
-                xx = min(max(x + (step == 2) - (step == 3), 0), nx - 1)
+            for step in range(8):
+                far = 1 if step < 4 else reach
+                yy = min(max(y + far * ((step % 4 == 0) - (step % 4 == 1)), 0), ny - 1)
+                xx = min(max(x + far * ((step % 4 == 2) - (step % 4 == 3)), 0), nx - 1)
                 d = abs(model[yy, xx] - m)
                 if d > steep:
                     steep = d
@@ -215,6 +216,9 @@ class OutlierLimits:
         Share of the model's steepest step to a neighbour that is allowed besides: seeing and registration change it.
     least : int
         Frames that must have contributed to the model.
+    reach : int
+        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak when the
+        seeing does by a tenth, and falls by half of it that far away, whatever the sampling.
     """
 
     high: float = 5.0
@@ -222,6 +226,7 @@ class OutlierLimits:
     slope_high: float = 0.6
     slope_low: float = 0.4
     least: int = 3
+    reach: int = 2
 
 
 def flag_outliers(
@@ -256,7 +261,7 @@ def flag_outliers(
     """
     flags = np.empty(sub.shape, np.uint8)
     out = np.empty(sub.shape, np.uint8)
-    values = (limits.high, limits.low, limits.slope_high, limits.slope_low, float(limits.least))
+    values = (limits.high, limits.low, limits.slope_high, limits.slope_low, float(limits.least), limits.reach)
     _flag(sub, bright, model[0], model[1], *noise, frame, values, flags)
     _grow(flags, out)
     return out
