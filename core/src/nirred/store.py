@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .errors import DataError
+
 
 class PlaneStack:
     """Planes of n frames: shape (n, ny, nx), one dtype, filled with zeros.
@@ -21,6 +23,11 @@ class PlaneStack:
         Of a pixel.
     scratch : Path, optional
         Directory of the scratch file; None keeps everything in RAM. One file, one descriptor, removed at `close`.
+
+    Raises
+    ------
+    DataError
+        The scratch file cannot be made or its disk is full.
     """
 
     def __init__(self, shape: tuple[int, int, int], dtype: DTypeLike, scratch: Path | None = None) -> None:
@@ -32,9 +39,12 @@ class PlaneStack:
         if scratch is None:
             self._array = np.zeros(shape, dtype)
         else:
-            self._file, name = tempfile.mkstemp(prefix="nirred-", suffix=".planes", dir=scratch)
-            os.unlink(name)  # the descriptor keeps it alive; nothing is left behind by a crash
-            os.truncate(self._file, shape[0] * shape[1] * self._row)
+            try:
+                self._file, name = tempfile.mkstemp(prefix="nirred-", suffix=".planes", dir=scratch)
+                os.unlink(name)  # the descriptor keeps it alive; nothing is left behind by a crash
+                os.truncate(self._file, shape[0] * shape[1] * self._row)
+            except OSError as error:
+                raise _no_scratch(error) from error
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -49,7 +59,7 @@ class PlaneStack:
         if self._array is not None:
             return self._array[i, start:stop]
         out = np.empty((stop - start, self.shape[2]), self.dtype)
-        view, position = memoryview(out).cast("B"), (i * self.shape[1] + start) * self._row
+        view, position = out.reshape(-1).view(np.uint8).data, (i * self.shape[1] + start) * self._row
         while view:
             got = os.preadv(self._file, [view], position)
             view, position = view[got:], position + got
@@ -69,11 +79,14 @@ class PlaneStack:
         if self._array is not None:
             self._array[i, start : start + values.shape[0]] = values
             return
-        data = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
+        data = np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data
         position = (i * self.shape[1] + start) * self._row
-        while data:
-            done = os.pwrite(self._file, data, position)
-            data, position = data[done:], position + done
+        try:
+            while data:
+                done = os.pwrite(self._file, data, position)
+                data, position = data[done:], position + done
+        except OSError as error:
+            raise _no_scratch(error) from error
 
     def close(self) -> None:
         """Free memory and scratch space."""
@@ -84,3 +97,7 @@ class PlaneStack:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _no_scratch(error: OSError) -> DataError:
+    return DataError(f"scratch file: {error.strerror or error}", "free space, --scratch DIR, or a larger --memory")
