@@ -231,3 +231,23 @@ def test_network_sorts(n):
 def test_errors_name_the_cause(kwargs, message):
     with pytest.raises(ValueError, match=message):
         combine(np.zeros((2, 2, 2)), **kwargs)
+
+
+def test_noise_model_at_the_median_needs_no_levels() -> None:
+    rng = np.random.default_rng(12)
+    data = rng.normal(200.0, 15.0, (5, 30, 40)).astype(np.float32)
+    data[2, 3:6, 4] += 4000.0
+    dq = (rng.random(data.shape) < 0.05).astype(np.uint16)
+    data[:, 9, 9], dq[:, 8, 8] = np.nan, 16
+    constant, per_electron = np.full((30, 40), 25.0, np.float32), np.linspace(0.9, 1.1, 40, dtype=np.float32)[None, :]
+    scale = np.array([0.9, 1.0, 1.1, 1.05, 0.95])
+    middle = np.nan_to_num(combine(data, dq, method="median", scale=scale).sci)
+    var = (constant + np.maximum(middle, 0.0) * per_electron).astype(np.float32)
+    for rule in ("noise", "none"):
+        rejection = Rejection(rule, 4.0, 4.0)
+        twice = combine(data, dq, [var] * 5, rejection=rejection, scale=scale)
+        once = combine(data, dq, noise=NoiseModel(constant, per_electron), rejection=rejection, scale=scale, tile=64)
+        np.testing.assert_array_equal(once.n, twice.n)
+        np.testing.assert_array_equal(once.dq, twice.dq)
+        np.testing.assert_allclose(once.sci, twice.sci, rtol=1e-6)
+        np.testing.assert_array_equal(once.var, twice.var)

@@ -77,13 +77,14 @@ class NoiseModel:
     ----------
     constant, per_electron : (ny, nx) array, or what broadcasts to it
         Electrons squared; electrons.
-    levels : (n_frames,) array
-        Smooth signal of each frame, electrons, before `scale` and `zero`.
+    levels : (n_frames,) array, optional
+        Smooth signal of each frame, electrons, before `scale` and `zero`; by default each pixel's own median after
+        them, 0 if that is negative: the signal of frames that show the same.
     """
 
     constant: ArrayLike
     per_electron: ArrayLike
-    levels: ArrayLike
+    levels: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,12 @@ def combine(
     if weights is not None and method != "wtmean":
         raise ValueError(f"weights belong to wtmean, not to {method}")
     has_variance = var is not None or noise is not None
-    options = _options(METHODS[_known(method, METHODS)], rejection, var is not None, noise is not None)
+    source = kernels.NO_VARIANCE if var is None else kernels.PLANES
+    if noise is not None:
+        if var is not None:
+            raise ValueError("variances are given twice: as planes and as a noise model")
+        source = kernels.CENTRE if noise.levels is None else kernels.MODEL
+    options = _options(METHODS[_known(method, METHODS)], rejection, source)
     if method == "wtmean" and weights is not None:
         options = options._replace(operation=kernels.MEAN)
     elif method == "wtmean" and not has_variance:
@@ -237,17 +243,15 @@ def _known(name: str, table: dict[str, int]) -> str:
     return name
 
 
-def _options(operation: int, rejection: Rejection, planes: bool, model: bool) -> kernels.Options:
+def _options(operation: int, rejection: Rejection, variance: int) -> kernels.Options:
     rule = RULES[_known(rejection.rule, RULES)]
-    if planes and model:
-        raise ValueError("variances are given twice: as planes and as a noise model")
-    if rule in (kernels.VARCLIP, kernels.NOISE) and not (planes or model):
+    if rule in (kernels.VARCLIP, kernels.NOISE) and variance == kernels.NO_VARIANCE:
         raise ValueError(f"rejection {rejection.rule} needs variances")
     most = 2 if rule == kernels.NOISE else _MAX_ITERS
     return kernels.Options(
         rule=rule,
         operation=operation,
-        variance=kernels.PLANES if planes else kernels.MODEL if model else kernels.NO_VARIANCE,
+        variance=variance,
         low_squared=np.float32(rejection.lsigma**2),
         high_squared=np.float32(rejection.hsigma**2),
         n_low=rejection.nlow,

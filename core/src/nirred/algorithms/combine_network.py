@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 NONE, MINMAX, SIGCLIP, VARCLIP, NOISE = range(5)  # rejection rules
 MEAN, MEDIAN, LOWER_MEDIAN, INVERSE_VARIANCE = range(4)  # operations
-NO_VARIANCE, PLANES, MODEL = range(3)  # where variances come from
+NO_VARIANCE, PLANES, MODEL, CENTRE = range(4)  # where variances come from; CENTRE: the model at the pixel's median
 
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
 _GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are as good as any
@@ -199,24 +199,28 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _subtract(values, base, m):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):
-        row = values[i]
+def _centre(model, frames, options, middle, start, m, tile, base):  # type: ignore[no-untyped-def]
+    """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
+    _median(tile.values, tile.sorted, middle, m, False, tile.lanes[0], base)
+    zero, constant, per_electron = np.float32(0), model[0, start : start + m], model[1, start : start + m]
+    for i in range(tile.values.shape[0]):
+        row, variances, scale = tile.values[i], tile.variances[i], frames[0, i]
         for j in range(m):
             row[j] -= base[j]
+        for j in range(m if options.variance == CENTRE else 0):
+            level = base[j] if base[j] > zero else zero
+            variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _clip(options, middle, m, tile, base):  # type: ignore[no-untyped-def]
-    """Iterate `_clip_pass`; only lanes that changed go on, packed. Values become relative to `base`.
+def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
+    """Iterate `_clip_pass` on values relative to their median; only lanes that changed go on, packed.
 
     tile.order[1] tells the lanes in which everything was rejected.
     """
     values, variances, lanes = tile.values, tile.variances, tile.lanes
     index, emptied = tile.order[0], tile.order[1]
     n = values.shape[0]
-    _median(values, tile.sorted, middle, m, False, lanes[0], base)
-    _subtract(values, base, m)
     lanes[1, :m], emptied[:m] = 0, 0
     index[:m] = np.arange(m)
     count, packed = m, False
@@ -380,19 +384,20 @@ def combine_block(  # type: ignore[no-untyped-def]
         _load(data, dq, var, model, frames, options, start, m, tile)
         if options.rule == MINMAX:
             _minmax(options, full, m, tile)
-        elif options.rule != NONE:
-            _clip(options, middle, m, tile, base)
+        if options.rule > MINMAX or options.variance == CENTRE:
+            _centre(model, frames, options, middle, start, m, tile, base)
+        if options.rule > MINMAX:
+            _clip(options, middle, m, tile)
             for j in range(m):
                 if tile.order[1, j]:  # everything rejected means nothing rejected
                     _load_pixel(data, dq, var, frames, options, start + j, j, tile)
                     for i in range(n):
                         tile.values[i, j] -= base[j]
         _sums(tile, frames, options, m, sums)
+        at = base
         if is_median:
-            lower = options.operation == LOWER_MEDIAN
+            lower, at = options.operation == LOWER_MEDIAN, centre
             _median(tile.values, tile.sorted, middle, m, lower, tile.lanes[0], centre)
             for j in range(m):
                 centre[j] += base[j]
-            _finish(dq, options, start, m, tile, centre, sums, sci, out_var, flags, number)
-        else:
-            _finish(dq, options, start, m, tile, base, sums, sci, out_var, flags, number)
+        _finish(dq, options, start, m, tile, at, sums, sci, out_var, flags, number)

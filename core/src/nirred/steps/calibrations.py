@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import mesh_background
-from ..algorithms.combine import Rejection, combine
+from ..algorithms.combine import NoiseModel, Rejection, combine
 from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
@@ -33,12 +33,11 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
         dq = [state.dq.frame(i) for i in frames]
         levels = np.array([_level(d, q) for d, q in zip(data, dq, strict=True)])
         mean = float(levels.mean())
-        brought = {"scale": mean / levels} if scaled and np.all(levels > 0) else {"zero": mean - levels}
-        middle = np.nan_to_num(combine(data, dq, method="median", threads=group.context.threads, **brought).sci)
-        var = (state.constant + np.maximum(middle, 0.0) * state.per_electron).astype(np.float32)
-        var = np.broadcast_to(var, middle.shape)
+        factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
+        noise = NoiseModel(state.constant, state.per_electron)
         rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
-        done = combine(data, dq, [var] * len(data), rejection=rejection, threads=group.context.threads, **brought)
+        threads = group.context.threads
+        done = combine(data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, threads=threads)
         made.append(Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var)))
     return made
 
