@@ -1,0 +1,197 @@
+"""The documentation says what the code does: generated pages are fresh, links lead somewhere, examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from nirred.errors import PluginError
+from nirred.plugin import API_VERSION, Instrument, MaskSpec, RecipePatch, S, hookimpl
+from nirred.recipes import recipe_for
+from nirred.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("*/README.md")),
+    *sorted(ROOT.glob("*/*/README.md")),
+    *DOCS.rglob("*.md"),
+]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXAMPLE = ROOT / "examples" / "nirred-nirc2"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    return load(ROOT / "tools" / "reference.py")
+
+
+def fences(path: Path, language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall(path.read_text(encoding="utf-8")) if kind == language]
+
+
+def anchors(path: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).strip().replace(" ", "-") for h in heads}
+
+
+def test_reference_is_what_the_code_says(reference: ModuleType) -> None:
+    stale = [
+        name
+        for name, text in reference.pages().items()
+        if not (DOCS / "reference" / name).is_file() or (DOCS / "reference" / name).read_text(encoding="utf-8") != text
+    ]
+    assert not stale, f"run `make docs`: {stale}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name}: {target}"
+
+
+def test_every_hook_has_a_page_and_is_implemented_somewhere(reference: ModuleType) -> None:
+    specs = reference.hook_specs()
+    page = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    places = [*ROOT.glob("plugins/*/src/**/*.py"), *ROOT.glob("examples/*/src/**/*.py"), *ROOT.glob("tests/**/*.py")]
+    sources = "\n".join(p.read_text(encoding="utf-8") for p in places)
+    assert len(specs) >= 18
+    for name, function in specs.items():
+        assert len((function.__doc__ or "").split()) >= 5, name
+        assert f"## {name}\n" in page
+        assert re.search(rf"def {name}\(", sources), f"nobody implements {name}"
+
+
+class Everything:
+    """Implements the hooks that no plugin of this tree needs, with all their arguments."""
+
+    NIRRED_API = API_VERSION
+
+    @hookimpl
+    def nirred_instruments(self) -> Any:
+        return (Instrument("toy", "Toy"),)
+
+    @hookimpl
+    def nirred_steps(self) -> Any:
+        from nirred.step import GroupStep
+
+        class Blink(GroupStep):
+            name = "blink"
+
+            def apply(self, group: Any, params: Any, call: Any) -> None: ...
+
+        return (Blink,)
+
+    @hookimpl
+    def nirred_recipes(self) -> Any:
+        return (RecipePatch("reduce", frozenset({"TOY"}), insert=(("sky_correct", S("blink")),)),)
+
+    @hookimpl
+    def nirred_masks(self) -> Any:
+        return (MaskSpec("disc", 64, "detector", frozenset({"TOY"}), lambda given, parameters: given),)  # type: ignore[arg-type, return-value]
+
+    @hookimpl
+    def nirred_executors(self) -> Any:
+        return ()
+
+    @hookimpl
+    def nirred_footprint(self, headers: Any) -> Any:
+        return [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))]
+
+    @hookimpl
+    def nirred_open(self, path: Any, exposure: Any, headers: Any) -> Any:
+        return None
+
+    @hookimpl
+    def nirred_simulation(self) -> Any:
+        return None
+
+    @hookimpl
+    def nirred_read_request(self, paths: Any, context: Any) -> Any:
+        return None
+
+
+def test_rarer_hooks_are_accepted_and_asked() -> None:
+    registry = Registry()
+    assert registry.add(Everything(), "toy").error == ""
+    assert [step.name for _, step in registry.steps()] == ["blink"]
+    assert [(name, mask.name, mask.scope) for name, mask in registry.masks()] == [("toy", "disc", "detector")]
+    names = [call.name for call in recipe_for("reduce", registry, frozenset({"TOY"})).steps]
+    assert names[names.index("sky_correct") + 1] == "blink"
+    assert "blink" not in [call.name for call in recipe_for("reduce", registry).steps]
+    assert len(registry.ask("toy", "nirred_footprint", headers=None)[0]) == 3
+    assert registry.ask("toy", "nirred_open", path=None, exposure=None, headers=None) is None
+    assert registry.simulations() == {}
+
+
+def test_plugin_tutorial_quotes_the_example() -> None:
+    sources = [p.read_text(encoding="utf-8") for p in [*EXAMPLE.rglob("*.py"), *EXAMPLE.rglob("*.toml")]]
+    page = DOCS / "how-to" / "write-a-plugin.md"
+    quoted = [*fences(page, "python"), *fences(page, "toml")]
+    assert len(quoted) >= 6
+    for block in quoted:
+        assert any(block in source for source in sources), block
+
+
+def test_parameters_named_in_the_docs_exist() -> None:
+    from nirred.params import snake
+    from nirred.recipes import core_recipes, step_types
+
+    types = dict(step_types())
+    types |= {c.label: types[c.step] for r in core_recipes() for c in r.steps if c.label}
+    named = 0
+    for page in PAGES:
+        for step, name in re.findall(r"\b([a-z][A-Za-z_]+):([a-z][A-Za-z_]+)=", page.read_text(encoding="utf-8")):
+            named += 1
+            assert snake(step) in types, f"{page.name}: {step}"
+            assert name in types[snake(step)].Params.model_fields, f"{page.name}: {step}:{name}"
+    assert named >= 5
+
+
+def test_keywords_and_fates_are_documented() -> None:
+    from nirred.plan.model import FATES
+    from nirred.run import api
+
+    page = (DOCS / "explanation" / "products.md").read_text(encoding="utf-8")
+    assert all(f"`{fate}`" in page for fate in FATES)
+    codes = re.findall(r"(\d+) (?:all|some|when|the|nothing|usage)", inspect.getdoc(api.exit_code) or "")
+    assert codes and all(f"| {code} |" in page for code in codes)
+    assert issubclass(PluginError, Exception) and f"| {PluginError.exit_code} |" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda p: p.stem)
+def test_tutorial_runs(page: Path, tmp_path: Path) -> None:
+    """All commands of a page, one after the other, in one empty directory."""
+    blocks = fences(page, "sh")
+    assert blocks
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    script = "\n".join(["set -eu", *blocks])
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for line in fences(page, "text"):
+        for word in re.findall(r"\S+\.fits", line):
+            assert list(tmp_path.rglob(word)), word
