@@ -27,7 +27,7 @@ def seconds(text: str | float) -> float:
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         return float(text)
-    found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(s|min|h|d)?\s*", text)
+    found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(s|min|h|d)?\s*", str(text))
     if not found:
         raise ValueError(f"{text!r} is not a time; write '600 s', '10 min', '2 h' or '180 d'")
     return float(found[1]) * SECONDS[found[2] or "s"]
@@ -131,7 +131,7 @@ class MaskSpec:
     Parameters
     ----------
     name : str
-        Unique; switched off by ``-p add_dq:masks=...`` and replaced by a user's file.
+        Unique. ``-p add_dq:add_illum_mask=False`` leaves all of an instrument's masks out.
     bit : int
         DQ bit that it sets.
     scope : {"detector", "group", "frame"}
