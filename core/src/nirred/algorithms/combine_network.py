@@ -159,8 +159,7 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
     lanes: 1 centre, 2 number before, 3 number after, 4 extra, 5 share; 6, 7 scratch.
     """
     centre, before, after, extra, share = lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
-    first, second = lanes[6], lanes[7]
-    zero, one = np.float32(0), np.float32(1)
+    first, second, zero, one = lanes[6], lanes[7], np.float32(0), np.float32(1)
     before[:m], after[:m], extra[:m], first[:m], second[:m] = zero, zero, zero, zero, zero
     for i in range(values.shape[0]):
         x, u = values[i], variances[i]
@@ -266,8 +265,7 @@ def _pack(values, variances, index, count, tile):  # type: ignore[no-untyped-def
 def _minmax(options, full, m, tile):  # type: ignore[no-untyped-def]
     """Reject shares n_low/N, n_high/N of each lane's values; of equal ones just as many as asked."""
     values, work, n = tile.values, tile.sorted, tile.values.shape[0]
-    low, high, low_left = tile.lanes[1], tile.lanes[2], tile.lanes[3]
-    high_left, alive = tile.lanes[4], tile.lanes[5]
+    low, high, low_left, high_left, alive = tile.lanes[1], tile.lanes[2], tile.lanes[3], tile.lanes[4], tile.lanes[5]
     nothing, one = np.float32(0), np.float32(1)
     alive[:m] = 0
     for i in range(n):
@@ -378,7 +376,6 @@ def combine_block(  # type: ignore[no-untyped-def]
         np.zeros((2, width), np.int64),
     )
     base, centre, sums = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty((3, width))
-    is_median = options.operation == MEDIAN or options.operation == LOWER_MEDIAN
     for start in range(0, size, width):
         m = min(width, size - start)
         _load(data, dq, var, model, frames, options, start, m, tile)
@@ -395,7 +392,7 @@ def combine_block(  # type: ignore[no-untyped-def]
                         tile.values[i, j] -= base[j]
         _sums(tile, frames, options, m, sums)
         at = base
-        if is_median:
+        if options.operation == MEDIAN or options.operation == LOWER_MEDIAN:
             lower, at = options.operation == LOWER_MEDIAN, centre
             _median(tile.values, tile.sorted, middle, m, lower, tile.lanes[0], centre)
             for j in range(m):
