@@ -31,7 +31,7 @@ def recipe_toml(recipe: Recipe) -> str:
     TOML knows no None; the text "none" stands for it, as on the command line.
     """
     lines = [f"name = {_toml(recipe.name)}"]
-    lines += [f"{key} = {_toml(value)}" for key, value in (("makes", recipe.makes), ("doc", recipe.doc)) if value]
+    lines += [f"{key} = {_toml(value)}" for key, value in (("makes", recipe.makes), ("doc", recipe.doc))]
     for call in recipe.steps:
         lines += ["", "[[steps]]", f"step = {_toml(call.step)}"]
         lines += [f"label = {_toml(call.label)}"] if call.label else []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError, PluginError
-from .params import nearest, snake
-from .plugin.recipes import Recipe, RecipePatch, S
+from .params import Params, Setting, nearest, resolve, snake
+from .plugin.recipes import Recipe, RecipePatch, S, StepCall
 
 if TYPE_CHECKING:
+    from .plan.model import FrameInfo
     from .registry import Registry
     from .step import Step
 
@@ -75,7 +77,85 @@ REDUCE = Recipe(
     makes="image",
     doc="calibrate, subtract the sky in two passes with object masks, register, resample once, stack",
 )
-CORE = (DARK, BPM, FLAT, REDUCE)
+
+
+def _position(step: str) -> int:
+    return [call.name for call in REDUCE.steps].index(step)
+
+
+CHECK_WCS = Recipe(
+    "check_wcs",
+    (S("check_wcs"),),
+    doc="list frames whose WCS contradicts their pointing, wanted and found; writes nothing",
+    aliases=("checkWCS",),
+)
+ALIGN_AND_STACK = Recipe(
+    "align_and_stack",
+    (
+        S("read_pieces"),
+        S("detect_sources"),
+        S("adjust_wcs_to_reference"),
+        S("scale_counts_to_reference"),
+        S("stack_pieces"),
+        S("level_stack"),
+        S("make_catalogue"),
+        S("store_processed_stack"),
+    ),
+    makes="image",
+    doc="stack finished stacks: register, resample once, weight by depth and variance",
+)
+SKY_FLAT = Recipe(
+    "make_sky_flat",
+    (
+        *_CALIBRATED,
+        S("dark_correct"),
+        S("make_sky_flat"),
+        S("normalize_flat"),
+        S("threshold_flatfield"),
+        S("store_processed_flat"),
+    ),
+    makes="skyflat",
+    doc="flat from dithered science frames, objects masked in a second pass, normalised to a median of 1",
+    aliases=("makeSkyFlat",),
+)
+ULTRADEEP = Recipe(
+    "ultradeep",
+    (
+        *REDUCE.steps[: _position("scale_counts_to_reference")],
+        S("mask_objects", label="mask_objects_deep", threshold=2.5, dilation=3.0),
+        S("sky_correct", label="sky_correct_deep"),
+        S("detect_sources", label="detect_sources_deep"),
+        *REDUCE.steps[_position("scale_counts_to_reference") :],
+    ),
+    makes="image",
+    doc="as reduce, with a third sky pass that masks what only the stack of sky-subtracted frames shows",
+    aliases=("ultradeep_part1", "ultradeep_part2", "ultradeep_part3"),
+)
+CORE = (DARK, BPM, FLAT, REDUCE, ULTRADEEP, SKY_FLAT, CHECK_WCS, ALIGN_AND_STACK)
+
+#: Which calibration a step makes use of.
+CALIBRATION_OF = {
+    "add_dq": "bpm",
+    "dark_correct": "dark",
+    "make_lamp_flat": "dark",
+    "flat_correct": "flat",
+    "get_bpm": "bpm",
+    "get_processed_dark": "dark",
+    "get_processed_flat": "flat",
+}
+
+#: Frame steps whose tables, or the calibration that they use, are in electrons.
+IN_ELECTRONS = ("nonlinearity_correct", "add_var", "dark_correct")
+
+
+@dataclass(frozen=True)
+class BoundCall:
+    """A step call with its step and its parameters as they will be used."""
+
+    call: StepCall
+    step: Step
+    params: Params
+    origins: dict[str, str]
 
 
 def core_recipes() -> tuple[Recipe, ...]:
@@ -114,7 +194,7 @@ def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()
         A patch does not fit.
     """
     recipes = all_recipes(registry)
-    wanted = next((r for r in recipes.values() if name in (r.name, *r.aliases) or snake(name) == r.name), None)
+    wanted = _named(name, recipes.values())
     if wanted is None:
         raise ConfigError(f"no recipe {name!r}", nearest(snake(name), recipes) or f"known: {', '.join(recipes)}")
     for plugin, patch in registry.recipes():
@@ -126,6 +206,76 @@ def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()
     return wanted
 
 
+def _named(name: str, recipes: Iterable[Recipe]) -> Recipe | None:
+    return next((r for r in recipes if name in (r.name, *r.aliases) or snake(name) in (r.name, *r.aliases)), None)
+
+
+def own_recipe(name: str | None, registry: Registry) -> Recipe | None:
+    """The recipe that a file (FILE.toml) states or that a step's name stands for. None for a registered recipe.
+
+    What a file states is taken as it stands: no plugin varies it.
+
+    Raises
+    ------
+    ConfigError
+        No such file, no recipe in it, a step that does not exist, or one that cannot be run for itself.
+    """
+    if name is None or (not name.lower().endswith(".toml") and _named(name, all_recipes(registry).values())):
+        return None
+    if not name.lower().endswith(".toml"):
+        return step_recipe(name, registry)
+    from .recipe_files import read_recipe
+
+    recipe = read_recipe(name)
+    types = step_types(registry)
+    for call in recipe.steps:
+        if call.step not in types:
+            raise ConfigError(f"recipe {name}: no step {call.step!r}", nearest(call.step, types) or "`nirred recipes`")
+    return recipe
+
+
+def step_recipe(name: str, registry: Registry) -> Recipe | None:
+    """A step as recipe; None: no step of that name.
+
+    - A step on frames alone runs with all others off, except the conversion to electrons where it works in these.
+    - A step that looks at headers runs alone.
+    - Any other needs what comes before it: the first recipe that has it runs up to there. Nothing is stored as a
+      calibration or an image; `write_frames` leaves the frames or combined planes as NAME_STEP.fits.
+
+    Raises
+    ------
+    ConfigError
+        No recipe has the step, so that nothing tells what comes before it.
+    """
+    from .step import FrameStep
+    from .steps.checkwcs import HeaderStep
+
+    types = step_types(registry)
+    alike = {a: k for k, t in types.items() for a in (*t.aliases, *map(snake, t.aliases))}
+    step = alike.get(name, snake(name))
+    if step not in types:
+        return None
+    doc = types[step].doc
+    if issubclass(types[step], FrameStep):
+        order = ("prepare", "adu_to_electrons") if step in IN_ELECTRONS else ("prepare",)
+        single = (S(step),) if step in order else tuple(S(s) for s in (*order, step))
+        return Recipe(step, (*single, S("write_frames", suffix=step)), doc=doc)
+    if issubclass(types[step], HeaderStep) and step in CALIBRATION_OF:
+        return Recipe(step, (S(step),), doc=doc)
+    for recipe in (REDUCE, DARK, FLAT, *all_recipes(registry).values()):
+        last = max((n for n, call in enumerate(recipe.steps) if call.step == step), default=-1)
+        if last >= 0:
+            calls = recipe.steps[: last + 1]
+            end = () if step.startswith("store_") else (S("write_frames", calls[-1].gives, suffix=step),)
+            return Recipe(step, (*calls, *end), recipe.makes, doc)
+    raise ConfigError(f"step {name!r} is in no recipe: nothing tells what comes before it", "write a FILE.toml")
+
+
+def recipe_of(name: str, own: Recipe | None, registry: Registry, tags: frozenset[str]) -> Recipe:
+    """The recipe of a task: the user's `own` where it bears that name, else the registered one for these tags."""
+    return own if own is not None and own.name == name else recipe_for(name, registry, tags)
+
+
 def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
     """Step classes by name: the core's and the plugins'.
 
@@ -135,11 +285,53 @@ def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
         Two packages bring a step of one name.
     """
     from .steps import CORE_STEPS
+    from .steps.extra import EXTRA_STEPS
 
-    found: dict[str, type[Step]] = {s.name: s for s in CORE_STEPS}
+    found: dict[str, type[Step]] = {s.name: s for s in (*CORE_STEPS, *EXTRA_STEPS)}
     extra: Iterable[tuple[str, type[Step]]] = registry.steps() if registry else ()
     for plugin, step in extra:
         if step.name in found:
             raise PluginError(f"step {step.name!r} of {plugin} exists already", "rename it")
         found[step.name] = step
     return found
+
+
+def bind(recipe: Recipe, frame: FrameInfo, settings: Sequence[Setting], registry: Registry) -> tuple[BoundCall, ...]:
+    """Resolve every call of a recipe for a group whose first frame is `frame`.
+
+    Layers, low to high: the step's defaults, the plugin's for this frame, the recipe's, then `settings` in order, as
+    `config.check_settings` gives them. A setting may name a step (all its calls) or a call's label.
+
+    Raises
+    ------
+    ConfigError
+        An unknown step, or a value that does not fit.
+    """
+    types = step_types(registry)
+    bound = []
+    for call in recipe.steps:
+        if call.step not in types:
+            raise ConfigError(f"recipe {recipe.name!r}: no step {call.step!r}", nearest(call.step, types))
+        kind = types[call.step]
+        own = registry.ask(
+            frame.owner, "nirred_step_defaults", step=call.step, tags=frame.tags, descriptors=frame.descriptors
+        )
+        layers = [Setting(call.step, k, v, f"plugin {frame.owner}") for k, v in (own or {}).items()]
+        layers += [Setting(call.step, k, v, f"recipe {recipe.name}") for k, v in call.params]
+        layers += [s for s in settings if s.step in (call.step, call.name)]
+        params, origins = resolve(call.name, kind.Params, layers)
+        bound.append(BoundCall(call, kind(), params, origins))
+    return tuple(bound)
+
+
+def unused_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
+    """Kinds of calibration that a bound recipe has no use for: their steps are absent, or skipped by a parameter.
+
+    A step of a plugin may use any kind, so that with one in the recipe only skipped steps count.
+    """
+    calls = list(calls)
+    skipped = {c.call.step for c in calls if c.params.skip or getattr(c.params, "do_cal", "") == "skip"}
+    named = {CALIBRATION_OF[c.call.step] for c in calls if c.call.step in CALIBRATION_OF}
+    active = {CALIBRATION_OF[c.call.step] for c in calls if c.call.step in CALIBRATION_OF.keys() - skipped}
+    foreign = {c.call.step for c in calls} - step_types().keys()
+    return frozenset((named if foreign else set(CALIBRATION_OF.values())) - active)

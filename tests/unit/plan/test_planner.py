@@ -336,7 +336,7 @@ def test_exclude_and_only(night: Any) -> None:
         ("makeProcessedDark", ["c018_dark", "c023_dark"]),
         ("make_processed_bpm", ["c014_bpm"]),
         ("makeProcessedFlat", ["c014_bpm", "c014_flat"]),
-        ("check_wcs", []),
+        ("check_wcs", ["c001_check_wcs", "c006_check_wcs"]),
         ("ultradeep", ["c018_dark", "c014_bpm", "c014_flat", "c001_image", "c006_image"]),
         ("makeSkyFlat", ["c018_dark", "c014_bpm", "c001_skyflat", "c006_skyflat"]),
     ],

@@ -13,6 +13,8 @@ from .model import Association, Candidate, FileRecord, FrameInfo, Missing, Plan,
 SCHEMA = "nirred-run/1"
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 _BAD_WCS = ("stale", "rebuilt")
+#: Recipes whose result is what they say.
+REPORTS = ("check_wcs", "get_bpm", "get_processed_dark", "get_processed_flat")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -42,9 +44,14 @@ def task_json(task: Task) -> dict[str, Any]:
         "inputs": [_input(f, role) for f, role in task.frames],
         "calibrations": [_calibration(a) for a in task.calibrations],
         "missing": [_missing(m) for m in task.missing],
-        "products": [f"{task.id}.fits"],
+        "products": _products(task),
         "remarks": list(task.remarks),
     }
+
+
+def _products(task: Task) -> list[str]:
+    """What a task will write; recipes that report write nothing."""
+    return [] if not task.makes and task.recipe in REPORTS else [f"{task.id}.fits"]
 
 
 def _input(frame: FrameInfo, role: str) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def _task_row(task: Task) -> tuple[str, ...]:
     roles = Counter(role for _, role in task.frames)
     frames = ", ".join(f"{n} {role}" for role, n in roles.items())
     remarks = [f"BLOCKED: {task.blocked}"] if task.blocked else []
-    return f"{task.id}.fits", task.title, task.recipe, frames, "; ".join([*remarks, *task.remarks])
+    return ", ".join(_products(task)) or "-", task.title, task.recipe, frames, "; ".join([*remarks, *task.remarks])
 
 
 def _calibration_rows(task: Task) -> list[tuple[str, ...]]:

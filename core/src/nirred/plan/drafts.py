@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from ..plugin.rules import CalibrationRule
 from .associate import Source, Verdict, choose, judge, rules_for, words
 from .associate import Wish as _Wish
-from .grouping import ScienceGroup, calibration_groups, shortest
-from .model import FrameInfo, FrameRole, Missing
+from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, shortest, target
+from .model import FileRecord, FrameInfo, FrameRole, Missing
 from .moments import SAME_EXPOSURE, exposure, order, stamp, text
 from .pointing import separate
+from .scan import PROCESSED
+from .wcscheck import separation
 
 if TYPE_CHECKING:
     from ..plugin.frames import Polygon
@@ -168,6 +170,47 @@ def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) ->
     name = first.descriptors.object or "unnamed"
     title = f"{'standard ' if group.standard else ''}{name} {_setting(first)}"
     return Draft(f"{first.root}_{makes}", recipe, makes, tuple(pairs), title, tuple(remarks))
+
+
+def stack_drafts(records: Sequence[FileRecord]) -> list[Draft]:
+    """Stacks made in pieces, ours or another program's, to be stacked again: one task per target and filter."""
+    groups: list[list[FrameInfo]] = []
+    for record in records:
+        if not _is_stack(record):
+            continue
+        frame = record.frames[0]
+        if record.verdict == "unsupported":
+            record.verdict, record.reason = None, ""
+        home = next((g for g in groups if _belongs(frame, g[0])), None)
+        groups.append([frame]) if home is None else home.append(frame)
+    drafts = []
+    for group in groups:
+        frames = sorted(group, key=order)
+        root = frames[0].root.removesuffix("_image").removesuffix("_stack")
+        title = f"{frames[0].descriptors.object or 'unnamed'} stacks {_setting(frames[0])}"
+        drafts.append(Draft(f"{root}_stack", "align_and_stack", "image", tuple((f, "input") for f in frames), title))
+    return drafts
+
+
+def _is_stack(record: FileRecord) -> bool:
+    if not record.frames or record.verdict not in ("product", "unsupported"):
+        return False
+    if record.verdict == "product":
+        return record.product == "image"
+    first = record.frames[0]
+    return first.descriptors.role in ("science", "standard", "sky") and bool(first.tags & PROCESSED)
+
+
+def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:
+    """Same target through the same optics; stacks of one target differ in size and may differ in exposure time."""
+    optics = ("filter_name", "camera", "disperser", "binning")
+    alike = all(frame.descriptors.get(n) == first.descriptors.get(n) for n in optics)
+    if not alike or frame.owner != first.owner or frame.instrument != first.instrument:
+        return False
+    a, b = target(frame), target(first)
+    if a is not None and b is not None:
+        return separation(a, b) <= SAME_TARGET
+    return frame.descriptors.object == first.descriptors.object
 
 
 def footprints(bench: Bench) -> Callable[[FrameInfo], Sequence[Polygon] | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..params import nearest
+from ..params import Setting, nearest
 from .associate import INTERNAL, Source
 from .model import FrameInfo
 
@@ -40,11 +40,13 @@ class PlanOptions:
     out : Path or None
         Output directory, never searched for input.
     recipe : str or None
-        Run this recipe on the frames that it fits, and make what these need; None: everything.
+        Run this recipe (a name or FILE.toml) on the frames that it fits, and make what these need; None: everything.
     library : callable or None
         ``library(kind, frame) -> sequence of Source``: finished calibrations of a kind that might serve a frame.
     uses : frozenset of str or None
-        Kinds of calibration that `recipe` makes use of; None: all that the rules want.
+        Kinds of calibration that `recipe` makes use of; None: as its steps tell.
+    settings : tuple of Setting
+        Parameters of steps as `config.check_settings` gives them: a calibration whose step is skipped is not sought.
     """
 
     user_cal: Mapping[str, Path] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class PlanOptions:
     recipe: str | None = None
     library: Library | None = None
     uses: frozenset[str] | None = None
+    settings: tuple[Setting, ...] = ()
 
 
 def kind_of(name: str) -> str:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError
+from ..errors import DataError, PluginError
 from ..inputs import expand_inputs
-from ..params import snake
+from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for
-from .drafts import Bench, Draft, bpm_drafts, dark_drafts, flat_drafts, science_draft
-from .grouping import configuration, science_groups
+from .drafts import Bench, Draft, bpm_drafts, dark_drafts, flat_drafts, science_draft, stack_drafts
+from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
 from .moments import exposure, order, text
 from .options import PlanOptions, kind_of, user_calibrations
@@ -21,14 +21,13 @@ from .scan import names_file, scan, scan_file, unselect
 from .wcscheck import check_wcs
 
 if TYPE_CHECKING:
+    from ..plugin.recipes import Recipe
     from ..registry import Registry
 
 __all__ = ["PlanOptions", "make_plan"]
 
-#: Recipes that make calibrations, and what they make.
-CALIBRATION_RECIPES = {"make_processed_dark": "dark", "make_processed_bpm": "bpm", "make_processed_flat": "flat"}
-#: What a science recipe makes, where it is no image.
-OTHER_PRODUCTS = {"make_sky_flat": "skyflat"}
+#: Kinds of product that serve as calibrations; each has its own groups of frames.
+CALIBRATIONS = ("dark", "bpm", "flat")
 #: Kinds of calibration that the tasks of each product are given; science tasks get all that rules want.
 _GIVEN = {
     "dark": frozenset({"bpm"}),
@@ -61,7 +60,7 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     DataError
         An input does not exist, or two tasks would write the same file.
     ConfigError
-        `user_cal` names an unknown kind or a file that does not exist.
+        `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range.
     """
     planner = _Planner(registry, options or PlanOptions())
     return planner.plan(inputs)
@@ -71,7 +70,8 @@ class _Planner:
     def __init__(self, registry: Registry, options: PlanOptions) -> None:
         self.registry, self.options = registry, options
         self.user_cal = user_calibrations(registry, options)
-        self.recipe = snake(options.recipe) if options.recipe else None
+        self.own = own_recipe(options.recipe, registry)
+        self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
         self.allowed = {kind_of(k) for k in options.allow_missing}
         self.bench = Bench(registry, objects=options.objects, skies=options.skies)
         self.described = {k: _described(p, registry) for k, p in self.user_cal.items()}
@@ -151,30 +151,30 @@ class _Planner:
         darks = dark_drafts(self.bench)
         flats = flat_drafts(self.bench)
         calibrations = [*darks, *bpm_drafts(self.bench, flats, darks), *flats]
+        wanted = self.asked.makes if self.asked is not None else "image"
+        if self.asked is not None and wanted in CALIBRATIONS:
+            calibrations = [_by(d, self.asked) if d.makes == wanted else d for d in calibrations]
         for draft in calibrations:
             task = self._task(draft)
             self.sources.append(draft.source(task.blocked))
-        wanted = CALIBRATION_RECIPES.get(self.recipe or "")
-        if wanted:
+        if wanted in CALIBRATIONS:
             return [d.id for d in calibrations if d.makes == wanted]
-        if self.recipe == "check_wcs":
-            return []
         science = self._science(records)
+        if not science and not wanted and self.asked is not None:
+            science = [_by(replace(d, makes=""), self.asked) for d in calibrations if d.makes != "bpm"]
         for draft in science:
             self._task(draft)
         busy = {d.first.instrument for d in science}
-        alone = [d.id for d in calibrations if d.first.instrument not in busy] if self.recipe is None else []
+        alone = [d.id for d in calibrations if d.first.instrument not in busy] if self.asked is None else []
         return [*alone, *(d.id for d in science)]
 
     def _science(self, records: Sequence[FileRecord]) -> list[Draft]:
-        recipe = self.recipe or "reduce"
-        makes = OTHER_PRODUCTS.get(recipe, "image")
-        if recipe == "align_and_stack":
-            stacks = _stack_drafts(records)
-            if stacks:
-                return stacks
+        asked = self.asked
+        if asked is not None and any(call.step == "read_pieces" for call in asked.steps):
+            return [_by(d, asked) for d in stack_drafts(records)]
         groups, _ = science_groups(self.bench.pool(*_SCIENCE_ROLES))
-        return [science_draft(self.bench, g, recipe, makes) for g in groups]
+        drafts = [science_draft(self.bench, g, "reduce", asked.makes if asked else "image") for g in groups]
+        return [_by(d, asked) for d in drafts] if asked is not None else drafts
 
     def _task(self, draft: Draft) -> Task:
         """Give a draft its calibrations."""
@@ -208,22 +208,24 @@ class _Planner:
             raise DataError(f"two tasks would both write {draft.id}.fits: {files}", "leave one out with --exclude")
         return task
 
-    def _given(self, draft: Draft) -> frozenset[str] | None:
-        """Kinds that a draft's recipe uses; None: all."""
-        return _GIVEN.get(draft.makes) or self.options.uses
+    def _refused(self, draft: Draft) -> frozenset[str]:
+        """Kinds that the draft's recipe, as it will run on these frames, has no use for."""
+        try:
+            recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
+            return unused_kinds(bind(recipe, draft.first, self.options.settings, self.registry))
+        except PluginError:  # it fails its group when that runs, and says so there
+            return frozenset()
 
     def _wishes(self, draft: Draft) -> dict[str, Wish | None]:
-        """What the rules want for a draft, and what the user gives."""
-        if draft.recipe == "align_and_stack":
-            return {}
-        given = self._given(draft)
+        """What the rules want for a draft and its recipe makes use of, and what the user gives of that."""
+        given, refused = _GIVEN.get(draft.makes, self.options.uses), self._refused(draft)
         wishes: dict[str, Wish | None] = {}
         for kind, rule in rules_for(draft.first, self.registry).items():
-            if kind in INTERNAL or (given is not None and kind not in given):
+            if kind in INTERNAL or kind in refused or (given is not None and kind not in given):
                 continue
             optional = rule.optional or kind in self.allowed
             wishes[kind] = Wish(draft.first, kind, rule, optional)
-        for kind in self.user_cal:
+        for kind in self.user_cal.keys() - refused:
             if given is None or (kind in given and kind in wishes):
                 wishes.setdefault(kind, None)
         return wishes
@@ -231,8 +233,7 @@ class _Planner:
     def _answers(
         self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
     ) -> list[Association | Missing]:
-        given = self._given(draft)
-        if kind in self.user_cal and (given is None or kind in given):
+        if kind in self.user_cal:
             return [forced(kind, self.user_cal[kind], wish, self.described[kind])]
         if wish is None:
             return []
@@ -288,8 +289,8 @@ class _Planner:
     def _why_not(self, frame: FrameInfo) -> str:
         role, d = frame.descriptors.role, frame.descriptors
         if role in _SCIENCE_ROLES:
-            if self.recipe is not None:
-                return f"not a frame for {self.recipe}"
+            if self.asked is not None:
+                return f"not a frame for {self.asked.name}"
             return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
         if role == "dark":
             return f"no task needs a dark of {text(exposure(frame))} s"
@@ -300,24 +301,14 @@ class _Planner:
         return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
 
 
+def _by(draft: Draft, recipe: Recipe) -> Draft:
+    """A draft for another recipe; where that makes no product of a kind, the task bears the recipe's name."""
+    named = not draft.makes or recipe.steps[-1].step == "write_frames"
+    return replace(draft, recipe=recipe.name, id=f"{draft.first.root}_{recipe.name}" if named else draft.id)
+
+
 def _risks(found: Sequence[Association]) -> list[str]:
     return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]
-
-
-def _stack_drafts(records: Sequence[FileRecord]) -> list[Draft]:
-    """Stacks made in pieces, to be stacked again: one task per configuration."""
-    groups: dict[object, list[FrameInfo]] = {}
-    for record in records:
-        if record.verdict == "product" and record.product == "image":
-            for frame in record.frames[:1]:
-                groups.setdefault((frame.owner, frame.instrument, configuration(frame)[0]), []).append(frame)  # type: ignore[index]
-    drafts = []
-    for group in groups.values():
-        frames = sorted(group, key=order)
-        root = frames[0].root.removesuffix("_image")
-        title = f"{frames[0].descriptors.object or 'unnamed'} stacks"
-        drafts.append(Draft(f"{root}_stack", "align_and_stack", "image", tuple((f, "input") for f in frames), title))
-    return drafts
 
 
 def _record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:

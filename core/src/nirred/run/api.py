@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..config import check_settings
 from ..errors import ConfigError, DataError
 from ..group import Context
-from ..params import Setting, snake
+from ..params import Setting
 from ..plan.describe import plan_json
 from ..plan.fates import files_json
 from ..plan.model import Plan
 from ..plan.planner import PlanOptions, make_plan
 from ..plugin.instrument import Event
+from ..plugin.recipes import Recipe
+from ..recipes import all_recipes, own_recipe, recipe_of, step_types
 from ..registry import Registry
-from .settings import check_settings
+from .settings import refuse_unused
 from .task import TaskResult, execute
 
 
@@ -67,7 +70,7 @@ class RunResult:
     Parameters
     ----------
     products : dict
-        {task id: path}.
+        {task id: path}; what a task wrote besides bears its own name.
     outcomes : dict
         {task id: done, blocked or failed}.
     exit_code : int
@@ -111,20 +114,31 @@ def run(
     """
     options = options or RunOptions()
     registry = registry or Registry.discover()
-    check_settings(options.settings, registry)
+    own = own_recipe(options.recipe or options.plan.recipe, registry)
+    options = replace(options, settings=_checked(options, own, registry))
     out = _prepare_output(Path(out))
     plan = make_plan(inputs, registry, _plan_options(options, out))
+    refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
     tell = _teller(options, registry, out)
-    results = _execute_all(plan, _context(options, registry, out, tell), _settings(options), tell)
+    results = _execute_all(plan, _context(options, registry, out, tell), options.settings, own, tell)
     record = _record(plan, results)
     _write_json(out / "run.json", record)
     return RunResult(
-        {r.task.id: r.product for r in results if r.product},
+        _products(results),
         {r.task.id: r.outcome for r in results},
         exit_code(plan, results, strict=options.strict),
         record,
         tuple(m for r in results for m in ([r.message] if r.message else []) + r.remarks),
     )
+
+
+def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
+    found = {}
+    for result in results:
+        if result.product is not None:
+            found[result.task.id] = result.product
+            found |= {path.stem: path for path in result.others}
+    return found
 
 
 def _prepare_output(out: Path) -> Path:
@@ -140,18 +154,22 @@ def _prepare_output(out: Path) -> Path:
 
 def _plan_options(options: RunOptions, out: Path) -> PlanOptions:
     """What the user sets of steps that act in the plan."""
-    plan = replace(options.plan, out=out, recipe=options.recipe or options.plan.recipe)
+    plan = replace(options.plan, out=out, recipe=options.recipe or options.plan.recipe, settings=options.settings)
     for s in options.settings:
-        if snake(s.step) == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
+        if s.step == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
             names = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
             plan = replace(plan, objects=names) if s.name == "ref_obj" else replace(plan, skies=names)
     return plan
 
 
-def _settings(options: RunOptions) -> tuple[Setting, ...]:
+def _checked(options: RunOptions, own: Recipe | None, registry: Registry) -> tuple[Setting, ...]:
+    """The settings with every step and parameter known, and what options say of steps."""
+    recipes = [*all_recipes(registry).values(), *([own] if own else [])]
+    labels = {c.label: c.step for r in recipes for c in r.steps if c.label}
+    settings = check_settings(options.settings, step_types(registry), labels)
     if options.offsets is None:
-        return options.settings
-    return (*options.settings, Setting("adjust_wcs_to_reference", "offsets", str(options.offsets), "--offsets"))
+        return settings
+    return (*settings, Setting("adjust_wcs_to_reference", "offsets", str(options.offsets), "--offsets"))
 
 
 def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
@@ -181,13 +199,17 @@ def _teller(options: RunOptions, registry: Registry, out: Path) -> Callable[[Eve
 
 
 def _execute_all(
-    plan: Plan, context: Context, settings: tuple[Setting, ...], tell: Callable[[Event], None]
+    plan: Plan,
+    context: Context,
+    settings: tuple[Setting, ...],
+    own: Recipe | None,
+    tell: Callable[[Event], None],
 ) -> list[TaskResult]:
     made: dict[str, Path] = {}
     results = []
     for number, task in enumerate(plan.tasks, 1):
         tell(Event("started", task.id, f"{task.recipe}: {task.id}", {"number": number, "of": len(plan.tasks)}))
-        result = execute(task, context, settings, made)
+        result = execute(task, context, settings, made, own)
         results.append(result)
         if result.product is not None:
             made[task.id] = result.product
@@ -213,7 +235,7 @@ def _record(plan: Plan, results: list[TaskResult]) -> dict[str, Any]:
     record["files"] = files_json(plan.files)
     for entry, result in zip(record["tasks"], results, strict=True):
         entry["outcome"] = result.outcome
-        entry["products"] = [result.product.name] if result.product else []
+        entry["products"] = [p.name for p in (result.product, *result.others) if p is not None]
         entry["cpu_s"] = round(result.cpu_s, 3)
         entry["remarks"] = [*entry.get("remarks", []), *result.remarks]
         if result.message:

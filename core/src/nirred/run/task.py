@@ -18,9 +18,9 @@ from ..framepass import calibrate_group
 from ..group import Context, FrameState, Group
 from ..params import Setting
 from ..plan.model import Association, Task
-from ..recipes import recipe_for
+from ..recipes import BoundCall, bind, recipe_of
 from ..step import FrameStep, GroupStep
-from .settings import BoundCall, bind
+from ..steps.checkwcs import HeaderStep
 
 if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class TaskResult:
     """What became of a task.
 
-    `outcome` is done, blocked or failed; `frames` holds (file, role, outcome, reason) of every input.
+    `outcome` is done, blocked or failed; `frames` holds (file, role, outcome, reason) of every input; `others` what was
+    written besides `product`.
     """
 
     task: Task
@@ -42,9 +43,16 @@ class TaskResult:
     cpu_s: float = 0.0
     remarks: list[str] = field(default_factory=list)
     frames: list[tuple[Path, str, str, str]] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
 
 
-def execute(task: Task, context: Context, settings: Sequence[Setting], made: Mapping[str, Path]) -> TaskResult:
+def execute(
+    task: Task,
+    context: Context,
+    settings: Sequence[Setting],
+    made: Mapping[str, Path],
+    own: Recipe | None = None,
+) -> TaskResult:
     """Run one task.
 
     Parameters
@@ -57,6 +65,8 @@ def execute(task: Task, context: Context, settings: Sequence[Setting], made: Map
         The user's, low to high.
     made : mapping
         {task id: product} of the tasks that are done.
+    own : Recipe, optional
+        The user's own recipe; tasks that bear its name run it.
 
     Returns
     -------
@@ -76,7 +86,7 @@ def execute(task: Task, context: Context, settings: Sequence[Setting], made: Map
     group = Group(task, context, [FrameState(info, role) for info, role in task.frames])
     try:
         _load_calibrations(group, made)
-        recipe = recipe_for(task.recipe, context.registry, task.first.tags)
+        recipe = recipe_of(task.recipe, own, context.registry, task.first.tags)
         run_recipe(group, recipe, bind(recipe, task.first, settings, context.registry))
     except NirredError as error:
         return TaskResult(
@@ -91,7 +101,9 @@ def execute(task: Task, context: Context, settings: Sequence[Setting], made: Map
     finally:
         group.close()
     fates = _fates(task, group, "used", "")
-    return TaskResult(task, "done", "", "", 0, group.product, time.process_time() - start, group.remarks, fates)
+    others = list(group.extras.get("products", ()))[1:]
+    spent = time.process_time() - start
+    return TaskResult(task, "done", "", "", 0, group.product, spent, group.remarks, fates, others)
 
 
 def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None:
@@ -106,13 +118,14 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                 )
             bound.step.configure(group.setup, bound.params, group)
             continue
-        if not fused:
+        if not fused and not isinstance(bound.step, HeaderStep):
             group.context.say(f"{group.task.id}: calibrating {len(group.indices())} frames")
             calibrate_group(group)
             fused = True
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
             group.context.say(f"{group.task.id}: {bound.call.name}")
             bound.step.apply(group, bound.params, bound.call)
+            fused = fused or bool(group.planes)
 
 
 def _records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[provenance.Record]:

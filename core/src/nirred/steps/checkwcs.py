@@ -1,0 +1,76 @@
+"""Steps that look at headers alone: they read no pixel and write no file, their result is in the remarks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..group import Group
+from ..params import Params
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+
+
+class HeaderStep(GroupStep):
+    """A group step before which no frame need be read."""
+
+
+class CheckWcs(HeaderStep):
+    """The plan checks every WCS; this says what it found."""
+
+    name = "check_wcs"
+    doc = "list frames whose WCS contradicts the pointing, wanted and found"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        doubtful = [f.info for f in group.frames if f.info.wcs_note or f.info.wcs_state in ("stale", "rebuilt")]
+        for info in doubtful:
+            group.remark(f"{info.name}: WCS {info.wcs_state}: {info.wcs_note or 'contradicts the pointing'}")
+        bare = [f.info for f in group.frames if f.info.wcs_state == "none"]
+        if bare:
+            group.remark(f"{len(bare)} frames without WCS ({bare[0].name} ...)")
+        sound = len(group.frames) - len(doubtful) - len(bare)
+        group.remark(f"the WCS of {sound} of {len(group.frames)} frames agrees with the pointing")
+
+
+class _GetCalibration(HeaderStep):
+    """Says which calibration the plan chose for the group, and why."""
+
+    kind: ClassVar[str]
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:
+        chosen = [a for a in group.task.calibrations if a.kind == self.kind]
+        for a in chosen:
+            name = f"{a.task}.fits" if a.task else str(a.path)
+            group.remark(f"{group.task.first.name}: {self.kind} {name} (level {a.level}: {a.reason})")
+        for m in group.task.missing:
+            if m.kind == self.kind:
+                group.remark(f"{group.task.first.name}: {m.reason}")
+        if not chosen and not any(m.kind == self.kind for m in group.task.missing):
+            group.remark(f"{group.task.first.name}: no rule asks for a {self.kind}")
+
+
+class GetProcessedDark(_GetCalibration):
+    """The dark."""
+
+    name = "get_processed_dark"
+    doc = "say which dark serves the frames, and why"
+    kind = "dark"
+
+
+class GetProcessedFlat(_GetCalibration):
+    """The flat."""
+
+    name = "get_processed_flat"
+    doc = "say which flat serves the frames, and why"
+    kind = "flat"
+
+
+class GetBpm(_GetCalibration):
+    """The bad-pixel masks."""
+
+    name = "get_bpm"
+    doc = "say which bad-pixel masks serve the frames, and why"
+    aliases = ("getBPM",)
+    kind = "bpm"
+
+
+HEADER_STEPS = (CheckWcs, GetProcessedDark, GetProcessedFlat, GetBpm)

@@ -1,0 +1,137 @@
+"""Steps of the recipes beside `reduce`, and what a step that is run for itself leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..algorithms.stars import StarList
+from ..errors import StepError
+from ..fitsio import Extension, write_product
+from ..group import OBJECT, FrameState, Group, PlaneState
+from ..params import Params, param
+from ..plan.model import FrameInfo
+from ..plugin.recipes import StepCall
+from ..products import original_cards, plane_keywords
+from ..step import GroupStep
+from .checkwcs import HEADER_STEPS
+from .pieces import PIECE_STEPS
+from .skyflat import SKYFLAT_STEPS
+
+#: Bits of products; the two highest are marks within a run.
+_PUBLIC = np.uint16(0x3FFF)
+
+
+class WriteFrames(GroupStep):
+    """Files of what there is: one for planes that were combined, else one per frame."""
+
+    name = "write_frames"
+    doc = "write the frames as they are now, each as NAME_SUFFIX.fits; planes that were combined as one file"
+
+    class Params(Params):
+        """Parameters of `write_frames`."""
+
+        suffix: str = param("frame", "end of the files' names", pattern=r"^[A-Za-z0-9_]+$")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        written: list[Path] = []
+        if call.takes in group.streams:
+            info = group.task.first
+            extensions = []
+            for p, plane in enumerate(group.streams[call.takes]):
+                extensions.append(Extension("SCI", plane.data.astype(np.float32), _cards(group, info, p), p + 1))
+                if plane.var is not None:
+                    extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
+                extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
+            written.append(self._write(group, info, f"{info.root}_{params.suffix}", extensions))
+        else:
+            for i in group.need(group.indices(), "frames"):
+                info = group.frames[i].info
+                written.append(self._write(group, info, f"{info.root}_{params.suffix}", _frame_extensions(group, i)))
+        group.product = written[0]
+        group.extras["products"] = written
+
+    @staticmethod
+    def _write(group: Group, info: FrameInfo, name: str, extensions: list[Extension]) -> Path:
+        header = original_cards(info)
+        header["NIRRED"] = (__version__, "version of nirred that made this")
+        header["NIRKIND"] = ("frame", "kind of product: an intermediate result")
+        header["PREPARE"] = (f"nirred {__version__}", "processed")
+        header["HISTORY"] = f"nirred {__version__}: step {group.task.recipe}"
+        path = group.context.out / f"{name}.fits"
+        if path.resolve() in {f.info.path.resolve() for f in group.frames}:
+            raise StepError(f"{path} is an input", "another -o")
+        if "provenance" in group.extras:
+            extensions = [*extensions, Extension("PROVENANCE", group.extras["provenance"]())]
+        write_product(path, header, extensions)
+        return path
+
+
+def _frame_extensions(group: Group, i: int) -> list[Extension]:
+    frame, extensions = group.frames[i], []
+    for p, state in enumerate(group.planes):
+        cards = _cards(group, frame.info, p) | _wcs_cards(frame.info, p)
+        if np.isfinite(frame.dx_err):
+            cards["XOFF"] = (frame.dx, "[pixel] source here minus in the reference")
+            cards["YOFF"] = (frame.dy, "[pixel] source here minus in the reference")
+        data = (state.sci if state.sub is None else state.sub).frame(i)
+        dq = state.dq.frame(i)
+        extensions.append(Extension("SCI", np.array(data, np.float32), cards, p + 1))
+        if group.setup.variance:
+            extensions.append(Extension("VAR", _variance(state, frame, data, dq), {}, p + 1))
+        extensions.append(Extension("DQ", dq & _PUBLIC, {}, p + 1))
+        if (dq & OBJECT).any():
+            extensions.append(Extension("OBJMASK", ((dq & OBJECT) != 0).astype(np.uint8), {}, p + 1))
+        stars = group.extras.get("stars", {}).get(i)
+        if stars is not None:
+            extensions.append(Extension("OBJCAT", _catalogue(stars[p]), {}, p + 1))
+    return extensions
+
+
+def _variance(state: PlaneState, frame: FrameState, data: np.ndarray, dq: np.ndarray) -> np.ndarray:
+    """Noise model of a frame at its smooth signal: the sky's level, or the median where that is still in."""
+    good = data[((dq & _PUBLIC) == 0) & np.isfinite(data)]
+    signal = frame.sky if np.isfinite(frame.sky) else float(np.median(good)) if good.size else 0.0
+    variance = np.asarray(state.constant) + max(signal, 0.0) * np.asarray(state.per_electron)
+    return np.ascontiguousarray(np.broadcast_to(variance, data.shape), np.float32)
+
+
+def _catalogue(stars: StarList) -> np.ndarray:
+    """OBJCAT of one frame; positions from 1."""
+    columns = {
+        "X_IMAGE": stars.x + 1,
+        "Y_IMAGE": stars.y + 1,
+        "FLUX_AUTO": stars.flux,
+        "FLUXERR_AUTO": stars.flux / np.maximum(stars.snr, 1e-30),
+        "FWHM_IMAGE": stars.fwhm,
+        "ELLIPTICITY": stars.ellipticity,
+    }
+    table = np.zeros(len(stars), [("NUMBER", "i4"), *((name, "f8") for name in columns)])
+    table["NUMBER"] = np.arange(1, len(stars) + 1)
+    for name, values in columns.items():
+        table[name] = values
+    return table
+
+
+def _cards(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
+    cards = plane_keywords(group, info, p)
+    if not group.setup.electrons:
+        cards["BUNIT"] = ("adu", "unit of the pixels")
+    return cards
+
+
+def _wcs_cards(info: FrameInfo, p: int) -> dict[str, Any]:
+    """WCS of a frame with a CD matrix, as raw frames have it."""
+    if p >= len(info.wcs):
+        return {}
+    wcs = info.wcs[p].wcs
+    header = wcs.to_header()
+    cards = {k: header[k] for k in header if k[:2] in ("CT", "CR", "CU", "LO", "LA", "RA", "PV", "EQ")}
+    matrix = wcs.pixel_scale_matrix
+    return cards | {f"CD{r + 1}_{c + 1}": float(matrix[r, c]) for r in range(2) for c in range(2)}
+
+
+EXTRA_STEPS = (*HEADER_STEPS, *PIECE_STEPS, *SKYFLAT_STEPS, WriteFrames)

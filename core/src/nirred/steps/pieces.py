@@ -1,0 +1,283 @@
+"""Stacks made in pieces, stacked again: read, registered, resampled once, weighted by depth and variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ..algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
+from ..algorithms.noise import noise_covariance
+from ..algorithms.resample_kernels import kernel_correlation
+from ..algorithms.resample_shift import shift_rows
+from ..algorithms.threads import run_blocks
+from ..coadd import TILE, shift_of
+from ..dq import DQ
+from ..errors import DataError, NirredError, StepError
+from ..fitsio import read_calibration, read_image
+from ..frame import Plane
+from ..group import BAD, FrameState, Group, PlaneState
+from ..headers import Headers
+from ..params import Params, param
+from ..plan.model import FrameInfo
+from ..plugin.frames import PlaneWcs
+from ..plugin.recipes import StepCall
+from ..products import frames_table, write
+from ..step import GroupStep
+from ..store import PlaneStack
+from .checkwcs import HeaderStep
+
+#: Bytes per pixel and piece: SCI, VAR, DQ, NEXP.
+_BYTES = 14
+
+
+@dataclass
+class PieceStacks:
+    """VAR and NEXP of all pieces of one plane; `single` holds each piece's variance of one exposure."""
+
+    var: PlaneStack
+    nexp: PlaneStack
+    single: dict[int, float]
+
+
+class ReadPieces(HeaderStep):
+    """Finished stacks in place of calibrated frames."""
+
+    name = "read_pieces"
+    doc = "read stacks (ours, or SCI, VAR, DQ in electrons) and scale them to the exposure time of the first"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        shapes = [[d.shape for d in f.info.detectors] for f in group.frames]
+        count = min((len(s) for s in shapes), default=0)
+        largest = [(max(s[p][0] for s in shapes), max(s[p][1] for s in shapes)) for p in range(count)]
+        stacks = [_allocate(group, shape) for shape in largest]
+        group.planes = [state for state, _ in stacks]
+        group.extras["pieces"] = [pieces for _, pieces in stacks]
+        group.extras["piece_noise"] = {}
+        first = group.frames[0].info.descriptors.exposure_time
+        for i, frame in enumerate(group.frames):
+            try:
+                _read(group, i, frame, first)
+            except NirredError as error:
+                frame.state, frame.reason = "failed", error.message
+                group.remark(f"{frame.info.name} left out: {error}")
+        group.need(group.indices(), "readable stacks")
+
+
+def _allocate(group: Group, shape: tuple[int, int]) -> tuple[PlaneState, PieceStacks]:
+    size = (len(group.frames), *shape)
+    scratch = group.context.scratch if np.prod(size) * _BYTES > 0.6 * group.context.memory else None
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    sci, dq = PlaneStack(size, np.float32, scratch), PlaneStack(size, np.uint16, scratch)
+    extra = PieceStacks(PlaneStack(size, np.float32, scratch), PlaneStack(size, np.float32, scratch), {})
+    # Noise of unit variance times each piece's own: see `FrameState.noise_scale`.
+    return PlaneState(sci, dq, constant=1.0, per_electron=0.0, sub=sci), extra
+
+
+def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> None:
+    """Put one piece into the group's planes, pixels beyond its edge flagged as without data."""
+    info = frame.info
+    headers = Headers.read(info.path)
+    unit = str(headers.get("BUNIT", "electron")).strip().lower()
+    if not unit.startswith("electron"):
+        raise DataError(f"{info.name}: its unit is {unit!r}, not electron", "stack it in electrons")
+    own = info.descriptors.exposure_time
+    scale = np.float32(seconds / own if seconds and own else 1.0)
+    counts = [read_image(info.path, h) for _, h in headers.images if str(h.get("EXTNAME", "")).upper() == "NEXP"]
+    planes = read_calibration(info.path)
+    for p, state in enumerate(group.planes):
+        pieces: PieceStacks = group.extras["pieces"][p]
+        frame.noise_scale = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
+    frame.sky = 0.0
+    frame.info = replace(info, descriptors=replace(info.descriptors, exposure_time=seconds), wcs=_wcs(info, headers))
+    covariance = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
+    group.extras["piece_noise"][i] = covariance[0].astype(np.float64) if covariance else None
+
+
+def _wcs(info: FrameInfo, headers: Headers) -> tuple[PlaneWcs, ...]:
+    """WCS of a stack's planes, with PC or CD matrix; plugins read raw frames, whose primary a stack still shows."""
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    images = [h for _, h in headers.images if str(h.get("EXTNAME", "SCI")).upper() == "SCI"]
+    found = [WCS(fits.Header.fromstring(h.text), naxis=2) for h in images]
+    if not found or not all(w.has_celestial for w in found):
+        return info.wcs
+    sigma = info.wcs[0].sigma_arcsec if info.wcs else 1.0
+    return tuple(PlaneWcs(w, sigma, "header") for w in found)
+
+
+def _put(
+    state: PlaneState, pieces: PieceStacks, i: int, piece: tuple[Plane, np.ndarray | None], scale: np.float32
+) -> float:
+    """Store one plane; return the noise of a pixel of its full depth."""
+    plane, counted = piece
+    ny, nx = plane.data.shape
+    good = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
+    var = plane.var if plane.var is not None else np.ones_like(plane.data)
+    good &= np.isfinite(var) & (var > 0)
+    if not good.any():
+        raise StepError("no pixel with signal and variance")
+    dq = np.full(state.shape, DQ.NO_DATA, np.uint16)
+    dq[:ny, :nx] = np.where(good, plane.dq, np.where((plane.dq & BAD) != 0, plane.dq, np.uint16(DQ.NO_DATA)))
+    state.dq.put(i, dq)
+    nexp = good.astype(np.float32) if counted is None else np.where(good, counted, np.float32(0))
+    for stack, values in (
+        (state.sci, np.where(good, plane.data * scale, np.float32(0))),
+        (pieces.var, np.where(good, var * scale**2, np.float32(0))),
+        (pieces.nexp, nexp),
+    ):
+        full = np.zeros(state.shape, np.float32)
+        full[:ny, :nx] = values
+        stack.put(i, full)
+    pieces.single[i] = float(np.median((var * scale**2 * nexp)[good & (nexp > 0)]))
+    return float(np.sqrt(pieces.single[i] / float(nexp.max())))
+
+
+class StackPieces(GroupStep):
+    """Weighted mean of registered pieces."""
+
+    name = "stack_pieces"
+    doc = "resample stacks once and average them, weighted by transparency, variance and number of exposures"
+
+    class Params(Params):
+        """Parameters of `stack_pieces`."""
+
+        interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        pieces = group.need(group.targets, "stacks")
+        shifts = [shift_of(group, i) for i in pieces]
+        made, counts = [], []
+        grid = union_grid(shifts, group.planes[0].shape)
+        for p in range(len(group.planes)):
+            plane, count = _stack(group, p, pieces, (grid, params.interpolant))
+            made.append(plane)
+            counts.append(count)
+        box = _covered(counts[0])
+        group.streams[call.gives] = [_cut(plane, box) for plane in made]
+        group.extras["nexp"] = [np.ascontiguousarray(count[box]) for count in counts]
+        group.extras["grid"] = Grid(grid.x0 + box[1].start, grid.y0 + box[0].start, counts[0][box].shape)
+        cov = _covariance(group, pieces, params.interpolant)
+        group.extras["noisecov"] = cov
+        group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
+        group.keywords["REFX0"] = (-group.extras["grid"].x0, "x (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["REFY0"] = (-group.extras["grid"].y0, "y (from 0) of pixel (0,0) of REFFRAME")
+
+
+def _stack(
+    group: Group,
+    p: int,
+    pieces: list[int],
+    target: tuple[Grid, Literal["lanczos3", "bilinear", "nearest"]],
+) -> tuple[Plane, np.ndarray]:
+    """Sums of one plane by tiles, in the order of the pieces: data, VAR, DQ, and the exposures behind each pixel."""
+    grid = target[0]
+    sci, var = np.full(grid.shape, np.nan, np.float32), np.full(grid.shape, np.nan, np.float32)
+    dq, count = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
+
+    def tile(start: int, stop: int) -> None:
+        sums = np.zeros((4, stop - start, grid.shape[1]))  # weight, value, variance, exposures
+        used = np.zeros(sums.shape[1:], np.uint16)
+        lost = np.zeros(sums.shape[1:], np.uint16)
+        for i in pieces:
+            _add(group, p, i, (*target, (start, stop)), (sums, used, lost))
+        full = sums[0] > 0
+        sci[start:stop][full] = sums[1][full] / sums[0][full]
+        var[start:stop][full] = sums[2][full] / sums[0][full] ** 2
+        count[start:stop] = np.round(sums[3])
+        dq[start:stop] = np.where(full, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
+
+    run_blocks(tile, grid.shape[0], group.context.threads, TILE)
+    return Plane(sci, dq, var), count
+
+
+def _add(
+    group: Group,
+    p: int,
+    i: int,
+    target: tuple[Grid, Literal["lanczos3", "bilinear", "nearest"], tuple[int, int]],
+    into: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Add one piece's rows to a tile. The weight goes with the number of exposures, never with a pixel's counts."""
+    grid, kernel, rows = target
+    sums, used, lost = into
+    state, stacks, frame, shift = group.planes[p], group.extras["pieces"][p], group.frames[i], shift_of(group, i)
+    low, high = frame_rows(shift, grid, rows, state.shape[0])
+    if high == low:
+        return
+    shape, origin = (rows[1] - rows[0], grid.shape[1]), (grid.x0, grid.y0 + rows[0] - low)
+    flags = state.dq.rows(i, low, high)
+    bad = ((flags & BAD) != 0).view(np.uint8)
+    values = shift_rows(state.sci.rows(i, low, high), bad, *shift, kernel=kernel, shape=shape, origin=origin)[0]
+    var = shift_rows(stacks.var.rows(i, low, high), bad, *shift, kernel="bilinear", shape=shape, origin=origin)[0]
+    part = Grid(grid.x0, grid.y0 - low, grid.shape)
+    nexp = nearest_rows(stacks.nexp.rows(i, low, high), shift, part, rows, 0.0).astype(np.float64)
+    near = nearest_rows(flags, shift, part, rows, 0)
+    ok = np.isfinite(values) & np.isfinite(var) & (nexp > 0)
+    scale = frame.transparency
+    weight = np.where(ok, scale**2 * nexp / stacks.single[i], 0.0)
+    sums[0] += weight
+    sums[1] += weight * np.where(ok, values, 0.0) / scale
+    sums[2] += weight**2 * np.where(ok, var, 0.0) / scale**2
+    sums[3] += np.where(ok, nexp, 0.0)
+    used |= np.where(ok, near & np.uint16(DQ.NON_LINEAR | DQ.SATURATED), np.uint16(0))
+    lost |= np.where(ok, np.uint16(0), near)
+
+
+def _covered(count: np.ndarray) -> tuple[slice, slice]:
+    """Smallest box that holds every pixel with data: smaller pieces were padded."""
+    rows, columns = np.flatnonzero(count.any(axis=1)), np.flatnonzero(count.any(axis=0))
+    if rows.size == 0:
+        raise StepError("no pixel of the stacks has data", "see their DQ")
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _cut(plane: Plane, box: tuple[slice, slice]) -> Plane:
+    var = None if plane.var is None else np.ascontiguousarray(plane.var[box])
+    return Plane(np.ascontiguousarray(plane.data[box]), np.ascontiguousarray(plane.dq[box]), var)
+
+
+def _covariance(group: Group, pieces: list[int], kernel: Literal["lanczos3", "bilinear", "nearest"]) -> np.ndarray:
+    """NOISECOV: that of each piece, spread by the kernel of its shift, weighted as its noise is in the stack."""
+    from scipy.signal import convolve
+
+    kernels, shares = [], []
+    for i in pieces:
+        frame, own = group.frames[i], group.extras["piece_noise"].get(i)
+        spread = kernel_correlation(*shift_of(group, i), kernel)
+        kernels.append(spread if own is None else convolve(own, spread, mode="same"))
+        shares.append((frame.weight / frame.transparency * frame.noise_scale) ** 2)
+    return noise_covariance(np.stack(kernels), np.array(shares))
+
+
+class StorePieces(GroupStep):
+    """Write the stack of stacks."""
+
+    name = "store_processed_stack"
+    doc = "write the stack of stacks: exposures and times are sums"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        pieces = group.targets
+        counts = [_number(group.frames[i].info, "NCOMBINE", 1.0) for i in pieces]
+        seconds = group.frames[pieces[0]].info.descriptors.exposure_time or 0.0
+        total = sum(_number(group.frames[i].info, "TEXPTIME", n * seconds) for i, n in zip(pieces, counts, strict=True))
+        reference = group.frames[group.reference].info.name
+        group.keywords["TEXPTIME"] = (float(total), "[s] total exposure")
+        group.keywords["NCOMBINE"] = int(sum(counts))
+        group.keywords["REFFRAME"] = (reference, "stack that offsets refer to")
+        group.keywords["WCSSTAT"] = ("registered" if len(pieces) > 1 else "ok", "ok, rebuilt or registered")
+        group.tables["FRAMES"] = frames_table(group)
+        group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
+        if "provenance" in group.extras:
+            write(group, "image", group.extras["provenance"]())
+
+
+def _number(info: FrameInfo, keyword: str, default: float) -> float:
+    value = info.headers.get(keyword)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+PIECE_STEPS = (ReadPieces, StackPieces, StorePieces)

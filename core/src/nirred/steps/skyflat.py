@@ -1,0 +1,66 @@
+"""A flat from dithered science frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import level
+from ..algorithms.objmask import dilate, object_mask
+from ..errors import StepError
+from ..frame import Plane
+from ..framepass import FLAT_FLOOR
+from ..group import OBJECT, Group, PlaneState
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+from .calibrations import stack_planes
+
+
+class MakeSkyFlat(GroupStep):
+    """Mean of the frames at one level, first as they are, then without the objects that this flat shows."""
+
+    name = "make_sky_flat"
+    doc = "mean of dithered frames scaled to one level, objects masked in a second pass"
+
+    class Params(Params):
+        """Parameters of `make_sky_flat`."""
+
+        nsigma: float = param(4.0, "reject a pixel this many sigma of the noise model from the median", gt=0)
+        threshold: float = param(3.0, "sigma of a flattened frame at which pixels belong to objects", gt=0)
+        dilation: float = param(10.0, "grow the objects by this radius", unit="pixel", ge=0)
+        min_frames: int = param(3, "fewer frames cannot tell the flat from objects", ge=2)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames = group.need(group.indices(), "frames")
+        if len(frames) < params.min_frames:
+            raise StepError(f"{group.task.id}: {len(frames)} frames, {params.min_frames} are wanted", "more frames")
+        if group.setup.dark is None:
+            group.remark(f"{group.task.id}: no dark is subtracted; the sky flat keeps the dark's pattern")
+        first = stack_planes(group, frames, params.nsigma, scaled=True)
+        for plane, state in zip(first, group.planes, strict=True):
+            for i in frames:
+                _mask(state, i, plane, params)
+        group.streams[call.gives] = stack_planes(group, frames, params.nsigma, scaled=True)
+        group.keywords["NCOMBINE"] = len(frames)
+        group.keywords["FLATTYPE"] = ("sky", "made from frames of the sky")
+
+
+def _mask(state: PlaneState, i: int, flat: Plane, params: MakeSkyFlat.Params) -> None:
+    """Mark the objects of one frame, seen through the first flat."""
+    data, dq = state.sci.frame(i), state.dq.frame(i)
+    usable = np.isfinite(flat.data) & (flat.data > 0) & (flat.dq == 0)
+    if not usable.any():
+        raise StepError("no usable pixel in the first pass of the sky flat", "see the bad-pixel masks")
+    relative = np.where(usable, flat.data / np.float32(np.median(flat.data[usable])), np.float32(1))
+    usable &= relative > FLAT_FLOOR
+    relative = np.where(usable, relative, np.float32(1))
+    bad = ((state.bad(i) != 0) | ~usable).view(np.uint8)
+    flattened = np.where(bad != 0, np.float32(0), data / relative)
+    sky = level(flattened, bad).value
+    variance = np.asarray(state.constant) + max(sky, 0.0) * np.asarray(state.per_electron)
+    noise = np.sqrt(np.maximum(np.broadcast_to(variance, data.shape), 1e-6)) / relative
+    found = object_mask(flattened - np.float32(sky), bad, noise.astype(np.float32), threshold=params.threshold)
+    state.dq.put(i, np.where(dilate(found, params.dilation) != 0, dq | OBJECT, dq & ~OBJECT))
+
+
+SKYFLAT_STEPS = (MakeSkyFlat,)
