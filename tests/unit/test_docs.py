@@ -130,13 +130,17 @@ class Everything:
         return None
 
     @hookimpl
+    def nirred_event(self, event: Any) -> None:
+        self.seen = event
+
+    @hookimpl
     def nirred_read_request(self, paths: Any, context: Any) -> Any:
         return None
 
 
 def test_rarer_hooks_are_accepted_and_asked() -> None:
-    registry = Registry()
-    assert registry.add(Everything(), "toy").error == ""
+    registry, plugin = Registry(), Everything()
+    assert registry.add(plugin, "toy").error == ""
     assert [step.name for _, step in registry.steps()] == ["blink"]
     assert [(name, mask.name, mask.scope) for name, mask in registry.masks()] == [("toy", "disc", "detector")]
     names = [call.name for call in recipe_for("reduce", registry, frozenset({"TOY"})).steps]
@@ -145,6 +149,8 @@ def test_rarer_hooks_are_accepted_and_asked() -> None:
     assert len(registry.ask("toy", "nirred_footprint", headers=None)[0]) == 3
     assert registry.ask("toy", "nirred_open", path=None, exposure=None, headers=None) is None
     assert registry.simulations() == {}
+    registry.notify("done")
+    assert plugin.seen == "done"
 
 
 def test_plugin_tutorial_quotes_the_example() -> None:
