@@ -37,11 +37,11 @@ def calibrate_group(group: Group) -> None:
     """
     first = group.frames[group.need(group.indices(), "readable frames")[0]].info
     group.planes = _allocate(group, [d.shape for d in first.detectors])
+    cache: dict[tuple[Any, ...], CalibrationInputs] = {}
     for p, state in enumerate(group.planes):
-        state.inputs = _inputs(group, first, p, state.shape)
+        state.inputs = _inputs_of(group, first, p, state, cache)
         if group.setup.variance and first.detectors[p].read_noise is not None:
             state.constant, state.per_electron = noise_planes(state.inputs, first.detectors[p].read_noise)
-    cache: dict[tuple[Any, ...], CalibrationInputs] = {}
     for i in group.indices():
         _calibrate_frame(group, i, cache)
     group.need(group.indices(), "readable frames")
@@ -83,6 +83,9 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
             sci, dq = calibrate(raw, inputs, None, group.context.threads)
             state.sci.put(i, sci)
             state.dq.put(i, dq)
+    if all(state.bad(i).all() for state in group.planes):
+        frame.reject("not one usable pixel")
+        group.remark(f"{frame.info.name} left out: {frame.reason}")
 
 
 def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
@@ -112,7 +115,7 @@ def _inputs_of(
 ) -> CalibrationInputs:
     """Frames of one configuration share their inputs; lamp and dark exposures may differ in time and levels."""
     d = info.detectors[p]
-    key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, id(d.linearity))
+    key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, d.section, d.linearity)
     if key not in cache:
         cache[key] = _inputs(group, info, p, state.shape)
     return cache[key]

@@ -122,7 +122,7 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
         for x in range(nx):
             m = model[y, x]
             flags[y, x] = 0
-            if bright[y, x] or not (count[y, x] >= 2 and math.isfinite(m)):
+            if not (count[y, x] >= 2 and math.isfinite(m)):
                 continue
             if count[y, x] < least and not (least <= 3 and sub[y, x] > scale * m):
                 continue
@@ -137,6 +137,9 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
             variance = (constant[y, x] + (sky + max(m, 0.0) * scale) * per_electron[y, x]) * extra
             sigma = math.sqrt(variance * (0.5 if count[y, x] < 3 else 1.0 + 1.6 / count[y, x]))
             off = abs(sub[y, x] - scale * m)
+            others = scale * m if count[y, x] > 2 else 2.0 * scale * m - sub[y, x]
+            if bright[y, x] and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
+                continue
             if count[y, x] < 3:
                 steep *= 0.5
             if off > high * sigma + slope_high * steep:

@@ -276,6 +276,10 @@ def _measured_size(
         measured = estimate_fwhm(chosen)
         if not np.isfinite(measured):
             return size
+        if size == FIRST_FWHM and len(chosen) >= 3:
+            # The sharpest at the first window stay the ones measured: in wider windows halos and galaxies take over.
+            sharp = np.isin(table[:, kernels.X], chosen.x[chosen.fwhm <= 1.3 * np.percentile(chosen.fwhm, 25)])
+            peaks = peaks[sharp]
         measured = max(measured, 1.5)
         if abs(measured - size) < 0.02 * size:
             return measured

@@ -133,6 +133,10 @@ class SkyCorrect(GroupStep):
             raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
         if not any(group.skies.get(i) for i in group.indices()):
             raise StepError(f"{group.task.id}: no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
+        for i in group.targets:
+            if not group.skies.get(i):
+                group.frames[i].reject("no sky frame is far enough from it (associate_sky:distance)")
+                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
         for p, state in enumerate(group.planes):
             if state.sub is None:
                 scratch = None if state.sci.in_memory else group.context.scratch
@@ -334,7 +338,7 @@ def _record_sky_noise(
 
 def surface_order(blank: float) -> int:
     """Order of the residual surface that a frame with this share of blank pixels can tell from its objects."""
-    return 2 if blank >= 0.6 else 1 if blank >= 0.3 else 0
+    return 2 if blank >= 0.45 else 1 if blank >= 0.25 else 0
 
 
 def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> None:

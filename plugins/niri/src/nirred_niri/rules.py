@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nirred.plugin import CalibrationRule, Match
+from nirred.plugin import CalibrationRule, Descriptors, Match
 
 _IMAGE = frozenset({"NIRI", "IMAGE"})
 _MADE = frozenset({"PROCESSED"})
@@ -23,6 +23,12 @@ _OPTICS = (
     Match("camera"),
     Match("disperser"),
 )
+
+
+def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
+    """Only lamp-on frames ask for a partner. A function with a name: rules are pickled for worker processes."""
+    return descriptors.role == "lamp_on"
+
 
 RULES: tuple[CalibrationRule, ...] = (
     # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
@@ -43,7 +49,7 @@ RULES: tuple[CalibrationRule, ...] = (
         3,
         optional=True,
         remark_beyond="1 d",
-        when=lambda tags, descriptors: descriptors.role == "lamp_on",
+        when=_lamp_is_on,
     ),
     CalibrationRule(
         "bpm",
