@@ -9,14 +9,18 @@ import numpy as np
 from ..algorithms.objmask import dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
-from ..algorithms.stars import StarList, find_stars
+from ..algorithms.stars import StarList, estimate_fwhm, find_stars
 from ..coadd import median_model
+from ..dq import DQ
 from ..errors import StepError
 from ..group import OBJECT, Group
 from ..offsets import guess_offsets, pointing_clusters, read_offsets
 from ..params import Params, param
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+
+#: Frames whose FWHM is measured from nothing; the others of the group start from their median.
+SIZED = 3
 
 
 class DetectSources(GroupStep):
@@ -35,19 +39,25 @@ class DetectSources(GroupStep):
         fwhm = group.extras.get("fwhm")
         lists: dict[int, list[StarList]] = {}
         for i in group.indices():
+            if fwhm is None and len(lists) == SIZED:
+                fwhm = _typical([group.frames[k].fwhm for k in lists])
             lists[i] = []
             for state in group.planes:
                 assert state.sub is not None
+                bad = state.bad(i, DQ.SATURATED)
                 stars = find_stars(
-                    state.sub.frame(i), state.bad(i), fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars
+                    state.sub.frame(i), bad, fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars
                 )
                 lists[i].append(stars)
-            widths = np.concatenate([s.fwhm[s.snr > 10] for s in lists[i]])
-            group.frames[i].fwhm = float(np.median(widths)) if widths.size else float("nan")
+            group.frames[i].fwhm = estimate_fwhm(lists[i][0], min_snr=10.0)
         group.extras["stars"] = lists
-        known = [group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)]
-        if known:
-            group.extras["fwhm"] = float(np.median(known))
+        group.extras["fwhm"] = _typical([group.frames[i].fwhm for i in group.targets]) or group.extras.get("fwhm")
+
+
+def _typical(widths: list[float]) -> float | None:
+    """Median of the FWHM that could be measured; None without any."""
+    known = [w for w in widths if np.isfinite(w)]
+    return float(np.median(known)) if known else None
 
 
 class AdjustWcs(GroupStep):
