@@ -21,7 +21,7 @@ _UNITS = {
     "pixel": {"pixel": 1.0, "pix": 1.0, "px": 1.0},
     "electron": {"electron": 1.0, "e-": 1.0, "e": 1.0},
 }
-_QUANTITY = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z-]+)\s*")
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z-]+)\s*")
 _WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
 
 
