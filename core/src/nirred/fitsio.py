@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,8 @@ def _read_tiles(path: Path, header: Header) -> np.ndarray:
 
     with fits.open(path) as hdus:
         for hdu in hdus:
-            if isinstance(hdu, fits.CompImageHDU) and hdu.name == str(header.get("EXTNAME", hdu.name)):
+            same = hdu.name == str(header.get("EXTNAME", hdu.name)) and hdu.ver == header.get("EXTVER", hdu.ver)
+            if isinstance(hdu, fits.CompImageHDU) and same:
                 return np.asarray(hdu.data, np.float32)
     raise Unreadable(f"{path.name}: no tile-compressed image found")
 
@@ -205,6 +207,14 @@ class Extension:
     version: int = 1
 
 
+def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
+    """Set keywords to values or (value, comment); a number that is not finite becomes a value that is undefined."""
+    for key, value in keywords.items():
+        number, *comment = value if isinstance(value, tuple) else (value,)
+        undefined = isinstance(number, float | np.floating) and not math.isfinite(number)
+        header[key] = (None if undefined else number, *comment)
+
+
 def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension]) -> None:
     """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
 
@@ -219,20 +229,20 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
     for e in extensions:
         hdu = fits.BinTableHDU(e.data, name=e.name) if e.data.dtype.names else fits.ImageHDU(e.data, name=e.name)
         hdu.header["EXTVER"] = e.version
-        for key, value in e.keywords.items():
-            hdu.header[key] = value
+        set_cards(hdu.header, e.keywords)
         hdus.append(hdu)
     for hdu in hdus:
         hdu.add_datasum(when="data unit checksum")
         hdu.add_checksum(when="HDU checksum", override_datasum=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("wb") as stream:
             hdus.writeto(stream, output_verify="exception")
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror or error}", "free space or another -o") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .fitsio import Extension, write_product
+from .fitsio import Extension, set_cards, write_product
 from .group import Group
 from .plan.model import FrameInfo
 
@@ -42,8 +42,7 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
         header["EXPTIME"] = (seconds, "[s] exposure that SCI stands for")
     if info.descriptors.filter_pretty:
         header["FILTER"] = (info.descriptors.filter_pretty, "filter")
-    for key, value in group.keywords.items():
-        header[key] = value
+    set_cards(header, group.keywords)
     header["HISTORY"] = f"{stamp}: recipe {group.task.recipe}, task {group.task.id}"
     return header
 

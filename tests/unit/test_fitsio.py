@@ -1,0 +1,199 @@
+"""Raw pixels in, whatever their type and wrapping; products out, whole or not at all."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import math
+import os
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nirred.errors import DataError, NirredError, Unreadable
+from nirred.fitsio import Extension, read_calibration, read_image, read_mask, read_planes, write_product
+from nirred.headers import Headers
+from nirred.plugin.frames import Exposure
+
+
+def write(path, *images, names=None, **keywords):
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for k, image in enumerate(images):
+        hdu = fits.ImageHDU(image, name=names[k] if names else None)
+        hdu.header.update(keywords)
+        hdus.append(hdu)
+    hdus.writeto(path)
+    return path
+
+
+def first(path, plane=None):
+    return read_image(path, Headers.read(path).images[0][1], plane)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
+def test_every_type_comes_out_as_astropy_reads_it(tmp_path, dtype):
+    values = np.arange(12).reshape(3, 4).astype(dtype)
+    path = write(tmp_path / "a.fits", values)
+    got = first(path)
+    assert got.dtype == np.float32 and got.dtype.isnative
+    np.testing.assert_array_equal(got, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("bitpix", [16, 32, -32])
+def test_scale_and_zero(tmp_path, bitpix):
+    dtype = {16: "i2", 32: "i4", -32: "f4"}[bitpix]
+    path = write(tmp_path / "a.fits", np.arange(6, dtype=dtype).reshape(2, 3), BSCALE=0.5, BZERO=100.0)
+    np.testing.assert_array_equal(first(path), fits.getdata(path, 1).astype(np.float32))
+
+
+def test_axes_of_length_one_go_and_one_pixel_stays(tmp_path):
+    assert first(write(tmp_path / "a.fits", np.ones((1, 4, 5), np.float32))).shape == (4, 5)
+    assert first(write(tmp_path / "b.fits", np.ones((1, 1), np.float32))).shape == (1, 1)
+    assert first(write(tmp_path / "c.fits", np.ones((1, 1, 7), np.float32))).shape == (1, 7)
+    assert first(write(tmp_path / "d.fits", np.ones((1, 7, 1), np.float32))).shape == (7, 1)
+
+
+def test_a_cube_needs_a_plane(tmp_path):
+    cube = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    path = write(tmp_path / "a.fits", cube)
+    np.testing.assert_array_equal(first(path, 1), cube[1])
+    with pytest.raises(DataError, match="not one detector's plane"):
+        first(path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_compressed_files(tmp_path, suffix):
+    plain = write(tmp_path / "a.fits", np.arange(1200, dtype=np.int32).reshape(30, 40))
+    squeeze = gzip.compress if suffix == ".gz" else bz2.compress
+    path = tmp_path / f"a.fits{suffix}"
+    path.write_bytes(squeeze(plain.read_bytes()))
+    np.testing.assert_array_equal(first(path), first(plain))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(NirredError):
+        first(path)
+
+
+def test_tile_compressed_planes_are_told_apart(tmp_path):
+    planes = [np.full((8, 8), k, np.int16) for k in (1, 2)]
+    hdus = [fits.CompImageHDU(p, name="SCI") for p in planes]
+    for version, hdu in enumerate(hdus, 1):
+        hdu.header["EXTVER"] = version
+    path = tmp_path / "a.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    got = [read_image(path, h) for _, h in Headers.read(path).images]
+    np.testing.assert_array_equal(got, planes)
+
+
+def test_truncated_pixels_are_unreadable(tmp_path):
+    path = write(tmp_path / "a.fits", np.zeros((100, 100), np.float32))
+    headers = Headers.read(path)
+    path.write_bytes(path.read_bytes()[:20000])
+    with pytest.raises(Unreadable, match="truncated"):
+        read_image(path, headers.images[0][1])
+
+
+def test_planes_in_the_order_of_the_plugin(tmp_path):
+    path = write(tmp_path / "a.fits", *(np.full((2, 2), k, np.int16) for k in (1, 2, 3)))
+    headers = Headers.read(path)
+    planes = read_planes(path, headers, Exposure(hdus=(3, 1)))
+    assert [p[0, 0] for p in planes] == [3, 1]
+    assert len(read_planes(path, headers, Exposure())) == 1
+    with pytest.raises(DataError, match="no image in HDU 4"):
+        read_planes(path, headers, Exposure(hdus=(4,)))
+    fits.PrimaryHDU().writeto(tmp_path / "empty.fits")
+    with pytest.raises(DataError, match="no image"):
+        read_planes(tmp_path / "empty.fits", Headers.read(tmp_path / "empty.fits"), Exposure())
+
+
+def test_masks_of_any_kind(tmp_path):
+    bits = np.array([[0, 1], [64, 0]], np.uint16)
+    for path in (
+        write(tmp_path / "a.fits", np.ones((2, 2), np.float32), bits, names=["SCI", "DQ"]),
+        write(tmp_path / "b.fits", bits.astype(np.float32)),
+        write(tmp_path / "c.fits", bits),
+    ):
+        assert [m.tolist() for m in read_mask(path)] == [bits.tolist()]
+    fits.PrimaryHDU(bits.astype(np.uint8)).writeto(tmp_path / "d.fits")
+    assert read_mask(tmp_path / "d.fits")[0].tolist() == bits.tolist()
+    assert read_mask(write(tmp_path / "e.fits", np.array([[np.nan, 0.0]], np.float32)))[0].tolist() == [[1, 0]]
+
+
+def test_calibrations_of_others(tmp_path):
+    sci, var = np.full((2, 2), 2.0, np.float32), np.full((2, 2), 3.0, np.float32)
+    dq = np.array([[0, 1], [0, 0]], np.int16)
+    path = write(tmp_path / "a.fits", sci, dq, var, names=["SCI", "DQ", "VAR"])
+    (plane,) = read_calibration(path)
+    assert plane.dq.tolist() == dq.tolist() and plane.dq.dtype == np.uint16
+    np.testing.assert_array_equal(plane.var, var)
+    fits.PrimaryHDU(sci).writeto(tmp_path / "bare.fits")
+    (plane,) = read_calibration(tmp_path / "bare.fits")
+    assert plane.var is None and not plane.dq.any()
+    fits.PrimaryHDU().writeto(tmp_path / "none.fits")
+    with pytest.raises(DataError, match="no image in it"):
+        read_calibration(tmp_path / "none.fits")
+
+
+# -- products -----------------------------------------------------------------------------------------------------
+
+
+def product(path, **keywords):
+    table = np.array([(1, b"a")], [("n", "i4"), ("text", "S3")])
+    planes = [
+        Extension(name, data, keywords, version)
+        for version in (1, 2)
+        for name, data in (("SCI", np.ones((3, 4), np.float32)), ("DQ", np.full((3, 4), 65, np.uint16)))
+    ]
+    write_product(path, fits.Header({"OBJECT": "x"}), [*planes, Extension("FRAMES", table)])
+
+
+def test_products_are_valid_and_the_same_each_time(tmp_path):
+    product(tmp_path / "a.fits", LEVEL=(1.5, "[electron] level"))
+    product(tmp_path / "b.fits", LEVEL=(1.5, "[electron] level"))
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+            hdus.verify("exception")
+            assert [(h.name, h.ver) for h in hdus[1:]] == [("SCI", 1), ("DQ", 1), ("SCI", 2), ("DQ", 2), ("FRAMES", 1)]
+            assert hdus["SCI", 2].header["LEVEL"] == 1.5
+            assert (hdus["DQ", 2].data == 65).all()
+
+
+def test_numbers_that_are_not_finite_become_undefined(tmp_path):
+    product(tmp_path / "a.fits", LEVELERR=(math.inf, "1-sigma"), CORRFAC=np.float32("nan"))
+    header = fits.getheader(tmp_path / "a.fits", "SCI")
+    assert header["LEVELERR"] is None and header["CORRFAC"] is None
+    assert header.comments["LEVELERR"] == "1-sigma"
+
+
+def test_a_directory_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(DataError, match="cannot be written"):
+        product(tmp_path / "none" / "a.fits")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_neither_half_product_nor_rest(tmp_path, monkeypatch, call):
+    product(tmp_path / "a.fits")
+    before = (tmp_path / "a.fits").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(DataError, match="No space left"):
+        product(tmp_path / "a.fits", LEVEL=2.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.fits"]
+    assert (tmp_path / "a.fits").read_bytes() == before
+
+
+def test_whatever_goes_wrong_leaves_no_rest(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(fits.HDUList, "writeto", broken)
+    with pytest.raises(RuntimeError):
+        product(tmp_path / "a.fits")
+    assert list(tmp_path.iterdir()) == []
