@@ -1,0 +1,196 @@
+"""Periodic pattern of the readout electronics: found in each quadrant, scaled by row, taken off; offsets levelled.
+
+An image is seen as boxes of one period of the pattern. The median of all boxes, each minus its own mean, is the
+pattern; what each band of boxes holds of it is its amplitude there. Stars and sources are in few boxes, so that the
+medians pass them by; masked pixels are left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+#: A normal distribution's sigma over its median absolute deviation.
+_MAD = 1.4826
+#: Bands over which the amplitude is smoothed: fewer follow noise, more smear where the pattern sets in.
+_SMOOTH = 9
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The pattern of one quadrant.
+
+    Attributes
+    ----------
+    box : float64 (py, px)
+        One period, mean 0, in the data's unit.
+    amplitude : float64 (n_bands,)
+        Factor on `box` in each band of py rows; 0 where the pattern is off.
+    strength : float
+        Standard deviation of `box` over the error of a pixel of it: about 1 where there is no pattern.
+    """
+
+    box: Float64
+    amplitude: Float64
+    strength: float
+
+    def image(self, shape: tuple[int, int]) -> Float32:
+        """The pattern over a quadrant of that shape (ny, nx), in electrons; an incomplete period at the end counts."""
+        py, px = self.box.shape
+        rows = np.repeat(self.amplitude, py)
+        rows = np.pad(rows, (0, max(shape[0] - rows.size, 0)), mode="edge")[: shape[0]]
+        tiled = np.tile(self.box, (-(-shape[0] // py), -(-shape[1] // px)))[: shape[0], : shape[1]]
+        return np.asarray(tiled * rows[:, None], np.float32)
+
+
+def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), clip: float = 3.0) -> Pattern:
+    """Find the periodic pattern of one quadrant.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted quadrant.
+    bad : bool (ny, nx)
+        True where a pixel is bad or covered by an object.
+    period : (int, int)
+        (rows, columns) of the pattern.
+    clip : float
+        Boxes' pixels this many sigma from the median of their place are left out of the pattern.
+
+    Returns
+    -------
+    Pattern
+        All 0 where fewer than 4 x 4 periods fit, or nearly everything is bad.
+    """
+    py, px = period
+    ny, nx = data.shape[0] // py, data.shape[1] // px
+    flat = Pattern(np.zeros(period), np.zeros(max(ny, 1)), 0.0)
+    if ny < 4 or nx < 4:
+        return flat
+    values = np.where(bad | ~np.isfinite(data), np.nan, data.astype(np.float64))
+    boxes = values[: ny * py, : nx * px].reshape(ny, py, nx, px).transpose(0, 2, 1, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN boxes give NaN
+        boxes = boxes - np.nanmedian(boxes, axis=(2, 3), keepdims=True)
+        middle = np.nanmedian(boxes, axis=(0, 1))
+        spread = _MAD * np.nanmedian(np.abs(boxes - middle), axis=(0, 1))
+        kept = np.where(np.abs(boxes - middle) <= clip * spread, boxes, np.nan)
+        pattern = np.nanmean(kept, axis=(0, 1))
+        count = np.isfinite(kept).sum(axis=(0, 1))
+    if not np.all(np.isfinite(pattern)) or count.min() < 16:
+        return flat
+    pattern -= pattern.mean()
+    error = float(np.median(spread / np.sqrt(count)))
+    strength = float(pattern.std() / error) if error > 0 else (np.inf if pattern.any() else 0.0)
+    # Once more with the bands weighted by what they hold: those without the pattern only add their noise.
+    weights = _amplitudes(kept, pattern)[:, None, None, None]
+    total = (np.isfinite(kept) * weights**2).sum(axis=(0, 1))
+    if total.min() > 0:
+        pattern = np.nansum(kept * weights, axis=(0, 1)) / total
+        pattern -= pattern.mean()
+    return Pattern(pattern, _amplitudes(kept, pattern), strength)
+
+
+def _amplitudes(boxes: Float64, pattern: Float64) -> Float64:
+    """How much of the pattern each band of boxes holds, relative to the mean: smoothed median over the band."""
+    weight = np.isfinite(boxes) * pattern**2
+    total = weight.sum(axis=(2, 3))
+    share = np.nansum(boxes * pattern, axis=(2, 3)) / np.where(total > 0, total, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        bands = np.nanmedian(share, axis=1)
+    bands = np.where(np.isfinite(bands), bands, np.nanmedian(bands) if np.isfinite(bands).any() else 0.0)
+    padded = np.pad(bands, _SMOOTH // 2, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, _SMOOTH), axis=1)
+    return np.asarray(np.maximum(smooth, 0.0), np.float64)
+
+
+def quadrants(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The four quarters of an array: lower left, lower right, upper left, upper right."""
+    y, x = shape[0] // 2, shape[1] // 2
+    return [(rows, columns) for rows in (slice(0, y), slice(y, None)) for columns in (slice(0, x), slice(x, None))]
+
+
+def clean_readout(
+    data: Float32,
+    bad: Bool,
+    *,
+    period: tuple[int, int] = (4, 16),
+    least: float = 5.0,
+    force: bool = False,
+    levels: bool = True,
+    reach: int = 5,
+) -> tuple[Float32, tuple[float, ...]]:
+    """Take off the pattern of each quadrant, and the steps between quadrants that have one.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted frame.
+    bad : bool (ny, nx)
+        True where a pixel is bad or covered by an object; such pixels are corrected, but not measured.
+    period : (int, int)
+        (rows, columns) of the pattern.
+    least : float
+        Smallest `Pattern.strength` at which a quadrant is cleaned.
+    force : bool
+        Clean every quadrant.
+    levels : bool
+        Level the quadrants where one was cleaned: halves by the steps at the lines where they meet.
+    reach : int
+        Rows and columns on either side of such a line that tell the step.
+
+    Returns
+    -------
+    float32 (ny, nx)
+        The same values where there is no pattern.
+    tuple of float
+        Standard deviation (data's unit) of what was taken off each quadrant, in the order of `quadrants`.
+    """
+    done, strengths = data.copy(), []
+    for part in quadrants((data.shape[0], data.shape[1])):
+        # Towards the middle from the outer edge, as each quadrant is read: its periods are counted from there.
+        flip = np.s_[::-1, :] if part[0].start else np.s_[:, :]
+        quarter = data[part][flip]
+        found = find_pattern(quarter, bad[part][flip], period)
+        clean = found.box.any() and (force or found.strength >= least)
+        image = found.image((quarter.shape[0], quarter.shape[1]))
+        if clean:
+            done[part] = (quarter - image)[flip]
+        strengths.append(float(image.std()) if clean else 0.0)
+    if levels and any(strengths):
+        _level(done, bad, reach)
+    return done, tuple(strengths)
+
+
+def _level(data: Float32, bad: Bool, reach: int) -> None:
+    """Raise the lower quadrants to the upper ones, then the right half to the left; the mean level is kept."""
+    values = np.where(bad, np.nan, data)
+    y, x = data.shape[0] // 2, data.shape[1] // 2
+    offsets = np.zeros(4)
+    for k, columns in enumerate((slice(0, x), slice(x, None))):
+        offsets[k] = _step(values[max(y - reach, 0) : y, columns], values[y : y + reach, columns])
+    right, left = values[:, x : x + reach].copy(), values[:, max(x - reach, 0) : x].copy()
+    left[:y] += offsets[0]
+    right[:y] += offsets[1]
+    across = _step(right.T, left.T)
+    offsets += (0.0, across, 0.0, across)
+    offsets -= offsets.mean()
+    for part, offset in zip(quadrants((data.shape[0], data.shape[1])), offsets, strict=True):
+        data[part] += np.float32(offset)
+
+
+def _step(first: Float32, second: Float32) -> float:
+    """What lifts `first` to `second`: median over columns of the difference of their medians; 0 if unknown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        steps = np.nanmedian(second, axis=0) - np.nanmedian(first, axis=0)
+    steps = steps[np.isfinite(steps)]
+    return float(np.median(steps)) if steps.size else 0.0

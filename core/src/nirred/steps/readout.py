@@ -1,0 +1,61 @@
+"""The readout's pattern noise, taken off sky-subtracted frames when asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..algorithms.readout import clean_readout
+from ..group import OBJECT, Group
+from ..params import Params, param
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+
+
+class CleanReadout(GroupStep):
+    """Periodic pattern of the readout and steps between quadrants."""
+
+    name = "clean_readout"
+    doc = "take off the periodic pattern of each quadrant and the steps between quadrants; off unless asked"
+
+    class Params(Params):
+        """Parameters of `clean_readout`."""
+
+        clean: Literal["skip", "default", "force"] = param(
+            "skip", "default: quadrants that show a pattern; force: every quadrant"
+        )
+        pattern_x_size: int = param(16, "columns of one period", unit="pixel", ge=2)
+        pattern_y_size: int = param(4, "rows of one period", unit="pixel", ge=1)
+        strength: float = param(5.0, "least pattern, in sigma of its own error, that is taken off", gt=0)
+        level_bias_offset: bool = param(True, "level the quadrants where one was cleaned")
+        smoothing_extent: int = param(5, "rows and columns at the quadrants' edges that tell a step", ge=1)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        if params.clean == "skip":
+            return
+        cleaned = []
+        for i in group.indices():
+            removed = [0.0]
+            for state in group.planes:
+                assert state.sub is not None
+                done, found = clean_readout(
+                    state.sub.frame(i),
+                    state.bad(i, int(OBJECT)) != 0,
+                    period=(params.pattern_y_size, params.pattern_x_size),
+                    least=params.strength,
+                    force=params.clean == "force",
+                    levels=params.level_bias_offset,
+                    reach=params.smoothing_extent,
+                )
+                state.sub.put(i, done)
+                removed += found
+            if max(removed) > 0:
+                cleaned.append(max(removed))
+        group.keywords["READCLN"] = (len(cleaned), "frames of which readout pattern was removed")
+        if cleaned:
+            group.remark(
+                f"{group.task.id}: readout pattern of up to {max(cleaned):.3g} electron (rms) removed from "
+                f"{len(cleaned)} frames"
+            )
+
+
+READOUT_STEPS = (CleanReadout,)
