@@ -40,8 +40,9 @@ def calibrate_group(group: Group) -> None:
     cache: dict[tuple[Any, ...], CalibrationInputs] = {}
     for p, state in enumerate(group.planes):
         state.inputs = _inputs_of(group, first, p, state, cache)
-        if group.setup.variance and first.detectors[p].read_noise is not None:
-            state.constant, state.per_electron = noise_planes(state.inputs, first.detectors[p].read_noise)
+        read_noise = first.detectors[p].read_noise
+        if group.setup.variance and read_noise is not None:
+            state.constant, state.per_electron = noise_planes(state.inputs, read_noise)
     for i in group.indices():
         _calibrate_frame(group, i, cache)
     group.need(group.indices(), "readable frames")
@@ -66,26 +67,30 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
     frame = group.frames[i]
     try:
         raws = read_raw(group, frame.info)
+        _check_shapes(group, frame.info, raws)
+        inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
     except NirredError as error:
         frame.state, frame.reason = "failed", error.message
         group.remark(f"{frame.info.name} left out: {error}")
         return
-    for p, (raw, state) in enumerate(zip(raws, group.planes, strict=True)):
-        if raw.shape != state.shape:
-            frame.state = "failed"
-            frame.reason = f"plane {p + 1} is {raw.shape[1]} x {raw.shape[0]}, the header says {state.shape[::-1]}"
-            group.remark(f"{frame.info.name} left out: {frame.reason}")
-            return
-        inputs = _inputs_of(group, frame.info, p, state, cache)
+    for raw, state, given in zip(raws, group.planes, inputs, strict=True):
         if state.sci.in_memory:
-            calibrate(raw, inputs, (state.sci.frame(i), state.dq.frame(i)), group.context.threads)
+            calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), group.context.threads)
         else:
-            sci, dq = calibrate(raw, inputs, None, group.context.threads)
+            sci, dq = calibrate(raw, given, None, group.context.threads)
             state.sci.put(i, sci)
             state.dq.put(i, dq)
     if all(state.bad(i).all() for state in group.planes):
         frame.reject("not one usable pixel")
         group.remark(f"{frame.info.name} left out: {frame.reason}")
+
+
+def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:
+    if len(raws) != len(group.planes):
+        raise StepError(f"{info.name}: {len(raws)} planes, those of the other frames: {len(group.planes)}")
+    for p, (raw, state) in enumerate(zip(raws, group.planes, strict=True), 1):
+        if raw.shape != state.shape:
+            raise StepError(f"{info.name}: plane {p} is {raw.shape[::-1]}, expected: {state.shape[::-1]} pixels (x, y)")
 
 
 def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
@@ -126,13 +131,20 @@ def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> Ca
     if detector.gain is None and setup.electrons:
         raise StepError(f"{info.name}: gain of this mode is not known", "leave the frame out with --exclude")
     seconds = info.descriptors.exposure_time or 0.0
+    curve = detector.linearity if setup.linearity else None
+    if (
+        curve is not None
+        and any(curve.time_delta)
+        and seconds / max(detector.coadds, 1) + min(*curve.time_delta, 0) <= 0
+    ):
+        raise StepError(f"{info.name}: its curve of linearity needs an exposure time; the header says {seconds:g} s")
     dark = _fitting(group, setup.dark, p, shape, "dark")
     flat = _fitting(group, setup.flat, p, shape, "flat")
     return CalibrationInputs(
         gain=float(detector.gain or 1.0) if setup.electrons else 1.0,
         coadds=detector.coadds,
         exposure_per_coadd=seconds / max(detector.coadds, 1),
-        linearity=_curve(detector.linearity) if setup.linearity and detector.linearity else None,
+        linearity=_curve(curve) if curve else None,
         saturation=detector.saturation if setup.levels else None,
         non_linear=detector.non_linear if setup.levels else None,
         dark=None if dark is None else dark.data,
@@ -199,7 +211,9 @@ def _static_dq(
             merged |= plane.dq & keep
     if flat is not None:
         merged |= np.where(flat_fault(flat), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
-    return merged if merged.any() else None
+    # a curve with a time for each set of rows needs a plane that tells how many rows there are
+    several = detector.linearity is not None and len(detector.linearity.time_delta) > 1
+    return merged if several or merged.any() else None
 
 
 def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""The fused pass over a group's raw frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.dq import DQ
+from nirred.errors import StepError
+from nirred.frame import Plane
+from nirred.framepass import calibrate_group, reciprocal
+from nirred.plugin import Linearity, Section
+
+
+def flat_plane(value, shape=(6, 8), dq=None):
+    return Plane(np.full(shape, value, np.float32), np.zeros(shape, np.uint16) if dq is None else dq)
+
+
+def prepared(make_group, infos, roles=None, **setup):
+    group = make_group(roles or ["both"] * len(infos), infos=infos)
+    group.setup.levels = group.setup.electrons = group.setup.variance = True
+    for name, value in setup.items():
+        setattr(group.setup, name, value)
+    return group
+
+
+def test_gain_dark_and_flat(make_group, write_raw):
+    infos = write_raw([[np.full((6, 8), 100.0 + k)] for k in range(3)])
+    group = prepared(make_group, infos, dark=[flat_plane(50.0)], flat=[flat_plane(0.5)])
+    calibrate_group(group)
+    for k in range(3):
+        np.testing.assert_allclose(group.planes[0].sci.frame(k), (2.0 * (100 + k) - 50) / 0.5)
+        assert not group.planes[0].dq.frame(k).any()
+    # VAR = constant + signal per_electron: read noise 10 e- and the dark's photons, divided by the flat
+    np.testing.assert_allclose(group.planes[0].constant, (100.0 + 50.0) / 0.25)
+    np.testing.assert_allclose(group.planes[0].per_electron, 2.0)
+
+
+def test_memory_or_scratch_makes_no_difference(make_group, write_raw):
+    rng = np.random.default_rng(1)
+    infos = write_raw([[rng.normal(100, 5, (70, 9))] for _ in range(3)])
+    stacks = []
+    for memory in (10**9, 1):
+        group = prepared(make_group, infos, flat=[flat_plane(0.9, (70, 9))])
+        object.__setattr__(group.context, "memory", memory)
+        calibrate_group(group)
+        assert group.planes[0].sci.in_memory == (memory > 1)
+        stacks.append(
+            [group.planes[0].sci.frame(k).tobytes() + group.planes[0].dq.frame(k).tobytes() for k in range(3)]
+        )
+        group.close()
+    assert stacks[0] == stacks[1]
+
+
+def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):
+    image, flat = np.full((6, 8), 100.0), flat_plane(1.0)
+    image[0, 0], image[0, 1], image[0, 2] = 1000.0, 800.0, np.nan
+    flat.data[5, 7], flat.data[5, 6] = 0.0, np.nan
+    mask = np.zeros((6, 8), np.uint16)
+    mask[3, 3] = DQ.BAD_PIXEL
+    infos = write_raw([[image]], detector={"saturation": 900.0, "non_linear": 700.0})
+    group = prepared(make_group, infos, flat=[flat], masks=[[mask]])
+    calibrate_group(group)
+    dq, sci = group.planes[0].dq.frame(0), group.planes[0].sci.frame(0)
+    assert (dq[0, 0], dq[0, 1], dq[0, 2], dq[3, 3]) == (4, 2, 1, 1)
+    assert dq[5, 7] == dq[5, 6] == DQ.UNILLUMINATED
+    assert np.count_nonzero(dq) == 6 and np.isfinite(sci).all()
+    assert group.planes[0].bad(0).sum() == 4
+    assert reciprocal(flat)[5, 7] == 0 == reciprocal(flat)[5, 6]
+
+
+def test_unreadable_frames_are_left_out_by_name_and_none_left_is_an_error(make_group, write_raw):
+    infos = write_raw([[np.ones((60, 80))] for _ in range(3)])
+    infos[1].path.write_bytes(infos[1].path.read_bytes()[:9000])
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert group.indices() == [0, 2]
+    assert group.frames[1].state == "failed" and "truncated" in group.frames[1].reason
+    assert any("f1.fits left out" in r for r in group.remarks)
+    for info in infos:
+        info.path.write_bytes(infos[1].path.read_bytes()[:9000])
+    with pytest.raises(StepError, match=r"no readable frames left .*f0\.fits"):
+        calibrate_group(prepared(make_group, infos))
+
+
+def test_a_frame_of_another_shape_or_number_of_planes_is_left_out(make_group, write_raw):
+    good = write_raw([[np.ones((6, 8))], [np.ones((6, 8))], [np.ones((6, 8))]])
+    odd = write_raw([[np.ones((6, 8))], [np.ones((8, 6))], [np.ones((6, 8)), np.ones((6, 8))]])
+    group = prepared(make_group, [good[0], odd[1], good[2]])
+    calibrate_group(group)
+    assert group.indices() == [0, 2] and "8" in group.frames[1].reason
+    more = write_raw([[np.ones((6, 8))], [np.ones((6, 8)), np.ones((6, 8))]])
+    more[0] = good[0]
+    group = prepared(make_group, more)
+    calibrate_group(group)
+    assert group.indices() == [0] and "plane" in group.frames[1].reason
+
+
+def test_an_unknown_gain_refuses_the_frame_by_name(make_group, write_raw):
+    infos = write_raw([[np.ones((6, 8))]], detector={"gain": None})
+    with pytest.raises(StepError, match=r"f0\.fits: gain"):
+        calibrate_group(prepared(make_group, infos))
+
+
+def test_calibrations_of_a_whole_detector_are_cut_to_the_frames_section(make_group, write_raw):
+    whole = np.arange(120, dtype=np.float32).reshape(10, 12)
+    infos = write_raw([[np.full((6, 8), 100.0)]], detector={"section": Section(3, 11, 2, 8)})
+    group = prepared(make_group, infos, dark=[Plane(whole, np.zeros((10, 12), np.uint16))])
+    calibrate_group(group)
+    np.testing.assert_allclose(group.planes[0].sci.frame(0), 200 - whole[2:8, 3:11])
+    for wrong in (flat_plane(1.0, (5, 5)), flat_plane(1.0, (7, 9))):
+        with pytest.raises(StepError, match="the dark is"):
+            calibrate_group(prepared(make_group, infos, dark=[wrong]))
+    with pytest.raises(StepError, match="a bad-pixel mask is 5 x 5"):
+        calibrate_group(prepared(make_group, infos, masks=[[np.zeros((5, 5), np.uint16)]]))
+
+
+def test_a_calibration_with_fewer_planes_is_refused(make_group, write_raw):
+    infos = write_raw([[np.ones((6, 8)), np.ones((6, 8))]])
+    with pytest.raises(StepError, match="the flat has 1 planes"):
+        calibrate_group(prepared(make_group, infos, flat=[flat_plane(1.0)]))
+    group = prepared(make_group, infos, flat=[flat_plane(1.0), flat_plane(2.0)])
+    calibrate_group(group)
+    assert [s.sci.frame(0)[0, 0] for s in group.planes] == [2.0, 1.0]
+
+
+def test_curves_with_a_time_for_each_parity_of_rows_need_no_other_plane(make_group, write_raw):
+    """As darks of such a camera: no dark, no flat, no mask."""
+    curve = Linearity(((1.0,), (1.0,)), "row_parity", (0.0, 20.0))
+    infos = write_raw([[np.full((6, 8), 100.0)]], detector={"linearity": curve})
+    group = prepared(make_group, infos, roles=["dark"], linearity=True)
+    calibrate_group(group)
+    sci, constant = group.planes[0].sci.frame(0), np.broadcast_to(group.planes[0].constant, (6, 8))
+    np.testing.assert_allclose(sci[0::2], 200.0)
+    np.testing.assert_allclose(sci[1::2], 100.0)
+    np.testing.assert_allclose(constant[0::2], 100.0)
+    np.testing.assert_allclose(constant[1::2], 25.0)
+
+
+def test_an_exposure_of_zero_seconds_is_said_and_no_bug(make_group, write_raw):
+    curve = Linearity(((1.0,),), "whole", (0.1,))
+    infos = write_raw([[np.ones((6, 8))]], detector={"linearity": curve}, descriptors={"exposure_time": 0.0})
+    with pytest.raises(StepError, match="exposure"):
+        calibrate_group(prepared(make_group, infos, linearity=True))
+
+
+def test_persistence_is_flagged_for_its_time_only(make_group, write_raw):
+    bright = np.full((6, 8), 10.0)
+    bright[2, 2] = 1000.0
+    dark = np.full((6, 8), 10.0)
+    infos = write_raw([[dark], [bright], [dark], [dark], [dark]], detector={"saturation": 900.0})
+    for memory in (10**9, 1):
+        group = prepared(make_group, infos, latency=130.0)
+        object.__setattr__(group.context, "memory", memory)
+        calibrate_group(group)
+        flags = [int(group.planes[0].dq.frame(k)[2, 2]) for k in range(5)]
+        assert flags == [0, DQ.SATURATED, DQ.COSMIC_RAY, DQ.COSMIC_RAY, 0]
+        assert sum(np.count_nonzero(group.planes[0].dq.frame(k)) for k in range(5)) == 3
+        group.close()
+
+
+def test_a_frame_without_one_usable_pixel_is_left_out(make_group, write_raw):
+    infos = write_raw([[np.ones((6, 8))], [np.full((6, 8), np.nan)]])
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert group.indices() == [0] and group.frames[1].reason == "not one usable pixel"
