@@ -72,11 +72,7 @@ def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
     numbers = [*crpix, *crval, *(cd[0] + cd[1] if cd else [math.nan])]
     if cd is None or not all(map(math.isfinite, numbers)) or cd[0][0] * cd[1][1] == cd[0][1] * cd[1][0]:
         return None
-    pv = [
-        (2, m, float(header[f"PV2_{m}"]))
-        for m in range(20)
-        if isinstance(header.get(f"PV2_{m}"), (int, float))
-    ]
+    pv = [(2, m, float(header[f"PV2_{m}"])) for m in range(20) if isinstance(header.get(f"PV2_{m}"), (int, float))]
     frame = header.get("RADESYS") or header.get("RADECSYS") or ""
     frame = frame if frame in ("FK5", "ICRS", "FK4") else ""
     try:
