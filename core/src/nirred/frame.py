@@ -49,7 +49,7 @@ class Plane:
     @property
     def bad(self) -> np.ndarray:
         """Bool (ny, nx): True where the pixel is no signal (saturated and non-linear pixels are signal)."""
-        return (self.dq & np.uint16(NOT_SIGNAL)) != 0
+        return np.asarray((self.dq & np.uint16(NOT_SIGNAL)) != 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class PlaneState:
 
     def bad(self, i: int, extra: int = 0) -> np.ndarray:
         """uint8 (ny, nx): 1 where frame i has no signal, or any bit of `extra`."""
-        return ((self.dq.frame(i) & (BAD | np.uint16(extra))) != 0).view(np.uint8)
+        flagged: np.ndarray = (self.dq.frame(i) & (BAD | np.uint16(extra))) != 0
+        return flagged.view(np.uint8)
 
 
 @dataclass

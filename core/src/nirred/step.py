@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .params import Params
 
@@ -40,13 +40,13 @@ class FrameStep(Step):
     """Works on each frame alone. Adjacent frame steps are fused into one pass over the pixels."""
 
     @abstractmethod
-    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:
-        """Say what the fused pass is to do: set fields of `setup`."""
+    def configure(self, setup: FrameSetup, params: Any, group: Group) -> None:
+        """Say what the fused pass is to do: set fields of `setup`; `params` is of the step's own `Params`."""
 
 
 class GroupStep(Step):
     """Works on a group of calibrated frames, or on what earlier steps combined from them."""
 
     @abstractmethod
-    def apply(self, group: Group, params: Params, call: StepCall) -> None:
-        """Do the work on `group`, from stream `call.takes` to stream `call.gives`."""
+    def apply(self, group: Group, params: Any, call: StepCall) -> None:
+        """Do the work on `group`, from stream `call.takes` to `call.gives`; `params` is of the step's own `Params`."""

@@ -169,7 +169,7 @@ class DarkCorrect(_UseCalibration):
     kind = "dark"
     keyword = "DARKCOR"
 
-    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+    def configure(self, setup: FrameSetup, params: _UseCalibration.Params, group: Group) -> None:  # noqa: D102
         setup.dark = self.planes(params, group)
         setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
 
@@ -182,7 +182,7 @@ class FlatCorrect(_UseCalibration):
     kind = "flat"
     keyword = "FLATCOR"
 
-    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
+    def configure(self, setup: FrameSetup, params: _UseCalibration.Params, group: Group) -> None:  # noqa: D102
         setup.flat = self.planes(params, group)
 
 
