@@ -105,7 +105,9 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     }
     grid = group.extras.get("grid")
     if grid is not None:
-        for key, origin in (("CRPIX1", grid.x0), ("CRPIX2", grid.y0)):
+        # offsets may refer to a frame that has been left out since
+        reference = group.frames[group.reference]
+        for key, origin in (("CRPIX1", grid.x0 + reference.dx), ("CRPIX2", grid.y0 + reference.dy)):
             keywords[key] = (header[key] - origin, "reference pixel")
     return keywords
 

@@ -48,7 +48,10 @@ def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> 
 
 @pytest.fixture
 def make_group(tmp_path: Path) -> Callable[..., Group]:
-    """Group of frames of given roles; with `data` (and `dq`) its planes are calibrated already."""
+    """Group of frames of given roles; with `data` (and `dq`) its planes are calibrated already.
+
+    `step` is the dither to the east, arcsec.
+    """
     registry = Registry()
 
     class Silent:
@@ -62,11 +65,12 @@ def make_group(tmp_path: Path) -> Callable[..., Group]:
         dq: Sequence[np.ndarray] | None = None,
         makes: str = "image",
         infos: Sequence[FrameInfo] | None = None,
+        step: float = 0.0,
         **fields: Any,
     ) -> Group:
         shape = data[0].shape if data is not None else (8, 8)
         paths = [tmp_path / f"f{k}.fits" for k in range(len(roles))]
-        found = infos or [make_info(p, shape, k, **fields) for k, p in enumerate(paths)]
+        found = infos or [make_info(p, shape, k, at=(step * k, 0.0), **fields) for k, p in enumerate(paths)]
         task = Task("f0_" + makes, "reduce", makes, "cam", tuple(zip(found, roles, strict=True)))  # type: ignore[arg-type]
         context = Context(registry, tmp_path, tmp_path / "scratch")
         group = Group(task, context, [FrameState(i, r) for i, r in zip(found, roles, strict=True)])

@@ -1,0 +1,164 @@
+"""From registered frames to the stack: its values, VAR, DQ, NEXP and the keywords of its grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred import coadd
+from nirred.dq import DQ
+from nirred.errors import StepError
+from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
+from nirred.plugin import S
+from nirred.products import frames_table, wcs_keywords
+from nirred.steps import stack as stack_module
+from nirred.steps.stack import Resample, ScaleCounts, StackFrames
+
+CALL = S("any")
+
+
+def registered(group, shifts, sky=2500.0):
+    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
+        frame.dx, frame.dy, frame.sky, frame.dx_err = dx, dy, sky, 0.01
+    group.planes[0].constant, group.planes[0].per_electron = 0.0, 1.0
+    return group
+
+
+def stacked(group, interpolant="lanczos3", crop="union"):
+    ScaleCounts().apply(group, ScaleCounts.Params(scale=False), CALL)
+    Resample().apply(group, Resample.Params(interpolant=interpolant, crop=crop), CALL)
+    StackFrames().apply(group, StackFrames.Params(), CALL)
+    return group.streams["main"][0]
+
+
+def test_one_frame_is_its_own_stack(make_group):
+    rng = np.random.default_rng(1)
+    image = rng.normal(0, 50, (40, 50)).astype(np.float32)
+    group = registered(make_group(["object"], [image]), [(0.0, 0.0)])
+    made = stacked(group)
+    np.testing.assert_allclose(made.data, image, atol=1e-4)
+    np.testing.assert_allclose(made.var, 2500.0 + np.maximum(image, 0), rtol=1e-5)
+    assert (group.extras["nexp"][0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest"])
+def test_apertures_scatter_as_var_says(make_group, interpolant):
+    rng = np.random.default_rng(2)
+    shifts = [(0.0, 0.0), (2.5, -1.3), (-3.3, 4.6)]
+    group = registered(make_group(["both"] * 3, [rng.normal(0, 50, (260, 260)) for _ in shifts]), shifts)
+    made = stacked(group, interpolant)
+    inner = made.data[12:-12, 12:-12]
+    sums = inner[:234, :234].reshape(26, 9, 26, 9).sum(axis=(1, 3))
+    expected = np.sqrt(81 * np.median(made.var[12:-12, 12:-12]))
+    assert sums.std() == pytest.approx(expected, rel=0.1)
+    assert inner.std() == pytest.approx(np.sqrt(np.nanmedian(made.var)) * group.keywords["CORRFAC"][0], rel=0.04)
+    assert group.extras["noisecov"].sum() == pytest.approx(1.0)
+
+
+def test_tiles_and_threads_change_no_bit(make_group, monkeypatch):
+    rng = np.random.default_rng(3)
+    shifts = [(0.0, 0.0), (7.2, -11.6), (-3.3, 4.6)]
+    images = [rng.normal(0, 50, (150, 90)) for _ in shifts]
+    dq = [np.where(rng.random((150, 90)) < 0.02, np.uint16(1), np.uint16(0)) for _ in shifts]
+    made = []
+    for tile, threads in ((64, 1), (7, 2), (1000, 1), (1, 1)):
+        monkeypatch.setattr(stack_module, "TILE", tile)
+        monkeypatch.setattr(coadd, "TILE", tile)
+        group = registered(make_group(["both"] * 3, images, dq), shifts)
+        object.__setattr__(group.context, "threads", threads)
+        plane = stacked(group)
+        _, model, count = coadd.median_model(group, 0, [0, 1, 2], "lanczos3")
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
+    assert all(m == made[0] for m in made)
+
+
+def test_what_no_frame_sees_is_nan_and_flagged(make_group):
+    images, bad = [np.ones((30, 30))] * 2, np.zeros((30, 30), np.uint16)
+    bad[10, 10] = DQ.BAD_PIXEL
+    saturated = bad.copy()
+    saturated[20, 20] = DQ.SATURATED
+    group = registered(make_group(["both"] * 2, images, [bad, saturated]), [(0.0, 0.0), (0.0, 0.0)])
+    made = stacked(group, "nearest")
+    assert np.isnan(made.data[10, 10]) and np.isnan(made.var[10, 10]) and made.dq[10, 10] == DQ.BAD_PIXEL
+    assert made.data[20, 20] == 1.0 and made.dq[20, 20] == DQ.SATURATED
+    group = registered(make_group(["both"] * 2, images), [(0.0, 0.0), (10.0, 10.0)])
+    made = stacked(group, "nearest")
+    assert made.data.shape == (40, 40) and made.dq[0, 39] == DQ.NO_DATA
+    assert stacked(registered(make_group(["both"] * 2, images), [(0, 0), (10, 10)]), crop="common").data.shape == (
+        20,
+        20,
+    )
+    with pytest.raises(StepError, match="no area in common"):
+        stacked(registered(make_group(["both"] * 2, images), [(0.0, 0.0), (50.0, 0.0)]), crop="common")
+
+
+def test_frames_of_bad_seeing_are_left_out_with_a_number(make_group):
+    group = registered(make_group(["both"] * 4, [np.ones((20, 20))] * 4), [(0.0, 0.0)] * 4)
+    for frame, fwhm in zip(group.frames, (4.0, 4.1, 3.9, 8.0), strict=True):
+        frame.fwhm = fwhm
+    stacked(group)
+    assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"]
+    assert "FWHM 8.0 px" in group.frames[3].reason and any("f3.fits" in r for r in group.remarks)
+    table = frames_table(group)
+    assert table["weight"].tolist() == pytest.approx([1 / 3] * 3 + [0.0])
+    assert table["reason"][3] == group.frames[3].reason.encode()
+
+
+def test_noisy_frames_weigh_less(make_group):
+    group = registered(make_group(["both"] * 2, [np.ones((20, 20))] * 2), [(0.0, 0.0)] * 2)
+    group.frames[1].sky = 7500.0
+    stacked(group)
+    assert [f.weight for f in group.frames] == pytest.approx([0.75, 0.25])
+
+
+# -- where the stack lies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_wcs_of_the_stack_is_that_of_its_reference_frame(make_group, dead):
+    """Also where the frame that offsets were measured from has been left out since."""
+    group = registered(make_group(["both"] * 2, [np.ones((30, 30))] * 2), [(0.0, 0.0), (4.0, -6.0)])
+    group.extras["reference"] = 0
+    if dead:
+        group.frames[0].reject("clouds")
+    stacked(group)
+    info, reference = group.frames[group.reference].info, group.frames[group.reference]
+    grid, keywords = group.extras["grid"], wcs_keywords(group, info, 0)
+    own = info.wcs[0].wcs.wcs.crpix
+    # a source at (x, y) of the reference frame lies at (x - dx - x0, y - dy - y0) of the grid
+    assert keywords["CRPIX1"][0] == pytest.approx(own[0] - reference.dx - grid.x0)
+    assert keywords["CRPIX2"][0] == pytest.approx(own[1] - reference.dy - grid.y0)
+    assert keywords["CRVAL1"][0] == pytest.approx(info.wcs[0].wcs.wcs.crval[0])
+
+
+def test_offsets_from_the_headers(make_group):
+    group = make_group(["both"] * 3, [np.ones((30, 30))] * 3, step=2.0)
+    guesses, sigma = guess_offsets(group, [0, 1, 2])
+    # pointing 2 arcsec east moves sources west: to higher x where east is left
+    np.testing.assert_allclose(guesses, [(0, 0), (10, 0), (20, 0)], atol=0.01)
+    assert sigma == pytest.approx(1.0 / 0.2)
+    object.__setattr__(group.frames[1].info, "wcs", ())
+    assert guess_offsets(group, [0, 1, 2]) == ([(0.0, 0.0)] * 3, 15.0)
+
+
+def test_pointings_cluster_through_chains(make_group):
+    group = make_group(["both"] * 4, [np.ones((30, 30))] * 4, step=4.0)  # 20 of 30 pixels from one to the next
+    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
+    assert pointing_clusters(group, [0, 2, 3]) == [[0], [2, 3]]
+    assert pointing_clusters(group, []) == []
+
+
+def test_offsets_from_a_user_s_list(make_group, tmp_path):
+    group = make_group(["both"] * 3, [np.ones((30, 30))] * 3)
+    path = tmp_path / "offsets.txt"
+    path.write_text("# x y\na.fits 10.0, 5\n12.5 6\n\n8 7 # last\n")
+    assert read_offsets(str(path), group, [0, 1, 2]) == [(0.0, 0.0), (2.5, 1.0), (-2.0, 2.0)]
+    assert read_offsets(str(path), group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
+    from nirred.errors import ConfigError
+
+    for text, what in (("1 2\n3 4\n", "2 positions for 3 frames"), ("1 2\n3 x\n5 6\n", "not a list"), ("5\n", "not a")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=what):
+            read_offsets(str(path), group, [0, 1, 2])
+    with pytest.raises(ConfigError, match="No such file"):
+        read_offsets(str(tmp_path / "none"), group, [0])
