@@ -1,0 +1,153 @@
+"""Darks, flats and masks from calibrated frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.dq import DQ
+from nirred.errors import StepError
+from nirred.frame import Plane
+from nirred.plugin import S
+from nirred.steps.calibrations import (
+    MakeBPM,
+    MakeLampFlat,
+    NormalizeFlat,
+    StackDarks,
+    StackParams,
+    ThresholdFlatfield,
+    stack_planes,
+)
+
+CALL = S("any")
+
+
+def plane(data, dq=None):
+    data = np.asarray(data, np.float32)
+    return Plane(data, np.zeros(data.shape, np.uint16) if dq is None else dq, np.ones(data.shape, np.float32))
+
+
+def with_noise(group, constant, per_electron=1.0):
+    group.planes[0].constant, group.planes[0].per_electron = constant, per_electron
+    return group
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_variance_of_a_dark_is_that_of_a_monte_carlo(make_group, n):
+    rng = np.random.default_rng(n)
+    frames = [rng.normal(0, 10, (200, 200)) + rng.poisson(50, (200, 200)) for _ in range(n)]
+    group = with_noise(make_group(["dark"] * n, frames, makes="dark"), 100.0)
+    (made,) = stack_planes(group, list(range(n)), 4.0)
+    assert made.data.mean() == pytest.approx(50, abs=4 * np.sqrt(150 / n) / 200 + 0.02)
+    assert made.data.std() == pytest.approx(np.sqrt(150 / n), rel=0.03)
+    assert np.sqrt(np.median(made.var)) == pytest.approx(np.sqrt(150 / n), rel=0.05)
+
+
+def test_cosmic_rays_and_bad_pixels_do_not_reach_the_dark(make_group):
+    rng = np.random.default_rng(1)
+    frames = [rng.normal(50, 10, (40, 40)) for _ in range(3)]
+    frames[1][5, 5] += 5000
+    dq = [np.zeros((40, 40), np.uint16) for _ in range(3)]
+    frames[0][8, 8], dq[0][8, 8] = 1e6, DQ.BAD_PIXEL
+    for k in range(3):
+        frames[k][9, 9], dq[k][9, 9] = 1e6, DQ.BAD_PIXEL
+    group = with_noise(make_group(["dark"] * 3, frames, dq, makes="dark"), 100.0, 0.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    (made,) = group.streams["main"]
+    assert abs(made.data[5, 5] - 50) < 30 and abs(made.data[8, 8] - 50) < 30
+    assert made.dq[9, 9] & DQ.BAD_PIXEL and not made.dq[8, 8]
+    assert np.isfinite(made.data).all() and np.isfinite(made.var).all()
+    assert group.keywords["NCOMBINE"] == 3
+
+
+def test_one_dark_of_one_pixel(make_group):
+    group = make_group(["dark"], [np.array([[7.0]], np.float32)], makes="dark")
+    StackDarks().apply(group, StackParams(), CALL)
+    assert group.streams["main"][0].data.tolist() == [[7.0]]
+
+
+def test_no_darks_and_darks_of_different_exposure_are_errors(make_group):
+    group = make_group(["lamp_on"], [np.ones((4, 4))], makes="dark")
+    with pytest.raises(StepError, match="no darks left"):
+        StackDarks().apply(group, StackParams(), CALL)
+    group = make_group(["dark", "dark"], [np.ones((4, 4))] * 2, makes="dark")
+    object.__setattr__(group.frames[1].info.descriptors, "exposure_time", 21.0)
+    with pytest.raises(StepError, match="different exposure times"):
+        StackDarks().apply(group, StackParams(), CALL)
+
+
+def test_lamp_on_minus_lamp_off_whatever_the_lamp_did(make_group):
+    shape = np.linspace(0.8, 1.2, 64).reshape(8, 8)
+    frames = [1000 * f * shape + 100 for f in (0.99, 1.0, 1.01)] + [np.full((8, 8), 100.0)] * 3
+    group = with_noise(make_group(["lamp_on"] * 3 + ["lamp_off"] * 3, frames, makes="flat"), 100.0)
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    np.testing.assert_allclose(group.streams["main"][0].data, 1000 * shape, rtol=0.002)
+    assert not group.remarks
+    NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    made = group.streams["main"][0]
+    assert np.median(made.data) == pytest.approx(1.0, abs=1e-6)
+    assert group.keywords["FLATLEV"][0] == pytest.approx(1000, rel=0.01)
+
+
+def test_without_lamp_off_the_dark_is_taken_or_the_lack_is_said(make_group):
+    frames = [np.full((8, 8), 1100.0)] * 2
+    group = make_group(["lamp_on"] * 2, frames, makes="flat")
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    assert "no lamp-off frames" in group.remarks[0]
+    group = make_group(["lamp_on"] * 2, frames, makes="flat")
+    group.calibrations["dark"] = [plane(np.full((8, 8), 100.0))]
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    np.testing.assert_allclose(group.streams["main"][0].data, 1000.0)
+    assert not group.remarks
+
+
+def test_a_flat_without_light_is_an_error(make_group):
+    group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
+    for data in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), -5.0)):
+        group.streams["main"] = [plane(data)]
+        with pytest.raises(StepError, match="median"):
+            NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    group.streams["main"] = [plane(np.ones((4, 4)), np.ones((4, 4), np.uint16))]
+    with pytest.raises(StepError, match="median"):
+        NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+
+
+def test_planes_keep_their_relative_sensitivity(make_group):
+    group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
+    group.streams["main"] = [plane(np.full((4, 4), 100.0)), plane(np.full((4, 4), 300.0))]
+    NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    a, b = group.streams["main"]
+    assert b.data[0, 0] / a.data[0, 0] == pytest.approx(3.0) and a.data[0, 0] + b.data[0, 0] == pytest.approx(2.0)
+    assert a.var is not None and a.var[0, 0] == pytest.approx(1 / 200**2)
+
+
+def test_threshold_flags_and_fills(make_group):
+    data = np.array([[1.0, 20.0, 0.001, -1.0, np.nan, 0.0]])
+    dq = np.array([[0, 0, 0, 0, 0, 1]], np.uint16)
+    group = make_group(["flat"], [np.ones((1, 6))], makes="flat")
+    group.streams["main"] = [plane(data, dq)]
+    ThresholdFlatfield().apply(group, ThresholdFlatfield.Params(), CALL)
+    made = group.streams["main"][0]
+    assert made.data.tolist() == [[1.0] * 6]
+    assert made.dq.tolist() == [[0, 64, 64, 64, 64, 1]]
+
+
+def bpm(group, flat, dark=None, **params):
+    group.streams["main"] = [plane(flat)]
+    if dark is not None:
+        group.streams["darks"] = [plane(dark)]
+    MakeBPM().apply(group, MakeBPM.Params(**params), CALL)
+    return group.streams["main"][0].dq
+
+
+def test_bad_pixels_from_flat_and_dark(make_group):
+    group = make_group(["flat"], [np.ones((256, 256))], makes="bpm")
+    flat, dark = np.linspace(0.7, 1.3, 256**2).reshape(256, 256), np.zeros((256, 256))
+    flat[10, 10], flat[20, 20], dark[30, 30], dark[40, 40] = 0.0, 3.0, 5000.0, -500.0
+    limits = {"flat_lo_thresh": 0.8, "flat_hi_thresh": 1.25, "dark_lo_thresh": -20.0, "dark_hi_thresh": 1300.0}
+    dq = bpm(group, flat, dark, **limits)
+    assert {tuple(p) for p in np.argwhere(dq)} == {(10, 10), (20, 20), (30, 30), (40, 40)}
+    assert group.keywords["BADFRAC"][0] == pytest.approx(4 / 256**2, abs=1e-6)
+    assert not bpm(group, flat, dark).any()  # without limits only what is no number
+    with pytest.raises(StepError, match="dark_hi_thresh"):
+        bpm(group, flat, dark, dark_lo_thresh=10, dark_hi_thresh=5)

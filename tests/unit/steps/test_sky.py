@@ -1,0 +1,108 @@
+"""Which frames serve as sky, and what is left over when it is subtracted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.errors import StepError
+from nirred.group import OBJECT
+from nirred.plugin import S
+from nirred.steps.sky import AssociateSky, SkyCorrect, _nan_median, choose_skies
+
+CALL = S("any")
+SHAPE = (256, 256)
+
+
+def associated(group, **params):
+    AssociateSky().apply(group, AssociateSky.Params(**params), CALL)
+    return {i: group.skies[i] for i in group.indices()}
+
+
+def test_neighbours_in_time_far_enough_away(make_group):
+    group = make_group(["both"] * 5, [np.zeros((8, 8))] * 5, step=10.0)
+    assert associated(group, time="90 s", min_skies=1) == {0: (1,), 1: (0, 2), 2: (1, 3), 3: (2, 4), 4: (3,)}
+    assert not group.remarks
+
+
+def test_frames_at_one_place_are_no_sky_for_each_other(make_group):
+    group = make_group(["both"] * 4, [np.zeros((8, 8))] * 4, step=2.0)
+    assert associated(group, distance=3.0, min_skies=None) == {0: (2, 3), 1: (3,), 2: (0,), 3: (0, 1)}
+    assert associated(group, distance=0.0, min_skies=None)[0] == (1, 2, 3)
+
+
+def test_fewest_and_most_skies(make_group):
+    group = make_group(["both"] * 6, [np.zeros((8, 8))] * 6, step=10.0)
+    assert associated(group, time=70, min_skies=3)[0] == (1, 2, 3)
+    assert "later ones are used" in group.remarks[0]
+    assert associated(group, time=600, max_skies=2)[3] == (2, 4)
+    assert choose_skies(group, 0, [], AssociateSky.Params()) == ((), False)
+
+
+def test_sky_frames_serve_targets_and_each_other(make_group):
+    group = make_group(["object", "sky", "sky"], [np.zeros((8, 8))] * 3, step=10.0)
+    assert associated(group) == {0: (1, 2), 1: (2,), 2: (1,)}
+    assert associated(group, use_all=True)[1] == (0, 2)
+    group.frames[1].reject("bad")
+    assert associated(group)[0] == (2,)
+
+
+def test_no_sky_at_all_is_an_error(make_group):
+    group = make_group(["both"], [np.zeros(SHAPE)])
+    associated(group)
+    with pytest.raises(StepError, match="no frame has a sky frame"):
+        SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+
+
+def test_contradicting_options_are_an_error(make_group):
+    group = make_group(["both"] * 2, [np.zeros(SHAPE)] * 2)
+    with pytest.raises(StepError, match="exclude each other"):
+        SkyCorrect().apply(group, SkyCorrect.Params(offset_sky=True, scale_sky=True), CALL)
+
+
+@pytest.fixture(params=[2, 3, 7])
+def skies(request, make_group):
+    """A drifting sky with a pattern that scales with it, seen by n dithered frames; Poisson noise."""
+    n, rng = request.param, np.random.default_rng(request.param)
+    y, x = np.indices(SHAPE) / SHAPE[0]
+    pattern = (1 + 0.05 * x - 0.03 * y**2) * (1 + 0.01 * rng.standard_normal(SHAPE))
+    frames = [rng.poisson(5000 * (1 + 0.01 * k) * pattern).astype(np.float32) for k in range(n)]
+    group = make_group(["both"] * n, frames, step=10.0)
+    group.setup.dark = []
+    associated(group, min_skies=1)
+    return group
+
+
+@pytest.mark.parametrize("scale", [True, None])
+def test_the_sky_goes_and_its_noise_is_told(skies, scale):
+    SkyCorrect().apply(skies, SkyCorrect.Params(scale_sky=scale), CALL)
+    state = skies.planes[0]
+    for i, frame in enumerate(skies.frames):
+        assert frame.sky == pytest.approx(5000 * (1 + 0.01 * i), rel=0.03)
+        left = state.sub.frame(i)
+        assert abs(np.median(left)) < 1.0
+        predicted = np.sqrt(frame.sky * (1 + state.sky_variance[i])) * frame.noise_scale
+        assert left.std() == pytest.approx(predicted, rel=0.05)
+        assert frame.noise_scale == pytest.approx(1.0, abs=0.06)
+
+
+def test_masked_objects_leave_no_print(make_group):
+    rng = np.random.default_rng(1)
+    frames = [rng.normal(5000, 70, SHAPE) for _ in range(5)]
+    dq = [np.zeros(SHAPE, np.uint16) for _ in range(5)]
+    for k in range(5):
+        frames[k][40:60, 20 + 40 * k : 40 + 40 * k] += 2000
+        dq[k][40:60, 20 + 40 * k : 40 + 40 * k] |= OBJECT
+    group = make_group(["both"] * 5, frames, dq, step=10.0)
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    left = group.planes[0].sub.frame(2)
+    assert abs(left[40:60, 20:40].mean()) < 10  # where frame 0 has its object
+    assert left[40:60, 100:120].mean() == pytest.approx(2000, abs=15)
+
+
+def test_median_without_nan():
+    stack = np.array([[1, np.nan, np.nan, 4], [3, 2, np.nan, 6], [2, 5, np.nan, np.nan]], np.float32)[:, None, :]
+    middle, count = _nan_median(stack)
+    assert count.tolist() == [[3, 2, 0, 2]]
+    np.testing.assert_array_equal(middle, [[2, 3.5, np.nan, 5]])
