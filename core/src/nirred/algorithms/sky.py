@@ -258,3 +258,26 @@ def _expand(tiles: Float64, shape: tuple[int, ...]) -> Float32:
     rows = np.arange(shape[0]) * tiles.shape[0] // shape[0]
     cols = np.arange(shape[1]) * tiles.shape[1] // shape[1]
     return np.asarray(tiles[np.ix_(rows, cols)], np.float32)
+
+
+def pixel_noise(data: Float32, bad: NDArray[np.uint8]) -> float:
+    """Scatter of single pixels, whatever smooth light covers them: from second differences along rows.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Unresampled frame.
+    bad : uint8 (ny, nx)
+        Not zero where unusable.
+
+    Returns
+    -------
+    float
+        1.4826 x median absolute second difference / sqrt(6); NaN with fewer than 100 of them.
+    """
+    rows, hidden = data[::3], bad[::3] != 0
+    second = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
+    good = ~(hidden[:, :-2] | hidden[:, 1:-1] | hidden[:, 2:]) & np.isfinite(second)
+    if np.count_nonzero(good) < 100:
+        return float("nan")
+    return float(1.4826 * np.median(np.abs(second[good])) / np.sqrt(6.0))

@@ -112,3 +112,8 @@ def fit_surface(data: ArrayLike, bad: ArrayLike | None, order: int = 1, *, size:
 def fit_plane(data: ArrayLike, bad: ArrayLike | None, *, size: int = 64) -> Surface:
     """Fit a plane to the background: `fit_surface` of order 1."""
     return fit_surface(data, bad, 1, size=size)
+
+
+def surface_order(blank: float) -> int:
+    """Order of the residual surface that an image with this share of blank pixels can tell from its objects."""
+    return 2 if blank >= 0.45 else 1 if blank >= 0.25 else 0

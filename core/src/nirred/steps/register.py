@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.objmask import dilate, object_mask
+from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
+from ..algorithms.surface import fit_surface, surface_order
 from ..coadd import median_model
 from ..dq import DQ
 from ..errors import StepError
@@ -162,11 +163,24 @@ class MaskObjects(GroupStep):
                 if bad.all():
                     raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
                 noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
-                mask = object_mask(np.nan_to_num(model), bad, noise, threshold=params.threshold)
-                mask = dilate(mask, params.dilation)
+                mask = dilate(_objects(np.nan_to_num(model), bad, noise, params.threshold), params.dilation)
                 for i in cluster:
                     _carry(group, p, i, mask, grid.origin)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
+
+
+def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
+    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
+
+    A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
+    as enough of the field is blank to know it, and the objects are sought again.
+    """
+    first = object_mask(model, bad, noise, threshold=threshold)
+    order = surface_order(blank_fraction(first, bad))
+    if order == 0:
+        return first
+    surface = fit_surface(model, bad | (first != 0), order).evaluate().astype(np.float32)
+    return object_mask(model - surface, bad, noise, threshold=threshold)
 
 
 def _carry(group: Group, p: int, i: int, mask: np.ndarray, origin: tuple[int, int]) -> None:

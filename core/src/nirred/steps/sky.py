@@ -7,8 +7,8 @@ import numpy as np
 from ..algorithms.background import level, mesh_background
 from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
-from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, subtract_sky
-from ..algorithms.surface import fit_surface
+from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, pixel_noise, subtract_sky
+from ..algorithms.surface import fit_surface, surface_order
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
@@ -336,31 +336,25 @@ def _record_sky_noise(
             state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
 
 
-def surface_order(blank: float) -> int:
-    """Order of the residual surface that a frame with this share of blank pixels can tell from its objects."""
-    return 2 if blank >= 0.45 else 1 if blank >= 0.25 else 0
-
-
 def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> None:
-    """Take off the residual level and plane of a sky-subtracted frame; measure its noise against the model."""
+    """Take off the residual level and surface of a sky-subtracted frame; measure its noise against the model."""
     assert state.sub is not None
     frame = group.frames[i]
     data = state.sub.frame(i)
     bad = state.bad(i, int(OBJECT) if params.mask_objects else 0)
-    if params.mask_objects and _from_sky_frames(group, i, params):
-        return
-    order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
-    if order:
-        state.sub.put(i, data - fit_surface(data, bad, order).evaluate().astype(np.float32))
-        data = state.sub.frame(i)
-    residual = level(data, bad)
-    if residual.n == 0:
-        return
-    state.sub.put(i, data - np.float32(residual.value))
+    scatter = pixel_noise(data, state.bad(i))
+    if not (params.mask_objects and _from_sky_frames(group, i, params)):
+        order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
+        if order:
+            data = data - fit_surface(data, bad, order).evaluate().astype(np.float32)
+        residual = level(data, bad)
+        if residual.n:
+            state.sub.put(i, data - np.float32(residual.value))
+            scatter = residual.sigma if params.mask_objects else scatter
     predicted = np.asarray(state.constant) + max(frame.sky, 0.0) * np.asarray(state.per_electron)
     expected = float(np.median(predicted)) * (1.0 + state.sky_variance.get(i, 0.0))
-    if expected > 0 and state is group.planes[0]:
-        frame.noise_scale = float(np.clip(residual.sigma / np.sqrt(expected), 0.5, 3.0))
+    if expected > 0 and np.isfinite(scatter) and state is group.planes[0]:
+        frame.noise_scale = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
 
 
 SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)

@@ -135,7 +135,8 @@ class ScaleCounts(GroupStep):
             return
         usual = float(np.median(list(known.values())))
         for i, fwhm in known.items():
-            if fwhm > params.max_fwhm * usual:
+            enough = np.count_nonzero(group.extras["stars"][i][0].snr > 10) >= params.min_stars
+            if enough and fwhm > params.max_fwhm * usual:
                 group.frames[i].reject(f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
                 group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
 
