@@ -191,14 +191,15 @@ def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()
     Raises
     ------
     ConfigError
-        No such recipe; the nearest name is suggested.
+        No such recipe; the nearest name of a recipe or step is suggested.
     PluginError
         A patch does not fit.
     """
     recipes = all_recipes(registry)
     wanted = _named(name, recipes.values())
     if wanted is None:
-        raise ConfigError(f"no recipe {name!r}", nearest(snake(name), recipes) or f"known: {', '.join(recipes)}")
+        close = nearest(snake(name), [*recipes, *step_types(registry)])
+        raise ConfigError(f"no recipe or step {name!r}", close or f"known: {', '.join(recipes)}")
     for plugin, patch in registry.recipes():
         if isinstance(patch, RecipePatch) and patch.base == wanted.name and patch.for_tags <= tags:
             try:
