@@ -25,11 +25,12 @@ LAYERS = (
     ("plugin",),
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("registry",),
-    ("fitsio", "plan"),
+    ("fitsio", "plan.model"),
     ("group", "provenance"),
     ("framepass", "coadd", "offsets", "products"),
     ("config", "steps"),
     ("recipes",),
+    ("plan",),
     ("run",),
     ("api", "selection"),
     ("testing", "__init__"),
@@ -37,6 +38,11 @@ LAYERS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def rank(words: tuple[str, ...]) -> int:
+    """Layer of a module below nirred; the plan's dataclasses lie deeper than what makes plans."""
+    return RANK[".".join(words[:2])] if ".".join(words[:2]) in RANK else RANK[words[0]]
 
 
 def tree(path: Path) -> ast.Module:
@@ -131,10 +137,10 @@ def test_imports_of_the_core_point_one_way():
     wrong = []
     for path in sorted(CORE_SOURCE.rglob("*.py")):
         parts = path.relative_to(CORE_SOURCE).with_suffix("").parts
-        own = RANK[parts[0]]
+        own = rank(parts)
         for module in imported(path, CORE_SOURCE.parent):
             words = module.split(".")
-            if words[0] == "nirred" and len(words) > 1 and RANK[words[1]] > own:
+            if words[0] == "nirred" and len(words) > 1 and rank(tuple(words[1:])) > own:
                 wrong.append(f"{name_of(path)} imports {module}")
     assert not wrong
 

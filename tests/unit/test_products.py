@@ -1,0 +1,91 @@
+"""Headers of products: the raw frame's cards that can be kept, and what is said besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nirred.group import Context, FrameState, Group
+from nirred.headers import Header, Headers
+from nirred.plan.model import FrameInfo, Task
+from nirred.plugin import Descriptors, Detector, Exposure
+from nirred.products import frames_table, original_cards, primary_header
+from nirred.registry import Registry
+
+
+def info_of(*cards, **described):
+    text = "".join(c.ljust(80) for c in cards)
+    detectors = (Detector((4, 4), 2.0, 10.0),)
+    return FrameInfo(Path("N1.fits"), Exposure(), "o", "cam", frozenset(), Descriptors(**described), detectors,
+                     Headers(Header(text)))  # fmt: skip
+
+
+def group_of(info, tmp_path, makes="image"):
+    task = Task(f"N1_{makes}", "reduce", makes, "cam", ((info, "object"),))
+    return Group(task, Context(Registry(), tmp_path, tmp_path), [FrameState(info, "object")])
+
+
+CARDS = (
+    "SIMPLE  =                    T",
+    "BITPIX  =                   16",
+    "NAXIS   =                    0",
+    "OBJECT  = 'NGC 1'              / target",
+    "EXPTIME =                 20.0 / seconds",
+    "BZERO   =              32768.0",
+    "CHECKSUM= 'abcd'",
+    "HIERARCH ESO DET NAME = 'x'    / long name",
+    "COMMENT first",
+    "COMMENT second",
+    "HISTORY once",
+    "OBJECT  = 'again'",
+    "BROKEN  = 'no end",
+    "BAD!KEY =                    1",
+    "",
+)
+
+
+def test_cards_are_kept_in_order_and_structure_goes():
+    header = original_cards(info_of(*CARDS))
+    assert header["OBJECT"] == "NGC 1" and header.comments["OBJECT"] == "target"
+    assert header["EXPTIME"] == 20.0
+    assert header["ESO DET NAME"] == "x"
+    assert list(header["COMMENT"]) == ["first", "second"] and list(header["HISTORY"]) == ["once"]
+    for gone in ("SIMPLE", "BITPIX", "NAXIS", "BZERO", "CHECKSUM"):
+        assert gone not in header
+
+
+@pytest.mark.parametrize(
+    "text", ["OBJECT  = 'M 31 \xe9\x07'", "TEMP    =                  NaN", "X=\0\0\0", "\x1b[31m  = 1"]
+)
+def test_cards_of_any_kind_make_a_valid_file(tmp_path, text):
+    info = info_of(*CARDS, text)
+    header = primary_header(group_of(info, tmp_path), info, "image")
+    fits.PrimaryHDU(header=header).writeto(tmp_path / "a.fits", output_verify="exception")
+    again = fits.getheader(tmp_path / "a.fits")
+    assert again["NIRKIND"] == "image" and again["ORIGNAME"] == "N1.fits"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("dark", "PROCDARK"), ("flat", "PROCFLAT"), ("bpm", "BPMASK"), ("image", "PROCSCI")]
+)
+def test_products_say_what_they_are_to_the_incumbents(tmp_path, kind, key):
+    info = info_of(*CARDS, exposure_time=40.0, filter_pretty="Ks")
+    group = group_of(info, tmp_path, kind)
+    group.keywords |= {"LEVELERR": (float("inf"), "error"), "NCOMBINE": 3}
+    header = primary_header(group, info, kind)
+    assert key in header and "PREPARE" in header
+    assert header["EXPTIME"] == 40.0 and header["FILTER"] == "Ks" and header["NCOMBINE"] == 3
+    assert header["LEVELERR"] is None or isinstance(header["LEVELERR"], fits.card.Undefined)
+    assert header["OBJECT"] == ("BPM" if kind == "bpm" else "NGC 1")
+    assert group.task.id in header["HISTORY"][-1]
+
+
+def test_frames_table_holds_long_and_foreign_words(tmp_path):
+    group = group_of(info_of(*CARDS), tmp_path)
+    group.frames[0].reject("caf\xe9 " * 40 + "end")
+    table = frames_table(group)
+    assert table["reason"][0] == ("caf? " * 40 + "end").encode()
+    assert table["state"][0] == b"rejected" and table["weight"][0] == 0 and np.isnan(table["sky"][0])
