@@ -125,10 +125,14 @@ def test_neighbours_of_an_outlier_go_at_a_lower_limit():
     assert flags[10, 10] == flags[10, 11] == 1 and flags[30, 30] == 0
 
 
-def test_saturated_cores_are_no_outliers():
-    sub = np.zeros((48, 48))
-    sub[10, 10] = 1e5
-    assert flagged(sub, np.zeros((48, 48)), bright=True).sum() == 0
+def test_saturated_cores_are_no_outliers_where_others_are_bright_too():
+    model = np.zeros((48, 48))
+    model[10:13, 10:13] = 5e4
+    sub = model.copy()
+    sub[11, 11], sub[30, 30] = 2e5, 2e5
+    flags = flagged(sub, model, bright=True)
+    assert flags[11, 11] == 0 and flags[30, 30] == 1 and flags.sum() == 1
+    assert flagged(sub, model)[11, 11] == 1
 
 
 def test_of_two_frames_the_higher_value_is_the_outlier():

@@ -8,7 +8,7 @@ import pytest
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
-from nirred.steps.sky import AssociateSky, SkyCorrect, _nan_median, choose_skies
+from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
 
 CALL = S("any")
 SHAPE = (256, 256)
@@ -99,10 +99,3 @@ def test_masked_objects_leave_no_print(make_group):
     left = group.planes[0].sub.frame(2)
     assert abs(left[40:60, 20:40].mean()) < 10  # where frame 0 has its object
     assert left[40:60, 100:120].mean() == pytest.approx(2000, abs=15)
-
-
-def test_median_without_nan():
-    stack = np.array([[1, np.nan, np.nan, 4], [3, 2, np.nan, 6], [2, 5, np.nan, np.nan]], np.float32)[:, None, :]
-    middle, count = _nan_median(stack)
-    assert count.tolist() == [[3, 2, 0, 2]]
-    np.testing.assert_array_equal(middle, [[2, 3.5, np.nan, 5]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,7 @@ def test_frames_of_bad_seeing_are_left_out_with_a_number(make_group):
     group = registered(make_group(["both"] * 4, [np.ones((20, 20))] * 4), [(0.0, 0.0)] * 4)
     for frame, fwhm in zip(group.frames, (4.0, 4.1, 3.9, 8.0), strict=True):
         frame.fwhm = fwhm
+    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(9, 50.0))] for k in range(4)}
     stacked(group)
     assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"]
     assert "FWHM 8.0 px" in group.frames[3].reason and any("f3.fits" in r for r in group.remarks)
