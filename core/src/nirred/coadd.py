@@ -57,13 +57,17 @@ def median_model(group: Group, p: int, frames: list[int], kernel: Kernel) -> tup
 
     def tile(start: int, stop: int) -> None:
         images = [resampled_rows(state, i, shift_of(group, i), grid, (start, stop), kernel) for i in frames]
-        flags = [np.where(np.isfinite(a), np.uint16(0), np.uint16(16)) for a in images]
-        result = combine(images, flags, method="median")
-        model[start:stop] = result.sci
-        count[start:stop] = np.sum([f == 0 for f in flags], axis=0)
+        result = combine(images, method="median")
+        model[start:stop], count[start:stop] = result.sci, result.n
 
-    run_blocks(tile, grid.shape[0], group.context.threads, TILE)
+    run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(frames), grid.shape[1]))
     return grid, model, count
+
+
+def tile_rows(group: Group, n: int, width: int) -> int:
+    """Rows of n resampled frames that all threads together may hold in a quarter of the memory, 8 to `TILE`."""
+    row = n * width * 8  # float32, and as much again for what they are made from
+    return max(8, min(TILE, group.context.memory // (4 * group.context.threads * row)))
 
 
 def blot(
