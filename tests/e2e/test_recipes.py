@@ -168,6 +168,31 @@ def test_pieces_of_another_program(whole: Any, tmp_path: Path) -> None:
     assert nirred.run(tmp_path, out=tmp_path / "none").exit_code == 4
 
 
+def test_pieces_that_do_not_fit_are_named(whole: Any, tmp_path: Path) -> None:
+    """The same frames twice are said; a stack that is turned is left out; one in ADU, too."""
+    source = product(whole, "_image")
+    for number in range(4):
+        with fits.open(source) as hdus:
+            hdus[0].header["DATALAB"] = f"x-{number}"
+            if number == 2:
+                sci = hdus["SCI"].header
+                scale = abs(sci.get("CD2_2", sci.get("PC2_2")))
+                sci["CD1_2" if "CD2_2" in sci else "PC1_2"] = 0.02 * scale
+                sci["CD2_1" if "CD2_2" in sci else "PC2_1"] = 0.02 * scale
+            if number == 3:
+                hdus["SCI"].header["BUNIT"] = "adu"
+            hdus.writeto(tmp_path / f"part{number}_image.fits")
+    made = nirred.run(tmp_path, recipe="align_and_stack", out=tmp_path / "out")
+    remarks = " ".join(task(made, "align_and_stack")["remarks"])
+    assert "same raw frames" in remarks and "part2_image.fits left out: turned" in remarks
+    assert "part3_image.fits left out" in remarks
+    fates = {Path(f["file"]).name: f["fate"] for f in made.record["files"]}
+    assert fates == {"part0_image.fits": "used", "part1_image.fits": "used"} | {
+        "part2_image.fits": "rejected",
+        "part3_image.fits": "failed",
+    }
+
+
 def test_nothing_to_align_is_no_group(night: Night, tmp_path: Path) -> None:
     assert nirred.run(science(night), recipe="alignAndStack", out=tmp_path).exit_code == 4
 

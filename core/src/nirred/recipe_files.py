@@ -12,6 +12,8 @@ from .params import nearest, snake
 from .plugin.recipes import Recipe, StepCall
 
 _RECIPE_KEYS = ("name", "makes", "doc", "steps")
+#: Kinds of product that a recipe can make; "" for one that only looks or writes frames.
+MAKES = ("image", "dark", "flat", "bpm", "skyflat", "")
 _STEP_KEYS = ("step", "takes", "gives", "label", "params")
 #: Recipe of a single frame by the role that its header tells.
 FOR_ROLE = {
@@ -60,7 +62,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises
     ------
     ConfigError
-        No such file, no TOML, an unknown key (the nearest is suggested), no steps.
+        No such file, no TOML, an unknown key or product (the nearest is suggested), no steps.
     """
     import tomli
 
@@ -78,8 +80,11 @@ def read_recipe(path: str | Path) -> Recipe:
     twice = sorted({n for n in labels if labels.count(n) > 1})
     if twice:
         raise ConfigError(f"recipe {path}: {twice[0]!r} is called twice", "give one of the calls a label")
-    name = str(table.get("name", path.stem))
-    return Recipe(snake(name), calls, str(table.get("makes", "image")), str(table.get("doc", "")))
+    name, makes = str(table.get("name", path.stem)), table.get("makes", "image")
+    if makes not in MAKES:
+        hint = nearest(str(makes), MAKES) or f"known: {', '.join(m for m in MAKES if m)}"
+        raise ConfigError(f"recipe {path}: makes = {makes!r} is no product", hint)
+    return Recipe(snake(name), calls, makes, str(table.get("doc", "")))
 
 
 def _call(table: Any, where: str) -> StepCall:

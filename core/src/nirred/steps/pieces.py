@@ -28,6 +28,8 @@ from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
 
+#: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
+MOST_TURNED = 0.3
 #: Bytes per pixel and piece: SCI, VAR, DQ, NEXP.
 _BYTES = 14
 
@@ -63,6 +65,43 @@ class ReadPieces(HeaderStep):
                 frame.state, frame.reason = "failed", error.message
                 group.remark(f"{frame.info.name} left out: {error}")
         group.need(group.indices(), "readable stacks")
+        _refuse_turned(group)
+        _say_shared(group)
+
+
+def _refuse_turned(group: Group) -> None:
+    """Leave out stacks that are turned or scaled against the first: only shifts are measured."""
+    alive = [i for i in group.indices() if group.frames[i].info.wcs]
+    for p, state in enumerate(group.planes):
+        for i in alive[1:]:
+            first, own = (group.frames[j].info.wcs[p].wcs.pixel_scale_matrix for j in (alive[0], i))
+            moved = np.abs(np.linalg.solve(first, own) - np.eye(2)).max() * max(state.shape) / 2
+            if moved > MOST_TURNED and group.frames[i].alive:
+                group.frames[i].reject(f"turned or scaled against {group.frames[alive[0]].info.name} by {moved:.1f} px")
+                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+
+
+def _say_shared(group: Group) -> None:
+    """Say when two stacks hold the same raw frames: their noise is one, and VAR takes it for two."""
+    seen: dict[str, str] = {}
+    for i in group.indices():
+        info = group.frames[i].info
+        for digest in _raw_digests(info):
+            other = seen.setdefault(digest, info.name)
+            if other != info.name:
+                group.remark(f"{info.name} and {other} hold the same raw frames: VAR is too small")
+                break
+
+
+def _raw_digests(info: FrameInfo) -> list[str]:
+    """SHA-256 of the raw frames behind one of our stacks, from its PROVENANCE; empty for other stacks."""
+    from astropy.io import fits
+
+    with fits.open(info.path) as hdus:
+        if "PROVENANCE" not in hdus:
+            return []
+        rows = hdus["PROVENANCE"].data
+        return [str(row["origin"]) for row in rows if row["item"] == "input"]
 
 
 def _allocate(group: Group, shape: tuple[int, int]) -> tuple[PlaneState, PieceStacks]:
