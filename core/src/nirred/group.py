@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,17 @@ class PlaneState:
     def shape(self) -> tuple[int, int]:
         """(ny, nx)."""
         return self.sci.shape[1], self.sci.shape[2]
+
+    @cached_property
+    def typical_noise(self) -> tuple[float, float]:
+        """Medians of (constant, per_electron) over a regular sample of pixels."""
+        sampled = (np.asarray(a) for a in (self.constant, self.per_electron))
+        constant, per_electron = (float(np.median(a[::5, ::5] if a.ndim == 2 else a)) for a in sampled)
+        return constant, per_electron
+
+    def expected_variance(self, sky: float) -> float:
+        """Variance of a typical calibrated pixel of smooth signal `sky`, electron squared."""
+        return self.typical_noise[0] + max(sky, 0.0) * self.typical_noise[1]
 
     def bad(self, i: int, extra: int = 0) -> np.ndarray:
         """uint8 (ny, nx): 1 where frame i has no signal, or any bit of `extra`."""

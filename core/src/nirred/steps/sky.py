@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import level, mesh_background
+from ..algorithms.combine import combine
 from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
 from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, pixel_noise, subtract_sky
 from ..algorithms.surface import fit_surface, surface_order
+from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
@@ -285,9 +287,14 @@ def _flag_not_sky(
     """Flag pixels of sky frames that stray from the median of all of them."""
     if len(union) < 3:
         return
-    stack = np.stack([(frames.data[j] - np.float32(frames.zero[j])) / np.float32(frames.unit[j]) for j in union])
-    stack[np.stack([frames.ok[j] for j in union]) == 0] = np.nan
-    centre, count = _nan_median(stack)
+    middle = combine(
+        [frames.data[j] for j in union],
+        [np.where(frames.ok[j] != 0, np.uint16(0), np.uint16(DQ.NO_DATA)) for j in union],
+        method="median",
+        scale=1.0 / frames.unit[union],
+        zero=-frames.zero[union] / frames.unit[union],
+    )
+    centre, count = middle.sci.astype(np.float64), middle.n
     constant = np.broadcast_to(_part(state.constant, rows), centre.shape)
     per_electron = np.broadcast_to(_part(state.per_electron, rows), centre.shape)
     typical = float(np.mean(frames.level[union])), float(np.mean(frames.unit[union]))
@@ -298,16 +305,6 @@ def _flag_not_sky(
         good = ((dq & (BAD | np.uint16(6))) == 0) & ((dq & OBJECT) == 0)
         stray = good & (frames.ok[j] == 0)
         state.dq.put(j, np.where(stray, dq | NOT_SKY, dq & ~NOT_SKY), rows[0])
-
-
-def _nan_median(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median over the first axis, NaN ignored, and how many there were."""
-    ordered = np.sort(stack, axis=0)  # NaN goes last
-    count = np.isfinite(stack).sum(axis=0)
-    low, high = np.maximum(count - 1, 0) // 2, count // 2
-    high = np.minimum(high, stack.shape[0] - 1)
-    take = lambda k: np.take_along_axis(ordered, k[None], axis=0)[0]  # noqa: E731
-    return (0.5 * (take(low) + take(high))).astype(np.float64), count
 
 
 def _part(values: np.ndarray | float, rows: tuple[int, int]) -> np.ndarray:
@@ -323,15 +320,15 @@ def _record_sky_noise(
     model: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model."""
-    power, noise, units = (a[::4, ::4] for a in estimate)
+    power, noise, units = (a[::8, ::8] for a in estimate)
     total = float(np.sum([model[1][j] for j in {j for i in epoch for j in group.skies[i]}]))
     for i in epoch:
         own = float(np.sum([model[1][j] for j in group.skies[i]]))
-        variance = np.median(np.asarray(state.constant) + group.frames[i].sky * np.asarray(state.per_electron))
+        variance = state.expected_variance(group.frames[i].sky)
         if noise.any():
             v = noise / np.maximum(units * own / max(total, 1e-30), 1e-30)
             added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
-            state.sky_variance[i] = float(np.median(added)) * model[1][i] ** 2 / float(variance)
+            state.sky_variance[i] = float(np.median(added)) * model[1][i] ** 2 / variance
         else:
             state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
 
@@ -351,8 +348,7 @@ def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Par
         if residual.n:
             state.sub.put(i, data - np.float32(residual.value))
             scatter = residual.sigma if params.mask_objects else scatter
-    predicted = np.asarray(state.constant) + max(frame.sky, 0.0) * np.asarray(state.per_electron)
-    expected = float(np.median(predicted)) * (1.0 + state.sky_variance.get(i, 0.0))
+    expected = state.expected_variance(frame.sky) * (1.0 + state.sky_variance.get(i, 0.0))
     if expected > 0 and np.isfinite(scatter) and state is group.planes[0]:
         frame.noise_scale = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
 

@@ -120,8 +120,7 @@ class ScaleCounts(GroupStep):
         state = group.planes[0]
         for i in frames:
             frame = group.frames[i]
-            variance = np.median(np.asarray(state.constant) + max(frame.sky, 0.0) * np.asarray(state.per_electron))
-            variance = float(variance) * noise_factor(group, state, i)
+            variance = state.expected_variance(frame.sky) * noise_factor(group, state, i)
             frame.weight = frame.transparency**2 / variance if variance > 0 else 1.0
         total = sum(group.frames[i].weight for i in frames)
         mean = sum(group.frames[i].weight * group.frames[i].transparency for i in frames) / total
