@@ -11,6 +11,7 @@ from ..errors import StepError
 from ..frame import Plane
 from ..group import Group
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 
@@ -119,7 +120,7 @@ class ThresholdFlatfield(GroupStep):
     name = "threshold_flatfield"
     doc = "flag as unilluminated where the flat is out of range, and set 1 there"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `threshold_flatfield`."""
 
         upper: float = param(10.0, "largest value of a flat", gt=0)
@@ -141,7 +142,7 @@ class MakeBPM(GroupStep):
     name = "make_bpm"
     doc = "flag pixels whose flat or short dark is out of range"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `make_bpm`."""
 
         dark_lo_thresh: float | None = param(None, "lowest good dark", unit="electron")
@@ -160,7 +161,7 @@ class MakeBPM(GroupStep):
             around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
             bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
             if darks is not None:
-                bad |= _out_of_range(darks[i].data, lo, hi)
+                bad |= _out_of_range(darks[i].data, lo, hi, _spread(darks[i]))
             outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
             dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
             if params.keep_unilluminated:
@@ -171,12 +172,19 @@ class MakeBPM(GroupStep):
         group.streams[call.gives] = done
 
 
-def _out_of_range(data: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
-    bad = ~np.isfinite(data)
+def _spread(dark: Plane) -> np.ndarray | float:
+    """What noise may do to a dark: 4 sigma. Thresholds are about pixels, not about the noise of few short darks."""
+    return 0.0 if dark.var is None else 4.0 * np.sqrt(np.maximum(dark.var, 0.0))
+
+
+def _out_of_range(
+    data: np.ndarray, low: float | None, high: float | None, spread: np.ndarray | float = 0.0
+) -> np.ndarray:
+    bad: np.ndarray = ~np.isfinite(data)
     if low is not None:
-        bad |= data < low
+        bad |= data + spread < low
     if high is not None:
-        bad |= data > high
+        bad |= data - spread > high
     return bad
 
 

@@ -13,6 +13,7 @@ from ..errors import StepError
 from ..fitsio import Extension, write_product
 from ..group import OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plan.model import FrameInfo
 from ..plugin.recipes import StepCall
 from ..products import original_cards, plane_keywords
@@ -32,7 +33,7 @@ class WriteFrames(GroupStep):
     name = "write_frames"
     doc = "write the frames as they are now, each as NAME_SUFFIX.fits; planes that were combined as one file"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `write_frames`."""
 
         suffix: str = param("frame", "end of the files' names", pattern=r"^[A-Za-z0-9_]+$")

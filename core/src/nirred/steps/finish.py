@@ -10,6 +10,7 @@ from ..dq import DQ
 from ..frame import Plane
 from ..group import BAD, Group
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
 from ..step import GroupStep
@@ -21,7 +22,7 @@ class LevelStack(GroupStep):
     name = "level_stack"
     doc = "measure the stack's zero level on its blank pixels, take it off, and state its error"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `level_stack`."""
 
         threshold: float = param(3.0, "sigma at which pixels belong to objects", gt=0)
@@ -75,7 +76,7 @@ class MakeCatalogue(GroupStep):
     name = "make_catalogue"
     doc = "sources of the stack with fluxes and errors from VAR and NOISECOV"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `make_catalogue`."""
 
         threshold: float = param(4.5, "detection threshold in sigma of the smoothed stack", gt=0)

@@ -13,6 +13,7 @@ from ..fitsio import read_mask
 from ..frame import Plane
 from ..group import FrameSetup, Group
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.rules import MaskInput, MaskSpec
 from ..step import FrameStep
 
@@ -23,7 +24,7 @@ class Prepare(FrameStep):
     name = "prepare"
     doc = "take frames with a usable WCS; a stale one was mended by the plan or leaves its frame out"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `prepare`."""
 
         bad_wcs: Literal["fix", "exit", "ignore"] = param(
@@ -47,7 +48,7 @@ class AddDQ(FrameStep):
     name = "add_dq"
     doc = "flag saturated, non-linear and bad pixels, unilluminated areas and persistence"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `add_dq`."""
 
         static_bpm: Path | None = param(None, "static bad-pixel mask; default: the one that the plan associated")
@@ -141,7 +142,7 @@ class _UseCalibration(FrameStep):
     kind: ClassVar[str]
     keyword: ClassVar[str]
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `dark_correct` and `flat_correct`."""
 
         do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: leave it out; force: stop without one")

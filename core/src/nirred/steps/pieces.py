@@ -20,6 +20,7 @@ from ..frame import Plane
 from ..group import BAD, FrameState, Group, PlaneState
 from ..headers import Headers
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plan.model import FrameInfo
 from ..plugin.frames import PlaneWcs
 from ..plugin.recipes import StepCall
@@ -181,7 +182,7 @@ class StackPieces(GroupStep):
     name = "stack_pieces"
     doc = "resample stacks once and average them, weighted by transparency, variance and number of exposures"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `stack_pieces`."""
 
         interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")

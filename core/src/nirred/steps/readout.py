@@ -7,6 +7,7 @@ from typing import Literal
 from ..algorithms.readout import clean_readout
 from ..group import OBJECT, Group
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 
@@ -17,7 +18,7 @@ class CleanReadout(GroupStep):
     name = "clean_readout"
     doc = "take off the periodic pattern of each quadrant and the steps between quadrants; off unless asked"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `clean_readout`."""
 
         clean: Literal["skip", "default", "force"] = param(

@@ -17,6 +17,7 @@ from ..errors import StepError
 from ..group import OBJECT, Group
 from ..offsets import guess_offsets, pointing_clusters, read_offsets
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 
@@ -30,7 +31,7 @@ class DetectSources(GroupStep):
     name = "detect_sources"
     doc = "star lists with windowed centroids of each sky-subtracted frame"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `detect_sources`."""
 
         threshold: float = param(5.0, "detection threshold in sigma of the smoothed frame", gt=0)
@@ -68,7 +69,7 @@ class AdjustWcs(GroupStep):
     doc = "sub-pixel offsets from star lists, header WCS as first guess; a frame that fails is left out by name"
     aliases = ("adjustWCSToReference",)
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `adjust_wcs_to_reference`."""
 
         method: Literal["sources", "offsets"] = param("sources", "measure, or trust the header's offsets")
@@ -149,7 +150,7 @@ class MaskObjects(GroupStep):
     doc = "detect objects in the stack of each pointing, grow them, and mark them in every frame"
     aliases = ("transferObjectMask", "dilateObjectMask")
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `mask_objects`."""
 
         threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)

@@ -14,6 +14,7 @@ from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from ..store import PlaneStack
@@ -32,7 +33,7 @@ class SeparateSky(GroupStep):
     name = "separate_sky"
     doc = "tell target frames from sky frames: by pointing, guiding and names; one pointing: all are both"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `separate_sky`; they act when the plan is made."""
 
         ref_obj: str | None = param(None, "names of frames on target, comma-separated")
@@ -52,7 +53,7 @@ class AssociateSky(GroupStep):
     name = "associate_sky"
     doc = "choose sky frames for each frame: far enough away on the sky, near enough in time"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `associate_sky`."""
 
         time: float = param(600.0, "largest difference in time", unit="s", gt=0)
@@ -117,7 +118,7 @@ class SkyCorrect(GroupStep):
     name = "sky_correct"
     doc = "subtract the sky: robust mean of the associated frames, scaled or shifted to each frame's own level"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `sky_correct`."""
 
         mask_objects: bool = param(True, "leave pixels covered by objects out of the sky")

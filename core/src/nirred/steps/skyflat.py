@@ -11,6 +11,7 @@ from ..frame import Plane
 from ..framepass import FLAT_FLOOR
 from ..group import OBJECT, Group, PlaneState
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from .calibrations import stack_planes
@@ -22,7 +23,7 @@ class MakeSkyFlat(GroupStep):
     name = "make_sky_flat"
     doc = "mean of dithered frames scaled to one level, objects masked in a second pass"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `make_sky_flat`."""
 
         nsigma: float = param(4.0, "reject a pixel this many sigma of the noise model from the median", gt=0)

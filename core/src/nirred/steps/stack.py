@@ -28,6 +28,7 @@ from ..errors import StepError
 from ..frame import Plane
 from ..group import BAD, Group, PlaneState
 from ..params import Params, param
+from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 
@@ -55,7 +56,7 @@ class FlagOutliers(GroupStep):
     name = "flag_outliers"
     doc = "flag pixels that the median of the sequence does not explain, on the detector, before resampling"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `flag_outliers`."""
 
         high: float = param(5.0, "sigma of the noise model", gt=0)
@@ -97,7 +98,7 @@ class ScaleCounts(GroupStep):
     doc = "relative transparency of each frame from its stars (weighted mean 1), and one weight per frame"
     aliases = ("scaleCountsToReference",)
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `scale_counts_to_reference`."""
 
         scale: bool = param(True, "divide each frame by its relative transparency")
@@ -164,7 +165,7 @@ class Resample(GroupStep):
     name = "resample_to_common_frame"
     doc = "grid and interpolant of the one resampling; done tile by tile while stacking"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `resample_to_common_frame`."""
 
         interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
@@ -186,7 +187,7 @@ class StackFrames(GroupStep):
     name = "stack_frames"
     doc = "weighted mean by output tiles, resampled once, with VAR, DQ and NEXP"
 
-    class Params(Params):
+    class Params(StepParams):
         """Parameters of `stack_frames`."""
 
         hidden: float = param(
