@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
+from .algorithms.combine_network import combine_block
 from .dq import DQ
 from .errors import NirredError, StepError
 from .fitsio import read_planes
@@ -36,6 +38,8 @@ def calibrate_group(group: Group) -> None:
         No frame could be read, or planes and calibrations differ in shape.
     """
     first = group.frames[group.need(group.indices(), "readable frames")[0]].info
+    if not compiled():
+        group.context.say("compiling kernels (once)")
     group.planes = _allocate(group, [d.shape for d in first.detectors])
     cache: dict[tuple[Any, ...], CalibrationInputs] = {}
     for p, state in enumerate(group.planes):
@@ -48,6 +52,11 @@ def calibrate_group(group: Group) -> None:
     group.need(group.indices(), "readable frames")
     if group.setup.latency > 0:
         flag_latency(group)
+
+
+def compiled() -> bool:
+    """Whether numba's cache knows the kernels already; where not, their first calls take most of a minute."""
+    return any(Path(combine_block.stats.cache_path).glob("combine_network.combine_block-*.nbi"))
 
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
