@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 #: Keywords of a raw primary that say nothing true of a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
+#: World coordinates of the raw frame: a product has its own beside its pixels.
+_WCS = re.compile(r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM")
 #: By these the incumbents' tools know what a file is.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -64,7 +67,7 @@ def original_cards(info: FrameInfo) -> fits.Header:
                 keyword, value, comment = card.keyword, card.value, card.comment
             except (fits.VerifyError, ValueError):
                 continue  # an unparsable card cannot be carried into a valid file; the raw frame still has it
-            if keyword in _STALE or keyword in _STRUCTURE or not keyword:
+            if keyword in _STALE or keyword in _STRUCTURE or not keyword or _WCS.fullmatch(keyword):
                 continue
             if keyword in ("COMMENT", "HISTORY"):
                 header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))

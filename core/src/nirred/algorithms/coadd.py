@@ -140,6 +140,8 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
             others = scale * m if count[y, x] > 2 else 2.0 * scale * m - sub[y, x]
             if bright[y, x] and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
                 continue
+            # the steepest of eight steps of a model that has noise of its own is never nothing
+            steep = math.sqrt(max(steep * steep - 4.0 * variance * 1.6 / count[y, x], 0.0))
             if count[y, x] < 3:
                 steep *= 0.5
             if off > high * sigma + slope_high * steep:

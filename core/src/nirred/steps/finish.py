@@ -161,7 +161,7 @@ class StoreScience(_Store):
         reference = group.frames[group.reference].info
         frames = group.targets
         seconds = [group.frames[i].info.descriptors.exposure_time or 0.0 for i in frames]
-        group.keywords["TEXPTIME"] = (float(sum(seconds)), "[s] total exposure")
+        group.keywords["TEXPTIME"] = (round(sum(seconds), 6), "[s] total exposure")
         group.keywords["REFFRAME"] = (reference.name, "frame that offsets refer to")
         states = {group.frames[i].info.wcs_state for i in frames}
         registered = len(frames) > 1 and any(np.isfinite(group.frames[i].dx_err) for i in frames)

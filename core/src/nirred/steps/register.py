@@ -10,7 +10,7 @@ from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
-from ..algorithms.surface import fit_surface, surface_order
+from ..algorithms.surface import fit_surface
 from ..coadd import median_model
 from ..dq import DQ
 from ..errors import StepError
@@ -23,6 +23,10 @@ from ..step import GroupStep
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
 SIZED = 3
+#: How often objects are sought again beside the surface of what is left between them.
+REFINEMENTS = 2
+#: With less of the field blank that surface is not known.
+LEAST_BLANK = 0.3
 
 
 class DetectSources(GroupStep):
@@ -88,7 +92,7 @@ class AdjustWcs(GroupStep):
             self._register(group, cluster, params, final=final)
         if final:
             group.need(group.targets, "registered frames")
-            _refer_to(group, group.reference)
+            refer_to(group, group.reference)
 
     def _register(self, group: Group, cluster: list[int], params: Params, *, final: bool) -> None:
         guesses, sigma = guess_offsets(group, cluster)
@@ -136,7 +140,7 @@ class AdjustWcs(GroupStep):
             group.remark(f"{frame.info.name} left out: {frame.reason}")
 
 
-def _refer_to(group: Group, reference: int) -> None:
+def refer_to(group: Group, reference: int) -> None:
     """Make offsets relative to the reference frame exactly."""
     dx, dy = group.frames[reference].dx, group.frames[reference].dy
     for frame in group.frames:
@@ -164,7 +168,11 @@ class MaskObjects(GroupStep):
                 if bad.all():
                     raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
                 noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
-                mask = dilate(_objects(np.nan_to_num(model), bad, noise, params.threshold), params.dilation)
+                deep = count >= 0.5 * len(cluster)
+                mask = _objects(np.nan_to_num(model), (bad != 0) | ~deep, noise, params.threshold)
+                if not deep.all():
+                    mask |= _compact(np.nan_to_num(model), (bad != 0) | deep, noise, params.threshold)
+                mask = dilate(mask, params.dilation)
                 for i in cluster:
                     _carry(group, p, i, mask, grid.origin)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
@@ -176,12 +184,18 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
     as enough of the field is blank to know it, and the objects are sought again.
     """
-    first = object_mask(model, bad, noise, threshold=threshold)
-    order = surface_order(blank_fraction(first, bad))
-    if order == 0:
-        return first
-    surface = fit_surface(model, bad | (first != 0), order).evaluate().astype(np.float32)
-    return object_mask(model - surface, bad, noise, threshold=threshold)
+    mask = object_mask(model, bad, noise, threshold=threshold)
+    for _ in range(REFINEMENTS):
+        if blank_fraction(mask, bad) < LEAST_BLANK:
+            return mask
+        surface = fit_surface(model, (bad != 0) | (mask != 0), 2).evaluate().astype(np.float32)
+        mask = object_mask(model - surface, bad, noise, threshold=threshold)
+    return mask
+
+
+def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
+    """Compact objects of a stack's edges: what few frames cover shows their own sky, which is no halo."""
+    return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
 
 
 def _carry(group: Group, p: int, i: int, mask: np.ndarray, origin: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
 from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, pixel_noise, subtract_sky
 from ..algorithms.surface import fit_surface, surface_order
+from ..algorithms.threads import row_blocks
 from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
@@ -23,6 +24,8 @@ from ..store import PlaneStack
 BLOCK = 64
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.
 EPOCH = 32
+#: A median of more frames than this is not worth its time.
+MOST_IN_MEDIAN = 64
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
 
@@ -152,9 +155,29 @@ class SkyCorrect(GroupStep):
                 _level_frame(group, state, i, params)
 
 
-def _additive(group: Group, params: SkyCorrect.Params) -> bool:
-    """True when the sky is to be shifted: asked for, or a dark pattern is still in the frames."""
-    return params.offset_sky or (params.scale_sky is None and group.setup.dark is None)
+def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:
+    """True when the sky is to be shifted, not scaled.
+
+    Asked for; or a dark pattern is still in the frames; or the sky is no brighter than the noise, so that a factor
+    would mean nothing.
+
+    Raises
+    ------
+    StepError
+        Scaling is asked for and a sky is not positive.
+    """
+    if params.offset_sky:
+        return True
+    living = group.indices()
+    lowest = float(np.min(levels[living]))
+    if params.scale_sky is None:
+        return group.setup.dark is None or lowest <= 3.0 * float(np.sqrt(state.typical_noise[0]))
+    if lowest <= 0:
+        name = group.frames[living[int(np.argmin(levels[living]))]].info.name
+        raise StepError(
+            f"{name}: its sky is {lowest:.1f} electrons and cannot be scaled", "sky_correct:offset_sky=True"
+        )
+    return False
 
 
 def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +201,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if filled and params.mask_objects and p == 0:
         group.extras["filled"] = True
         group.remark(f"{group.task.id}: the target fills the field; its zero level comes from the sky frames")
-    if _additive(group, params):
+    if _additive(group, state, levels, params):
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
 
@@ -202,13 +225,13 @@ def _predicted(group: Group, i: int, levels: np.ndarray, p: int) -> float:
 
 
 def _epochs(group: Group, targets: list[int]) -> list[list[int]]:
-    """Runs of consecutive frames whose sky frames together are at most `EPOCH`."""
+    """Runs of consecutive frames whose sky frames together are about `EPOCH`, or twice what one frame has."""
     ordered = sorted((i for i in targets if group.skies.get(i)), key=lambda i: (_time(group.frames[i]), i))
     epochs: list[list[int]] = []
     union: set[int] = set()
     for i in ordered:
         grown = union | set(group.skies[i])
-        if epochs and (len(grown) <= EPOCH or len(epochs[-1]) < 4):
+        if epochs and (len(grown) <= EPOCH or len(epochs[-1]) < len(group.skies[i])):
             epochs[-1].append(i)
             union = grown
         else:
@@ -288,12 +311,13 @@ def _flag_not_sky(
     """Flag pixels of sky frames that stray from the median of all of them."""
     if len(union) < 3:
         return
+    sample = union[:: -(-len(union) // MOST_IN_MEDIAN)]
     middle = combine(
-        [frames.data[j] for j in union],
-        [np.where(frames.ok[j] != 0, np.uint16(0), np.uint16(DQ.NO_DATA)) for j in union],
+        [frames.data[j] for j in sample],
+        [np.where(frames.ok[j] != 0, np.uint16(0), np.uint16(DQ.NO_DATA)) for j in sample],
         method="median",
-        scale=1.0 / frames.unit[union],
-        zero=-frames.zero[union] / frames.unit[union],
+        scale=1.0 / frames.unit[sample],
+        zero=-frames.zero[sample] / frames.unit[sample],
     )
     centre, count = middle.sci.astype(np.float64), middle.n
     constant = np.broadcast_to(_part(state.constant, rows), centre.shape)
@@ -344,7 +368,8 @@ def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Par
     if not (params.mask_objects and _from_sky_frames(group, i, params)):
         order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
         if order:
-            data = data - fit_surface(data, bad, order).evaluate().astype(np.float32)
+            surface = fit_surface(data, bad, order)
+            data = np.concatenate([data[r] - surface.rows(r.start, r.stop) for r in row_blocks(data.shape[0], BLOCK)])
         residual = level(data, bad)
         if residual.n:
             state.sub.put(i, data - np.float32(residual.value))

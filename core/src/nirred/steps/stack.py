@@ -31,6 +31,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+from .register import refer_to
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
@@ -66,7 +67,8 @@ class FlagOutliers(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
-        limits = OutlierLimits(params.high, params.low, params.slope, params.slope * 2 / 3, params.least)
+        reach = max(1, round((group.extras.get("fwhm") or 4.0) / 2))
+        limits = OutlierLimits(params.high, params.low, params.slope, params.slope * 2 / 3, params.least, reach)
         total = 0
         for p, state in enumerate(group.planes):
             assert state.sub is not None
@@ -172,7 +174,9 @@ class Resample(GroupStep):
         crop: Literal["union", "common"] = param("union", "keep every pixel that any frame covers, or those of all")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        shifts = [shift_of(group, i) for i in group.need(group.targets, "frames on target")]
+        frames = group.need(group.targets, "frames on target")
+        refer_to(group, group.reference)  # the one of the registration may have been left out since
+        shifts = [shift_of(group, i) for i in frames]
         shape = group.planes[0].shape
         try:
             group.extras["grid"] = common_grid(shifts, shape) if params.crop == "common" else union_grid(shifts, shape)
