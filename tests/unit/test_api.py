@@ -86,8 +86,22 @@ def test_planning_options(calibration: Path) -> None:
     assert plan.user_cal == {"dark": calibration, "flat": calibration}
     assert (plan.user_bpm, plan.objects, plan.allow_missing) == (calibration, ("a", "b"), ("flat",))
     assert plan.only is not None and plan.only.names == {"exposure_time"}  # type: ignore[attr-defined]
-    assert (plan.strict, plan.recipe, plan.out) == (True, "make_processed_bpm", Path("out"))
+    assert (plan.strict, plan.recipe, plan.out) == (True, "makeProcessedBPM", Path("out"))
     assert plan_options(None, Given(), Config(), Registry()).out is None
+
+
+def test_a_plan_knows_the_recipe_as_written_and_its_labels(tmp_path: Path) -> None:
+    path = tmp_path / "My.toml"
+    path.write_text('name = "mine"\n[[steps]]\nstep = "sky_correct"\nlabel = "rough_sky"\n')
+    params = {"rough_sky:scale_sky": False, "darkCorrect:do_cal": "skip", "separateSky:ref_sky": "S1, S2"}
+    run = options(recipe=str(path), params=params)
+    plan = plan_options(None, Given(str(path), params), Config(), Registry())
+    assert plan.recipe == run.recipe == str(path)
+    assert plan.settings == run.settings == run.plan.settings
+    assert [(s.step, s.name) for s in plan.settings][:2] == [("rough_sky", "scale_sky"), ("dark_correct", "do_cal")]
+    assert plan.skies == ("S1", "S2")
+    with pytest.raises(ConfigError, match="rough_sky"):
+        options(params=params)  # no other recipe has that label
 
 
 @pytest.mark.parametrize(

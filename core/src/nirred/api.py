@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .frame import Frame
     from .headers import Headers
-    from .plan.planner import PlanOptions
+    from .plan.options import PlanOptions
     from .plugin.frames import Claim, Descriptors
     from .run.api import RunOptions, RunResult
 
@@ -171,12 +171,10 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
     ConfigError
         An unknown option, step or parameter (the nearest is suggested), or a value that cannot be.
     """
-    from .config import check_settings, given_settings, parse_memory
-    from .recipes import all_recipes, step_types
+    from .config import parse_memory
     from .run.api import RunOptions
 
     merged = _merged(given, config)
-    recipe = given.recipe if given.recipe is not None else config.value("recipe")
     if "memory" in merged:
         merged["memory"] = parse_memory(merged["memory"])
     for name in ("scratch", "log_file"):
@@ -184,21 +182,20 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
             merged[name] = Path(merged[name])
     if "offsets" in merged:
         merged["offsets"] = _existing(merged["offsets"], "offsets")
-    settings = (*config.settings, *given_settings(given.params, given.origin))
-    labels = {c.label: c.step for r in all_recipes(registry).values() for c in r.steps if c.label}
+    plan = plan_options(out, given, config, registry)
     return RunOptions(
-        plan=plan_options(out, given, config, registry),
-        recipe=recipe,
-        settings=check_settings(settings, step_types(registry), labels),
+        plan=plan,
+        recipe=plan.recipe,
+        settings=plan.settings,
         **{k: v for k, v in merged.items() if k in RUN_OPTIONS or k == "strict"},
     )
 
 
 def plan_options(out: str | Path | None, given: Given, config: Config, registry: Registry) -> PlanOptions:
     """The part of a run's options that its plan is made with; errors as of `run_options`."""
+    from .config import given_settings
     from .expressions import compile_expression
-    from .params import snake
-    from .plan.planner import PlanOptions
+    from .plan.options import PlanOptions, known_settings
 
     merged = _merged(given, config)
     values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
@@ -211,12 +208,14 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     if "user_bpm" in values:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
-    return PlanOptions(
+    settings = (*config.settings, *given_settings(given.params, given.origin))
+    options = PlanOptions(
         **values,
         user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in given.user_cal.items()},
         out=None if out is None else Path(out),
-        recipe=snake(recipe) if recipe else None,
+        recipe=recipe or None,
     )
+    return options.with_settings(known_settings(settings, options.recipe, registry))
 
 
 def _merged(given: Given, config: Config) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,8 +257,10 @@ def check_settings(
     alike = {alias: name for name, kind in steps.items() for alias in (*kind.aliases, *map(snake, kind.aliases))}
     places = {name: name for name in steps} | dict(labels or {})
     checked: list[Setting] = []
-    for s in settings:
-        place = alike.get(s.step, s.step)
+    for given in settings:
+        name = snake(given.name)
+        s = replace(given, name=COMMON.get(name, name))
+        place = alike.get(s.step, snake(s.step))
         if place and place not in places:
             raise ConfigError(f"no step {s.step!r} ({s.origin})", nearest(place, places) or "see `nirred recipes`")
         takers = [place] if place else [n for n, kind in steps.items() if s.name in kind.Params.model_fields]

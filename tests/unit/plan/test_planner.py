@@ -10,6 +10,8 @@ from nirred.errors import ConfigError, DataError
 from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
 from nirred.plan.model import Plan
+from nirred.plan.moments import text
+from nirred.plugin.frames import Section
 
 
 def roles(plan: Plan, task: str) -> dict[str, int]:
@@ -425,3 +427,10 @@ def test_each_exposure_of_a_burst_is_a_frame(night: Any) -> None:
     assert task.id == "c001-1_image" and [f.name for f, _ in task.frames] == [f"c001-{i}.fits" for i in (1, 2, 3)]
     assert [i["exposure"] for i in plan_json(plan)["tasks"][0]["inputs"]] == [0, 1, 2]
     assert fates(plan)["c001.fits"][0] == "used"
+
+
+def test_values_in_messages_are_as_astronomers_write_them() -> None:
+    left, right = Section(0, 512, 0, 1024), Section(512, 1024, 0, 1024)
+    assert text(left) == "[1:512,1:1024]"
+    assert text((left, right)) == "[1:512,1:1024], [513:1024,1:1024]"
+    assert (text(None), text(20.002), text("J")) == ("none", "20.002", "J")

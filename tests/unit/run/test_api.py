@@ -305,6 +305,17 @@ def test_a_wrong_setting_stops_before_any_work(night, reduce, tmp_path, setting,
     assert not list((tmp_path / "out").glob("*.fits"))
 
 
+def test_the_incumbents_spellings_in_python(night, reduce, raw, tmp_path):
+    for name in (n for n, f in night.frames.items() if f.kind in ("sky", "object")):
+        (raw / name).unlink()
+    settings = (Setting("addDQ", "skip_primitive", True, "nirred.run()"), Setting("stackDarks", "nsigma", 4, "-p"))
+    assert reduce(raw, settings=settings).exit_code == 0
+    rows = fits.getdata(tmp_path / "out" / f"{DARK}.fits", "PROVENANCE")
+    said = {r["name"]: (r["value"], r["origin"]) for r in rows if r["item"] == "parameter"}
+    assert said["add_dq:skip"] == ("True", "nirred.run()")
+    assert said["stack_darks:nsigma"] == ("4.0", "-p")
+
+
 def test_an_output_that_is_a_file_is_refused(night, reduce, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(ConfigError, match="another -o"):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..plugin.frames import Section
+
 if TYPE_CHECKING:
     from .model import FrameInfo
 
@@ -86,4 +88,8 @@ def text(value: Any) -> str:
     """A descriptor's value for a message."""
     if value is None:
         return "none"
+    if isinstance(value, Section):
+        return value.iraf
+    if isinstance(value, tuple):
+        return ", ".join(map(text, value))
     return f"{value:.8g}" if isinstance(value, float) else str(value)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config import check_settings
 from ..errors import ConfigError
 from ..params import Setting, nearest
+from ..recipes import all_recipes, own_recipe, step_types
 from .associate import INTERNAL, Source
 from .model import FrameInfo
 
@@ -62,6 +64,29 @@ class PlanOptions:
     library: Library | None = None
     uses: frozenset[str] | None = None
     settings: tuple[Setting, ...] = ()
+
+    def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
+        """These options with checked settings, and with the names that those of `separate_sky` give."""
+        names: dict[str, tuple[str, ...]] = {}
+        for s in settings:
+            if s.step == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
+                words = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
+                names["objects" if s.name == "ref_obj" else "skies"] = words
+        return replace(self, settings=tuple(settings), **names)  # type: ignore[arg-type]
+
+
+def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Registry) -> tuple[Setting, ...]:
+    """Settings in our spelling, checked against every step, and every label of the plugins' recipes and of `recipe`.
+
+    Raises
+    ------
+    ConfigError
+        An unknown step or parameter, with the nearest known; `recipe` names a file that is no recipe.
+    """
+    own = own_recipe(recipe, registry)
+    recipes = [*all_recipes(registry).values(), *([own] if own else [])]
+    labels = {c.label: c.step for r in recipes for c in r.steps if c.label}
+    return check_settings(settings, step_types(registry), labels)
 
 
 def kind_of(name: str) -> str:

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config import check_settings
 from ..errors import ConfigError, DataError
 from ..group import Context
 from ..params import Setting
 from ..plan.describe import plan_json
 from ..plan.fates import files_json
 from ..plan.model import Plan
-from ..plan.planner import PlanOptions, make_plan
+from ..plan.options import PlanOptions, known_settings
+from ..plan.planner import make_plan
 from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
-from ..recipes import all_recipes, own_recipe, recipe_of, step_types
+from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from .settings import refuse_unused
 from .task import TaskResult, execute
@@ -114,10 +114,10 @@ def run(
     """
     options = options or RunOptions()
     registry = registry or Registry.discover()
-    own = own_recipe(options.recipe or options.plan.recipe, registry)
-    options = replace(options, settings=_checked(options, own, registry))
+    options = _checked(options, registry)
+    own = own_recipe(options.recipe, registry)
     out = _prepare_output(Path(out))
-    plan = make_plan(inputs, registry, _plan_options(options, out))
+    plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
     refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
     tell = _teller(options, registry, out)
     results = _execute_all(plan, _context(options, registry, out, tell), options.settings, own, tell)
@@ -152,24 +152,14 @@ def _prepare_output(out: Path) -> Path:
     return out
 
 
-def _plan_options(options: RunOptions, out: Path) -> PlanOptions:
-    """What the user sets of steps that act in the plan."""
-    plan = replace(options.plan, out=out, recipe=options.recipe or options.plan.recipe, settings=options.settings)
-    for s in options.settings:
-        if s.step == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
-            names = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
-            plan = replace(plan, objects=names) if s.name == "ref_obj" else replace(plan, skies=names)
-    return plan
-
-
-def _checked(options: RunOptions, own: Recipe | None, registry: Registry) -> tuple[Setting, ...]:
-    """The settings with every step and parameter known, and what options say of steps."""
-    recipes = [*all_recipes(registry).values(), *([own] if own else [])]
-    labels = {c.label: c.step for r in recipes for c in r.steps if c.label}
-    settings = check_settings(options.settings, step_types(registry), labels)
-    if options.offsets is None:
-        return settings
-    return (*settings, Setting("adjust_wcs_to_reference", "offsets", str(options.offsets), "--offsets"))
+def _checked(options: RunOptions, registry: Registry) -> RunOptions:
+    """The options with every step and parameter known, and what they say of steps and plan told to these."""
+    recipe = options.recipe or options.plan.recipe
+    planned = [s for s in options.plan.settings if s not in options.settings]
+    settings = known_settings((*planned, *options.settings), recipe, registry)
+    if options.offsets is not None:
+        settings += (Setting("adjust_wcs_to_reference", "offsets", str(options.offsets), "--offsets"),)
+    return replace(options, recipe=recipe, settings=settings, plan=options.plan.with_settings(settings))
 
 
 def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
