@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 
+from nirred.fitsio import read_calibration
+from nirred.frame import Plane
 from nirred.group import Context, FrameState, Group
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
-from nirred.plugin import Descriptors, Detector, Exposure
-from nirred.products import frames_table, original_cards, primary_header
+from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs
+from nirred.plugin.coordinates import wcs_from_header, wcs_from_pointing
+from nirred.products import frames_table, original_cards, primary_header, wcs_keywords, write
 from nirred.registry import Registry
 
 
@@ -89,3 +94,52 @@ def test_frames_table_holds_long_and_foreign_words(tmp_path):
     table = frames_table(group)
     assert table["reason"][0] == ("caf? " * 40 + "end").encode()
     assert table["state"][0] == b"rejected" and table["weight"][0] == 0 and np.isnan(table["sky"][0])
+
+
+# -- world coordinates ----------------------------------------------------------------------------------------------
+CORNERS = np.array([[0.0, 0.0], [1023.0, 0.0], [0.0, 1023.0], [300.5, 700.25]])
+
+
+def rotated():
+    return wcs_from_pointing(150.1, 2.2, 0.117, 33.0, center=(511.5, 511.5))
+
+
+def with_pc():
+    """The same, as other programs state it."""
+    wcs, cd = rotated().deepcopy(), rotated().wcs.cd
+    scale = -0.117 / 3600, 0.117 / 3600
+    made = WCS(naxis=2)
+    made.wcs.ctype, made.wcs.crpix, made.wcs.crval = list(wcs.wcs.ctype), wcs.wcs.crpix, wcs.wcs.crval
+    made.wcs.cdelt = scale
+    made.wcs.pc = [[v / s for v in row] for row, s in zip(cd, scale)]
+    made.wcs.set()
+    return made
+
+
+@pytest.mark.parametrize("make", [rotated, with_pc])
+def test_the_scale_of_a_product_is_read_back_by_us_and_by_astropy(tmp_path, make):
+    info = replace(info_of(*CARDS), wcs=(PlaneWcs(make()),))
+    group = group_of(info, tmp_path)
+    keywords = wcs_keywords(group, info, 0)
+    assert {"CD1_1", "CD1_2", "CD2_1", "CD2_2"} <= keywords.keys()
+    assert not [k for k in keywords if k.startswith(("PC", "CDELT", "MJD"))]
+    plane = Plane(np.zeros((4, 4), np.float32), np.zeros((4, 4), np.uint16), np.ones((4, 4), np.float32))
+    group.streams["main"] = [plane]
+    path = write(group, "image", np.zeros(0, [("item", "S4")]))
+    wanted = rotated().wcs_pix2world(CORNERS, 0)
+    ours = read_calibration(path)[0].wcs
+    assert ours is not None
+    np.testing.assert_allclose(ours.wcs_pix2world(CORNERS, 0), wanted, rtol=0, atol=1e-10)
+    theirs = WCS(fits.getheader(path, "SCI"))
+    np.testing.assert_allclose(theirs.wcs_pix2world(CORNERS, 0), wanted, rtol=0, atol=1e-10)
+
+
+def test_a_header_with_pc_and_cdelt_is_read():
+    header = {k: v for k, v in with_pc().to_header().items() if k != "PC2_2"} | {"CDELT1": -2.0 / 3600, "PC1_1": 1.0}
+    header |= {"CDELT2": 2.0 / 3600, "PC1_2": 0.0, "PC2_1": 0.0}
+    found = wcs_from_header(header)
+    assert found is not None
+    np.testing.assert_allclose(found.pixel_scale_matrix * 1800, np.diag([-1.0, 1.0]), atol=1e-15)
+    assert wcs_from_header(header | {"PC1_1": 0.0}) is None  # singular
+    both = wcs_from_header(header | {"CD1_1": -1e-3, "CD2_2": 1e-3})
+    assert both is not None and both.wcs.cd[0][0] == -1e-3

@@ -22,6 +22,8 @@ _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAM
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
 #: World coordinates of the raw frame: a product has its own beside its pixels.
 _WCS = re.compile(r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM")
+#: Of astropy's WCS keywords: the matrix, which is written as CD, and the time, which the primary has.
+_NO_WCS = re.compile(r"DATE-OBS|MJD-OBS|MJDREF|WCSAXES|CDELT\d|(PC|CD)\d_\d")
 #: By these the incumbents' tools know what a file is.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -102,10 +104,12 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     """WCS of the product: that of the reference frame, its origin moved to the grid's."""
     if p >= len(info.wcs):
         return {}
-    header = info.wcs[p].wcs.to_header()
-    keywords = {
-        k: (header[k], header.comments[k]) for k in header if k not in ("DATE-OBS", "MJD-OBS", "MJDREF", "WCSAXES")
-    }
+    wcs = info.wcs[p].wcs
+    header = wcs.to_header()
+    keywords = {k: (header[k], header.comments[k]) for k in header if not _NO_WCS.fullmatch(k)}
+    # astropy writes PC with CDELT = 1; what reads CDELT alone would take that for the scale
+    for i, row in enumerate(wcs.pixel_scale_matrix, 1):
+        keywords |= {f"CD{i}_{j}": (float(v), "[deg/pixel]") for j, v in enumerate(row, 1)}
     grid = group.extras.get("grid")
     if grid is not None:
         # offsets may refer to a frame that has been left out since

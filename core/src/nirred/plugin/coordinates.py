@@ -57,7 +57,7 @@ def make_wcs(
 def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
     """Celestial WCS of an image header, or None when it has none that can be used.
 
-    Reads CTYPE, CRPIX, CRVAL, PV and CD (or CDELT with CROTA2); a third axis is ignored. A value that is missing,
+    Reads CTYPE, CRPIX, CRVAL, PV and CD (or CDELT with PC or CROTA2); a third axis is ignored. A value that is missing,
     not a number or a singular matrix gives None.
     """
     try:
@@ -82,11 +82,16 @@ def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
 
 
 def _cd_matrix(header: Mapping[str, Any]) -> list[list[float]] | None:
-    names = ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
+    """Degrees per pixel; elements that are not stated are 0 in CD, those of the unit matrix in PC (FITS 4.0, 8.1)."""
+    names = ("1_1", "1_2", "2_1", "2_2")
     try:
-        if any(n in header for n in names):
-            v = [float(header.get(n, 0.0)) for n in names]
+        if any(f"CD{n}" in header for n in names):
+            v = [float(header.get(f"CD{n}", 0.0)) for n in names]
             return [v[:2], v[2:]]
+        if any(f"PC{n}" in header for n in names):
+            v = [float(header.get(f"PC{n}", unit)) for n, unit in zip(names, (1.0, 0.0, 0.0, 1.0))]
+            c1, c2 = float(header.get("CDELT1", 1.0)), float(header.get("CDELT2", 1.0))
+            return [[c1 * v[0], c1 * v[1]], [c2 * v[2], c2 * v[3]]]
         c1, c2 = float(header["CDELT1"]), float(header["CDELT2"])
         rotation = math.radians(float(header.get("CROTA2", 0.0)))
     except (KeyError, TypeError, ValueError):
