@@ -182,8 +182,12 @@ class Wish:
 
 
 def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
-    """Take the nearest calibration in time that satisfies every term of the rule; INPUT comes before the library."""
-    verdicts = [judge(wish.rule, wish.frame, s) for s in sources if s.kind == wish.kind]
+    """Take the nearest calibration in time that satisfies every term of the rule; INPUT comes before the library.
+
+    Another instrument's calibrations are no candidates, not even as the nearest miss.
+    """
+    own = [s for s in sources if s.kind == wish.kind and s.frame.instrument == wish.frame.instrument]
+    verdicts = [judge(wish.rule, wish.frame, s) for s in own]
     good = [v for v in verdicts if v.passed]
     if not good:
         return _missing(wish, verdicts)
