@@ -80,7 +80,7 @@ class Camera:
             exposure_time=get("EXPTIME"),
             coadds=get("COADDS", 1),
             filter_name=get("FILTER"),
-            read_mode=get("MODE", "slow"),
+            read_mode=None if get("MODE") == "absent" else get("MODE", "slow"),
             target_ra=get("TRA"),
             target_dec=get("TDEC"),
             position_angle=0.0,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
 #: Window of a mask that was measured, where the rule for static masks (any age) sets none.
 MASK_WITHIN = "180 d"
+#: What plugins call a setting that their tables do not list.
+UNKNOWN = ("Unknown", "Invalid")
+#: Settings of the read-out that change dark and response: not stated is not the same as equal.
+SETTINGS = frozenset({"read_mode", "well_depth_setting"})
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
 def _term(name: str, tol: float | None, frame: FrameInfo, other: FrameInfo) -> RuleResult:
     wanted, found = frame.descriptors.get(name), other.descriptors.get(name)
     if tol is None:
+        if _unknown(name, wanted):
+            return RuleResult(name, f"{text(wanted)} (matches nothing)", text(found), False)
         passed = (wanted is None and found is None) or (wanted is not None and bool(wanted == found))
         return RuleResult(name, text(wanted), text(found), passed)
     if wanted is None:
@@ -132,6 +138,11 @@ def _term(name: str, tol: float | None, frame: FrameInfo, other: FrameInfo) -> R
     except (TypeError, ValueError):
         passed = bool(wanted == found)
     return RuleResult(name, f"{text(wanted)} within {text(float(tol))}", text(found), passed)
+
+
+def _unknown(name: str, value: Any) -> bool:
+    """A value that says nothing: two frames that both have it need not be alike."""
+    return (isinstance(value, str) and value in UNKNOWN) or (value is None and name in SETTINGS)
 
 
 def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
