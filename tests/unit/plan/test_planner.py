@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from nirred.errors import ConfigError, DataError
+from nirred.errors import ConfigError
 from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
 from nirred.plan.model import Plan
-from nirred.plan.moments import text
-from nirred.plugin.frames import Section
 
 
 def roles(plan: Plan, task: str) -> dict[str, int]:
@@ -363,15 +361,6 @@ def test_stacks_made_in_pieces_are_stacked(night: Any) -> None:
     assert ids(plan) == ["a_stack"] and roles(plan, "a_stack") == {"input": 2}
 
 
-def test_two_files_of_one_name_are_refused_clearly(night: Any) -> None:
-    night.darks(3)
-    other = night.folder / "sub"
-    other.mkdir()
-    night.frame("dark", "sub/c001.fits", MODE="fast")
-    with pytest.raises(DataError, match=r"both write c001_dark\.fits"):
-        night.plan()
-
-
 def test_frames_of_another_detector_never_match(night: Any) -> None:
     night.dither(3, EPOCH="new")
     night.lamps(EPOCH="new")
@@ -427,10 +416,3 @@ def test_each_exposure_of_a_burst_is_a_frame(night: Any) -> None:
     assert task.id == "c001-1_image" and [f.name for f, _ in task.frames] == [f"c001-{i}.fits" for i in (1, 2, 3)]
     assert [i["exposure"] for i in plan_json(plan)["tasks"][0]["inputs"]] == [0, 1, 2]
     assert fates(plan)["c001.fits"][0] == "used"
-
-
-def test_values_in_messages_are_as_astronomers_write_them() -> None:
-    left, right = Section(0, 512, 0, 1024), Section(512, 1024, 0, 1024)
-    assert text(left) == "[1:512,1:1024]"
-    assert text((left, right)) == "[1:512,1:1024], [513:1024,1:1024]"
-    assert (text(None), text(20.002), text("J")) == ("none", "20.002", "J")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..plugin.frames import Polygon
     from ..registry import Registry
 
+MAX_FOLDER = 60  # characters of a directory's name in a product's
+_FOREIGN = re.compile(r"[^\w.+-]", re.ASCII)
 LONG_FOR_MASK = 10.0  # s; darks of longer exposure show glow and warm pixels that a mask should not take
 
 
@@ -101,15 +104,14 @@ def _lamp_draft(ons: Sequence[FrameInfo], offs: Sequence[list[FrameInfo]], regis
     rule = rules_for(first, registry).get("lampoff_flat")
     if rule is None:
         return draft
-    by_name = {f"{g[0].root}": g for g in offs}
-    sources = [Source("lampoff_flat", g[0], len(g), task=name) for name, g in by_name.items()]
+    sources = [Source("lampoff_flat", g[0], len(g), task=g[0].root) for g in offs]
     verdicts = [v for v in (judge(rule, first, s) for s in sources) if v.passed]
     if not verdicts:
         missing = choose(_Wish(first, "lampoff_flat", rule, optional=True), sources)
         assert isinstance(missing, Missing)
         return replace(draft, missing=(missing,), remarks=("no lamp-off frames: the lamp-on frames are used alone",))
     best = min(verdicts, key=lambda v: (not _equal_exposure(first, v.source.frame), abs(v.lag), v.source.name))
-    lamp_off = by_name[best.source.task]
+    lamp_off = next(g for g in offs if g[0] is best.source.frame)
     remarks = _lamp_remarks(ons, lamp_off, best)
     off: tuple[tuple[FrameInfo, FrameRole], ...] = tuple((f, "lamp_off") for f in lamp_off)
     return replace(draft, frames=lamp_on + off, remarks=remarks)
@@ -211,6 +213,35 @@ def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:
     if a is not None and b is not None:
         return separation(a, b) <= SAME_TARGET
     return frame.descriptors.object == first.descriptors.object
+
+
+def distinct(drafts: Sequence[Draft], taken: Iterable[str] = ()) -> list[Draft]:
+    """The drafts, no two with one product name, nor with one of `taken`, on any file system.
+
+    File numbers restart where nights are kept in directories of their own: the later one's name is given that of the
+    directory of its first frame, and a number where this is not enough.
+    """
+    names = {t.lower() for t in taken}
+    out = []
+    for draft in drafts:
+        own, number = draft.id, 1
+        while own.lower() in names:
+            own = _with_directory(draft, number)
+            number += 1
+        names.add(own.lower())
+        if own != draft.id:
+            remark = f"named after the directory of {draft.first.path}: another product is called {draft.id}.fits"
+            draft = replace(draft, id=own, remarks=(*draft.remarks, remark))
+        out.append(draft)
+    return out
+
+
+def _with_directory(draft: Draft, number: int) -> str:
+    path = draft.first.path
+    folder = _FOREIGN.sub("_", path.resolve().parent.name)[:MAX_FOLDER]
+    aside = f"-{folder}" + (f"-{number}" if number > 1 else "")
+    root = draft.first.root if draft.id.startswith(draft.first.root) else draft.id.rpartition("_")[0]
+    return root + aside + draft.id.removeprefix(root)
 
 
 def footprints(bench: Bench) -> Callable[[FrameInfo], Sequence[Polygon] | None]:

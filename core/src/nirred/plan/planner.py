@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, PluginError
+from ..errors import PluginError
 from ..inputs import expand_inputs
 from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for
-from .drafts import Bench, Draft, bpm_drafts, dark_drafts, flat_drafts, science_draft, stack_drafts
+from .drafts import Bench, Draft, bpm_drafts, dark_drafts, distinct, flat_drafts, science_draft, stack_drafts
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
 from .moments import exposure, order, text
@@ -58,7 +58,7 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     Raises
     ------
     DataError
-        An input does not exist, or two tasks would write the same file.
+        An input does not exist.
     ConfigError
         `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range.
     """
@@ -86,7 +86,6 @@ class _Planner:
         remarks += self._doubts(frames)
         remarks += [f"plugin {name}: {fault}" for name, fault in sorted(self.registry.faults.items())]
         goals = self._goals(frames, records)
-        self._check_names([*self.tasks.values()])
         tasks = self._needed(goals)
         _record_roles(records, tasks)
         self._explain_rest(records)
@@ -154,6 +153,7 @@ class _Planner:
         wanted = self.asked.makes if self.asked is not None else "image"
         if self.asked is not None and wanted in CALIBRATIONS:
             calibrations = [_by(d, self.asked) if d.makes == wanted else d for d in calibrations]
+        calibrations = distinct(calibrations)
         for draft in calibrations:
             task = self._task(draft)
             self.sources.append(draft.source(task.blocked))
@@ -162,6 +162,7 @@ class _Planner:
         science = self._science(records)
         if not science and not wanted and self.asked is not None:
             science = [_by(replace(d, makes=""), self.asked) for d in calibrations if d.makes != "bpm"]
+        science = distinct(science, self.tasks)
         for draft in science:
             self._task(draft)
         busy = {d.first.instrument for d in science}
@@ -202,10 +203,7 @@ class _Planner:
             blocked,
             draft.title,
         )
-        previous = self.tasks.setdefault(draft.id, task)
-        if previous is not task:
-            files = f"{previous.first.path} and {draft.first.path}"
-            raise DataError(f"two tasks would both write {draft.id}.fits: {files}", "leave one out with --exclude")
+        self.tasks[draft.id] = task
         return task
 
     def _refused(self, draft: Draft) -> frozenset[str]:
@@ -262,11 +260,6 @@ class _Planner:
     def _sources(self, kind: str, frame: FrameInfo) -> list[Source]:
         extra = self.options.library(kind, frame) if self.options.library is not None else ()
         return [*(s for s in self.sources if s.kind == kind), *extra]
-
-    def _check_names(self, tasks: Sequence[Task]) -> None:
-        twice = [k for k, n in Counter(t.id.lower() for t in tasks).items() if n > 1]
-        if twice:
-            raise DataError(f"two tasks would both write {twice[0]}.fits", "leave one out with --exclude")
 
     def _needed(self, goals: Sequence[str]) -> list[Task]:
         keep: set[str] = set()

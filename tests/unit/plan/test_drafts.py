@@ -1,0 +1,55 @@
+"""Names of products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def two_nights(night: Any, *folders: str) -> None:
+    """Darks of one exposure time, numbered from 1 in each directory."""
+    for folder in folders:
+        (night.folder / folder).mkdir(parents=True)
+        for number in (1, 2, 3):
+            night.frame("dark", f"{folder}/c{number:03}.fits")
+        night.wait(24.0)
+
+
+def test_numbers_that_restart_in_another_directory(night: Any) -> None:
+    two_nights(night, "night1", "night 2")
+    plan = night.plan()
+    assert [t.id for t in plan.tasks] == ["c001_dark", "c001-night_2_dark"]
+    assert [len(t.frames) for t in plan.tasks] == [3, 3]
+    assert any("another product is called c001_dark.fits" in r for r in plan.tasks[1].remarks)
+    assert plan.tasks[0].remarks == ()
+    assert [t.id for t in night.plan(recipe="make_processed_dark").tasks] == ["c001_dark", "c001-night_2_dark"]
+
+
+def test_directories_of_one_name_are_numbered(night: Any) -> None:
+    two_nights(night, "a/raw", "b/raw", "c/raw")
+    assert [t.id for t in night.plan().tasks] == ["c001_dark", "c001-raw_dark", "c001-raw-2_dark"]
+
+
+def test_names_that_differ_by_case_alone(night: Any) -> None:
+    for name, mode in (("c001.fits", "slow"), ("C001.fits", "fast")):
+        night.frame("dark", name, MODE=mode)
+    assert [t.id for t in night.plan().tasks] == ["c001_dark", "C001-raw_dark"]
+
+
+@pytest.mark.parametrize("recipe", [None, "ultradeep"])
+def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) -> None:
+    for folder in ("n1", "n2"):
+        (night.folder / folder).mkdir()
+        for number in range(1, 4):
+            night.sky(2.0 * number, 0.0, name=f"{folder}/c{number:03}.fits")
+        for role, first in (("lamp_off", 10), ("lamp_on", 20)):
+            for number in range(first, first + 4):
+                night.frame(role, f"{folder}/c{number:03}.fits", EXPTIME=7.0)
+        night.wait(24.0)
+    plan = night.plan(recipe=recipe)
+    assert {"c001_image", "c001-n2_image", "c020_flat", "c020-n2_flat"} <= {t.id for t in plan.tasks}
+    later = plan.task("c001-n2_image")
+    assert [a.task for a in later.calibrations if a.kind == "flat"] == ["c020-n2_flat"]
+    for task in plan.tasks:  # lamp-off frames of the same night, though both nights' bear the same names
+        assert len({f.path.parent for f, _ in task.frames}) == 1
