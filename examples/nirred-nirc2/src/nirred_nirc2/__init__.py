@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from nirred.plugin import (
-    CalibrationRule,
-    Claim,
-    Descriptors,
-    Detector,
-    Headers,
-    Instrument,
-    Match,
-    PlaneWcs,
-    Role,
-    Simulation,
-    hookimpl,
-    wcs_from_pointing,
-)
+import nirred.plugin as api
+from nirred.plugin import Headers, Match, hookimpl
+from nirred.plugin.simulation import ExposureSettings
 
 NIRRED_API = (1, 0)
 PIXEL_SCALE = {"narrow": 0.009952, "medium": 0.019829, "wide": 0.039686}  # arcsec
@@ -29,30 +18,15 @@ READ_NOISE, READ_NOISE_FLOOR = 60.0, 10.0  # e-: assumed, the header does not sa
 SATURATION, NON_LINEAR = 18_000.0, 10_000.0  # ADU per coadd: assumed
 POINTING_ERROR = 0.3  # arcsec between dithers: RA and DEC are written to 0.04
 FLAT_LAMPS = ("FLSPECTR", "FLIMAGIN", "LAMPPWR")
-ROLES: Mapping[str, Role] = {"dark": "dark", "flatlamp": "lamp_on", "flatlampoff": "lamp_off", "bias": "bias"}
-EXAMPLE = """\
-SIMPLE  =                    T / Tape is in Fits format
-BITPIX  =                   32
-NAXIS   =                    2
-NAXIS1  =                 1024
-NAXIS2  =                 1024
-CURRINST= 'NIRC2             ' / current instrument
-OBJECT  = 'COSMOS01          '
-IMAGETYP= 'data              '
-ITIME   =               80.000 / Integration time per coadd
-COADDS  =                    1
-MULTISAM=                   16 / Number of multiple reads
-DATE-OBS= '2011-04-13        '
-EXPSTART= '05:37:44.336      '
-CAMNAME = 'wide              '
-FILTER  = 'Ks + clear        '
-GRSNAME = 'clear             '
-SHRNAME = 'open              '
-RA      =            150.43402
-DEC     =              2.95156
-ROTPOSN =              0.70000
-INSTANGL=              0.70000
-"""
+ROLES: Mapping[str, api.Role] = {"dark": "dark", "flatlamp": "lamp_on", "flatlampoff": "lamp_off", "bias": "bias"}
+RAW: Mapping[str, Any] = (  # an image's header, shortened
+    {"BITPIX": 32, "NAXIS": 2, "NAXIS1": 1024, "NAXIS2": 1024, "CURRINST": "NIRC2", "CAMNAME": "wide"}
+    | {"FILTER": "Ks + clear", "GRSNAME": "clear", "SLITNAME": "none", "SHRNAME": "open", "FLSPECTR": "off"}
+    | {"OBJECT": "COSMOS01", "IMAGETYP": "data", "ITIME": 80.0, "COADDS": 1, "MULTISAM": 16, "AIRMASS": 1.11431}
+    | {"DATE-OBS": "2011-04-13", "EXPSTART": "05:37:44.336", "RA": 150.43402, "DEC": 2.95156}
+    | {"RAOFF": -0.0016, "DECOFF": 0.00266, "ROTPOSN": 0.7, "INSTANGL": 0.7}
+)
+EXAMPLE = "\n".join(f"{key:<8}= {value!r}" for key, value in RAW.items())
 
 
 def text(headers: Headers, key: str) -> str:
@@ -72,7 +46,7 @@ def count(headers: Headers, key: str) -> int:
     return int(number(headers, key, 1) or 1)
 
 
-def role(headers: Headers) -> Role:
+def role(headers: Headers) -> api.Role:
     """What a frame is for: by its type, its shutter and the dome's lamps."""
     if text(headers, "IMAGETYP").lower() in ROLES:
         return ROLES[text(headers, "IMAGETYP").lower()]
@@ -85,64 +59,56 @@ def role(headers: Headers) -> Role:
 
 def started(headers: Headers) -> datetime | None:
     """Start of the exposure, UT."""
-    for key in ("EXPSTART", "UTC"):
-        try:
-            return datetime.fromisoformat(f"{text(headers, 'DATE-OBS')}T{text(headers, key)}").replace(tzinfo=None)
-        except ValueError:
-            continue
-    mjd = number(headers, "MJD-OBS", 40_000, 100_000)
-    return None if mjd is None else datetime(1858, 11, 17) + timedelta(days=mjd)
+    time = text(headers, "EXPSTART") or text(headers, "UTC")
+    try:
+        return datetime.fromisoformat(f"{text(headers, 'DATE-OBS')}T{time}").replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 @hookimpl
-def nirred_instruments() -> Iterable[Instrument]:
+def nirred_instruments() -> Iterable[api.Instrument]:
     """NIRC2 alone."""
-    return (Instrument("nirc2", "Keck NIRC2", "CURRINST = NIRC2", (EXAMPLE,)),)
+    return (api.Instrument("nirc2", "Keck NIRC2", "CURRINST = NIRC2", (EXAMPLE,)),)
 
 
 @hookimpl
-def nirred_claim(headers: Headers) -> Claim | None:
+def nirred_claim(headers: Headers) -> api.Claim | None:
     """By CURRINST: frames of many years have no INSTRUME."""
     if text(headers, "CURRINST") != "NIRC2":
         return None
     spectrum = text(headers, "GRSNAME") not in ("", "clear") or text(headers, "SLITNAME") not in ("", "none")
-    return Claim("nirc2", unsupported="spectrum" if spectrum else "")
+    return api.Claim("nirc2", unsupported="spectrum" if spectrum else "")
 
 
 @hookimpl
 def nirred_tags(headers: Headers) -> frozenset[str]:
     """Raw frames are whole numbers; only what another program made of them has BITPIX -32."""
-    kinds = {"dark": {"DARK", "CAL"}, "bias": {"BIAS", "CAL"}, "lamp_on": {"IMAGE", "FLAT", "CAL"}}
-    kinds["lamp_off"] = kinds["lamp_on"]
+    lamp = {"IMAGE", "FLAT", "CAL"}
+    kinds = {"dark": {"DARK", "CAL"}, "bias": {"BIAS", "CAL"}, "lamp_on": lamp, "lamp_off": lamp}
     made = {"PROCESSED"} if number(headers, "BITPIX") in (-32, -64) else set()
     return frozenset({"NIRC2"} | kinds.get(role(headers), {"IMAGE"}) | made)
 
 
 @hookimpl
-def nirred_describe(headers: Headers) -> Descriptors:
+def nirred_describe(headers: Headers) -> api.Descriptors:
     """Header in the field's terms. RA and DEC include the offsets RAOFF and DECOFF."""
-    detector = next(iter(nirred_detectors(headers)), None)
     time, filters, camera = number(headers, "ITIME", 0), text(headers, "FILTER") or None, text(headers, "CAMNAME")
-    name = "&".join(part for part in (filters or "").split(" + ") if part != "clear") or None
     ra, dec = number(headers, "RA", 0, 360), number(headers, "DEC", -90, 90)
     angle, zero = number(headers, "ROTPOSN"), number(headers, "INSTANGL") or 0.0
-    return Descriptors(
+    return api.Descriptors(
         instrument="nirc2",
         role=role(headers),
-        object=text(headers, "TARGNAME") or text(headers, "OBJECT") or None,
+        object=text(headers, "OBJECT") or None,
         observation_type=text(headers, "IMAGETYP") or None,
         ut_datetime=started(headers),
         exposure_time=None if time is None else time * count(headers, "COADDS"),
         coadds=count(headers, "COADDS"),
         filter_name=filters,
-        filter_pretty=name,
-        band=name[0] if name and name[0] in "JHKLM" else None,
+        filter_pretty=filters and "&".join(part for part in filters.split(" + ") if part != "clear"),
         camera=camera or None,
-        read_mode=f"{count(headers, 'MULTISAM')} reads",
         gain=GAIN,
-        read_noise=detector.read_noise if detector else None,
-        saturation_level=detector.saturation if detector else None,
-        non_linear_level=detector.non_linear if detector else None,
+        read_mode=f"{count(headers, 'MULTISAM')} reads",
         pixel_scale=PIXEL_SCALE.get(camera),
         position_angle=None if angle is None else angle - zero,
         airmass=number(headers, "AIRMASS", 1, 50),
@@ -155,18 +121,18 @@ def nirred_describe(headers: Headers) -> Descriptors:
 
 
 @hookimpl
-def nirred_detectors(headers: Headers) -> Sequence[Detector]:
+def nirred_detectors(headers: Headers) -> Sequence[api.Detector]:
     """One plane. Multiple reads average the read noise down, coadds add it up."""
     if headers.image is None:
         return ()
     coadds, reads = count(headers, "COADDS"), count(headers, "MULTISAM")
     noise = max(READ_NOISE / math.sqrt(reads), READ_NOISE_FLOOR) * math.sqrt(coadds)
     ny, nx = headers.image.shape[-2:]
-    return (Detector((ny, nx), GAIN, noise, SATURATION * coadds, NON_LINEAR * coadds, coadds, "aladdin"),)
+    return (api.Detector((ny, nx), GAIN, noise, SATURATION * coadds, NON_LINEAR * coadds, coadds, "aladdin"),)
 
 
 @hookimpl
-def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
+def nirred_wcs(headers: Headers) -> Sequence[api.PlaneWcs] | None:
     """From the pointing: the camera writes no world coordinates. North is up and east left at angle 0."""
     told = nirred_describe(headers)
     if told.role != "science" or headers.image is None:
@@ -175,22 +141,22 @@ def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
         return None
     ny, nx = headers.image.shape[-2:]
     center = (nx - 1) / 2, (ny - 1) / 2
-    wcs = wcs_from_pointing(told.ra, told.dec, told.pixel_scale, told.position_angle, center=center)
-    return (PlaneWcs(wcs, POINTING_ERROR, "pointing"),)
+    wcs = api.wcs_from_pointing(told.ra, told.dec, told.pixel_scale, told.position_angle, center=center)
+    return (api.PlaneWcs(wcs, POINTING_ERROR, "pointing"),)
 
 
 @hookimpl
-def nirred_calibration_rules() -> Iterable[CalibrationRule]:
+def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
     """Darks by exposure, flats by optics, a mask for all; only the flat is indispensable."""
-    image, made = frozenset({"NIRC2", "IMAGE"}), frozenset({"PROCESSED"})
+    image, flat, made = frozenset({"NIRC2", "IMAGE"}), frozenset({"FLAT"}), frozenset({"PROCESSED"})
     exposure = (Match("exposure_time", tol=0.01), Match("coadds"), Match("read_mode"))
     optics = (Match("filter_name"), Match("camera"))
     return (
-        CalibrationRule("dark", image, exposure, "180 d", 3, optional=True, not_tags=made | {"FLAT"}),
-        CalibrationRule("flat", image, optics, "180 d", not_tags=made | {"FLAT"}),
-        CalibrationRule("lampoff_flat", image | {"FLAT"}, optics, "7 d", 3, optional=True, remark_beyond="1 d"),
-        CalibrationRule("bpm", image, (Match("instrument"),), optional=True, before_only=True),
-        CalibrationRule("bpm_dark", image | {"FLAT"}, (), "180 d", 3, optional=True, not_tags=made),
+        api.CalibrationRule("dark", image, exposure, "180 d", 3, optional=True, not_tags=made | flat),
+        api.CalibrationRule("flat", image, optics, "180 d", not_tags=made | flat),
+        api.CalibrationRule("lampoff_flat", image | flat, optics, "7 d", 3, optional=True, remark_beyond="1 d"),
+        api.CalibrationRule("bpm", image, (Match("instrument"),), optional=True, before_only=True),
+        api.CalibrationRule("bpm_dark", image | flat, (), "180 d", 3, optional=True, not_tags=made),
     )
 
 
@@ -200,9 +166,30 @@ def nirred_step_defaults(step: str) -> Mapping[str, Any]:
     return {"distance": 0.5} if step == "associate_sky" else {}
 
 
-@hookimpl
-def nirred_simulation() -> Simulation:
-    """Raw headers and a truth detector, imported when somebody simulates."""
-    from .simulation import simulation
+def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
+    """The one header of a simulated raw frame; RA and DEC are the telescope's, offsets included."""
+    (ra, dec), kind, start = exposure.wcs[0].crval, exposure.kind, exposure.start
+    what = {"OBJECT": "domeflat" if "lamp" in kind else exposure.target, "ITIME": exposure.settings.exposure_time}
+    light = {"SHRNAME": "closed" if "dark" in kind else "open", "FLSPECTR": "on" if kind == "lamp_on" else "off"}
+    when = {"DATE-OBS": f"{start:%Y-%m-%d}", "EXPSTART": f"{start:%H:%M:%S.%f}", "AIRMASS": exposure.airmass}
+    where = {"RA": ra, "DEC": dec, "RAOFF": ra - exposure.target_ra, "DECOFF": dec - exposure.target_dec}
+    return [{**RAW, **what, **light, **when, **where}]
 
-    return simulation()
+
+@hookimpl
+def nirred_simulation() -> api.Simulation:
+    """The wide camera in Ks behind laser-guided adaptive optics in ordinary weather."""
+    noise = READ_NOISE / math.sqrt(RAW["MULTISAM"])
+    detector = api.SimulatedDetector((1024, 1024), GAIN, noise, saturation=SATURATION, non_linear=NON_LINEAR)
+    times = {"object": 80.0, "dark": 80.0, "short_dark": 2.0, "lamp_on": 4.5}
+    return api.Simulation(
+        instrument="nirc2",
+        detectors=(detector,),
+        pixel_scale=PIXEL_SCALE["wide"],
+        settings={kind: ExposureSettings(time) for kind, time in times.items()},
+        headers=raw_headers,
+        file_name=lambda exposure: f"n{exposure.number:04d}.fits",
+        sky_rate=280.0,
+        lamp_rate=6000.0,
+        fwhm=0.15,
+    )
