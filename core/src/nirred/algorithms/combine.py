@@ -1,5 +1,16 @@
 """Stacks of aligned frames: masked tiers, rejection, and a combination with its variance.
 
+Of a pixel's inputs only those of the best tier that occurs are combined; an input belongs to the first tier that allows
+all its bits: {2, 4}, then also 8, 32, 1, 64, in this order. Bit 16, an unknown bit or a value that is not finite is
+never combined; a pixel without any other is NaN, with bit 16 and n = 0. The output flags are the OR of those of the
+values combined. Where rejection would take every value of a pixel it takes none.
+
+With n values combined, variances VAR (after `scale`) and weights w::
+
+    mean      VAR = mean(VAR)/n               or sum((d - m)**2) / (n (n - 1)) without variances
+    wtmean    VAR = sum(w**2 VAR)/sum(w)**2   or sum(w (d - m)**2) / (sum(w) (n - 1)); w = 1/VAR unless given
+    median    pi/2 times that of the mean; lmedian (the lower middle value) likewise
+
 The pixels are worked on in tiles by the SIMD kernels of `combine_network`; the frames stay where they are
 and only a few rows of each are copied at a time.
 """
@@ -113,17 +124,7 @@ def combine(
 ) -> Combined:
     """Combine N frames pixel by pixel.
 
-    Of a pixel's inputs only those of the best tier that occurs are combined; an input belongs to the first
-    tier that allows all its bits: {2, 4}, then also 8, 32, 1, 64, in this order. Bit 16, an unknown bit or
-    a value that is not finite is never combined; a pixel without any other is NaN, with bit 16 and n = 0.
-    The output flags are the OR of those of the values combined. Where rejection would take every value of
-    a pixel it takes none.
-
-    With n values combined, variances VAR (after `scale`) and weights w::
-
-        mean      VAR = mean(VAR)/n               or sum((d - m)**2) / (n (n - 1)) without variances
-        wtmean    VAR = sum(w**2 VAR)/sum(w)**2   or sum(w (d - m)**2) / (sum(w) (n - 1)); w = 1/VAR unless given
-        median    pi/2 times that of the mean; lmedian (the lower middle value) likewise
+    Tiers, rejection and variances are those of this module's description.
 
     Parameters
     ----------
@@ -161,22 +162,31 @@ def combine(
     """
     check_planes(data, dq, var)
     frames = _frame_table(len(data), scale, zero, noise, weights)
-    if weights is not None and method != "wtmean":
-        raise ValueError(f"weights belong to wtmean, not to {method}")
-    has_variance = var is not None or noise is not None
-    source = kernels.NO_VARIANCE if var is None else kernels.PLANES
-    if noise is not None:
-        if var is not None:
-            raise ValueError("variances are given twice: as planes and as a noise model")
-        source = kernels.CENTRE if noise.levels is None else kernels.MODEL
-    options = _options(METHODS[_known(method, METHODS)], rejection, source)
-    if method == "wtmean" and weights is not None:
-        options = options._replace(operation=kernels.MEAN)
-    elif method == "wtmean" and not has_variance:
-        raise ValueError("wtmean needs weights or variances")
+    options = _checked(method, rejection, _source(var, noise), weights is not None)
     if rejection.rule == "minmax" and rejection.nlow + rejection.nhigh >= len(data):
         raise ValueError(f"minmax {rejection.nlow}+{rejection.nhigh} leaves nothing of {len(data)} frames")
     return _combine_rows(_Stack(data, dq, var, noise), frames, options, tile, threads)
+
+
+def _source(var: Planes | None, noise: NoiseModel | None) -> int:
+    """Where the kernel takes variances from."""
+    if var is not None and noise is not None:
+        raise ValueError("variances are given twice: as planes and as a noise model")
+    if noise is not None:
+        return kernels.CENTRE if noise.levels is None else kernels.MODEL
+    return kernels.NO_VARIANCE if var is None else kernels.PLANES
+
+
+def _checked(method: str, rejection: Rejection, source: int, weighted: bool) -> kernels.Options:
+    """Options of the kernel; ValueError where method, weights and variances do not go together."""
+    if weighted and method != "wtmean":
+        raise ValueError(f"weights belong to wtmean, not to {method}")
+    options = _options(METHODS[_known(method, METHODS)], rejection, source)
+    if method == "wtmean" and weighted:
+        return options._replace(operation=kernels.MEAN)
+    if method == "wtmean" and source == kernels.NO_VARIANCE:
+        raise ValueError("wtmean needs weights or variances")
+    return options
 
 
 @dataclass(frozen=True)

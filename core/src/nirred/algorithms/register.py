@@ -117,21 +117,11 @@ def match_offset(
     a, b = _positions(reference), _positions(frame)
     if len(a) == 0 or len(b) == 0:
         return None
-    light = tuple(np.log(np.maximum(stars.flux, 1e-30)) for stars in (reference, frame))
-    best: tuple[float, IndexArray, IndexArray] | None = None
-    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
-        i, j = _one_to_one(a + offset, b, tolerance)
-        if i.size == 0:
-            continue
-        ratio = light[1][j] - light[0][i]
-        similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
-        # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
-        score = similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius
-        if best is None or score > best[0]:
-            best = (float(score), i[similar], j[similar])
+    light = (np.log(np.maximum(reference.flux, 1e-30)), np.log(np.maximum(frame.flux, 1e-30)))
+    best = _best_pairs((a, b), light, guess, radius, tolerance)
     if best is None:
         return None
-    _, i, j = best
+    i, j = best
     pairs = _pairs_within(a + guess, b, radius)
     if i.size == 1:
         alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(3.0)
@@ -140,6 +130,28 @@ def match_offset(
     elif not _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02):
         return None
     return _refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
+
+
+def _best_pairs(
+    places: tuple[FloatArray, FloatArray],
+    light: tuple[FloatArray, FloatArray],
+    guess: tuple[float, float],
+    radius: float,
+    tolerance: float,
+) -> tuple[IndexArray, IndexArray] | None:
+    """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
+    (a, b), best, chosen = places, -np.inf, None
+    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
+        i, j = _one_to_one(a + offset, b, tolerance)
+        if i.size == 0:
+            continue
+        ratio = light[1][j] - light[0][i]
+        similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
+        # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
+        score = float(similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius)
+        if score > best:
+            best, chosen = score, (i[similar], j[similar])
+    return chosen
 
 
 def _positions(stars: PointSources) -> FloatArray:

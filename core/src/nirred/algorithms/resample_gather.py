@@ -26,9 +26,8 @@ def gather_rows(
     rows: tuple[int, int] | None = None,
     conserve: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Resample an image through a pixel map onto rows of the output grid.
+    """Resample an image through a pixel map onto rows of the output grid, unusable pixels left out.
 
-    Masked and non-finite pixels and those outside the array are left out and the kernel is renormalised.
     A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels
     in an aperture goes with 1 / area, variance times area keeps the aperture's noise.
 
@@ -50,8 +49,7 @@ def gather_rows(
     Returns
     -------
     out : float32 array, shape (last - first, nx)
-        The resampled rows, NaN where there is no data: where the nearest input pixel is outside the array or
-        less than half of the kernel's weight is left.
+        NaN where the nearest input pixel is outside the array or less than half of the kernel's weight is left.
     coverage : float32 array, shape (last - first, nx)
         Part of the kernel's absolute weight that fell on usable pixels, 0 to 1.
 
@@ -64,11 +62,7 @@ def gather_rows(
         raise ValueError(f"the mask has shape {bad.shape}, the data {data.shape}")
     first, last = rows or (0, pixelmap.shape[0])
     low, high = _input_rows(pixelmap, first, last, data.shape[0])
-    work = np.full((high - low + 2 * _PAD, data.shape[1] + 2 * _PAD), np.nan, dtype=np.float32)
-    inside = work[_PAD:-_PAD, _PAD:-_PAD]
-    part = data[low:high]
-    usable = np.isfinite(part) if bad is None else np.isfinite(part) & (bad[low:high] == 0)
-    np.copyto(inside, part, where=usable)
+    work = _padded(data[low:high], None if bad is None else bad[low:high])
     out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
     coverage = np.empty_like(out)
     _gather(
@@ -83,6 +77,14 @@ def gather_rows(
         coverage,
     )
     return out, coverage
+
+
+def _padded(part: NDArray[np.float32], bad: NDArray[np.uint8] | NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """Copy rows into a frame of NaN; unusable pixels are NaN too."""
+    work = np.full((part.shape[0] + 2 * _PAD, part.shape[1] + 2 * _PAD), np.nan, dtype=np.float32)
+    usable = np.isfinite(part) if bad is None else np.isfinite(part) & (bad == 0)
+    np.copyto(work[_PAD:-_PAD, _PAD:-_PAD], part, where=usable)
+    return work
 
 
 def _input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:

@@ -3,6 +3,9 @@
 Leaving masked pixels out and renormalising the kernel is the quotient of two convolutions, of the data with
 masked pixels set to zero and of the mask's complement.  With a product kernel both are separable, so masked
 regions cost no gather.
+
+A variance plane is carried with ``kernel="bilinear"``: plain weights, not their squares.  It then predicts the noise in
+apertures of one FWHM and larger; the scatter of single pixels is lower by the centre of `kernel_correlation`.
 """
 
 from __future__ import annotations
@@ -32,10 +35,6 @@ def shift_rows(
     Output pixel ``(X, Y)`` is the input at ``(X + origin_x + dx, Y + origin_y + dy)``.  Masked and
     non-finite pixels and those outside the array are left out and the kernel is renormalised.  A shift
     by whole pixels is an exact copy.  The weights sum to 1 per axis, so flux is kept.
-
-    A variance plane is carried with ``kernel="bilinear"``: plain weights, not their squares.  It then
-    predicts the noise in apertures of one FWHM and larger; the scatter of single pixels is lower by the
-    centre of `kernel_correlation`.
 
     Parameters
     ----------
@@ -73,22 +72,11 @@ def shift_rows(
     mask = _as_mask(bad, image.shape)
     grid = shape or image.shape
     first, last = rows or (0, grid[0])
-    x0, wx = split_shift(dx, kernel)
-    y0, wy = split_shift(dy, kernel)
-    sci = _buffer(out, (last - first, grid[1]))
-    cov = _buffer(coverage, (last - first, grid[1]))
-    nearest_x = int(np.floor(dx + 0.5)) + origin[0]
-    nearest_y = int(np.floor(dy + 0.5)) + origin[1] + first
-    _shift(
-        image,
-        mask,
-        (x0 + origin[0], y0 + origin[1] + first),
-        (nearest_x, nearest_y),
-        wx.astype(np.float32),
-        wy.astype(np.float32),
-        sci,
-        cov,
-    )
+    (x0, wx), (y0, wy) = split_shift(dx, kernel), split_shift(dy, kernel)
+    sci, cov = (_buffer(buffer, (last - first, grid[1])) for buffer in (out, coverage))
+    corner = (x0 + origin[0], y0 + origin[1] + first)
+    nearest = (int(np.floor(dx + 0.5)) + origin[0], int(np.floor(dy + 0.5)) + origin[1] + first)
+    _shift(image, mask, corner, nearest, wx.astype(np.float32), wy.astype(np.float32), sci, cov)
     return sci, cov
 
 

@@ -76,18 +76,28 @@ def solve_offsets(
         if k == reference:
             found.append(as_reference(len(stars)))
             continue
-        guess = (float(positions[k, 0] - positions[reference, 0]), float(positions[k, 1] - positions[reference, 1]))
-        single = match_offset(
-            lists[reference], stars, guess, radius, fit_rotation=fit_rotation, centre=centre
-        ) or match_triangles(lists[reference], stars, max_rotation=0.1 if fit_rotation else 0.02, centre=centre)
+        dx, dy = (positions[k] - positions[reference]).tolist()
+        single = _match(lists[reference], stars, (dx, dy), radius, fit_rotation, centre)
         if single is None and images is not None:
-            a, mask_a = images(reference)
-            b, mask_b = images(k)
-            single = cross_correlate(a, b, mask_a, mask_b, guess=guess, max_shift=radius)
+            (a, mask_a), (b, mask_b) = images(reference), images(k)
+            single = cross_correlate(a, b, mask_a, mask_b, guess=(dx, dy), max_shift=radius)
         found.append(single)
     for _ in range(2):
         found = _solve_together(lists, found, reference, np.array(centre))
     return found, reference
+
+
+def _match(
+    reference: StarList,
+    stars: StarList,
+    guess: tuple[float, float],
+    radius: float,
+    fit_rotation: bool,
+    centre: tuple[float, float],
+) -> Registration | None:
+    """Match one frame with the reference: near the guess, else by triangles anywhere."""
+    near = match_offset(reference, stars, guess, radius, fit_rotation=fit_rotation, centre=centre)
+    return near or match_triangles(reference, stars, max_rotation=0.1 if fit_rotation else 0.02, centre=centre)
 
 
 def _best_frame(lists: Sequence[StarList]) -> int:
