@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d, fftconvolve
 
-from nirred.algorithms.catalogue import COLUMNS, Catalogue, detect
-from nirred.algorithms.noise import noise_covariance
+from nirred.algorithms import catalogue_kernels as kernels
+from nirred.algorithms.catalogue import COLUMNS, Catalogue, _discs, detect
+from nirred.algorithms.noise import disc, noise_covariance
 
 FWHM = 4.0
 WIDTH = FWHM / 2.3548
@@ -152,3 +153,38 @@ def test_kron_fluxes_mirror_bad_pixels_and_neighbours() -> None:
     assert beside["FLUX_AUTO"] == pytest.approx([1e4, 1e4], rel=0.03)
     radius = math.sqrt(np.sum(clean["FLUXERR_AUTO"][0] ** 2) / math.pi)  # white noise: the aperture's area
     assert 2.0 * FWHM < radius < 3.5 * FWHM
+
+
+def test_circles_cover_pixels_wherever_they_lie_in_one() -> None:
+    offsets = np.array([0.0, 0.5, -0.5, 0.31]), np.array([0.0, 0.5, -0.5, -0.2])
+    for radius in (0.3, 3.7, 4.0):
+        windows = _discs(radius, *offsets)
+        np.testing.assert_allclose(windows.sum(axis=(1, 2)), math.pi * radius**2, rtol=1e-12)
+        np.testing.assert_allclose(windows, disc(radius, *offsets), atol=1e-12)
+
+
+def test_own_sum_mirrors_what_is_not_the_source_s_and_sums_pairs() -> None:
+    data = np.arange(25.0).reshape(5, 5)
+    good, labels = np.ones((5, 5), bool), np.zeros((5, 5), np.int64)
+    good[1, 1], labels[2, 3], labels[2, 1] = False, 2, 3  # mirrored; a neighbour on either side counts nothing
+    covariance = np.zeros((7, 7))
+    covariance[3, 3], covariance[3, 2], covariance[3, 4] = 0.6, 0.2, 0.2
+    target = 1, (1, 1), np.array([2.2, 1.9])
+    planes = data, np.full((5, 5), 4.0)
+    total, variance = kernels.own_sum(planes, good, labels, target, np.ones((3, 3)), covariance)
+    assert total == data[1:4, 1:4].sum() - data[1, 1] + data[3, 3] - data[2, 1] - data[2, 3]
+    assert variance == pytest.approx(4.0 * (9 * 0.6 + 12 * 0.2))
+
+
+def test_kron_apertures_end_with_the_image_and_where_nothing_tells_their_size() -> None:
+    image = star((40, 40), 38.0, 20.0, 1e4)
+    columns = detect(image, np.ones(image.shape), None, noisecov=WHITE, fwhm=FWHM).columns
+    assert columns["FLUX_AUTO"][0] == pytest.approx(image.sum(), rel=0.05)
+    sources = np.array([[20.0, 20.0, 1.0, 1.0, 0.0], [20.0, 20.0, 3.0, 3.0, 0.0]])
+    ring, radii = np.zeros((41, 41)), np.empty(2)
+    ring[20, 20], ring[20, 15], ring[20, 25] = -9.9, 5.0, 5.0
+    labels = np.zeros(ring.shape, np.int64)
+    kernels.kron_radii(ring, np.ones(ring.shape, bool), labels, sources, (6.0, 2.5, 1.4), radii)
+    assert np.all(np.isnan(radii))
+    kernels.kron_radii(-ring, np.ones(ring.shape, bool), labels, sources, (6.0, 2.5, 1.4), radii)
+    assert radii == pytest.approx([3.5, 3.5])

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms.background import as_mask
-from nirred.algorithms.noise import aperture_sigma, disc
+from nirred.algorithms.noise import aperture_sigma
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 MIN_AREA = 5  # connected pixels of a source
@@ -277,6 +277,15 @@ def _windowed(
     return column + dx, row + dy, shape
 
 
+def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of each pixel in circles (dx, dy) off the middle pixel of a window, shape (n, 2 half + 1, 2 half + 1)."""
+    from photutils.aperture import CircularAperture
+
+    half = math.ceil(radius + 0.5)
+    masks = CircularAperture(np.column_stack([dx, dy]) + half, radius).to_mask(method="exact")
+    return np.stack([mask.to_image((2 * half + 1, 2 * half + 1)) for mask in masks])
+
+
 def _apertures(
     image: _Image, labels: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -284,7 +293,7 @@ def _apertures(
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     inside = (column >= 0) & (column < labels.shape[1]) & (row >= 0) & (row < labels.shape[0])
     column, row = np.where(inside, column, 0), np.where(inside, row, 0)
-    weights = disc(image.fwhm, np.where(inside, x - column, 0.0), np.where(inside, y - row, 0.0))
+    weights = _discs(image.fwhm, np.where(inside, x - column, 0.0), np.where(inside, y - row, 0.0))
     half = weights.shape[-1] // 2
     good = _windows(image.good, column, row, half)
     values = _mirrored(_windows(image.data, column, row, half), good)
@@ -309,8 +318,19 @@ def _kron(
     image: _Image, labels: NDArray[np.int64], places: NDArray[np.float64], shape: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
+    from photutils.aperture import EllipticalAperture
+
+    radii = np.empty(len(places))
     sources = np.column_stack([places, shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]])
-    flux, variance = np.empty(len(sources)), np.empty(len(sources))
+    kernels.kron_radii(image.data, image.good, labels, sources, KRON, radii)
+    major, minor, angle = _axes(shape)
+    flux, variance = np.full((2, len(places)), np.nan)
     planes = image.data, image.variance
-    kernels.kron(planes, image.good, labels, sources, image.noisecov, KRON, flux, variance)
+    for k in np.flatnonzero(np.isfinite(radii)):
+        ellipse = EllipticalAperture(places[k], radii[k] * major[k], radii[k] * minor[k], theta=angle[k])
+        mask = ellipse.to_mask(method="exact")
+        inside, cut = mask.get_overlap_slices(labels.shape)
+        weights = np.ascontiguousarray(mask.data[cut])
+        target = int(k) + 1, (inside[0].start, inside[1].start), places[k]
+        flux[k], variance[k] = kernels.own_sum(planes, image.good, labels, target, weights, image.noisecov)
     return flux, np.sqrt(np.maximum(variance, 0.0))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-SUBPIXELS = 5  # a pixel on the rim of an ellipse is cut into so many squared
-
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _trunk(parents, k):  # type: ignore[no-untyped-def]
@@ -84,24 +82,6 @@ def correlated_sums(shares, covariance, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _covered(dx, dy, inverse, radius, reach):  # type: ignore[no-untyped-def]
-    """Share of a pixel at (dx, dy) inside an ellipse; `reach` is how far its elliptic radius varies in the pixel."""
-    xx, yy, xy = inverse
-    distance = np.sqrt(max(xx * dx * dx + yy * dy * dy + xy * dx * dy, 0.0))
-    if distance - reach > radius:
-        return 0.0
-    if distance + reach < radius:
-        return 1.0
-    inside = 0
-    for j in range(SUBPIXELS):
-        v = dy + (j + 0.5) / SUBPIXELS - 0.5
-        for i in range(SUBPIXELS):
-            u = dx + (i + 0.5) / SUBPIXELS - 0.5
-            inside += xx * u * u + yy * v * v + xy * u * v <= radius * radius
-    return inside / SUBPIXELS**2
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
     """Pixel of a source; a bad or a neighbour's pixel is replaced by the one across the centre, or by nothing."""
     if good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
@@ -114,48 +94,46 @@ def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def kron(planes, good, labels, sources, covariance, limits, flux, variance):  # type: ignore[no-untyped-def]
-    """Flux in each source's Kron ellipse, and its variance.
+def kron_radii(data, good, labels, sources, limits, radii):  # type: ignore[no-untyped-def]
+    """Radius of each source's aperture, in units of the ellipse of its moments; NaN where it cannot be told.
 
-    planes: data and variance; sources (n, 5): x, y, moments xx, yy, xy; limits: radius in which the first moment is
-    taken and that of the aperture per Kron radius, in units of the ellipse of the moments, and the least Kron radius.
-    NaN where the first moment lies outside the radius it was taken in.
+    sources (n, 5): x, y, moments xx, yy, xy; limits: radius in which the first moment is taken, radius of the aperture
+    per Kron radius, and least Kron radius. A first moment outside the radius it was taken in tells nothing.
     """
-    data, noise = planes
     widest, factor, least = limits
     for k in range(sources.shape[0]):
         x0, y0, xx, yy, xy = sources[k]
         middle = int(np.floor(y0 + 0.5)), int(np.floor(x0 + 0.5))
         determinant = xx * yy - xy * xy
-        inverse = yy / determinant, xx / determinant, -2.0 * xy / determinant
-        minor = 0.5 * (xx + yy) - np.hypot(0.5 * (xx - yy), xy)
-        reach = np.sqrt(0.5 / minor)
-        radius, moment, light = widest, 0.0, 0.0
-        for stage in range(2):
-            if stage == 1:
-                radius = max(moment / light, least) if moment > 0 and light > 0 else least
-                if radius > widest:
-                    flux[k], variance[k] = np.nan, np.nan
-                    break
-                radius *= factor
-            wide, high = radius * np.sqrt(xx) + 1.0, radius * np.sqrt(yy) + 1.0
-            rows = max(0, int(y0 - high)), min(data.shape[0], int(y0 + high) + 2)
-            columns = max(0, int(x0 - wide)), min(data.shape[1], int(x0 + wide) + 2)
-            share = np.zeros((max(rows[1] - rows[0], 0), max(columns[1] - columns[0], 0)))
-            total = 0.0
-            for y in range(rows[0], rows[1]):
-                for x in range(columns[0], columns[1]):
-                    dx, dy = x - x0, y - y0
-                    if stage == 0:
-                        r2 = inverse[0] * dx * dx + inverse[1] * dy * dy + inverse[2] * dx * dy
-                        if r2 <= radius * radius:
-                            value = _own_value(data, good, labels, k + 1, y, x, middle)
-                            moment += np.sqrt(max(r2, 0.0)) * value
-                            light += value
-                    else:
-                        weight = _covered(dx, dy, inverse, radius, reach)
-                        if weight > 0:
-                            total += weight * _own_value(data, good, labels, k + 1, y, x, middle)
-                            share[y - rows[0], x - columns[0]] = weight * np.sqrt(noise[y, x])
-            if stage == 1:
-                flux[k], variance[k] = total, _correlated_sum(share, covariance)
+        wide, high = widest * np.sqrt(xx) + 1.0, widest * np.sqrt(yy) + 1.0
+        moment, light = 0.0, 0.0
+        for y in range(max(0, int(y0 - high)), min(data.shape[0], int(y0 + high) + 2)):
+            for x in range(max(0, int(x0 - wide)), min(data.shape[1], int(x0 + wide) + 2)):
+                dx, dy = x - x0, y - y0
+                r2 = (yy * dx * dx + xx * dy * dy - 2.0 * xy * dx * dy) / determinant
+                if r2 <= widest * widest:
+                    value = _own_value(data, good, labels, k + 1, y, x, middle)
+                    moment += np.sqrt(max(r2, 0.0)) * value
+                    light += value
+        radius = max(moment / light, least) if moment > 0 and light > 0 else least
+        radii[k] = radius * factor if radius <= widest else np.nan
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def own_sum(planes, good, labels, target, weights, covariance):  # type: ignore[no-untyped-def]
+    """Weighted sum of a source's pixels and its variance.
+
+    planes: data and variance; target: the source's label, the pixel (y, x) of weights[0, 0], and its centre (x, y).
+    """
+    data, noise = planes
+    own, corner, centre = target
+    middle = int(np.floor(centre[1] + 0.5)), int(np.floor(centre[0] + 0.5))
+    share = np.empty(weights.shape)
+    total = 0.0
+    for j in range(weights.shape[0]):
+        for i in range(weights.shape[1]):
+            y, x = corner[0] + j, corner[1] + i
+            share[j, i] = weights[j, i] * np.sqrt(noise[y, x])
+            if weights[j, i] > 0:
+                total += weights[j, i] * _own_value(data, good, labels, own, y, x, middle)
+    return total, _correlated_sum(share, covariance)
