@@ -191,7 +191,7 @@ class Headers:
 
     def _check_size(self) -> None:
         """Refuse an uncompressed file that is shorter than its headers declare."""
-        if self.path is None or is_compressed(self.path):
+        if self.path is None or self.compressed:
             return
         for header in (self.primary, *([self._first] if self._first else [])):
             need = header.data_offset + header.data_bytes
@@ -201,6 +201,11 @@ class Headers:
                     f"{self.path.name}: truncated: {size} bytes, its header declares {need}",
                     "fetch the file again",
                 )
+
+    @cached_property
+    def compressed(self) -> bool:
+        """True when what lies behind the pixels of the first image can only be reached by inflating these."""
+        return self.path is not None and is_compressed(self.path)
 
     @property
     def hdus(self) -> tuple[Header, ...]:

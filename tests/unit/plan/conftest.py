@@ -83,13 +83,14 @@ class Camera:
             read_mode=None if get("MODE") == "absent" else get("MODE", "slow"),
             target_ra=get("TRA"),
             target_dec=get("TDEC"),
+            pixel_scale=get("SCALE"),
             position_angle=0.0,
             detector_x_offset=get("DX"),
             detector_y_offset=get("DY"),
             guiding=get("GUIDED"),
             qa_state=get("QA"),
             configuration=(("filter_name", get("FILTER")), ("read_mode", get("MODE", "slow"))),
-            extra={"expected_ra": get("ERA"), "expected_dec": get("EDEC")},
+            extra={"expected_ra": get("ERA"), "expected_dec": get("EDEC"), "wcs_flipped": get("FLIP")},
         )
 
     @hookimpl

@@ -5,7 +5,9 @@ import gzip
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from nirred.plan.fates import summary
 from nirred.plan.scan import content_digest, names_file, scan
@@ -97,3 +99,18 @@ def test_digest_ignores_compression_and_names_match_parts_and_patterns(night: An
     assert content_digest(path) == content_digest(squeezed)
     assert names_file("N1.fits", squeezed) and names_file("N*", path) and names_file("1", path)
     assert not names_file("N2", path) and not names_file("", path)
+
+
+def test_images_are_counted_where_that_is_cheap(night: Any) -> None:
+    for name in ("two.fits", "packed.fits", "mask.fits"):
+        path = night.frame("bpm" if name == "mask.fits" else "science", name)
+        fits.append(path, np.zeros((16, 16), np.int16))
+    night.frame("dark", "none.fits", NAXIS=0)
+    night.frame("science", "cube.fits", NCUBE=2, NAXIS=3, NAXIS3=2)
+    packed = night.folder / "packed.fits"
+    packed.with_suffix(".fits.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    found = verdicts(night)
+    assert found["two.fits"] == ("unsupported", "2 images, 1 expected")
+    assert found["none.fits"] == ("unsupported", "0 images, 1 expected")
+    assert [found[n] for n in ("packed.fits.gz", "mask.fits", "cube.fits")] == [(None, "")] * 3

@@ -91,3 +91,36 @@ def test_a_pause_or_another_sequence_starts_anew(night: Any) -> None:
     night.wait(1)
     night.sky(0, 20, stated=False, stale=(0.0, -20.0))
     assert [f.wcs_state for f in check(night)] == ["ok", "ok"]
+
+
+NONE = {"CTYPE1": "PIXEL", "CTYPE2": "PIXEL"}
+
+
+def test_a_frame_without_wcs_is_given_that_of_the_nearest_one_of_its_configuration(night: Any) -> None:
+    night.sky(0, 0, FILTER="H")
+    night.sky(20, 0, **NONE)
+    night.sky(0, 30)
+    _, found, _ = check(night)
+    assert found.wcs_state == "rebuilt" == found.wcs[0].origin and "c003.fits" in found.wcs_note
+    assert separation(position(found), (150.0 + 20 / 3600, 0.0)) < 1e-3
+    assert found.wcs[0].sigma_arcsec > 1.0
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_frame_without_wcs_and_neighbours_is_given_one_from_the_pointing(night: Any, flip: bool) -> None:
+    night.sky(20, 0, SCALE=1.0, FLIP=flip, **NONE)
+    (found,) = check(night)
+    assert found.wcs_state == "rebuilt" == found.wcs[0].origin and "pointing" in found.wcs_note
+    assert separation(position(found), (150.0 + 20 / 3600, 0.0)) < 1e-3
+    wcs = found.wcs[0].wcs
+    assert list(wcs.wcs.crpix) == [8.5, 8.5]
+    east, north = wcs.wcs_world2pix([[150.0 + 30 / 3600, 0.0], [150.0 + 20 / 3600, 10 / 3600]], 0) - 7.5
+    assert east == pytest.approx((10.0 if flip else -10.0, 0.0), abs=1e-3)
+    assert north == pytest.approx((0.0, 10.0), abs=1e-3)
+
+
+@pytest.mark.parametrize("cards", [{"SCALE": 1.0}, {"FLIP": False}, {"SCALE": 1.0, "FLIP": False, "stated": False}])
+def test_without_scale_orientation_or_pointing_there_is_none(night: Any, cards: dict[str, Any]) -> None:
+    night.sky(0, 0, **cards, **NONE)
+    night.darks(1)
+    assert [(f.wcs_state, f.wcs, f.wcs_note) for f in check(night)] == [("none", (), "")] * 2

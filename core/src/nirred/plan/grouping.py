@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .moments import HOUR, by_exposure, by_gap, exposure, order, stamp
+from .moments import HOUR, by_exposure, by_gap, configuration, exposure, order, stamp
 from .pointing import field_center
 from .wcscheck import separation
 
@@ -67,12 +67,6 @@ def science_groups(frames: Iterable[FrameInfo]) -> tuple[list[ScienceGroup], lis
     groups = _absorb_called_sky(sorted(groups, key=lambda g: order(g.frames[0])))
     orphans = [f for f in skies if not _join_nearest(f, groups)]
     return groups, orphans
-
-
-def configuration(frame: FrameInfo) -> Hashable:
-    """What must be equal among frames that are combined, as text, so that any value of a plugin can be compared."""
-    shapes = tuple((d.shape, d.epoch) for d in frame.detectors)
-    return tuple((name, str(value)) for name, value in frame.descriptors.configuration), shapes
 
 
 def _by_target(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:

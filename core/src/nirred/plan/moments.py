@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,6 +71,12 @@ def by_exposure(frames: Iterable[FrameInfo]) -> list[list[FrameInfo]]:
 
     ordered = sorted(frames, key=lambda f: (-1.0 if exposure(f) is None else exposure(f), order(f)))
     return [sorted(run, key=order) for run in split(ordered, new)]
+
+
+def configuration(frame: FrameInfo) -> Hashable:
+    """What must be equal among frames that are combined, as text, so that any value of a plugin can be compared."""
+    shapes = tuple((d.shape, d.epoch) for d in frame.detectors)
+    return tuple((name, str(value)) for name, value in frame.descriptors.configuration), shapes
 
 
 def lag(seconds: float) -> str:

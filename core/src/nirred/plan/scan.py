@@ -122,8 +122,25 @@ def _judge(record: FileRecord, claim: Claim) -> None:
     elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
         mode = first.descriptors.read_mode or "not stated"
         reason = f"read mode {mode}: gain not known"
+    elif role != "bpm":
+        reason = _miscounted(first)
     if reason:
         record.verdict, record.reason = "unsupported", reason
+
+
+def _miscounted(frame: FrameInfo) -> str:
+    """Why the file's images cannot be the frame's planes, or ''.
+
+    Only where the plugin leaves the choice of images to the core, and the file need not be inflated to count them.
+    """
+    if frame.exposure != Exposure() or any(d.hdu is not None for d in frame.detectors) or frame.headers.compressed:
+        return ""
+    try:
+        found = len(frame.headers.images)
+    except Unreadable:  # damage behind the first image; reading tells
+        return ""
+    wanted = len(frame.detectors)
+    return "" if found == wanted else f"{found} image{'s' if found != 1 else ''}, {wanted} expected"
 
 
 def unselect(

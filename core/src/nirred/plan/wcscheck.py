@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .moments import end, order, split, stamp
+from ..plugin.coordinates import wcs_from_pointing
+from ..plugin.frames import PlaneWcs
+from .moments import configuration, end, order, split, stamp
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-    from ..plugin.frames import PlaneWcs
     from .model import FrameInfo
 
 LIMIT = 30.0  # arcsec
@@ -31,8 +32,8 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
     Parameters
     ----------
     frames : iterable of FrameInfo
-        Frames of any instruments; those without a WCS, with one made from the pointing, or whose plugin says that
-        it cannot be checked (descriptor `wcs_check` False) are passed through.
+        Frames of any instruments; those with a WCS made from the pointing, or whose plugin says that
+        it cannot be checked (descriptor `wcs_check` False) are passed through, and so are calibrations without one.
 
     Returns
     -------
@@ -43,7 +44,8 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
     -----
     Uses the descriptors `expected_ra` and `expected_dec` (degrees: where target coordinates and offsets put the WCS
     reference position) and `detector_x_offset`, `detector_y_offset` (pixels). Frames without an expected position are
-    compared with their neighbours only.
+    compared with their neighbours only. A science frame without a WCS is given one where these descriptors,
+    `position_angle` and either another frame of its configuration or `pixel_scale` and `wcs_flipped` allow.
     """
     ordered = sorted(frames, key=order)
     checked: dict[int, FrameInfo] = {}
@@ -56,7 +58,56 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
         for sequence in split(walked, lambda run, item: _new_sequence(run[-1][1], item[1])):
             results = _check_sequence([f for _, f in sequence])
             checked.update({i: f for (i, _), f in zip(sequence, results)})
-    return [checked.get(i, f) for i, f in enumerate(ordered)]
+    mended = [checked.get(i, f) for i, f in enumerate(ordered)]
+    return [_supplied(f, mended) if _lacking(f) else f for f in mended]
+
+
+def _lacking(frame: FrameInfo) -> bool:
+    role, checkable = frame.descriptors.role, frame.descriptors.get("wcs_check") is not False
+    return not frame.wcs and role in ("science", "standard", "sky") and checkable
+
+
+def _supplied(frame: FrameInfo, others: Sequence[FrameInfo]) -> FrameInfo:
+    """A science frame without WCS: given that of the nearest frame of its configuration, or one made of numbers.
+
+    Either is put where the pointing keywords say; without these, or with a camera's orientation unknown, it has none.
+    """
+    here, angle = expected(frame), frame.descriptors.position_angle
+    if here is None or angle is None:
+        return frame
+    like = [o for o in others if _like(o, frame)]
+    why = "no WCS in the header"
+    if like:
+        base = min(like, key=lambda o: (abs(stamp(o) - stamp(frame)), order(o)))
+        old = tuple(float(v) for v in base.wcs[0].wcs.wcs.crval)
+        planes = _moved(base.wcs, (old[0], old[1]), here, SIGMA_POINTING)
+        note = f"{why}; rebuilt from {base.name} and the pointing"
+        return replace(frame, wcs=planes, wcs_state="rebuilt", wcs_note=note)
+    scale, flipped = frame.descriptors.pixel_scale, frame.descriptors.get("wcs_flipped")
+    if not scale or flipped is None or len(frame.detectors) != 1:
+        return frame
+    ny, nx = frame.detectors[0].shape
+    wcs = wcs_from_pointing(*here, scale, angle, center=((nx - 1) / 2, (ny - 1) / 2), flipped=bool(flipped))
+    plane = PlaneWcs(wcs, SIGMA_POINTING, "rebuilt")
+    return replace(frame, wcs=(plane,), wcs_state="rebuilt", wcs_note=f"{why}; rebuilt from the pointing")
+
+
+def _like(other: FrameInfo, frame: FrameInfo) -> bool:
+    """True for a frame whose WCS fits another but for the position."""
+    same = (other.owner, other.instrument, configuration(other)) == (
+        frame.owner,
+        frame.instrument,
+        configuration(frame),
+    )
+    known = bool(other.wcs) and other.wcs_state in ("ok", "rebuilt") and other.descriptors.position_angle is not None
+    return same and known and math.isfinite(stamp(other) - stamp(frame)) and not _turned(other, frame)
+
+
+def expected(frame: FrameInfo) -> tuple[float, float] | None:
+    """Where target coordinates and offsets put the WCS reference position, degrees."""
+    ra, dec = frame.descriptors.get("expected_ra"), frame.descriptors.get("expected_dec")
+    known = ra is not None and dec is not None and math.isfinite(ra) and math.isfinite(dec)
+    return (float(ra), float(dec)) if known else None
 
 
 def _new_sequence(before: FrameInfo, frame: FrameInfo) -> bool:
@@ -126,13 +177,11 @@ class _Pointing:
     def of(cls, frame: FrameInfo) -> _Pointing:
         wcs = frame.wcs[0].wcs
         cd = wcs.pixel_scale_matrix
-        ra, dec = frame.descriptors.get("expected_ra"), frame.descriptors.get("expected_dec")
-        known = ra is not None and dec is not None and math.isfinite(ra) and math.isfinite(dec)
         return cls(
             frame,
             wcs,
             (float(wcs.wcs.crval[0]), float(wcs.wcs.crval[1])),
-            (float(ra), float(dec)) if known else None,
+            expected(frame),
             math.sqrt(abs(cd[0][0] * cd[1][1] - cd[0][1] * cd[1][0])) * 3600.0,
         )
 
@@ -156,7 +205,7 @@ class _Pointing:
     def contradicts(self, base: _Pointing) -> str:
         """Why the frame's WCS contradicts the base's by the header's offsets, or ''."""
         wanted = base.expected_shift(self)
-        if wanted is None or base is self or _turned(self, base):
+        if wanted is None or base is self or _turned(self.frame, base.frame):
             return ""
         there = self.wcs.wcs_world2pix([base.position], 0)[0]
         here = base.wcs.wcs_world2pix([base.position], 0)[0]
@@ -176,7 +225,7 @@ class _Pointing:
 
 def _mend(bad: _Pointing, base: _Pointing | None, why: str) -> FrameInfo:
     shift = base.expected_shift(bad) if base is not None else None
-    if base is not None and shift is not None and not _turned(bad, base):
+    if base is not None and shift is not None and not _turned(bad.frame, base.frame):
         reference = base.wcs.wcs.crpix
         moved = base.wcs.wcs_pix2world([[reference[0] - shift[0], reference[1] - shift[1]]], 1)[0]
         planes = _moved(base.frame.wcs, base.position, (float(moved[0]), float(moved[1])), SIGMA_SHIFTED)
@@ -204,8 +253,8 @@ def _moved(
     return tuple(out)
 
 
-def _turned(one: _Pointing, other: _Pointing) -> bool:
-    a, b = one.frame.descriptors.position_angle, other.frame.descriptors.position_angle
+def _turned(one: FrameInfo, other: FrameInfo) -> bool:
+    a, b = one.descriptors.position_angle, other.descriptors.position_angle
     return a is not None and b is not None and abs(_difference(a, b)) > ROTATED
 
 
