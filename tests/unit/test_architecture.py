@@ -27,7 +27,7 @@ LAYERS = (
     ("registry",),
     ("fitsio", "plan.model"),
     ("group", "provenance"),
-    ("framepass", "coadd", "offsets", "products"),
+    ("framepass", "masks", "coadd", "offsets", "products"),
     ("config", "steps"),
     ("recipes",),
     ("plan",),

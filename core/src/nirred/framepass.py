@@ -15,6 +15,7 @@ from .errors import NirredError, StepError
 from .fitsio import read_planes
 from .frame import Frame, Plane
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
+from .masks import apply_late_masks
 from .plan.model import FrameInfo
 from .store import PlaneStack
 
@@ -50,6 +51,7 @@ def calibrate_group(group: Group) -> None:
     for i in group.indices():
         _calibrate_frame(group, i, cache)
     group.need(group.indices(), "readable frames")
+    apply_late_masks(group)
     if group.setup.latency > 0:
         flag_latency(group)
 

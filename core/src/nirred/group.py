@@ -18,6 +18,7 @@ from .store import PlaneStack
 
 if TYPE_CHECKING:
     from .algorithms.calibrate import CalibrationInputs
+    from .plugin.rules import MaskSpec
     from .registry import Registry
 
 #: Bits that make a pixel useless for measuring and combining.
@@ -92,6 +93,7 @@ class FrameSetup:
 
     levels: bool = False
     masks: list[list[np.ndarray]] = field(default_factory=list)
+    late_masks: list[tuple[MaskSpec, dict[str, float]]] = field(default_factory=list)
     linearity: bool = False
     electrons: bool = False
     variance: bool = False

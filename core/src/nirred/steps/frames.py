@@ -12,9 +12,9 @@ from ..errors import StepError
 from ..fitsio import read_mask
 from ..frame import Plane
 from ..group import FrameSetup, Group
+from ..masks import detector_mask, instrument_masks
 from ..params import Params, param
 from ..params import Params as StepParams
-from ..plugin.rules import MaskInput, MaskSpec
 from ..step import FrameStep
 
 
@@ -74,30 +74,13 @@ class AddDQ(FrameStep):
         setup.masks += [_one_bit(m) for m in group.masks.values()]
         if params.add_illum_mask:
             shift = {"xshift": params.xshift, "yshift": params.yshift}
-            setup.masks += [instrument_mask(group, spec, shift) for spec in detector_masks(group)]
+            setup.masks += [detector_mask(group, spec, shift) for spec in instrument_masks(group, "detector")]
+            setup.late_masks = [(m, shift) for scope in ("group", "frame") for m in instrument_masks(group, scope)]
 
 
 def _one_bit(mask: list[np.ndarray]) -> list[np.ndarray]:
     """A file's own values are kept where they are flag bits; anything else that is not 0 is a bad pixel."""
     return [np.where(m > 127, np.uint16(DQ.BAD_PIXEL), m).astype(np.uint16) for m in mask]
-
-
-def detector_masks(group: Group) -> list[MaskSpec]:
-    """The instrument's masks of detector scope that are for this group's frames."""
-    tags = group.task.first.tags
-    specs = [spec for _, spec in group.context.registry.masks()]
-    return [s for s in specs if s.scope == "detector" and s.for_tags <= tags and not s.not_tags & tags]
-
-
-def instrument_mask(group: Group, spec: MaskSpec, given: dict[str, float]) -> list[np.ndarray]:
-    """Compute one mask for every plane, with the user's parameters over the mask's own."""
-    first = group.task.first
-    parameters = {**spec.parameters, **{k: v for k, v in given.items() if k in spec.parameters}}
-    return [
-        spec.compute(MaskInput(d.shape, first.descriptors, first.tags, (), p), parameters).astype(np.uint16)
-        * np.uint16(spec.bit)
-        for p, d in enumerate(first.detectors)
-    ]
 
 
 class NonlinearityCorrect(FrameStep):
