@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from .algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
 from .algorithms.combine import combine
+from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel, kernel_correlation
 from .algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 from .algorithms.threads import run_blocks
 from .group import BAD, Group, PlaneState
+from .plugin.coordinates import make_wcs
 
 if TYPE_CHECKING:
-    from .algorithms.resample_kernels import Kernel
+    from astropy.wcs import WCS
+    from typing_extensions import TypeIs
+
+#: Methods of the package reproject, which work on whole frames.
+Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 
 #: Rows of the output grid that are made at once.
 TILE = 64
@@ -88,3 +94,75 @@ def hidden_rows(bad: np.ndarray, shift: tuple[float, float], grid: Grid, rows: t
     return bad_fraction_shift_rows(
         bad, *shift, shape=(rows[1] - rows[0], grid.shape[1]), origin=(grid.x0, grid.y0 + rows[0] - low)
     )
+
+
+def is_reprojection(kernel: Kernel | Reprojection) -> TypeIs[Reprojection]:
+    """True for a method of reproject."""
+    return kernel in get_args(Reprojection)
+
+
+def reprojected(
+    image: np.ndarray,
+    shift: tuple[float, float],
+    origin: tuple[int, int],
+    shape: tuple[int, int],
+    method: Reprojection,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample an image by a measured shift with the package reproject.
+
+    Input and output share one tangent plane, so that the shift is the measured one whatever the headers say. Pixels
+    are of equal area: surface brightness is conserved, and flux with it.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+        Not finite where there is no data.
+    shift : (dx, dy)
+        As in `shift_of`.
+    origin : (int, int)
+        (x, y) of output pixel (0, 0) in the reference frame.
+    shape : (int, int)
+        (ny, nx) of the output.
+    method : {"interp", "adaptive", "exact"}
+        Bilinear; DeForest's (2004) anti-aliasing Gaussian kernel; overlap of pixels on the sphere.
+
+    Returns
+    -------
+    values : float32 (ny, nx)
+        NaN without data.
+    footprint : float32 (ny, nx)
+        Share of each pixel that the image covers.
+    """
+    import reproject
+
+    source, target = _tangent(*shift), _tangent(-origin[0], -origin[1])
+    if method == "exact":
+        values, footprint = reproject.reproject_exact((image, source), target, shape_out=shape)
+    else:
+        function = reproject.reproject_interp if method == "interp" else reproject.reproject_adaptive
+        values, footprint = function((image, source), target, shape_out=shape, roundtrip_coords=False)
+    return values.astype(np.float32), footprint.astype(np.float32)
+
+
+def _tangent(x: float, y: float) -> WCS:
+    """A tangent plane with one point of the sky at pixel (x, y), zero-based; 0.36 arcsec per pixel."""
+    return make_wcs((x + 1, y + 1), (180.0, 0.0), ((-1e-4, 0.0), (0.0, 1e-4)))
+
+
+def correlation_of(shift: tuple[float, float], kernel: Kernel | Reprojection) -> np.ndarray:
+    """Noise covariance (7, 7) of unit white noise after a resampling by a shift.
+
+    As `nirred.algorithms.resample_kernels.kernel_correlation`, which gives it for our own kernels; reproject's are seen
+    in what they make of a single pixel.
+    """
+    if not is_reprojection(kernel):
+        return kernel_correlation(*shift, kernel)
+    from scipy.signal import correlate2d
+
+    half, middle = CORRELATION_HALF_WIDTH, 8
+    point = np.zeros((2 * middle + 1, 2 * middle + 1), np.float32)
+    point[middle, middle] = 1.0
+    part = (shift[0] - np.floor(shift[0]), shift[1] - np.floor(shift[1]))
+    spread = np.nan_to_num(reprojected(point, part, (0, 0), point.shape, kernel)[0].astype(np.float64))
+    lags = slice(2 * middle - half, 2 * middle + half + 1)
+    return np.asarray(correlate2d(spread, spread)[lags, lags])

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nirred import coadd
+from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.resample_kernels import kernel_correlation
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
@@ -43,7 +45,7 @@ def test_one_frame_is_its_own_stack(make_group):
     assert (group.extras["nexp"][0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest"])
+@pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact", "none"])
 def test_apertures_scatter_as_var_says(make_group, interpolant):
     rng = np.random.default_rng(2)
     shifts = [(0.0, 0.0), (2.5, -1.3), (-3.3, 4.6)]
@@ -51,10 +53,69 @@ def test_apertures_scatter_as_var_says(make_group, interpolant):
     made = stacked(group, interpolant)
     inner = made.data[12:-12, 12:-12]
     sums = inner[:234, :234].reshape(26, 9, 26, 9).sum(axis=(1, 3))
-    expected = np.sqrt(81 * np.median(made.var[12:-12, 12:-12]))
-    assert sums.std() == pytest.approx(expected, rel=0.1)
+    noise = np.median(made.var[12:-12, 12:-12])
+    told = aperture_sigma(group.extras["noisecov"], np.full((9, 9), noise), np.ones((9, 9)))
+    assert sums.std() == pytest.approx(told, rel=0.07)
+    if interpolant != "adaptive":  # its kernel is as wide as a small star: pairs count in this aperture
+        assert sums.std() == pytest.approx(np.sqrt(81 * noise), rel=0.1)
     assert inner.std() == pytest.approx(np.sqrt(np.nanmedian(made.var)) * group.keywords["CORRFAC"][0], rel=0.04)
     assert group.extras["noisecov"].sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("method", ["interp", "exact"])
+def test_reproject_s_kernel_of_a_shift_is_bilinear(method):
+    expected = kernel_correlation(0.3, 0.75, "bilinear")
+    np.testing.assert_allclose(coadd.correlation_of((-6.7, 11.75), method), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
+def test_reprojected_images_have_a_place_and_an_edge(method):
+    v, u = np.mgrid[:40, :50]
+    slope = (u + 3.0 * v).astype(np.float32)
+    values, footprint = coadd.reprojected(slope, (4.25, -2.5), (-3, 5), (36, 48), method)
+    assert values.dtype == footprint.dtype == np.float32
+    y, x = np.mgrid[:36, :48]
+    inner = (slice(4, -4), slice(4, -5))
+    expected = (x - 3 + 4.25) + 3.0 * (y + 5 - 2.5)
+    np.testing.assert_allclose(values[inner], expected[inner], atol=0.02)
+    np.testing.assert_allclose(footprint[inner], 1.0, atol=1e-5)
+    values, footprint = coadd.reprojected(slope, (60.0, 0.0), (0, 0), (9, 9), method)
+    assert not footprint.any() and np.isnan(values).all()
+
+
+@pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
+def test_reproject_leaves_out_what_is_bad_or_outside(make_group, method):
+    bad = np.zeros((40, 40), np.uint16)
+    bad[20, 20] = DQ.BAD_PIXEL
+    images = [np.full((40, 40), 7.0, np.float32), np.full((40, 40), 7.0, np.float32)]
+    images[1][30, 30] = np.nan
+    shifts = [(0.0, 0.0), (4.5, 0.0)]
+    group = registered(make_group(["both"] * 2, images, [bad, np.zeros_like(bad)]), shifts)
+    made, grid = stacked(group, method), group.extras["grid"]
+    count, y, x = group.extras["nexp"][0], 0 - grid.y0, 0 - grid.x0
+    assert count[y + 20, x + 20] == 1 and count[y + 30, x + 26] <= 1 and count[y + 10, x + 10] == 2
+    np.testing.assert_allclose(made.data[count > 0], 7.0, rtol=1e-5)
+    assert (made.dq[count == 0] == DQ.NO_DATA).all() and np.isnan(made.data[count == 0]).all()
+    # 35.5 of 40 columns in common, and the second frame's own
+    assert np.count_nonzero(count[y + 10] == 2) >= 32
+
+
+def test_the_word_none_is_a_method():
+    for value in ("none", None):
+        assert Resample.Params(interpolant=value).interpolant == "none"
+
+
+@pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
+def test_threads_change_no_bit_with_reproject(make_group, method):
+    rng = np.random.default_rng(3)
+    images = [rng.normal(0, 50, (150, 90)) for _ in range(2)]
+    made = []
+    for threads in (1, 2):
+        group = registered(make_group(["both"] * 2, images), [(0.0, 0.0), (7.2, -11.6)])
+        object.__setattr__(group.context, "threads", threads)
+        plane = stacked(group, method)
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0])])
+    assert made[0] == made[1]
 
 
 def test_tiles_and_threads_change_no_bit(make_group, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import field_validator
 
 from ..algorithms.coadd import (
     Accumulator,
@@ -19,10 +20,20 @@ from ..algorithms.coadd import (
 )
 from ..algorithms.noise import noise_covariance
 from ..algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
-from ..algorithms.resample_kernels import kernel_correlation
+from ..algorithms.resample_kernels import Kernel
 from ..algorithms.resample_shift import shift_rows
 from ..algorithms.threads import run_blocks
-from ..coadd import TILE, blot, hidden_rows, median_model, shift_of
+from ..coadd import (
+    TILE,
+    Reprojection,
+    blot,
+    correlation_of,
+    hidden_rows,
+    is_reprojection,
+    median_model,
+    reprojected,
+    shift_of,
+)
 from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
@@ -162,7 +173,7 @@ def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np
 
 
 class Resample(GroupStep):
-    """Chooses grid and interpolant; the resampling itself is done tile by tile in the stack."""
+    """Chooses grid and interpolant; the resampling itself is done in the stack."""
 
     name = "resample_to_common_frame"
     doc = "grid and interpolant of the one resampling; done tile by tile while stacking"
@@ -170,8 +181,18 @@ class Resample(GroupStep):
     class Params(StepParams):
         """Parameters of `resample_to_common_frame`."""
 
-        interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
+        interpolant: Literal["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact", "none"] = param(
+            "lanczos3",
+            "kernel of the one resampling; interp, exact and adaptive (which widens stars) are those of the package "
+            "reproject, on whole frames and slow; none is nearest: shifts are rounded to whole pixels",
+        )
         crop: Literal["union", "common"] = param("union", "keep every pixel that any frame covers, or those of all")
+
+        @field_validator("interpolant", mode="before")
+        @classmethod
+        def _word(cls, value: object) -> object:
+            """The word none has been read as no value by now."""
+            return "none" if value is None else value
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
@@ -182,7 +203,7 @@ class Resample(GroupStep):
             group.extras["grid"] = common_grid(shifts, shape) if params.crop == "common" else union_grid(shifts, shape)
         except ValueError as error:
             raise StepError(f"{group.task.id}: {error}", "--crop union") from None
-        group.extras["kernel"] = params.interpolant
+        group.extras["kernel"] = "nearest" if params.interpolant == "none" else params.interpolant
 
 
 class StackFrames(GroupStep):
@@ -235,7 +256,7 @@ def stack_plane(group: Group, p: int, frames: list[int], limit: float) -> tuple[
         count[start:stop] = sums.count
         dq[start:stop] = np.where(sums.count > 0, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
 
-    run_blocks(tile, ny, group.context.threads, TILE)
+    run_blocks(tile, ny, group.context.threads, ny if is_reprojection(kernel) else TILE)
     return Plane(sci, dq, var), count
 
 
@@ -243,7 +264,7 @@ def _add_frame(
     group: Group,
     state: PlaneState,
     i: int,
-    target: tuple[Grid, tuple[int, int], Literal["lanczos3", "bilinear", "nearest"], float],
+    target: tuple[Grid, tuple[int, int], Kernel | Reprojection, float],
     into: tuple[Accumulator, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray],
 ) -> None:
     """Add one frame's rows to a tile."""
@@ -257,9 +278,13 @@ def _add_frame(
     flags = state.dq.rows(i, low, high)
     bad = ((flags & BAD & np.uint16(0xFFF9)) != 0).view(np.uint8)
     data = state.sub.rows(i, low, high)
-    shape = (rows[1] - rows[0], grid.shape[1])
-    values = shift_rows(data, None, *shift, kernel=kernel, shape=shape, origin=(grid.x0, grid.y0 + rows[0] - low))[0]
+    shape, origin = (rows[1] - rows[0], grid.shape[1]), (grid.x0, grid.y0 + rows[0] - low)
     hidden = hidden_rows(bad, shift, grid, rows, low)
+    if is_reprojection(kernel):
+        values, footprint = reprojected(data, shift, origin, shape, kernel)
+        hidden = np.maximum(hidden, np.float32(1.0) - footprint)
+    else:
+        values = shift_rows(data, None, *shift, kernel=kernel, shape=shape, origin=origin)[0]
     part = Grid(grid.x0, grid.y0 - low, grid.shape)
     flag = nearest_rows(flags & np.uint16(BAD | 6), shift, part, rows, 0)
     here = [nearest_rows(n[low:high], shift, part, rows, 1.0) for n in noise]
@@ -272,7 +297,7 @@ def _add_frame(
 
 def _covariance(group: Group, frames: list[int]) -> np.ndarray:
     """NOISECOV: the frames' own noise correlation after resampling, weighted as their noise is in the stack."""
-    kernels = np.stack([kernel_correlation(*shift_of(group, i), group.extras["kernel"]) for i in frames])
+    kernels = np.stack([correlation_of(shift_of(group, i), group.extras["kernel"]) for i in frames])
     weights = []
     for i in frames:
         f = group.frames[i]
