@@ -111,3 +111,15 @@ def test_units_are_told():
 )  # fmt: skip
 def test_spellings_of_the_incumbents(theirs, ours):
     assert snake(theirs) == ours == snake(ours)
+
+
+def test_the_word_none_may_be_a_choice():
+    from typing import Literal
+
+    class Fallback(Params):
+        mode: Literal["none", "header"] = param("header", "what to do")
+        limit: float | None = param(1.0, "a limit")
+
+    assert Fallback(mode="none").mode == "none"
+    assert Fallback(mode=None).mode == "none"  # as the command line reads it
+    assert Fallback(limit="none").limit is None

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
@@ -52,7 +52,12 @@ class Params(BaseModel):
 
 
 def _from_text(cls: type[Params], name: str, value: Any) -> Any:
-    if not isinstance(value, str) or name not in cls.model_fields:
+    if name not in cls.model_fields:
+        return value
+    choices = get_args(cls.model_fields[name].annotation)
+    if value in choices or (value is None and "none" in choices):
+        return "none" if value is None and type(None) not in choices else value  # the word may be a choice
+    if not isinstance(value, str):
         return value
     if value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]

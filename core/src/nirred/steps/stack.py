@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import field_validator
 
 from ..algorithms.coadd import (
     Accumulator,
@@ -187,12 +186,6 @@ class Resample(GroupStep):
             "reproject, on whole frames and slow; none is nearest: shifts are rounded to whole pixels",
         )
         crop: Literal["union", "common"] = param("union", "keep every pixel that any frame covers, or those of all")
-
-        @field_validator("interpolant", mode="before")
-        @classmethod
-        def _word(cls, value: object) -> object:
-            """The word none has been read as no value by now."""
-            return "none" if value is None else value
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
