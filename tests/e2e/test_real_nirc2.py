@@ -146,3 +146,12 @@ def test_bright_star_has_no_ring(stack):
     for inner in range(20, 140, 20):
         part = ring & (radius >= inner) & (radius < inner + 20)
         assert np.median(stack.sci[part]) > -0.25 * stack.noise(), inner
+
+
+def test_blank_sky_is_level(stack):
+    """Beyond the star's halo no pedestal is left: a strong, skewed pattern shrunk like noise left 0.3 sigma there."""
+    x, y = stack.place(*BRIGHT)
+    rows, columns = np.indices(stack.sci.shape)
+    radius = np.hypot(columns - x, rows - y)
+    around = (radius >= 140) & (radius < 240) & stack.deep
+    assert abs(np.median(stack.sci[around])) < 0.1 * stack.noise()

@@ -28,6 +28,8 @@ EPOCH = 32
 MOST_IN_MEDIAN = 64
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
+#: Power beside which every noise is small.
+WHOLE = np.float32(1e20)
 
 
 class SeparateSky(GroupStep):
@@ -263,6 +265,9 @@ def _subtract_epoch(
     noise = np.zeros((ny, nx), np.float32)
     if params.model and params.mask_objects and len(union) >= 4:
         power, noise = pattern_power(estimates[1], estimates[2], smooth)
+        # A pattern stronger than its noise is taken off whole: shrinkage would save little, and what it leaves of a
+        # skewed pattern is no noise. Its mean stays in the stack, its mode tilts the frames' residual surfaces.
+        power = np.where(power * units > noise, WHOLE, power)
     _record_sky_noise(group, state, epoch, (power, noise, units), model)
     for start in range(0, ny, BLOCK):
         stop = min(start + BLOCK, ny)
