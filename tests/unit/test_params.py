@@ -114,8 +114,6 @@ def test_spellings_of_the_incumbents(theirs, ours):
 
 
 def test_the_word_none_may_be_a_choice():
-    from typing import Literal
-
     class Fallback(Params):
         mode: Literal["none", "header"] = param("header", "what to do")
         limit: float | None = param(1.0, "a limit")

@@ -71,3 +71,11 @@ def test_commands(night: Path, nirred: Call, tmp_path: Path) -> None:
     assert json.loads(nirred("recipe", "show", "reduce", "--json")[1])["makes"] == "image"
     code, _, err = nirred("recipe", "show", "reduse")
     assert code == 2 and "reduce" in err
+
+
+@pytest.mark.parametrize("name", ["getBPM", "get_bpm"])
+def test_a_step_shown_as_recipe(nirred: Call, plugins: object, name: str) -> None:
+    code, out, _ = nirred("recipe", "show", name)
+    assert code == 0 and out.startswith("get_bpm: ") and "  get_bpm()" in out
+    code, _, err = nirred("recipe", "show", "getBMP")
+    assert code == 2 and "get_bpm" in err

@@ -96,7 +96,7 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
     words = ["run", night / "d1.fits", "-o", "o", "-p", "skyCorrect:scale_sky=False", "darkCorrect:do_cal=skip"]
     words += [night / "i1.fits", "--user_cal", f"processed_flat:{flat}", f"dark:{flat}", "--jobs", "3"]
     words += ["--memory", "1GB", "--allow-missing", "flat", "--objects", "i1,i2", "--only", "exposure_time==20"]
-    words += ["--strict", "--fresh", "--keep-intermediates", "--executor", "serial", "--scratch", "s"]
+    words += ["--strict", "--scratch", "s"]
     assert nirred(*words)[0] == 1
     inputs, out, asked = reduction[0]
     assert (inputs, out) == ([str(night / "d1.fits"), str(night / "i1.fits")], Path("o"))
@@ -105,8 +105,8 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
         ("dark_correct", "do_cal", "skip", "command line"),
     ]
     assert asked.plan.user_cal == {"flat": Path(flat), "dark": Path(flat)}
-    assert (asked.jobs, asked.memory, asked.executor, asked.scratch) == (3, 10**9, "serial", Path("s"))
-    assert asked.fresh and asked.keep_intermediates and asked.strict and asked.plan.strict
+    assert (asked.jobs, asked.memory, asked.scratch) == (3, 10**9, Path("s"))
+    assert asked.strict and asked.plan.strict
     assert (asked.plan.allow_missing, asked.plan.objects) == (("flat",), ("i1", "i2"))
     nirred("run", night)
     assert reduction[1][2].jobs == 0 and not reduction[1][2].strict

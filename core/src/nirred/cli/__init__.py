@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command again resumes", err=True)
+        click.echo("interrupted; finished products are kept", err=True)
         return INTERRUPTED
     except NirredError as error:
         report(error)

@@ -83,12 +83,14 @@ def recipe() -> None:
 @click.option("--toml", "as_toml", is_flag=True, help="As a file that `run -r FILE.toml` takes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def recipe_show(name: str, as_toml: bool, as_json: bool) -> None:
-    """Print the steps of recipe NAME (or of a TOML file) with the streams between them."""
-    from ..recipe_files import read_recipe, recipe_toml
-    from ..recipes import recipe_for
+    """Print the steps of recipe NAME (or of a TOML file, or of what a step's name stands for) with the streams
+    between them.
+    """
+    from ..recipe_files import recipe_toml
+    from ..recipes import own_recipe, recipe_for
 
     found = registry(needed=False)
-    chosen = read_recipe(name) if name.lower().endswith(".toml") else recipe_for(name, found)
+    chosen = own_recipe(name, found) or recipe_for(name, found)
     if as_toml:
         click.echo(recipe_toml(chosen), nl=False)
     elif as_json:

@@ -31,7 +31,7 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
     """
     tasks: list[Record] = list(result.record.get("tasks", ()))
     if verbosity >= 0:
-        yield from _products(result.products, tasks)
+        yield from _products(result.products)
         yield from (safe(f"remark: {t['id']}: {r}") for t in tasks for r in t.get("remarks", ()))
     yield from _problems(tasks, result.outcomes)
     if verbosity >= 0:
@@ -40,11 +40,9 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         yield _closing(result.outcomes)
 
 
-def _products(products: Mapping[str, Path], tasks: Iterable[Record]) -> Iterator[str]:
-    reused = {t["id"] for t in tasks if t.get("outcome") == "reused"}
-    for name, path in products.items():
-        aside = "  (reused)" if name in reused else ""
-        yield f"{path}  {key_figures(path)}{aside}".rstrip()
+def _products(products: Mapping[str, Path]) -> Iterator[str]:
+    for path in products.values():
+        yield f"{path}  {key_figures(path)}".rstrip()
 
 
 def key_figures(path: Path) -> str:

@@ -55,9 +55,6 @@ class RunOptions:
     jobs: int = 0
     memory: int = 2_000_000_000
     scratch: Path | None = None
-    executor: str = "threads"
-    fresh: bool = False
-    keep_intermediates: bool = False
     strict: bool = False
     log_file: Path | None = None
     on_event: Callable[[Event], None] | None = None
