@@ -66,13 +66,19 @@ class Header(Mapping[str, Any]):
         return cards
 
     def __getitem__(self, name: str) -> Any:
-        name = name.upper()
-        if name not in self._values:
-            self._values[name] = _parse(self._cards[name])
-        value = self._values[name]
+        value = self.get(name)
         if value is None:
             raise KeyError(name)
         return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Value of a keyword; the default where it is missing or cannot be parsed."""
+        # Asked for some hundred keywords per file, most of them missing: no exception is raised on the way.
+        name = name.upper()
+        if name not in self._values:
+            self._values[name] = _parse(self._cards[name]) if name in self._cards else None
+        value = self._values[name]
+        return default if value is None else value
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.upper() in self._cards
@@ -158,6 +164,11 @@ class Headers:
     -----
     `read` parses the primary and the first image header at once; headers behind the pixels of the first image
     are read when `hdus` is asked for, so that a compressed file need not be inflated to be classified.
+
+    Attributes
+    ----------
+    derived : dict
+        What has been worked out from these headers and will be asked for again, by name.
     """
 
     def __init__(self, primary: Header, hdus: Sequence[Header] = (), path: Path | None = None) -> None:
@@ -165,6 +176,7 @@ class Headers:
         self.path = path
         self._hdus: tuple[Header, ...] | None = tuple(hdus)
         self._first: Header | None = None
+        self.derived: dict[str, Any] = {}
 
     @classmethod
     def read(cls, path: str | Path) -> Headers:
@@ -211,10 +223,11 @@ class Headers:
     def hdus(self) -> tuple[Header, ...]:
         """Headers of the extensions, in order."""
         if self._hdus is None:
-            self._hdus = _read_extensions(self.path, self.primary) if self.path is not None else ()
+            known = [self.primary, *([self._first] if self._first else [])]
+            self._hdus = _read_extensions(self.path, known) if self.path is not None else ()
         return self._hdus
 
-    @property
+    @cached_property
     def image(self) -> Header | None:
         """The first header that has an image: the primary or the first such extension."""
         if self.primary.is_image:
@@ -301,26 +314,45 @@ def _next_header(stream: IO[bytes], start: int, path: Path, *, first: bool) -> t
         if len(block) < BLOCK and b"END" not in block:
             raise Unreadable(f"{path.name}: truncated in a header (no END card)", "fetch the file again")
         cards = block.decode("latin-1")
-        for i in range(0, len(cards), CARD):
-            if cards[i : i + 8] == "END     " or cards[i : i + CARD].rstrip(" \0") == "END":
-                header = Header(text + cards[:i], start + number * BLOCK)
-                size = header.data_bytes
-                return header, header.data_offset + -(-size // BLOCK) * BLOCK
+        end = _end_card(cards)
+        if end is not None:
+            header = Header(text + cards[:end], start + number * BLOCK)
+            return header, _behind(header)
         text += cards
     raise Unreadable(f"{path.name}: no END card within {MAX_HEADER_BLOCKS} blocks", "fetch the file again")
 
 
-def _read_extensions(path: Path, primary: Header) -> tuple[Header, ...]:
-    """Read the headers of all extensions; rubbish behind the last HDU ends the list quietly."""
-    found: list[Header] = []
+def _end_card(cards: str) -> int | None:
+    """Where the END card of a block starts, if it has one."""
+    at = cards.find("END")
+    while at >= 0:
+        if at % CARD == 0 and (cards[at : at + 8] == "END     " or cards[at : at + CARD].rstrip(" \0") == "END"):
+            return at
+        at = cards.find("END", at + 1)
+    return None
+
+
+def _behind(header: Header) -> int:
+    """Byte offset of what follows an HDU."""
+    return header.data_offset + -(-header.data_bytes // BLOCK) * BLOCK
+
+
+def _read_extensions(path: Path, known: Sequence[Header]) -> tuple[Header, ...]:
+    """Read the headers behind those that are `known`; rubbish behind the last HDU ends the list quietly.
+
+    Returns
+    -------
+    tuple of Header
+        Those of all extensions, the known ones included.
+    """
+    found, position = list(known), _behind(known[-1])
     with _open(path) as stream:
-        _, position = _next_header(stream, 0, path, first=True)
-        here = primary.data_offset
+        here = 0
         while True:
             try:
                 _skip(stream, position - here, path)
                 header, after = _next_header(stream, position, path, first=False)
             except EOFError:
-                return tuple(found)
+                return tuple(found[1:])
             found.append(header)
             here, position = header.data_offset, after

@@ -114,4 +114,4 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 def safe(value: Any) -> str:
     """Text of a value without control characters: header text must not drive the terminal."""
     text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() or c in "\n" else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n" else "?" for c in text)

@@ -126,10 +126,14 @@ COMMON: tuple[TagRule, ...] = (
 
 
 def frame_tags(rules: tuple[TagRule, ...], headers: Headers) -> frozenset[str]:
-    """Tags of a frame by the instrument's rules and the common ones."""
-    mode = text(headers, "OBSMODE")
-    own = (rule(lambda h: True, mode.upper()),) if mode else ()
-    return evaluate((*rules, *COMMON, *own), headers)
+    """Tags of a frame by the instrument's rules and the common ones; worked out once per file and set of rules."""
+    known, tags = headers.derived.get("gemini tags", ((), frozenset()))
+    if known is not rules:
+        mode = text(headers, "OBSMODE")
+        own = (rule(lambda h: True, mode.upper()),) if mode else ()
+        tags = evaluate((*rules, *COMMON, *own), headers)
+        headers.derived["gemini tags"] = rules, tags
+    return frozenset(tags)
 
 
 def unsupported(tags: frozenset[str], headers: Headers) -> str:
