@@ -84,36 +84,26 @@ def linearity(mode: str, rows: int, well: str | None) -> Linearity | None:
 
 
 def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
-    """The one plane of a NIRI frame; empty for a file without an image.
-
-    A PREPARED file states gain, noise and levels itself.
-    """
+    """The one plane of a NIRI frame; empty for a file without an image."""
     image = headers.image
     if image is None:
         return ()
     ny, nx = image.shape[-2:]
     mode, well, n = read_mode(headers), well_depth(headers), gemini.coadds(headers)
     full = None if well not in WELL else int(WELL[well] * n / GAIN)
-    stated = gemini.is_prepared(tags)
-
-    def value(key: str, computed: float | None) -> float | None:
-        found = gemini.number(headers, key, 0.0) if stated else None
-        return computed if found is None else found
-
-    return (
-        Detector(
-            shape=(ny, nx),
-            gain=value("GAIN", GAIN),
-            read_noise=value("RDNOISE", _READ_NOISE.get(mode, 35.0) * math.sqrt(n)),
-            saturation=value("SATLEVEL", None if full is None else float(full)),
-            non_linear=value("NONLINEA", None if full is None else float(int(NON_LINEAR * full))),
-            coadds=n,
-            name="aladdin",
-            section=section(headers),
-            amplifiers=_quadrants(nx, ny),
-            linearity=linearity(mode, ny, well),
-        ),
+    plane = Detector(
+        shape=(ny, nx),
+        gain=GAIN,
+        read_noise=_READ_NOISE.get(mode, 35.0) * math.sqrt(n),
+        saturation=None if full is None else float(full),
+        non_linear=None if full is None else float(int(NON_LINEAR * full)),
+        coadds=n,
+        name="aladdin",
+        section=section(headers),
+        amplifiers=_quadrants(nx, ny),
+        linearity=linearity(mode, ny, well),
     )
+    return (gemini.as_stated(plane, headers, tags),)
 
 
 def _quadrants(nx: int, ny: int) -> tuple[Amplifier, ...]:

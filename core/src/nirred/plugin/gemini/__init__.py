@@ -9,6 +9,7 @@ from .descriptors import WAVELENGTHS, Own, describe
 from .pointing import expected, moved, plane_wcs, separation, target, wcs_center, wcs_header, wcs_pixel_scale
 from .states import (
     BANDS,
+    as_stated,
     exposure_time,
     gcal_lamp,
     guiding,
@@ -40,6 +41,7 @@ __all__ = [
     "COMMON",
     "WAVELENGTHS",
     "Own",
+    "as_stated",
     "both",
     "clock",
     "coadds",

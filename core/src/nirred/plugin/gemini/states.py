@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ..frames import Role
+from ..frames import Detector, Role
 from .values import LONGEST, coadds, number, stated, text
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ _CLOSED = ("blank", "dark")
 def is_prepared(tags: frozenset[str]) -> bool:
     """True once a reduction has touched the file: its keywords then overrule the instrument's tables."""
     return "PREPARED" in tags
+
+
+def as_stated(detector: Detector, headers: Headers, tags: frozenset[str]) -> Detector:
+    """The detector with gain, read noise and levels of the header, which a PREPARED file states itself."""
+    if not is_prepared(tags):
+        return detector
+    keys = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATLEVEL", "non_linear": "NONLINEA"}
+    stated: dict[str, Any] = {name: number(headers, key, 0.0) for name, key in keys.items()}
+    return replace(detector, **{name: value for name, value in stated.items() if value is not None})
 
 
 def exposure_time(headers: Headers, tags: frozenset[str]) -> float | None:
