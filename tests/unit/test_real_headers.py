@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import nirred_gnirs
 import nirred_niri
 from nirred.headers import Headers
 from nirred.plugin import gemini
@@ -82,7 +83,8 @@ def load(name: str) -> ModuleType:
 def registry() -> Registry:
     found = Registry()
     found.add(nirred_niri, "niri")
-    for name in ("f2", "gnirs", "gsaoi", "emir"):
+    found.add(nirred_gnirs, "gnirs")
+    for name in ("f2", "gsaoi", "emir"):
         assert not found.add(load(name), name).error
     return found
 

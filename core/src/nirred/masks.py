@@ -27,7 +27,7 @@ def _concerns(spec: MaskSpec, tags: frozenset[str]) -> bool:
 
 def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> list[np.ndarray]:
     """One mask of detector scope for every plane, with the user's parameters over the mask's own."""
-    return [_compute(spec, given, group.task.first, p, []) for p in range(len(group.task.first.detectors))]
+    return [_compute(group, spec, given, group.task.first, p, []) for p in range(len(group.task.first.detectors))]
 
 
 def apply_late_masks(group: Group) -> None:
@@ -47,11 +47,13 @@ def apply_late_masks(group: Group) -> None:
             if spec.scope == "group":
                 shown = group.indices("lamp_on") or group.indices()
                 images = [state.sci.frame(i) for i in shown]
-                shared = _compute(spec, given, group.frames[shown[0]].info, p, images)
+                shared = _compute(group, spec, given, group.frames[shown[0]].info, p, images)
             for i in group.indices():
                 info = group.frames[i].info
                 if _concerns(spec, info.tags):
-                    own = _compute(spec, given, info, p, [state.sci.frame(i)]) if shared is None else shared
+                    own = shared
+                    if own is None:
+                        own = _compute(group, spec, given, info, p, [state.sci.frame(i)])
                     _flag(state, i, own)
 
 
@@ -59,11 +61,18 @@ def _flag(state: PlaneState, i: int, mask: np.ndarray) -> None:
     state.dq.put(i, state.dq.frame(i) | mask)
 
 
-def _compute(spec: MaskSpec, given: Mapping[str, Any], info: FrameInfo, p: int, images: list[np.ndarray]) -> np.ndarray:
+def _compute(
+    group: Group, spec: MaskSpec, given: Mapping[str, Any], info: FrameInfo, p: int, images: list[np.ndarray]
+) -> np.ndarray:
     """The mask's bit where it flags, uint16."""
     shape = info.detectors[p].shape
     parameters = {**spec.parameters, **{k: v for k, v in given.items() if k in spec.parameters}}
-    flagged = np.asarray(spec.compute(MaskInput(shape, info.descriptors, info.tags, images, p), parameters))
+
+    def remark(text: str) -> None:
+        group.remark(f"{group.task.id}: {text}")
+
+    asked = MaskInput(shape, info.descriptors, info.tags, images, p, remark)
+    flagged = np.asarray(spec.compute(asked, parameters))
     if flagged.shape != shape:
         raise StepError(f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)")
     return np.where(flagged != 0, np.uint16(spec.bit), np.uint16(0))

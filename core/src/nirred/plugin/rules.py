@@ -115,6 +115,8 @@ class MaskInput:
         Electrons; for scope ``detector`` empty.
     plane : int
         Index of the plane.
+    remark : callable
+        ``remark(text)`` puts a sentence into the task's remarks: that something was not as expected.
     """
 
     shape: tuple[int, int]
@@ -122,6 +124,7 @@ class MaskInput:
     tags: frozenset[str]
     images: Sequence[np.ndarray] = ()
     plane: int = 0
+    remark: Callable[[str], object] = lambda text: None
 
 
 @dataclass(frozen=True)

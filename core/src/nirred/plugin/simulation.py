@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as _field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -210,6 +211,14 @@ class Simulation:
         Arcsec, median seeing.
     overhead : float
         Seconds between exposures.
+    field : float or None
+        Arcsec, extent of the lit field along x, by which scenarios size their contents; None: of the first plane.
+    dither : float or None
+        Arcsec, usual step of the dither pattern; None: by scenario and field.
+    density : float
+        Stars per (1024 pixel)^2.
+    darks_before : float
+        Days before the night on which darks are taken; 0: the morning after it.
     distortion : callable or None
         (x, y) -> (x, y): undistorted zero-based pixel positions of a plane to those on the detector.
     resized : callable or None
@@ -233,9 +242,13 @@ class Simulation:
     position_angle: float = 0.0
     fwhm: float = 0.55
     overhead: float = 12.0
+    field: float | None = None
+    dither: float | None = None
+    density: float = 330.0
+    darks_before: float = 0.0
     distortion: Callable[[Any, Any], tuple[Any, Any]] | None = None
     resized: Callable[[int], Simulation] | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = _field(default_factory=dict)
 
     @property
     def has_short_darks(self) -> bool:

@@ -44,10 +44,10 @@ class Knobs:
         Events per megapixel and 20 s.
     persistence : float
         Share of a saturated pixel's charge that shows in the next exposure; it decays with 60 s.
-    density : float
-        Stars per (1024 pixel)^2.
+    density : float or None
+        Stars per (1024 pixel)^2; None = the camera's own.
     dither, sky_offset : float or None
-        Arcsec: step of the dither pattern, and distance of the sky field; None = by scenario and field of view.
+        Arcsec: step of the dither pattern, and distance of the sky field; None = by camera, scenario and field of view.
     sky_guiding : bool
         Whether sky frames are guided; unguided ones are known for sky by their header.
     standard_darks : bool
@@ -66,7 +66,7 @@ class Knobs:
     pointing_rms: float = 0.12
     cosmic_rate: float = 10.0
     persistence: float = 0.0
-    density: float = 330.0
+    density: float | None = None
     dither: float | None = None
     sky_offset: float | None = None
     sky_guiding: bool = False
@@ -105,8 +105,9 @@ class Planned:
 
 
 def side(simulation: Simulation) -> float:
-    """Extent of the first plane along x, arcsec."""
-    return simulation.detectors[0].shape[1] * simulation.pixel_scale
+    """Extent of the lit field of the first plane along x, arcsec."""
+    plane = simulation.detectors[0].shape[1] * simulation.pixel_scale
+    return plane if simulation.field is None else min(plane, simulation.field)
 
 
 def science(
@@ -177,7 +178,8 @@ def _offsets(
 ) -> list[tuple[float, float]]:
     """Golden-angle spiral round the target and round the sky field, with a jitter of a few pixels."""
     field = side(simulation)
-    step = target.dither * field if knobs.dither is None else knobs.dither
+    usual = target.dither * field if simulation.dither is None else simulation.dither
+    step = usual if knobs.dither is None else knobs.dither
     away = target.sky_offset * field if knobs.sky_offset is None else knobs.sky_offset
     jitter = rng.uniform(-3, 3, (len(kinds), 2)) * simulation.pixel_scale
     found, seen = [], {"sky": 0, "target": 0}
@@ -231,7 +233,7 @@ def _pointed(simulation: Simulation, exposure: SimulatedExposure, scenario: str,
 def calibrations(
     simulation: Simulation, knobs: Knobs, place: tuple[int, int, datetime], standard: bool
 ) -> Iterator[Planned]:
-    """Lamp frames directly after the science, darks in the morning."""
+    """Lamp frames directly after the science, darks in the morning, of the camera's own day."""
     number, group, start = place
     off = knobs.lamps_off if simulation.lamp_off_kind == "lamp_off" else 0
     blocks: list[tuple[ExposureKind, int, str]] = [
@@ -250,9 +252,10 @@ def calibrations(
         if kind in ("dark", "short_dark"):
             time = max(time, MORNING)
         settings = simulation.settings_for(settings_of)
+        early = timedelta(days=simulation.darks_before if kind in ("dark", "short_dark") else 0.0)
         for index in range(count):
             exposure = SimulatedExposure(
-                kind, number, time, settings, target_ra=ZENITH[0], target_dec=ZENITH[1], guiding=False
+                kind, number, time - early, settings, target_ra=ZENITH[0], target_dec=ZENITH[1], guiding=False
             )
             exposure = replace(exposure, observation_class="dayCal", group=group + block, index=index + 1)
             yield _pointed(simulation, exposure, "", Conditions())

@@ -173,7 +173,8 @@ def _sources(
         0,
         saturating,
     )
-    found = populate(spec, rng, knobs.density)
+    density = simulation.density if knobs.density is None else knobs.density
+    found = populate(spec, rng, density)
     if name == "standard":
         found.insert(0, Source("star", target.ra, target.dec, 0.2 * saturating))
     if skies:
@@ -181,7 +182,7 @@ def _sources(
         ra, dec = point(target.ra, target.dec, east, 0.0)
         extent = _extent(simulation, skies, east)
         away = replace(spec, ra=ra, dec=dec, extent=extent, content="blank", field=1)
-        found += populate(away, rng, knobs.density)
+        found += populate(away, rng, density)
     return tuple(found)
 
 
@@ -299,6 +300,8 @@ class _Camera:
             return truth
         since, charge = self.trapped[plane]
         age = (item.exposure.start - since).total_seconds()
+        if age < 0:  # darks of an earlier day
+            return truth
         return replace(truth, pattern=truth.pattern + charge * math.exp(-age / PERSISTENCE_TIME))
 
     def _trap(self, item: Planned, plane: int, image: np.ndarray, detector: SimulatedDetector) -> None:

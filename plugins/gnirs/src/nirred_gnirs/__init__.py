@@ -1,0 +1,118 @@
+"""Gemini GNIRS keyhole imaging.
+
+GNIRS is a spectrograph of Gemini North (earlier South). Its acquisition mirror sends a keyhole-shaped field past the
+slit to the 1024 x 1022 InSb array, at 0.15 arcsec per pixel (short cameras) or 0.05 (long ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nirred.plugin import CalibrationRule, Claim, Instrument, MaskSpec, gemini, hookimpl
+
+from . import detector, rules
+from . import headers as own
+
+if TYPE_CHECKING:
+    from nirred.plugin import Descriptors, Detector, Headers, PlaneWcs, Polygon, Simulation
+
+NIRRED_API = (1, 0)
+
+_EXAMPLE = """\
+INSTRUME= 'GNIRS   '
+TELESCOP= 'Gemini-North'
+OBSERVAT= 'Gemini-North'
+OBSTYPE = 'OBJECT  '
+OBSCLASS= 'science '
+ACQMIR  = 'In      '
+SLIT    = 'Acq_G5530'
+DECKER  = 'Acq_G5531'
+PRISM   = 'MIR_G5537'
+GRATING = '32/mmSB_G5533'
+CAMERA  = 'ShortBlue_G5540'
+FILTER1 = 'Open    '
+FILTER2 = 'J_G0517 '
+LNRS    =                   16
+NDAVGS  =                   16
+DETBIAS =                -0.28
+ARRAYID = 'SN7638228.1.2'
+COADDS  =                    1
+EXPTIME =                  60.
+--- extension ---
+XTENSION= 'IMAGE   '
+BITPIX  =                  -32
+NAXIS   =                    2
+NAXIS1  =                 1024
+NAXIS2  =                 1022
+"""
+
+
+@hookimpl
+def nirred_instruments() -> Iterable[Instrument]:
+    """GNIRS alone."""
+    return (Instrument("gnirs", "Gemini GNIRS keyhole", "INSTRUME = GNIRS", (_EXAMPLE,)),)
+
+
+@hookimpl
+def nirred_claim(headers: Headers) -> Claim | None:
+    """INSTRUME decides. Spectra, pinholes and images through a slit are GNIRS's, but not to be reduced here."""
+    if (gemini.text(headers, "INSTRUME") or "").upper() != "GNIRS":
+        return None
+    return Claim("gnirs", unsupported=gemini.unsupported(own.tags(headers), headers))
+
+
+@hookimpl
+def nirred_tags(headers: Headers) -> frozenset[str]:
+    """Tags in the observatory's vocabulary."""
+    return own.tags(headers)
+
+
+@hookimpl
+def nirred_describe(headers: Headers) -> Descriptors:
+    """Header in the field's terms."""
+    return own.describe(headers)
+
+
+@hookimpl
+def nirred_detectors(headers: Headers) -> Sequence[Detector]:
+    """The one array."""
+    return detector.detectors(headers, own.tags(headers))
+
+
+@hookimpl
+def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
+    """World coordinates of the extension, else of the primary; None for darks."""
+    return own.wcs(headers)
+
+
+@hookimpl
+def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:
+    """The keyhole, not the array."""
+    return own.footprint(headers)
+
+
+@hookimpl
+def nirred_masks() -> Iterable[MaskSpec]:
+    """The keyhole, aligned on each group's frames."""
+    return rules.MASKS
+
+
+@hookimpl
+def nirred_calibration_rules() -> Iterable[CalibrationRule]:
+    """Which dark, flat and bad-pixel mask serves which frame."""
+    return rules.RULES
+
+
+@hookimpl
+def nirred_step_defaults(step: str) -> Mapping[str, Any]:
+    """Parameters in which GNIRS differs."""
+    return rules.STEP_DEFAULTS.get(step, {})
+
+
+@hookimpl
+def nirred_simulation() -> Simulation:
+    """The keyhole's raw headers and a truth detector."""
+    from .simulation import simulation
+
+    return simulation()

@@ -1,0 +1,221 @@
+"""The keyhole: a bar and a half disc of light on the array, found again in the frames.
+
+Geometry after the observatory's measurements of lamp frames; pixels are zero-based and those of the whole array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .headers import SCALES
+
+if TYPE_CHECKING:
+    from nirred.plugin import MaskInput, Section
+
+Point = tuple[float, float]
+"""(x, y), pixels."""
+
+SHAPE = (1022, 1024)
+_RADIUS, _WIDTH, _LENGTH = 14.7, 9.6, 97.8  # arcsec: the disc, and the bar's two sides
+_TILT = 0.01  # of the bar against the rows
+_HALO = {True: 1.13, False: 1.29}  # long, short cameras: a filter without wings cuts the bar at this many radii
+
+# Camera, filter with wings: centre of mass (x, y) and number of the lit pixels.
+_SHORT_BLUE = {False: (504.6, 446.8, 25000), True: (506.8, 457.1, 49000)}
+_MEASURED: Mapping[str, Mapping[bool, tuple[float, float, int]]] = {
+    "LongBlue_G5542": {False: (537.2, 454.8, 205000), True: (518.4, 452.9, 275000)},
+    "LongRed_G5543": {False: (451.0, 429.1, 198000), True: (532.4, 507.7, 272000)},
+    "ShortBlue_G5538": _SHORT_BLUE,
+    "ShortBlue_G5540": _SHORT_BLUE,
+    "ShortRed_G5539": {True: (519.3, 472.6, 58000)},
+}
+
+MOST_IMAGES = 8  # frames that the alignment looks at
+
+
+@dataclass(frozen=True)
+class Keyhole:
+    """The keyhole of one camera and kind of filter.
+
+    Parameters
+    ----------
+    camera : str
+        With its component's id.
+    wings : bool
+        The bar is lit along its whole length: every filter but the photometric ones (PHOT).
+    x, y : float
+        Centre of mass of the lit pixels, as measured.
+    pixels : int
+        Number of lit pixels, as measured.
+    """
+
+    camera: str
+    wings: bool
+    x: float
+    y: float
+    pixels: int
+
+    def lit(self, centre: Point | None = None, shift: Point = (0.0, 0.0), step: int = 1) -> np.ndarray:
+        """Where light falls.
+
+        Parameters
+        ----------
+        centre : Point, optional
+            Centre of mass (x, y); default as measured.
+        shift : Point
+            Further displacement, pixels.
+
+        step : int
+            Every so many-th row and column only.
+
+        Returns
+        -------
+        ndarray
+            Bool (1022, 1024), or every `step`-th row and column of it.
+        """
+        cx = self.x if centre is None else centre[0]
+        scale, disc, (left, right) = self._outline(centre, shift)
+        y, x = np.ogrid[: SHAPE[0] : step, : SHAPE[1] : step]
+        across = y - disc[1] + _TILT * (cx - x)
+        half = _WIDTH / scale / 2
+        distance = (x - disc[0]) ** 2 + (y - disc[1]) ** 2
+        radius = _RADIUS / scale
+        found = (x >= left) & (x <= right) & (across > -half) & (across <= half)
+        found = found | ((distance < radius**2) & (y < disc[1]))
+        if not self.wings:
+            found &= distance <= (_HALO[scale < 0.1] * radius) ** 2
+        return np.asarray(found)
+
+    def _outline(self, centre: Point | None, shift: Point) -> tuple[float, Point, Point]:
+        """Arcsec per pixel, centre of the disc, and both ends of the bar in x."""
+        cx, cy = centre or (self.x, self.y)
+        scale = SCALES[self.camera.split("_")[0]]
+        half = _LENGTH / scale / 2
+        left, right = cx - half + shift[0], cx + half + shift[0]
+        x, y = cx + 2.0 + shift[0], cy + 3.2 / scale + shift[1]
+        if "Red" in self.camera:
+            left, right, x, y = left - 5.0, right - 5.0, x - 5.0, y - 4.0
+        if self.wings:
+            last = SHAPE[1] - 1
+            y -= 15.0 * (min(right, last) - max(left, 0.0)) / last
+            if left <= 0:
+                x += 2.5 * (cx - 512.0)
+        elif scale < 0.1:
+            y -= 4.0
+        return scale, (x, y), (left, right)
+
+    def corners(self) -> list[list[Point]]:
+        """Outlines (x, y) of the bar's lit part and of the half disc, for the overlap of fields."""
+        scale, (x, y), (left, right) = self._outline(None, (0.0, 0.0))
+        radius, half = _RADIUS / scale, _WIDTH / scale / 2
+        if not self.wings:
+            reach = _HALO[scale < 0.1] * radius
+            left, right = max(left, x - reach), min(right, x + reach)
+        left, right = max(left, -0.5), min(right, SHAPE[1] - 0.5)
+        low, high = max(y - half, -0.5), min(y + half, SHAPE[0] - 0.5)
+        angles = np.linspace(np.pi, 2 * np.pi, 13)
+        disc = [
+            (float(np.clip(x + radius * np.cos(a), -0.5, SHAPE[1] - 0.5)), float(max(y + radius * np.sin(a), -0.5)))
+            for a in angles
+        ]
+        return [[(left, low), (right, low), (right, high), (left, high)], disc]
+
+
+def keyhole(camera: str | None, filter_pretty: str | None) -> Keyhole | None:
+    """The keyhole behind a camera (with id) and a filter (without); None where nobody has measured it."""
+    wings = "PHOT" not in (filter_pretty or "")
+    measured = _MEASURED.get(camera or "", {}).get(wings)
+    return Keyhole(camera or "", wings, *measured) if measured else None
+
+
+def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Mask of a group: True where no light falls, aligned on the lit pixels of its frames.
+
+    Parameters
+    ----------
+    given : MaskInput
+        Calibrated frames of the group, lamp-on frames where it has any.
+    parameters : Mapping
+        `xshift` and `yshift`, pixels.
+    """
+    found = keyhole(given.descriptors.camera, given.descriptors.get("filter_name", pretty=True))
+    if found is None:
+        camera = given.descriptors.camera
+        given.remark(f"no keyhole is known for camera {camera} with this filter: its mask is left out")
+        return np.zeros(given.shape, bool)
+    cut = _place(given)
+    if cut is None:
+        size = f"{given.shape[1]} x {given.shape[0]}"
+        given.remark(f"frames of {size} pixels without DETSEC: the keyhole's mask is left out")
+        return np.zeros(given.shape, bool)
+    centre = _aligned(given, found, cut)
+    shift = float(parameters["xshift"]), float(parameters["yshift"])
+    return np.asarray(~found.lit(centre, shift)[cut])
+
+
+def _place(given: MaskInput) -> tuple[slice, slice] | None:
+    """Where on the array the frames lie; None for frames smaller than it that do not say."""
+    if given.shape == SHAPE:
+        return slice(None), slice(None)
+    section: Section | None = given.descriptors.get("detector_section")
+    if section is None or section.shape != given.shape or section.y2 > SHAPE[0] or section.x2 > SHAPE[1]:
+        return None
+    return slice(section.y1, section.y2), slice(section.x1, section.x2)
+
+
+def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point:
+    """Centre at which the keyhole covers most of what is lit; the measured one where the frames do not show it."""
+    bright = np.zeros(SHAPE, bool)
+    if given.images:
+        bright[cut] = _largest_region(given)
+    usual = expected.lit()
+    if 2 * np.count_nonzero(bright) < np.count_nonzero(usual[cut]):
+        given.remark("the keyhole does not show in the frames: its mask is put where it usually is")
+        return expected.x, expected.y
+    within = np.zeros(SHAPE, bool)
+    within[cut] = True
+    (x, y), (x0, y0) = _mass(bright), _mass(usual & within)
+    # The lit pixels' centre of mass depends on how light falls off at the edges; the overlap does not.
+    return _best_overlap(expected, bright, within, (expected.x + x - x0, expected.y + y - y0))
+
+
+def _largest_region(given: MaskInput) -> np.ndarray:
+    """The largest connected region well above read noise, two pixels short of its edges."""
+    from scipy.ndimage import binary_erosion, label
+
+    image = np.nan_to_num(np.mean(given.images[:MOST_IMAGES], axis=0))
+    noise = given.descriptors.read_noise or 0.0
+    bright = image >= max(float(np.median(image)), 0.0) + 3.0 * noise
+    regions, n = label(binary_erosion(bright, np.ones((5, 5), bool), border_value=1))
+    sizes = np.bincount(regions.ravel(), minlength=2)[1:]
+    return np.asarray(regions == 1 + int(np.argmax(sizes))) if n else np.zeros(image.shape, bool)
+
+
+def _mass(lit: np.ndarray) -> Point:
+    y, x = np.nonzero(lit)
+    return float(x.mean()), float(y.mean())
+
+
+def _best_overlap(expected: Keyhole, bright: np.ndarray, within: np.ndarray, start: Point) -> Point:
+    """Climb from `start` to the centre whose keyhole differs in the fewest pixels from those lit."""
+    step = 3
+    seen, counted = bright[::step, ::step], within[::step, ::step]
+
+    def difference(centre: Point) -> int:
+        return int(np.count_nonzero((expected.lit(centre, step=step) ^ seen) & counted))
+
+    best, least = start, difference(start)
+    stride = 8.0
+    while stride >= 0.5:
+        around = [(best[0] + dx, best[1] + dy) for dx, dy in ((stride, 0), (-stride, 0), (0, stride), (0, -stride))]
+        found = [difference(c) for c in around]
+        if min(found) < least:
+            least = min(found)
+            best = around[found.index(least)]
+        else:
+            stride /= 2
+    return best

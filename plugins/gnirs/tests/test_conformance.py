@@ -1,0 +1,7 @@
+"""GNIRS passes nirred's conformance kit."""
+
+from nirred.testing.conformance import PluginConformance
+
+
+class TestGnirs(PluginConformance):
+    plugin = "gnirs"
