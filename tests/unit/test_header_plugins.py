@@ -1,4 +1,4 @@
-"""Header-only seeds of more cameras, and the plugins of this tree: modes, dates, planes, and headers damaged at random."""
+"""Header-only seeds of more cameras, and this tree's plugins: modes, dates, planes, headers damaged at random."""
 
 from __future__ import annotations
 

@@ -184,15 +184,16 @@ def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> P
 
 
 def _largest_region(given: MaskInput) -> np.ndarray:
-    """The largest connected region well above read noise, two pixels short of its edges."""
-    from scipy.ndimage import binary_erosion, label
+    """The largest connected region well above read noise; what is narrower than five pixels does not count."""
+    from scipy.ndimage import label, maximum_filter, minimum_filter
 
     image = np.nan_to_num(np.mean(given.images[:MOST_IMAGES], axis=0))
     noise = given.descriptors.read_noise or 0.0
     bright = image >= max(float(np.median(image)), 0.0) + 3.0 * noise
-    regions, n = label(binary_erosion(bright, np.ones((5, 5), bool), border_value=1))
+    regions, n = label(minimum_filter(bright, 5, mode="nearest"))
     sizes = np.bincount(regions.ravel(), minlength=2)[1:]
-    return np.asarray(regions == 1 + int(np.argmax(sizes))) if n else np.zeros(image.shape, bool)
+    found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(image.shape, bool)
+    return np.asarray(maximum_filter(found, 5, mode="nearest"))
 
 
 def _mass(lit: np.ndarray) -> Point:

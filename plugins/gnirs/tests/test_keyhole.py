@@ -1,0 +1,136 @@
+"""The keyhole: geometry, alignment on frames, sub-arrays, outlines on the sky."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nirred_gnirs
+from nirred.plugin import MaskInput
+from nirred.testing.headers import headers_from_text
+from nirred_gnirs.keyhole import SHAPE, Keyhole, keyhole, unlit
+
+NO_SHIFT = {"xshift": 0.0, "yshift": 0.0}
+
+# Camera, filter: pixels as measured, and how far the geometry may be from that. For ShortRed the observatory's two
+# statements disagree: the number is 13 % above what its geometry gives.
+MEASURED = [
+    ("LongBlue_G5542", "JPHOT", 205000, 0.05),
+    ("LongBlue_G5542", "J", 275000, 0.05),
+    ("LongRed_G5543", "KPHOT", 198000, 0.05),
+    ("LongRed_G5543", "K", 272000, 0.05),
+    ("ShortBlue_G5538", "YPHOT", 25000, 0.05),
+    ("ShortBlue_G5540", "J", 49000, 0.05),
+    ("ShortRed_G5539", "K", 58000, 0.14),
+]
+
+
+def known(camera: str = "ShortBlue_G5540", filter_name: str = "J") -> Keyhole:
+    found = keyhole(camera, filter_name)
+    assert found is not None
+    return found
+
+
+def describe(**cards: str) -> Any:
+    (instrument,) = nirred_gnirs.nirred_instruments()
+    text = instrument.examples[0]
+    extra = "".join(f"{k:8}= {v}\n" for k, v in cards.items())
+    return nirred_gnirs.nirred_describe(headers_from_text(extra + text))
+
+
+def frame(lit: np.ndarray, level: float = 2000.0, noise: float = 10.0, seed: int = 1) -> np.ndarray:
+    """Light where it falls, noise, and a thousand hot pixels."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0.0, noise, lit.shape) + level * lit
+    image[rng.integers(0, lit.shape[0], 1000), rng.integers(0, lit.shape[1], 1000)] += 5000.0
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize(("camera", "filter_name", "pixels", "within"), MEASURED)
+def test_as_many_pixels_are_lit_as_were_measured(camera: str, filter_name: str, pixels: int, within: float) -> None:
+    found = known(camera, filter_name)
+    assert found.pixels == pixels
+    assert np.count_nonzero(found.lit()) == pytest.approx(pixels, rel=within)
+
+
+@pytest.mark.parametrize(("camera", "filter_name"), [m[:2] for m in MEASURED])
+def test_the_middle_is_lit_and_the_corners_are_not(camera: str, filter_name: str) -> None:
+    found = known(camera, filter_name)
+    lit = found.lit()
+    assert lit[round(found.y), round(found.x)]
+    assert not lit[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+
+
+def test_wings_are_what_photometric_filters_cut() -> None:
+    wide, narrow = known().lit(), known(filter_name="JPHOT").lit()
+    assert wide[:, 200].any() and not narrow[:, 200].any()
+    assert keyhole("ShortRed_G5539", "KPHOT") is keyhole("Other_G1", "J") is keyhole(None, None) is None
+
+
+def test_disc_is_below_the_bar() -> None:
+    y, x = np.nonzero(known().lit())
+    low = y == y.min()
+    assert (y.min(), x[low].mean()) == pytest.approx(
+        (372, 509), abs=2
+    )  # as observed: rows 370 to 386, columns near 506
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (5, -3), (-14, 20), (30, 25)])
+@pytest.mark.parametrize(("camera", "filter_name"), [("ShortBlue_G5540", "J"), ("LongBlue_G5542", "JPHOT")])
+def test_mask_is_aligned_on_the_frames(camera: str, filter_name: str, dx: int, dy: int) -> None:
+    lit = known(camera, filter_name).lit()
+    true = np.roll(lit, (dy, dx), (0, 1))
+    described = describe(CAMERA=f"'{camera}'", FILTER2=f"'{filter_name}_G1'")
+    mask = unlit(MaskInput(SHAPE, described, frozenset(), [frame(true, seed=s) for s in (1, 2)]), NO_SHIFT)
+    wrong = np.count_nonzero(mask == true)
+    assert wrong < 0.01 * np.count_nonzero(true)  # a displacement by half a pixel
+
+
+def test_mask_moves_by_the_users_shift() -> None:
+    given = MaskInput(SHAPE, describe(), frozenset(), [frame(known().lit())])
+    still, moved = unlit(given, NO_SHIFT), unlit(given, {"xshift": 4.0, "yshift": -6.0})
+    inside = np.s_[100:900, 100:900]
+    assert np.count_nonzero(np.roll(still, (-6, 4), (0, 1))[inside] != moved[inside]) < 60
+
+
+def test_dark_frames_give_the_usual_place_and_a_remark() -> None:
+    said: list[str] = []
+    given = MaskInput(SHAPE, describe(), frozenset(), [frame(np.zeros(SHAPE))], remark=said.append)
+    assert np.array_equal(unlit(given, NO_SHIFT), ~known().lit())
+    assert said == ["the keyhole does not show in the frames: its mask is put where it usually is"]
+
+
+def test_unknown_cameras_have_no_mask_and_a_remark() -> None:
+    said: list[str] = []
+    given = MaskInput(SHAPE, describe(CAMERA="'Other_G1'"), frozenset(), [frame(known().lit())], remark=said.append)
+    assert not unlit(given, NO_SHIFT).any()
+    assert "Other_G1" in said[0]
+
+
+def test_sub_arrays_show_their_part() -> None:
+    part = np.s_[329:585, 379:635]
+    true = np.roll(known().lit(), (3, -4), (0, 1))[part]
+    section = {"DETSEC": "'[380:635,330:585]'"}
+    text = nirred_gnirs.nirred_instruments()[0].examples[0].replace("1024", "256").replace("1022", "256")  # type: ignore[index]
+    described = nirred_gnirs.nirred_describe(headers_from_text(f"DETSEC  = {section['DETSEC']}\n{text}"))
+    mask = unlit(MaskInput((256, 256), described, frozenset(), [frame(true)]), NO_SHIFT)
+    assert np.count_nonzero(mask == true) < 0.02 * np.count_nonzero(true)
+    said: list[str] = []
+    nowhere = unlit(MaskInput((100, 100), describe(), frozenset(), (), remark=said.append), NO_SHIFT)
+    assert not nowhere.any() and "DETSEC" in said[0]
+
+
+def test_outline_on_the_sky_is_of_the_lit_part() -> None:
+    wcs = {"CTYPE1": "'RA---TAN'", "CTYPE2": "'DEC--TAN'", "CRPIX1": "512.", "CRPIX2": "512.", "CRVAL1": "150."}
+    wcs |= {"CRVAL2": "2.", "CD1_1": "0.", "CD1_2": "4.214E-05", "CD2_1": "-4.214E-05", "CD2_2": "0."}
+    text = "".join(f"{k:8}= {v}\n" for k, v in wcs.items()) + nirred_gnirs.nirred_instruments()[0].examples[0]  # type: ignore[index]
+    outlines = nirred_gnirs.nirred_footprint(headers_from_text(text))
+    assert outlines is not None and len(outlines) == 2
+    area = 0.0
+    for outline in outlines:
+        x, y = (np.array(outline) - (150.0, 2.0)).T * 3600 / 0.1517
+        area += abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
+    assert area == pytest.approx(40800 + 14750, rel=0.03)  # the bar and the half disc, which overlap
+    assert nirred_gnirs.nirred_footprint(headers_from_text(nirred_gnirs.nirred_instruments()[0].examples[0])) is None  # type: ignore[index]
