@@ -199,9 +199,10 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
     settings = (*config.settings, *given_settings(given.params, given.origin))
+    masters = [*(config.value("user_cal") or {}).items(), *given.user_cal.items()]
     options = PlanOptions(
         **values,
-        user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in given.user_cal.items()},
+        user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in masters},
         out=None if out is None else Path(out),
         recipe=recipe or None,
     )

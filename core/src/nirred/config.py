@@ -29,6 +29,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "allow_missing": (list, str),
     "exclude": (list, str),
     "user_bpm": str,
+    "user_cal": dict,
     "log_file": str,
 }
 #: Environment variables that are no configuration of a run.
@@ -128,6 +129,8 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
     for name, value in tables.get("run", {}).items():
         options[name] = _checked(name, value, str(path))
+        if name == "user_cal":  # files beside the configuration
+            options[name] = replace(options[name], value={k: str(path.parent / str(v)) for k, v in value.items()})
     for step, values in tables.get("steps", {}).items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: [steps] {step} = {values!r}", f"write a table [steps.{step}]")
@@ -153,7 +156,8 @@ def _checked(name: str, value: Any, origin: str) -> Option:
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(
-            {str: "text", int: "a whole number", bool: "true or false", list: "a list"}[k] for k in kinds
+            {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}[k]
+            for k in kinds
         )
         raise ConfigError(f"{origin}: {name} = {value!r}", f"{name} is {wanted}")
     return Option(value, origin)

@@ -142,7 +142,8 @@ def bpm_drafts(bench: Bench, flats: Sequence[Draft], darks: Sequence[Draft]) -> 
             continue
         remarks = []
         if (exposure(chosen[0]) or 0.0) > LONG_FOR_MASK:
-            remarks.append(f"no short darks: the mask is made with darks of {text(exposure(chosen[0]))} s")
+            which = f"{len(chosen)} darks of {text(exposure(chosen[0]))} s, {chosen[0].name} to {chosen[-1].name}"
+            remarks.append(f"no short darks: the mask is made with {which}")
         if len(chosen) < rule.minimum:
             remarks.append(f"only {len(chosen)} short darks, {rule.minimum} are wanted")
         role: FrameRole = "bpm_dark"

@@ -223,15 +223,21 @@ class _Planner:
                 continue
             optional = rule.optional or kind in self.allowed
             wishes[kind] = Wish(draft.first, kind, rule, optional)
-        for kind in self.user_cal.keys() - refused:
+        for kind in self._given(draft) - refused:
             if given is None or (kind in given and kind in wishes):
                 wishes.setdefault(kind, None)
         return wishes
 
+    def _given(self, draft: Draft) -> frozenset[str]:
+        """Kinds that the user names a file of; one known to be another instrument's is for that one's frames."""
+        known = {k: d for k, d in self.described.items() if d is not None}
+        others = {k for k, d in known.items() if d.instrument != draft.first.instrument}
+        return frozenset(self.user_cal.keys() - others)
+
     def _answers(
         self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
     ) -> list[Association | Missing]:
-        if kind in self.user_cal:
+        if kind in self._given(draft):
             return [forced(kind, self.user_cal[kind], wish, self.described[kind])]
         if wish is None:
             return []
