@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import maximum_filter
 
-from nirred.testing.oracle import Grid, common_grid, kernel, oracle_stack, shift, true_scene
+from nirred.plugin import make_wcs
+from nirred.testing.geometry import distort, flatten
+from nirred.testing.oracle import common_grid, oracle_stack, places, true_scene
 from nirred.testing.photometry import Apertures, aperture_sigma, blank_apertures, scatter
-from nirred.testing.simulate import simulate_night
+from nirred.testing.sampling import kernel, shift
+from nirred.testing.simulate import load_night, simulate_night
 from nirred_niri.simulation import simulation
 
 FEW = {"darks": 1, "short_darks": 0, "lamps_on": 1, "lamps_off": 0}
@@ -102,6 +105,62 @@ def test_aperture_sigma_of_white_noise_and_of_a_single_pixel():
     assert aperture_sigma(np.array([[9.0]]), np.array([[1.0]]), delta * 0.5) == pytest.approx(3 * np.sqrt(0.5))
 
 
-def test_distorted_cameras_are_refused(night):
-    with pytest.raises(ValueError, match="distorted"):
-        oracle_stack(replace(night, distortion=lambda x, y: (x, y)), "dither", Grid("a", (0, 0), (4, 4)))
+# -- distortion, rotation, several planes --------------------------------------------------------------------------
+
+PV = ((1, 1.0), (3, 4e6))  # 8 px in the corners of 256 pixels
+
+
+@pytest.fixture(scope="module")
+def distorted(tmp_path_factory):
+    camera = replace(simulation(256), projection="ZPN", pv=PV, parity=1)
+    options = {"scenario": "dither", "seed": 1, "density": 1500.0, "frames": 4, "turn": 3.0}
+    return simulate_night(camera, tmp_path_factory.mktemp("d"), **options, **FEW)
+
+
+def test_truth_of_a_distorted_camera_is_astropy_s(distorted):
+    file = distorted.groups["dither"].objects[2]
+    own = distorted.frames[file].wcs[0]
+    wcs = make_wcs(own.crpix, own.crval, np.reshape(own.cd, (2, 2)), projection="ZPN", pv=[(2, *term) for term in PV])
+    sources = distorted.groups["dither"].sources
+    expected = wcs.wcs_world2pix([s.ra for s in sources], [s.dec for s in sources], 0)
+    found = distorted.positions(file)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(flatten(own, *found), distorted.flat_positions(file), atol=1e-6)
+    corner = np.array(distort(own, np.array([0.0]), np.array([0.0])))
+    assert 5 < np.hypot(*corner)[0] < 9 and load_night(distorted.directory) == distorted
+
+
+def test_oracle_of_distorted_and_turned_frames_has_the_true_fluxes(distorted):
+    stack = oracle_stack(distorted, "dither")
+    scene = true_scene(distorted, "dither", stack.grid, dict(zip(stack.files, stack.weights)))
+    residual = stack.sci - stack.scale * scene
+    deep = (stack.n >= 3) & np.isfinite(stack.sci)
+    sigma = np.sqrt(np.median(stack.var[deep]))
+    blanks = blank_apertures(deep & (scene < 0.5 * sigma), 3.0)
+    pulls = blanks.sums(residual) / blanks.sigmas(stack.var, stack.noisecov)
+    assert scatter(pulls) == pytest.approx(1.0, abs=4 / np.sqrt(2 * pulls.size))
+    stars = np.array([s.flux if s.kind == "star" else 0 for s in distorted.groups["dither"].sources])
+    x, y = distorted.flat_positions(stack.grid.reference)
+    bright = (stars > 3e4) & (stars < 4e5)
+    apertures = Apertures(x[bright] + stack.grid.origin[0], y[bright] + stack.grid.origin[1], 8.0)
+    light = apertures.sums(np.where(deep, scene, np.nan))
+    error = apertures.sums(residual) / light / np.sqrt(light / 4 + 201 * sigma**2) * light
+    assert np.isfinite(error).sum() >= 2 and np.nanmax(np.abs(error)) < 4
+
+
+def test_planes_of_one_camera_share_one_grid(tmp_path):
+    one = simulation(256).detectors[0]
+    there = (-280 * 0.1171, 3.0)
+    camera = replace(simulation(256), detectors=(one, replace(one, sky_position=there, turn=1.0, magnification=1.03)))
+    night = simulate_night(camera, tmp_path, scenario="dither", seed=1, frames=2, **FEW)
+    grid = common_grid(night, "dither")
+    assert grid.shape[1] > 256 + 280 and grid.shape[0] < 330
+    file = night.groups["dither"].objects[1]
+    x, y = (v + o for v, o in zip(night.flat_positions(grid.reference), grid.origin))
+    for plane in (0, 1):
+        place = places(night, file, plane, grid)
+        px, py = night.positions(file, plane)
+        on = (px > 2) & (px < 253) & (py > 2) & (py < 253)
+        columns, _ = place.sample(np.mgrid[:256, :256][1].astype(float))
+        near = columns[np.rint(y[on]).astype(int), np.rint(x[on]).astype(int)]
+        assert on.any() and np.abs(near - px[on]).max() < 1.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as _field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,9 @@ class SimulatedDetector:
     illuminated : callable or None
         shape -> boolean array, True where light falls.
     sky_position : (float, float)
-        Place of the plane's centre in the focal plane, arcsec along the planes' +x and +y from the pointing.
+        Place of the plane's centre in the focal plane, arcsec along the camera's +x and +y from the pointing.
+    turn, magnification : float
+        The plane's axes are turned against the camera's by degrees (from x to y), its pixels this much larger.
     amplifiers : (int, int)
         Rows and columns of readout sections; each has its own zero level, `amplifier_rms` e- of scatter.
     pattern_rms : float
@@ -84,6 +86,8 @@ class SimulatedDetector:
     hot_fraction: float = 0.003
     illuminated: Callable[[tuple[int, int]], np.ndarray] | None = None
     sky_position: tuple[float, float] = (0.0, 0.0)
+    turn: float = 0.0
+    magnification: float = 1.0
     amplifiers: tuple[int, int] = (2, 2)
     amplifier_rms: float = 3.0
     pattern_rms: float = 4.0
@@ -104,12 +108,15 @@ class ExposureSettings:
 class SimulatedWcs:
     """World coordinates of one plane as its header states them.
 
-    `crpix` is one-based, `crval` (RA, Dec) and `cd` (cd1_1, cd1_2, cd2_1, cd2_2) are in degrees; TAN projection.
+    `crpix` is one-based, `crval` (RA, Dec) and `cd` (cd1_1, cd1_2, cd2_1, cd2_2) are in degrees. `projection` is TAN,
+    or ZPN with `pv`, the pairs (m, PV2_m): PV2_1 = 1, and PV2_3, PV2_5 ... are the radial distortion.
     """
 
     crpix: tuple[float, float]
     crval: tuple[float, float]
     cd: tuple[float, float, float, float]
+    projection: str = "TAN"
+    pv: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,8 +226,8 @@ class Simulation:
         Stars per (1024 pixel)^2.
     darks_before : float
         Days before the night on which darks are taken; 0: the morning after it.
-    distortion : callable or None
-        (x, y) -> (x, y): undistorted zero-based pixel positions of a plane to those on the detector.
+    projection, pv
+        As in `SimulatedWcs`: how the camera distorts.
     resized : callable or None
         size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are just cut.
     """
@@ -246,7 +253,8 @@ class Simulation:
     dither: float | None = None
     density: float = 330.0
     darks_before: float = 0.0
-    distortion: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    projection: str = "TAN"
+    pv: tuple[tuple[int, float], ...] = ()
     resized: Callable[[int], Simulation] | None = None
     extra: Mapping[str, object] = _field(default_factory=dict)
 

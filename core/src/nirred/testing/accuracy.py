@@ -135,7 +135,7 @@ def _stars(comparison: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, y on the product's grid and flux of the true stars."""
     grid, members = comparison.product.grid, comparison.night.groups[comparison.group].sources
     stars = tuple(source for source in members if source.kind == "star")
-    x, y = comparison.night.positions(grid.reference, 0, stars)
+    x, y = comparison.night.flat_positions(grid.reference, 0, stars)
     return x + grid.origin[0], y + grid.origin[1], np.array([star.flux for star in stars])
 
 
@@ -210,7 +210,7 @@ def _galaxy(comparison: Comparison) -> Figure:
     if main.kind != "galaxy" or members.content == "filling":
         return NOTHING
     grid = comparison.product.grid
-    x, y = comparison.night.positions(grid.reference, 0, (main,))
+    x, y = comparison.night.flat_positions(grid.reference, 0, (main,))
     radius = (3 if members.skies else 2) * main.radius / comparison.night.pixel_scale
     rows, columns = np.mgrid[: grid.shape[0], : grid.shape[1]]
     inside = np.hypot(columns - x[0] - grid.origin[0], rows - y[0] - grid.origin[1]) <= radius

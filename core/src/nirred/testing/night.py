@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ import numpy as np
 
 from nirred.plugin.simulation import FlatCharacter, SimulatedDetector, SimulatedWcs
 from nirred.testing.detector_sim import Cosmics, DetectorTruth, load_truth
-from nirred.testing.geometry import to_pixels
-from nirred.testing.scene import Source, render
+from nirred.testing.geometry import distort, flatten, from_flat, to_flat
+from nirred.testing.scene import Source, render, sample
 
 SCHEMA = 1
-Distortion = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,6 @@ class Night:
     groups : mapping of scenario to GroupTruth
     products : mapping
         Names of the calibrations that should be made: "dark", "flat", "bpm".
-    distortion : callable or None
-        As in `Simulation`; not kept on disk.
     """
 
     directory: Path
@@ -116,7 +113,6 @@ class Night:
     frames: Mapping[str, FrameTruth]
     groups: Mapping[str, GroupTruth]
     products: Mapping[str, str]
-    distortion: Distortion | None = field(default=None, compare=False)
 
     @property
     def raw_dir(self) -> Path:
@@ -148,33 +144,44 @@ class Night:
     def positions(
         self, file: str, plane: int = 0, sources: tuple[Source, ...] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """True zero-based pixel positions of the group's sources in a frame."""
+        """True zero-based pixel positions of the group's sources on a frame's detector."""
+        return distort(self.frames[file].wcs[plane], *self.flat_positions(file, plane, sources))
+
+    def flat_positions(
+        self, file: str, plane: int = 0, sources: tuple[Source, ...] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same without the camera's distortion: those on a stack, but for its origin."""
         frame = self.frames[file]
         chosen = self.groups[frame.group].sources if sources is None else sources
         ra = np.array([source.ra for source in chosen])
         dec = np.array([source.dec for source in chosen])
-        x, y = to_pixels(frame.wcs[plane], ra, dec)
-        return self.distortion(x, y) if self.distortion else (x, y)
+        return to_flat(frame.wcs[plane], ra, dec)
 
     def offset(self, file: str, reference: str, plane: int = 0) -> tuple[float, float]:
         """Pixel position of a source in `file` minus in `reference`, at the array's centre, distortion-free."""
-        from nirred.testing.geometry import from_plane
-
         ny, nx = self.detectors[plane].shape
-        wcs = self.frames[reference].wcs[plane]
-        step = np.array([(nx + 1) / 2 - wcs.crpix[0], (ny + 1) / 2 - wcs.crpix[1]])
-        xi, eta = np.reshape(wcs.cd, (2, 2)) @ step * 3600
-        ra, dec = from_plane(np.array([xi]), np.array([eta]), *wcs.crval)
-        x, y = to_pixels(self.frames[file].wcs[plane], ra, dec)
-        return float(x[0] - (nx - 1) / 2), float(y[0] - (ny - 1) / 2)
+        centre = np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2])
+        x, y = to_flat(self.frames[file].wcs[plane], *from_flat(self.frames[reference].wcs[plane], *centre))
+        return float(x[0] - centre[0][0]), float(y[0] - centre[1][0])
+
+    def scale_of(self, plane: int) -> float:
+        """Arcsec per pixel of a plane."""
+        return self.pixel_scale * self.detectors[plane].magnification
 
     def scene(self, file: str, plane: int = 0) -> np.ndarray:
-        """Noise-free electrons of the sources in a frame at transparency 1, flat 1."""
-        frame = self.frames[file]
-        x, y = self.positions(file, plane)
-        sources = self.groups[frame.group].sources
-        shape = self.detectors[plane].shape
-        return render(sources, x, y, shape, frame.conditions.fwhm, self.pixel_scale)
+        """Noise-free electrons of the sources in a frame at transparency 1, flat 1.
+
+        Of a camera that distorts: the sky's surface brightness where the pixels look, per area of an undistorted
+        pixel. That is what a flat of even surface brightness leaves, the pixels' own areas being part of the flat.
+        """
+        frame, wcs = self.frames[file], self.frames[file].wcs[plane]
+        sources, shape = self.groups[frame.group].sources, self.detectors[plane].shape
+        x, y = self.flat_positions(file, plane)
+        fwhm, scale = frame.conditions.fwhm, self.scale_of(plane)
+        if not wcs.pv:
+            return render(sources, x, y, shape, fwhm, scale)
+        rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+        return sample(sources, (x, y), flatten(wcs, columns, rows), fwhm, scale)
 
     def sky(self, file: str, plane: int = 0) -> np.ndarray:
         """Noise-free electrons of the sky in a frame at flat 1."""
@@ -220,7 +227,7 @@ def _frame_record(night: Night, frame: FrameTruth) -> dict[str, Any]:
     return record
 
 
-def load_night(directory: Path | str, distortion: Distortion | None = None) -> Night:
+def load_night(directory: Path | str) -> Night:
     """Read a night from its directory.
 
     Raises
@@ -248,7 +255,6 @@ def load_night(directory: Path | str, distortion: Distortion | None = None) -> N
         frames={frame.file: frame for frame in frames},
         groups={group.name: group for group in groups},
         products=document["products"],
-        distortion=distortion,
     )
 
 

@@ -5,7 +5,6 @@ Plain numpy, independent of nirred's kernels: what it shares with the reduction 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,33 +12,36 @@ from pathlib import Path
 import numpy as np
 
 from nirred.testing.detector_sim import DetectorTruth, calibrate
+from nirred.testing.geometry import distort, flatten, from_flat, to_flat
 from nirred.testing.night import Night
-
-LANCZOS_RADIUS = 3
+from nirred.testing.sampling import Places, autocorrelation
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Pixel grid of a stack.
+    """Pixel grid of a stack: flat pixels of one plane of the reference frame.
 
     Parameters
     ----------
     reference : str
         File of the reference frame.
     origin : (float, float)
-        (x, y), zero-based pixel in the stack of the reference frame's pixel (0, 0).
+        (x, y), zero-based pixel in the stack of the reference frame's flat pixel (0, 0).
     shape : (int, int)
         (ny, nx).
+    plane : int
+        Whose flat pixels these are.
     """
 
     reference: str
     origin: tuple[float, float]
     shape: tuple[int, int]
+    plane: int = 0
 
 
 @dataclass(frozen=True)
 class OracleStack:
-    """Stack of one plane of a group.
+    """Stack of one plane of a group, or of all.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ class OracleStack:
     grid : Grid
     files : tuple of str
     weights, transparencies : ndarray
-        Per frame; transparencies have a weighted mean of 1.
+        Per frame, weights those of the first plane; transparencies have a weighted mean of 1.
     scale : float
         Weighted mean of the true transparencies: true flux x scale = flux in `sci`.
     """
@@ -70,71 +72,126 @@ class OracleStack:
     scale: float
 
 
-def common_grid(night: Night, group: str, plane: int = 0, reference: str = "") -> Grid:
-    """Union footprint of a group's frames on target, whole pixels from the reference (default: the first)."""
+def common_grid(night: Night, group: str, plane: int | None = None, reference: str = "") -> Grid:
+    """Union footprint of a group's frames on target, whole pixels from the reference (default: the first).
+
+    Of one plane, or of all on the flat pixels of the first.
+    """
     files = night.groups[group].objects
     reference = reference or files[0]
-    ny, nx = night.detectors[plane].shape
-    shifts = np.array([night.offset(file, reference, plane) for file in files])
-    low = np.floor((-shifts).min(axis=0)).astype(int)
-    high = np.ceil((-shifts).max(axis=0)).astype(int)
-    return Grid(reference, (float(-low[0]), float(-low[1])), (int(ny + high[1] - low[1]), int(nx + high[0] - low[0])))
+    target = night.frames[reference].wcs[plane or 0]
+    corners = []
+    for file in files:
+        for p in _planes(night, plane):
+            edge = _outline(night.detectors[p].shape)
+            wcs = night.frames[file].wcs[p]
+            corners.append(np.stack(to_flat(target, *from_flat(wcs, *flatten(wcs, *edge)))))
+    every = np.concatenate(corners, axis=1).round(6)
+    low, high = np.floor(every.min(axis=1)).astype(int), np.ceil(every.max(axis=1)).astype(int)
+    shape = (int(high[1] - low[1] + 1), int(high[0] - low[0] + 1))
+    return Grid(reference, (float(-low[0]), float(-low[1])), shape, plane or 0)
 
 
-def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int = 0) -> OracleStack:
+def _planes(night: Night, plane: int | None) -> Sequence[int]:
+    return range(len(night.detectors)) if plane is None else (plane,)
+
+
+def _outline(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels along the border, x and y."""
+    along = np.linspace(0, 1, 33)
+    x = np.concatenate([along, along, np.zeros(33), np.ones(33)]) * (shape[1] - 1)
+    y = np.concatenate([np.zeros(33), np.ones(33), along, along]) * (shape[0] - 1)
+    return x, y
+
+
+def places(night: Night, file: str, plane: int, grid: Grid) -> Places:
+    """Where on a frame's detector the pixels of a stack lie, by the truth."""
+    target, wcs = night.frames[grid.reference].wcs[grid.plane], night.frames[file].wcs[plane]
+
+    def transform(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sky = from_flat(target, x - grid.origin[0], y - grid.origin[1])
+        return distort(wcs, *to_flat(wcs, *sky))
+
+    return Places.of(transform, grid.shape, night.detectors[plane].shape)
+
+
+def oracle_stack(night: Night, group: str, grid: Grid | None = None, plane: int | None = None) -> OracleStack:
     """Stack a group's frames on target as well as can be.
 
     Parameters
     ----------
     night, group, plane
-        Which frames: night, scenario, detector.
+        Which frames: night, scenario, detector; default all detectors, drawn onto one grid.
     grid : Grid, optional
         Of the product to compare with; default the union footprint.
-
-    Raises
-    ------
-    ValueError
-        The camera has a distortion.
 
     Notes
     -----
     A frame is calibrated with the truth, its true sky subtracted, its bad and cosmic-ray pixels replaced by the
     noise-free truth (which is then unbiased under any interpolation) and given no weight for the share that they
-    take of an output pixel; then shifted by Lanczos-3 and averaged with weights transparency^2 / variance, one per
-    frame. Scale: relative transparencies have a weighted mean of 1.
+    take of an output pixel; then resampled once by Lanczos-3, to the true place, and averaged with weights
+    transparency^2 / variance, one per frame and plane. Calibrated pixels are surface brightness: it is kept.
+    Scale: relative transparencies have a weighted mean of 1.
     """
-    if night.distortion is not None:
-        raise ValueError(f"{night.directory}: the oracle stacks by pure shifts, this camera is distorted")
     grid = grid or common_grid(night, group, plane)
     files = night.groups[group].objects
-    truth = night.detector_truth(plane)
-    conditions = [night.frames[file].conditions for file in files]
-    true = np.array([item.transparency for item in conditions])
-    variances = np.array([np.median(_variance(night, file, plane, truth)) for file in files])
-    weights = true**2 / variances
-    weights /= weights.sum()
-    scale = float((weights * true).sum())
-    relative = true / scale
-    total, weight = np.zeros(grid.shape), np.zeros(grid.shape)
-    noise, number = np.zeros(grid.shape), np.zeros(grid.shape, np.uint16)
-    correlation = np.zeros((7, 7))
-    for index, file in enumerate(files):
-        data, missing = _frame(night, file, plane, truth)
-        dx, dy = night.offset(file, grid.reference, plane)
-        place = (dx - grid.origin[0], dy - grid.origin[1])
-        shifted, covered = shift(data, place, grid.shape)
-        good = np.clip(covered - np.clip(shift(missing, place, grid.shape)[0], 0, 1), 0, 1)
-        share = weights[index] * good
-        total += share * np.where(share > 0, shifted, 0.0) / relative[index]
-        weight += share
-        uneven = np.maximum(shift(_variance(night, file, plane, truth), place, grid.shape)[0], 0.1 * variances[index])
-        noise += (share / relative[index]) ** 2 * uneven
-        number += good > 0.5
-        correlation += weights[index] ** 2 * variances[index] * _autocorrelation(place)
-    weight[number == 0] = np.nan
-    sci, var = total / weight, noise / weight**2
-    noisecov = correlation / correlation.sum()
-    return OracleStack(sci, var, number, noisecov, grid, files, weights, relative, scale)
+    true = np.array([night.frames[file].conditions.transparency for file in files])
+    sums = _Sums.empty(grid.shape)
+    for p in _planes(night, plane):
+        truth = night.detector_truth(p)
+        variances = np.array([np.median(_variance(night, file, p, truth)) for file in files])
+        weights = true**2 / variances
+        if not sums.weights.size:
+            sums.weights = weights / weights.sum()
+            sums.scale, total = float((sums.weights * true).sum()), weights.sum()
+        relative = true / sums.scale
+        for index, file in enumerate(files):
+            own = (weights[index] / total, variances[index], relative[index])
+            _add_frame(night, (file, p, truth), grid, own, sums)
+    sums.weight[sums.number == 0] = np.nan
+    sci, var = sums.total / sums.weight, sums.noise / sums.weight**2
+    noisecov = sums.correlation / sums.correlation.sum()
+    return OracleStack(sci, var, sums.number, noisecov, grid, files, sums.weights, true / sums.scale, sums.scale)
+
+
+@dataclass
+class _Sums:
+    """A stack in the making."""
+
+    total: np.ndarray
+    weight: np.ndarray
+    noise: np.ndarray
+    number: np.ndarray
+    correlation: np.ndarray
+    weights: np.ndarray
+    scale: float = 1.0
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> _Sums:
+        total, weight, noise = (np.zeros(shape) for _ in range(3))
+        return cls(total, weight, noise, np.zeros(shape, np.uint16), np.zeros((7, 7)), np.zeros(0))
+
+
+def _add_frame(
+    night: Night,
+    which: tuple[str, int, DetectorTruth],
+    grid: Grid,
+    own: tuple[float, float, float],
+    sums: _Sums,
+) -> None:
+    """Add one plane of a frame; `own` = (weight, typical variance, relative transparency)."""
+    (file, p, truth), (weight, typical, relative) = which, own
+    data, missing = _frame(night, file, p, truth)
+    place = places(night, file, p, grid)
+    values, covered = place.sample(data)
+    good = np.clip(covered - np.clip(place.sample(missing)[0], 0, 1), 0, 1)
+    share = weight * good
+    sums.total += share * np.where(share > 0, values, 0.0) / relative
+    sums.weight += share
+    uneven = np.maximum(place.sample(_variance(night, file, p, truth))[0], 0.1 * typical) / place.area
+    sums.noise += (share / relative) ** 2 * uneven
+    sums.number += good > 0.5
+    sums.correlation += weight**2 * typical * autocorrelation(place)
 
 
 def _variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> np.ndarray:
@@ -160,58 +217,6 @@ def _frame(night: Night, file: str, plane: int, truth: DetectorTruth) -> tuple[n
     return np.where(missing, expected, data), missing.astype(np.float64)
 
 
-def kernel(offset: float) -> tuple[int, np.ndarray]:
-    """Weights for sampling at `offset`: first whole pixel and six Lanczos-3 weights, put right.
-
-    Bare Lanczos-3 misplaces a star by up to 0.013 px and changes its width. Here the weights are changed as little as
-    possible (least squares) to sum to 1 with vanishing first and second moments.
-    """
-    base = math.floor(offset)
-    distance = offset - base - np.arange(1 - LANCZOS_RADIUS, LANCZOS_RADIUS + 1)
-    weights = np.sinc(distance) * np.sinc(distance / LANCZOS_RADIUS)
-    powers = distance ** np.arange(3)[:, None]
-    missing = np.array([1.0, 0.0, 0.0]) - powers @ weights
-    return base + 1 - LANCZOS_RADIUS, weights + powers.T @ np.linalg.solve(powers @ powers.T, missing)
-
-
-def shift(data: np.ndarray, place: tuple[float, float], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Sample `data` at (x + place[0], y + place[1]) for every pixel (x, y) of `shape`.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        Values, and 1.0 where the sampled place lies on the array (beyond the border its edge is continued).
-    """
-    columns = _taps(data.shape[1], place[0], shape[1])
-    rows = _taps(data.shape[0], place[1], shape[0])
-    across = np.zeros((data.shape[0], shape[1]))
-    for index, weight in columns:
-        across += weight * data[:, index]
-    out = np.zeros(shape)
-    for index, weight in rows:
-        out += weight * across[index]
-    x, y = np.arange(shape[1]) + place[0], np.arange(shape[0]) + place[1]
-    inside_x = (x > -0.5) & (x < data.shape[1] - 0.5)
-    inside_y = (y > -0.5) & (y < data.shape[0] - 0.5)
-    return out, (inside_y[:, None] & inside_x).astype(np.float64)
-
-
-def _taps(length: int, offset: float, wanted: int) -> list[tuple[np.ndarray, float]]:
-    first, weights = kernel(offset)
-    positions = np.arange(wanted) + first
-    return [(np.clip(positions + tap, 0, length - 1), float(weight)) for tap, weight in enumerate(weights)]
-
-
-def _autocorrelation(place: tuple[float, float]) -> np.ndarray:
-    """(7, 7) noise autocorrelation of a shifted white frame."""
-    rows = []
-    for offset in place:
-        _, weights = kernel(offset)
-        full = np.correlate(weights, weights, "full")
-        rows.append(full[len(weights) - 4 : len(weights) + 3])
-    return np.outer(rows[1], rows[0])
-
-
 def true_scene(
     night: Night,
     group: str,
@@ -219,7 +224,6 @@ def true_scene(
     shares: Mapping[str, float] | None = None,
     *,
     extended: bool = True,
-    plane: int = 0,
 ) -> np.ndarray:
     """Noise-free stack at transparency 1: each frame's own seeing, weighted by `shares` of file (default equal).
 
@@ -232,32 +236,31 @@ def true_scene(
     members = night.groups[group]
     given = shares or dict.fromkeys(members.objects, 1.0)
     total = sum(given.values())
-    large = 0.05 * night.detectors[plane].shape[1] * night.pixel_scale
+    scale = night.scale_of(grid.plane)
+    large = 0.05 * night.detectors[grid.plane].shape[1] * scale
     sources = tuple(source for source in members.sources if extended or source.radius < large)
-    x, y = night.positions(grid.reference, plane, sources)
+    x, y = night.flat_positions(grid.reference, grid.plane, sources)
     x, y = x + grid.origin[0], y + grid.origin[1]
     image = np.zeros(grid.shape)
     for file, share in given.items():
         fwhm = night.frames[file].conditions.fwhm
-        image += share / total * render(sources, x, y, grid.shape, fwhm, night.pixel_scale)
+        image += share / total * render(sources, x, y, grid.shape, fwhm, scale)
     return image
 
 
-def write_oracle(night: Night, group: str, path: Path | None = None, plane: int = 0) -> Path:
+def write_oracle(night: Night, group: str, path: Path | None = None, plane: int | None = None) -> Path:
     """Write the oracle in the form of a product (default: truth/oracle_GROUP.fits), for `accuracy.measure`."""
     stack = oracle_stack(night, group, plane=plane)
     path = path or night.truth_dir / f"oracle_{group}.fits"
-    write_product(night, stack, path, plane)
+    write_product(night, stack, path)
     return path
 
 
-def write_product(
-    night: Night, stack: OracleStack, path: Path, plane: int = 0, extra: Sequence[tuple[str, float]] = ()
-) -> None:
+def write_product(night: Night, stack: OracleStack, path: Path, extra: Sequence[tuple[str, float]] = ()) -> None:
     """Write SCI, VAR, DQ, NEXP, NOISECOV and FRAMES; `extra` = further keywords of SCI."""
     from astropy.io import fits
 
-    wcs = night.frames[stack.grid.reference].wcs[plane]
+    wcs = night.frames[stack.grid.reference].wcs[stack.grid.plane]
     header = fits.Header()
     header["BUNIT"] = "electron"
     for axis in (0, 1):
@@ -278,15 +281,15 @@ def write_product(
         fits.ImageHDU(dq, name="DQ"),
         fits.ImageHDU(stack.n, name="NEXP"),
         fits.ImageHDU(stack.noisecov, name="NOISECOV"),
-        _frames_table(night, stack, plane),
+        _frames_table(night, stack),
     ]
     fits.HDUList(hdus).writeto(path, overwrite=True)
 
 
-def _frames_table(night: Night, stack: OracleStack, plane: int) -> object:
+def _frames_table(night: Night, stack: OracleStack) -> object:
     from astropy.io import fits
 
-    offsets = np.array([night.offset(file, stack.grid.reference, plane) for file in stack.files])
+    offsets = np.array([night.offset(file, stack.grid.reference, stack.grid.plane) for file in stack.files])
     conditions = [night.frames[file].conditions for file in stack.files]
     count = len(stack.files)
     columns = {

@@ -149,6 +149,38 @@ def render(
     return image
 
 
+def sample(
+    sources: Sequence[Source],
+    places: tuple[np.ndarray, np.ndarray],
+    pixels: tuple[np.ndarray, np.ndarray],
+    fwhm: float,
+    pixel_scale: float,
+) -> np.ndarray:
+    """Noise-free image in pixels that are not evenly spaced.
+
+    Parameters
+    ----------
+    sources, fwhm, pixel_scale
+        As in `render`.
+    places : (x, y)
+        Positions of the sources on an even grid of pixels.
+    pixels : (x, y), ndarray (ny, nx)
+        Positions of the wanted pixels on that grid.
+
+    Returns
+    -------
+    ndarray
+        float64 (ny, nx), electrons per pixel of the even grid: its image, read by splines of fifth order.
+    """
+    from scipy.ndimage import map_coordinates
+
+    margin = 8
+    x0, y0 = (math.floor(float(p.min())) - margin for p in pixels)
+    x1, y1 = (math.ceil(float(p.max())) + margin for p in pixels)
+    even = render(sources, places[0] - x0, places[1] - y0, (y1 - y0 + 1, x1 - x0 + 1), fwhm, pixel_scale)
+    return np.asarray(map_coordinates(even, [pixels[1] - y0, pixels[0] - x0], order=5))
+
+
 def _add_gaussian(image: np.ndarray, centre: tuple[float, float], sigma: tuple[float, float], flux: float) -> None:
     ranges = []
     for position, width, length in zip(centre, sigma, image.shape[::-1]):
@@ -185,6 +217,8 @@ class FieldSpec:
     pixel_scale : float
         Arcsec per pixel.
     content : {"sparse", "galaxy", "filling", "blank", "standard"}
+    centre : (float, float)
+        Arcsec east and north of the main galaxy from (ra, dec).
     """
 
     ra: float
@@ -197,6 +231,7 @@ class FieldSpec:
     content: str
     field: int
     saturating: float
+    centre: tuple[float, float] = (0.0, 0.0)
 
 
 def populate(spec: FieldSpec, rng: np.random.Generator, density: float = 330.0) -> list[Source]:
@@ -234,7 +269,7 @@ def _signal_to_noise(rng: np.random.Generator, number: int) -> np.ndarray:
 
 def _galaxies(spec: FieldSpec, rng: np.random.Generator) -> list[Source]:
     """The measured galaxy at the centre and a handful of small ones."""
-    from nirred.testing.geometry import from_plane
+    from nirred.testing.geometry import from_plane, point
 
     # content -> (half-light radius as a share of the detector's side, mean surface brightness inside it over sky)
     main = {"sparse": (0.014, 0.05), "galaxy": (0.06, 0.08), "filling": (0.42, 0.20)}.get(spec.content)
@@ -243,7 +278,8 @@ def _galaxies(spec: FieldSpec, rng: np.random.Generator) -> list[Source]:
         radius = main[0] * spec.side
         area = math.pi * 0.75 * (radius / spec.pixel_scale) ** 2
         flux = 2 * main[1] * spec.sky * area
-        found.append(Source("galaxy", spec.ra, spec.dec, flux, radius, 1.0, 0.75, spec.field))
+        middle = point(spec.ra, spec.dec, *spec.centre)
+        found.append(Source("galaxy", *middle, flux, radius, 1.0, 0.75, spec.field))
     number = round(8 * (spec.side / spec.pixel_scale / 1024) ** 2) if spec.content != "standard" else 0
     for index in range(number):
         xi, eta = rng.uniform(-0.45, 0.45, 2) * spec.extent

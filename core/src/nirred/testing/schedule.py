@@ -52,6 +52,10 @@ class Knobs:
         Whether sky frames are guided; unguided ones are known for sky by their header.
     standard_darks : bool
         Whether darks are taken for the standard's exposure too.
+    turn : float
+        Degrees by which the position angle grows from frame to frame; headers know.
+    turn_rms : float
+        Degrees of the position angle that the header does not know.
     """
 
     darks: int = 10
@@ -71,6 +75,8 @@ class Knobs:
     sky_offset: float | None = None
     sky_guiding: bool = False
     standard_darks: bool = False
+    turn: float = 0.0
+    turn_rms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,11 @@ def side(simulation: Simulation) -> float:
     return plane if simulation.field is None else min(plane, simulation.field)
 
 
+def span(simulation: Simulation) -> float:
+    """Extent of all planes, arcsec."""
+    return side(simulation) + 2 * max(max(map(abs, plane.sky_position)) for plane in simulation.detectors)
+
+
 def science(
     simulation: Simulation,
     scenario: Scenario,
@@ -121,7 +132,7 @@ def science(
     """Exposures of one scenario. `place` = (first running number, group number, start).
 
     Draws: dither jitter of all frames; then of the whole sequence the drift, and per frame sky jitter, gradient,
-    curvature, seeing, transparency, pointing error.
+    curvature, seeing, transparency, pointing error; then errors of the position angle, if any.
     """
     target = TARGETS[scenario]
     kinds = _order(scenario, counts)
@@ -143,14 +154,15 @@ def science(
             target_dec=target.dec,
             offset_east=east,
             offset_north=north,
-            position_angle=simulation.position_angle,
+            position_angle=simulation.position_angle + knobs.turn * index,
             guiding=kind != "sky" or knobs.sky_guiding,
             airmass=1.08 + 0.004 * index,
             observation_class="partnerCal" if kind == "standard" else "science",
             group=group,
             index=index + 1,
         )
-        planned.append(_pointed(simulation, exposure, scenario, conditions[index]))
+        error = knobs.turn_rms * float(rng.standard_normal()) if knobs.turn_rms else 0.0
+        planned.append(_pointed(simulation, exposure, scenario, conditions[index], error))
     return planned
 
 
@@ -180,7 +192,7 @@ def _offsets(
     field = side(simulation)
     usual = target.dither * field if simulation.dither is None else simulation.dither
     step = usual if knobs.dither is None else knobs.dither
-    away = target.sky_offset * field if knobs.sky_offset is None else knobs.sky_offset
+    away = target.sky_offset * span(simulation) if knobs.sky_offset is None else knobs.sky_offset
     jitter = rng.uniform(-3, 3, (len(kinds), 2)) * simulation.pixel_scale
     found, seen = [], {"sky": 0, "target": 0}
     for kind, (jitter_east, jitter_north) in zip(kinds, jitter):
@@ -220,13 +232,15 @@ def _conditions(
     return found
 
 
-def _pointed(simulation: Simulation, exposure: SimulatedExposure, scenario: str, conditions: Conditions) -> Planned:
-    """Give an exposure its nominal world coordinates (header) and the true ones."""
+def _pointed(
+    simulation: Simulation, exposure: SimulatedExposure, scenario: str, conditions: Conditions, turn: float = 0.0
+) -> Planned:
+    """Give an exposure its nominal world coordinates (header) and the true ones, turned by degrees."""
     nominal = point(exposure.target_ra, exposure.target_dec, exposure.offset_east, exposure.offset_north)
     true = point(*nominal, *conditions.pointing_error)
     planes = range(len(simulation.detectors))
     header = tuple(plane_wcs(simulation, plane, *nominal, exposure.position_angle) for plane in planes)
-    truth = tuple(plane_wcs(simulation, plane, *true, exposure.position_angle) for plane in planes)
+    truth = tuple(plane_wcs(simulation, plane, *true, exposure.position_angle + turn) for plane in planes)
     return Planned(replace(exposure, wcs=header), scenario, truth, conditions)
 
 

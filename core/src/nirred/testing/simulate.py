@@ -20,7 +20,7 @@ from nirred.testing.detector_sim import (
     make_truth,
     save_truth,
 )
-from nirred.testing.geometry import point
+from nirred.testing.geometry import plane_place, point
 from nirred.testing.night import FrameTruth, GroupTruth, Night, load_night, save_night, sky_image
 from nirred.testing.scene import FieldSpec, Source, populate
 from nirred.testing.schedule import (
@@ -172,11 +172,12 @@ def _sources(
         target.content,
         0,
         saturating,
+        plane_place(simulation, 0, simulation.position_angle),
     )
     density = simulation.density if knobs.density is None else knobs.density
     found = populate(spec, rng, density)
     if name == "standard":
-        found.insert(0, Source("star", target.ra, target.dec, 0.2 * saturating))
+        found.insert(0, Source("star", *point(target.ra, target.dec, *spec.centre), 0.2 * saturating))
     if skies:
         east = float(np.median([exposure.offset_east for exposure in skies]))
         ra, dec = point(target.ra, target.dec, east, 0.0)
@@ -234,7 +235,6 @@ def _describe(
         frames=frames,
         groups=groups,
         products=products,
-        distortion=simulation.distortion,
     )
 
 
