@@ -72,3 +72,22 @@ def test_a_mask_of_another_shape_is_named(make_group):  # noqa: F811
     group.setup.late_masks = [(spec, {})]
     with pytest.raises(StepError, match="'odd'"):
         apply_late_masks(group)
+
+
+def test_what_a_mask_of_a_frame_flags_is_told_once(make_group):  # noqa: F811
+    dull, shining = np.zeros((10, 10), np.float32), np.zeros((10, 10), np.float32)
+    shining[2, 3] = 10
+    seen = []
+
+    def compute(given, parameters):
+        seen.append(given.flattened)
+        return given.images[0] > 7
+
+    spec = MaskSpec("glow", 64, "frame", IMAGE, compute, remark="glow of the lamp")
+    group = with_masks(make_group(["both", "both", "both"], [dull, shining, dull], tags=IMAGE), spec)
+    group.setup.late_masks, group.setup.flat = [(spec, {})], []
+    apply_late_masks(group)
+    (told,) = group.remarks
+    assert told.startswith("glow of the lamp: flagged in 1 of 3 frames, up to 1.0 % of the pixels (")
+    assert group.frames[1].info.name in told
+    assert seen == [True] * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from .errors import StepError
 from .plugin.rules import MaskInput, MaskSpec
 
 if TYPE_CHECKING:
-    from .group import Group, PlaneState
+    from .group import Group
     from .plan.model import FrameInfo
 
 
@@ -27,7 +27,8 @@ def _concerns(spec: MaskSpec, tags: frozenset[str]) -> bool:
 
 def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> list[np.ndarray]:
     """One mask of detector scope for every plane, with the user's parameters over the mask's own."""
-    return [_compute(group, spec, given, group.task.first, p, []) for p in range(len(group.task.first.detectors))]
+    first = group.task.first
+    return [_compute(spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors))]
 
 
 def apply_late_masks(group: Group) -> None:
@@ -42,37 +43,50 @@ def apply_late_masks(group: Group) -> None:
         A mask has not the shape of its plane.
     """
     for spec, given in group.setup.late_masks:
+        shares: dict[str, float] = {}
         for p, state in enumerate(group.planes):
             shared = None
             if spec.scope == "group":
                 shown = group.indices("lamp_on") or group.indices()
-                images = [state.sci.frame(i) for i in shown]
-                shared = _compute(group, spec, given, group.frames[shown[0]].info, p, images)
+                shared = _late(group, (spec, given), shown[0], p, shown)
             for i in group.indices():
                 info = group.frames[i].info
                 if _concerns(spec, info.tags):
-                    own = shared
-                    if own is None:
-                        own = _compute(group, spec, given, info, p, [state.sci.frame(i)])
-                    _flag(state, i, own)
+                    own = _late(group, (spec, given), i, p, [i]) if shared is None else shared
+                    share = float(np.mean(own != 0))
+                    if share > 0:
+                        state.dq.put(i, state.dq.frame(i) | own)
+                        shares[info.name] = max(shares.get(info.name, 0.0), share)
+        _say(group, spec, shares)
 
 
-def _flag(state: PlaneState, i: int, mask: np.ndarray) -> None:
-    state.dq.put(i, state.dq.frame(i) | mask)
+def _say(group: Group, spec: MaskSpec, shares: dict[str, float]) -> None:
+    """One remark for all frames of which a mask flags a part."""
+    if not spec.remark or not shares or spec.scope != "frame":
+        return
+    most = max(shares, key=lambda name: shares[name])
+    count = f"{len(shares)} of {len(group.indices())} frames"
+    group.remark(f"{spec.remark}: flagged in {count}, up to {100 * shares[most]:.1f} % of the pixels ({most})")
 
 
-def _compute(
-    group: Group, spec: MaskSpec, given: Mapping[str, Any], info: FrameInfo, p: int, images: list[np.ndarray]
-) -> np.ndarray:
-    """The mask's bit where it flags, uint16."""
-    shape = info.detectors[p].shape
-    parameters = {**spec.parameters, **{k: v for k, v in given.items() if k in spec.parameters}}
+def _late(group: Group, mask: tuple[MaskSpec, Mapping[str, Any]], of: int, p: int, shown: Sequence[int]) -> np.ndarray:
+    """A mask of plane `p` of frame `of`, from the calibrated planes of the frames `shown`."""
+    info, state = group.frames[of].info, group.planes[p]
+    return _compute(*mask, info, _asked(group, info, p, [state.sci.frame(i) for i in shown]))
 
+
+def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) -> MaskInput:
     def remark(text: str) -> None:
         group.remark(f"{group.task.id}: {text}")
 
-    asked = MaskInput(shape, info.descriptors, info.tags, images, p, remark)
-    flagged = np.asarray(spec.compute(asked, parameters))
+    flattened = group.setup.flat is not None
+    return MaskInput(info.detectors[p].shape, info.descriptors, info.tags, images, p, remark, flattened)
+
+
+def _compute(spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput) -> np.ndarray:
+    """The mask's bit where it flags, uint16."""
+    parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
+    flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
     if flagged.shape != shape:
         raise StepError(f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)")
     return np.where(flagged != 0, np.uint16(spec.bit), np.uint16(0))

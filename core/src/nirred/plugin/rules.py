@@ -117,6 +117,8 @@ class MaskInput:
         Index of the plane.
     remark : callable
         ``remark(text)`` puts a sentence into the task's remarks: that something was not as expected.
+    flattened : bool
+        Whether the images are divided by a flat.
     """
 
     shape: tuple[int, int]
@@ -125,6 +127,7 @@ class MaskInput:
     images: Sequence[np.ndarray] = ()
     plane: int = 0
     remark: Callable[[str], object] = lambda text: None
+    flattened: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ class MaskSpec:
         ``compute(MaskInput, parameters) -> bool array (ny, nx)``, True where flagged.
     parameters : Mapping
         Names and defaults of what the user may set (xshift, yshift), passed to `compute`.
+    remark : str
+        What the observer is told where a mask of scope ``frame`` flags something ("shadow of the guide probe").
     """
 
     name: str
@@ -154,3 +159,4 @@ class MaskSpec:
     compute: Callable[[MaskInput, Mapping[str, Any]], np.ndarray]
     not_tags: frozenset[str] = frozenset()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    remark: str = ""
