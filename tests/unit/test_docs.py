@@ -189,7 +189,9 @@ def test_keywords_and_fates_are_documented() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", sorted((DOCS / "tutorials").glob("*.md")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page", sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/reduce-*.md")]), ids=lambda p: p.stem
+)
 def test_tutorial_runs(page: Path, tmp_path: Path) -> None:
     """All commands of a page, one after the other, in one empty directory."""
     blocks = fences(page, "sh")

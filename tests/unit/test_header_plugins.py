@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nirred_f2
 import nirred_gnirs
 import nirred_niri
 from nirred.headers import Headers
@@ -137,7 +138,7 @@ NIRI = nirred_niri.nirred_instruments()[0].examples[0]  # type: ignore[index]
 TEXTS = {"f2": F2, "gnirs": GNIRS, "emir": EMIR, "gsaoi": GSAOI, "niri": NIRI}
 
 
-INSTALLED = {"niri": nirred_niri, "gnirs": nirred_gnirs}
+INSTALLED = {"niri": nirred_niri, "f2": nirred_f2, "gnirs": nirred_gnirs}
 
 
 def load(name: str) -> ModuleType:
@@ -188,63 +189,6 @@ def test_one_detector_per_plane_and_wcs(name: str, registry: Registry) -> None:
     wcs = registry.ask(name, "nirred_wcs", headers=headers)
     assert wcs is None if name == "niri" else len(wcs) == len(planes)
     assert all(w.wcs.naxis == 2 for w in wcs or ())
-
-
-# -- FLAMINGOS-2 -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("reads", "gain", "noise", "full", "bent"),
-    [(1, 4.44, 11.7, 35000, 25200), (4, 1.11, 6.0, 140000, 100800), (8, 0.555, 5.0, 280000, 201600)],
-)
-def test_f2_reads_are_summed(registry: Registry, reads: int, gain: float, noise: float, full: int, bent: int) -> None:
-    headers = changed(F2, LNRS=str(reads))
-    (plane,) = registry.ask("f2", "nirred_detectors", headers=headers)
-    assert plane.gain == pytest.approx(gain)
-    assert (plane.read_noise, plane.saturation, plane.non_linear) == (noise, full, bent)
-
-
-def test_f2_unknown_mode_has_no_numbers(registry: Registry) -> None:
-    (plane,) = registry.ask("f2", "nirred_detectors", headers=changed(F2, LNRS="5"))
-    assert plane.gain is plane.read_noise is plane.saturation is plane.linearity is None
-
-
-def test_f2_names_of_before_2010(registry: Registry) -> None:
-    old = changed(
-        F2.replace("FILTER1 ", "FILT1POS").replace("FILTER2 ", "FILT2POS").replace("LYOT    ", "LYOTPOS ")
-        .replace("GRISM   ", "GRISMPOS").replace("DECKER  ", "DCKERPOS"),
-        INSTRUME="'Flam    '",
-    )  # fmt: skip
-    assert registry.claim(old)[0] == "f2"
-    assert registry.ask("f2", "nirred_tags", headers=old) == registry.ask(
-        "f2", "nirred_tags", headers=headers_from_text(F2)
-    )
-    assert registry.ask("f2", "nirred_describe", headers=old).filter_name == "Ks_G0804&Open"
-
-
-def test_f2_filter_in_the_lyot_wheel(registry: Registry) -> None:
-    found = describe(registry, "f2", FILTER1="'Open    '", LYOT="'J-lo_G0801'")
-    assert (found.filter_name, found.filter_pretty) == ("Open&Open&J-lo_G0801", "J-lo")
-
-
-def test_f2_dark_filter_makes_a_dark(registry: Registry) -> None:
-    found = describe(registry, "f2", FILTER2="'DK_G0807'")
-    assert (found.role, found.filter_pretty) == ("dark", "dark")
-
-
-def test_f2_signs(registry: Registry) -> None:
-    found, upside_down = describe(registry, "f2"), describe(registry, "f2", INPORT="1")
-    s = found.pixel_scale
-    assert s == pytest.approx(0.1512)
-    assert (found.detector_x_offset, found.detector_y_offset) == pytest.approx((-4.0 / s, -3.0 / s))
-    assert (upside_down.detector_x_offset, upside_down.detector_y_offset) == pytest.approx((-4.0 / s, 3.0 / s))
-    assert found.position_angle == 90.0
-    assert found.get("wcs_flipped") is False
-
-
-def test_f2_end_of_exposure_before_december_2015_is_not_trusted(registry: Registry) -> None:
-    before = describe(registry, "f2", UTEND="'05:30:00.0'")
-    after = describe(registry, "f2", UTEND="'05:30:00.0'", DATE__OBS="'2016-01-17'")
-    assert before.ut_end == datetime(2012, 1, 17, 5, 8, 7, 500000)
-    assert after.ut_end == datetime(2016, 1, 17, 5, 30)
 
 
 # -- EMIR --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import nirred_f2
 import nirred_gnirs
 import nirred_niri
 from nirred.headers import Headers
@@ -82,9 +83,9 @@ def load(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def registry() -> Registry:
     found = Registry()
-    found.add(nirred_niri, "niri")
-    found.add(nirred_gnirs, "gnirs")
-    for name in ("f2", "gsaoi", "emir"):
+    for name, plugin in {"niri": nirred_niri, "f2": nirred_f2, "gnirs": nirred_gnirs}.items():
+        assert not found.add(plugin, name).error
+    for name in ("gsaoi", "emir"):
         assert not found.add(load(name), name).error
     return found
 

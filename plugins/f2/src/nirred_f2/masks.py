@@ -1,0 +1,134 @@
+"""Where no light falls on FLAMINGOS-2's array: outside the disc that the optics light, and behind the guide probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nirred.plugin import DQ, MaskSpec
+
+if TYPE_CHECKING:
+    from nirred.plugin import MaskInput
+
+CENTRE = (1049.89, 1055.00)  # zero-based x, y on the whole array; measured on the observatory's mask
+RADIUS = 1054.44  # px
+
+_STEP = 4  # of the pixels in each direction, one serves for the shadow
+_CELL = 8  # of these make a cell
+_DARKEST, _EDGE = 0.06, 0.02  # loss of light: what makes a shadow, and where it ends
+_SMALLEST = 0.003  # share of the lit cells that must be that dark
+_WIDEST = 0.5  # share of the rim of the lit area that one probe can cover
+_LEAST_SKY = 150.0  # e-; below, zero levels of the read-out could pass for a shadow
+
+
+def outside_disc(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Pixels outside the illuminated disc, for a frame that may be a part of the array."""
+    ny, nx = given.shape
+    place = given.descriptors.get("detector_section")
+    x1, y1 = (place.x1, place.y1) if place is not None else (0, 0)
+    x = np.arange(nx) + x1 - CENTRE[0] - parameters.get("xshift", 0.0)
+    y = np.arange(ny) + y1 - CENTRE[1] - parameters.get("yshift", 0.0)
+    return np.asarray(x**2 + y[:, None] ** 2 > RADIUS**2)
+
+
+def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
+    """The guide probe's shadow, where the flat-fielded sky shows one.
+
+    The sky of a frame divided by its flat is a plane. A shadow is a region that falls short of this plane by 6 % or
+    more, reaches in from the rim of the lit area, and is marked out to where it has lost 2 %, and a cell beyond. It is
+    believed only where half of the field fits the plane within 2 %: neither a nebula, nor a flat of another shape
+    than the sky, which leaves a ring, makes a shadow.
+    """
+    nothing = np.zeros(given.shape, bool)
+    if not given.flattened or min(given.shape) < 4 * _STEP * _CELL:
+        return nothing
+    loss = _loss(_cells(given.images[0], outside_disc(given, parameters)))
+    if loss is None:
+        return nothing
+    dark = _reaching_in(loss)
+    if not dark.any():
+        return nothing
+    side = _STEP * _CELL
+    whole = np.repeat(np.repeat(_grown(dark), side, axis=0), side, axis=1)
+    ny, nx = given.shape
+    return np.pad(whole, ((0, side), (0, side)), mode="edge")[:ny, :nx]
+
+
+def _cells(image: np.ndarray, unlit: np.ndarray) -> np.ndarray:
+    """Median of each cell; NaN where less than half of it is lit. Pixels beyond the last whole cell are left out."""
+    side = _STEP * _CELL
+    ny, nx = (n // side for n in image.shape)
+    cut = np.s_[: ny * side : _STEP, : nx * side : _STEP]
+    values = np.where(unlit[cut], np.nan, image[cut]).reshape(ny, _CELL, nx, _CELL).swapaxes(1, 2)
+    values = np.sort(values.reshape(ny, nx, _CELL**2), axis=2)  # NaN come last
+    count = np.isfinite(values).sum(axis=2)
+    middle = np.take_along_axis(values, np.maximum(count[..., None] // 2, 0).clip(max=_CELL**2 - 1), axis=2)[..., 0]
+    return np.where(2 * count >= _CELL**2, middle, np.nan)
+
+
+def _loss(cells: np.ndarray) -> np.ndarray | None:
+    """Share of the sky's light that each cell lacks; None where the sky is not flat or faint enough to doubt."""
+    lit = np.isfinite(cells)
+    if lit.sum() < 16:
+        return None
+    y, x = np.mgrid[-1 : 1 : cells.shape[0] * 1j, -1 : 1 : cells.shape[1] * 1j]
+    terms = np.stack([np.ones_like(x), x, y], axis=-1)
+    plane = np.full(cells.shape, np.median(cells[lit]))
+    for tolerance in (0.05, 0.04, 0.03, _EDGE, _EDGE, _EDGE):
+        near = lit & (np.abs(cells - plane) <= tolerance * plane)
+        if 2 * near.sum() < lit.sum() or plane[lit].min() < _LEAST_SKY:
+            return None
+        plane = terms @ np.linalg.lstsq(terms[near], cells[near], rcond=None)[0]
+    loss = 1.0 - cells / plane
+    noise = 1.4826 * float(np.median(np.abs(loss[near])))
+    return loss if 3.0 * noise < _EDGE else None
+
+
+def _reaching_in(loss: np.ndarray) -> np.ndarray:
+    """Connected regions of loss that are dark and large enough, and touch the rim at one side."""
+    from scipy.ndimage import label
+
+    with np.errstate(invalid="ignore"):
+        labels, number = label(loss > _EDGE, structure=np.ones((3, 3)))
+    lit = np.isfinite(loss)
+    rim = lit & _grown(np.pad(~lit, 1, constant_values=True))[1:-1, 1:-1]
+    wanted = max(4.0, _SMALLEST * lit.sum())
+    found = np.zeros(loss.shape, bool)
+    for region in (labels == k for k in range(1, number + 1)):
+        touched = (region & rim).sum() / max(rim.sum(), 1)
+        if 0 < touched <= _WIDEST and (loss[region] > _DARKEST).sum() >= wanted:
+            found |= region
+    return found
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and its eight neighbours."""
+    wide = np.pad(mask, 1)
+    ny, nx = mask.shape
+    return np.asarray(np.logical_or.reduce([wide[j : j + ny, i : i + nx] for j in range(3) for i in range(3)]))
+
+
+_IMAGE = frozenset({"F2", "IMAGE"})
+MASKS = (
+    MaskSpec(
+        "f2_illumination",
+        int(DQ.UNILLUMINATED),
+        "detector",
+        _IMAGE,
+        outside_disc,
+        not_tags=frozenset({"DARK"}),
+        parameters={"xshift": 0.0, "yshift": 0.0},
+    ),
+    MaskSpec(
+        "f2_probe",
+        int(DQ.UNILLUMINATED),
+        "frame",
+        _IMAGE,
+        probe_shadow,
+        not_tags=frozenset({"DARK", "FLAT", "TWILIGHT", "PROCESSED"}),
+        parameters={"xshift": 0.0, "yshift": 0.0},
+        remark="shadow of the guide probe",
+    ),
+)
