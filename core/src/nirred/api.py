@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -122,10 +123,10 @@ def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     found: dict[str, None] = {}
     for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         text = str(item)
-        if Path(text).is_file():
+        if os.path.isfile(text):
             found[text] = None
             continue
-        matches = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else []
+        matches = sorted(glob.glob(text)) if glob.has_magic(text) and not os.path.exists(text) else []
         found.update(dict.fromkeys(str(p) for p in expand_inputs(matches or [text])))
     return list(found)
 
@@ -161,17 +162,21 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
     ConfigError
         An unknown option, step or parameter (the nearest is suggested), or a value that cannot be.
     """
-    from .config import parse_memory
+    from .config import PLACES, check_jobs, parse_memory
     from .run.api import RunOptions
 
     merged = _merged(given, config)
+    if "jobs" in merged:
+        check_jobs(merged["jobs"], given.origin)
     if "memory" in merged:
         merged["memory"] = parse_memory(merged["memory"])
-    for name in ("scratch", "log_file"):
+    for name in PLACES:
         if name in merged:
-            merged[name] = Path(merged[name])
+            merged[name] = _writable(merged[name], name)
     if "offsets" in merged:
         merged["offsets"] = _existing(merged["offsets"], "offsets")
+    if not str(out).strip():
+        raise ConfigError("the output directory has no name", "write -o reduced/")
     plan = plan_options(out, given, config, registry)
     return RunOptions(
         plan=plan,
@@ -185,7 +190,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     """The part of a run's options that its plan is made with; errors as of `run_options`."""
     from .config import given_settings
     from .expressions import compile_expression
-    from .plan.options import PlanOptions, known_settings
+    from .plan.options import PlanOptions, check_kinds, known_settings
 
     merged = _merged(given, config)
     values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
@@ -195,16 +200,19 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
             values[name] = tuple(str(w).strip() for w in words)
     if isinstance(values.get("only"), str):
         values["only"] = compile_expression(values["only"])
+    check_kinds(values.get("allow_missing", ()), "allow_missing", registry)
     if "user_bpm" in values:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
+    if recipe is not None and not recipe.strip():
+        raise ConfigError("the recipe has no name", "leave the option out, or see `nirred recipes`")
     settings = (*config.settings, *given_settings(given.params, given.origin))
     masters = [*(config.value("user_cal") or {}).items(), *given.user_cal.items()]
     options = PlanOptions(
         **values,
         user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in masters},
         out=None if out is None else Path(out),
-        recipe=recipe or None,
+        recipe=recipe,
     )
     return options.with_settings(known_settings(settings, options.recipe, registry))
 
@@ -222,9 +230,19 @@ def _merged(given: Given, config: Config) -> dict[str, Any]:
     return {k: o.value for k, o in config.options.items() if k in known} | asked
 
 
+def _writable(path: str | Path, what: str) -> Path:
+    """A place that is not there yet may lie below any directory that can be written to."""
+    path = Path(path).expanduser()
+    there = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
+    wanted = os.path.isfile(there) if what == "log_file" and there == path else os.path.isdir(there)
+    if not (wanted and os.access(there, os.W_OK)):
+        raise ConfigError(f"{what}: {path} cannot be written", "choose another place")
+    return path
+
+
 def _existing(path: str | Path, what: str) -> Path:
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"{what}: no file {path}", "check the path")
     return path
 

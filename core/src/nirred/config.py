@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
-from .params import Setting, nearest, snake
+from .params import Setting, brief, check_value, nearest, snake
+from .textfiles import read_toml
 
 if TYPE_CHECKING:
     from .step import Step
@@ -32,13 +33,17 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "user_cal": dict,
     "log_file": str,
 }
+#: More threads than that are a slip of the keyboard.
+MAX_JOBS = 1024
+#: Options that say where something is written.
+PLACES = ("scratch", "log_file")
 #: Environment variables that are no configuration of a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 #: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
 COMMON = {"skip_primitive": "skip"}
 
-_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_MEMORY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{0,15})?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})([eE][-+]?[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,11 @@ def load_config(inputs: Iterable[str | Path] = (), environ: Mapping[str, str] | 
     environ = os.environ if environ is None else environ
     settings: list[Setting] = []
     options: dict[str, Option] = {}
-    files = [p for p in (user_file(environ), *_beside(inputs)) if p.is_file()]
+    own = user_file(environ)
+    files = [p for p in (own, *_beside(inputs)) if os.path.isfile(p)]
     for path in files:
         _add_file(path, settings, options)
+        _refuse_places(path, options, own)
     _add_environment(environ, settings, options)
     return Config(tuple(settings), options, tuple(files))
 
@@ -111,19 +118,14 @@ def _beside(inputs: Iterable[str | Path]) -> Iterator[Path]:
     seen = set()
     for item in inputs:
         path = Path(str(item).removeprefix("@"))
-        home = path if path.is_dir() else path.parent
+        home = path if os.path.isdir(path) else path.parent
         if home not in seen:
             seen.add(home)
             yield home / FILE_NAME
 
 
 def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -> None:
-    import tomli
-
-    try:
-        tables = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", "mend the file") from None
+    tables = read_toml(path, str(path), "mend the file")
     for name, table in tables.items():
         if name not in ("run", "steps") or not isinstance(table, dict):
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
@@ -135,6 +137,13 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: [steps] {step} = {values!r}", f"write a table [steps.{step}]")
         settings += [make_setting(f"{step}:{n}", v, str(path)) for n, v in values.items()]
+
+
+def _refuse_places(path: Path, options: Mapping[str, Option], own: Path) -> None:
+    """What comes with data must not say where to write: the user alone does."""
+    for name in PLACES:
+        if path != own and name in options and options[name].origin == str(path):
+            raise ConfigError(f"{path}: {name} cannot be set beside the data", f"set it in {own}, or for one run")
 
 
 def _add_environment(environ: Mapping[str, str], settings: list[Setting], options: dict[str, Option]) -> None:
@@ -160,38 +169,66 @@ def _checked(name: str, value: Any, origin: str) -> Option:
             for k in kinds
         )
         raise ConfigError(f"{origin}: {name} = {value!r}", f"{name} is {wanted}")
+    _check_range(name, value, origin)
     return Option(value, origin)
 
 
-def parse_memory(value: str | int) -> int:
-    """Bytes of '2GB', '512 MiB', '1.5G' or a number.
+def _check_range(name: str, value: Any, origin: str) -> None:
+    if isinstance(value, list) and not all(isinstance(v, str) for v in value):
+        raise ConfigError(f"{origin}: {name} = {value!r}", f"{name} is a list of texts")
+    if name == "jobs":
+        check_jobs(value, origin)
+    if name == "memory":
+        parse_memory(value, f"{origin}: memory = ")
+
+
+def check_jobs(value: int, origin: str) -> None:
+    """Refuse a number of threads that cannot be meant.
+
+    Raises
+    ------
+    ConfigError
+        Not between 1 and 1024.
+    """
+    if not 1 <= value <= MAX_JOBS:
+        raise ConfigError(f"jobs = {brief(value)} ({origin})", f"1 to {MAX_JOBS}")
+
+
+def parse_memory(value: str | int, where: str = "--memory ") -> int:
+    """Bytes of '2GB', '512 MiB', '1.5G' or a number; `where` stands before it in an error.
 
     Raises
     ------
     ConfigError
         No size, or less than 64 MB.
     """
-    found = _MEMORY.fullmatch(str(value))
+    found = _MEMORY.fullmatch(value if isinstance(value, str) else f"{value}")
     if not found:
-        raise ConfigError(f"{value!r} is no size of memory", "write 2GB or 512MB")
+        raise ConfigError(f"{where}{brief(value)} is no size of memory", "write 2GB or 512MB")
     base = 1024 if found[3] else 1000
     size = int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
     if size < 64_000_000:
-        raise ConfigError(f"memory of {size} bytes is too little", "at least 64MB; did you forget the unit, as in 2GB?")
+        raise ConfigError(
+            f"{where}{value!r}: {size} bytes are too little", "at least 64MB; did you forget the unit, as in 2GB?"
+        )
     return size
 
 
 def parse_value(text: str) -> Any:
-    """None, True, False, a number, a list in square brackets, or text, as a user writes it."""
+    """None, True, False, a number, a list of these in square brackets, or text, as a user writes it."""
+    stripped = text.strip()
+    if stripped[:1] in "[(" and stripped[-1:] in "])" and len(stripped) > 1:
+        return [_scalar(item) for item in stripped[1:-1].split(",") if item.strip()]
+    return _scalar(text)
+
+
+def _scalar(text: str) -> Any:
     stripped = text.strip()
     word = stripped.lower()
     if word in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[word]
     if _NUMBER.fullmatch(stripped):
         return float(stripped) if re.search(r"[.eE]", stripped) else int(stripped)
-    if stripped[:1] in "[(" and stripped[-1:] in "])" and len(stripped) > 1:
-        inner = stripped[1:-1].strip()
-        return [parse_value(item) for item in inner.split(",") if item.strip()]
     if len(stripped) > 1 and stripped[0] == stripped[-1] and stripped[0] in "'\"":
         return stripped[1:-1]
     return text
@@ -254,7 +291,7 @@ def check_settings(
     Raises
     ------
     ConfigError
-        An unknown step or parameter, with the nearest known.
+        An unknown step or parameter, with the nearest known; a value that the parameter cannot have.
     """
     alike = {alias: name for name, kind in steps.items() for alias in (*kind.aliases, *map(snake, kind.aliases))}
     places = {name: name for name in steps} | dict(labels or {})
@@ -271,5 +308,7 @@ def check_settings(
             where = f"{s.step}:{s.name}" if s.step else s.name
             listed = f"known: {', '.join(sorted(known))}" if place else "see `nirred params FILE`"
             raise ConfigError(f"{where} ({s.origin}): no such parameter", nearest(s.name, sorted(known)) or listed)
+        for taker in takers:
+            check_value(steps[places[taker]].Params, replace(s, step=taker))
         checked += [Setting(taker, s.name, s.value, s.origin) for taker in takers]
     return tuple(checked)

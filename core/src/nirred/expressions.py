@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -147,7 +148,9 @@ class _Compiler:
         self.strict = strict
         self.names: set[str] = set()
         try:
-            body = ast.parse(text, mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # '\d', 1 is None: of no interest to who writes a condition
+                body = ast.parse(text, mode="eval").body
         except SyntaxError as error:
             raise _syntax(error, text) from None
         except (ValueError, RecursionError, MemoryError) as error:
@@ -304,7 +307,10 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
         return any(_equal(a, form, tolerance) for form in b)
     a, b = _dates(a, b)
     if tolerance and _number(a) and _number(b):
-        return bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
+        try:
+            return bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
+        except OverflowError:  # a whole number beyond any float: not close to one
+            return bool(a == b)
     return bool(a == b)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import DataError
+from .textfiles import read_text
 
 #: What a directory is searched for. Compressed files may have any name before the suffix.
 SUFFIXES = (".fits", ".fit", ".fz", ".gz", ".bz2")
@@ -53,6 +56,28 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
     return sorted(unique.values(), key=_order)
 
 
+def quoted(name: str) -> str:
+    """A name as it can stand in a list.
+
+    Raises
+    ------
+    DataError
+        No list can hold it.
+    """
+    safe = f"./{name}" if name[:1] in tuple("@#'\"") else name
+    if not re.search(r"\s", safe):
+        return safe
+    mark = '"' if '"' not in safe else "'"
+    if mark in safe or len(safe.splitlines()) > 1:
+        raise DataError(f"{name!r} cannot stand in a list", "rename the file")
+    return f"{mark}{safe}{mark}"
+
+
+def shortened(name: str, longest: int = 200) -> str:
+    """A name that fits into a message."""
+    return name if len(name) <= longest else f"{name[: longest // 2]}...{name[-longest // 2 :]}"
+
+
 def _order(path: Path) -> tuple[str, str]:
     return path.name, str(path)
 
@@ -65,12 +90,20 @@ class _Walk:
     entered: set[Path] = field(default_factory=set)
 
     def name(self, path: Path, where: str) -> Iterator[Path]:
-        if path.is_dir():
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            absent = isinstance(error, ValueError) or error.errno == errno.ENOENT
+            reason = "does not exist" if absent else str(getattr(error, "strerror", error)).lower()
+            raise DataError(
+                f"{where}{shortened(str(path))!r} {reason}", "check the name and the current directory"
+            ) from None
+        if stat.S_ISDIR(mode):
             yield from self.directory(path)
-        elif path.exists():
+        elif stat.S_ISREG(mode):
             yield path
         else:
-            raise DataError(f"{where}{str(path)!r} does not exist", "check the name and the current directory")
+            raise DataError(f"{where}{str(path)!r} is neither a file nor a directory", "name FITS files")
 
     def directory(self, top: Path) -> Iterator[Path]:
         real = top.resolve()
@@ -111,9 +144,10 @@ class _Walk:
 
 def _words(path: Path, where: str) -> Iterator[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise DataError(f"{where}list {str(path)!r}: {error.strerror}", "check the name after @") from error
+        text = read_text(path, errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{where}list {shortened(str(path))!r}: {reason}", "check the name after @") from error
     for number, line in enumerate(text.splitlines(), 1):
         for found in _NAME.finditer(line):
             if found[0].startswith("#"):

@@ -6,9 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from .errors import ConfigError
@@ -22,6 +22,7 @@ _UNITS = {
     "electron": {"electron": 1.0, "e-": 1.0, "e": 1.0},
 }
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z-]+)\s*")
+_SHOWN = 200
 _WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
 
 
@@ -33,7 +34,7 @@ def param(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:
 class Params(BaseModel):
     """Base of a step's parameters: frozen, no unknown names, quantities as text accepted ('5 min')."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     skip: bool = param(False, "pass the frames through this step untouched")
 
@@ -98,10 +99,42 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def brief(value: Any) -> str:
+    """A value as it can stand in a message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """', did you mean ...?' for a misspelt word, or ''."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def check_value(kind: type[Params], setting: Setting) -> None:
+    """Check one value for itself, before anything is read or planned.
+
+    Raises
+    ------
+    ConfigError
+        The parameter cannot have this value; the message says who set it, and the default.
+    """
+    field = kind.model_fields[setting.name]
+    wanted: Any = Annotated[field.annotation, field]
+    adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=ConfigDict(allow_inf_nan=False))
+    try:
+        adapter.validate_python(_from_text(kind, setting.name, setting.value))
+    except ValidationError as error:
+        raise _unfit(kind, setting, error.errors()[0]["msg"]) from None
+    except ValueError as error:
+        raise _unfit(kind, setting, str(error)) from None
+
+
+def _unfit(kind: type[Params], setting: Setting, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{setting.step}:{setting.name} = {brief(setting.value)} (set by {setting.origin}): {reason}",
+        f"default: {_default(kind, setting.name)!r}",
+    )
 
 
 def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple[Params, dict[str, str]]:
@@ -134,10 +167,8 @@ def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple
         name = str(first["loc"][0]) if first["loc"] else "?"
         if name == "?":
             name = next((n for n in values if n in first["msg"]), "?")
-        raise ConfigError(
-            f"{step}:{name} = {values.get(name)!r} (set by {origins.get(name, '?')}): {first['msg']}",
-            f"default: {_default(kind, name)!r}",
-        ) from None
+        setting = Setting(step, name, values.get(name), origins.get(name, "?"))
+        raise _unfit(kind, setting, first["msg"]) from None
 
 
 def _default(kind: type[Params], name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 from .errors import ConfigError
 from .params import nearest, snake
 from .plugin.recipes import Recipe, StepCall
+from .textfiles import read_toml
 
 _RECIPE_KEYS = ("name", "makes", "doc", "steps")
 #: Kinds of product that a recipe can make; "" for one that only looks or writes frames.
 MAKES = ("image", "dark", "flat", "bpm", "skyflat", "")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 _STEP_KEYS = ("step", "takes", "gives", "label", "params")
 #: Recipe of a single frame by the role that its header tells.
 FOR_ROLE = {
@@ -64,13 +67,8 @@ def read_recipe(path: str | Path) -> Recipe:
     ConfigError
         No such file, no TOML, an unknown key or product (the nearest is suggested), no steps.
     """
-    import tomli
-
     path = Path(path)
-    try:
-        table = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
-        raise ConfigError(f"recipe {path}: {error}", "`nirred recipe show reduce --toml` prints one") from None
+    table = read_toml(path, f"recipe {path}", "`nirred recipe show reduce --toml` prints one")
     _check_keys(table, _RECIPE_KEYS, f"recipe {path}")
     steps = table.get("steps")
     if not isinstance(steps, list) or not steps:
@@ -80,7 +78,8 @@ def read_recipe(path: str | Path) -> Recipe:
     twice = sorted({n for n in labels if labels.count(n) > 1})
     if twice:
         raise ConfigError(f"recipe {path}: {twice[0]!r} is called twice", "give one of the calls a label")
-    name, makes = str(table.get("name", path.stem)), table.get("makes", "image")
+    name, makes = table.get("name", re.sub(r"\W", "_", path.stem)), table.get("makes", "image")
+    _check_name(name, "name", f"recipe {path}")
     if makes not in MAKES:
         hint = nearest(str(makes), MAKES) or f"known: {', '.join(m for m in MAKES if m)}"
         raise ConfigError(f"recipe {path}: makes = {makes!r} is no product", hint)
@@ -98,9 +97,17 @@ def _call(table: Any, where: str) -> StepCall:
     wrong = next((k for k, v in texts.items() if not isinstance(v, str)), None)
     if wrong or not texts["step"]:
         raise ConfigError(f"{where}: {wrong or 'step'} must be text", 'write step = "sky_correct"')
+    for key, text in texts.items():
+        _check_name(text or "main", key, where)
     takes = texts["takes"] or "main"
     items = tuple(sorted((snake(k), v) for k, v in params.items()))
     return StepCall(snake(texts["step"]), takes, texts["gives"] or takes, items, texts["label"])
+
+
+def _check_name(name: Any, key: str, where: str) -> None:
+    """Names are told on the terminal, in files and in the plan's tables: letters, digits and underscores only."""
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ConfigError(f"{where}: {key} = {name!r}", f"{key} is a word of letters, digits and _")
 
 
 def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

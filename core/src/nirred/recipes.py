@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .config import check_settings
 from .errors import ConfigError, PluginError
 from .params import Params, Setting, nearest, resolve, snake
 from .plugin.recipes import Recipe, RecipePatch, S, StepCall
@@ -234,6 +235,7 @@ def own_recipe(name: str | None, registry: Registry) -> Recipe | None:
     for call in recipe.steps:
         if call.step not in types:
             raise ConfigError(f"recipe {name}: no step {call.step!r}", nearest(call.step, types) or "`nirred recipes`")
+        check_settings((Setting(call.step, key, value, f"recipe {name}") for key, value in call.params), types)
     return recipe
 
 

@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app.main(normalise(words), prog_name="nirred", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        from ..inputs import shortened
+        from .common import safe
+
+        fault = click.UsageError(shortened(safe(error.format_message()), 1000), getattr(error, "ctx", None))
+        fault.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; finished products are kept", err=True)
@@ -52,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(error: NirredError) -> None:
     """Show an error and what to do about it on stderr."""
-    click.echo(f"error: {error.message}", err=True)
+    from .common import safe
+
+    click.echo(f"error: {safe(error.message)}", err=True)
     if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)
+        click.echo(f"  hint: {safe(error.hint)}", err=True)

@@ -27,12 +27,13 @@ def select_command(
     files: Sequence[str], tags: str, xtags: str, expr: str, strict: bool, output: str | None, verbose: bool
 ) -> None:
     """Print the names of those FILES (or directories, @lists) that have the tags and meet the condition."""
+    from ..inputs import quoted
     from ..selection import select
 
     names = select(names_with_stdin(files), tags, xtags, expr, strict, registry=registry(), on_skip=warn)
     if output:
         head = [f"# Includes tags: {tags}", f"# Excludes tags: {xtags}", f"# Expression: {' '.join(expr.split())}"]
-        _write(output, "\n".join([*head, *names]) + "\n")
+        _write(output, "\n".join([*head, *map(quoted, names)]) + "\n")
     if verbose or not output:
         for name in names:
             click.echo(name)
@@ -40,7 +41,7 @@ def select_command(
 
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as out:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as out:
             out.write(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "choose another -o") from None

@@ -94,6 +94,26 @@ def kind_of(name: str) -> str:
     return name.strip().lower().removeprefix("processed_")
 
 
+def _kinds(registry: Registry) -> set[str]:
+    """Kinds of calibration that people know."""
+    return {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
+
+
+def check_kinds(names: Iterable[str], what: str, registry: Registry) -> None:
+    """Refuse a kind that no rule knows.
+
+    Raises
+    ------
+    ConfigError
+        The nearest is suggested.
+    """
+    known = _kinds(registry)
+    for name in names:
+        if kind_of(name) not in known:
+            hint = nearest(kind_of(name), known) or f"kinds: {', '.join(sorted(known))}"
+            raise ConfigError(f"{what}: no calibration of kind {name!r}", hint)
+
+
 def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Path]:
     """The user's calibrations by kind.
 
@@ -102,7 +122,7 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
     ConfigError
         A kind that no rule knows, or a file that does not exist.
     """
-    known = {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
+    known = _kinds(registry)
     found = {}
     for name, path in options.user_cal.items():
         kind = kind_of(name)

@@ -142,8 +142,8 @@ def _prepare_output(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".nirred").mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: {error.strerror}", "another -o") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ConfigError(f"{out}: {getattr(error, 'strerror', '') or error}", "another -o") from None
     if not os.access(out, os.W_OK):
         raise ConfigError(f"{out} cannot be written", "another -o")
     return out
