@@ -22,7 +22,7 @@ SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglo
 LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
     ("textfiles",),
-    ("headers", "params", "inputs", "picture"),
+    ("headers", "files", "params", "inputs", "picture"),
     ("plugin",),
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("registry",),

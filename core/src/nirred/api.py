@@ -145,7 +145,17 @@ class Given:
 #: Options of a run that belong to its plan.
 PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict")
 #: The others.
-RUN_OPTIONS = ("offsets", "jobs", "memory", "scratch", "log_file", "on_event")
+RUN_OPTIONS = (
+    "offsets",
+    "jobs",
+    "memory",
+    "scratch",
+    "executor",
+    "fresh",
+    "keep_intermediates",
+    "log_file",
+    "on_event",
+)
 
 
 def given_from_command(options: Mapping[str, Any]) -> Given:
@@ -271,7 +281,7 @@ def run(
         Directory of the products.
     **options
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
-        (bytes or "2GB"), `scratch`, `log_file`, `on_event`.
+        (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`.
 
     Returns
     -------

@@ -26,6 +26,8 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "jobs": int,
     "memory": (str, int),
     "scratch": str,
+    "executor": str,
+    "keep_intermediates": bool,
     "strict": bool,
     "allow_missing": (list, str),
     "exclude": (list, str),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import DataError, Unreadable
+from .files import replacing
 from .frame import Frame, Plane
 from .headers import Header, Headers, is_compressed, open_stream
 from .plugin.frames import Descriptors, Exposure
@@ -234,15 +233,5 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
     for hdu in hdus:
         hdu.add_datasum(when="data unit checksum")
         hdu.add_checksum(when="HDU checksum", override_datasum=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            hdus.writeto(stream, output_verify="exception")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}", "free space or another -o") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        hdus.writeto(stream, output_verify="exception")

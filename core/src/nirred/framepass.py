@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FLAT_FLOOR = 0.01
 #: Bytes per pixel and frame: calibrated, flags, sky-subtracted.
 BYTES_PER_PIXEL = 10
+#: Planes that need more than this part of the memory go to scratch files.
+SCRATCH_FROM = 0.6
 
 
 def calibrate_group(group: Group) -> None:
@@ -64,7 +66,7 @@ def compiled() -> bool:
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     n = len(group.frames)
     need = sum(n * ny * nx * BYTES_PER_PIXEL for ny, nx in shapes)
-    scratch = group.context.scratch if need > 0.6 * group.context.memory else None
+    scratch = group.context.scratch if need > SCRATCH_FROM * group.context.memory else None
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
         group.context.say(f"{group.task.id}: {n} frames need {need / 1e9:.1f} GB; working from scratch files")

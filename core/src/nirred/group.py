@@ -47,6 +47,10 @@ class Context:
         Threads of one kernel.
     say : callable
         ``say(message)``: progress for people.
+    keep : bool
+        Leave intermediate frames in OUT/intermediate.
+    stopped : callable
+        True once the run is to end: asked between steps.
     """
 
     registry: Registry
@@ -55,6 +59,8 @@ class Context:
     memory: int = 2_000_000_000
     threads: int = 1
     say: Callable[[str], None] = lambda message: None
+    keep: bool = False
+    stopped: Callable[[], bool] = lambda: False
 
 
 @dataclass

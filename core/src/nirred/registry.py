@@ -13,7 +13,7 @@ import pluggy
 from . import hookspecs
 from .errors import Ambiguous, PluginError, Unclaimed
 from .plugin.frames import Claim
-from .plugin.instrument import Instrument
+from .plugin.instrument import ExecutorSpec, Instrument
 from .plugin.markers import API_VERSION
 from .plugin.recipes import Recipe, RecipePatch
 from .plugin.rules import CalibrationRule, MaskSpec
@@ -191,6 +191,10 @@ class Registry:
         from .step import Step
 
         return self._collect("nirred_steps", Step)
+
+    def executors(self) -> list[tuple[str, ExecutorSpec]]:
+        """(plugin, way to run tasks) of all plugins."""
+        return self._collect("nirred_executors", ExecutorSpec)
 
     def simulations(self) -> dict[str, Simulation]:
         """Simulated cameras by instrument name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .errors import DataError
+
+#: Names that scratch files have for an instant.
+PREFIX, SUFFIX = "nirred-", ".planes"
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove the empty files of processes that died between making a scratch file and taking away its name."""
+    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
 
 
 class PlaneStack:
@@ -40,8 +52,8 @@ class PlaneStack:
             self._array = np.zeros(shape, dtype)
         else:
             try:
-                self._file, name = tempfile.mkstemp(prefix="nirred-", suffix=".planes", dir=scratch)
-                os.unlink(name)  # the descriptor keeps it alive; nothing is left behind by a crash
+                self._file, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=scratch)
+                Path(name).unlink(missing_ok=True)  # the descriptor keeps it alive; a crash leaves nothing behind
                 os.truncate(self._file, shape[0] * shape[1] * self._row)
             except OSError as error:
                 raise _no_scratch(error) from error

@@ -26,6 +26,11 @@ from .options import calibrations, check_recipe, planning
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, as 2GB (the default).")
 @click.option("--scratch", metavar="DIR", help="Where intermediate frames go; default below the output.")
+@click.option("--executor", metavar="NAME", help="By serial (the default), threads, processes, or a plugin's.")
+@click.option("--fresh", is_flag=True, default=None, help="Make everything again; do not reuse what is there.")
+@click.option(
+    "--keep-intermediates", is_flag=True, default=None, help="Leave calibrated and sky-subtracted frames, too."
+)
 @click.option("--log-file", metavar="FILE", help="JSON lines; default nirred.log in the output.")
 @click.option("--json", "as_json", is_flag=True, help="The run's record on stdout; everything else on stderr.")
 @click.option("-q", "--quiet", count=True, help="Only what goes wrong.")
@@ -44,8 +49,10 @@ def run(
     """Reduce INPUTS: directories, FITS files (.fits .fit .fz .gz .bz2), @list files.
 
     Files are sorted out by their headers; calibrations are made and chosen, science is sky-subtracted, registered and
-    stacked. Exit code: 0 all groups done, 1 some failed; when all failed for one reason: 3 plugin, 4 data,
-    5 calibration, 6 step; 2 usage; 4 nothing to reduce; 70 a bug; 130 interrupted.
+    stacked. What an earlier run into the same directory has made of the same is reused.
+
+    Exit code: 0 all groups done, 1 some failed; when all failed for one reason: 3 plugin, 4 data, 5 calibration,
+    6 step; 2 usage; 4 nothing to reduce; 70 a bug; 130 interrupted.
     """
     from ..api import check_only, given_from_command, run_options
     from ..config import load_config

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
+from ..files import remove_parts, write_json
 from ..group import Context
 from ..params import Setting
-from ..plan.describe import plan_json
-from ..plan.fates import files_json
 from ..plan.model import Plan
 from ..plan.options import PlanOptions, known_settings
 from ..plan.planner import make_plan
@@ -24,8 +20,17 @@ from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
 from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
+from ..store import remove_scratch
+from .executors import Crew
+from .lock import output_lock
+from .log import Log
+from .outcome import exit_code, run_record
+from .schedule import Schedule
 from .settings import refuse_unused
-from .task import TaskResult, execute
+from .space import check_space
+from .task import Job, TaskResult
+
+__all__ = ["RunOptions", "RunResult", "exit_code", "run"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,12 @@ class RunOptions:
         Bytes for pixels.
     scratch : Path or None
         Directory of scratch files; default OUT/.nirred/scratch.
+    executor : str
+        serial, threads, processes or one that a plugin brings; '' for the default.
+    fresh : bool
+        Do not reuse what an earlier run has made.
+    keep_intermediates : bool
+        Leave calibrated and sky-subtracted frames in OUT/intermediate.
     on_event : callable or None
         Told of everything that happens.
     """
@@ -56,6 +67,9 @@ class RunOptions:
     memory: int = 2_000_000_000
     scratch: Path | None = None
     strict: bool = False
+    executor: str = ""
+    fresh: bool = False
+    keep_intermediates: bool = False
     log_file: Path | None = None
     on_event: Callable[[Event], None] | None = None
 
@@ -69,7 +83,7 @@ class RunResult:
     products : dict
         {task id: path}; what a task wrote besides bears its own name.
     outcomes : dict
-        {task id: done, blocked or failed}.
+        {task id: done, reused, blocked or failed}.
     exit_code : int
         As the command line returns it.
     record : dict
@@ -114,12 +128,17 @@ def run(
     options = _checked(options, registry)
     own = own_recipe(options.recipe, registry)
     out = _prepare_output(Path(out))
-    plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
-    refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
-    tell = _teller(options, registry, out)
-    results = _execute_all(plan, _context(options, registry, out, tell), options.settings, own, tell)
-    record = _record(plan, results)
-    _write_json(out / "run.json", record)
+    log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
+    with output_lock(out / ".nirred", lambda text: log.tell(Event("message", message=text))):
+        context = _context(options, registry, out, log)
+        _clean(context)
+        plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
+        refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
+        results, interrupted = _execute_all(plan, context, options, own, log.tell)
+        record = run_record(plan, results)
+        write_json(out / "run.json", record)
+    if interrupted:
+        raise KeyboardInterrupt
     return RunResult(
         _products(results),
         {r.task.id: r.outcome for r in results},
@@ -127,6 +146,15 @@ def run(
         record,
         tuple(m for r in results for m in ([r.message] if r.message else []) + r.remarks),
     )
+
+
+def _clean(context: Context) -> None:
+    """Take away what killed runs have left: nobody else works here while the lock is held."""
+    for folder in (context.out, context.out / ".nirred", context.out / ".nirred" / "tasks"):
+        remove_parts(folder)
+    for folder in (context.out / "intermediate").glob("*"):
+        remove_parts(folder)
+    remove_scratch(context.scratch)
 
 
 def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
@@ -141,7 +169,7 @@ def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
 def _prepare_output(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / ".nirred").mkdir(exist_ok=True)
+        (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError(f"{out}: {getattr(error, 'strerror', '') or error}", "another -o") from None
     if not os.access(out, os.W_OK):
@@ -159,98 +187,33 @@ def _checked(options: RunOptions, registry: Registry) -> RunOptions:
     return replace(options, recipe=recipe, settings=settings, plan=options.plan.with_settings(settings))
 
 
-def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
+def _context(options: RunOptions, registry: Registry, out: Path, log: Log) -> Context:
     return Context(
         registry,
         out,
         options.scratch or out / ".nirred" / "scratch",
         options.memory,
-        options.jobs or os.cpu_count() or 1,
-        lambda message: tell(Event("progress", message=message)),
+        options.jobs or len(os.sched_getaffinity(0)),
+        lambda message: log.tell(Event("progress", message=message)),
+        options.keep_intermediates,
     )
 
 
-def _teller(options: RunOptions, registry: Registry, out: Path) -> Callable[[Event], None]:
-    """Events go to the log beside the products, the caller, and the plugins that observe."""
-    log = options.log_file or out / "nirred.log"
-
-    def tell(event: Event) -> None:
-        line = {"time": datetime.now(UTC).isoformat(), "kind": event.kind, "task": event.task, "message": event.message}
-        with log.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-        if options.on_event is not None:
-            options.on_event(event)
-        registry.notify(event)
-
-    return tell
-
-
 def _execute_all(
-    plan: Plan,
-    context: Context,
-    settings: tuple[Setting, ...],
-    own: Recipe | None,
-    tell: Callable[[Event], None],
-) -> list[TaskResult]:
-    made: dict[str, Path] = {}
-    results = []
-    for number, task in enumerate(plan.tasks, 1):
-        tell(Event("started", task.id, f"{task.recipe}: {task.id}", {"number": number, "of": len(plan.tasks)}))
-        result = execute(task, context, settings, made, own)
-        results.append(result)
-        if result.product is not None:
-            made[task.id] = result.product
-            tell(Event("product", task.id, result.product.name))
-        kind = "finished" if result.outcome == "done" else "failed"
-        tell(Event(kind, task.id, result.message, {"outcome": result.outcome, "hint": result.hint}))
-    return results
-
-
-def _record(plan: Plan, results: list[TaskResult]) -> dict[str, Any]:
-    """run.json: the plan with outcomes, and the fate of every file."""
-    by_path = {r.path: r for r in plan.files}
-    for f in plan.files:
-        f.roles.clear()
-    for result in results:
-        for path, role, outcome, reason in result.frames:
-            by_path[path].roles.append((result.task.id, role, outcome, reason))
-        for a in result.task.calibrations:
-            if a.path is not None and a.path in by_path and result.outcome == "done":
-                by_path[a.path].roles.append((result.task.id, a.kind, "used", a.reason))
-    record = plan_json(plan)
-    record["nirred"] = __version__
-    record["files"] = files_json(plan.files)
-    for entry, result in zip(record["tasks"], results, strict=True):
-        entry["outcome"] = result.outcome
-        entry["products"] = [p.name for p in (result.product, *result.others) if p is not None]
-        entry["cpu_s"] = round(result.cpu_s, 3)
-        entry["remarks"] = [*entry.get("remarks", []), *result.remarks]
-        if result.message:
-            entry["error"] = {"message": result.message, "hint": result.hint}
-    return record
-
-
-def exit_code(plan: Plan, results: list[TaskResult], *, strict: bool) -> int:
-    """0 all done; 1 some failed; the reason's own code when all failed for one; 4 nothing to do."""
-    if not results:
-        return DataError.exit_code
-    failed = [r for r in results if r.outcome != "done"]
-    if failed and len(failed) == len(results):
-        codes = {r.exit_code for r in failed}
-        return codes.pop() if len(codes) == 1 else 1
-    if failed:
-        return 1
-    spoiled = {"unreadable", "unclaimed", "ambiguous", "unsupported"}
-    if strict and (any(f.verdict in spoiled for f in plan.files) or any(t.degraded for t in plan.tasks)):
-        return DataError.exit_code
-    return 0
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "w") as stream:
-        json.dump(record, stream, indent=1, default=str)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    plan: Plan, context: Context, options: RunOptions, own: Recipe | None, tell: Callable[[Event], None]
+) -> tuple[list[TaskResult], bool]:
+    """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
+    jobs = [Job(task, options.settings, {}, own, options.fresh) for task in plan.tasks]
+    stop = threading.Event()
+    crew = Crew(options.executor, replace(context, stopped=stop.is_set))
+    schedule = Schedule(jobs, crew, tell)
+    try:
+        scratch, memory = context.scratch, context.memory
+        check_space(plan, context.out, scratch, memory, width=crew.width, keep=context.keep)
+        return schedule.run(), False
+    except KeyboardInterrupt:
+        stop.set()
+        return schedule.ordered(), True
+    finally:
+        stop.set()
+        crew.close()

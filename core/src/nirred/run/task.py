@@ -1,8 +1,9 @@
-"""One task: its recipe bound to parameters, its frames and calibrations loaded, its steps run."""
+"""One task: its recipe bound to parameters, its frames and calibrations loaded, its steps run, its end recorded."""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__, provenance
-from ..errors import CalibrationMissing, NirredError, StepError
+from .. import provenance
+from ..errors import CalibrationMissing, DataError, NirredError, StepError
 from ..fitsio import read_calibration, read_mask
 from ..frame import Plane
 from ..framepass import calibrate_group
@@ -21,17 +22,50 @@ from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
 from ..step import FrameStep, GroupStep
 from ..steps.checkwcs import HeaderStep
+from . import history
+from .intermediates import clear, keep_frames, written_after
+from .keepsake import keep_glimpse
+from .keys import task_key
+from .records import load_record, save_record
 
 if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
+
+BUG = 70
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task and what it is run with; it can be sent to another process.
+
+    Parameters
+    ----------
+    task : Task
+        From the plan.
+    settings : tuple of Setting
+        The user's, low to high.
+    made : mapping
+        {task id: product} of the tasks whose products it needs and that were made.
+    own : Recipe, optional
+        The user's own recipe; tasks that bear its name run it.
+    fresh : bool
+        Do not reuse what an earlier run has made.
+    """
+
+    task: Task
+    settings: tuple[Setting, ...] = ()
+    made: Mapping[str, Path] = field(default_factory=dict)
+    own: Recipe | None = None
+    fresh: bool = False
 
 
 @dataclass
 class TaskResult:
     """What became of a task.
 
-    `outcome` is done, blocked or failed; `frames` holds (file, role, outcome, reason) of every input; `others` what was
-    written besides `product`.
+    `outcome` is done, reused, blocked, failed or interrupted; `frames` holds (file, role, outcome, reason) of every
+    input; `others` what was written besides `product`, `intermediates` what was left in OUT/intermediate; `bug` is the
+    traceback of an error that no user can have caused.
     """
 
     task: Task
@@ -44,73 +78,116 @@ class TaskResult:
     remarks: list[str] = field(default_factory=list)
     frames: list[tuple[Path, str, str, str]] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    intermediates: list[Path] = field(default_factory=list)
+    bug: str = ""
+
+    @property
+    def good(self) -> bool:
+        """True when the products are there."""
+        return self.outcome in ("done", "reused")
 
 
-def execute(
-    task: Task,
-    context: Context,
-    settings: Sequence[Setting],
-    made: Mapping[str, Path],
-    own: Recipe | None = None,
-) -> TaskResult:
-    """Run one task.
-
-    Parameters
-    ----------
-    task : Task
-        From the plan.
-    context : Context
-        Shared by all tasks.
-    settings : sequence of Setting
-        The user's, low to high.
-    made : mapping
-        {task id: product} of the tasks that are done.
-    own : Recipe, optional
-        The user's own recipe; tasks that bear its name run it.
+def execute(job: Job, context: Context) -> TaskResult:
+    """Run one task, or reuse what an earlier run has made of the same.
 
     Returns
     -------
     TaskResult
-        Errors that a user can cause are in it, by name; a bug is raised.
+        Every error is in it, by name: one group that fails must not take the others with it.
     """
-    blocked = task.blocked or _unmade(task, made)
+    task = job.task
+    blocked = task.blocked or _unmade(task, job.made)
     if blocked:
-        return TaskResult(
-            task,
-            "blocked",
-            blocked,
-            exit_code=CalibrationMissing.exit_code,
-            frames=_fates(task, None, "failed", blocked),
-        )
+        return failure(task, blocked, exit_code=CalibrationMissing.exit_code, outcome="blocked")
     start = time.process_time()
     group = Group(task, context, [FrameState(info, role) for info, role in task.frames])
     try:
-        _load_calibrations(group, made)
-        recipe = recipe_of(task.recipe, own, context.registry, task.first.tags)
-        run_recipe(group, recipe, bind(recipe, task.first, settings, context.registry))
+        recipe = recipe_of(task.recipe, job.own, context.registry, task.first.tags)
+        calls = bind(recipe, task.first, job.settings, context.registry)
+        key = task_key(task, calls, job.made, context.registry, keep=context.keep)
+        result = None if job.fresh else _reused(task, key, context.out)
+        result = result or _made(group, recipe, calls, job.made, key)
     except NirredError as error:
-        return TaskResult(
-            task, "failed", error.message, error.hint, error.exit_code, None, time.process_time() - start,
-            group.remarks, _fates(task, group, "failed", error.message),
-        )  # fmt: skip
+        result = failure(task, error.message, error.hint, error.exit_code, group)
     except MemoryError:
-        what = f"{task.id}: out of memory with {len(task.frames)} frames"
-        return TaskResult(
-            task, "failed", what, "a smaller --memory", 6, None, 0.0, group.remarks, _fates(task, group, "failed", what)
-        )
+        result = failure(task, *_out_of_memory(task), StepError.exit_code, group)
+    except Exception as error:  # noqa: BLE001 - the task runner's guard: a bug ends its group, not the night
+        result = _broken(task, error, group)
     finally:
         group.close()
-    fates = _fates(task, group, "used", "")
-    others = list(group.extras.get("products", ()))[1:]
-    spent = time.process_time() - start
-    return TaskResult(task, "done", "", "", 0, group.product, spent, group.remarks, fates, others)
+    result.cpu_s = time.process_time() - start
+    return result
+
+
+def _out_of_memory(task: Task) -> tuple[str, str]:
+    return f"{task.id}: out of memory with {len(task.frames)} frames", "a smaller --memory, or fewer --jobs"
+
+
+def _broken(task: Task, error: Exception, group: Group) -> TaskResult:
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):  # the system's way to say no memory
+        return failure(task, *_out_of_memory(task), StepError.exit_code, group)
+    what = f"{task.id}: a bug in nirred or a plugin: {type(error).__name__}: {error}"
+    result = failure(task, what, "please report it with the traceback in nirred.log", BUG, group)
+    result.bug = "".join(traceback.format_exception(error))
+    return result
+
+
+def failure(
+    task: Task, message: str, hint: str = "", exit_code: int = 0, group: Group | None = None, *, outcome: str = "failed"
+) -> TaskResult:
+    """The result of a task that made nothing."""
+    remarks = group.remarks if group is not None else []
+    return TaskResult(
+        task, outcome, message, hint, exit_code, remarks=remarks, frames=_fates(task, group, "failed", message)
+    )
+
+
+def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
+    """The result of an earlier run when it was made of the same and its files are as they were written."""
+    record = load_record(out, task.id)
+    names = [info.name for info, _ in task.frames]
+    if record is None or record.key != key or [n for n, _, _ in record.frames] != names or not record.intact(out):
+        return None
+    ends = zip(task.frames, record.frames, strict=True)
+    frames: list[tuple[Path, str, str, str]] = [(info.path, role, o, r) for (info, role), (_, o, r) in ends]
+    paths = [out / p.name for p in record.products]
+    kept = [p for p in paths if p.parent != out]
+    main = [p for p in paths if p.parent == out]
+    return TaskResult(
+        task, "reused", "", "", 0, main[0], 0.0, list(record.remarks), frames, others=main[1:], intermediates=kept
+    )
+
+
+def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path], key: str) -> TaskResult:
+    start = time.process_time()
+    _load_calibrations(group, made)
+    clear(group)
+    run_recipe(group, recipe, calls)
+    task, out = group.task, group.context.out
+    result = TaskResult(
+        task, "done", "", "", 0, group.product, 0.0, group.remarks, _fates(task, group, "used", ""),
+        others=list(group.extras.get("products", ()))[1:], intermediates=list(group.extras.get("intermediates", ())),
+    )  # fmt: skip
+    if group.product is None:
+        return result
+    files = [group.product, *result.others, *result.intermediates]
+    frames = tuple((info.name, o, r) for (info, _), (_, _, o, r) in zip(task.frames, result.frames, strict=True))
+    spent = round(time.process_time() - start, 3)
+    try:
+        keep_glimpse(group)
+        save_record(out, key, task.id, recipe.name, files, frames=frames, remarks=tuple(group.remarks), cpu_s=spent)
+    except (DataError, OSError) as error:
+        group.remark(f"{task.id}: not recorded, so that the next run makes it again: {error}")
+    return result
 
 
 def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None:
     """Run a recipe's steps on a group: leading frame steps are fused into one pass over the pixels."""
-    group.extras["provenance"] = lambda: provenance.table(_records(group, recipe, calls))
+    group.extras["provenance"] = lambda: provenance.table(history.records(group, recipe, calls))
     fused = False
-    for bound in calls:
+    for number, bound in enumerate(calls):
+        if group.context.stopped():
+            raise KeyboardInterrupt
         if isinstance(bound.step, FrameStep):
             if fused:
                 raise StepError(
@@ -122,27 +199,12 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             group.context.say(f"{group.task.id}: calibrating {len(group.indices())} frames")
             calibrate_group(group)
             fused = True
+            keep_frames(group, calls[:number])
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
             group.context.say(f"{group.task.id}: {bound.call.name}")
             bound.step.apply(group, bound.params, bound.call)
             fused = fused or bool(group.planes)
-
-
-def _records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[provenance.Record]:
-    registry = group.context.registry
-    records = [provenance.Record("nirred", "nirred", __version__)]
-    owner = group.task.first.owner
-    info = registry.found.get(owner)
-    if info is not None:
-        records.append(provenance.Record("plugin", info.package, info.version, owner))
-    records.append(provenance.Record("recipe", recipe.name))
-    for b in calls:
-        values = {k: getattr(b.params, k) for k in type(b.params).model_fields if k != "skip" or b.params.skip}
-        shown = {k: (v.name if isinstance(v, Path) else v) for k, v in values.items()}
-        records += provenance.parameter_records(b.call.name, b.step.version, shown, b.origins)
-    files = [(f.info.path, "input", f.role) for f in group.frames if f.state != "failed"]
-    files += [(path, "calibration", kind) for kind, path in group.extras.get("calibration_files", [])]
-    return records + provenance.input_records(files)
+            written_after(group, bound, calls[number + 1 :])
 
 
 def _unmade(task: Task, made: Mapping[str, Path]) -> str:

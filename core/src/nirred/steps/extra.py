@@ -39,37 +39,63 @@ class WriteFrames(GroupStep):
         suffix: str = param("frame", "end of the files' names", pattern=r"^[A-Za-z0-9_]+$")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        written: list[Path] = []
-        if call.takes in group.streams:
-            info = group.task.first
-            extensions = []
-            for p, plane in enumerate(group.streams[call.takes]):
-                extensions.append(Extension("SCI", plane.data.astype(np.float32), _cards(group, info, p), p + 1))
-                if plane.var is not None:
-                    extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
-                extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
-            written.append(self._write(group, info, f"{info.root}_{params.suffix}", extensions))
-        else:
-            for i in group.need(group.indices(), "frames"):
-                info = group.frames[i].info
-                written.append(self._write(group, info, f"{info.root}_{params.suffix}", _frame_extensions(group, i)))
+        written = write_state(group, params.suffix, call.takes, group.context.out)
         group.product = written[0]
         group.extras["products"] = written
 
-    @staticmethod
-    def _write(group: Group, info: FrameInfo, name: str, extensions: list[Extension]) -> Path:
-        header = original_cards(info)
-        header["NIRRED"] = (__version__, "version of nirred that made this")
-        header["NIRKIND"] = ("frame", "kind of product: an intermediate result")
-        header["PREPARE"] = (f"nirred {__version__}", "processed")
-        header["HISTORY"] = f"nirred {__version__}: step {group.task.recipe}"
-        path = group.context.out / f"{name}.fits"
-        if path.resolve() in {f.info.path.resolve() for f in group.frames}:
-            raise StepError(f"{path} is an input", "another -o")
-        if "provenance" in group.extras:
-            extensions = [*extensions, Extension("PROVENANCE", group.extras["provenance"]())]
-        write_product(path, header, extensions)
-        return path
+
+def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Path]:
+    """Write a stream's combined planes as one file, or each frame where there is no such stream.
+
+    Parameters
+    ----------
+    group : Group
+        The task at work.
+    suffix : str
+        End of the files' names.
+    stream : str
+        Name of the stream.
+    folder : Path
+        Where the files go; it exists.
+
+    Returns
+    -------
+    list of Path
+        NAME_SUFFIX.fits of each.
+
+    Raises
+    ------
+    StepError
+        No frame is left, or a file would replace an input.
+    DataError
+        A file cannot be written.
+    """
+    if stream not in group.streams:
+        alive = group.need(group.indices(), "frames")
+        return [_write(group, i, folder, suffix, _frame_extensions(group, i)) for i in alive]
+    extensions = []
+    for p, plane in enumerate(group.streams[stream]):
+        extensions.append(Extension("SCI", plane.data.astype(np.float32), _cards(group, group.task.first, p), p + 1))
+        if plane.var is not None:
+            extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
+        extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
+    return [_write(group, 0, folder, suffix, extensions)]
+
+
+def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Extension]) -> Path:
+    info = group.frames[i].info
+    header = original_cards(info)
+    header["NIRRED"] = (__version__, "version of nirred that made this")
+    header["NIRKIND"] = ("frame", "kind of product: an intermediate result")
+    header["PREPARE"] = (f"nirred {__version__}", "processed")
+    header["HISTORY"] = f"nirred {__version__}: step {group.task.recipe}"
+    path = folder / f"{info.root}_{suffix}.fits"
+    if path.resolve() in {f.info.path.resolve() for f in group.frames}:
+        raise StepError(f"{path} is an input", "another -o")
+    if "provenance" in group.extras:
+        extensions = [*extensions, Extension("PROVENANCE", group.extras["provenance"]())]
+    write_product(path, header, extensions)
+    return path
 
 
 def _frame_extensions(group: Group, i: int) -> list[Extension]:

@@ -1,0 +1,160 @@
+"""Where tasks run: in this thread, in threads, in processes, or on what a plugin brings; one interface for all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, PluginError
+from ..group import Context
+from ..params import nearest
+from ..registry import Registry
+from .task import Job, TaskResult, execute
+
+#: The core's own, by name: whether tasks run side by side.
+OWN = ("serial", "threads", "processes")
+DEFAULT = "serial"
+
+
+class SerialExecutor(Executor):
+    """Runs a call at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `fn`; an interruption is passed on, not kept."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - an executor's duty: the future carries the exception
+            future.set_exception(error)
+        return future
+
+
+@dataclass(frozen=True)
+class Place:
+    """A `Context` as it can be sent to another process: the plugins by name and version."""
+
+    out: Path
+    scratch: Path
+    memory: int
+    threads: int
+    keep: bool
+    plugins: tuple[tuple[str, str], ...]
+
+
+class Crew:
+    """An executor with what a task needs to run on it.
+
+    Parameters
+    ----------
+    name : str
+        serial, threads, processes, or that of a plugin's `ExecutorSpec`; '' for the default.
+    context : Context
+        Of the run: `threads` is the number of jobs, `memory` the bound of all tasks together.
+    """
+
+    def __init__(self, name: str, context: Context) -> None:
+        self.name = name or DEFAULT
+        self.context = context
+        self.lifeline: Connection | None = None
+        self.executor = self._make()
+
+    @property
+    def width(self) -> int:
+        """Tasks that may run side by side."""
+        return 1 if self.name == "serial" else self.context.threads
+
+    @property
+    def local(self) -> bool:
+        """True when tasks run in this process."""
+        return self.name in ("serial", "threads")
+
+    def start(self, job: Job, threads: int) -> Future[TaskResult]:
+        """Run a task with `threads` of the jobs, and as large a share of the memory."""
+        memory = self.context.memory * threads // self.context.threads
+        if self.local:
+            return self.executor.submit(execute, job, replace(self.context, threads=threads, memory=memory))
+        found = self.context.registry.found
+        plugins = tuple((n, found[n].version if n in found else "") for n in self.context.registry.names)
+        place = Place(self.context.out, self.context.scratch, memory, threads, self.context.keep, plugins)
+        return self.executor.submit(work, job, place)
+
+    def renew(self) -> None:
+        """Replace an executor whose workers died."""
+        self.close()
+        self.executor = self._make()
+
+    def close(self) -> None:
+        """End the workers; what they are at is given up."""
+        if self.lifeline is not None:
+            self.lifeline.close()
+            self.lifeline = None
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self) -> Executor:
+        jobs = self.context.threads
+        if self.name == "serial":
+            return SerialExecutor()
+        if self.name == "threads":
+            return ThreadPoolExecutor(jobs, "nirred-task")
+        if self.name == "processes":
+            return self._processes(jobs)
+        specs = {spec.name: (plugin, spec) for plugin, spec in self.context.registry.executors()}
+        if self.name not in specs:
+            known = (*OWN, *specs)
+            raise ConfigError(f"no executor {self.name!r}", nearest(self.name, known) or f"known: {', '.join(known)}")
+        plugin, spec = specs[self.name]
+        try:
+            return spec.make(jobs)
+        except Exception as error:
+            raise PluginError(
+                f"{plugin}: executor {self.name!r} cannot be made: {type(error).__name__}: {error}",
+                "another --executor",
+            ) from error
+
+    def _processes(self, jobs: int) -> Executor:
+        """Fresh interpreters: a fork of a process with threads may hang."""
+        spawn = multiprocessing.get_context("spawn")
+        theirs, self.lifeline = spawn.Pipe(duplex=False)
+        return ProcessPoolExecutor(jobs, spawn, _begin, (theirs,))
+
+
+def _begin(lifeline: Connection) -> None:
+    """Start of a worker process: it leaves Ctrl-C to the parent, and ends when the parent lets go or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        try:
+            lifeline.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=watch, name="nirred-lifeline", daemon=True).start()
+
+
+def work(job: Job, place: Place) -> TaskResult:
+    """Run one task in a process that knows nothing of the run yet.
+
+    Raises
+    ------
+    PluginError
+        Other plugins are installed here than where the run was started.
+    """
+    registry = _registry(tuple(name for name, _ in place.plugins))
+    here = tuple((n, registry.found[n].version if n in registry.found else "") for n in registry.names)
+    if here != place.plugins:
+        raise PluginError(f"a worker has other plugins: {here}, expected: {place.plugins}", "install the same there")
+    return execute(job, Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep))
+
+
+@cache
+def _registry(names: tuple[str, ...]) -> Registry:
+    return Registry.discover(only=names)

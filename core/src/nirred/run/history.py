@@ -1,0 +1,55 @@
+"""The PROVENANCE rows of a task: enough to make the product again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__, provenance
+from ..errors import Unreadable
+from ..group import Group
+from ..plan.model import FrameInfo, file_root
+
+if TYPE_CHECKING:
+    from ..plugin.recipes import Recipe
+    from ..recipes import BoundCall
+
+#: Parameters that say which files are left behind, not what is in them.
+SILENT = ("skip", "write_outputs")
+
+
+def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[provenance.Record]:
+    """Rows of PROVENANCE, in this order: code, recipe, steps with their parameters, files."""
+    task = group.task
+    rows = [provenance.Record("nirred", "nirred", __version__)]
+    info = group.context.registry.found.get(task.first.owner)
+    if info is not None:
+        rows.append(provenance.Record("plugin", info.package, info.version, task.first.owner))
+    rows.append(provenance.Record("recipe", recipe.name, recipe.makes))
+    for b in calls:
+        rows.append(provenance.Record("call", b.call.name, f"{b.call.step} {b.call.takes} {b.call.gives}"))
+        rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins)
+    rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
+    rows += [_input(f.info, f.role) for f in group.frames]
+    used: list[tuple[str, Path]] = group.extras.get("calibration_files", [])
+    rows += provenance.input_records((path, "calibration", kind) for kind, path in used)
+    rows += [provenance.Record("scale", a.kind, repr(a.scale)) for a in task.calibrations if a.scale != 1.0]
+    return rows
+
+
+def _shown(bound: BoundCall) -> dict[str, Any]:
+    """Values as they are recorded: files without directory; a switch of `SILENT` only where it changes the result."""
+    values = {k: getattr(bound.params, k) for k in type(bound.params).model_fields}
+    kept = {k: v for k, v in values.items() if k not in SILENT or (k == "skip" and v)}
+    return {k: (v.name if isinstance(v, Path) else v) for k, v in kept.items()}
+
+
+def _input(info: FrameInfo, role: str) -> provenance.Record:
+    """One exposure of a file; the pixels of one that cannot be read have no checksum."""
+    name = file_root(info.path) + ".fits"
+    value = role if info.exposure.plane is None else f"{role} {info.exposure.index}"
+    try:
+        return provenance.Record("input", name, value, provenance.file_digest(info.path))
+    except Unreadable:
+        return provenance.Record("unreadable", name, value)

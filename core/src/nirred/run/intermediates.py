@@ -1,0 +1,53 @@
+"""Frames as they are between steps, for those who want to look: OUT/intermediate/TASK/NAME_STEP.fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+from ..group import Group
+from ..steps.extra import write_state
+
+if TYPE_CHECKING:
+    from ..recipes import BoundCall
+
+#: The step whose last call leaves the frames that --keep-intermediates keeps.
+SKY = "sky_correct"
+
+
+def folder(group: Group) -> Path:
+    """Directory of a task's intermediate frames."""
+    return group.context.out / "intermediate" / group.task.id
+
+
+def clear(group: Group) -> None:
+    """Remove a task's intermediate frames of an earlier run."""
+    for path in folder(group).glob("*.fits"):
+        path.unlink(missing_ok=True)
+
+
+def keep_frames(group: Group, before: Sequence[BoundCall]) -> None:
+    """Write the calibrated frames when the user keeps intermediates, or a step of the fused pass is to be written."""
+    named = [b.call.name for b in before if b.params.write_outputs]
+    if group.context.keep:
+        _write(group, "calibrated", "")
+    elif named:
+        _write(group, named[-1], "")
+
+
+def written_after(group: Group, bound: BoundCall, later: Sequence[BoundCall]) -> None:
+    """Write what there is after a group step that is to be written, or after the last sky subtraction."""
+    last_sky = bound.call.step == SKY and not any(b.call.step == SKY and not b.params.skip for b in later)
+    if bound.params.write_outputs or (group.context.keep and last_sky):
+        _write(group, bound.call.name, bound.call.gives)
+
+
+def _write(group: Group, suffix: str, stream: str) -> None:
+    place = folder(group)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{place}: {error.strerror}", "another -o") from error
+    group.extras.setdefault("intermediates", []).extend(write_state(group, suffix, stream, place))

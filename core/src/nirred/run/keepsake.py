@@ -1,0 +1,55 @@
+"""What a report wants of a task besides its products: a small picture of a sky-subtracted frame, and times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import replacing
+from ..group import Group, PlaneState
+
+#: Most pixels along an axis.
+SIDE = 512
+
+
+def glimpse_path(out: Path, task: str) -> Path:
+    """Where the keepsake of a task lies: ``frame`` (name), ``sub_1``... (electron), ``names``, ``times`` (Unix, s)."""
+    return out / ".nirred" / "tasks" / f"{task}.npz"
+
+
+def keep_glimpse(group: Group) -> None:
+    """Write the keepsake of a task that subtracted a sky; the raw frames are not needed for a report then.
+
+    Raises
+    ------
+    DataError
+        It cannot be written.
+    """
+    if not group.planes or group.planes[0].sub is None or not group.targets:
+        return
+    i = group.reference
+    pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
+    moments = [f.info.descriptors.ut_datetime for f in group.frames]
+    times = np.array([np.nan if t is None else t.timestamp() for t in moments])
+    names = np.array([f.info.name for f in group.frames])
+    with replacing(glimpse_path(group.context.out, group.task.id)) as stream:
+        np.savez_compressed(stream, frame=group.frames[i].info.name, names=names, times=times, **pictures)
+
+
+def binned(state: PlaneState, i: int) -> np.ndarray:
+    """float32 picture of sky-subtracted frame i: means of the good pixels of square cells, NaN where there are none."""
+    stack = state.sub if state.sub is not None else state.sci
+    ny, nx = state.shape
+    cell = -(-max(ny, nx) // SIDE)
+    cut = np.s_[: ny - ny % cell, : nx - nx % cell]
+    data, good = stack.frame(i)[cut], state.bad(i)[cut] == 0
+    good = good & np.isfinite(data)
+    blocks = (max(ny // cell, 1), min(cell, ny), max(nx // cell, 1), min(cell, nx))
+    if data.size == 0:
+        return np.zeros((0, 0), np.float32)
+    total = np.where(good, data, 0).reshape(blocks).sum(axis=(1, 3), dtype=np.float64)
+    count = good.reshape(blocks).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count, np.float32)

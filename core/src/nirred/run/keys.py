@@ -1,0 +1,143 @@
+"""The key of a task: one SHA-256 over everything that its products depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import Unreadable
+from ..provenance import file_digest
+
+if TYPE_CHECKING:
+    from ..plan.model import Association, FrameInfo, Task
+    from ..plugin.frames import PlaneWcs
+    from ..recipes import BoundCall
+    from ..registry import Registry
+
+#: Another version of one of these may change the last bit of a pixel or the layout of a file.
+LIBRARIES = ("numpy", "numba", "scipy", "astropy", "photutils", "reproject")
+
+
+def task_key(
+    task: Task,
+    calls: Sequence[BoundCall],
+    made: Mapping[str, Path],
+    registry: Registry,
+    *,
+    keep: bool = False,
+) -> str:
+    """Key of a task.
+
+    Two tasks of one key have the same bytes. It takes in the contents and names of inputs and calibrations, the WCS of
+    each frame as the plan's check left it, the steps with their parameters and origins, and the code: versions *and*
+    sources of nirred and the plugins concerned, for a version says nothing of a change made in place.
+
+    Parameters
+    ----------
+    task : Task
+        From the plan.
+    calls : sequence of BoundCall
+        Its recipe, bound to parameters.
+    made : mapping
+        {task id: product} of the tasks that it needs.
+    registry : Registry
+        The plugins.
+    keep : bool
+        Whether intermediate frames are written, too.
+    """
+    what = {
+        "software": software(task, calls, registry),
+        "task": [task.id, task.recipe, task.makes, task.instrument, keep],
+        "steps": [_call(b) for b in calls],
+        "frames": [_frame(info, role) for info, role in task.frames],
+        "calibrations": [_calibration(a, made) for a in task.calibrations],
+        "missing": [[m.kind, m.reason] for m in task.missing],
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _call(bound: BoundCall) -> list[Any]:
+    values = {k: getattr(bound.params, k) for k in type(bound.params).model_fields}
+    files = {k: _digest(Path(v)) for k, v in values.items() if _names_file(v)}
+    shown = {k: [repr(v.name if isinstance(v, Path) else v), bound.origins.get(k, "")] for k, v in values.items()}
+    call = bound.call
+    return [call.step, call.name, call.takes, call.gives, bound.step.version, shown, files]
+
+
+def _names_file(value: Any) -> bool:
+    return isinstance(value, Path) or (isinstance(value, str) and "\0" not in value and Path(value).is_file())
+
+
+def _frame(info: FrameInfo, role: str) -> list[Any]:
+    wcs = [_coordinates(w) for w in info.wcs]
+    return [info.name, role, info.exposure.index, _digest(info.path), info.wcs_state, info.wcs_note, wcs]
+
+
+def _coordinates(plane: PlaneWcs) -> list[Any]:
+    inner = plane.wcs.wcs
+    numbers = [inner.crpix, inner.crval, inner.get_pc(), inner.get_cdelt()]
+    return [[[float(v) for v in n.ravel()] for n in numbers], list(inner.ctype), inner.get_pv(), plane.sigma_arcsec]
+
+
+def _calibration(a: Association, made: Mapping[str, Path]) -> list[Any]:
+    path = made.get(a.task) if a.task else a.path
+    return [a.kind, a.scale, *(["none", a.task] if path is None else [path.name, _digest(path)])]
+
+
+def _digest(path: Path) -> str:
+    """Content of a file; one that cannot be read has its fault for content."""
+    try:
+        return file_digest(path)
+    except Unreadable as error:
+        return f"unreadable: {error.message}"
+
+
+# -- code ---------------------------------------------------------------------------------------------------------
+
+
+def software(task: Task, calls: Iterable[BoundCall], registry: Registry) -> list[list[str]]:
+    """(name, version, digest of the sources) of nirred, the libraries, and the plugins that have a say in the task.
+
+    A plugin has a say when it owns a frame, or brings a step of the recipe or a mask for these frames.
+    """
+    tags = task.first.tags
+    concerned = {info.owner for info, _ in task.frames}
+    concerned |= {name for name, mask in registry.masks() if mask.for_tags <= tags}
+    modules = {type(b.step).__module__ for b in calls}
+    concerned |= {name for name, step in registry.steps() if step.__module__ in modules}
+    found = [["nirred", __version__, _sources("nirred")]]
+    found += [[name, _version(name), ""] for name in LIBRARIES]
+    for name in sorted(concerned):
+        info, plugin = registry.found.get(name), registry.manager.get_plugin(name)
+        module = getattr(plugin, "__name__", "").partition(".")[0]
+        found.append([name, info.version if info else "", _sources(module)])
+    return found
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def _sources(package: str) -> str:
+    """SHA-256 of all Python sources of an imported package; '' for what is none."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:
+        return ""
+    home = Path(file)
+    paths = sorted(home.parent.rglob("*.py")) if home.name == "__init__.py" else [home]
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(str(path.relative_to(home.parent)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""What a run came to: run.json and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import __version__
+from ..errors import DataError
+from ..plan.describe import plan_json
+from ..plan.fates import files_json
+from ..plan.model import Plan
+from .task import TaskResult
+
+
+def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
+    """run.json: the plan with outcomes, and the fate of every file."""
+    by_path = {r.path: r for r in plan.files}
+    for f in plan.files:
+        f.roles.clear()
+    for result in results:
+        for path, role, outcome, reason in result.frames:
+            by_path[path].roles.append((result.task.id, role, outcome, reason))
+        for a in result.task.calibrations:
+            if a.path is not None and a.path in by_path and result.good:
+                by_path[a.path].roles.append((result.task.id, a.kind, "used", a.reason))
+    record = plan_json(plan)
+    record["nirred"] = __version__
+    record["files"] = files_json(plan.files)
+    for entry, result in zip(record["tasks"], results, strict=True):
+        entry |= _ending(result)
+        entry["remarks"] = [*entry.get("remarks", []), *result.remarks]
+    return record
+
+
+def _ending(result: TaskResult) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "outcome": result.outcome,
+        "products": [p.name for p in (result.product, *result.others) if p is not None],
+        "cpu_s": round(result.cpu_s, 3),
+    }
+    if result.intermediates:
+        entry["intermediates"] = [f"intermediate/{result.task.id}/{p.name}" for p in result.intermediates]
+    if result.message:
+        entry["error"] = {"message": result.message, "hint": result.hint}
+    return entry
+
+
+def exit_code(plan: Plan, results: Sequence[TaskResult], *, strict: bool) -> int:
+    """0 all done; 1 some failed; the reason's own code when all failed for one; 4 nothing to do."""
+    if not results:
+        return DataError.exit_code
+    failed = [r for r in results if not r.good]
+    if failed and len(failed) == len(results):
+        codes = {r.exit_code for r in failed}
+        return codes.pop() if len(codes) == 1 else 1
+    if failed:
+        return 1
+    spoiled = {"unreadable", "unclaimed", "ambiguous", "unsupported"}
+    if strict and (any(f.verdict in spoiled for f in plan.files) or any(t.degraded for t in plan.tasks)):
+        return DataError.exit_code
+    return 0
