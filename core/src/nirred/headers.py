@@ -178,6 +178,10 @@ class Headers:
         self._first: Header | None = None
         self.derived: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: what is derived is worked out again there."""
+        return self.__dict__ | {"derived": {}}
+
     @classmethod
     def read(cls, path: str | Path) -> Headers:
         """Read a file's headers.

@@ -54,6 +54,37 @@ def make_wcs(
     return wcs
 
 
+#: What makes a WCS beside its matrix: in this order it is put back.
+_STATE = ("crpix", "crval", "lonpole", "latpole", "radesys", "equinox", "dateobs", "mjdobs")
+
+
+def wcs_state(wcs: WCS) -> dict[str, Any] | None:
+    """Numbers and words of a celestial WCS without look-up tables; None for one that has these or is not 2-D."""
+    inner = wcs.wcs
+    if wcs.naxis != 2 or wcs.sip is not None or wcs.cpdis1 is not None or wcs.det2im1 is not None:
+        return None
+    found: dict[str, Any] = {k: getattr(inner, k) for k in _STATE}
+    found |= {"crpix": inner.crpix.tolist(), "crval": inner.crval.tolist()}
+    found |= {"ctype": list(inner.ctype), "cunit": [str(u) for u in inner.cunit], "pv": list(inner.get_pv())}
+    if inner.has_cd():
+        return found | {"cd": inner.cd.tolist()}
+    return found | {"pc": inner.get_pc().tolist(), "cdelt": inner.get_cdelt().tolist()}
+
+
+def wcs_from_state(state: Mapping[str, Any]) -> WCS:
+    """The WCS that `wcs_state` took to pieces, to the last bit."""
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cunit = state["ctype"], state["cunit"]
+    for name in (*_STATE, *(k for k in ("cd", "pc", "cdelt") if k in state)):
+        setattr(wcs.wcs, name, state[name])
+    if state["pv"]:
+        wcs.wcs.set_pv(state["pv"])
+    wcs.wcs.set()
+    return wcs
+
+
 def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
     """Celestial WCS of an image header, or None when it has none that can be used.
 

@@ -154,6 +154,10 @@ class Detector:
     linearity: Linearity | None = None
 
 
+def _plane_wcs(make: Any, state: dict[str, Any], sigma: float, origin: Any) -> PlaneWcs:
+    return PlaneWcs(make(state), sigma, origin)
+
+
 @dataclass(frozen=True)
 class PlaneWcs:
     """World coordinates of one plane and how far they are to be trusted.
@@ -171,6 +175,15 @@ class PlaneWcs:
     wcs: WCS
     sigma_arcsec: float = 1.0
     origin: Literal["header", "pointing", "rebuilt"] = "header"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send every bit of the WCS to another process; astropy's own way is through header cards, and rounds."""
+        from .coordinates import wcs_from_state, wcs_state
+
+        state = wcs_state(self.wcs)
+        if state is None:
+            return PlaneWcs, (self.wcs, self.sigma_arcsec, self.origin)
+        return _plane_wcs, (wcs_from_state, state, self.sigma_arcsec, self.origin)
 
 
 @dataclass(frozen=True)
