@@ -202,3 +202,25 @@ def test_a_frame_without_stars_is_left_out_or_correlated() -> None:
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="guesses"):
         solve_offsets([], np.empty((0, 2)), 1.0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.002])
+def test_a_walk_longer_than_the_field(angle: float) -> None:
+    """Frames far from the reference have no star in common with it, but with those between."""
+    x, y, flux = sky(400, 9)
+    truth = np.array([(90.0 * k, -70.0 * k) for k in range(6)])
+    rng = np.random.default_rng(2)
+    lists = []
+    for k, (dx, dy) in enumerate(truth):
+        u, v = turned(x, y, angle * k, (500.0, 500.0))
+        u, v = u + dx + rng.normal(0, 0.02, x.size), v + dy + rng.normal(0, 0.02, x.size)
+        seen = (u > 400) & (u < 600) & (v > 400) & (v < 600)
+        lists.append(star_list(u[seen], v[seen], flux[seen]))
+    found, reference = solve_offsets(
+        lists, truth + rng.uniform(-3, 3, truth.shape), 2.0, fit_rotation=angle > 0, centre=(500.0, 500.0)
+    )
+    for k, one in enumerate(found):
+        c, s = np.cos(angle * (k - reference)), np.sin(angle * (k - reference))
+        turned_back = np.array([[c, -s], [s, c]]) @ truth[reference]
+        wanted = truth[k] - turned_back
+        check(one, *wanted, 1.0 if angle else 0.1)

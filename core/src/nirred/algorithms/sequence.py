@@ -21,6 +21,9 @@ from nirred.algorithms.stars import StarList, estimate_fwhm
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
+#: A frame is tried with so many of those that were matched before it, the nearest ones.
+MOST_LINKS = 3
+
 Images = Callable[[int], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 
@@ -35,9 +38,10 @@ def solve_offsets(
 ) -> tuple[list[Registration | None], int]:
     """Register all frames of a sequence to its best one.
 
-    Frames are first matched with the best frame one by one (stars near the guess, triangles, images where
-    given).  Then all positions of all stars are fitted together for one position per star and one offset per
-    frame, so that an offset's error is that of the frame's own stars and of the reference's, not of a pair.
+    Frames are first matched with the best frame one by one by stars near the guess; those that share too few
+    with it, with the nearest frame matched already; the rest by triangles, or images where given.  Then all
+    positions of all stars are fitted together for one position per star and one offset per frame, so that an
+    offset's error is that of the frame's own stars and of the reference's, not of a pair.
 
     Parameters
     ----------
@@ -71,33 +75,60 @@ def solve_offsets(
         raise ValueError(f"{len(lists)} star lists need as many guesses, got shape {positions.shape}")
     reference = _best_frame(lists)
     radius = max(5.0 * sigma, 8.0)
-    found: list[Registration | None] = []
+    found = _match_by_stars(lists, positions, reference, radius, fit_rotation, centre)
     for k, stars in enumerate(lists):
-        if k == reference:
-            found.append(as_reference(len(stars)))
+        if found[k] is not None:
             continue
-        dx, dy = (positions[k] - positions[reference]).tolist()
-        single = _match(lists[reference], stars, (dx, dy), radius, fit_rotation, centre)
-        if single is None and images is not None:
+        turn = 0.1 if fit_rotation else 0.02
+        found[k] = match_triangles(lists[reference], stars, max_rotation=turn, centre=centre)
+        if found[k] is None and images is not None:
+            dx, dy = (positions[k] - positions[reference]).tolist()
             (a, mask_a), (b, mask_b) = images(reference), images(k)
-            single = cross_correlate(a, b, mask_a, mask_b, guess=(dx, dy), max_shift=radius)
-        found.append(single)
+            found[k] = cross_correlate(a, b, mask_a, mask_b, guess=(dx, dy), max_shift=radius)
     for _ in range(2):
         found = _solve_together(lists, found, reference, np.array(centre))
     return found, reference
 
 
-def _match(
-    reference: StarList,
-    stars: StarList,
-    guess: tuple[float, float],
+def _match_by_stars(
+    lists: Sequence[StarList],
+    positions: FloatArray,
+    reference: int,
     radius: float,
     fit_rotation: bool,
     centre: tuple[float, float],
-) -> Registration | None:
-    """Match one frame with the reference: near the guess, else by triangles anywhere."""
-    near = match_offset(reference, stars, guess, radius, fit_rotation=fit_rotation, centre=centre)
-    return near or match_triangles(reference, stars, max_rotation=0.1 if fit_rotation else 0.02, centre=centre)
+) -> list[Registration | None]:
+    """Match stars near the guesses, with the reference or over frames between: dithers may exceed a narrow field."""
+    found: list[Registration | None] = [None] * len(lists)
+    found[reference] = as_reference(len(lists[reference]))
+    fresh = [reference]
+    while fresh:
+        links, fresh = fresh, []
+        for k in [k for k in range(len(lists)) if found[k] is None]:
+            apart = np.hypot(*(positions[links] - positions[k]).T)
+            for j in [links[n] for n in np.argsort(apart, kind="stable")[:MOST_LINKS]]:
+                dx, dy = (positions[k] - positions[j]).tolist()
+                step = match_offset(lists[j], lists[k], (dx, dy), radius, fit_rotation=fit_rotation, centre=centre)
+                way = found[j]
+                if step is not None and way is not None:
+                    found[k] = step if j == reference else _joined(way, step)
+                    fresh.append(k)
+                    break
+    return found
+
+
+def _joined(first: Registration, second: Registration) -> Registration:
+    """From the reference to a frame by way of another: `second` is the frame's against that other one."""
+    c, s = np.cos(second.rotation), np.sin(second.rotation)
+    return replace(
+        second,
+        dx=float(c * first.dx - s * first.dy) + second.dx,
+        dy=float(s * first.dx + c * first.dy) + second.dy,
+        dx_err=float(np.hypot(first.dx_err, second.dx_err)),
+        dy_err=float(np.hypot(first.dy_err, second.dy_err)),
+        rotation=first.rotation + second.rotation,
+        scale=first.scale * second.scale,
+    )
 
 
 def _best_frame(lists: Sequence[StarList]) -> int:
