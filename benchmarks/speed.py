@@ -49,7 +49,8 @@ class Chain:
 
 def chain(name: str, raw: Path, out: Path, *options: str, cache: Path | None = None) -> Chain:
     """Reduce a directory in a process of its own."""
-    environment = dict(os.environ) | ({"NUMBA_CACHE_DIR": str(cache)} if cache else {})
+    environment = dict(os.environ) | {"NIRRED_LIBRARY": str(out.with_suffix(".library"))}
+    environment |= {"NUMBA_CACHE_DIR": str(cache)} if cache else {}
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", *options]
     start = time.perf_counter()
     process = subprocess.Popen(command, env=environment)

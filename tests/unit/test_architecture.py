@@ -32,6 +32,7 @@ LAYERS = (
     ("config", "steps"),
     ("recipes",),
     ("plan",),
+    ("library",),
     ("run",),
     ("api", "selection"),
     ("testing", "__init__"),

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import File, open, run, select
+    from .library import CalibrationLibrary
 
 __version__ = "0.1.0"
-__all__ = ["File", "__version__", "open", "run", "select"]
+__all__ = ["CalibrationLibrary", "File", "__version__", "open", "run", "select"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the interface when it is first used: ``import nirred`` costs nothing."""
+    if name == "CalibrationLibrary":
+        from .library import CalibrationLibrary
+
+        return CalibrationLibrary
     if name in __all__:
         from . import api
 

@@ -143,7 +143,7 @@ class Given:
 
 
 #: Options of a run that belong to its plan.
-PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict")
+PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict", "library")
 #: The others.
 RUN_OPTIONS = (
     "offsets",
@@ -153,6 +153,7 @@ RUN_OPTIONS = (
     "executor",
     "fresh",
     "keep_intermediates",
+    "register",
     "log_file",
     "on_event",
 )
@@ -200,6 +201,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     """The part of a run's options that its plan is made with; errors as of `run_options`."""
     from .config import given_settings
     from .expressions import compile_expression
+    from .library import shelf
     from .plan.options import PlanOptions, check_kinds, known_settings
 
     merged = _merged(given, config)
@@ -213,6 +215,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     check_kinds(values.get("allow_missing", ()), "allow_missing", registry)
     if "user_bpm" in values:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
+    values["library"] = shelf(values.get("library"), registry)
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
     if recipe is not None and not recipe.strip():
         raise ConfigError("the recipe has no name", "leave the option out, or see `nirred recipes`")
@@ -281,7 +284,8 @@ def run(
         Directory of the products.
     **options
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
-        (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`.
+        (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`, `library` (path
+        or URL; "none": without), `register` (False: calibrations that are made are not added to the library).
 
     Returns
     -------

@@ -34,11 +34,13 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "user_bpm": str,
     "user_cal": dict,
     "log_file": str,
+    "library": str,
+    "register": bool,
 }
 #: More threads than that are a slip of the keyboard.
 MAX_JOBS = 1024
-#: Options that say where something is written.
-PLACES = ("scratch", "log_file")
+#: Options that say where something is written, or kept for later runs.
+PLACES = ("scratch", "log_file", "library")
 #: Environment variables that are no configuration of a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 #: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
@@ -132,9 +134,12 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
         if name not in ("run", "steps") or not isinstance(table, dict):
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
     for name, value in tables.get("run", {}).items():
-        options[name] = _checked(name, value, str(path))
+        option = _checked(name, value, str(path))
         if name == "user_cal":  # files beside the configuration
-            options[name] = replace(options[name], value={k: str(path.parent / str(v)) for k, v in value.items()})
+            option = replace(option, value={k: str(path.parent / str(v)) for k, v in value.items()})
+        elif name == "library":
+            option = replace(option, value=_place(option.value, path.parent))
+        options[name] = option
     for step, values in tables.get("steps", {}).items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: [steps] {step} = {values!r}", f"write a table [steps.{step}]")
@@ -160,9 +165,17 @@ def _add_environment(environ: Mapping[str, str], settings: list[Setting], option
             options[step] = _checked(step, value, f"environment {name}")
 
 
+def _place(library: str, home: Path) -> str:
+    """A library's place as a file says it: a relative name is meant from where that file lies."""
+    alone = "://" in library or library.lower() in ("", "none")
+    return library if alone else str(home.absolute() / Path(library).expanduser())
+
+
 def _checked(name: str, value: Any, origin: str) -> Option:
     if name not in OPTIONS:
         raise ConfigError(f"{origin}: no option {name!r}", nearest(name, OPTIONS) or f"known: {', '.join(OPTIONS)}")
+    if name == "library" and value in (None, False):
+        value = "none"  # the word is one of ours in the environment, and TOML has false
     kinds = OPTIONS[name]
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

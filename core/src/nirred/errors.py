@@ -31,6 +31,10 @@ class ConfigError(NirredError):
     exit_code = 2
 
 
+class LibraryError(ConfigError):
+    """The calibration library cannot be used: not a library, another version, locked, damaged."""
+
+
 class PluginError(NirredError):
     """A plugin is missing, broken, or in conflict with another."""
 

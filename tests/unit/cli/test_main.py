@@ -53,11 +53,13 @@ def test_module_runs() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_shows_an_example(name: str) -> None:
     command: Any = app.get_command(click.Context(app), name)
-    words = [name, "show"] if isinstance(command, click.Group) else [name]
-    result = CliRunner().invoke(app, [*words, "--help"])
-    assert result.exit_code == 0
-    assert "Examples:" in result.output and f"nirred {name}" in result.output
-    assert "\\b" not in result.output and "\b" not in result.output
+    subs = list(command.commands) if isinstance(command, click.Group) else [""]
+    assert subs
+    for sub in subs:
+        result = CliRunner().invoke(app, [name, *filter(None, [sub]), "--help"])
+        assert result.exit_code == 0
+        assert "Examples:" in result.output and f"nirred {name}" in result.output
+        assert "\\b" not in result.output and "\b" not in result.output
 
 
 def test_a_misspelt_command_is_suggested(nirred: Call) -> None:

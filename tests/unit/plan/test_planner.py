@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from nirred.errors import ConfigError
+from nirred.plan.associate import Source
 from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
 from nirred.plan.model import Plan
+from nirred.plan.scan import scan_file
 
 
 def roles(plan: Plan, task: str) -> dict[str, int]:
@@ -299,25 +301,46 @@ def test_products_in_input_serve_by_their_rules(night: Any) -> None:
     assert fates(plan)["b_dark.fits"][0] == "product"
 
 
-def test_library_comes_after_input(night: Any) -> None:
-    from nirred.plan.associate import Source
-    from nirred.plan.scan import scan_file
+class Kept:
+    """A library of darks; the file of the first one is not what it was."""
 
+    def __init__(self, *frames: Any) -> None:
+        self.frames = frames
+        self.remarks: list[str] = []
+        self.asked: list[str] = []
+
+    def sources(self, kind: str, frame: Any, within: str | None) -> list[Source]:
+        darks = [Source("dark", f, 10, path=f.path, origin="library") for f in self.frames]
+        return darks if kind == "dark" else []
+
+    def fault(self, source: Source) -> str:
+        self.asked.append(source.name)
+        return "changed" if source.path == self.frames[0].path else ""
+
+    def register(self, path: Path) -> str:
+        return ""
+
+
+def test_library_comes_after_input(night: Any) -> None:
+    stored = [scan_file(night.frame("dark", f"lib{i}.fits"), night.registry).frames[0] for i in range(2)]
+    for frame in stored:
+        frame.path.rename(night.folder.parent / frame.path.name)
     night.dither(3)
     night.lamps()
-    stored = scan_file(night.frame("dark", "lib.fits"), night.registry).frames[0]
-
-    def library(kind: str, frame: Any) -> list[Source]:
-        return [Source("dark", stored, 10, path=stored.path, origin="library")] if kind == "dark" else []
-
-    plan = night.plan(library=library, exclude=("lib",))
-    (dark,) = [a for a in plan.task("c001_image").calibrations if a.kind == "dark"]
-    assert dark.source == "library"
+    library = Kept(stored[1], stored[0])
+    plan = night.plan(library=library)
+    (dark,) = [a for a in plan.task("c003_image").calibrations if a.kind == "dark"]
+    assert (dark.source, dark.path) == ("library", stored[0].path)
+    changed = next(c for c in dark.candidates if c.name == "lib1.fits")
+    assert not changed.chosen and changed.level == 3 and "changed" in changed.why
+    assert library.asked == ["lib1.fits", "lib0.fits"]
+    assert [m.kind for m in night.plan(library=library, exclude=("lib",)).task("c003_image").missing if m.kind != "bpm"]
     night.wait(10)
     night.darks(3)
-    plan = night.plan(library=library, exclude=("lib",))
-    (dark,) = [a for a in plan.task("c001_image").calibrations if a.kind == "dark"]
+    plan = night.plan(library=library)
+    (dark,) = [a for a in plan.task("c003_image").calibrations if a.kind == "dark"]
     assert dark.source == "input"
+    assert {c.why.rpartition("; ")[2] for c in dark.candidates if not c.chosen} == {"INPUT comes before the library"}
 
 
 def test_exclude_and_only(night: Any) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .common import echo_json, echo_table, registry
 from .group import example
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+#: Where the incumbent's users have told where their calibrations are.
+_FOREIGN = ("~/.geminidr/rsys.cfg", "~/.dragons/dragonsrc")
 
 
 @click.group()
@@ -24,7 +32,9 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
     """Print options and parameters that are configured for INPUTS, each with its origin.
 
     Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml beside the data,
-    NIRRED_* in the environment, the command line. The configuration files of other pipelines are not read.
+    NIRRED_* in the environment, the command line. The configuration files of other pipelines (~/.geminidr/rsys.cfg,
+    ~/.dragons/dragonsrc) are not read: where calibrations are kept is set by `library` in [run], NIRRED_LIBRARY or
+    --library.
     """
     from ..config import OPTIONS, check_settings, load_config, user_file
     from ..recipes import all_recipes, step_types
@@ -34,13 +44,15 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
     labels = {c.label: c.step for r in all_recipes(plugins).values() for c in r.steps if c.label}
     settings = check_settings(found.settings, step_types(plugins), labels)
     last = {(s.step, s.name): s for s in settings}
-    options = [(n, found.value(n), found.options[n].origin if n in found.options else "default") for n in OPTIONS]
+    options = [(n, _value(n, found), found.options[n].origin if n in found.options else "default") for n in OPTIONS]
+    foreign = [name for name in _FOREIGN if Path(name).expanduser().is_file()]
     steps = [(s.step, s.name, s.value, s.origin) for s in last.values()]
     if as_json:
         echo_json(
             {
                 "user_file": str(user_file(os.environ)),
                 "files": [str(p) for p in found.files],
+                "not_read": foreign,
                 "run": {n: {"value": v, "origin": o} for n, v, o in options},
                 "steps": [dict(zip(("step", "name", "value", "origin"), row)) for row in steps],
             }
@@ -48,6 +60,20 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
         return
     click.echo(f"user file: {user_file(os.environ)}")
     click.echo(f"read: {', '.join(map(str, found.files)) or 'no file'}")
+    for name in foreign:
+        click.echo(f"not read: {name} (the library is set by `library` in [run], NIRRED_LIBRARY or --library)")
     echo_table("[run]", ("option", "value", "origin"), [(n, "" if v is None else v, o) for n, v, o in options])
     if steps:
         echo_table("[steps]", ("step", "parameter", "value", "origin"), steps)
+
+
+def _value(name: str, found: Config) -> object:
+    """Value of an option; the library's place in full, a password in its URL hidden."""
+    value = found.value(name)
+    if name == "register" and value is None:
+        return True
+    if name != "library" or value == "none":
+        return value
+    from ..library.database import Database, default_place
+
+    return str(default_place()) if value is None else Database(value).name

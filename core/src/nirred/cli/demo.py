@@ -59,5 +59,5 @@ def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:
 
     plugins = installed_plugins()
     with shown(verbosity) as observer:
-        given = Given(options={"on_event": observer})
+        given = Given(options={"on_event": observer, "library": str(out.parent / "library.db")})
         return execute([str(night.raw_dir)], out, run_options(out, given, Config(), plugins), plugins)

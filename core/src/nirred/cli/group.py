@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "params": ("params:params", "Parameters of a step for one file, with origin."),
     "recipes": ("recipes:recipes", "List recipes, or what a file would be reduced with."),
     "recipe": ("recipes:recipe", "Print one recipe."),
+    "cal": ("cal:cal", "The calibration library; why a frame gets which calibration."),
     "plugins": ("plugins:plugins", "Installed instruments, and plugins that were refused."),
     "config": ("config:config", "Show the effective configuration."),
     "simulate": ("simulate:simulate", "Make a raw night with known truth."),

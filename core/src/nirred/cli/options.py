@@ -34,6 +34,11 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option("--exclude", metavar="NAMES", help="... are left out."),
     click.option("--allow-missing", metavar="KIND", multiple=True, help="Go on without this calibration (flat, ...)."),
     click.option("--only", metavar="EXPR", help="Use only frames that meet the condition (see `nirred select`)."),
+    click.option(
+        "--library",
+        metavar="PATH|URL",
+        help="Calibration library; default the user's own (`config show`), none: without.",
+    ),
     click.option("--strict", is_flag=True, default=None, help="Stop at what would only degrade the result."),
 )
 

@@ -23,6 +23,9 @@ from .options import calibrations, check_recipe, planning
 @click.option("-o", "--output", default="reduced", show_default=True, metavar="DIR", help="Directory of the products.")
 @planning
 @click.option("--offsets", metavar="FILE", help="Offsets of the frames, instead of measured ones.")
+@click.option(
+    "--no-register", "register", flag_value=False, default=None, help="Do not add calibrations to the library."
+)
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")
 @click.option("--memory", metavar="SIZE", help="Bound on memory, as 2GB (the default).")
 @click.option("--scratch", metavar="DIR", help="Where intermediate frames go; default below the output.")

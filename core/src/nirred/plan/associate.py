@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Kinds that serve to make other calibrations; the planner pairs them itself.
 INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
+#: Keyword of a lamp flat: how many lamp-off frames were subtracted.
+LAMPS_OFF = "NLAMPOFF"
 #: Window of a mask that was measured, where the rule for static masks (any age) sets none.
 MASK_WITHIN = "180 d"
 #: What plugins call a setting that their tables do not list.
@@ -48,7 +50,11 @@ class Source:
     blocked : str
         Why its task cannot run.
     made_of : frozenset of str
-        Names of the raw frames that it is made from.
+        Names of the raw frames that it is made from; of a finished file the first one's alone.
+    checksum : str
+        SHA-256 of the decompressed bytes that the library vouches for.
+    fault : str
+        Why the file cannot be used although the library knows it.
     """
 
     kind: str
@@ -60,6 +66,19 @@ class Source:
     level: int = 0
     blocked: str = ""
     made_of: frozenset[str] = frozenset()
+    checksum: str = ""
+    fault: str = ""
+
+    @classmethod
+    def finished(cls, kind: str, frame: FrameInfo) -> Source:
+        """A file, with what its header says of how it was made: frames, lamp-off frames, the first frame's name."""
+        get = frame.headers.get
+        count = get("NCOMBINE")
+        made = count if isinstance(count, int) and not isinstance(count, bool) else 0
+        level = 2 if kind == "flat" and get(LAMPS_OFF) == 0 else 0
+        first = get("ORIGNAME")
+        made_of = frozenset({first} if isinstance(first, str) else ())
+        return cls(kind, frame, made, path=frame.path, level=level, made_of=made_of)
 
     @property
     def name(self) -> str:
@@ -111,17 +130,23 @@ def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
         state = other.descriptors.qa_state
         rows.append(RuleResult("qa_state", "not Fail", state, state.lower() != "fail"))
     apart = stamp(other) - stamp(frame)
-    made = bool(source.task)
     if rule.before_only and source.kind == "static_bpm":
         rows.append(RuleResult("ut_datetime", "not later", lag(apart), not apart > 0))
-    within = MASK_WITHIN if source.kind == "bpm" and rule.within is None else rule.within
+    within = window(rule, source.kind)
     if within is not None:
         inside = abs(apart) < seconds(within)  # NaN: unknown, not inside
         rows.append(RuleResult("ut_datetime", f"within {within}", lag(apart), inside))
     if source.blocked:
         rows.append(RuleResult("can be made", "yes", source.blocked, False))
-    level, remark = _level(rule, source, abs(apart), made=made)
+    if source.fault:
+        rows.append(RuleResult("file", "as it was added", source.fault, False))
+    level, remark = _level(rule, source, abs(apart))
     return Verdict(source, tuple(rows), apart, level, remark)
+
+
+def window(rule: CalibrationRule, kind: str) -> str | None:
+    """Largest difference in time for a source of a kind: a measured mask ages even where a static one does not."""
+    return MASK_WITHIN if kind == "bpm" and rule.within is None else rule.within
 
 
 def _term(name: str, tol: float | None, frame: FrameInfo, other: FrameInfo) -> RuleResult:
@@ -154,8 +179,8 @@ def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
     return [RuleResult("detector", wanted, found, wanted == found)]
 
 
-def _level(rule: CalibrationRule, source: Source, apart: float, *, made: bool) -> tuple[int, str]:
-    if made and source.count == 1:
+def _level(rule: CalibrationRule, source: Source, apart: float) -> tuple[int, str]:
+    if source.count == 1:
         return 3, "of one frame only"
     level, remarks = source.level, []
     if 0 < source.count < rule.minimum:
@@ -179,10 +204,12 @@ class Wish:
         The frame that asks: the first one of the task.
     kind : str
     rule : CalibrationRule
-    prefer : frozenset of str
-        Names of raw frames: a calibration made from the same ones comes before a nearer one (the mask of the flat).
     optional : bool
         The rule's, or the user's `--allow-missing`.
+    prefer : frozenset of str
+        Names of raw frames: a calibration made from one of them comes before a nearer one.
+    because : str
+        Why those are preferred, as it is said of the others.
     """
 
     frame: FrameInfo
@@ -190,6 +217,7 @@ class Wish:
     rule: CalibrationRule
     optional: bool
     prefer: frozenset[str] = field(default=frozenset())
+    because: str = "another is made from the flat's own frames"
 
 
 def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
@@ -211,8 +239,21 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
         words(best),
         best.source.origin,
         scale_of(wish.rule, wish.frame, best.source.frame),
-        tuple(_candidate(v, chosen=v is best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
+        tuple(_candidate(wish, v, best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
+        best.source.checksum,
     )
+
+
+#: Why one that would serve is not the first by `_rank`, term by term.
+_LOST = (
+    "",
+    "INPUT comes before the library",
+    "",  # the wish says it
+    "another is nearer in time",
+    "another agrees in more of what decides a tie",
+    "one made in this run comes first",
+    "equal to the one taken",
+)
 
 
 def _rank(wish: Wish, v: Verdict) -> tuple[Any, ...]:
@@ -230,8 +271,23 @@ def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) ->
     return float(mine) / float(its) if mine and its else 1.0
 
 
-def _candidate(v: Verdict, *, chosen: bool) -> Candidate:
-    return Candidate(v.source.name, chosen, v.level, v.rows)
+def _candidate(wish: Wish, v: Verdict, best: Verdict | None) -> Candidate:
+    """A verdict for the record. What a rule speaks against is a risk (level 3), however good it is by itself."""
+    if not v.passed:
+        level, why = 3, "; ".join(f"{r.rule}: wanted {r.wanted}, found {r.found}" for r in v.misses)
+    else:
+        level, why = v.level, words(v)
+        if best is not None and best is not v:
+            why = f"{why}; {_lost(wish, v, best)}"
+    return Candidate(v.source.name, v is best, level, v.rows, v.source.origin, why, v.source.path)
+
+
+def _lost(wish: Wish, v: Verdict, best: Verdict) -> str:
+    """Why a calibration that would serve is not taken."""
+    for mine, its, lost in zip(_rank(wish, v), _rank(wish, best), _LOST, strict=True):
+        if mine != its:
+            return lost or wish.because
+    return _LOST[-1]
 
 
 def words(v: Verdict) -> str:
@@ -260,7 +316,7 @@ def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
     else:
         wanted = ", ".join(f"{r.rule} {r.wanted}" for r in _wanted(wish.rule, wish.frame))
         reason = f"no {kind} at all{f' (wanted: {wanted})' if wanted else ''}"
-    return Missing(kind, wish.optional, reason, tuple(_candidate(v, chosen=False) for v in ordered))
+    return Missing(kind, wish.optional, reason, tuple(_candidate(wish, v, None) for v in ordered))
 
 
 def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
@@ -280,7 +336,7 @@ def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None
     reason = "named by the user"
     if not verdict.passed:
         reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
-    candidate = (Candidate(path.name, True, level, verdict.rows),)
+    candidate = (Candidate(path.name, True, level, verdict.rows, "user", reason, path),)
     scale = scale_of(wish.rule, wish.frame, described)
     return Association(kind, "", path, level, reason, "user", scale, candidate)
 

@@ -13,6 +13,8 @@ from .model import Association, Candidate, FileRecord, FrameInfo, Missing, Plan,
 SCHEMA = "nirred-run/1"
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 _BAD_WCS = ("stale", "rebuilt")
+#: Candidates of one kind that the record shows, in order of preference; `nirred cal explain` shows all.
+CANDIDATES = 6
 #: Recipes whose result is what they say.
 REPORTS = ("check_wcs", "get_bpm", "get_processed_dark", "get_processed_flat")
 
@@ -68,11 +70,13 @@ def _calibration(a: Association) -> dict[str, Any]:
         "source": a.source,
         "task": a.task,
         "scale": a.scale,
+        "candidates": candidates_json(a.candidates[:CANDIDATES]),
     }
 
 
 def _missing(m: Missing) -> dict[str, Any]:
-    return {"kind": m.kind, "optional": m.optional, "reason": m.reason}
+    nearest = candidates_json(m.candidates[:CANDIDATES])
+    return {"kind": m.kind, "optional": m.optional, "reason": m.reason, "candidates": nearest}
 
 
 def candidates_json(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -80,8 +84,10 @@ def candidates_json(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     return [
         {
             "file": c.name,
+            "source": c.source,
             "chosen": c.chosen,
             "level": c.level,
+            "why": c.why,
             "rules": [{"rule": r.rule, "wanted": r.wanted, "found": r.found, "passed": r.passed} for r in c.rules],
         }
         for c in candidates

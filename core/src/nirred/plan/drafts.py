@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..plugin.rules import CalibrationRule
-from .associate import Source, Verdict, choose, judge, rules_for, words
-from .associate import Wish as _Wish
-from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, shortest, target
-from .model import FileRecord, FrameInfo, FrameRole, Missing
-from .moments import SAME_EXPOSURE, exposure, order, stamp, text
+from .associate import Source, Wish, choose, judge, rules_for
+from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, target
+from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
+from .moments import SAME_EXPOSURE, exposure, order, text
 from .pointing import separate
 from .scan import PROCESSED
 from .wcscheck import separation
@@ -104,23 +103,28 @@ def _lamp_draft(ons: Sequence[FrameInfo], offs: Sequence[list[FrameInfo]], regis
     rule = rules_for(first, registry).get("lampoff_flat")
     if rule is None:
         return draft
-    sources = [Source("lampoff_flat", g[0], len(g), task=g[0].root) for g in offs]
-    verdicts = [v for v in (judge(rule, first, s) for s in sources) if v.passed]
-    if not verdicts:
-        missing = choose(_Wish(first, "lampoff_flat", rule, optional=True), sources)
-        assert isinstance(missing, Missing)
-        return replace(draft, missing=(missing,), remarks=("no lamp-off frames: the lamp-on frames are used alone",))
-    best = min(verdicts, key=lambda v: (not _equal_exposure(first, v.source.frame), abs(v.lag), v.source.name))
-    lamp_off = next(g for g in offs if g[0] is best.source.frame)
+    best = choose(*lamp_off_wish(first, rule, offs))
+    if isinstance(best, Missing):
+        return replace(draft, missing=(best,), remarks=("no lamp-off frames: the lamp-on frames are used alone",))
+    lamp_off = next(g for g in offs if g[0].path == best.path)
     remarks = _lamp_remarks(ons, lamp_off, best)
     off: tuple[tuple[FrameInfo, FrameRole], ...] = tuple((f, "lamp_off") for f in lamp_off)
     return replace(draft, frames=lamp_on + off, remarks=remarks)
 
 
-def _lamp_remarks(ons: Sequence[FrameInfo], offs: Sequence[FrameInfo], best: Verdict) -> tuple[str, ...]:
+def lamp_off_wish(
+    frame: FrameInfo, rule: CalibrationRule, offs: Sequence[Sequence[FrameInfo]]
+) -> tuple[Wish, list[Source]]:
+    """What a lamp-on frame wants of groups of lamp-off frames: its own exposure time before the nearest in time."""
+    alike = frozenset(g[0].name for g in offs if _equal_exposure(frame, g[0]))
+    sources = [Source("lampoff_flat", g[0], len(g), path=g[0].path, made_of=frozenset({g[0].name})) for g in offs]
+    return Wish(frame, "lampoff_flat", rule, True, alike, "another has the lamp-on frames' exposure time"), sources
+
+
+def _lamp_remarks(ons: Sequence[FrameInfo], offs: Sequence[FrameInfo], best: Association) -> tuple[str, ...]:
     remarks = []
-    if best.remark:
-        remarks.append(f"lamp-off frames from {offs[0].name}: {words(best)}")
+    if best.level >= 2:
+        remarks.append(f"lamp-off frames from {offs[0].name}: {best.reason}")
     if not _equal_exposure(ons[0], offs[0]):
         pair = " and ".join(f"{text(exposure(g[0]))} s" for g in (ons, offs))
         remarks.append(f"lamp-on and lamp-off exposure times differ: {pair}")
@@ -156,8 +160,20 @@ def bpm_drafts(bench: Bench, flats: Sequence[Draft], darks: Sequence[Draft]) -> 
 
 
 def _mask_darks(rule: CalibrationRule, frame: FrameInfo, darks: Sequence[Draft]) -> list[FrameInfo] | None:
-    fitting = [d for d in darks if judge(rule, frame, replace(d.source(), kind="bpm_dark")).passed]
-    return shortest([[f for f, _ in d.frames] for d in fitting], lambda g: abs(stamp(g[0]) - stamp(frame)))
+    wish, sources = mask_dark_wish(frame, rule, darks)
+    best = choose(wish, sources) if wish.prefer else None
+    if not isinstance(best, Association):
+        return None
+    return next([f for f, _ in d.frames] for d in darks if d.id == best.task)
+
+
+def mask_dark_wish(frame: FrameInfo, rule: CalibrationRule, darks: Sequence[Draft]) -> tuple[Wish, list[Source]]:
+    """What a flat's mask wants of groups of darks: the shortest exposure that the rule allows."""
+    sources = [replace(d.source(), kind="bpm_dark") for d in darks]
+    fitting = [(s, t) for s in sources if judge(rule, frame, s).passed and (t := exposure(s.frame)) is not None]
+    least = min((t for _, t in fitting), default=0.0)
+    short = [s.made_of for s, t in fitting if t - least < SAME_EXPOSURE]
+    return Wish(frame, "bpm_dark", rule, True, frozenset().union(*short), "another has a shorter exposure"), sources
 
 
 def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) -> Draft:

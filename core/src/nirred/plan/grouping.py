@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .moments import HOUR, by_exposure, by_gap, configuration, exposure, order, stamp
+from .moments import HOUR, by_exposure, by_gap, configuration, order, stamp
 from .pointing import field_center
 from .wcscheck import separation
 
@@ -168,13 +168,3 @@ def _cell(value: Any, tol: float | None) -> str:
     if tol and isinstance(value, (int, float)) and math.isfinite(value):
         return f"{round(value / tol)}"
     return str(value)
-
-
-def shortest(groups: Sequence[list[FrameInfo]], near: Callable[[list[FrameInfo]], float]) -> list[FrameInfo] | None:
-    """The group of the shortest exposures; among equal ones the nearest by `near` (s), then by name."""
-    known = [g for g in groups if exposure(g[0]) is not None]
-    if not known:
-        return None
-    best = min(exposure(g[0]) or 0.0 for g in known)
-    alike = [g for g in known if (exposure(g[0]) or 0.0) - best < 0.01]
-    return min(alike, key=lambda g: (near(g), order(g[0])))

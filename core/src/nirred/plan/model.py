@@ -111,12 +111,15 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One calibration that might have served, and why it did or did not."""
+    """One calibration that might have served, and in `why` the words for why it did or did not."""
 
     name: str
     chosen: bool
     level: int
     rules: tuple[RuleResult, ...]
+    source: str = "input"
+    why: str = ""
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,9 @@ class Association:
     source : str
         "user", "input" or "library".
     candidates : tuple of Candidate
-        Everything that was considered.
+        Everything that was considered, in order of preference.
+    checksum : str
+        SHA-256 that the file's decompressed bytes must have, "" where nothing vouches for it.
     """
 
     kind: str
@@ -149,6 +154,7 @@ class Association:
     source: str = "input"
     scale: float = 1.0
     candidates: tuple[Candidate, ...] = ()
+    checksum: str = ""
 
 
 @dataclass(frozen=True)

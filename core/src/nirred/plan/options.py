@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..config import check_settings
 from ..errors import ConfigError
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from ..plugin.frames import Descriptors
     from ..registry import Registry
 
-Library = Callable[[str, FrameInfo], Sequence[Source]]
+
+class Library(Protocol):
+    """Finished calibrations that lie ready outside of INPUT; `nirred.library.Shelf` is one."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is wrong with it, for the plan's remarks."""
+
+    def sources(self, kind: str, frame: FrameInfo, within: str | None) -> Sequence[Source]:
+        """Calibrations of a kind that might serve a frame, those in the rule's window and the nearest beyond."""
+
+    def fault(self, source: Source) -> str:
+        """Why a chosen file must not be used after all (it was changed), or ''; reads the file."""
+
+    def register(self, path: Path) -> str:
+        """Keep a calibration that a run has made; '' or what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +58,8 @@ class PlanOptions:
         Output directory, never searched for input.
     recipe : str or None
         Run this recipe (a name or FILE.toml) on the frames that it fits, and make what these need; None: everything.
-    library : callable or None
-        ``library(kind, frame) -> sequence of Source``: finished calibrations of a kind that might serve a frame.
+    library : Library or None
+        Where finished calibrations are sought that INPUT does not give.
     uses : frozenset of str or None
         Kinds of calibration that `recipe` makes use of; None: as its steps tell.
     settings : tuple of Setting

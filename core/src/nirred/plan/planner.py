@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import PluginError
 from ..inputs import expand_inputs
 from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for
+from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for, window
 from .drafts import Bench, Draft, bpm_drafts, dark_drafts, distinct, flat_drafts, science_draft, stack_drafts
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
@@ -62,11 +62,13 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     ConfigError
         `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range.
     """
-    planner = _Planner(registry, options or PlanOptions())
+    planner = Planner(registry, options or PlanOptions())
     return planner.plan(inputs)
 
 
-class _Planner:
+class Planner:
+    """What `make_plan` does, step by step; `choose` answers afterwards what any frame would be given."""
+
     def __init__(self, registry: Registry, options: PlanOptions) -> None:
         self.registry, self.options = registry, options
         self.user_cal = user_calibrations(registry, options)
@@ -76,9 +78,11 @@ class _Planner:
         self.bench = Bench(registry, objects=options.objects, skies=options.skies)
         self.described = {k: _described(p, registry) for k, p in self.user_cal.items()}
         self.sources: list[Source] = []
+        self.made_of: dict[Path, frozenset[str]] = {}
         self.tasks: dict[str, Task] = {}
 
     def plan(self, inputs: Iterable[str | Path]) -> Plan:
+        """The plan of a set of inputs; once for each planner."""
         records = scan(expand_inputs(inputs, out=self.options.out), self.registry)
         named = self._take_named(records)
         remarks = unselect([r for r in records if r.path not in named], self.options.exclude, self.options.only)
@@ -89,7 +93,8 @@ class _Planner:
         tasks = self._needed(goals)
         _record_roles(records, tasks)
         self._explain_rest(records)
-        return Plan(records, tasks, [*remarks, *self.bench.remarks])
+        kept = self.options.library.remarks if self.options.library is not None else []
+        return Plan(records, tasks, [*remarks, *self.bench.remarks, *kept])
 
     # -- files ----------------------------------------------------------------------------------------------------
     def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
@@ -127,10 +132,7 @@ class _Planner:
 
     def _add_product(self, record: FileRecord) -> None:
         kind = "flat" if record.product == "skyflat" else record.product
-        for frame in record.frames[:1]:
-            count = frame.headers.get("NCOMBINE")
-            made = count if isinstance(count, int) else 0
-            self.sources.append(Source(kind, frame, made, path=record.path))
+        self.sources += [Source.finished(kind, frame) for frame in record.frames[:1]]
 
     def _doubts(self, frames: Sequence[FrameInfo]) -> list[str]:
         seen = Counter((f.name, f.instrument, f.descriptors.ut_datetime) for f in frames)
@@ -241,31 +243,55 @@ class _Planner:
             return [forced(kind, self.user_cal[kind], wish, self.described[kind])]
         if wish is None:
             return []
-        sources = self._sources(kind, wish.frame)
-        if kind != "bpm":
-            return [choose(wish, sources)]
-        return self._masks(draft, wish, sources, found)
+        return [self.choose(wish)] if kind != "bpm" else self._masks(draft, wish, found)
 
-    def _masks(
-        self, draft: Draft, wish: Wish, sources: Sequence[Source], found: Sequence[Association]
-    ) -> list[Association | Missing]:
+    def choose(self, wish: Wish) -> Association | Missing:
+        """The calibration of one kind. One from the library is read first: a changed file gives way to the next."""
+        sources = self._sources(wish)
+        while True:
+            answer = choose(wish, sources)
+            if isinstance(answer, Missing) or answer.path is None:
+                return answer
+            at = next(i for i, s in enumerate(sources) if s.origin == answer.source and s.path == answer.path)
+            library = self.options.library if answer.source == "library" else None
+            fault = library.fault(sources[at]) if library is not None else ""
+            if not fault:
+                self.made_of[answer.path] = sources[at].made_of
+                return answer
+            sources[at] = replace(sources[at], fault=fault)
+
+    def _masks(self, draft: Draft, wish: Wish, found: Sequence[Association]) -> list[Association | Missing]:
         """A static mask and a fresh one are used together (two of kind bpm); one of them is enough."""
-        static = choose(replace(wish, kind="static_bpm"), self._sources("static_bpm", wish.frame))
+        static = self.choose(replace(wish, kind="static_bpm"))
         answers: list[Association | Missing] = [replace(static, kind="bpm")] if isinstance(static, Association) else []
         if draft.makes == "dark":
             return answers
-        flat = next((self.tasks[a.task] for a in found if a.kind == "flat" and a.task), None)
-        raw = flat.frames if flat is not None else draft.frames
-        fresh = choose(replace(wish, prefer=frozenset(f.name for f, _ in raw)), sources)
+        flat = next((a for a in found if a.kind == "flat"), None)
+        fresh = self.choose(replace(wish, prefer=self._made_of(flat) or frozenset(f.name for f, _ in draft.frames)))
         if isinstance(fresh, Association):
             return [*answers, fresh]
         if answers or self.options.user_bpm is not None:
             return answers
         return [replace(fresh, reason=f"{fresh.reason} (one is made from flats and short darks)")]
 
-    def _sources(self, kind: str, frame: FrameInfo) -> list[Source]:
-        extra = self.options.library(kind, frame) if self.options.library is not None else ()
-        return [*(s for s in self.sources if s.kind == kind), *extra]
+    def _made_of(self, flat: Association | None) -> frozenset[str]:
+        """Names of the raw frames of a flat, as far as they are known."""
+        if flat is None:
+            return frozenset()
+        if flat.task:
+            return frozenset(f.name for f, _ in self.tasks[flat.task].frames)
+        return self.made_of.get(flat.path, frozenset()) if flat.path is not None else frozenset()
+
+    def _sources(self, wish: Wish) -> list[Source]:
+        own = [s for s in self.sources if s.kind == wish.kind]
+        if self.options.library is None:
+            return own
+        here = {s.path.resolve() for s in own if s.path is not None}
+        kept = self.options.library.sources(wish.kind, wish.frame, window(wish.rule, wish.kind))
+        return own + [s for s in kept if s.path is not None and s.path.resolve() not in here and self._wanted(s.path)]
+
+    def _wanted(self, path: Path) -> bool:
+        return not any(names_file(name, path) for name in self.options.exclude)
 
     def _needed(self, goals: Sequence[str]) -> list[Task]:
         keep: set[str] = set()

@@ -51,10 +51,15 @@ def scan_file(path: Path, registry: Registry) -> FileRecord:
     return _scan_file(path, registry)
 
 
-def _scan_file(path: Path, registry: Registry) -> FileRecord:
+def scan_headers(headers: Headers, path: Path, registry: Registry) -> FileRecord:
+    """Classify a file by headers that are known already; see `scan`."""
+    return _scan_file(path, registry, headers)
+
+
+def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -> FileRecord:
     record = FileRecord(path)
     try:
-        headers = Headers.read(path)
+        headers = headers or Headers.read(path)
         kind = _product_kind(headers)
         owner, claim = registry.claim(headers)
         record.frames = _frames(path, headers, owner, claim, registry)
@@ -118,7 +123,7 @@ def _judge(record: FileRecord, claim: Claim) -> None:
         what = first.descriptors.observation_type or "unknown type"
         reason = "acquisition" if role == "acquisition" else f"no imaging frame or calibration ({what})"
     elif role != "bpm" and first.tags & PROCESSED:
-        reason = "processed by another program; name it with --user-cal to use it"
+        reason = "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
     elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
         mode = first.descriptors.read_mode or "not stated"
         reason = f"read mode {mode}: gain not known"

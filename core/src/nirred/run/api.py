@@ -57,6 +57,8 @@ class RunOptions:
         Leave calibrated and sky-subtracted frames in OUT/intermediate.
     on_event : callable or None
         Told of everything that happens.
+    register : bool
+        Add calibrations that are made to the plan's library, if it has one.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -72,6 +74,7 @@ class RunOptions:
     keep_intermediates: bool = False
     log_file: Path | None = None
     on_event: Callable[[Event], None] | None = None
+    register: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def run(
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
-        results, interrupted = _execute_all(plan, context, options, own, log.tell)
+        keep = _keeper(options, plan, log.tell)
+        results, interrupted = _execute_all(plan, context, options, own, log.tell, keep)
         record = run_record(plan, results)
         write_json(out / "run.json", record)
     if interrupted:
@@ -199,14 +203,34 @@ def _context(options: RunOptions, registry: Registry, out: Path, log: Log) -> Co
     )
 
 
+def _keeper(options: RunOptions, plan: Plan, tell: Callable[[Event], None]) -> Callable[[TaskResult], None]:
+    """What adds a calibration to the library as soon as it is made; trouble there is a remark, no failure."""
+    library = options.plan.library if options.register else None
+
+    def keep(result: TaskResult) -> None:
+        if library is None or result.product is None or result.task.makes in ("", "image"):
+            return
+        said = library.register(result.product)
+        if said:
+            plan.remarks.append(said)
+            tell(Event("progress", result.task.id, said))
+
+    return keep
+
+
 def _execute_all(
-    plan: Plan, context: Context, options: RunOptions, own: Recipe | None, tell: Callable[[Event], None]
+    plan: Plan,
+    context: Context,
+    options: RunOptions,
+    own: Recipe | None,
+    tell: Callable[[Event], None],
+    keep: Callable[[TaskResult], None],
 ) -> tuple[list[TaskResult], bool]:
     """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
     jobs = [Job(task, options.settings, {}, own, options.fresh) for task in plan.tasks]
     stop = threading.Event()
     crew = Crew(options.executor, replace(context, stopped=stop.is_set))
-    schedule = Schedule(jobs, crew, tell)
+    schedule = Schedule(jobs, crew, tell, keep)
     try:
         scratch, memory = context.scratch, context.memory
         check_space(plan, context.out, scratch, memory, width=crew.width, keep=context.keep)

@@ -43,11 +43,14 @@ class Schedule:
         Where they run.
     tell : callable
         Told of everything that happens.
+    keep : callable, optional
+        Given the result of each task that has made something.
     """
 
     jobs: list[Job]
     crew: Crew
     tell: Tell
+    keep: Callable[[TaskResult], None] | None = None
     results: dict[str, TaskResult] = field(default_factory=dict)
     running: dict[Future[TaskResult], tuple[Job, int]] = field(default_factory=dict)
     suspects: list[Job] = field(default_factory=list)
@@ -154,6 +157,8 @@ class Schedule:
                 self.tell(Event("progress", task.id, text))
         if result.product is not None:
             self.tell(Event("product", task.id, result.product.name))
+            if self.keep is not None:
+                self.keep(result)
         if result.bug:
             self.tell(Event("message", task.id, result.bug))
         kind = "finished" if result.good else "failed"

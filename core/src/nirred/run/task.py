@@ -222,6 +222,8 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
         if path is None:
             group.remark(f"{group.task.id}: {a.kind} {a.task} was not made; going on without")
             continue
+        if a.checksum and provenance.file_digest(path) != a.checksum:
+            raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
         planes = _planes(a, path)
         if a.kind == "user_bpm":
             group.masks[a.kind] = [p.dq for p in planes]

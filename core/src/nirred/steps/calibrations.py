@@ -84,6 +84,8 @@ class MakeLampFlat(GroupStep):
             planes = [_subtract(a, b) for a, b in zip(planes, group.calibrations["dark"], strict=True)]
         elif group.indices("lamp_on"):
             group.remark(f"{group.task.id}: no lamp-off frames; the flat keeps the thermal background")
+        if group.indices("lamp_on"):
+            group.keywords["NLAMPOFF"] = (len(off), "lamp-off frames subtracted")
         group.streams[call.gives] = planes
         group.keywords["NCOMBINE"] = len(on)
 

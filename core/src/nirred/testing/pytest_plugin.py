@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,14 @@ class NightCache:
             out = self.home / plugin / "reduced"
             self.reduced[plugin] = ReducedNight(night, out, run([night.raw_dir], out, RunOptions(jobs=1), registry))
         return self.reduced[plugin]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nirred_without_library() -> Iterator[None]:
+    """Tests neither use nor fill the user's calibration library; one that wants a library names its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIRRED_LIBRARY", "none")
+        yield
 
 
 @pytest.fixture(scope="session")

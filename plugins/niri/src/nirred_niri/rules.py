@@ -30,6 +30,11 @@ def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
     return descriptors.role == "lamp_on"
 
 
+def _glowing_lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
+    """From K on the dome and telescope glow as well, by an amount that changes with the night's temperature."""
+    return descriptors.role == "lamp_on" and descriptors.band in ("K", "L", "M")
+
+
 RULES: tuple[CalibrationRule, ...] = (
     # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
     CalibrationRule("dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
@@ -41,6 +46,7 @@ RULES: tuple[CalibrationRule, ...] = (
         "180 d",
         not_tags=frozenset({"FLAT", "PROCESSED"}),
     ),
+    CalibrationRule("lampoff_flat", _IMAGE | {"FLAT"}, _OPTICS, "1 d", 3, optional=True, when=_glowing_lamp_is_on),
     CalibrationRule(
         "lampoff_flat",
         _IMAGE | {"FLAT"},

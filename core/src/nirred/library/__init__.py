@@ -1,0 +1,9 @@
+"""The calibration library: finished darks, flats and masks, found again by their headers."""
+
+from __future__ import annotations
+
+from .catalogue import CalibrationLibrary, Entry
+from .database import NONE, default_place
+from .shelf import Shelf, shelf
+
+__all__ = ["NONE", "CalibrationLibrary", "Entry", "Shelf", "default_place", "shelf"]

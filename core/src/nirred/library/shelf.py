@@ -1,0 +1,131 @@
+"""The library as a run sees it: read once, trusted only where the files are as they were, and never in the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import DataError, LibraryError
+from ..plan.associate import Source
+from ..plan.model import FrameInfo
+from ..plan.moments import stamp
+from ..plugin.rules import seconds
+from ..registry import Registry
+from .candidates import unpack
+from .catalogue import CalibrationLibrary, state_of
+from .database import NONE, default_place
+
+T = TypeVar("T")
+#: Candidates outside of a rule's window that are looked at for the nearest miss.
+BEYOND = 5
+_FAULTS = {
+    "missing": "the file is gone",
+    "changed": "changed since it was added",
+    "unreadable": "cannot be read any more",
+}
+
+
+def shelf(place: str | None, registry: Registry) -> Shelf | None:
+    """The library that is configured; None for ``none``. A place that cannot be one is an error of its own.
+
+    Raises
+    ------
+    LibraryError
+        A URL of something else than SQLite or PostgreSQL.
+    """
+    if place is not None and place.strip().lower() in ("", NONE):
+        return None
+    if place is None and not default_place().exists():
+        return Shelf(None, registry)
+    return Shelf(CalibrationLibrary(place, registry))
+
+
+@dataclass
+class Shelf:
+    """Candidates from one library for one plan.
+
+    Trouble with the library never stops a run: it is said once, in `remarks`, and the run goes on without.
+
+    Parameters
+    ----------
+    library : CalibrationLibrary or None
+        None: the user's own, which nothing has been added to yet.
+    registry : Registry, optional
+        Needed where `library` is None.
+    """
+
+    library: CalibrationLibrary | None
+    registry: Registry | None = None
+    remarks: list[str] = field(default_factory=list)
+    _rows: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    _sources: dict[int, Source | None] = field(default_factory=dict, repr=False)
+    _broken: bool = False
+
+    def sources(self, kind: str, frame: FrameInfo, within: str | None) -> Sequence[Source]:
+        """Calibrations of a kind that might serve a frame: all in the rule's window, and the nearest beyond it.
+
+        A file that is gone, or changed as its size and time tell, is a source with a fault.
+        """
+        if self.library is None:
+            return ()
+        rows = self._guarded(lambda: self._near(kind, frame, within)) or []
+        return [s for s in (self._sources[r["id"]] for r in rows) if s is not None]
+
+    def _near(self, kind: str, frame: FrameInfo, within: str | None) -> list[dict[str, Any]]:
+        assert self.library is not None
+        key = (kind, frame.instrument)
+        if key not in self._rows:
+            self._rows[key] = self.library.rows(*key)
+        here, window = stamp(frame), math.inf if within is None else seconds(within)
+
+        def apart(row: dict[str, Any]) -> float:
+            lag = abs(row["ut"] - here) if row["ut"] is not None else math.nan
+            return lag if math.isfinite(lag) else math.inf
+
+        ordered = sorted(self._rows[key], key=lambda r: (apart(r), r["path"]))
+        inside = sum(apart(r) < window for r in ordered)
+        rows = ordered[: inside + BEYOND]
+        self._describe([r for r in rows if r["id"] not in self._sources])
+        return rows
+
+    def _describe(self, rows: Sequence[dict[str, Any]]) -> None:
+        assert self.library is not None
+        packed = self.library.headers([r["id"] for r in rows]) if rows else {}
+        for row in rows:
+            path, number = Path(row["path"]), row["id"]
+            frame = unpack(packed[number], path, self.library.registry) if number in packed else None
+            fault = _FAULTS.get(state_of(row), "")
+            self._sources[number] = None
+            if frame is not None:
+                own = Source.finished(row["kind"], frame)
+                self._sources[number] = replace(own, origin="library", checksum=row["checksum"], fault=fault)
+
+    def fault(self, source: Source) -> str:
+        """Read a chosen file and compare it with its checksum: '' when it is the one that was added."""
+        rows = [r for r in self._rows.get((source.kind, source.frame.instrument), []) if Path(r["path"]) == source.path]
+        return _FAULTS.get(state_of(rows[0], thorough=True), "") if rows else ""
+
+    def register(self, path: Path) -> str:
+        """Add a product of this run; '' or what went wrong, said once."""
+        known = len(self.remarks)
+        if self.library is None:
+            self.library = CalibrationLibrary(None, self.registry)
+        library = self.library
+        try:
+            self._guarded(lambda: library.add(path))
+        except DataError as error:
+            self.remarks.append(f"{path.name}: not registered: {error}")
+        return "; ".join(self.remarks[known:])
+
+    def _guarded(self, action: Callable[[], T]) -> T | None:
+        if self._broken:
+            return None
+        try:
+            return action()
+        except LibraryError as error:
+            self._broken = True
+            self.remarks.append(f"calibration library {error}; going on without it")
+            return None

@@ -1,0 +1,80 @@
+"""Why a frame gets the calibrations that it gets: every candidate of every kind, judged term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from .associate import Wish, choose, rules_for
+from .describe import candidates_json
+from .drafts import dark_drafts, lamp_off_wish, mask_dark_wish
+from .grouping import calibration_groups
+from .model import Association, FrameInfo, Missing
+from .options import PlanOptions
+from .planner import Planner
+from .scan import scan_file
+
+if TYPE_CHECKING:
+    from ..plugin.rules import CalibrationRule
+    from ..registry import Registry
+
+
+def explain(path: Path, inputs: Iterable[str | Path], registry: Registry, options: PlanOptions) -> list[dict[str, Any]]:
+    """All candidates for one frame, as ``nirred cal explain --json`` prints them.
+
+    Parameters
+    ----------
+    path : Path
+        The frame that asks.
+    inputs : iterable of str or Path
+        What a run would be given besides: calibrations are made of it, or found in it.
+    registry : Registry
+        The plugins.
+    options : PlanOptions
+        The library is in it.
+
+    Returns
+    -------
+    list of dict
+        One entry for each kind that the instrument's rules want for this frame; empty when they want none.
+
+    Raises
+    ------
+    DataError
+        The file is no frame that could be reduced, and why.
+    """
+    record = scan_file(path, registry)
+    if record.verdict is not None:
+        raise DataError(f"{path.name}: {record.reason}", "name a raw frame that is to be calibrated")
+    planner = Planner(registry, options)
+    planner.plan([path, *inputs])
+    frame = record.frames[0]
+    return [_entry(path, answer) for answer in _answers(planner, frame)]
+
+
+def _answers(planner: Planner, frame: FrameInfo) -> Iterator[Association | Missing]:
+    """One answer for each kind that is wanted; a static mask and a fresh one are two kinds."""
+    bench = planner.bench
+    for kind, rule in sorted(rules_for(frame, planner.registry).items()):
+        if kind == "lampoff_flat":
+            offs = calibration_groups(bench.pool("lamp_off"), bench.rules("flat", "lampoff_flat"))
+            yield choose(*lamp_off_wish(frame, rule, offs))
+        elif kind == "bpm_dark":
+            yield choose(*mask_dark_wish(frame, rule, dark_drafts(bench)))
+        else:
+            yield from (planner.choose(w) for w in _wishes(frame, kind, rule))
+
+
+def _wishes(frame: FrameInfo, kind: str, rule: CalibrationRule) -> Iterator[Wish]:
+    for k in (kind, "static_bpm") if kind == "bpm" else (kind,):
+        yield Wish(frame, k, rule, rule.optional)
+
+
+def _entry(path: Path, answer: Association | Missing) -> dict[str, Any]:
+    candidates = [
+        entry | {"path": None if c.path is None else str(c.path)}
+        for entry, c in zip(candidates_json(answer.candidates), answer.candidates, strict=True)
+    ]
+    return {"file": str(path), "kind": answer.kind, "reason": answer.reason, "candidates": candidates}
