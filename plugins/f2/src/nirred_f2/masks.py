@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nirred.algorithms.background import mesh_background
 from nirred.plugin import DQ, MaskSpec
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 CENTRE = (1049.89, 1055.00)  # zero-based x, y on the whole array; measured on the observatory's mask
 RADIUS = 1054.44  # px
 
-_STEP = 4  # of the pixels in each direction, one serves for the shadow
-_CELL = 8  # of these make a cell
+_CELL = 32  # px, side of the cells whose sky is compared
 _DARKEST, _EDGE = 0.06, 0.02  # loss of light: what makes a shadow, and where it ends
 _SMALLEST = 0.003  # share of the lit cells that must be that dark
 _WIDEST = 0.5  # share of the rim of the lit area that one probe can cover
@@ -42,7 +42,7 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     than the sky, which leaves a ring, makes a shadow.
     """
     nothing = np.zeros(given.shape, bool)
-    if not given.flattened or min(given.shape) < 4 * _STEP * _CELL:
+    if not given.flattened:
         return nothing
     loss = _loss(_cells(given.images[0], outside_disc(given, parameters)))
     if loss is None:
@@ -50,22 +50,14 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     dark = _reaching_in(loss)
     if not dark.any():
         return nothing
-    side = _STEP * _CELL
-    whole = np.repeat(np.repeat(_grown(dark), side, axis=0), side, axis=1)
-    ny, nx = given.shape
-    return np.pad(whole, ((0, side), (0, side)), mode="edge")[:ny, :nx]
+    rows, columns = (np.arange(n) * cells // n for n, cells in zip(given.shape, dark.shape, strict=True))
+    return np.asarray(_grown(dark)[np.ix_(rows, columns)])
 
 
 def _cells(image: np.ndarray, unlit: np.ndarray) -> np.ndarray:
-    """Median of each cell; NaN where less than half of it is lit. Pixels beyond the last whole cell are left out."""
-    side = _STEP * _CELL
-    ny, nx = (n // side for n in image.shape)
-    cut = np.s_[: ny * side : _STEP, : nx * side : _STEP]
-    values = np.where(unlit[cut], np.nan, image[cut]).reshape(ny, _CELL, nx, _CELL).swapaxes(1, 2)
-    values = np.sort(values.reshape(ny, nx, _CELL**2), axis=2)  # NaN come last
-    count = np.isfinite(values).sum(axis=2)
-    middle = np.take_along_axis(values, np.maximum(count[..., None] // 2, 0).clip(max=_CELL**2 - 1), axis=2)[..., 0]
-    return np.where(2 * count >= _CELL**2, middle, np.nan)
+    """Sky of each cell; NaN where less than half of it is lit."""
+    mesh = mesh_background(image, unlit.view(np.uint8), _CELL, 1)
+    return np.where(mesh.shares >= 0.5, mesh.values, np.nan)
 
 
 def _loss(cells: np.ndarray) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from .detector import GAIN, LINEARITY, NON_LINEAR, READ_NOISE, SATURATION, SIZE
 from .masks import CENTRE, RADIUS
 
 FILTERS = {"Y": ("Y_G0811", 10200.0), "J": ("J_G0802", 12500.0), "H": ("H_G0803", 16500.0), "Ks": ("Ks_G0804", 21570.0)}
+WARM = ("Ks",)  # where the calibration unit glows by itself
 SCALE = 0.1792  # arcsec per pixel, of the headers' CD matrices
 _EDGE = 305  # px from the array's corner along each axis to the rim of the disc, on the diagonal
 
@@ -26,7 +27,10 @@ def window(size: int) -> Section:
 
 
 def simulation(size: int = SIZE, filter_name: str = "Y") -> Simulation:
-    """The whole array, or a window of `size` x `size` pixels across the rim of the lit disc."""
+    """The whole array, or a window of `size` x `size` pixels across the rim of the lit disc.
+
+    In Ks the flats are of the lamp that is off, and darks are taken for them.
+    """
     place = window(size)
 
     def lit(shape: tuple[int, int]) -> np.ndarray:
@@ -64,6 +68,7 @@ def simulation(size: int = SIZE, filter_name: str = "Y") -> Simulation:
         sky_rate=40.0,
         lamp_rate=2500.0,
         lamp_off_rate=20.0,
+        lamp_off_kind="dark" if filter_name in WARM else "lamp_off",
         third_axis=True,
         angle=90.0,
         position_angle=30.0,
@@ -125,4 +130,5 @@ def _instrument(exposure: SimulatedExposure) -> dict[str, object]:
         "UTEND": simulated.clock(ended),
         "WINDOW": "Closed" if dark else "Open",
         **simulated.lamp(exposure),
+        **({"GCALSHUT": "CLOSED"} if exposure.kind == "lamp_on" and settings.filter in WARM else {}),
     }
