@@ -30,7 +30,7 @@ def outside_disc(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     x1, y1 = (place.x1, place.y1) if place is not None else (0, 0)
     x = np.arange(nx) + x1 - CENTRE[0] - parameters.get("xshift", 0.0)
     y = np.arange(ny) + y1 - CENTRE[1] - parameters.get("yshift", 0.0)
-    return np.asarray(x**2 + y[:, None] ** 2 > RADIUS**2)
+    return np.asarray(x**2 > (RADIUS**2 - y**2)[:, None])
 
 
 def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
