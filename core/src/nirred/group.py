@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,8 @@ class Context:
         Leave intermediate frames in OUT/intermediate.
     stopped : callable
         True once the run is to end: asked between steps.
+    lamp_stacks : dict
+        Stacks of lamps that a bad-pixel mask was made from, for the flat of the same lamps; each is taken once.
     """
 
     registry: Registry
@@ -61,6 +63,7 @@ class Context:
     say: Callable[[str], None] = lambda message: None
     keep: bool = False
     stopped: Callable[[], bool] = lambda: False
+    lamp_stacks: dict[Hashable, list[Plane]] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nirred.algorithms.calibrate import CalibrationInputs
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
@@ -151,3 +152,32 @@ def test_bad_pixels_from_flat_and_dark(make_group):
     assert not bpm(group, flat, dark).any()  # without limits only what is no number
     with pytest.raises(StepError, match="dark_hi_thresh"):
         bpm(group, flat, dark, dark_lo_thresh=10, dark_hi_thresh=5)
+
+
+def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):
+    """Bit for bit what the flat makes of them alone, and once only."""
+    rng = np.random.default_rng(3)
+    roles = ["lamp_on"] * 3 + ["lamp_off"] * 3
+    frames = [rng.normal(1000.0 if role == "lamp_on" else 100.0, 10, (64, 64)) for role in roles]
+    mask = np.where(rng.random((64, 64)) < 0.05, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+
+    def group(makes, static):
+        flags = [static.copy() for _ in frames]
+        made = with_noise(make_group(roles, frames, flags, makes=makes), 100.0)
+        made.planes[0].inputs = CalibrationInputs(2.0, 1, 1.0, static_dq=static)
+        return made
+
+    alone = group("flat", mask)
+    MakeLampFlat().apply(alone, StackParams(), CALL)
+    bpm, flat = group("bpm", np.zeros_like(mask)), group("flat", mask)
+    object.__setattr__(flat, "context", bpm.context)
+    MakeLampFlat().apply(bpm, StackParams(), CALL)
+    assert len(bpm.context.lamp_stacks) == 2
+    for state in flat.planes:
+        state.sci.put(0, np.full((64, 64), np.nan, np.float32))  # not looked at again
+    MakeLampFlat().apply(flat, StackParams(), CALL)
+    assert not bpm.context.lamp_stacks
+    (one,), (other,) = alone.streams["main"], flat.streams["main"]
+    for a, b in ((one.data, other.data), (one.dq, other.dq), (one.var, other.var)):
+        assert a.tobytes() == b.tobytes()
+    assert np.array_equal(other.dq, mask)

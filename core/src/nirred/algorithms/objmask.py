@@ -29,37 +29,28 @@ def _find_runs(image, threshold):  # type: ignore[no-untyped-def]
     height, width = image.shape
     runs = np.empty((4096, 2), np.int32)
     begins = np.empty(height + 1, np.int64)
+    flags = np.zeros((width + 8) // 8 * 8, np.uint8)  # at least one 0 behind the last pixel ends its run
+    words = flags.view(np.uint64)  # most hold nothing, or nothing but object: seen at once
+    all_set, none_set = np.uint64(0x0101010101010101), np.uint64(0)
     n = 0
     for y in range(height):
         row = image[y]
+        for x in range(width):
+            flags[x] = row[x] > threshold
         begins[y] = n
-        open_run = False
-        for block in range(0, width, 64):  # most blocks hold nothing: see that first
-            part = row[block : block + 64]
-            hits = 0
-            for x in range(part.size):
-                hits += part[x] > threshold
-            if hits == 0 and not open_run:
+        if n + flags.size > runs.shape[0]:
+            longer = np.empty((2 * runs.shape[0] + flags.size, 2), np.int32)
+            longer[:n] = runs[:n]
+            runs = longer
+        inside = np.uint8(0)
+        for k in range(words.size):
+            if words[k] == (all_set if inside else none_set):
                 continue
-            for x in range(part.size):
-                if (part[x] > threshold) != open_run:
-                    open_run = not open_run
-                    if open_run:
-                        runs[n, 0] = block + x
-                    else:
-                        runs[n, 1] = block + x
-                        n += 1
-                        if n == runs.shape[0]:
-                            longer = np.empty((2 * n, 2), np.int32)
-                            longer[:n] = runs
-                            runs = longer
-        if open_run:
-            runs[n, 1] = width
-            n += 1
-            if n == runs.shape[0]:
-                longer = np.empty((2 * n, 2), np.int32)
-                longer[:n] = runs
-                runs = longer
+            for x in range(8 * k, 8 * k + 8):
+                if flags[x] != inside:
+                    inside = flags[x]
+                    runs[n, 1 - inside] = x
+                    n += 1 - inside
     begins[height] = n
     return runs[:n], begins
 
@@ -261,13 +252,17 @@ def _doubled(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint
 def _paint_ellipses(mask: NDArray[np.uint8], ellipses: NDArray[np.float64]) -> None:
     """Set the pixels of `mask` within each ellipse (x, y, semi-major, axis ratio, angle in radian)."""
     for x0, y0, major, ratio, angle in ellipses:
-        rows = slice(max(0, int(y0 - major)), int(y0 + major) + 2)
-        columns = slice(max(0, int(x0 - major)), int(x0 + major) + 2)
-        cut = mask[rows, columns]
-        y, x = np.ogrid[rows.start : rows.start + cut.shape[0], columns.start : columns.start + cut.shape[1]]
-        along = (x - x0) * math.cos(angle) + (y - y0) * math.sin(angle)
-        across = (y - y0) * math.cos(angle) - (x - x0) * math.sin(angle)
-        cut[along * along + (across / ratio) ** 2 <= major * major] = 1
+        c, s = math.cos(angle), math.sin(angle)
+        dy = np.arange(max(0, int(y0 - major)), min(mask.shape[0], int(y0 + major) + 2)) - y0
+        # |(along, across / ratio)| <= major, a quadratic in x for each row
+        square, half = c * c + (s / ratio) ** 2, c * s * (1.0 - 1.0 / ratio**2) * dy
+        root = half**2 - square * (dy * dy * (s * s + (c / ratio) ** 2) - major * major)
+        reach = np.sqrt(np.maximum(root, 0.0)) / square
+        middle = x0 - half / square
+        first = np.maximum(np.ceil(middle - reach), 0).astype(int)
+        past = np.where(root >= 0, np.floor(middle + reach) + 1, 0).astype(int)
+        for y, start, stop in zip((dy + y0).round().astype(int), first, np.maximum(past, 0), strict=True):
+            mask[y, start:stop] = 1
 
 
 def object_mask(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+UInt16 = NDArray[np.uint16]
 
 #: Median of a chi-square variable of one degree of freedom.
 MEDIAN_CHI2 = 0.4549364
@@ -43,6 +44,21 @@ def _flag_outliers(data, ok, centre, spread, zero, unit, constant, per_electron,
             variance = (constant[r, c] + level * per_electron[r, c]) * scale2 + unit * unit * spread[r, c]
             if not difference * difference <= nsigma2 * variance:
                 ok[r, c] = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mark_strays(dq, ok, useless, bit, out):  # type: ignore[no-untyped-def]
+    for r in range(dq.shape[0]):
+        for c in range(dq.shape[1]):
+            stray = ((dq[r, c] & useless) == 0) & (ok[r, c] == 0)
+            out[r, c] = (dq[r, c] & ~bit) | (bit if stray else np.uint16(0))
+
+
+def mark_strays(dq: UInt16, ok: NDArray[np.uint8], useless: np.uint16, bit: np.uint16) -> UInt16:
+    """Flags with `bit` on pixels that are no sky for no reason that flags of `useless` give, and on no other."""
+    out = np.empty_like(dq)
+    _mark_strays(dq, ok, useless, bit, out)
+    return out
 
 
 @dataclass(frozen=True)
@@ -226,13 +242,22 @@ def pattern_power(
         Noise variance of g times the sum of units behind it.
     """
     (ga, ua), (gb, ub) = first, second
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weight = np.where((ua > 0) & (ub > 0), 4.0 / (1.0 / ua + 1.0 / ub), np.nan)
-        noise = ((ga - gb) / 2) ** 2 * weight
-        both = ((ga + gb) / 2 - smooth) ** 2 * weight
+    noise, both, weight = (np.empty(smooth.shape, np.float32) for _ in range(3))
+    _half_squares(ga, ua, gb, ub, smooth, noise, both, weight)
     v = _tile_variance(noise, tile)
     p = np.maximum(_tile_variance(both, tile) - v, 0.0) / np.maximum(_tile_mean(weight, tile), 1e-30)
     return _expand(p, ga.shape), _expand(v, ga.shape)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _half_squares(ga, ua, gb, ub, smooth, noise, both, weight):  # type: ignore[no-untyped-def]
+    """Squares of half the difference and of half the sum less its smooth part, times 4 / (1/ua + 1/ub); else NaN."""
+    for r in range(smooth.shape[0]):
+        for c in range(smooth.shape[1]):
+            a, b = ua[r, c], ub[r, c]
+            w = 4.0 * a * b / (a + b) if (a > 0) & (b > 0) else np.nan
+            difference, mean = 0.5 * (ga[r, c] - gb[r, c]), 0.5 * (ga[r, c] + gb[r, c]) - smooth[r, c]
+            noise[r, c], both[r, c], weight[r, c] = difference * difference * w, mean * mean * w, w
 
 
 def _tiles(shape: tuple[int, int], tile: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -241,16 +266,16 @@ def _tiles(shape: tuple[int, int], tile: int) -> tuple[NDArray[np.int64], NDArra
     return np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, cols + 1).astype(int)
 
 
-def _tile_variance(squares: Float64, tile: int) -> Float64:
+def _tile_variance(squares: Float32, tile: int) -> Float64:
     """Variance over tiles from squares of residuals; tiles without 32 values take the usual one."""
     return _tile_statistic(squares, tile, lambda part: float(np.median(part)) / MEDIAN_CHI2)
 
 
-def _tile_mean(values: Float64, tile: int) -> Float64:
+def _tile_mean(values: Float32, tile: int) -> Float64:
     return _tile_statistic(values, tile, lambda part: float(part.mean()))
 
 
-def _tile_statistic(values: Float64, tile: int, statistic: Callable[[Float64], float]) -> Float64:
+def _tile_statistic(values: Float32, tile: int, statistic: Callable[[Float32], float]) -> Float64:
     y, x = _tiles((values.shape[0], values.shape[1]), tile)
     out = np.full((y.size - 1, x.size - 1), np.nan)
     for i in range(y.size - 1):

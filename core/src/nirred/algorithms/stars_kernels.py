@@ -82,9 +82,10 @@ def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, found, count
     for box in range(noise.size):
         level = threshold * noise[box]
         first, last = max(1, box * step), min(nx - 1, (box + 1) * step)
-        above = 0
-        for v in b[first:last]:
-            above += 1 if v > level else 0
+        part = b[first:last]
+        above = np.int32(0)  # as wide as the pixels, for the vector unit
+        for x in range(part.size):
+            above += np.int32(part[x] > level)
         for x in range(first, last if above > 0 else first):
             v = b[x]
             if not v > level or bad[y, x] != 0 or not _is_summit(a, b, c, x):

@@ -5,9 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import mesh_background
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take_off(data, along_y, lines, out):  # type: ignore[no-untyped-def]
+    """Write out = data less the sum of separable terms along_y[y, j] * lines[j, x]."""
+    row = np.empty(lines.shape[1])
+    for y in range(out.shape[0]):
+        row[:] = 0.0
+        for j in range(lines.shape[0]):
+            factor, line = along_y[y, j], lines[j]
+            for x in range(row.size):
+                row[x] += factor * line[x]
+        source, target = data[y], out[y]
+        for x in range(row.size):
+            target[x] = source[x] - row[x]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,15 @@ class Surface:
             out += along_y[:, j, None] * lines[j]
         return out
 
+    def taken_off(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image less the surface, float32."""
+        order = self.coefficients.shape[0] - 1
+        along_y = _legendre((np.arange(self.shape[0]) + 0.5) / self.shape[0], order)
+        along_x = _legendre((np.arange(self.shape[1]) + 0.5) / self.shape[1], order)
+        out = np.empty(self.shape, np.float32)
+        _take_off(data, along_y, np.einsum("ji,xi->jx", self.coefficients, along_x), out)
+        return out
+
     def evaluate(self) -> NDArray[np.float64]:
         """Surface on the whole image, float64."""
         return self.rows(0, self.shape[0])
@@ -57,9 +82,10 @@ def _robust_solve(
     for _ in range(15):
         both = weights * robust
         # plain sums, not a BLAS product: the same bits on any number of threads
-        normal = np.einsum("na,n,nb->ab", terms, both, terms)
+        weighted = terms * both[:, None]
+        normal = np.einsum("na,nb->ab", weighted, terms)
         inverse = np.linalg.pinv(normal, hermitian=True)
-        solution = np.einsum("ab,nb,n->a", inverse, terms, both * values)
+        solution = np.einsum("ab,b->a", inverse, np.einsum("nb,n->b", weighted, values))
         residual = values - np.einsum("na,a->n", terms, solution)
         scatter = 1.4826 * float(np.median(np.abs(residual)))
         if scatter <= 1e-12 * float(np.max(np.abs(values))):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..algorithms.background import mesh_background
@@ -9,7 +11,7 @@ from ..algorithms.combine import NoiseModel, Rejection, combine
 from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
-from ..group import Group
+from ..group import Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
@@ -26,21 +28,53 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
     """Mean of calibrated frames, outliers rejected against the noise model; VAR is that of the mean.
 
     Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. A value's variance is
-    taken at the median's signal, not at its own counts, so that nothing bright is biased.
+    taken at the median's signal, not at its own counts, so that nothing bright is biased. What a mask hides in every
+    frame alike is stacked as anything else and flagged in the result: the stack does not depend on the mask, so that
+    a flat takes over the stack of lamps that its bad-pixel mask was made from.
     """
-    made = []
-    for state in group.planes:
-        data = [state.sci.frame(i) for i in frames]
-        dq = [state.dq.frame(i) for i in frames]
-        levels = np.array([_level(d, q) for d, q in zip(data, dq, strict=True)])
-        mean = float(levels.mean())
-        factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
-        noise = NoiseModel(state.constant, state.per_electron)
-        rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
-        threads = group.context.threads
-        done = combine(data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, threads=threads)
-        made.append(Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var)))
-    return made
+    return _hidden(group, [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes])
+
+
+def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
+    """As `stack_planes`; the bad-pixel mask's task leaves the stack to that of the flat from the same frames."""
+    setup, shared = group.setup, group.context.lamp_stacks
+    if setup.dark is not None or setup.flat is not None or setup.late_masks:
+        return stack_planes(group, frames, nsigma, scaled=scaled)
+    infos = [group.frames[i].info for i in (group.indices()[0], *frames)]  # the first one gives the noise model
+    files = tuple((info.path, info.exposure) for info in infos)
+    key = (repr(replace(setup, masks=[], notes={})), nsigma, scaled, files)
+    made = shared.pop(key, None)
+    if made is None:
+        made = [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes]
+        if group.task.makes == "bpm":
+            shared[key] = made
+    return _hidden(group, made)
+
+
+def _stack_plane(group: Group, state: PlaneState, frames: list[int], nsigma: float, *, scaled: bool) -> Plane:
+    data = [state.sci.frame(i) for i in frames]
+    dq = [state.dq.frame(i) for i in frames]
+    static = _static(state)
+    if static is not None:
+        dq = [flags & ~static for flags in dq]
+    levels = np.array([_level(d, q) for d, q in zip(data, dq, strict=True)])
+    mean = float(levels.mean())
+    factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
+    noise = NoiseModel(state.constant, state.per_electron)
+    rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
+    threads = group.context.threads
+    done = combine(data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, threads=threads)
+    return Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var))
+
+
+def _static(state: PlaneState) -> np.ndarray | None:
+    """Flags that all frames of the group share."""
+    return None if state.inputs is None else state.inputs.static_dq
+
+
+def _hidden(group: Group, planes: list[Plane]) -> list[Plane]:
+    masks = [_static(state) for state in group.planes]
+    return [p if m is None else Plane(p.data, p.dq | m, p.var) for p, m in zip(planes, masks, strict=True)]
 
 
 def _level(data: np.ndarray, dq: np.ndarray) -> float:
@@ -77,9 +111,10 @@ class MakeLampFlat(GroupStep):
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
         on = group.need(group.indices("lamp_on", "flat"), "flat frames")
         off = group.indices("lamp_off")
-        planes = stack_planes(group, on, params.nsigma, scaled=True)
+        planes = _stack_lamps(group, on, params.nsigma, scaled=True)
         if off:
-            planes = [_subtract(a, b) for a, b in zip(planes, stack_planes(group, off, params.nsigma), strict=True)]
+            dark = _stack_lamps(group, off, params.nsigma, scaled=False)
+            planes = [_subtract(a, b) for a, b in zip(planes, dark, strict=True)]
         elif group.calibrations.get("dark") is not None:
             planes = [_subtract(a, b) for a, b in zip(planes, group.calibrations["dark"], strict=True)]
         elif group.indices("lamp_on"):

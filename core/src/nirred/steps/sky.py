@@ -8,9 +8,8 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.combine import combine
 from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
-from ..algorithms.sky import RunningSky, SkyFrames, pattern_power, pixel_noise, subtract_sky
+from ..algorithms.sky import RunningSky, SkyFrames, mark_strays, pattern_power, pixel_noise, subtract_sky
 from ..algorithms.surface import fit_surface, surface_order
-from ..algorithms.threads import row_blocks
 from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
@@ -319,7 +318,7 @@ def _flag_not_sky(
     sample = union[:: -(-len(union) // MOST_IN_MEDIAN)]
     middle = combine(
         [frames.data[j] for j in sample],
-        [np.where(frames.ok[j] != 0, np.uint16(0), np.uint16(DQ.NO_DATA)) for j in sample],
+        [np.where(frames.ok[j] != 0, np.uint8(0), np.uint8(DQ.NO_DATA)) for j in sample],
         method="median",
         scale=1.0 / frames.unit[sample],
         zero=-frames.zero[sample] / frames.unit[sample],
@@ -332,9 +331,7 @@ def _flag_not_sky(
     frames.flag_outliers(union, centre, spread.astype(np.float64), (constant, per_electron), nsigma)
     for j in union:
         dq = state.dq.rows(j, *rows)
-        good = ((dq & (BAD | np.uint16(6))) == 0) & ((dq & OBJECT) == 0)
-        stray = good & (frames.ok[j] == 0)
-        state.dq.put(j, np.where(stray, dq | NOT_SKY, dq & ~NOT_SKY), rows[0])
+        state.dq.put(j, mark_strays(dq, frames.ok[j], BAD | OBJECT | np.uint16(6), NOT_SKY), rows[0])
 
 
 def _part(values: np.ndarray | float, rows: tuple[int, int]) -> np.ndarray:
@@ -369,18 +366,21 @@ def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Par
     frame = group.frames[i]
     data = state.sub.frame(i)
     bad = state.bad(i, int(OBJECT) if params.mask_objects else 0)
-    scatter = pixel_noise(data, state.bad(i))
+    scatter = float("nan")
     if not (params.mask_objects and _from_sky_frames(group, i, params)):
         order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
         if order:
-            surface = fit_surface(data, bad, order)
-            data = np.concatenate([data[r] - surface.rows(r.start, r.stop) for r in row_blocks(data.shape[0], BLOCK)])
+            data = fit_surface(data, bad, order).taken_off(data)
         residual = level(data, bad)
         if residual.n:
             state.sub.put(i, data - np.float32(residual.value))
-            scatter = residual.sigma if params.mask_objects else scatter
+            scatter = residual.sigma
+    if state is not group.planes[0]:
+        return
+    if not params.mask_objects or np.isnan(scatter):
+        scatter = pixel_noise(state.sub.frame(i), state.bad(i))
     expected = state.expected_variance(frame.sky) * (1.0 + state.sky_variance.get(i, 0.0))
-    if expected > 0 and np.isfinite(scatter) and state is group.planes[0]:
+    if expected > 0 and np.isfinite(scatter):
         frame.noise_scale = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
 
 
