@@ -10,6 +10,7 @@ from nirred.algorithms.coadd import (
     Grid,
     OutlierLimits,
     common_grid,
+    core_slope,
     flag_outliers,
     frame_rows,
     nearest_rows,
@@ -79,27 +80,51 @@ def star(x, y, fwhm, size=48):
 
 
 SKY = 2500.0
-FLAT_NOISE = np.zeros((48, 48), np.float32), np.ones((48, 48), np.float32)
 
 
-def flagged(sub, model, n=3, scale=1.0, bright=False, **limits):
+def flagged(sub, model, n=3, scale=1.0, bright=False, size=48, **limits):
     counts = np.full(model.shape, n, np.float32)
     core = np.full(model.shape, bright, np.uint8)
-    planes = sub.astype(np.float32), core, (model.astype(np.float32), counts), FLAT_NOISE
+    noise = np.zeros((size, size), np.float32), np.ones((size, size), np.float32)
+    planes = sub.astype(np.float32), core, (model.astype(np.float32), counts), noise
     return flag_outliers(*planes, (scale, SKY, 1.0), OutlierLimits(**limits))
 
 
-@pytest.mark.parametrize(("sigma", "share"), [(8.0, 0.4), (8.0 * np.sqrt(3), 1.0)])
-def test_cosmic_rays_are_caught_in_three_frames(sigma, share):
-    """Half of those of 8 sigma of a frame; all that would be 8 sigma in the stack of three."""
-    rng = np.random.default_rng(1)
-    frames = 50 * rng.standard_normal((3, 48, 48))
-    where = rng.permutation(48 * 48)[:40]
-    frames[1].reshape(-1)[where] += sigma * 50.0
-    flags = flagged(frames[1], np.median(frames, axis=0))
-    assert flags.reshape(-1)[where].mean() >= share
-    flags.reshape(-1)[where] = 0
-    assert flags.sum() <= 1
+@pytest.mark.parametrize("n", [3, 4, 5, 9])
+def test_a_lone_ray_of_more_than_eight_sigma_is_caught(n):
+    rng = np.random.default_rng(n)
+    frames = 50 * rng.standard_normal((n, 240, 240))
+    quiet = flagged(frames[1], np.median(frames, axis=0), n=n, size=240)
+    where = rng.permutation(240 * 240)[:1000]
+    frames[0].reshape(-1)[where] = 8.0 * 50.0 * (1.0 + 0.2 * rng.random(1000))
+    flags = flagged(frames[0], np.median(frames, axis=0), n=n, size=240)
+    assert flags.reshape(-1)[where].mean() >= 0.98
+    assert quiet.sum() <= 3
+
+
+def three_of_seeing(widths, peak, seed):
+    """Frames of one star, their median, and the flags of each, as a group of that seeing is treated."""
+    rng = np.random.default_rng(seed)
+    usual = float(np.median(widths))
+    frames = [peak * (usual / w) ** 2 * star(23.3, 24.6, w) for w in widths]
+    frames = [f + np.sqrt(SKY + np.maximum(f, 0)) * rng.standard_normal(f.shape) for f in frames]
+    model = np.median(frames, axis=0)
+    slopes = [max(0.6, core_slope(w, usual)) for w in widths]
+    reach = max(1, round(usual / 2))
+    return [
+        flagged(f, model, slope_high=k, slope_low=k * 2 / 3, reach=reach) for f, k in zip(frames, slopes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("peak", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize("widths", [(4.0, 4.2, 3.8), (4.0, 4.6, 3.4), (2.6, 3.0, 2.2), (6.0, 6.9, 5.1)])
+def test_star_cores_stay_in_three_frames_of_changing_seeing(widths, peak):
+    assert sum(int(flags.sum()) for flags in three_of_seeing(widths, peak, 3)) == 0
+
+
+def test_the_allowance_for_seeing_is_none_where_it_is_usual_or_not_known():
+    assert core_slope(4.0, 4.0) == core_slope(float("nan"), 4.0) == core_slope(4.0, float("nan")) == 0.0
+    assert core_slope(3.4, 4.0) == pytest.approx(2.5 * ((4.0 / 3.4) ** 2 - 1))
 
 
 @pytest.mark.parametrize("peak", [1e3, 1e4, 1e5])

@@ -135,13 +135,15 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
                 if d > steep:
                     steep = d
             variance = (constant[y, x] + (sky + max(m, 0.0) * scale) * per_electron[y, x]) * extra
-            sigma = math.sqrt(variance * (0.5 if count[y, x] < 3 else 1.0 + 1.6 / count[y, x]))
+            n = count[y, x]
+            # the median of few frames is the highest of the others where this one is high: nearer than its noise says
+            sigma = math.sqrt(variance * (0.5 if n < 3 else 1.0 + 1.6 / n - 4.8 / (n * n)))
             off = abs(sub[y, x] - scale * m)
             others = scale * m if count[y, x] > 2 else 2.0 * scale * m - sub[y, x]
             if bright[y, x] and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
                 continue
             # the steepest of eight steps of a model that has noise of its own is never nothing
-            steep = math.sqrt(max(steep * steep - 4.0 * variance * 1.6 / count[y, x], 0.0))
+            steep = math.sqrt(max(steep * steep - 9.0 * variance * 1.6 / n, 0.0))
             if count[y, x] < 3:
                 steep *= 0.5
             if off > high * sigma + slope_high * steep:
@@ -232,6 +234,16 @@ class OutlierLimits:
     slope_low: float = 0.4
     least: int = 3
     reach: int = 2
+
+
+def core_slope(fwhm: float, usual: float) -> float:
+    """Share of the steepness by which a star's core may differ in a frame of seeing `fwhm` among others of `usual`.
+
+    A Gaussian of the same flux has (usual/fwhm)**2 times the peak, and its steepness is taken over half a FWHM: half of
+    the peak. A quarter of margin is for profiles that are no Gaussians; 0 where a width is not known, 2 at most.
+    """
+    change = abs((usual / fwhm) ** 2 - 1.0) if fwhm > 0 and usual > 0 else 0.0
+    return min(2.5 * change, 2.0)
 
 
 def flag_outliers(

@@ -11,6 +11,7 @@ from ..algorithms.coadd import (
     Grid,
     OutlierLimits,
     common_grid,
+    core_slope,
     flag_outliers,
     frame_rows,
     nearest_rows,
@@ -78,7 +79,8 @@ class FlagOutliers(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         reach = max(1, round((group.extras.get("fwhm") or 4.0) / 2))
-        limits = OutlierLimits(params.high, params.low, params.slope, params.slope * 2 / 3, params.least, reach)
+        widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
+        usual = float(np.median(widths)) if widths else float("nan")
         total = 0
         for p, state in enumerate(group.planes):
             assert state.sub is not None
@@ -88,6 +90,8 @@ class FlagOutliers(GroupStep):
                 frame = group.frames[i]
                 values, counts = blot(model, count, grid, shift_of(group, i), state.shape)
                 scale = (frame.transparency, max(frame.sky, 0.0), noise_factor(group, state, i))
+                slope = max(params.slope, core_slope(frame.fwhm, usual)) if params.slope > 0 else 0.0
+                limits = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach)
                 dq = state.dq.frame(i)
                 bright = ((dq & np.uint16(DQ.SATURATED | DQ.NON_LINEAR)) != 0).view(np.uint8)
                 flags = flag_outliers(state.sub.frame(i), bright, (values, counts), planes, scale, limits)
