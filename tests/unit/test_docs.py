@@ -48,6 +48,9 @@ def fences(path: Path, language: str) -> list[str]:
     return [text for kind, text in FENCE.findall(path.read_text(encoding="utf-8")) if kind == language]
 
 
+RUNNABLE = [p for p in PAGES if p.parent.parent == DOCS and fences(p, "sh")]
+
+
 def anchors(path: Path) -> set[str]:
     heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", h.lower()).strip().replace(" ", "-") for h in heads}
@@ -163,6 +166,7 @@ def test_plugin_tutorial_quotes_the_example() -> None:
 
 
 def test_parameters_named_in_the_docs_exist() -> None:
+    from nirred.config import COMMON
     from nirred.params import snake
     from nirred.recipes import core_recipes, step_types
 
@@ -173,6 +177,7 @@ def test_parameters_named_in_the_docs_exist() -> None:
         for step, name in re.findall(r"\b([a-z][A-Za-z_]+):([a-z][A-Za-z_]+)=", page.read_text(encoding="utf-8")):
             named += 1
             assert snake(step) in types, f"{page.name}: {step}"
+            name = COMMON.get(name, name)
             assert name in types[snake(step)].Params.model_fields, f"{page.name}: {step}:{name}"
     assert named >= 5
 
@@ -188,18 +193,35 @@ def test_keywords_and_fates_are_documented() -> None:
     assert issubclass(PluginError, Exception) and f"| {PluginError.exit_code} |" in page
 
 
+def test_recipes_in_the_docs_can_be_read(tmp_path: Path) -> None:
+    from nirred.recipes import own_recipe
+
+    recipes = [b for p in DOCS.glob("how-to/*.md") for b in fences(p, "toml") if "[[steps]]" in b]
+    assert recipes
+    for number, text in enumerate(recipes):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text)
+        assert own_recipe(str(path), Registry()) is not None
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in [*DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md")]:
+        assert str(page.relative_to(ROOT)) in text, page.name
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", sorted([*DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/reduce-*.md")]), ids=lambda p: p.stem
-)
-def test_tutorial_runs(page: Path, tmp_path: Path) -> None:
-    """All commands of a page, one after the other, in one empty directory."""
-    blocks = fences(page, "sh")
-    assert blocks
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    script = "\n".join(["set -eu", *blocks])
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda p: p.stem)
+def test_page_runs(page: Path, tmp_path: Path) -> None:
+    """All commands of a tutorial or how-to, then all its lines of Python (rows F1, C13, D7), in an empty directory."""
+    own = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "XDG_DATA_HOME": str(tmp_path)}
+    own["NIRRED_CONFIG"] = str(tmp_path / "none.toml")
+    script = "\n".join(["set -eu", *fences(page, "sh")])
+    lines = "\n".join(fences(page, "python"))
+    for words in (["sh", "-c", script], [sys.executable, "-c", lines]):
+        done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stderr.count("Traceback") == 0
     for line in fences(page, "text"):
         for word in re.findall(r"\S+\.fits", line):
             assert list(tmp_path.rglob(word)), word

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -101,14 +102,17 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     from rich.text import Text
 
     console = Console(stderr=err, highlight=False)
-    if not console.is_terminal:
-        console = Console(stderr=err, highlight=False, width=1000, color_system=None)
+    lines: StringIO | None = None if console.is_terminal else StringIO()
+    if lines is not None:
+        console = Console(file=lines, highlight=False, width=1000, color_system=None)
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     console.print(table)
+    if lines is not None:
+        click.echo("\n".join(line.rstrip() for line in lines.getvalue().splitlines()), err=err)
 
 
 def safe(value: Any) -> str:

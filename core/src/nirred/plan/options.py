@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import check_settings
 from ..errors import ConfigError
@@ -81,13 +81,15 @@ class PlanOptions:
     settings: tuple[Setting, ...] = ()
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
-        """These options with checked settings, and with the names that those of `separate_sky` give."""
-        names: dict[str, tuple[str, ...]] = {}
+        """These options with checked settings, and with the names that those of `separate_sky` and `add_dq` give."""
+        names: dict[str, Any] = {}
         for s in settings:
             if s.step == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
                 words = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
                 names["objects" if s.name == "ref_obj" else "skies"] = words
-        return replace(self, settings=tuple(settings), **names)  # type: ignore[arg-type]
+            if (s.step, s.name) == ("add_dq", "user_bpm") and s.value:
+                names["user_bpm"] = Path(s.value)
+        return replace(self, settings=tuple(settings), **names)
 
 
 def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Registry) -> tuple[Setting, ...]:
