@@ -55,7 +55,8 @@ def test_values_of_this_file_with_origin(night: Path, nirred: Call) -> None:
 
 
 def test_a_step_outside_the_recipe_can_be_asked_for(night: Path, nirred: Call) -> None:
-    assert shown(nirred, night / "i1.fits", "rest") == {("rest", "skip"): (False, "default")}
+    every = {"skip", "write_outputs"}
+    assert shown(nirred, night / "i1.fits", "rest") == {("rest", name): (False, "default") for name in every}
 
 
 def test_faults(night: Path, nirred: Call) -> None:
