@@ -201,7 +201,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     """The part of a run's options that its plan is made with; errors as of `run_options`."""
     from .config import given_settings
     from .expressions import compile_expression
-    from .library import shelf
+    from .library import open_shelf
     from .plan.options import PlanOptions, check_kinds, known_settings
 
     merged = _merged(given, config)
@@ -215,7 +215,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     check_kinds(values.get("allow_missing", ()), "allow_missing", registry)
     if "user_bpm" in values:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
-    values["library"] = shelf(values.get("library"), registry)
+    values["library"] = open_shelf(values.get("library"), registry)
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
     if recipe is not None and not recipe.strip():
         raise ConfigError("the recipe has no name", "leave the option out, or see `nirred recipes`")

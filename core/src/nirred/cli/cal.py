@@ -189,12 +189,12 @@ def explain(file: str, inputs: Sequence[str], place: str | None, verbose: bool, 
     every term of the rule is shown, with what was wanted and what was found.
     """
     from ..config import load_config
-    from ..library import shelf
+    from ..library import open_shelf
     from ..plan.explain import explain as explained
     from ..plan.options import PlanOptions
 
     plugins = registry()
-    kept = shelf(place if place is not None else load_config([file, *inputs]).value("library"), plugins)
+    kept = open_shelf(place if place is not None else load_config([file, *inputs]).value("library"), plugins)
     found = explained(Path(file), inputs, plugins, PlanOptions(library=kept))
     for remark in kept.remarks if kept is not None else ():
         click.echo(f"warning: {remark}", err=True)

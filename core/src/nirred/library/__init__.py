@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .catalogue import CalibrationLibrary, Entry
 from .database import NONE, default_place
-from .shelf import Shelf, shelf
+from .shelf import Shelf, open_shelf
 
-__all__ = ["NONE", "CalibrationLibrary", "Entry", "Shelf", "default_place", "shelf"]
+__all__ = ["NONE", "CalibrationLibrary", "Entry", "Shelf", "default_place", "open_shelf"]

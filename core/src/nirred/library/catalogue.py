@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import DataError, LibraryError
+from ..errors import DataError, LibraryError, Unreadable
 from ..params import nearest
 from ..plan.model import file_root
 from ..plan.moments import stamp
-from ..provenance import file_digest
+from ..plan.scan import content_digest
 from .database import Database, default_place
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class CalibrationLibrary:
             rows.append(
                 {
                     "path": str(path),
-                    "checksum": file_digest(path),
+                    "checksum": _checksum(path),
                     "size": status.st_size,
                     "mtime_ns": status.st_mtime_ns,
                     "kind": kind,
@@ -280,7 +281,10 @@ class CalibrationLibrary:
 
 
 def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
-    """What a row's file is like now; it is read where its size or time differ from those stored, or if `thorough`."""
+    """What a row's file is like now; it is read where its size or time differ from those stored, or if `thorough`.
+
+    Read anew each time: what was known of a file of this size and time does not count here.
+    """
     path = Path(row["path"])
     try:
         status = path.stat()
@@ -289,9 +293,16 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
     if not thorough and (status.st_size, status.st_mtime_ns) == (row["size"], row["mtime_ns"]):
         return "ok"
     try:
-        return "ok" if file_digest(path) == row["checksum"] else "changed"
-    except DataError:
+        return "ok" if content_digest(path) == row["checksum"] else "changed"
+    except (OSError, EOFError, zlib.error):
         return "unreadable"
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return content_digest(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
 
 
 def _entry(row: dict[str, Any], state: State) -> Entry:

@@ -28,7 +28,7 @@ _FAULTS = {
 }
 
 
-def shelf(place: str | None, registry: Registry) -> Shelf | None:
+def open_shelf(place: str | None, registry: Registry) -> Shelf | None:
     """The library that is configured; None for ``none``. A place that cannot be one is an error of its own.
 
     Raises
