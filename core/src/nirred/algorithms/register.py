@@ -22,6 +22,9 @@ CLIP = 3.5
 
 _BRIGHTEST = 150
 
+#: The best measured stars, one of which the others are to agree with.
+_CANDIDATES = 50
+
 
 class PointSources(Protocol):
     """What registration asks of a star list: float64 arrays of one length."""
@@ -223,8 +226,8 @@ def _refine(
     """Weighted, clipped least squares for the offset and, if asked, a rotation, from matched stars."""
     a, b = _positions(reference)[i] - centre, _positions(frame)[j] - centre
     variance = reference.position_error[i] ** 2 + frame.position_error[j] ** 2 + POSITION_FLOOR**2
-    use = np.ones(i.size, dtype=bool)
     turn = fit_rotation and i.size >= 3
+    use = np.ones(i.size, dtype=bool) if turn else consensus(b - a, variance)
     angle, shift, residual = 0.0, np.zeros(2), np.zeros_like(a)
     for _ in range(10):
         w = np.where(use, 1.0 / variance, 0.0)
@@ -246,6 +249,32 @@ def _refine(
     error = formal * np.sqrt(np.maximum(chi2 if n > 2 else 1.0, 1.0)) * np.ones(2)
     rms = float(np.sqrt(np.mean(residual[use] ** 2))) if n > 1 else 0.0
     return Registration(float(shift[0]), float(shift[1]), float(error[0]), float(error[1]), angle, 1.0, n, rms, method)
+
+
+def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
+    """Stars that agree with the one that most of the others agree with.
+
+    Its shift has the least sum of squared deviations in sigma, each capped. A weighted mean alone would follow the
+    brightest star also where a cosmic ray in its wing has moved it.
+
+    Parameters
+    ----------
+    shifts : float64 array, (n, 2)
+        Shift of each star (px).
+    variance : float64 array, (n,)
+        Of each coordinate (px^2).
+
+    Returns
+    -------
+    bool array, (n,)
+        True for at least one star.
+    """
+    best = shifts[np.argsort(variance, kind="stable")[:_CANDIDATES]]
+    deviation = ((shifts[None] - best[:, None]) ** 2).sum(axis=2)
+    cost = np.minimum(deviation / variance, 2.0 * CLIP**2).sum(axis=1)
+    near = np.abs(shifts - best[np.argmin(cost)]).max(axis=1) / np.sqrt(variance)
+    # the larger of two normal deviates has a median of 1.05 sigma
+    return np.asarray(near <= CLIP * max(1.0, float(np.median(near)) / 1.05))
 
 
 def _angle(a: FloatArray, b: FloatArray, weight: FloatArray) -> float:

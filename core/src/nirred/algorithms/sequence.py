@@ -14,6 +14,7 @@ from nirred.algorithms.register import (
     POSITION_FLOOR,
     Registration,
     as_reference,
+    consensus,
     match_offset,
     match_triangles,
 )
@@ -234,6 +235,23 @@ def _linked(frame: IndexArray, source: IndexArray, n_frames: int, reference: int
         reached = more
 
 
+def _agreeing(frame: IndexArray, source: IndexArray, position: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
+    """Measurements that agree, frame by frame, on how the frame lies to the medians of the sources."""
+    apart = position.copy()
+    for here in _members(source):
+        apart[here] -= np.median(position[here], axis=0)
+    use = np.zeros(frame.size, dtype=bool)
+    for here in _members(frame):
+        use[here] = consensus(apart[here], variance[here])
+    return use
+
+
+def _members(label: IndexArray) -> list[IndexArray]:
+    """Indices of the equal labels."""
+    order = np.argsort(label, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+
+
 class _Fit:
     """Least squares for position = source + offset of the frame, with clipping of single measurements.
 
@@ -250,7 +268,7 @@ class _Fit:
         n_sources: int,
         reference: int,
     ) -> None:
-        weight = 1.0 / variance
+        weight = np.where(_agreeing(frame, source, position, variance), 1.0 / variance, 0.0)
         self.offset = np.zeros((n_frames, 2))
         scaled = np.zeros_like(position)
         for _ in range(5):
