@@ -39,8 +39,10 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
 }
 #: More threads than that are a slip of the keyboard.
 MAX_JOBS = 1024
-#: Options that say where something is written, or kept for later runs.
-PLACES = ("scratch", "log_file", "library")
+#: Options that say where something is written.
+PLACES = ("scratch", "log_file")
+#: Options that the user alone may set, not a file that comes with data.
+OWN = (*PLACES, "library")
 #: Environment variables that are no configuration of a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 #: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
@@ -148,7 +150,7 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
 
 def _refuse_places(path: Path, options: Mapping[str, Option], own: Path) -> None:
     """What comes with data must not say where to write: the user alone does."""
-    for name in PLACES:
+    for name in OWN:
         if path != own and name in options and options[name].origin == str(path):
             raise ConfigError(f"{path}: {name} cannot be set beside the data", f"set it in {own}, or for one run")
 

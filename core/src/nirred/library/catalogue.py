@@ -87,8 +87,8 @@ class CalibrationLibrary:
         when something is added first.
     registry : Registry, optional
         The plugins; default all that are installed.
-    timeout : float
-        Seconds to wait for another process that writes.
+    timeout : float, optional
+        Seconds to wait for another process that writes; default 20.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class CalibrationLibrary:
     """
 
     def __init__(
-        self, place: str | Path | None = None, registry: Registry | None = None, timeout: float = 20.0
+        self, place: str | Path | None = None, registry: Registry | None = None, timeout: float | None = None
     ) -> None:
         self.database = Database(default_place() if place is None else place, timeout)
         self._registry = registry

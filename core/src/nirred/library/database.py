@@ -22,6 +22,8 @@ FILE_NAME = "library.db"
 #: What stands for "no library" wherever one may be named.
 NONE = "none"
 VERSION_TABLE, ENTRY_TABLE = "nirred_library", "nirred_calibration"
+#: Seconds to wait for another process that writes.
+TIMEOUT = 20.0
 #: Any number, the same in every process: only one at a time makes the tables of a PostgreSQL database.
 _CREATING = 7_130_042
 
@@ -69,8 +71,8 @@ class Database:
     place : str or Path
         File of an SQLite database, a directory (library.db in it), ``sqlite:///FILE`` or
         ``postgresql://USER@HOST/NAME``.
-    timeout : float
-        Seconds to wait for another process that writes.
+    timeout : float, optional
+        Seconds to wait for another process that writes; default `TIMEOUT`.
 
     Raises
     ------
@@ -79,11 +81,12 @@ class Database:
     """
 
     place: str | Path
-    timeout: float = 20.0
+    timeout: float | None = None
     url: URL = field(init=False)
 
     def __post_init__(self) -> None:
         self.url = _url(self.place)
+        self.wait = TIMEOUT if self.timeout is None else self.timeout
 
     @property
     def name(self) -> str:
@@ -116,7 +119,7 @@ class Database:
         from sqlalchemy.pool import NullPool
 
         sqlite = self.file is not None
-        arguments = {"timeout": self.timeout} if sqlite else {"connect_timeout": max(2, round(self.timeout))}
+        arguments = {"timeout": self.wait} if sqlite else {"connect_timeout": max(2, round(self.wait))}
         try:
             engine = create_engine(self.url, connect_args=arguments, poolclass=NullPool)
         except ModuleNotFoundError as error:
@@ -199,7 +202,7 @@ class Database:
             return LibraryError(f"{self.name}: {told}", "check the URL and the server")
         if "locked" in told:
             return LibraryError(
-                f"{self.name}: locked by another process for more than {self.timeout:g} s", "try again when it is done"
+                f"{self.name}: locked by another process for more than {self.wait:g} s", "try again when it is done"
             )
         if "not a database" in told or "malformed" in told:
             return LibraryError(
