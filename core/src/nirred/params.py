@@ -156,7 +156,7 @@ def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple
     values: dict[str, Any] = {}
     origins = dict.fromkeys(kind.model_fields, "default")
     for s in settings:
-        name = snake(s.name)
+        name = s.name if s.name in kind.model_fields else snake(s.name)
         if name not in kind.model_fields:
             hint = nearest(name, kind.model_fields) or f"known: {', '.join(kind.model_fields)}"
             raise ConfigError(f"{step}:{s.name} ({s.origin}): no such parameter", hint)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .errors import Unreadable
+from .errors import DataError, Unreadable
 from .headers import open_stream
 from .plan.model import file_root
 
@@ -22,8 +22,10 @@ from .plan.model import file_root
 class Record:
     """One line of PROVENANCE.
 
-    `item` is nirred, plugin, recipe, step, parameter, input or calibration; `origin` says who set it, or the SHA-256 of
-    a file's decompressed bytes.
+    `item` is nirred, plugin, recipe (value: what it makes; origin: the task), call (value: step and the streams that it
+    takes and gives), step, parameter, missing (a calibration), input (value: role, and number in a burst), unreadable
+    (an input without readable pixels), calibration or scale (of a dark); `origin` says who set it, or the SHA-256 of a
+    file's decompressed bytes.
     """
 
     item: str
@@ -69,6 +71,27 @@ def parameter_records(step: str, version: int, values: Mapping[str, Any], origin
     """Records of one step and its parameters, in order."""
     own = [Record("parameter", f"{step}:{k}", repr(v), origins.get(k, "default")) for k, v in values.items()]
     return [Record("step", step, str(version), "nirred " + __version__), *own]
+
+
+def read_table(path: Path) -> list[Record]:
+    """The PROVENANCE of a product.
+
+    Raises
+    ------
+    Unreadable
+        No FITS file.
+    DataError
+        It has no PROVENANCE of ours.
+    """
+    from astropy.io import fits
+
+    try:
+        rows = fits.getdata(path, "PROVENANCE")
+        return [Record(*(str(row[k]) for k in ("item", "name", "value", "origin"))) for row in rows]
+    except KeyError as error:
+        raise DataError(f"{path.name}: it has no PROVENANCE of nirred", "name a product") from error
+    except (OSError, TypeError, ValueError, IndexError) as error:
+        raise Unreadable(f"{path.name}: {error}", "name a product") from error
 
 
 def table(records: Iterable[Record]) -> np.ndarray:

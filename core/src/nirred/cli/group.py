@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cal": ("cal:cal", "The calibration library; why a frame gets which calibration."),
     "plugins": ("plugins:plugins", "Installed instruments, and plugins that were refused."),
     "config": ("config:config", "Show the effective configuration."),
+    "verify": ("verify:verify", "Check products against their records."),
+    "rerun": ("rerun:rerun", "Make a product again from its provenance and compare."),
     "simulate": ("simulate:simulate", "Make a raw night with known truth."),
     "demo": ("demo:demo", "Simulate a night, reduce it, compare with the truth."),
     "view": ("view:view", "Make a picture of a product."),

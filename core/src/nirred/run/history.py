@@ -26,7 +26,7 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
     info = group.context.registry.found.get(task.first.owner)
     if info is not None:
         rows.append(provenance.Record("plugin", info.package, info.version, task.first.owner))
-    rows.append(provenance.Record("recipe", recipe.name, recipe.makes))
+    rows.append(provenance.Record("recipe", recipe.name, recipe.makes, task.id))
     for b in calls:
         rows.append(provenance.Record("call", b.call.name, f"{b.call.step} {b.call.takes} {b.call.gives}"))
         rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins)

@@ -1,0 +1,252 @@
+"""Make a product again from what it says of itself, and compare."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
+from ..group import Context
+from ..inputs import expand_inputs
+from ..params import Setting
+from ..plan.model import Association, FrameInfo, Missing, Task, file_root
+from ..plan.scan import scan
+from ..plan.wcscheck import check_wcs
+from ..plugin.recipes import Recipe, StepCall
+from ..provenance import Record, file_digest, read_table
+from ..recipes import step_types
+from ..registry import Registry
+from .differences import differences
+from .lock import output_lock
+from .schema import read_run
+from .task import Job, TaskResult, execute
+
+_NOT_FINITE = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A product made again: what differs (nothing: the same bytes), and what is worth knowing."""
+
+    path: Path
+    differences: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass
+class History:
+    """PROVENANCE by item."""
+
+    path: Path
+    rows: Mapping[str, list[Record]]
+
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """Read a product's; errors as of `read_table`, or `DataError` for one that says too little."""
+        rows: dict[str, list[Record]] = {}
+        for row in read_table(path):
+            rows.setdefault(row.item, []).append(row)
+        if not {"recipe", "call", "input"} <= rows.keys():
+            raise DataError(f"{path.name}: its PROVENANCE does not say how it was made", "run its inputs again")
+        return cls(path, rows)
+
+    def of(self, item: str) -> list[Record]:
+        """Rows of one item, in order."""
+        return self.rows.get(item, [])
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as it ran."""
+        calls = []
+        for row in self.of("call"):
+            step, takes, gives = row.value.split(" ")
+            calls.append(StepCall(step, takes, gives, (), "" if row.name == step else row.name))
+        head = self.of("recipe")[0]
+        return Recipe(head.name, tuple(calls), head.value)
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Every parameter with its origin; those of labelled calls last, so that they win over the step's own."""
+        skipped = {r.name for r in self.of("parameter") if r.name.endswith(":skip")}
+        found = [Setting(c.name, "skip", False, "default") for c in self.of("call") if f"{c.name}:skip" not in skipped]
+        for row in self.of("parameter"):
+            step, _, name = row.name.partition(":")
+            found.append(Setting(step, name, _value(row.value), row.origin))
+        labels = {c.name for c in self.recipe.steps if c.label}
+        return tuple(sorted(found, key=lambda s: s.step in labels))
+
+
+def _value(text: str) -> Any:
+    return _NOT_FINITE[text] if text in _NOT_FINITE else ast.literal_eval(text)
+
+
+def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, jobs: int = 0) -> Rerun:
+    """Make a product again, with the inputs, calibrations, recipe and parameters that its PROVENANCE names.
+
+    Parameters
+    ----------
+    product : Path
+        A product of nirred.
+    raw : sequence of str
+        Directories and files where inputs and calibrations may be, besides those of the run.json beside the product
+        and its directory. They are known by their SHA-256; names do not matter for finding them.
+    out : Path
+        Where the new product goes.
+    registry : Registry
+        The plugins.
+    jobs : int
+        Threads; 0: as many as there are processors.
+
+    Raises
+    ------
+    DataError
+        No product, or an input that cannot be found.
+    PluginError
+        A step is not installed.
+    ConfigError
+        `out` is the product's own directory or cannot be written.
+    NirredError
+        The task failed now.
+    """
+    history = History.read(product)
+    if out.resolve() == product.resolve().parent:
+        raise ConfigError(f"{out} holds the product itself", "another -o")
+    shelf = Shelf.of(product, raw, registry)
+    _installed(history.recipe.steps, registry)
+    task = _task(history, shelf)
+    try:
+        (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: {error.strerror}", "another -o") from None
+    remarks = _other_software(history, registry)
+    with output_lock(out / ".nirred", remarks.append):
+        threads = jobs or len(os.sched_getaffinity(0))
+        context = Context(registry, out, out / ".nirred" / "scratch", threads=threads)
+        result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
+    new = _made(result, product)
+    return Rerun(new, tuple(differences(product, new)), (*remarks, *result.remarks))
+
+
+def _made(result: TaskResult, product: Path) -> Path:
+    if not result.good or result.product is None:
+        error = NirredError(result.message or "nothing was made", result.hint)
+        error.exit_code = result.exit_code or 6
+        raise error
+    return next((p for p in (result.product, *result.others) if p.name == product.name), result.product)
+
+
+def _other_software(history: History, registry: Registry) -> list[str]:
+    found = [("nirred", r.value, __version__) for r in history.of("nirred")]
+    installed = {i.package: i.version for i in registry.found.values()}
+    found += [(r.name, r.value, installed.get(r.name, "none")) for r in history.of("plugin")]
+    return [f"made with {name} {then}, now {now}" for name, then, now in found if then != now]
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shelf:
+    """Files where inputs may be found by content; those of the wanted name are read first."""
+
+    paths: list[Path]
+    frames: dict[Path, list[FrameInfo]]
+    digests: dict[Path, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, product: Path, raw: Sequence[str], registry: Registry) -> Shelf:
+        """Everything that run.json beside the product names, what lies beside it, and `raw`."""
+        given = expand_inputs(raw) if raw else []
+        listed, left_out = _of_run(product)
+        beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
+        paths = list(dict.fromkeys([*given, *(p for p in listed if p.is_file()), *beside]))
+        records = [r for r in scan([p for p in paths if p not in left_out], registry) if r.frames]
+        # Neighbours count in the check, so that all frames of the run take part in it again.
+        checked = check_wcs(f for r in records if r.verdict is None for f in r.frames)
+        frames = {r.path: list(r.frames) for r in records if r.verdict is not None}
+        for frame in sorted(checked, key=lambda f: f.exposure.index):
+            frames.setdefault(frame.path, []).append(frame)
+        return cls(paths, frames)
+
+    def find(self, name: str, digest: str) -> Path:
+        """The file of that content.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        root = file_root(Path(name))
+        for path in sorted(self.paths, key=lambda p: file_root(p) != root):
+            if digest == "" and file_root(path) == root:
+                return path
+            if digest and self._digest(path) == digest:
+                return path
+        raise DataError(f"{name} is not where it was (SHA-256 {digest or 'not known'})", "say where with --raw DIR")
+
+    def _digest(self, path: Path) -> str:
+        if path not in self.digests:
+            try:
+                self.digests[path] = file_digest(path)
+            except Unreadable:
+                self.digests[path] = "unreadable"
+        return self.digests[path]
+
+
+def _of_run(product: Path) -> tuple[list[Path], set[Path]]:
+    """Files that the run.json beside a product names, and those of them that took no part."""
+    try:
+        run = read_run(product.parent / "run.json")
+    except DataError:
+        return [], set()
+    files = [(Path(f.file), f.fate) for f in run.files]
+    used = [Path(c.file) for t in run.tasks for c in t.calibrations]
+    used = [p if p.is_absolute() else product.parent / p for p in used]
+    return [p for p, _ in files] + used, {p for p, fate in files if fate == "unselected"}
+
+
+def _task(history: History, shelf: Shelf) -> Task:
+    head = history.of("recipe")[0]
+    frames = [_frame(r, shelf) for r in (*history.of("input"), *history.of("unreadable"))]
+    scales = {r.name: float(r.value) for r in history.of("scale")}
+    used = tuple(
+        Association(r.value, path=shelf.find(r.name, r.origin), scale=scales.get(r.value, 1.0), source="user")
+        for r in history.of("calibration")
+    )
+    missing = tuple(Missing(r.name, True, r.value) for r in history.of("missing"))
+    return Task(head.origin, head.name, head.value, frames[0][0].instrument, tuple(frames), used, missing)
+
+
+def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
+    role, _, number = row.value.partition(" ")
+    path = shelf.find(row.name, row.origin)
+    for info in shelf.frames.get(path, []):
+        if info.exposure.index == int(number or 0):
+            return info, role
+    raise DataError(f"{path}: no installed plugin knows this frame now", "install the plugin that PROVENANCE names")
+
+
+def _with_files(history: History, shelf: Shelf) -> tuple[Setting, ...]:
+    """The settings, with the files that parameters name found again by name."""
+    types = step_types()
+    found = []
+    for s in history.settings:
+        step = next((c.step for c in history.recipe.steps if c.name == s.step), "")
+        if step not in types:
+            found.append(s)
+            continue
+        field_ = types[step].Params.model_fields.get(s.name)
+        names_file = field_ is not None and "Path" in str(field_.annotation) and isinstance(s.value, str)
+        found.append(Setting(s.step, s.name, str(shelf.find(s.value, "")), s.origin) if names_file else s)
+    return tuple(found)
+
+
+def _installed(calls: Iterable[StepCall], registry: Registry) -> None:
+    lacking = sorted({c.step for c in calls} - step_types(registry).keys())
+    if lacking:
+        raise PluginError(f"no step {', '.join(lacking)}", "install the plugin that PROVENANCE names")

@@ -1,0 +1,122 @@
+"""Whether an output directory is what its records say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ConfigError, NirredError
+from ..files import PART
+from ..provenance import file_digest, read_table
+from .records import TaskRecord, load_record, sha256
+from .schema import RunFile, TaskEntry, read_run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file and what was found: ok, wrong, or a note that is no fault."""
+
+    file: str
+    state: Literal["ok", "wrong", "note"]
+    text: str = ""
+
+
+def verify(out: Path) -> list[Finding]:
+    """Check an output directory.
+
+    Parameters
+    ----------
+    out : Path
+        As given to ``nirred run -o``.
+
+    Returns
+    -------
+    list of Finding
+        run.json, every product and intermediate frame, then what nobody knows of. A product is wrong when it is
+        missing, differs from its record (size, SHA-256), fails the checksums in it, or was made with a calibration
+        that is another one now.
+
+    Raises
+    ------
+    ConfigError
+        No such directory.
+    """
+    if not out.is_dir():
+        raise ConfigError(f"{out}: no such directory", "name the output of a run")
+    try:
+        run = read_run(out / "run.json")
+    except NirredError as error:
+        return [Finding("run.json", "wrong", str(error))]
+    found = [Finding("run.json", "ok", f"{len(run.files)} files, {len(run.tasks)} tasks")]
+    for entry in run.tasks:
+        found += _task(out, entry)
+    return found + list(_strangers(out, run))
+
+
+def _task(out: Path, entry: TaskEntry) -> Iterator[Finding]:
+    if entry.outcome not in ("done", "reused"):
+        left = out / f"{entry.id}.fits"
+        text = f"{entry.outcome}: {entry.error.message if entry.error else ''}"
+        if left.exists():
+            yield Finding(left.name, "wrong", f"of an earlier run; in the last one {text}")
+        else:
+            yield Finding(left.name, "note", text)
+        return
+    record = load_record(out, entry.id)
+    for name in (*entry.products, *entry.intermediates):
+        faults = list(_faults(out, name, record))
+        yield Finding(name, "wrong" if faults else "ok", "; ".join(faults))
+
+
+def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
+    path = out / name
+    if not path.is_file():
+        yield "missing"
+        return
+    written = next((p for p in record.products if p.name == name), None) if record is not None else None
+    if written is None:
+        yield "no record of its making"
+    elif path.stat().st_size != written.size:
+        yield f"{path.stat().st_size} bytes, written: {written.size}"
+    elif sha256(path) != written.sha256:
+        yield "not the bytes that were written"
+    try:
+        yield from _checksums(path)
+        yield from _calibrations(out, path)
+    except NirredError as error:
+        yield error.message
+    except OSError as error:
+        yield f"unreadable: {error}"
+
+
+def _checksums(path: Path) -> Iterator[str]:
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        with fits.open(path, do_not_scale_image_data=True, memmap=False) as hdus:
+            for number, hdu in enumerate(hdus):
+                name = hdu.name or f"HDU {number}"
+                for what, state in (("DATASUM", hdu.verify_datasum()), ("CHECKSUM", hdu.verify_checksum())):
+                    if state != 1:
+                        yield f"{what} of {name} " + ("is wrong" if state == 0 else "is missing")
+
+
+def _calibrations(out: Path, path: Path) -> Iterator[str]:
+    for row in read_table(path):
+        used = out / row.name
+        if row.item == "calibration" and used.is_file() and file_digest(used) != row.origin:
+            yield f"made with another {row.name}"
+
+
+def _strangers(out: Path, run: RunFile) -> Iterator[Finding]:
+    known = {name for t in run.tasks for name in t.products} | {f"{t.id}.fits" for t in run.tasks}
+    for path in sorted(out.iterdir()):
+        if PART.fullmatch(path.name):
+            yield Finding(path.name, "note", "left by a killed run; the next one removes it")
+        elif path.suffix == ".fits" and path.name not in known:
+            yield Finding(path.name, "note", "not of the last run")
