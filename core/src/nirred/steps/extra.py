@@ -70,16 +70,17 @@ def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Pa
     DataError
         A file cannot be written.
     """
+    history = [Extension("PROVENANCE", group.extras["provenance"]())] if "provenance" in group.extras else []
     if stream not in group.streams:
         alive = group.need(group.indices(), "frames")
-        return [_write(group, i, folder, suffix, _frame_extensions(group, i)) for i in alive]
+        return [_write(group, i, folder, suffix, [*_frame_extensions(group, i), *history]) for i in alive]
     extensions = []
     for p, plane in enumerate(group.streams[stream]):
         extensions.append(Extension("SCI", plane.data.astype(np.float32), _cards(group, group.task.first, p), p + 1))
         if plane.var is not None:
             extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
         extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
-    return [_write(group, 0, folder, suffix, extensions)]
+    return [_write(group, 0, folder, suffix, [*extensions, *history])]
 
 
 def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Extension]) -> Path:
@@ -92,8 +93,6 @@ def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Ext
     path = folder / f"{info.root}_{suffix}.fits"
     if path.resolve() in {f.info.path.resolve() for f in group.frames}:
         raise StepError(f"{path} is an input", "another -o")
-    if "provenance" in group.extras:
-        extensions = [*extensions, Extension("PROVENANCE", group.extras["provenance"]())]
     write_product(path, header, extensions)
     return path
 
