@@ -191,6 +191,19 @@ def test_hidden_pixels_take_the_model_then_their_neighbours():
     assert patch_hidden(5 * alone, np.ones((1, 1), np.uint8), np.nan * alone).tolist() == [[0.0]]
 
 
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.995])
+def test_neighbours_are_sought_in_growing_squares(share):
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(40, 53)).astype(np.float32)
+    hidden = (rng.random(data.shape) < share).astype(np.uint8)
+    out = patch_hidden(data, hidden, np.full(data.shape, np.nan, np.float32))
+    for y, x in np.argwhere(hidden):
+        squares = [np.s_[max(y - r, 0) : y + r + 1, max(x - r, 0) : x + r + 1] for r in (1, 2, 3)]
+        values = [data[s][hidden[s] == 0] for s in squares]
+        wanted = next((v.astype(float).mean() for v in values if v.size), 0.0)
+        assert out[y, x] == pytest.approx(wanted, rel=1e-6)
+
+
 # -- sums ---------------------------------------------------------------------------------------------------------
 
 

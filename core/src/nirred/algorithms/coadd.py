@@ -167,27 +167,45 @@ def _grow(flags, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _patch(data, hidden, model, out):  # type: ignore[no-untyped-def]
-    """Give hidden pixels the model's value, else the mean of the good ones in 3 x 3, 5 x 5, 7 x 7, else 0."""
+def _mean_around(data, hidden, y, x):  # type: ignore[no-untyped-def]
+    """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
     ny, nx = data.shape
+    for reach in range(1, 4):
+        total, n = 0.0, 0
+        for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
+            for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
+                if not hidden[yy, xx]:
+                    total += data[yy, xx]
+                    n += 1
+        if n > 0:
+            return np.float32(total / n)
+    return np.float32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _patch(data, hidden, model, out):  # type: ignore[no-untyped-def]
+    """Give hidden pixels the model's value, else the mean of good ones around, else 0."""
+    ny, nx = data.shape
+    blocks = (nx + 15) // 16  # of 16 pixels: where three of them and seven rows hold no good pixel, none is sought
+    good = np.zeros((ny, blocks + 2), np.uint8)
     for y in range(ny):
         for x in range(nx):
+            good[y, x // 16 + 1] |= not hidden[y, x]
+    near = np.zeros(blocks + 2, np.uint8)
+    for y in range(ny):
+        near[:] = 0
+        for yy in range(max(y - 3, 0), min(y + 4, ny)):
+            near |= good[yy]
+        for x in range(nx):
+            b = x // 16 + 1
             if not hidden[y, x]:
                 out[y, x] = data[y, x]
-                continue
-            value = model[y, x]
-            reach = 1
-            while not math.isfinite(value) and reach <= 3:
-                total, n = 0.0, 0
-                for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
-                    for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
-                        if not hidden[yy, xx]:
-                            total += data[yy, xx]
-                            n += 1
-                if n > 0:
-                    value = np.float32(total / n)
-                reach += 1
-            out[y, x] = value if math.isfinite(value) else np.float32(0)
+            elif math.isfinite(model[y, x]):
+                out[y, x] = model[y, x]
+            elif near[b - 1] or near[b] or near[b + 1]:
+                out[y, x] = _mean_around(data, hidden, y, x)
+            else:
+                out[y, x] = np.float32(0)
 
 
 def patch_hidden(data: Float32, hidden: UInt8, model: Float32) -> Float32:
