@@ -5,7 +5,7 @@ Geometry after the observatory's measurements of lamp frames; pixels are zero-ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ _MEASURED: Mapping[str, Mapping[bool, tuple[float, float, int]]] = {
     "ShortRed_G5539": {True: (519.3, 472.6, 58000)},
 }
 
-MOST_IMAGES = 8  # frames that the alignment looks at
+MOST_IMAGES, STEP = 4, 2  # the alignment looks at four frames, every other row and column
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
 def _place(given: MaskInput) -> tuple[slice, slice] | None:
     """Where on the array the frames lie; None for frames smaller than it that do not say."""
     if given.shape == SHAPE:
-        return slice(None), slice(None)
+        return slice(0, SHAPE[0]), slice(0, SHAPE[1])
     section: Section | None = given.descriptors.get("detector_section")
     if section is None or section.shape != given.shape or section.y2 > SHAPE[0] or section.x2 > SHAPE[1]:
         return None
@@ -168,32 +168,36 @@ def _place(given: MaskInput) -> tuple[slice, slice] | None:
 
 
 def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point:
-    """Centre at which the keyhole covers most of what is lit; the measured one where the frames do not show it."""
-    bright = np.zeros(SHAPE, bool)
+    """Centre at which the keyhole covers most of what is lit; the measured one where the frames do not show it.
+
+    Looks at every other row and column.
+    """
+    bright, within = (np.zeros(SHAPE, bool)[::STEP, ::STEP] for _ in range(2))
+    first = [-s.start % STEP for s in cut]  # of the frames' rows and columns, the first that are looked at
+    thin = tuple(slice((s.start + f) // STEP, (s.stop + STEP - 1) // STEP) for s, f in zip(cut, first, strict=True))
+    within[thin] = True
     if given.images:
-        bright[cut] = _largest_region(given)
-    usual = expected.lit()
-    if 2 * np.count_nonzero(bright) < np.count_nonzero(usual[cut]):
+        images = [image[first[0] :: STEP, first[1] :: STEP] for image in given.images[:MOST_IMAGES]]
+        bright[thin] = _largest_region(images, given.descriptors.read_noise or 0.0)
+    usual = expected.lit(step=STEP) & within
+    if 2 * np.count_nonzero(bright) < np.count_nonzero(usual):
         given.remark("the keyhole does not show in the frames: its mask is put where it usually is")
         return expected.x, expected.y
-    within = np.zeros(SHAPE, bool)
-    within[cut] = True
-    (x, y), (x0, y0) = _mass(bright), _mass(usual & within)
+    (x, y), (x0, y0) = _mass(bright), _mass(usual)
     # The lit pixels' centre of mass depends on how light falls off at the edges; the overlap does not.
-    return _best_overlap(expected, bright, within, (expected.x + x - x0, expected.y + y - y0))
+    return _best_overlap(expected, bright, within, (expected.x + STEP * (x - x0), expected.y + STEP * (y - y0)))
 
 
-def _largest_region(given: MaskInput) -> np.ndarray:
-    """The largest connected region well above read noise; what is narrower than five pixels does not count."""
+def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarray:
+    """The largest connected region well above read noise; what is narrow does not count."""
     from scipy.ndimage import label, maximum_filter, minimum_filter
 
-    image = np.nan_to_num(np.mean(given.images[:MOST_IMAGES], axis=0))
-    noise = given.descriptors.read_noise or 0.0
-    bright = image >= max(float(np.median(image)), 0.0) + 3.0 * noise
-    regions, n = label(minimum_filter(bright, 5, mode="nearest"))
+    image = np.nan_to_num(np.mean(images, axis=0))
+    bright = image >= max(float(np.median(image)), 0.0) + 3.0 * read_noise / len(images) ** 0.5
+    regions, n = label(minimum_filter(bright, 3, mode="nearest"))
     sizes = np.bincount(regions.ravel(), minlength=2)[1:]
     found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(image.shape, bool)
-    return np.asarray(maximum_filter(found, 5, mode="nearest"))
+    return np.asarray(maximum_filter(found, 3, mode="nearest"))
 
 
 def _mass(lit: np.ndarray) -> Point:
@@ -203,11 +207,9 @@ def _mass(lit: np.ndarray) -> Point:
 
 def _best_overlap(expected: Keyhole, bright: np.ndarray, within: np.ndarray, start: Point) -> Point:
     """Climb from `start` to the centre whose keyhole differs in the fewest pixels from those lit."""
-    step = 3
-    seen, counted = bright[::step, ::step], within[::step, ::step]
 
     def difference(centre: Point) -> int:
-        return int(np.count_nonzero((expected.lit(centre, step=step) ^ seen) & counted))
+        return int(np.count_nonzero((expected.lit(centre, step=2 * STEP) ^ bright[::2, ::2]) & within[::2, ::2]))
 
     best, least = start, difference(start)
     stride = 8.0
