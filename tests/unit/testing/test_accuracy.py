@@ -116,11 +116,12 @@ def test_table_and_benchmark_with_a_reducer_of_one_s_own(tmp_path, capsys):
         (group,) = night.groups
         write_oracle(night, group, out / night.groups[group].product)
 
-    options = ["--seeds", "1", "--size", "256", "--scenarios", "filling", "--json", str(tmp_path / "a.json")]
+    options = ["--cameras", "niri", "--seeds", "1", "--size", "256", "--scenarios", "filling"]
+    options += ["--json", str(tmp_path / "a.json")]
     benchmark.main([*options, "--directory", str(tmp_path)], reducer)
     text = capsys.readouterr().out
     assert "offset rms" in text and "MISSED" not in "".join(x for x in text.splitlines() if "depth" in x)
-    document = json.loads((tmp_path / "a.json").read_text())
+    document = json.loads((tmp_path / "a.json").read_text())["niri"]
     assert document["nights"][0]["group"] == "filling"
     assert {row["figure"] for row in document["summary"]} >= {"depth", "background (% of sky)"}
 

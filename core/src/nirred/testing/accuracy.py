@@ -333,7 +333,11 @@ def _bars() -> list[Bar]:
 
 
 def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
-    """Rows of the table as data: group, figure, mean, standard error, number of nights, must, passed."""
+    """Rows of the table as data: group, figure, mean, standard error, floor, number of nights, must, passed.
+
+    `error` is of the mean over the nights; `floor` is what the measurement's own noise makes of it, of left-over
+    objects how many the oracle stack shows.
+    """
     rows: list[dict[str, object]] = []
     for group in sorted({item.group for item in accuracies}):
         nights = [item for item in accuracies if item.group == group]
@@ -346,16 +350,17 @@ def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
             error = known[0].error if len(known) == 1 else float(values.std(ddof=1) / math.sqrt(len(known)))
             mean, margin = float(values.mean()), bar.slack * error
             passed = bool(bar.low - margin <= mean <= bar.high + margin)
-            row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error)}
+            floor = math.sqrt(sum(figure.error**2 for figure in known)) / len(known)
+            row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error), "floor": floor}
             rows.append({**row, "nights": len(known), "must": bar.must, "passed": passed})
     return rows
 
 
 def table(accuracies: Sequence[Accuracy]) -> str:
     """Means over nights with their standard errors (of one night: its floor) beside the bars of the design."""
-    lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'nights':>6s}  must"]
+    lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'floor':8s} {'nights':>6s}  must"]
     for row in summary(accuracies):
         verdict = "" if row["passed"] else "   MISSED"
-        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['nights']:6d}"
+        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['floor']:<8.4f} {row['nights']:6d}"
         lines.append(f"{row['group']:8s} {row['figure']:34s} {numbers}  {row['must']}{verdict}")
     return "\n".join(lines)
