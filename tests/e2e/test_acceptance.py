@@ -298,3 +298,21 @@ def test_exit_codes_of_files(cli: Call, tmp_path: Path, files: list[str]) -> Non
     one = nirred.select(files, [], [], 'observation_class=="science"')[:1]
     words = ["--allow-missing", "flat", "--allow-missing", "dark", "-o", "alone", "-q"]
     assert cli("run", *one, *words)[0] == 6  # no sky
+
+
+@pytest.mark.slow
+def test_e4_a_target_that_fills_the_field_keeps_its_flux(tmp_path: Path) -> None:
+    """By default and by the user's word alike: the level is the truth's, within its stated error."""
+    from nirred.testing.accuracy import measure
+    from nirred_niri.simulation import simulation
+
+    few = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3}
+    night = simulate_night(simulation(), tmp_path, scenario="filling", frames=(3, 3), seed=3, size=256, **few)
+    levels = []
+    for name, params in (("default", {}), ("given", {"skyCorrect:scale_sky": False})):
+        result = nirred.run(night.raw_dir, out=tmp_path / name, params=params)
+        assert result.exit_code == 0
+        figures = measure(tmp_path / name / night.groups["filling"].product, night, "filling")
+        assert abs(figures.level.value) < 2 * figures.level.error
+        levels.append(figures.level.value)
+    assert levels[0] == pytest.approx(levels[1], abs=1.0)

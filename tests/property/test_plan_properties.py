@@ -20,9 +20,7 @@ from nirred.plan.moments import by_exposure
 from nirred.plan.scan import scan
 
 SETTINGS = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-_SPEC = importlib.util.spec_from_file_location(
-    "plan_camera", Path(__file__).parents[1] / "unit" / "conftest.py"
-)
+_SPEC = importlib.util.spec_from_file_location("plan_camera", Path(__file__).parents[1] / "unit" / "conftest.py")
 assert _SPEC is not None and _SPEC.loader is not None
 camera: Any = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(camera)

@@ -87,7 +87,7 @@ SHOWN = {
     " tests/unit/cli/test_argv.py::test_words_are_assigned_by_shape",
     "E2": f"{_API}::test_pairs_and_mappings_of_parameters_are_alike",
     "E3": f"{_E2E}::test_e3_e7_params_are_those_of_the_file",
-    "E4": f"{_RUN}::test_a_user_s_value_and_its_origin_are_recorded"
+    "E4": f"{_E2E}::test_e4_a_target_that_fills_the_field_keeps_its_flux"
     " tests/unit/steps/test_sky.py::test_contradicting_options_are_an_error",
     "E5": f"{_E2E}::test_e5_frames_on_and_off_target_are_told_apart",
     "E6": f"{_E2E}::test_e6_dithered_frames_are_sky_for_each_other",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def select(
     *,
     registry: Registry | None = None,
     on_skip: Callable[[str, NirredError], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Names of the files that have all `tags`, none of `xtags`, and for which `expression` holds.
 
@@ -40,6 +42,8 @@ def select(
         The plugins; default all that are installed.
     on_skip : callable, optional
         Told of every file that cannot be used, with the reason; without it the log is.
+    on_remark : callable, optional
+        Told of tags that no file has; without it the log is.
 
     Raises
     ------
@@ -55,6 +59,7 @@ def select(
     predicate = compile_expression(expression, strict)
     chosen: list[str] = []
     known: set[str] = set()
+    seen: set[str] = set()
     readable = 0
     names = named_files(inputs)
     for name in names:
@@ -66,12 +71,20 @@ def select(
             continue
         readable += 1
         known.update(descriptors.names())
+        seen |= frame.tags
         if wanted <= frame.tags and not unwanted & frame.tags and predicate(descriptors):
             chosen.append(name)
     if names and not readable:
         raise DataError(f"none of the {len(names)} files can be used", "`nirred tags FILES` says why")
     predicate.check_names(known)
+    for tag in sorted(wanted - seen):
+        (on_remark or _log)(f"no file has the tag {tag!r} {_perhaps(tag, seen)}".rstrip())
     return chosen
+
+
+def _perhaps(tag: str, seen: Iterable[str]) -> str:
+    close = difflib.get_close_matches(tag, sorted(seen), n=1, cutoff=0.5)
+    return f"(did you mean {close[0]!r}?)" if close else ""
 
 
 def _tag_set(tags: Iterable[str]) -> frozenset[str]:
@@ -82,7 +95,11 @@ def _tag_set(tags: Iterable[str]) -> frozenset[str]:
 def _tell(name: str, error: NirredError, on_skip: Callable[[str, NirredError], None] | None) -> None:
     if on_skip is not None:
         on_skip(name, error)
-        return
+    else:
+        _log(f"{name} is left out: {error}")
+
+
+def _log(text: str) -> None:
     import logging
 
-    logging.getLogger("nirred").warning("%s is left out: %s", name, error)
+    logging.getLogger("nirred").warning("%s", text)

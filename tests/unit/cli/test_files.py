@@ -126,3 +126,13 @@ def test_plugins_names_what_to_install(nirred: Call, plugins: Registry, monkeypa
     assert all(f"nirred-{name}" in out for name in ("niri", "f2", "gnirs", "emir"))
     code, _, err = nirred("tags", "x")
     assert code == 3 and "nirred-niri" in err
+
+
+def test_select_json_and_a_misspelt_tag(night: Path, nirred: Call) -> None:
+    code, out, err = nirred("select", night, "--tags", "DRAK", "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "'DRAK'" in err and "'DARK'" in err
+    assert json.loads(nirred("select", night, "--tags", "DARK", "--json")[1]) == [
+        str(night / f"d{n}.fits") for n in (1, 2)
+    ]
+    assert "remark" not in nirred("select", night, "--tags", "DARK", "--xtags", "FLAT")[2]

@@ -62,6 +62,14 @@ def test_every_help_shows_an_example(name: str) -> None:
         assert "\\b" not in result.output and "\b" not in result.output
 
 
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"view"}))
+def test_every_command_speaks_json(name: str) -> None:
+    command: Any = app.get_command(click.Context(app), name)
+    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        assert "--json" in [o for p in leaf.params for o in p.opts], leaf.name
+
+
 def test_a_misspelt_command_is_suggested(nirred: Call) -> None:
     code, out, err = nirred("rnu", "raw")
     assert (code, out) == (2, "")

@@ -91,7 +91,12 @@ def echo_json(value: Any) -> None:
 
 def warn(name: str, error: NirredError) -> None:
     """Say on stderr why a file is left out."""
-    click.echo(f"warning: {name}: {error}", err=True)
+    click.echo(f"warning: {safe(name)}: {safe(error)}", err=True)
+
+
+def remark(text: str) -> None:
+    """Say on stderr what may be a slip, or may not."""
+    click.echo(f"remark: {safe(text)}", err=True)
 
 
 def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, err: bool = False) -> None:

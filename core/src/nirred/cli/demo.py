@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..errors import StepError
+from .common import echo_json
 from .group import example
 from .progress import shown
 from .simulate import simulation
@@ -26,11 +27,11 @@ _SCENARIO: Final = "offset"
 @click.option("--size", type=click.IntRange(128), default=512, show_default=True, help="Pixels of a side.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.pass_context
-def demo(ctx: click.Context, instrument: str | None, output: str, size: int, seed: int, quiet: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The comparison on stdout as JSON; everything else on stderr.")
+def demo(instrument: str | None, output: str, size: int, seed: int, quiet: bool, as_json: bool) -> None:
     """Simulate a small night with target and sky frames, reduce it, and measure the stack against the truth."""
     from ..picture import stack_png
-    from ..testing.accuracy import measure, table
+    from ..testing.accuracy import measure, summary, table
     from ..testing.simulate import simulate_night
     from .summary import lines
 
@@ -40,16 +41,17 @@ def demo(ctx: click.Context, instrument: str | None, output: str, size: int, see
     night = simulate_night(camera, home, scenario=_SCENARIO, seed=seed, size=size)
     result = _reduce(night, home / "reduced", -1 if quiet else 0)
     for line in lines(result):
-        click.echo(line)
+        click.echo(line, err=as_json)
     group = night.groups[_SCENARIO]
     stack = home / "reduced" / group.product
     if result.exit_code or not stack.is_file():
         raise StepError(f"the demonstration made no {group.product}", "the lines above say why")
-    click.echo("")
-    click.echo(table([measure(stack, night, _SCENARIO)]))
-    click.echo("")
-    click.echo(f"picture: {stack_png(stack, home / (stack.stem + '.png'))}")
-    ctx.exit(0)
+    measured = [measure(stack, night, _SCENARIO)]
+    picture = stack_png(stack, home / (stack.stem + ".png"))
+    if as_json:
+        echo_json({"stack": str(stack), "picture": str(picture), "figures": summary(measured)})
+    else:
+        click.echo(f"\n{table(measured)}\n\npicture: {picture}")
 
 
 def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:

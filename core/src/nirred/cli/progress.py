@@ -40,14 +40,14 @@ def shown(verbosity: int) -> Iterator[Observer]:
 
 
 def _line(event: Event, verbosity: int, write: Callable[[str], None]) -> None:
-    """Write one event as one line, where it is worth one; failures are told again, with hints, at the end."""
+    """Write one event as one line, where it is worth one; why something failed is told at the end, with hints."""
     text = event.message
     match event.kind:
         case "started":
             count = f"[{event.data['number']}/{event.data['of']}] " if {"number", "of"} <= set(event.data) else ""
             least, text = 0, count + (text or event.task)
         case "failed":
-            least, text = 0, f"{event.task}: {event.data.get('outcome', 'failed')}: {text}"
+            least, text = 0, f"{event.task}: {event.data.get('outcome', 'failed')}"
         case "message":
             least = 0 if not event.task else 1
         case _:

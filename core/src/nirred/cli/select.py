@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from ..errors import ConfigError
-from .common import names_with_stdin, registry, warn
+from .common import echo_json, names_with_stdin, registry, remark, warn
 from .group import example
 
 
@@ -23,18 +23,30 @@ from .group import example
 @click.option("--strict", is_flag=True, help="Exact values: no 1 % on exposure times, names with component ids.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write a list that `run @FILE` reads.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the names with -o, too.")
+@click.option("--json", "as_json", is_flag=True, help="The names as a JSON list.")
 def select_command(
-    files: Sequence[str], tags: str, xtags: str, expr: str, strict: bool, output: str | None, verbose: bool
+    files: Sequence[str],
+    tags: str,
+    xtags: str,
+    expr: str,
+    strict: bool,
+    output: str | None,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     """Print the names of those FILES (or directories, @lists) that have the tags and meet the condition."""
     from ..inputs import quoted
     from ..selection import select
 
-    names = select(names_with_stdin(files), tags, xtags, expr, strict, registry=registry(), on_skip=warn)
+    names = select(
+        names_with_stdin(files), tags, xtags, expr, strict, registry=registry(), on_skip=warn, on_remark=remark
+    )
     if output:
         head = [f"# Includes tags: {tags}", f"# Excludes tags: {xtags}", f"# Expression: {' '.join(expr.split())}"]
         _write(output, "\n".join([*head, *map(quoted, names)]) + "\n")
-    if verbose or not output:
+    if as_json:
+        echo_json(names)
+    elif verbose or not output:
         for name in names:
             click.echo(name)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, PluginError
-from .common import registry
+from .common import echo_json, registry
 from .group import example
 
 if TYPE_CHECKING:
@@ -31,14 +31,24 @@ SCENARIOS = ("offset", "dither", "filling", "standard")
 @click.option("--frames", type=click.IntRange(1), help="Science frames (offset: half of them on the sky).")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
 @click.option("--size", type=click.IntRange(64), help="Pixels of a square sub-array; default the whole detector.")
+@click.option("--json", "as_json", is_flag=True, help="Where the night is, as JSON.")
 def simulate(
-    instrument: str, output: str, scenario: tuple[str, ...], frames: int | None, seed: int, size: int | None
+    instrument: str,
+    output: str,
+    scenario: tuple[str, ...],
+    frames: int | None,
+    seed: int,
+    size: int | None,
+    as_json: bool,
 ) -> None:
     """Write a raw night of INSTRUMENT with darks, flats and science frames, and the truth beside it."""
     from ..testing.simulate import simulate_night
 
     camera = simulation(instrument)
     night = simulate_night(camera, output, scenario=scenario, frames=frames, seed=seed, size=size)  # type: ignore[arg-type]
+    if as_json:
+        echo_json({"raw": str(night.raw_dir), "truth": str(night.truth_dir), "files": len(night.frames)})
+        return
     click.echo(f"{len(night.frames)} raw frames of {camera.instrument} in {night.raw_dir}, truth in {night.truth_dir}")
 
 

@@ -85,8 +85,15 @@ def _problems(tasks: Iterable[Record], outcomes: Mapping[str, str]) -> Iterator[
 
 def _missing(task: Record) -> str:
     missing = task.get("missing") or ()
-    words = [f"no {m['kind']} ({m['reason']})" if isinstance(m, Mapping) else str(m) for m in missing]
-    return "; ".join(words) or "a calibration is missing, see run.json"
+    return "; ".join(map(_lack, missing)) or "a calibration is missing, see run.json"
+
+
+def _lack(missing: Any) -> str:
+    """What is missing and why, the kind named once."""
+    if not isinstance(missing, Mapping):
+        return str(missing)
+    kind, reason = f"no {missing['kind']}", str(missing["reason"])
+    return reason if reason.startswith(kind) else f"{kind} ({reason})"
 
 
 def _fates(files: Iterable[Record], told: Container[str | None], verbosity: int) -> Iterator[str]:
