@@ -216,10 +216,11 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
     """All commands of a tutorial or how-to, then all its lines of Python (rows F1, C13, D7), in an empty directory."""
     own = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "XDG_DATA_HOME": str(tmp_path)}
     own["NIRRED_CONFIG"] = str(tmp_path / "none.toml")
+    inherited = {k: v for k, v in os.environ.items() if k != "NIRRED_LIBRARY"}  # pages show the user's own
     script = "\n".join(["set -eu", *fences(page, "sh")])
     lines = "\n".join(fences(page, "python"))
     for words in (["sh", "-c", script], [sys.executable, "-c", lines]):
-        done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=tmp_path, env=inherited | own, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stderr.count("Traceback") == 0
     for line in fences(page, "text"):
