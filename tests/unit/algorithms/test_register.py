@@ -199,6 +199,50 @@ def test_a_frame_without_stars_is_left_out_or_correlated() -> None:
     check(found[2], *(truth[2] - truth[reference]), 0.3)
 
 
+@pytest.mark.parametrize("n", [5, 8, 25])
+def test_triangles_take_over_where_the_guess_is_far_off(n: int) -> None:
+    """A shift of 300 px that no header told, a little rotation, and strangers: found, and confirmed by brightness."""
+    rng = np.random.default_rng(n)
+    x, y, flux = sky(n, 40 + n)
+    xt, yt = turned(x, y, 0.004, (500, 500))
+    strange = sky(n // 3, 60 + n)
+    frame = star_list(
+        np.append(xt + 301.0 + rng.normal(0, 0.02, n), strange[0]),
+        np.append(yt - 120.0 + rng.normal(0, 0.02, n), strange[1]),
+        np.append(flux * rng.normal(1.0, 0.05, n), strange[2]),
+        0.05,
+    )
+    lists = [star_list(x, y, flux, 0.02), frame]
+    found, reference = solve_offsets(lists, np.zeros((2, 2)), 1.0, centre=(500, 500))
+    assert reference == 0
+    registration = check(found[1], 301, -120, 0.05)
+    assert registration.method == "triangles" and registration.rotation == pytest.approx(0.004, abs=2e-4)
+
+
+@pytest.mark.parametrize("n", [3, 6, 20, 60])
+def test_unrelated_lists_are_never_registered(n: int) -> None:
+    accepted = 0
+    for seed in range(25):
+        lists = [star_list(*sky(n, 1000 * n + 2 * seed + k)) for k in range(2)]
+        found, reference = solve_offsets(lists, np.full((2, 2), 5000.0 * np.arange(2)[:, None]), 1.0)
+        accepted += found[1 - reference] is not None
+    assert accepted == 0
+
+
+def test_triangles_that_only_geometry_supports_need_the_images() -> None:
+    """Three equal triangles of other brightnesses: refused, unless the images correlate there."""
+    x, y = np.array([100.0, 300.0, 180.0]), np.array([120.0, 150.0, 320.0])
+    lists = [star_list(x, y, np.array([9.0, 3.0, 1.0])), star_list(x + 60, y + 40, np.array([1.0, 9.0, 3.0]))]
+    guesses = np.zeros((2, 2))
+    assert solve_offsets(lists, guesses, 1.0)[0].count(None) == 1
+    shapes = [blobs(400, x + k * 60, y + k * 40, 3.0) for k in range(2)]
+    rng = np.random.default_rng(2)
+    noisy = [((s + rng.normal(0, 0.3, s.shape)).astype(np.float32), np.zeros(s.shape, np.uint8)) for s in shapes]
+    found, reference = solve_offsets(lists, guesses, 1.0, images=lambda k: noisy[k])
+    sign = 1.0 if reference == 0 else -1.0
+    check(found[1 - reference], sign * 60, sign * 40, 0.05)
+
+
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="guesses"):
         solve_offsets([], np.empty((0, 2)), 1.0)

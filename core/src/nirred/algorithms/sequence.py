@@ -25,6 +25,11 @@ IndexArray = NDArray[np.intp]
 #: A frame is tried with so many of those that were matched before it, the nearest ones.
 MOST_LINKS = 3
 
+#: Stars are matched a second time within this distance of an offset that triangles found (px).
+RECHECK = 30.0
+#: Two measurements of one offset agree within this (px).
+AGREEMENT = 2.0
+
 Images = Callable[[int], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 
@@ -77,18 +82,48 @@ def solve_offsets(
     reference = _best_frame(lists)
     radius = max(5.0 * sigma, 8.0)
     found = _match_by_stars(lists, positions, reference, radius, fit_rotation, centre)
-    for k, stars in enumerate(lists):
-        if found[k] is not None:
-            continue
+    for k in [k for k, known in enumerate(found) if known is None]:
         turn = 0.1 if fit_rotation else 0.02
-        found[k] = match_triangles(lists[reference], stars, max_rotation=turn, centre=centre)
+        pair, guess = (reference, k), (positions[k] - positions[reference]).tolist()
+        found[k] = _by_triangles(lists, pair, turn, centre, images)
         if found[k] is None and images is not None:
-            dx, dy = (positions[k] - positions[reference]).tolist()
-            (a, mask_a), (b, mask_b) = images(reference), images(k)
-            found[k] = cross_correlate(a, b, mask_a, mask_b, guess=(dx, dy), max_shift=radius)
+            found[k] = _correlated(pair, guess, radius, images)
     for _ in range(2):
         found = _solve_together(lists, found, reference, np.array(centre))
     return found, reference
+
+
+def _by_triangles(
+    lists: Sequence[StarList], pair: tuple[int, int], turn: float, centre: tuple[float, float], images: Images | None
+) -> Registration | None:
+    """Offset by triangles, which know no guess, if a second measurement finds it: by the stars' brightness, or images.
+
+    Three stars of unrelated lists agree now and then; that these also agree in brightness, or that the images
+    correlate there, is a witness of its own.
+    """
+    first, second = lists[pair[0]], lists[pair[1]]
+    seen = match_triangles(first, second, max_rotation=turn, centre=centre)
+    if seen is None:
+        return None
+    again = match_offset(
+        first,
+        second,
+        (seen.dx, seen.dy),
+        RECHECK,
+        fit_rotation=abs(seen.rotation) > 0,
+        centre=centre,
+        trust_guess=False,
+    )
+    if again is None or again.n_matched < 3 or np.hypot(again.dx - seen.dx, again.dy - seen.dy) > AGREEMENT:
+        again = None if images is None else _correlated(pair, (seen.dx, seen.dy), AGREEMENT, images)
+    return None if again is None else seen
+
+
+def _correlated(
+    pair: tuple[int, int], guess: tuple[float, float], radius: float, images: Images
+) -> Registration | None:
+    (a, mask_a), (b, mask_b) = images(pair[0]), images(pair[1])
+    return cross_correlate(a, b, mask_a, mask_b, guess=guess, max_shift=radius)
 
 
 def _match_by_stars(
