@@ -126,14 +126,6 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
                 continue
             if count[y, x] < least and not (least <= 3 and sub[y, x] > scale * m):
                 continue
-            steep = 0.0
-            for step in range(8):
-                far = 1 if step < 4 else reach
-                yy = min(max(y + far * ((step % 4 == 0) - (step % 4 == 1)), 0), ny - 1)
-                xx = min(max(x + far * ((step % 4 == 2) - (step % 4 == 3)), 0), nx - 1)
-                d = abs(model[yy, xx] - m)
-                if d > steep:
-                    steep = d
             variance = (constant[y, x] + (sky + max(m, 0.0) * scale) * per_electron[y, x]) * extra
             n = count[y, x]
             # the median of few frames is the highest of the others where this one is high: nearer than its noise says
@@ -142,6 +134,16 @@ def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flag
             others = scale * m if count[y, x] > 2 else 2.0 * scale * m - sub[y, x]
             if bright[y, x] and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
                 continue
+            if not off > low * sigma:  # nearly all: spared the steps
+                continue
+            steep = 0.0
+            for step in range(8):
+                far = 1 if step < 4 else reach
+                yy = min(max(y + far * ((step % 4 == 0) - (step % 4 == 1)), 0), ny - 1)
+                xx = min(max(x + far * ((step % 4 == 2) - (step % 4 == 3)), 0), nx - 1)
+                d = abs(model[yy, xx] - m)
+                if d > steep:
+                    steep = d
             # the steepest of eight steps of a model that has noise of its own is never nothing
             steep = math.sqrt(max(steep * steep - 9.0 * variance * 1.6 / n, 0.0))
             if count[y, x] < 3:
