@@ -210,10 +210,14 @@ class Group:
             self.remarks.append(text)
             self.context.say(text)
 
-    def close(self) -> None:
-        """Free the working planes."""
+    def give_up_frames(self) -> None:
+        """Free the pixels of the frames; what was measured of them, and the planes' noise, stay."""
         for p in self.planes:
             for stack in (p.sci, p.dq, p.sub):
                 if stack is not None:
                     stack.close()
+
+    def close(self) -> None:
+        """Free the working planes."""
+        self.give_up_frames()
         self.planes.clear()

@@ -45,7 +45,15 @@ class FrameStep(Step):
 
 
 class GroupStep(Step):
-    """Works on a group of calibrated frames, or on what earlier steps combined from them."""
+    """Works on a group of calibrated frames, or on what earlier steps combined from them.
+
+    Attributes
+    ----------
+    uses_frames : bool
+        False for a step that needs combined planes only: frames that no later step uses are given up before it.
+    """
+
+    uses_frames: ClassVar[bool] = True
 
     @abstractmethod
     def apply(self, group: Group, params: Any, call: StepCall) -> None:

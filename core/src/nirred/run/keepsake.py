@@ -19,6 +19,14 @@ def glimpse_path(out: Path, task: str) -> Path:
     return out / ".nirred" / "tasks" / f"{task}.npz"
 
 
+def take_glimpse(group: Group) -> None:
+    """Draw the pictures while the group has its frames; where no sky was subtracted, there are none."""
+    if group.planes and group.planes[0].sub is not None and group.targets:
+        i = group.reference
+        pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
+        group.extras["glimpse"] = {"frame": group.frames[i].info.name, **pictures}
+
+
 def keep_glimpse(group: Group) -> None:
     """Write the keepsake of a task that subtracted a sky; the raw frames are not needed for a report then.
 
@@ -27,15 +35,14 @@ def keep_glimpse(group: Group) -> None:
     DataError
         It cannot be written.
     """
-    if not group.planes or group.planes[0].sub is None or not group.targets:
+    pictures = group.extras.get("glimpse")
+    if pictures is None:
         return
-    i = group.reference
-    pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
     moments = [f.info.descriptors.ut_datetime for f in group.frames]
     times = np.array([np.nan if t is None else t.timestamp() for t in moments])
     names = np.array([f.info.name for f in group.frames])
     with replacing(glimpse_path(group.context.out, group.task.id)) as stream:
-        np.savez_compressed(stream, frame=group.frames[i].info.name, names=names, times=times, **pictures)
+        np.savez_compressed(stream, names=names, times=times, **pictures)
 
 
 def binned(state: PlaneState, i: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from ..step import FrameStep, GroupStep
 from ..steps.checkwcs import HeaderStep
 from . import history
 from .intermediates import clear, keep_frames, written_after
-from .keepsake import keep_glimpse
+from .keepsake import keep_glimpse, take_glimpse
 from .keys import task_key
 from .records import load_record, save_record
 
@@ -205,6 +205,16 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             bound.step.apply(group, bound.params, bound.call)
             fused = fused or bool(group.planes)
             written_after(group, bound, calls[number + 1 :])
+            if not any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in calls[number + 1 :]):
+                _give_up_frames(group)
+
+
+def _give_up_frames(group: Group) -> None:
+    """Free the frames, once, when no later step uses them; the report's picture is taken before."""
+    if not group.extras.get("given_up"):
+        take_glimpse(group)
+        group.give_up_frames()
+        group.extras["given_up"] = True
 
 
 def _unmade(task: Task, made: Mapping[str, Path]) -> str:

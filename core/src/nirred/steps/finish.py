@@ -20,6 +20,7 @@ class LevelStack(GroupStep):
     """Zero level of the stack, measured where it is blank, and its error."""
 
     name = "level_stack"
+    uses_frames = False
     doc = "measure the stack's zero level on its blank pixels, take it off, and state its error"
 
     class Params(StepParams):
@@ -74,6 +75,7 @@ class MakeCatalogue(GroupStep):
     """OBJCAT of the stack."""
 
     name = "make_catalogue"
+    uses_frames = False
     doc = "sources of the stack with fluxes and errors from VAR and NOISECOV"
 
     class Params(StepParams):
@@ -119,6 +121,7 @@ def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
 class _Store(GroupStep):
     """Write the product."""
 
+    uses_frames = False
     kind = ""
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:
