@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from nirred.plan.drafts import Draft, mask_dark_wish
+from nirred.plan.scan import scan_file
 
 
 def two_nights(night: Any, *folders: str) -> None:
@@ -53,3 +57,18 @@ def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) 
     assert [a.task for a in later.calibrations if a.kind == "flat"] == ["c020-n2_flat"]
     for task in plan.tasks:  # lamp-off frames of the same night, though both nights' bear the same names
         assert len({f.path.parent for f, _ in task.frames}) == 1
+
+
+def test_another_instruments_short_darks_are_not_for_a_mask(night: Any) -> None:
+    """Two cameras may have frames of one size in one directory."""
+    rule = next(r for _, r in night.registry.rules() if r.kind == "bpm_dark")
+    flat = scan_file(night.lamps(1, 0)[0], night.registry).frames[0]
+    own, foreign = (
+        Draft(f"d{seconds:g}", "make_processed_dark", "dark", tuple((f, "dark") for f in frames))
+        for seconds in (20.0, 1.0)
+        for frames in [[scan_file(p, night.registry).frames[0] for p in night.darks(3, seconds)]]
+    )
+    foreign = replace(foreign, frames=tuple((replace(f, instrument="other"), role) for f, role in foreign.frames))
+    wish, sources = mask_dark_wish(flat, rule, [own, foreign])
+    assert wish.prefer == own.source().made_of
+    assert [s.task for s in sources] == ["d20"]

@@ -169,7 +169,8 @@ def _mask_darks(rule: CalibrationRule, frame: FrameInfo, darks: Sequence[Draft])
 
 def mask_dark_wish(frame: FrameInfo, rule: CalibrationRule, darks: Sequence[Draft]) -> tuple[Wish, list[Source]]:
     """What a flat's mask wants of groups of darks: the shortest exposure that the rule allows."""
-    sources = [replace(d.source(), kind="bpm_dark") for d in darks]
+    own = [d for d in darks if d.first.instrument == frame.instrument]
+    sources = [replace(d.source(), kind="bpm_dark") for d in own]
     fitting = [(s, t) for s in sources if judge(rule, frame, s).passed and (t := exposure(s.frame)) is not None]
     least = min((t for _, t in fitting), default=0.0)
     short = [s.made_of for s, t in fitting if t - least < SAME_EXPOSURE]
