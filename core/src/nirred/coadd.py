@@ -1,17 +1,20 @@
-"""Group-level coadding by tiles: frames of a group onto one grid, through `algorithms.coadd` and resampling."""
+"""Group-level coadding by tiles: frames of a group onto one grid, through `algorithms.placement`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
+from .algorithms.coadd import Grid, common_grid, enclosing_grid
 from .algorithms.combine import combine
-from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel, kernel_correlation
-from .algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+from .algorithms.placement import Placement
+from .algorithms.rectangle import largest_rectangle
+from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from .algorithms.threads import run_blocks
-from .group import BAD, Group, PlaneState
+from .geometry import Target, geometry
+from .group import BAD, Group
 from .plugin.coordinates import make_wcs
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 
 #: Rows of the output grid that are made at once.
 TILE = 64
+#: What all frames cover of a grid is sought at points this far apart, pixels.
+_COARSE = 4
 
 
 def shift_of(group: Group, i: int) -> tuple[float, float]:
@@ -30,70 +35,108 @@ def shift_of(group: Group, i: int) -> tuple[float, float]:
     return group.frames[i].dx, group.frames[i].dy
 
 
-def resampled_rows(
-    state: PlaneState, i: int, shift: tuple[float, float], grid: Grid, rows: tuple[int, int], kernel: Kernel
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Layout:
+    """A target with its grid, and where the planes of each frame lie on it."""
+
+    target: Target
+    placements: dict[tuple[int, int], Placement]
+
+    @property
+    def grid(self) -> Grid:
+        """The target's pixels."""
+        return self.target.grid
+
+    def of(self, i: int) -> list[tuple[int, Placement]]:
+        """The planes of a frame and their places."""
+        return [(p, self.placements[i, p]) for p in self.target.planes]
+
+
+def lay_out(group: Group, frames: list[int], target: Target, *, common: bool = False) -> Layout:
+    """Place frames on a target, and give it the grid that holds them all, or that all of them cover.
+
+    Raises
+    ------
+    ValueError
+        The frames have no area in common.
+    """
+    placements = {(i, p): geometry(group).place(i, p, target) for i in frames for p in target.planes}
+    grid = enclosing_grid([placed.bounds for placed in placements.values()])
+    if common:
+        shifts = [placed.shift for placed in placements.values() if placed.shift is not None]
+        single = len(target.planes) == 1 and len(shifts) == len(frames)
+        grid = (
+            common_grid(shifts, group.planes[target.planes[0]].shape)
+            if single
+            else _covered(frames, target, grid, placements)
+        )
+    return Layout(replace(target, grid=grid), placements)
+
+
+def _covered(frames: list[int], target: Target, grid: Grid, placements: dict[tuple[int, int], Placement]) -> Grid:
+    """Largest rectangle of a grid that every frame covers with one of its planes."""
+    x, y = np.meshgrid(*(np.arange(0, n, _COARSE, dtype=float) for n in grid.shape[::-1]))
+    every = np.ones(x.shape, bool)
+    for i in frames:
+        mine = np.zeros(x.shape, bool)
+        for p in target.planes:
+            placed = placements[i, p]
+            u, v = placed.to_plane(x + grid.x0, y + grid.y0)
+            mine |= (u >= 0) & (u <= placed.shape[1] - 1) & (v >= 0) & (v <= placed.shape[0] - 1)
+        every &= mine
+    rows, columns = largest_rectangle(every)
+    if rows.stop == rows.start:
+        raise ValueError("the frames have no area in common")
+    shape = ((rows.stop - rows.start - 1) * _COARSE + 1, (columns.stop - columns.start - 1) * _COARSE + 1)
+    return Grid(grid.x0 + columns.start * _COARSE, grid.y0 + rows.start * _COARSE, shape)
+
+
+def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel) -> np.ndarray:
     """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data."""
-    assert state.sub is not None
-    low, high = frame_rows(shift, grid, rows, state.shape[0])
-    if high == low:
-        return np.full((rows[1] - rows[0], grid.shape[1]), np.nan, np.float32)
-    bad = (state.dq.rows(i, low, high) & BAD) != 0
-    part = Grid(grid.x0, grid.y0 + rows[0] - low, (rows[1] - rows[0], grid.shape[1]))
-    return shift_rows(
-        state.sub.rows(i, low, high), bad.view(np.uint8), *shift, kernel=kernel, shape=part.shape, origin=part.origin
-    )[0]
+    out: np.ndarray | None = None
+    for p, placed in layout.of(i):
+        state = group.planes[p]
+        patch = placed.patch(layout.grid, rows)
+        if patch is None:
+            continue
+        assert state.sub is not None
+        bad = (state.dq.rows(i, patch.low, patch.high) & BAD) != 0
+        values = patch.values(state.sub.rows(i, patch.low, patch.high), bad.view(np.uint8), kernel)
+        out = values if out is None else np.where(np.isnan(out), values, out)
+    return np.full((rows[1] - rows[0], layout.grid.shape[1]), np.nan, np.float32) if out is None else out
 
 
-def median_model(group: Group, p: int, frames: list[int], kernel: Kernel) -> tuple[Grid, np.ndarray, np.ndarray]:
+def median_model(
+    group: Group, frames: list[int], target: Target, kernel: Kernel
+) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Median of sky-subtracted frames on their union grid.
 
     Returns
     -------
-    grid : Grid
+    layout : Layout
     model : float32 (ny, nx)
         NaN without data.
     count : float32 (ny, nx)
         Frames behind each pixel.
     """
-    state = group.planes[p]
-    grid = union_grid([shift_of(group, i) for i in frames], state.shape)
+    layout = lay_out(group, frames, target)
+    grid = layout.grid
     model = np.empty(grid.shape, np.float32)
     count = np.empty(grid.shape, np.float32)
 
     def tile(start: int, stop: int) -> None:
-        images = [resampled_rows(state, i, shift_of(group, i), grid, (start, stop), kernel) for i in frames]
+        images = [drawn_rows(group, layout, i, (start, stop), kernel) for i in frames]
         result = combine(images, method="median")
         model[start:stop], count[start:stop] = result.sci, result.n
 
     run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(frames), grid.shape[1]))
-    return grid, model, count
+    return layout, model, count
 
 
 def tile_rows(group: Group, n: int, width: int) -> int:
     """Rows of n resampled frames that all threads together may hold in a quarter of the memory, 8 to `TILE`."""
     row = n * width * 8  # float32, and as much again for what they are made from
     return max(8, min(TILE, group.context.memory // (4 * group.context.threads * row)))
-
-
-def blot(
-    model: np.ndarray, count: np.ndarray, grid: Grid, shift: tuple[float, float], shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The model and its counts at the pixels of one frame."""
-    hidden = (~np.isfinite(model)).view(np.uint8)
-    dx, dy = -shift[0], -shift[1]
-    origin = (-grid.x0, -grid.y0)
-    values = shift_rows(model, hidden, dx, dy, kernel="lanczos3", shape=shape, origin=origin)[0]
-    back = Grid(-grid.x0, -grid.y0, shape)
-    counts = nearest_rows(count, (dx, dy), back, (0, shape[0]), 0.0)
-    return values, counts
-
-
-def hidden_rows(bad: np.ndarray, shift: tuple[float, float], grid: Grid, rows: tuple[int, int], low: int) -> np.ndarray:
-    """Share of each output pixel that masked pixels cover; `bad` starts at row `low` of the frame."""
-    return bad_fraction_shift_rows(
-        bad, *shift, shape=(rows[1] - rows[0], grid.shape[1]), origin=(grid.x0, grid.y0 + rows[0] - low)
-    )
 
 
 def is_reprojection(kernel: Kernel | Reprojection) -> TypeIs[Reprojection]:
@@ -133,9 +176,15 @@ def reprojected(
     footprint : float32 (ny, nx)
         Share of each pixel that the image covers.
     """
+    return reproject_between(image, _tangent(*shift), _tangent(-origin[0], -origin[1]), shape, method)
+
+
+def reproject_between(
+    image: np.ndarray, source: WCS, target: WCS, shape: tuple[int, int], method: Reprojection
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample an image of surface brightness from one WCS to another, as `reprojected`."""
     import reproject
 
-    source, target = _tangent(*shift), _tangent(-origin[0], -origin[1])
     if method == "exact":
         values, footprint = reproject.reproject_exact((image, source), target, shape_out=shape)
     else:
@@ -149,14 +198,23 @@ def _tangent(x: float, y: float) -> WCS:
     return make_wcs((x + 1, y + 1), (180.0, 0.0), ((-1e-4, 0.0), (0.0, 1e-4)))
 
 
-def correlation_of(shift: tuple[float, float], kernel: Kernel | Reprojection) -> np.ndarray:
-    """Noise covariance (7, 7) of unit white noise after a resampling by a shift.
+def correlation_of(placed: Placement, kernel: Kernel | Reprojection) -> np.ndarray:
+    """Noise covariance (7, 7) of unit white noise after a resampling.
 
     As `nirred.algorithms.resample_kernels.kernel_correlation`, which gives it for our own kernels; reproject's are seen
-    in what they make of a single pixel.
+    in what they make of a single pixel, at the phase of the shift or, for other maps, in the mean of several phases.
     """
     if not is_reprojection(kernel):
-        return kernel_correlation(*shift, kernel)
+        return placed.correlation(kernel)
+    if placed.shift is not None:
+        return _point_correlation(placed.shift, kernel)
+    if kernel != "adaptive":  # bilinear, or the overlap of pixels, which is the same but for their turn
+        return placed.correlation("bilinear")
+    phases = (0.125, 0.375, 0.625, 0.875)
+    return np.asarray(np.mean([_point_correlation((a, b), kernel) for a in phases for b in phases], axis=0))
+
+
+def _point_correlation(shift: tuple[float, float], kernel: Reprojection) -> np.ndarray:
     from scipy.signal import correlate2d
 
     half, middle = CORRELATION_HALF_WIDTH, 8

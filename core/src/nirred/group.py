@@ -68,7 +68,11 @@ class Context:
 
 @dataclass
 class FrameState:
-    """One frame in a group: what was measured of it, and whether it is used."""
+    """One frame in a group: what was measured of it, and whether it is used.
+
+    `dx`, `dy` are the flat pixels of a source in it minus those in frame number `refers`, at the middle of the first
+    array; `turn` (radian, from x to y) is what the header does not know of its orientation.
+    """
 
     info: FrameInfo
     role: str
@@ -76,6 +80,8 @@ class FrameState:
     dy: float = 0.0
     dx_err: float = float("nan")
     dy_err: float = float("nan")
+    turn: float = 0.0
+    refers: int = -1
     sky: float = float("nan")
     sky_err: float = float("nan")
     blank: float = 1.0
@@ -126,6 +132,9 @@ class PlaneState:
         Their flags, uint16; `OBJECT` marks pixels covered by objects.
     sub : PlaneStack or None
         Sky-subtracted frames.
+    sky, noise_scale, weight, sky_variance : dict
+        Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
+        subtracted sky adds to a pixel's variance, relative.
     constant, per_electron : float32 (ny, nx) or float
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
     """
@@ -137,6 +146,9 @@ class PlaneState:
     sub: PlaneStack | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
+    sky: dict[int, float] = field(default_factory=dict)
+    noise_scale: dict[int, float] = field(default_factory=dict)
+    weight: dict[int, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:

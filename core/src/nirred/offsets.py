@@ -53,7 +53,14 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
 
 
 def read_offsets(path: str, group: Group, frames: list[int]) -> list[tuple[float, float]]:
-    """Offsets from a text file: the pixel position (x, y) of one object in each frame, in frame order.
+    """Offsets from a text file of positions (see `read_positions`), from the first of `frames`; 0 off target."""
+    where = read_positions(path, group)
+    origin = where.get(frames[0], next(iter(where.values())))
+    return [(where[i][0] - origin[0], where[i][1] - origin[1]) if i in where else (0.0, 0.0) for i in frames]
+
+
+def read_positions(path: str, group: Group) -> dict[int, tuple[float, float]]:
+    """Pixel position (x, y) of one object in each frame on target, from a text file in frame order.
 
     Raises
     ------
@@ -72,6 +79,4 @@ def read_offsets(path: str, group: Group, frames: list[int]) -> list[tuple[float
         raise ConfigError(
             f"{path}: {len(positions)} positions for {len(targets)} frames", "one line per frame on target"
         )
-    where = dict(zip(targets, positions, strict=True))
-    origin = where.get(frames[0], positions[0])
-    return [(where[i][0] - origin[0], where[i][1] - origin[1]) if i in where else (0.0, 0.0) for i in frames]
+    return dict(zip(targets, positions, strict=True))

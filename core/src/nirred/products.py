@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import __version__
 from .fitsio import Extension, set_cards, write_product
+from .geometry import NO_GRID, geometry
 from .group import Group
 from .plan.model import FrameInfo
 
@@ -102,15 +104,19 @@ def plane_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
 
 def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     """WCS of the product: that of the reference frame, its origin moved to the grid's."""
-    if p >= len(info.wcs):
+    layouts = group.extras.get("layouts")
+    if layouts is not None and p < len(layouts):
+        wcs = geometry(group).target_wcs(replace(layouts[p].target, grid=NO_GRID))
+    else:
+        wcs = info.wcs[p].wcs if p < len(info.wcs) else None
+    if wcs is None:
         return {}
-    wcs = info.wcs[p].wcs
     header = wcs.to_header()
     keywords = {k: (header[k], header.comments[k]) for k in header if not _NO_WCS.fullmatch(k)}
     # astropy writes PC with CDELT = 1; what reads CDELT alone would take that for the scale
     for i, row in enumerate(wcs.pixel_scale_matrix, 1):
         keywords |= {f"CD{i}_{j}": (float(v), "[deg/pixel]") for j, v in enumerate(row, 1)}
-    grid = group.extras.get("grid")
+    grid = layouts[p].grid if layouts is not None and p < len(layouts) else group.extras.get("grid")
     if grid is not None:
         # offsets may refer to a frame that has been left out since
         reference = group.frames[group.reference]

@@ -9,9 +9,11 @@ import pytest
 
 from nirred import coadd
 from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.placement import Placement
 from nirred.algorithms.resample_kernels import kernel_correlation
 from nirred.dq import DQ
 from nirred.errors import StepError
+from nirred.geometry import targets_of
 from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
 from nirred.plugin import S
 from nirred.products import frames_table, wcs_keywords
@@ -65,7 +67,9 @@ def test_apertures_scatter_as_var_says(make_group, interpolant):
 @pytest.mark.parametrize("method", ["interp", "exact"])
 def test_reproject_s_kernel_of_a_shift_is_bilinear(method):
     expected = kernel_correlation(0.3, 0.75, "bilinear")
-    np.testing.assert_allclose(coadd.correlation_of((-6.7, 11.75), method), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        coadd.correlation_of(Placement.shifted(-6.7, 11.75, (20, 20)), method), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
@@ -130,7 +134,7 @@ def test_tiles_and_threads_change_no_bit(make_group, monkeypatch):
         group = registered(make_group(["both"] * 3, images, dq), shifts)
         object.__setattr__(group.context, "threads", threads)
         plane = stacked(group)
-        _, model, count = coadd.median_model(group, 0, [0, 1, 2], "lanczos3")
+        _, model, count = coadd.median_model(group, [0, 1, 2], targets_of(group, [0, 1, 2])[0], "lanczos3")
         made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
     assert all(m == made[0] for m in made)
 

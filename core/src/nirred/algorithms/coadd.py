@@ -52,10 +52,13 @@ def union_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) ->
         (ny, nx) of the frames.
     """
     ny, nx = shape
-    x0 = math.floor(min(-dx for dx, _ in shifts) + 0.5)
-    y0 = math.floor(min(-dy for _, dy in shifts) + 0.5)
-    x1 = math.floor(max(nx - 1 - dx for dx, _ in shifts) + 0.5)
-    y1 = math.floor(max(ny - 1 - dy for _, dy in shifts) + 0.5)
+    return enclosing_grid([(-dx, -dy, nx - 1 - dx, ny - 1 - dy) for dx, dy in shifts])
+
+
+def enclosing_grid(bounds: Sequence[tuple[float, float, float, float]]) -> Grid:
+    """Smallest grid that holds the pixels whose outermost centres lie at (x0, y0, x1, y1) of the reference."""
+    x0, y0 = (math.floor(min(b[k] for b in bounds) + 0.5) for k in (0, 1))
+    x1, y1 = (math.floor(max(b[k] for b in bounds) + 0.5) for k in (2, 3))
     return Grid(x0, y0, (y1 - y0 + 1, x1 - x0 + 1))
 
 

@@ -105,15 +105,20 @@ class PixelMap:
 
     def at(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return input positions of output positions, read as the resampling reads them."""
+        found = self.read(x, y)
+        return found[0], found[1]
+
+    def read(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return input x, y and area at output positions; beyond the nodes the last cell is continued."""
         i = np.clip((x // self.step).astype(np.intp), 0, self.x.shape[1] - 2)
         j = np.clip((y // self.step).astype(np.intp), 0, self.x.shape[0] - 2)
         tx, ty = x / self.step - i, y / self.step - j
         result = []
-        for nodes in (self.x, self.y):
+        for nodes in (self.x, self.y, self.area):
             upper = nodes[j, i] * (1 - tx) + nodes[j, i + 1] * tx
             lower = nodes[j + 1, i] * (1 - tx) + nodes[j + 1, i + 1] * tx
             result.append(upper * (1 - ty) + lower * ty)
-        return result[0], result[1]
+        return result[0], result[1], result[2]
 
     @property
     def shift(self) -> tuple[float, float] | None:
@@ -123,6 +128,12 @@ class PixelMap:
         middle = tuple(float((d.max() + d.min()) / 2) for d in (dx, dy))
         same = np.hypot(dx - middle[0], dy - middle[1]).max() <= SHIFT_TOLERANCE
         return (middle[0], middle[1]) if same else None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every position is its own, to 0.01 px."""
+        columns, rows = _nodes(self.shape, self.step)
+        return bool(np.hypot(self.x - columns, self.y - rows).max() <= SHIFT_TOLERANCE)
 
 
 def _nodes(shape: tuple[int, int], step: int) -> tuple[FloatArray, FloatArray]:

@@ -25,6 +25,7 @@ def gather_rows(
     kernel: Kernel = "lanczos3",
     rows: tuple[int, int] | None = None,
     conserve: bool = True,
+    part: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image through a pixel map onto rows of the output grid, unusable pixels left out.
 
@@ -45,6 +46,9 @@ def gather_rows(
         Rows ``[first, last)`` of the output grid that are wanted; all if not given.
     conserve : bool
         Multiply by the input area of each output pixel, which keeps the flux of sources.
+    part : (int, int), optional
+        `data` and `bad` are rows of an image: the first one's number, and how many the image has. All that
+        `input_rows` names must be there.
 
     Returns
     -------
@@ -61,13 +65,15 @@ def gather_rows(
     if bad is not None and bad.shape != data.shape:
         raise ValueError(f"the mask has shape {bad.shape}, the data {data.shape}")
     first, last = rows or (0, pixelmap.shape[0])
-    low, high = _input_rows(pixelmap, first, last, data.shape[0])
-    work = _padded(data[low:high], None if bad is None else bad[low:high])
+    start, ny = part or (0, data.shape[0])
+    low, high = input_rows(pixelmap, first, last, ny)
+    mine = slice(low - start, high - start)
+    work = _padded(data[mine], None if bad is None else bad[mine])
     out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
     coverage = np.empty_like(out)
     _gather(
         work,
-        (low, data.shape[0]),
+        (low, ny),
         _weight_table(kernel),
         kernel == "bilinear",
         np.stack([pixelmap.x, pixelmap.y, pixelmap.area if conserve else np.ones_like(pixelmap.area)]),
@@ -87,7 +93,53 @@ def _padded(part: NDArray[np.float32], bad: NDArray[np.uint8] | NDArray[np.bool_
     return work
 
 
-def _input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
+def nearest_pixels(
+    pixelmap: PixelMap, rows: tuple[int, int], part: tuple[int, int], shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Which pixel lies nearest to each output pixel.
+
+    Parameters
+    ----------
+    pixelmap : PixelMap
+        From output to input.
+    rows : (int, int)
+        Rows [first, last) of the output grid.
+    part : (int, int)
+        Rows [low, high) of the input that there are.
+    shape : (int, int)
+        (ny, nx) of the whole input.
+
+    Returns
+    -------
+    int32 array, shape (last - first, nx)
+        Index into the ravelled rows of `part`; -1 outside the input.
+    """
+    out = np.empty((rows[1] - rows[0], pixelmap.shape[1]), np.int32)
+    _nearest(np.stack([pixelmap.x, pixelmap.y]), pixelmap.step, rows[0], (*part, *shape), out)
+    return out
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _nearest(nodes, step, first, extent, out):  # type: ignore[no-untyped-def]
+    low, high, ny, nx = extent
+    for r in range(out.shape[0]):
+        j = (first + r) // step
+        ty = (first + r - j * step) / step
+        line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
+        for i in range(line.shape[1] - 1):
+            x0, y0 = line[0, i], line[1, i]
+            slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
+            for k in range(min(step, out.shape[1] - i * step)):
+                x, y = x0 + k * slope_x, y0 + k * slope_y
+                found = -1
+                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and y < ny - 0.5:
+                    row = int(y + 0.5)
+                    if low <= row < high:
+                        found = (row - low) * nx + int(x + 0.5)
+                out[r, i * step + k] = found
+
+
+def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
     """Rows of the input that output rows [first, last) draw on."""
     nodes = pixelmap.y[first // pixelmap.step : -(-last // pixelmap.step) + 1]
     nodes = nodes[np.isfinite(nodes)]

@@ -124,3 +124,49 @@ def kernel_correlation(dx: float, dy: float, kernel: Kernel = "lanczos3") -> NDA
         centre = padded.size - 1
         axes.append(full[centre - half : centre + half + 1])
     return np.outer(axes[0], axes[1])
+
+
+def mean_correlation(
+    x: NDArray[np.float64], y: NDArray[np.float64], jacobian: NDArray[np.float64], kernel: Kernel = "lanczos3"
+) -> NDArray[np.float64]:
+    """Return the noise covariance of unit white noise after a resampling by any map, the mean over some output pixels.
+
+    Parameters
+    ----------
+    x, y : float64 array, shape (n,)
+        Where in the input these pixels lie: a fair sample of the map's sub-pixel phases.
+    jacobian : float64 array, shape (2, 2)
+        Steps in input x and y (rows) per step in output x and y (columns), pixels.
+    kernel : {"lanczos3", "bilinear", "nearest"}
+        The interpolant.
+
+    Returns
+    -------
+    float64 array, shape (7, 7)
+        As `kernel_correlation`; summed over all lags it is about 1 / the jacobian's determinant.
+    """
+    lags = np.arange(-CORRELATION_HALF_WIDTH, CORRELATION_HALF_WIDTH + 1)
+    out_x, out_y = np.meshgrid(lags, lags)
+    overlaps = []
+    for places, (a, b) in ((x, jacobian[0]), (y, jacobian[1])):
+        steps = (a * out_x + b * out_y).ravel()
+        overlaps.append(_overlap(places % 1.0, steps, kernel))
+    return np.asarray((overlaps[0] * overlaps[1]).mean(axis=0).reshape(out_x.shape))
+
+
+def _overlap(phase: NDArray[np.float64], steps: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
+    """Covariance along one axis of samples at each phase with those `steps` pixels further; shape (phases, steps)."""
+    reach = int(np.ceil(np.abs(steps).max())) + 4
+    own = _samples(phase, reach, kernel)
+    other = _samples((phase[:, None] + steps).ravel(), reach, kernel).reshape(phase.size, steps.size, -1)
+    return np.asarray(np.einsum("pk,psk->ps", own, other))
+
+
+def _samples(places: NDArray[np.float64], reach: int, kernel: Kernel) -> NDArray[np.float64]:
+    """Weights of the input samples -reach to reach for positions among them."""
+    base = np.floor(places + (0.5 if kernel == "nearest" else 0.0)).astype(np.intp)
+    weights = phase_weights(np.asarray(places - base, np.float64), kernel)
+    first = base - (TAPS[kernel] - 1) // 2 + reach
+    out = np.zeros((places.size, 2 * reach + 1))
+    np.put_along_axis(out, first[:, None] + np.arange(TAPS[kernel]), weights, axis=1)
+    return out

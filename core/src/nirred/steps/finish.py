@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..algorithms.background import level
 from ..algorithms.objmask import dilate, object_mask
 from ..dq import DQ
 from ..frame import Plane
+from ..geometry import NO_GRID, Target, geometry
 from ..group import BAD, Group
 from ..params import Params, param
 from ..params import Params as StepParams
@@ -100,11 +103,13 @@ class MakeCatalogue(GroupStep):
             saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
         )
         columns = dict(found.columns)
-        info = group.frames[group.reference].info
-        if info.wcs:
-            grid = group.extras["grid"]
+        layouts = group.extras.get("layouts")
+        target = layouts[0].target if layouts else Target(group.reference, 0, (0,), group.extras["grid"])
+        wcs = geometry(group).target_wcs(replace(target, grid=NO_GRID))
+        if wcs is not None:
+            grid = target.grid
             x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
-            columns["X_WORLD"], columns["Y_WORLD"] = info.wcs[0].wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
+            columns["X_WORLD"], columns["Y_WORLD"] = wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
         group.tables["OBJCAT"] = structured(columns)
         group.table_keywords["OBJCAT"] = {"APRADIUS": (found.aperture_radius, "[pixel] radius of FLUX_APER")}
 

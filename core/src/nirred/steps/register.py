@@ -11,11 +11,13 @@ from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
 from ..algorithms.surface import fit_surface
-from ..coadd import median_model
+from ..coadd import Layout, median_model
 from ..dq import DQ
 from ..errors import StepError
+from ..field import field_of, join
+from ..geometry import geometry, targets_of
 from ..group import OBJECT, Group
-from ..offsets import guess_offsets, pointing_clusters, read_offsets
+from ..offsets import pointing_clusters
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
@@ -55,9 +57,14 @@ class DetectSources(GroupStep):
                     state.sub.frame(i), bad, fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars
                 )
                 lists[i].append(stars)
-            group.frames[i].fwhm = estimate_fwhm(lists[i][0], min_snr=10.0)
+            group.frames[i].fwhm = estimate_fwhm(join(lists[i]), min_snr=10.0)
         group.extras["stars"] = lists
         group.extras["fwhm"] = _typical([group.frames[i].fwhm for i in group.targets]) or group.extras.get("fwhm")
+
+
+def all_stars(group: Group, i: int) -> StarList:
+    """Stars of all planes of a frame, in the planes' pixels."""
+    return join(group.extras["stars"][i])
 
 
 def _typical(widths: list[float]) -> float | None:
@@ -82,6 +89,7 @@ class AdjustWcs(GroupStep):
         )
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
         min_sources: int = param(1, "fewer matched stars than this are no match", ge=1)
+        rotate: bool = param(False, "measure the frames' turn too, where headers do not know it well enough")
         offsets: str | None = param(None, "file with the pixel position of one object in each frame, in frame order")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -92,59 +100,37 @@ class AdjustWcs(GroupStep):
             self._register(group, cluster, params, final=final)
         if final:
             group.need(group.targets, "registered frames")
-            refer_to(group, group.reference)
+            geometry(group).refer(group.reference)
 
     def _register(self, group: Group, cluster: list[int], params: Params, *, final: bool) -> None:
-        guesses, sigma = guess_offsets(group, cluster)
-        if params.offsets is not None:
-            guesses = read_offsets(params.offsets, group, cluster)
+        field = field_of(group, cluster, params.offsets)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         solved: list[Registration | None] = [None] * len(cluster)
         reference = 0
         if params.method == "sources" and len(cluster) > 1:
-            lists = [group.extras["stars"][i][0] for i in cluster]
-            state = group.planes[0]
             solved, reference = solve_offsets(
-                lists,
-                np.asarray(guesses),
+                [field.stars(i) for i in cluster],
+                np.asarray(field.guesses),
                 params.first_pass / scale / 5.0,
-                images=lambda k: (state.sub.frame(cluster[k]), state.bad(cluster[k])),  # type: ignore[union-attr]
+                fit_rotation=params.rotate,
+                centre=field.centre if params.rotate else (0.0, 0.0),
+                images=lambda k: field.image(cluster[k]),
             )
             solved = [r if r is not None and r.n_matched >= params.min_sources else None for r in solved]
         if final:
             group.extras["reference"] = cluster[reference]
         for k, i in enumerate(cluster):
-            self._record(
-                group, i, solved[k], (guesses[k], guesses[reference], sigma), params, final=final and len(cluster) > 1
-            )
+            found = solved[k]
+            field.put(k, reference, found)
+            if found is None:
+                self._fall_back(group, i, params, final=final and len(cluster) > 1)
 
-    def _record(
-        self,
-        group: Group,
-        i: int,
-        found: Registration | None,
-        guess: tuple[tuple[float, float], tuple[float, float], float],
-        params: Params,
-        *,
-        final: bool,
-    ) -> None:
+    def _fall_back(self, group: Group, i: int, params: Params, *, final: bool) -> None:
         frame = group.frames[i]
-        if found is not None:
-            frame.dx, frame.dy, frame.dx_err, frame.dy_err = found.dx, found.dy, found.dx_err, found.dy_err
-            return
-        (dx, dy), (rx, ry), sigma = guess
-        frame.dx, frame.dy, frame.dx_err, frame.dy_err = dx - rx, dy - ry, sigma, sigma
         trusted = params.method == "offsets" or params.offsets is not None
         if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
             frame.reject("cannot be registered: too few stars in common with the other frames")
             group.remark(f"{frame.info.name} left out: {frame.reason}")
-
-
-def refer_to(group: Group, reference: int) -> None:
-    """Make offsets relative to the reference frame exactly."""
-    dx, dy = group.frames[reference].dx, group.frames[reference].dy
-    for frame in group.frames:
-        frame.dx, frame.dy = frame.dx - dx, frame.dy - dy
 
 
 class MaskObjects(GroupStep):
@@ -162,8 +148,8 @@ class MaskObjects(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for cluster in group.extras.get("clusters") or [group.indices()]:
-            for p in range(len(group.planes)):
-                grid, model, count = median_model(group, p, cluster, kernel="nearest")
+            for target in targets_of(group, cluster):
+                layout, model, count = median_model(group, cluster, target, kernel="nearest")
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
                     raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
@@ -174,7 +160,7 @@ class MaskObjects(GroupStep):
                     mask |= _compact(np.nan_to_num(model), (bad != 0) | deep, noise, params.threshold)
                 mask = dilate(mask, params.dilation)
                 for i in cluster:
-                    _carry(group, p, i, mask, grid.origin)
+                    _carry(group, i, mask, layout)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
 
 
@@ -198,17 +184,12 @@ def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
 
 
-def _carry(group: Group, p: int, i: int, mask: np.ndarray, origin: tuple[int, int]) -> None:
-    """Mark the mask's pixels in one frame; the mask's pixel (0, 0) is `origin` in the reference frame."""
-    state, frame = group.planes[p], group.frames[i]
-    ny, nx = state.shape
-    x, y = round(frame.dx) + origin[0], round(frame.dy) + origin[1]
-    here = np.zeros((ny, nx), bool)
-    y0, y1, x0, x1 = max(y, 0), min(y + mask.shape[0], ny), max(x, 0), min(x + mask.shape[1], nx)
-    if y1 > y0 and x1 > x0:
-        here[y0:y1, x0:x1] = mask[y0 - y : y1 - y, x0 - x : x1 - x] != 0
-    dq = state.dq.frame(i)
-    state.dq.put(i, np.where(here, dq | OBJECT, dq & ~OBJECT))
+def _carry(group: Group, i: int, mask: np.ndarray, layout: Layout) -> None:
+    """Mark the mask's pixels in the planes of one frame."""
+    for p, placed in layout.of(i):
+        state = group.planes[p]
+        dq = state.dq.frame(i)
+        state.dq.put(i, np.where(placed.carry(mask, layout.grid) != 0, dq | OBJECT, dq & ~OBJECT))
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

@@ -194,6 +194,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
         if measured.n == 0:
             measured = level(state.sci.frame(i), state.bad(i))
         levels[i], error = measured.value, measured.error
+        state.sky[i] = measured.value
         if p == 0:
             frame.sky, frame.sky_err = measured.value, error
     filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
@@ -220,6 +221,7 @@ def _predicted(group: Group, i: int, levels: np.ndarray, p: int) -> float:
     times = [_time(group.frames[j]) for j in skies]
     errors = [group.frames[j].sky_err for j in skies]
     value, error = predict_level(times, [levels[j] for j in skies], errors, _time(group.frames[i]))
+    group.planes[p].sky[i] = value
     if p == 0:
         group.frames[i].sky, group.frames[i].sky_err = value, error
     return value
@@ -305,7 +307,7 @@ def _rows(
         ok[j] = ((state.dq.rows(j, start, stop) & useless) == 0).view(np.uint8)
     data[0] = data[union[0]] if data[0].size == 0 else data[0]
     levels = model[1] if model[0].any() == 0 else model[0]
-    scales = np.array([f.noise_scale for f in group.frames])
+    scales = np.array([state.noise_scale.get(j, f.noise_scale) for j, f in enumerate(group.frames)])
     return SkyFrames(data, ok, model[0], model[1], np.maximum(levels, 0.0), scales)
 
 
@@ -351,7 +353,7 @@ def _record_sky_noise(
     total = float(np.sum([model[1][j] for j in {j for i in epoch for j in group.skies[i]}]))
     for i in epoch:
         own = float(np.sum([model[1][j] for j in group.skies[i]]))
-        variance = state.expected_variance(group.frames[i].sky)
+        variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
         if noise.any():
             v = noise / np.maximum(units * own / max(total, 1e-30), 1e-30)
             added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
@@ -375,13 +377,13 @@ def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Par
         if residual.n:
             state.sub.put(i, data - np.float32(residual.value))
             scatter = residual.sigma
-    if state is not group.planes[0]:
-        return
     if not params.mask_objects or np.isnan(scatter):
         scatter = pixel_noise(state.sub.frame(i), state.bad(i))
-    expected = state.expected_variance(frame.sky) * (1.0 + state.sky_variance.get(i, 0.0))
+    expected = state.expected_variance(state.sky.get(i, frame.sky)) * (1.0 + state.sky_variance.get(i, 0.0))
     if expected > 0 and np.isfinite(scatter):
-        frame.noise_scale = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
+        state.noise_scale[i] = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
+        if state is group.planes[0]:
+            frame.noise_scale = state.noise_scale[i]
 
 
 SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)

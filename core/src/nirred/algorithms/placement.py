@@ -1,0 +1,325 @@
+"""Where the pixels of a plane lie on a grid: a projective map between tangent planes, then the camera's distortion.
+
+A map that is a shift, nearly enough, is done by separable filters; any other by gathering. Either way rows of the grid
+are drawn from rows of the plane, and neither tile nor thread changes a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirred.algorithms import gnomonic
+from nirred.algorithms.coadd import Grid, frame_rows, nearest_rows
+from nirred.algorithms.pixelmap import PixelMap
+from nirred.algorithms.resample_gather import gather_rows, input_rows, nearest_pixels
+from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
+from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+UInt8 = NDArray[np.uint8]
+Transform = Callable[[Float64, Float64], tuple[Float64, Float64]]
+Bounds = tuple[float, float, float, float]
+
+#: Nodes of a map without distortion lie this far apart, pixels: between tangent planes all but linear.
+_STEP = 64
+#: The distortion is known this far beyond the detector's edges, flat pixels.
+_MARGIN = 8
+#: Pixels per axis at which a map's sub-pixel phases are sampled.
+_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """A camera's distortion: between flat pixels (a tangent plane's) and those of the detector.
+
+    Parameters
+    ----------
+    forward : PixelMap
+        From flat pixels, counted from `origin`, to the detector.
+    origin : (float, float)
+        Flat pixel of the map's first node.
+    inverse : PixelMap
+        From the detector to flat pixels.
+    """
+
+    forward: PixelMap
+    origin: tuple[float, float]
+    inverse: PixelMap
+
+    @classmethod
+    def of(cls, to_detector: Transform, to_flat: Transform, shape: tuple[int, int]) -> Distortion | None:
+        """Tabulate a distortion of a detector of this shape; None where it is none, to a hundredth of a pixel.
+
+        Raises
+        ------
+        ValueError
+            It is not smooth, or not defined.
+        """
+        inverse = PixelMap.from_function(to_flat, shape)
+        if inverse.is_identity:
+            return None
+        x0, y0 = (float(np.floor(np.nanmin(v))) - _MARGIN for v in (inverse.x, inverse.y))
+        x1, y1 = (float(np.ceil(np.nanmax(v))) + _MARGIN for v in (inverse.x, inverse.y))
+        size = (int(y1 - y0) + 1, int(x1 - x0) + 1)
+        forward = PixelMap.from_function(lambda x, y: to_detector(x + x0, y + y0), size)
+        return cls(forward, (x0, y0), inverse)
+
+    def to_detector(self, x: Float64, y: Float64) -> tuple[Float64, Float64, Float64]:
+        """Detector positions of flat ones, and the detector's area per flat area there."""
+        return self.forward.read(x - self.origin[0], y - self.origin[1])
+
+
+class Patch(Protocol):
+    """Rows of a grid as drawn from rows [low, high) of a plane."""
+
+    @property
+    def low(self) -> int:
+        """First row of the plane that is drawn on."""
+
+    @property
+    def high(self) -> int:
+        """Row after the last."""
+
+    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:
+        """Interpolated values; NaN without data. `data` and `bad` are rows [low, high) of the plane."""
+
+    def hidden(self, bad: UInt8) -> Float32:
+        """Share of each pixel that masked pixels cover."""
+
+    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:
+        """Values of the nearest pixels; `fill` outside the plane."""
+
+    @property
+    def area(self) -> Float32 | None:
+        """Plane's pixels per pixel of the grid; None: 1."""
+
+
+@dataclass(frozen=True)
+class ShiftPatch:
+    """By a mere shift."""
+
+    shift: tuple[float, float]
+    grid: Grid
+    rows: tuple[int, int]
+    low: int
+    high: int
+    area: None = None
+
+    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
+        return shift_rows(data, bad, *self.shift, kernel=kernel, shape=self.shape, origin=self.origin)[0]
+
+    def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
+        return bad_fraction_shift_rows(bad, *self.shift, shape=self.shape, origin=self.origin)
+
+    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
+        return nearest_rows(
+            plane, self.shift, Grid(self.grid.x0, self.grid.y0 - self.low, self.grid.shape), self.rows, fill
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the rows."""
+        return self.rows[1] - self.rows[0], self.grid.shape[1]
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Of the rows, counted in the plane's rows from `low`."""
+        return self.grid.x0, self.grid.y0 + self.rows[0] - self.low
+
+
+@dataclass(frozen=True)
+class MapPatch:
+    """By any map; `rows` are counted from the map's first."""
+
+    pixelmap: PixelMap
+    rows: tuple[int, int]
+    low: int
+    high: int
+    shape: tuple[int, int]
+
+    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
+        if kernel == "nearest":
+            hidden = ~np.isfinite(data) if bad is None else ~np.isfinite(data) | (bad != 0)
+            return np.asarray(self.nearest(np.where(hidden, np.float32(np.nan), data), np.nan))
+        return gather_rows(
+            data, bad, self.pixelmap, kernel=kernel, rows=self.rows, conserve=False, part=(self.low, self.shape[0])
+        )[0]
+
+    def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
+        share = self.values((bad != 0).astype(np.float32), None, "bilinear")
+        return np.where(np.isnan(share), np.float32(1.0), share)
+
+    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
+        return np.where(self._index >= 0, plane.ravel()[self._index], np.asarray(fill, plane.dtype))
+
+    @cached_property
+    def _index(self) -> NDArray[np.int32]:
+        return nearest_pixels(self.pixelmap, self.rows, (self.low, self.high), self.shape)
+
+    @cached_property
+    def area(self) -> Float32:
+        """Plane's pixels per pixel of the grid."""
+        m, (first, last) = self.pixelmap, self.rows
+        columns, rows = np.meshgrid(np.arange(m.shape[1], dtype=float), np.arange(first, last, dtype=float))
+        return m.read(columns, rows)[2].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of a plane lie on a target plane, of which grids are whole pixels.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (ny, nx) of the plane.
+    shift : (dx, dy) or None
+        Position on the plane minus on the target, where that is (nearly) the same for all pixels.
+    matrix : float64 (3, 3)
+        Otherwise: projective map from target to flat pixels of the plane.
+    distortion : Distortion, optional
+        From flat pixels to the detector's.
+    """
+
+    shape: tuple[int, int]
+    shift: tuple[float, float] | None
+    matrix: Float64
+    distortion: Distortion | None = None
+
+    @classmethod
+    def shifted(cls, dx: float, dy: float, shape: tuple[int, int]) -> Placement:
+        """A mere shift."""
+        return cls(shape, (dx, dy), gnomonic.motion(0.0, (0.0, 0.0), (dx, dy)))
+
+    def to_plane(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        """Positions on the plane of positions on the target."""
+        if self.shift is not None:
+            return x + self.shift[0], y + self.shift[1]
+        u, v = gnomonic.apply(self.matrix, x, y)
+        return (u, v) if self.distortion is None else self.distortion.to_detector(u, v)[:2]
+
+    def from_plane(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        """Inverse of `to_plane`."""
+        if self.shift is not None:
+            return x - self.shift[0], y - self.shift[1]
+        u, v = (x, y) if self.distortion is None else self.distortion.inverse.at(x, y)
+        return gnomonic.apply(self._back, u, v)
+
+    @cached_property
+    def _back(self) -> Float64:
+        return np.asarray(np.linalg.inv(self.matrix))
+
+    def area_at(self, x: Float64, y: Float64) -> Float64:
+        """Plane's pixels per pixel of the target, at positions on the target."""
+        if self.shift is not None:
+            return np.ones(np.shape(x))
+        area = gnomonic.area(self.matrix, x, y)
+        if self.distortion is None:
+            return area
+        return np.asarray(area * self.distortion.to_detector(*gnomonic.apply(self.matrix, x, y))[2])
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """(x0, y0, x1, y1) on the target that hold the centres of the plane's outermost pixels."""
+        ny, nx = self.shape
+        if self.shift is not None:
+            dx, dy = self.shift
+            return -dx, -dy, nx - 1 - dx, ny - 1 - dy
+        along = np.linspace(0.0, 1.0, 65)
+        x = np.concatenate([along, along, 0 * along, 0 * along + 1]) * (nx - 1)
+        y = np.concatenate([0 * along, 0 * along + 1, along, along]) * (ny - 1)
+        u, v = self.from_plane(x, y)
+        return float(u.min()), float(v.min()), float(u.max()), float(v.max())
+
+    def patch(self, grid: Grid, rows: tuple[int, int]) -> Patch | None:
+        """How rows [first, last) of a grid are drawn; None where the plane does not reach them."""
+        if self.shift is not None:
+            low, high = frame_rows(self.shift, grid, rows, self.shape[0])
+            return ShiftPatch(self.shift, grid, rows, low, high) if high > low else None
+        x0, y0, x1, y1 = self.bounds
+        margin = 2
+        if y1 + margin < grid.y0 + rows[0] or y0 - margin > grid.y0 + rows[1] - 1:
+            return None
+        if x1 + margin < grid.x0 or x0 - margin > grid.x0 + grid.shape[1] - 1:
+            return None
+        pixelmap, first = self.rows_of(grid, rows)
+        mine = (rows[0] - first, rows[1] - first)
+        low, high = input_rows(pixelmap, *mine, self.shape[0])
+        return MapPatch(pixelmap, mine, low, high, self.shape) if high > low else None
+
+    def rows_of(self, grid: Grid, rows: tuple[int, int]) -> tuple[PixelMap, int]:
+        """Map of rows of a grid, and the grid's row that is its first: nodes do not depend on the rows asked for."""
+        step = self.distortion.forward.step if self.distortion is not None else _STEP
+        first = rows[0] // step * step
+        height, width = rows[1] - first, grid.shape[1]
+        u, v = np.meshgrid(*(np.arange(-(-n // step) + 1) * float(step) for n in (width, height)))
+        u, v = u + grid.x0, v + (grid.y0 + first)
+        x, y = gnomonic.apply(self.matrix, u, v)
+        area = gnomonic.area(self.matrix, u, v)
+        if self.distortion is not None:
+            x, y, more = self.distortion.to_detector(x, y)
+            area = area * more
+        return PixelMap((height, width), step, x, y, area), first
+
+    def blot(self, model: Float32, count: Float32, grid: Grid) -> tuple[Float32, Float32]:
+        """A model on a grid, and its counts, at the pixels of the plane; NaN and 0 outside."""
+        hidden = (~np.isfinite(model)).view(np.uint8)
+        if self.shift is None:
+            back = self._onto(grid)
+            values = gather_rows(model, hidden, back, conserve=False)[0]
+            patch = MapPatch(back, (0, self.shape[0]), 0, grid.shape[0], grid.shape)
+            return values, patch.nearest(count, 0.0)
+        dx, dy = -self.shift[0], -self.shift[1]
+        origin = (-grid.x0, -grid.y0)
+        values = shift_rows(model, hidden, dx, dy, kernel="lanczos3", shape=self.shape, origin=origin)[0]
+        counts = nearest_rows(count, (dx, dy), Grid(*origin, self.shape), (0, self.shape[0]), 0.0)
+        return values, counts
+
+    def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
+        """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""
+        if self.shift is None:
+            return MapPatch(self._onto(grid), (0, self.shape[0]), 0, grid.shape[0], grid.shape).nearest(mask, 0)
+        moved = Grid(-grid.x0 - round(self.shift[0]), -grid.y0 - round(self.shift[1]), self.shape)
+        return nearest_rows(mask, (0.0, 0.0), moved, (0, self.shape[0]), 0)
+
+    def _onto(self, grid: Grid) -> PixelMap:
+        """Map from the plane's pixels to a grid's."""
+        if self.distortion is not None:
+            nodes = self.distortion.inverse
+            x, y, area, step = nodes.x, nodes.y, nodes.area, nodes.step
+        else:
+            step = _STEP
+            x, y = np.meshgrid(*(np.arange(-(-n // step) + 1) * float(step) for n in self.shape[::-1]))
+            area = np.ones(x.shape)
+        u, v = gnomonic.apply(self._back, x, y)
+        area = area * gnomonic.area(self._back, x, y)
+        return PixelMap(self.shape, step, u - grid.x0, v - grid.y0, area)
+
+    def jacobian(self) -> Float64:
+        """(2, 2) steps on the plane per step on the target, at the plane's centre."""
+        ny, nx = self.shape
+        x, y = self.from_plane(np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
+        half = np.array([0.5, -0.5, 0.0, 0.0])
+        u, v = self.to_plane(x + 8 * half, y + 8 * half[::-1])
+        return np.array([[u[0] - u[1], u[3] - u[2]], [v[0] - v[1], v[3] - v[2]]]) / 8
+
+    def correlation(self, kernel: Kernel) -> Float64:
+        """Noise covariance (7, 7) of unit white noise drawn onto a grid."""
+        if self.shift is not None:
+            return kernel_correlation(*self.shift, kernel)
+        x0, y0, x1, y1 = self.bounds
+        axes = (np.rint(np.linspace(a, b, _SAMPLES + 2)[1:-1]) for a, b in ((x0, x1), (y0, y1)))
+        x, y = self.to_plane(*(v.ravel() for v in np.meshgrid(*axes)))
+        return mean_correlation(x, y, self.jacobian(), kernel)
+
+    def noise_gain(self, kernel: Kernel) -> float:
+        """Variance of large apertures over what the areas of the pixels say: turned, the nearest counts some twice."""
+        if self.shift is not None or kernel != "nearest":
+            return 1.0
+        return float(self.correlation(kernel).sum() * abs(np.linalg.det(self.jacobian())))

@@ -1,0 +1,189 @@
+"""Before frames are drawn onto one grid: outliers on the detector, transparencies and weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.coadd import OutlierLimits, core_slope, flag_outliers, patch_hidden
+from ..algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
+from ..coadd import Layout, lay_out, median_model
+from ..dq import DQ
+from ..geometry import Target, targets_of
+from ..group import BAD, Group, PlaneState
+from ..params import Params, param
+from ..params import Params as StepParams
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+from .register import all_stars
+
+
+def noise_factor(group: Group, state: PlaneState, i: int) -> float:
+    """Factor on a frame's modelled variance: the noise of its sky, and what was measured against the model."""
+    scale = state.noise_scale.get(i, group.frames[i].noise_scale)
+    return (1.0 + state.sky_variance.get(i, 0.0)) * scale**2
+
+
+def sky_of(group: Group, state: PlaneState, i: int) -> float:
+    """Sky level of a plane of a frame, electron."""
+    return state.sky.get(i, group.frames[i].sky)
+
+
+def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
+    """(constant, per_electron) of the noise model as full planes."""
+    shape = state.shape
+    return (
+        np.ascontiguousarray(np.broadcast_to(np.asarray(state.constant, np.float32), shape)),
+        np.ascontiguousarray(np.broadcast_to(np.asarray(state.per_electron, np.float32), shape)),
+    )
+
+
+class FlagOutliers(GroupStep):
+    """Cosmic rays and passing defects, on the detector frame, before the one resampling."""
+
+    name = "flag_outliers"
+    doc = "flag pixels that the median of the sequence does not explain, on the detector, before resampling"
+
+    class Params(StepParams):
+        """Parameters of `flag_outliers`."""
+
+        high: float = param(5.0, "sigma of the noise model", gt=0)
+        low: float = param(3.0, "the same for neighbours of an outlier", gt=0)
+        slope: float = param(0.6, "share of the local steepness that is allowed besides", ge=0)
+        least: int = param(3, "frames that must overlap", ge=2)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames = group.need(group.targets, "frames on target")
+        reach = max(1, round((group.extras.get("fwhm") or 4.0) / 2))
+        widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
+        usual = float(np.median(widths)) if widths else float("nan")
+        limits = {}
+        for i in frames:
+            slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
+            limits[i] = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach)
+        noise = [noise_of(state) for state in group.planes]
+        total = 0
+        for target in targets_of(group, frames):
+            layout, model, count = median_model(group, frames, target, kernel="lanczos3")
+            total += sum(_flag(group, i, layout, (model, count), (noise, limits[i])) for i in frames)
+        group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+
+
+def _flag(
+    group: Group,
+    i: int,
+    layout: Layout,
+    model: tuple[np.ndarray, np.ndarray],
+    given: tuple[list[tuple[np.ndarray, np.ndarray]], OutlierLimits],
+) -> int:
+    """Flag outliers on the planes of a frame against the blotted model; return their number."""
+    frame, total = group.frames[i], 0
+    noise, limits = given
+    for p, placed in layout.of(i):
+        state = group.planes[p]
+        assert state.sub is not None
+        values, counts = placed.blot(*model, layout.grid)
+        scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
+        dq = state.dq.frame(i)
+        bright = ((dq & np.uint16(DQ.SATURATED | DQ.NON_LINEAR)) != 0).view(np.uint8)
+        flags = flag_outliers(state.sub.frame(i), bright, (values, counts), noise[p], scale, limits)
+        total += int(np.count_nonzero(flags & ((dq & BAD) == 0)))
+        state.dq.put(i, dq | np.where(flags != 0, np.uint16(DQ.COSMIC_RAY), np.uint16(0)))
+        _fill(state, i, values * np.float32(frame.transparency))
+    return total
+
+
+def _fill(state: PlaneState, i: int, values: np.ndarray) -> None:
+    """Put the sequence's own value where a frame has none, so that interpolation beside it stays right."""
+    assert state.sub is not None
+    state.sub.put(i, patch_hidden(state.sub.frame(i), state.bad(i), values))
+
+
+class ScaleCounts(GroupStep):
+    """Relative transparencies and weights of the frames."""
+
+    name = "scale_counts_to_reference"
+    doc = "relative transparency of each frame from its stars (weighted mean 1), and one weight per frame"
+    aliases = ("scaleCountsToReference",)
+
+    class Params(StepParams):
+        """Parameters of `scale_counts_to_reference`."""
+
+        scale: bool = param(True, "divide each frame by its relative transparency")
+        min_stars: int = param(3, "with fewer stars all transparencies are 1", ge=1)
+        max_fwhm: float = param(1.5, "leave out frames whose FWHM is this many times the median", gt=1)
+        min_transparency: float = param(0.5, "leave out frames with less than this transparency", ge=0)
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        self._gate_seeing(group, params)
+        frames = group.need(group.targets, "frames on target")
+        if params.scale and len(frames) > 1:
+            measured, errors = _transparencies(group, frames, params.min_stars)
+            for i, t in zip(frames, shrink(measured, errors), strict=True):
+                group.frames[i].transparency = float(t)
+            for i, t in zip(frames, measured, strict=True):
+                if t < params.min_transparency:
+                    group.frames[i].reject(f"transparency {t:.2f}, limit {params.min_transparency:g}")
+                    group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+        frames = group.need(group.targets, "frames on target")
+        for state in group.planes:
+            state.weight = {i: _weight(group, state, i) for i in frames}
+        for i in frames:
+            group.frames[i].weight = float(np.mean([state.weight[i] for state in group.planes]))
+        total = sum(group.frames[i].weight for i in frames)
+        mean = sum(group.frames[i].weight * group.frames[i].transparency for i in frames) / total
+        for i in frames:
+            group.frames[i].weight /= total
+            group.frames[i].transparency /= mean
+            for state in group.planes:
+                state.weight[i] /= total
+
+    def _gate_seeing(self, group: Group, params: Params) -> None:
+        known = {i: group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)}
+        if len(known) < 3:
+            return
+        usual = float(np.median(list(known.values())))
+        for i, fwhm in known.items():
+            enough = np.count_nonzero(all_stars(group, i).snr > 10) >= params.min_stars
+            if enough and fwhm > params.max_fwhm * usual:
+                group.frames[i].reject(f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
+                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+
+
+def _weight(group: Group, state: PlaneState, i: int) -> float:
+    frame = group.frames[i]
+    variance = state.expected_variance(sky_of(group, state, i)) * noise_factor(group, state, i)
+    return frame.transparency**2 / variance if variance > 0 else 1.0
+
+
+def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
+    """Relative transparencies and their errors from the stars that the reference frame shows, each on its plane."""
+    parts = [_plane_fluxes(group, p, frames) for p in range(len(group.planes))]
+    flux, error = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    return relative_transparencies(flux, error, min_stars)
+
+
+def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors (frames, stars) on one plane.
+
+    Flat-fielded pixels are surface brightness: a star that the camera draws larger has more of it in them.
+    """
+    state, stars = group.planes[p], group.extras["stars"][group.reference][p]
+    bright = np.flatnonzero(stars.snr > 20)[:40]
+    flux = np.full((len(frames), bright.size), np.nan)
+    error = np.full_like(flux, np.nan)
+    assert state.sub is not None
+    fwhm = group.extras.get("fwhm") or 4.0
+    every = sorted({*frames, group.reference})
+    layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))
+    where = layout.placements[group.reference, p].from_plane(stars.x[bright], stars.y[bright])
+    for k, i in enumerate(frames):
+        placed = layout.placements[i, p]
+        x, y = placed.to_plane(*where)
+        flux[k], error[k] = aperture_fluxes(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
+        if placed.shift is None and group.setup.flat is not None:
+            area = placed.area_at(*where)
+            flux[k], error[k] = flux[k] / area, error[k] / area
+    return flux, error
+
+
+SCALE_STEPS = (FlagOutliers, ScaleCounts)

@@ -1,0 +1,243 @@
+"""Frames of cameras that distort, turn, mirror or have several planes, on one grid: places, fluxes, noise, bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nirred import coadd
+from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.rectangle import largest_rectangle
+from nirred.geometry import geometry, targets_of
+from nirred.group import Context, FrameState, Group, PlaneState
+from nirred.headers import Header, Headers
+from nirred.plan.model import FrameInfo, Task
+from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs
+from nirred.products import wcs_keywords
+from nirred.registry import Registry
+from nirred.steps import stack as stack_module
+from nirred.steps.stack import Resample, ScaleCounts, StackFrames
+from nirred.store import PlaneStack
+
+SCALE = 0.2 / 3600
+EMIR_PV = ((2, 1, 1.0), (2, 3, 14584.8), (2, 5, 1755295542.4))
+STRONG_PV = ((2, 1, 1.0), (2, 3, 1.5e6))  # 4 px in the corners of 160 pixels, 7 % of the pixels' area
+CALL = S("any")
+
+
+def camera(at=(0.0, 0.0), turn=0.0, parity=-1, pv=(), shape=(160, 160), centre=None, scale=SCALE):
+    """WCS of a frame that points `at` (arcsec east, north), turned by degrees."""
+    s, c = np.sin(np.radians(turn)) * scale, np.cos(np.radians(turn)) * scale
+    cd = ((parity * c, s), (-parity * s, c))
+    crpix = centre or ((shape[1] + 1) / 2, (shape[0] + 1) / 2)
+    sky = (150 + at[0] / 3600 / np.cos(np.radians(20)), 20 + at[1] / 3600)
+    return make_wcs(crpix, sky, cd, projection="ZPN" if pv else "TAN", pv=pv)
+
+
+def make_group(tmp_path, frames, planes, flat=True):
+    """Group of sky-subtracted frames: WCS and pixels of every plane of every frame."""
+    registry = Registry()
+
+    class Silent:
+        NIRRED_API = (1, 0)
+
+    registry.add(Silent(), "none", "none")
+    infos = []
+    for k, worlds in enumerate(frames):
+        detectors = tuple(Detector(p[0].shape, 1.0, 10.0) for p in planes)
+        told = Descriptors(exposure_time=20.0, pixel_scale=0.2)
+        given = (Exposure(), "none", "cam", frozenset(), told, detectors, Headers(Header("")))
+        wcs = tuple(PlaneWcs(w) for w in worlds)
+        infos.append(FrameInfo(tmp_path / f"f{k}.fits", *given, wcs=wcs, wcs_state="ok"))
+    task = Task("f0", "reduce", "image", "cam", tuple((i, "both") for i in infos))
+    group = Group(task, Context(registry, tmp_path, tmp_path / "s"), [FrameState(i, "both") for i in infos])
+    for images in planes:
+        n, shape = len(images), images[0].shape
+        state = PlaneState(*(PlaneStack((n, *shape), t) for t in (np.float32, np.uint16)), constant=100.0)
+        state.sub, state.per_electron = PlaneStack((n, *shape), np.float32), 0.0
+        for k, image in enumerate(images):
+            state.sub.put(k, image.astype(np.float32))
+        group.planes.append(state)
+    for frame in group.frames:
+        frame.sky, frame.refers = 100.0, 0
+    group.setup.flat = [] if flat else None
+    return group
+
+
+def headers_are_right(group):
+    """Give every frame the offset that its header says."""
+    where = geometry(group)
+    centre = where.centre(0)
+    for i, frame in enumerate(group.frames):
+        x, y = where.tangent_positions(i, 0, *where.sky_of(0, 0, *centre))
+        frame.dx, frame.dy = x - centre[0], y - centre[1]
+
+
+def star(world, sky, fwhm=4.0, flux=1e5, shape=(160, 160), bright=True):
+    """A star of a size on the sky as a pixel sees it: surface brightness, or the electrons that fall on it."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    ra, dec = world.wcs_pix2world(x, y, 0)
+    east = (ra - sky[0]) * 3600 * np.cos(np.radians(sky[1])) / 0.2
+    north = (dec - sky[1]) * 3600 / 0.2
+    sigma = fwhm / 2.3548
+    image = flux * np.exp(-0.5 * (east**2 + north**2) / sigma**2) / (2 * np.pi * sigma**2)
+    if bright:
+        return image
+    (ey, ex), (ny, nx) = np.gradient(east), np.gradient(north)
+    return image * np.abs(ex * ny - ey * nx)
+
+
+def stacked(group, **params):
+    ScaleCounts().apply(group, ScaleCounts.Params(scale=False), CALL)
+    Resample().apply(group, Resample.Params(**params), CALL)
+    StackFrames().apply(group, StackFrames.Params(), CALL)
+    return group.streams["main"][0]
+
+
+def place_of(group, sky):
+    """Where a point of the sky lies on the stack, by the keywords of its WCS."""
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    cards = wcs_keywords(group, group.frames[group.reference].info, 0)
+    return [float(v) for v in WCS(fits.Header({k: v[0] for k, v in cards.items()})).all_world2pix(*sky, 0)]
+
+
+def measured(image, x, y, radius=14):
+    """Flux and centroid within a radius."""
+    v, u = np.indices(image.shape)
+    inside = np.where(np.hypot(u - x, v - y) < radius, np.nan_to_num(image), 0.0)
+    return inside.sum(), (inside * u).sum() / inside.sum(), (inside * v).sum() / inside.sum()
+
+
+CAMERAS = {
+    "distorted": [{"pv": STRONG_PV}, {"pv": STRONG_PV, "at": (4.13, -2.77)}],
+    "turned by 3": [{}, {"turn": 3.0, "at": (1.3, 2.2)}],
+    "turned by 90": [{}, {"turn": 90.0, "at": (1.3, 2.2)}],
+    "mirrored": [{"parity": 1}, {"parity": -1, "at": (1.3, 2.2)}],
+    "all": [{"pv": STRONG_PV, "parity": 1}, {"pv": STRONG_PV, "parity": 1, "turn": -40.0, "at": (3.0, 2.0)}],
+}
+
+
+@pytest.mark.parametrize("conserve", ["surface", "flux"])
+@pytest.mark.parametrize("name", CAMERAS)
+def test_stars_keep_their_place_and_flux(tmp_path, name, conserve):
+    worlds = [camera(**given) for given in CAMERAS[name]]
+    bright = conserve == "surface"
+    for place in ((80.0, 79.0), (36.0, 38.0)):  # centre and corner
+        sky = [float(v) for v in worlds[0].wcs_pix2world(*place, 0)]
+        group = make_group(tmp_path, [[w] for w in worlds], [[star(w, sky, bright=bright) for w in worlds]])
+        headers_are_right(group)
+        made = stacked(group, conserve=conserve)
+        assert (group.extras["nexp"][0] == 2).any()
+        x, y = place_of(group, sky)
+        flux, u, v = measured(made.data, x, y)
+        assert flux == pytest.approx(1e5, rel=1e-3)
+        assert (u, v) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))
+
+
+def test_output_wcs_of_emir_is_astropy_s(tmp_path):
+    """Both detector corners and centre, to a hundredth of a pixel; a corner is moved by some 48 pixels."""
+    shape, crpix = (2048, 2048), (1022.46, 1016.55)
+    scale = 5.396445e-5
+    world = camera(pv=EMIR_PV, parity=1, shape=shape, centre=crpix, scale=scale)
+    group = make_group(tmp_path, [[world]], [[np.zeros(shape, np.float32)]])
+    stacked(group)
+    placed = group.extras["layouts"][0].placements[0, 0]
+    straight = camera(parity=1, shape=shape, centre=crpix, scale=scale)
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(0, 2047, (2, 500))
+    x[:2], y[:2] = (0.0, 2047.0), (0.0, 2047.0)
+    ra, dec = world.wcs_pix2world(x, y, 0)
+    expected = straight.wcs_world2pix(ra, dec, 0)
+    np.testing.assert_allclose(placed.from_plane(x, y), expected, atol=0.01)
+    np.testing.assert_allclose(placed.to_plane(*expected), [x, y], atol=0.01)
+    assert 40 < np.hypot(expected[0][0], expected[1][0]) < 55
+    u, v = place_of(group, (ra[0], dec[0]))
+    grid = group.extras["grid"]
+    assert (u, v) == (
+        pytest.approx(expected[0][0] - grid.x0, abs=0.01),
+        pytest.approx(expected[1][0] - grid.y0, abs=0.01),
+    )
+    assert 0.85 < 1 / placed.area_at(*(np.array([e[0]]) for e in expected))[0] < 0.90
+
+
+def test_planes_are_drawn_onto_one_mosaic(tmp_path):
+    """Two planes, the second turned and of larger pixels, a gap between: one grid, or a stack of each."""
+    second = {"centre": (-95.5, 80.5), "turn": 1.0, "scale": 1.03 * SCALE}
+    worlds = [[camera(at=at), camera(at=at, **second)] for at in ((0.0, 0.0), (1.63, -2.21))]
+    skies = [[float(v) for v in worlds[0][p].wcs_pix2world(75.0, 70.0, 0)] for p in (0, 1)]
+    planes = [[star(w[p], skies[p]) for w in worlds] for p in (0, 1)]
+    group = make_group(tmp_path, worlds, planes)
+    headers_are_right(group)
+    made = stacked(group)
+    assert len(group.streams["main"]) == 1 and made.data.shape[1] > 330
+    gap = np.isnan(made.data)
+    assert gap[90, 60:320].any() and (made.dq[gap] == 16).all() and (group.extras["nexp"][0][gap] == 0).all()
+    for sky in skies:
+        x, y = place_of(group, sky)
+        flux, u, v = measured(made.data, x, y)
+        assert flux == pytest.approx(1e5, rel=1e-3)
+        assert (u, v) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))
+    stacked(group, mosaic=False)
+    assert [p.data.shape[1] < 190 for p in group.streams["main"]] == [True, True]
+
+
+def test_offsets_may_refer_to_another_frame(tmp_path):
+    worlds = [camera(pv=STRONG_PV, **given) for given in ({}, {"at": (4.1, -2.7), "turn": 20.0}, {"at": (-3.0, 2.0)})]
+    group = make_group(tmp_path, [[w] for w in worlds], [[np.zeros((160, 160), np.float32)] * 3])
+    headers_are_right(group)
+    where = geometry(group)
+    target = targets_of(group, [0, 1, 2])[0]
+    before = where.place(2, 0, target)
+    sky = where.sky_of(0, 0, 100.0, 60.0)
+    where.refer(1)
+    assert (group.frames[1].dx, group.frames[1].dy, group.frames[0].refers) == (0.0, 0.0, 1)
+    after = where.place(2, 0, targets_of(group, [0, 1, 2])[0])
+    x, y = where.tangent_positions(1, 0, *sky)
+    one = before.to_plane(np.array([100.0]), np.array([60.0]))
+    two = after.to_plane(np.array([x]), np.array([y]))
+    np.testing.assert_allclose(one, two, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", ["lanczos3", "bilinear", "nearest", "interp"])
+def test_apertures_scatter_as_var_says_on_a_turned_grid(tmp_path, kernel):
+    rng = np.random.default_rng(4)
+    worlds = [camera(turn=t, pv=STRONG_PV) for t in (0.0, 25.0, -50.0)]
+    group = make_group(tmp_path, [[w] for w in worlds], [[rng.normal(0, 10, (160, 160)) for _ in worlds]])
+    headers_are_right(group)
+    made = stacked(group, interpolant=kernel)
+    rows, columns = largest_rectangle(group.extras["nexp"][0] == 3)
+    inner, var = made.data[rows, columns], np.median(made.var[rows, columns])
+    n = min(inner.shape) // 6 * 6
+    sums = inner[:n, :n].reshape(n // 6, 6, n // 6, 6).sum(axis=(1, 3))
+    told = aperture_sigma(group.extras["noisecov"], np.full((6, 6), var), np.ones((6, 6)))
+    assert sums.std() == pytest.approx(told, rel=0.15)
+    assert inner.std() == pytest.approx(np.sqrt(var) * group.keywords["CORRFAC"][0], rel=0.06)
+
+
+def test_what_all_frames_cover_is_a_rectangle_of_good_pixels(tmp_path):
+    worlds = [camera(turn=t, at=a) for t, a in ((0.0, (0.0, 0.0)), (30.0, (2.0, 1.0)))]
+    group = make_group(tmp_path, [[w] for w in worlds], [[np.ones((160, 160), np.float32)] * 2])
+    headers_are_right(group)
+    made = stacked(group, crop="common")
+    assert (group.extras["nexp"][0] == 2).all() and np.isfinite(made.data).all() and min(made.data.shape) > 100
+
+
+def test_tiles_and_threads_change_no_bit_of_a_general_map(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    worlds = [camera(pv=STRONG_PV, turn=t) for t in (0.0, 33.0)]
+    images = [rng.normal(0, 50, (160, 160)) for _ in worlds]
+    made = []
+    for tile, threads in ((64, 1), (7, 2), (1000, 1)):
+        monkeypatch.setattr(stack_module, "TILE", tile)
+        monkeypatch.setattr(coadd, "TILE", tile)
+        group = make_group(tmp_path, [[w] for w in worlds], [images])
+        group.context = replace(group.context, threads=threads)
+        headers_are_right(group)
+        plane = stacked(group)
+        _, model, count = coadd.median_model(group, [0, 1], targets_of(group, [0, 1])[0], "lanczos3")
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
+    assert all(m == made[0] for m in made)
