@@ -59,17 +59,18 @@ class Geometry:
 
     def __init__(self, group: Group) -> None:
         self._group = group
+        self._shapes = [state.shape for state in group.planes]  # the planes are given up before the product is written
         self._tangents: dict[tuple[int, int], tuple[object, Tangent]] = {}
         self._distortions: dict[tuple[Any, ...], Distortion | None] = {}
 
     def has_wcs(self, frames: list[int]) -> bool:
         """Whether every plane of these frames has world coordinates."""
-        planes = len(self._group.planes)
+        planes = len(self._shapes)
         return all(len(self._group.frames[i].info.wcs) >= planes for i in frames)
 
     def shape(self, p: int) -> tuple[int, int]:
         """(ny, nx) of a plane."""
-        return self._group.planes[p].shape
+        return self._shapes[p]
 
     def centre(self, p: int) -> tuple[float, float]:
         """Middle of a plane's array."""
@@ -155,7 +156,7 @@ class Geometry:
 
     def plain(self, frames: list[int]) -> bool:
         """Whether these frames are copies of each other but for a shift, by their headers: one plane, not distorted."""
-        if len(self._group.planes) > 1 and self.has_wcs(frames):
+        if len(self._shapes) > 1 and self.has_wcs(frames):
             return False
         if not self.has_wcs(frames):
             return True
