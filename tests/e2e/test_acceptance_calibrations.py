@@ -224,6 +224,28 @@ def test_c8_calibrations_from_the_library_give_the_same_image(
     assert {"exposure_time", "filter_name", "ut_datetime"} <= rules
 
 
+def test_processed_calibrations_of_another_program(
+    night: Night, masters: dict[str, Path], tmp_path: Path, call: Call
+) -> None:
+    """Marked as processed in the header, as the incumbents do: taken by the library, used, and said to be used."""
+    foreign = {
+        k: edited(masters[k], tmp_path / f"{k}.fits", NIRRED=None, NIRKIND=None, ORIGNAME=None, NLAMPOFF=None)
+        for k in ("dark", "flat")
+    }
+    place = tmp_path / "x.db"
+    code, out, err = call("cal", "add", *foreign.values(), "--library", place)
+    assert code == 0 and len(out.splitlines()) == 2, err
+    inputs = [*science(night), foreign["dark"]]
+    record = json.loads(call("plan", *inputs, "--library", place, "--json")[1])
+    assert calibrations(record, "dark") == [("library", "dark.fits")]
+    assert calibrations(record, "flat") == [("library", "flat.fits")]
+    fates = {Path(f["file"]).name: f["fate"] for f in record["files"]}
+    assert fates["dark.fits"] == "used"
+    alone = json.loads(call("plan", *inputs, "--json")[1])
+    (reason,) = [f["reason"] for f in alone["files"] if f["file"].endswith("dark.fits")]
+    assert "another program" in reason and "nirred cal add" in reason
+
+
 def test_c9_static_masks_by_their_date(night: Night, library: Path, tmp_path: Path, call: Call) -> None:
     first = science(night)[0]
     masks = [static_mask(tmp_path / f"bpm_{d}.fits", d, (5, 5)) for d in ("2001-03-17", "2010-01-01", "2027-01-01")]

@@ -95,6 +95,30 @@ def test_only_the_nearest_beyond_the_window_are_looked_at(
     assert len(Shelf(library).sources("dark", frame, None)) == 12
 
 
+def test_no_farther_than_needed_and_the_same_is_taken(library: CalibrationLibrary, product: Make, night: Any) -> None:
+    paths = []
+    for i in range(30):
+        paths.append(product("dark", f"{i:02d}_dark.fits", EXPTIME=20.0 if i in (2, 3) else 5.0))
+        night.wait(1)
+    library.add(*paths)
+    night.dither(3)
+    kept = Shelf(library)
+    plan = night.plan(library=kept, allow_missing=("flat",))
+    assert chosen(plan, "dark") == [("library", "03_dark.fits")]
+    night.lamps()
+    night.darks(5)
+    kept = Shelf(library)
+    assert chosen_tasks(night.plan(library=kept))
+    assert len(kept._sources) < len(paths)  # INPUT serves: a few for the record
+    entries = {e["kind"]: e["candidates"] for e in library.explain(night.folder / "c031.fits", [night.folder])}
+    assert len(entries["dark"]) == len(paths) + 1
+
+
+def chosen_tasks(plan: Any) -> list[str]:
+    (task,) = [t for t in plan.tasks if t.makes == "image"]
+    return [a.task for a in task.calibrations if a.kind == "dark" and a.source == "input"]
+
+
 def test_a_file_in_input_is_one_candidate(library: CalibrationLibrary, product: Make, night: Any) -> None:
     path = product("dark", "a_dark.fits")
     library.add(path)

@@ -309,7 +309,7 @@ class Kept:
         self.remarks: list[str] = []
         self.asked: list[str] = []
 
-    def sources(self, kind: str, frame: Any, within: str | None) -> list[Source]:
+    def sources(self, kind: str, frame: Any, within: str | None, enough: Any) -> list[Source]:
         darks = [Source("dark", f, 10, path=f.path, origin="library") for f in self.frames]
         return darks if kind == "dark" else []
 

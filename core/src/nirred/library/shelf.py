@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from .database import NONE, default_place
 T = TypeVar("T")
 #: Candidates outside of a rule's window that are looked at for the nearest miss.
 BEYOND = 5
+#: Candidates that are looked at together.
+SOME = 12
 _FAULTS = {
     "missing": "the file is gone",
     "changed": "changed since it was added",
@@ -62,20 +65,36 @@ class Shelf:
     remarks: list[str] = field(default_factory=list)
     _rows: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict, repr=False)
     _sources: dict[int, Source | None] = field(default_factory=dict, repr=False)
+    _faults: dict[Path, str] = field(default_factory=dict, repr=False)
     _broken: bool = False
 
-    def sources(self, kind: str, frame: FrameInfo, within: str | None) -> Sequence[Source]:
+    def sources(
+        self,
+        kind: str,
+        frame: FrameInfo,
+        within: str | None,
+        enough: Callable[[Source], bool] = lambda source: False,
+    ) -> Sequence[Source]:
         """Calibrations of a kind that might serve a frame: all in the rule's window, and the nearest beyond it.
 
-        A file that is gone, or changed as its size and time tell, is a source with a fault.
+        They are looked at from the nearest outwards until one is `enough`, in steps of some. A file that is gone, or
+        changed as its size and time tell, is a source with a fault.
         """
-        if self.library is None:
-            return ()
+        found: list[Source] = []
         rows = self._guarded(lambda: self._near(kind, frame, within)) or []
-        return [s for s in (self._sources[r["id"]] for r in rows) if s is not None]
+        for start in range(0, len(rows), SOME):
+            some = rows[start : start + SOME]
+            self._guarded(partial(self._describe, some))
+            fresh = [s for s in (self._sources.get(r["id"]) for r in some) if s is not None]
+            found += fresh
+            if any(enough(s) for s in fresh):
+                break
+        return found
 
     def _near(self, kind: str, frame: FrameInfo, within: str | None) -> list[dict[str, Any]]:
-        assert self.library is not None
+        """Rows of a kind, the nearest in time first."""
+        if self.library is None:
+            return []
         key = (kind, frame.instrument)
         if key not in self._rows:
             self._rows[key] = self.library.rows(*key)
@@ -86,15 +105,13 @@ class Shelf:
             return lag if math.isfinite(lag) else math.inf
 
         ordered = sorted(self._rows[key], key=lambda r: (apart(r), r["path"]))
-        inside = sum(apart(r) < window for r in ordered)
-        rows = ordered[: inside + BEYOND]
-        self._describe([r for r in rows if r["id"] not in self._sources])
-        return rows
+        return ordered[: sum(apart(r) < window for r in ordered) + BEYOND]
 
     def _describe(self, rows: Sequence[dict[str, Any]]) -> None:
         assert self.library is not None
-        packed = self.library.headers([r["id"] for r in rows]) if rows else {}
-        for row in rows:
+        fresh = [r for r in rows if r["id"] not in self._sources]
+        packed = self.library.headers([r["id"] for r in fresh]) if fresh else {}
+        for row in fresh:
             path, number = Path(row["path"]), row["id"]
             frame = unpack(packed[number], path, self.library.registry) if number in packed else None
             fault = _FAULTS.get(state_of(row), "")
@@ -105,8 +122,12 @@ class Shelf:
 
     def fault(self, source: Source) -> str:
         """Read a chosen file and compare it with its checksum: '' when it is the one that was added."""
-        rows = [r for r in self._rows.get((source.kind, source.frame.instrument), []) if Path(r["path"]) == source.path]
-        return _FAULTS.get(state_of(rows[0], thorough=True), "") if rows else ""
+        path = source.path
+        if path is not None and path not in self._faults:
+            rows = self._rows.get((source.kind, source.frame.instrument), [])
+            row = next((r for r in rows if Path(r["path"]) == path), None)
+            self._faults[path] = _FAULTS.get(state_of(row, thorough=True), "") if row is not None else ""
+        return self._faults[path] if path is not None else ""
 
     def register(self, path: Path) -> str:
         """Add a product of this run; '' or what went wrong, said once."""

@@ -19,15 +19,17 @@ _OUTCOMES: dict[str, Fate] = {
     "nothing-to-do": "unneeded",
     "unneeded": "unneeded",
 }
+#: Verdicts on files that are no raw frames but may be calibrations.
+_FINISHED = ("product", "unsupported")
 
 
 def summary(record: FileRecord) -> tuple[Fate, str]:
     """One fate and its reason.
 
-    A verdict of the scan counts before anything that happened later, except that a product which a task used is
-    used. Among several roles the first fate in the order of `FATES` counts.
+    A verdict of the scan counts before anything that happened later, except that a product, or another program's that
+    the library knows, which a task used is used. Among several roles the first fate in the order of `FATES` counts.
     """
-    if record.verdict is not None and not (record.verdict == "product" and record.roles):
+    if record.verdict is not None and not (record.verdict in _FINISHED and record.roles):
         return record.verdict, record.reason
     found = [(_OUTCOMES.get(outcome, "failed"), reason) for _, _, outcome, reason in record.roles]
     if not found:

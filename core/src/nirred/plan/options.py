@@ -26,8 +26,13 @@ class Library(Protocol):
     def remarks(self) -> list[str]:
         """What is wrong with it, for the plan's remarks."""
 
-    def sources(self, kind: str, frame: FrameInfo, within: str | None) -> Sequence[Source]:
-        """Calibrations of a kind that might serve a frame, those in the rule's window and the nearest beyond."""
+    def sources(
+        self, kind: str, frame: FrameInfo, within: str | None, enough: Callable[[Source], bool]
+    ) -> Sequence[Source]:
+        """Calibrations of a kind that might serve a frame, the nearest in time first.
+
+        Those in the rule's window and some beyond, but hardly any that are farther away than one that is `enough`.
+        """
 
     def fault(self, source: Source) -> str:
         """Why a chosen file must not be used after all (it was changed), or ''; reads the file."""

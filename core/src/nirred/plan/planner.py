@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import PluginError
 from ..inputs import expand_inputs
 from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import INTERNAL, Source, Wish, choose, forced, remedy, rules_for, window
+from .associate import INTERNAL, Source, Wish, choose, forced, judge, remedy, rules_for, window
 from .drafts import Bench, Draft, bpm_drafts, dark_drafts, distinct, flat_drafts, science_draft, stack_drafts
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
@@ -245,9 +245,12 @@ class Planner:
             return []
         return [self.choose(wish)] if kind != "bpm" else self._masks(draft, wish, found)
 
-    def choose(self, wish: Wish) -> Association | Missing:
-        """The calibration of one kind. One from the library is read first: a changed file gives way to the next."""
-        sources = self._sources(wish)
+    def choose(self, wish: Wish, *, everything: bool = False) -> Association | Missing:
+        """The calibration of one kind. One from the library is read first: a changed file gives way to the next.
+
+        `everything`: judge the whole library, not only as far as the one that is taken.
+        """
+        sources = self._sources(wish, everything=everything)
         while True:
             answer = choose(wish, sources)
             if isinstance(answer, Missing) or answer.path is None:
@@ -282,16 +285,28 @@ class Planner:
             return frozenset(f.name for f, _ in self.tasks[flat.task].frames)
         return self.made_of.get(flat.path, frozenset()) if flat.path is not None else frozenset()
 
-    def _sources(self, wish: Wish) -> list[Source]:
+    def _sources(self, wish: Wish, *, everything: bool) -> list[Source]:
         own = [s for s in self.sources if s.kind == wish.kind]
-        if self.options.library is None:
+        library = self.options.library
+        if library is None:
             return own
         here = {s.path.resolve() for s in own if s.path is not None}
-        kept = self.options.library.sources(wish.kind, wish.frame, window(wish.rule, wish.kind))
-        return own + [s for s in kept if s.path is not None and s.path.resolve() not in here and self._wanted(s.path)]
+        served = any(judge(wish.rule, wish.frame, s).passed for s in own)
 
-    def _wanted(self, path: Path) -> bool:
-        return not any(names_file(name, path) for name in self.options.exclude)
+        def wanted(source: Source) -> bool:
+            path = source.path
+            left_out = path is None or any(names_file(name, path) for name in self.options.exclude)
+            return path is not None and not left_out and path.resolve() not in here
+
+        def enough(source: Source) -> bool:
+            """Whether none farther away in time could be preferred to this one."""
+            if everything or served:
+                return not everything
+            serves = wanted(source) and judge(wish.rule, wish.frame, source).passed and not library.fault(source)
+            return serves and (not wish.prefer or bool(wish.prefer & source.made_of))
+
+        kept = library.sources(wish.kind, wish.frame, window(wish.rule, wish.kind), enough)
+        return own + [s for s in kept if wanted(s)]
 
     def _needed(self, goals: Sequence[str]) -> list[Task]:
         keep: set[str] = set()
