@@ -113,6 +113,8 @@ def test_claims_both_names_in_any_case(name: str) -> None:
         ({"GRISM": "'JH_G5801'", "OBJECT": "'Twilight'", "OBSTYPE": "'FLAT'"}, "not an image"),
         ({"LNRS": 2}, "2 read pairs (LNRS): gain and noise are known for 1, 4, 6, 8"),
         ({"LNRS": 2, "OBSTYPE": "'DARK'"}, "2 read pairs (LNRS): gain and noise are known for 1, 4, 6, 8"),
+        ({"LNRS": 2, "BPMASK": "'now'"}, ""),
+        ({"LNRS": None, "OBSTYPE": "'BPM'"}, ""),
         ({"LNRS": None}, "no number of read pairs (LNRS): gain and noise are known for 1, 4, 6, 8"),
     ],
 )

@@ -58,8 +58,10 @@ def nirred_claim(headers: Headers) -> Claim | None:
     if (gemini.text(headers, "INSTRUME") or "").upper() not in ("F2", "FLAM"):
         return None
     tags = own.tags(headers)
-    why = gemini.unsupported(tags, headers)
-    return Claim("f2", unsupported=why or ("" if gemini.is_prepared(tags) else detector.unknown_mode(headers)))
+    made = tags & {"BPM", "PREPARED", "PROCESSED"}
+    return Claim(
+        "f2", unsupported=gemini.unsupported(tags, headers) or ("" if made else detector.unknown_mode(headers))
+    )
 
 
 @hookimpl
