@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
         _flush_directory(path.parent)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}", "free space or another -o") from error
+        what = error.strerror or f"the disk or a limit is full ({error})"
+        raise DataError(f"{path}: cannot be written: {what}", "free space or another -o") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -117,9 +117,13 @@ class _Walk:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                folder = entry.is_dir()
+            except OSError:  # a link to itself leads to no file
+                continue
+            if folder:
                 yield from self.directory(top / entry.name)
-            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+            elif entry.name.lower().endswith(SUFFIXES):  # pipes and dangling links, too: the scan says what they are
                 yield top / entry.name
 
     def outer_list(self, path: Path) -> list[Path]:
