@@ -312,11 +312,13 @@ def test_c13_several_user_calibrations(
 
 
 @pytest.mark.parametrize("kind", ["arc", "bias", "fringe", "standard"])
-def test_c14_kinds_that_imaging_does_not_use(night: Night, masters: dict[str, Path], call: Call, kind: str) -> None:
+def test_c14_kinds_that_imaging_does_not_use(
+    night: Night, masters: dict[str, Path], call: Call, kind: str, tmp_path: Path
+) -> None:
     code, _, err = call("plan", night.raw_dir, "--user-cal", f"processed_{kind}:{masters['dark']}")
     assert code == 2 and "not used in imaging" in err
     with pytest.raises(ConfigError, match="not used in imaging"):
-        nirred.run(night.raw_dir, user_cal={kind: masters["dark"]})
+        nirred.run(night.raw_dir, user_cal={kind: masters["dark"]}, out=tmp_path)
 
 
 def test_c15_user_calibrations_from_python(night: Night, masters: dict[str, Path], tmp_path: Path) -> None:

@@ -344,6 +344,12 @@ def test_windows_and_tolerances() -> None:
     assert "exposure_time" not in {m.descriptor for m in found["bpm_dark"].match}
 
 
+@pytest.mark.parametrize("filter_name", ["K_G0204", "Kshort_G0205", "Lprime_G0207"])
+def test_lamps_that_glow_are_paired_within_a_day(filter_name: str) -> None:
+    found = kinds(**LAMP, GCALSHUT="'OPEN'", FILTER2=f"'{filter_name}'")
+    assert (found["lampoff_flat"].within, found["lampoff_flat"].remark_beyond) == ("1 d", None)
+
+
 def test_step_defaults() -> None:
     assert nirred_niri.nirred_step_defaults("associate_sky") == {"time": 900.0, "distance": 1.0}
     assert nirred_niri.nirred_step_defaults("stack_frames") == {}
