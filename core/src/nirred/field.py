@@ -145,6 +145,10 @@ class _General:
         first, i, r = self.cluster[0], self.cluster[k], self.cluster[reference]
         frame = self.group.frames[i]
         frame.refers = r
+        if i == r:
+            frame.dx = frame.dy = frame.turn = 0.0
+            frame.dx_err = frame.dy_err = 0.0 if found is not None else self.sigma
+            return
         cx, cy = self.centre
         middle = gnomonic.apply_point(self.where.by_header(r, first), self.centre)
         moved, turn, errors = self._measured(k, reference, found)
