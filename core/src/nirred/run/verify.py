@@ -88,7 +88,7 @@ def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
         yield from _calibrations(out, path)
     except NirredError as error:
         yield error.message
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:  # what astropy says of a damaged file
         yield f"unreadable: {error}"
 
 

@@ -1,0 +1,126 @@
+"""What `verify` finds and `rerun` makes again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nirred.cli import main
+from nirred.errors import ConfigError, DataError
+from nirred.run.differences import differences
+from nirred.run.rerun import rerun
+from nirred.run.verify import verify
+
+IMAGE = "N20260115S0001_image.fits"
+DARK = "N20260115S0013_dark.fits"
+
+
+@pytest.fixture
+def out(reduced, tmp_path) -> Path:
+    return Path(shutil.copytree(reduced[1], tmp_path / "out"))
+
+
+def wrong(out: Path) -> dict[str, str]:
+    return {f.file: f.text for f in verify(out) if f.state == "wrong"}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_good_directory(out, capsys):
+    assert {f.state for f in verify(out)} == {"ok"} and len(verify(out)) == 5
+    assert main(["verify", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(out), "--json"]) == 0
+    assert [f["state"] for f in json.loads(capsys.readouterr().out)] == ["ok"] * 5
+
+
+def test_a_flipped_bit_is_found_twice(out):
+    flip(out / IMAGE)
+    assert "not the bytes that were written" in wrong(out)[IMAGE] and "DATASUM" in wrong(out)[IMAGE]
+    assert main(["verify", str(out)]) == 4
+
+
+def test_missing_cut_and_foreign(out):
+    (out / IMAGE).unlink()
+    (out / DARK).write_bytes((out / DARK).read_bytes()[:-2880])
+    (out / "mine.fits").touch()
+    found = wrong(out)
+    assert found[IMAGE] == "missing" and "bytes, written" in found[DARK]
+    assert {f.file: f.state for f in verify(out)}["mine.fits"] == "note"
+
+
+def test_another_calibration_beside_a_product(out):
+    with fits.open(out / DARK) as hdus:
+        hdus["SCI"].data[0, 0] += 1
+        hdus.writeto(out / DARK, overwrite=True, checksum=True)
+    assert f"made with another {DARK}" in wrong(out)[IMAGE]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": "nirred-run/99"}', '{"schema": "nirred-run/1", "files": 3}'])
+def test_a_record_that_is_none(out, text):
+    (out / "run.json").write_text(text)
+    assert list(wrong(out)) == ["run.json"]
+
+
+def test_no_directory(tmp_path):
+    with pytest.raises(ConfigError, match="no such directory"):
+        verify(tmp_path / "none")
+
+
+# -- rerun ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_made_again_from_moved_raw_frames(out, raw, registry, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(out / IMAGE, alone)
+    with pytest.raises(DataError, match="not where it was"):
+        rerun(alone / IMAGE, [], tmp_path / "again", registry)
+    found = rerun(alone / IMAGE, [str(raw), str(out)], tmp_path / "again", registry)
+    assert found.differences == () and found.path.read_bytes() == (out / IMAGE).read_bytes()
+
+
+def test_a_product_that_was_changed_differs(out, tmp_path, capsys):
+    with fits.open(out / DARK, mode="update") as hdus:
+        hdus["SCI"].data[3, 4] += 2.5
+        hdus["SCI"].header["GAIN"] = 7.0
+    assert main(["rerun", str(out / DARK), "-o", str(tmp_path / "again")]) == 1
+    said = capsys.readouterr().out
+    assert "differs" in said and "by up to 2.5" in said and "GAIN = 7.0" in said
+
+
+def test_raw_frames_and_rubbish_are_no_products(night, registry, tmp_path):
+    with pytest.raises(DataError, match="no PROVENANCE"):
+        rerun(sorted(night.raw_dir.iterdir())[0], [], tmp_path / "again", registry)
+    (tmp_path / "a.fits").write_text("x")
+    with pytest.raises(DataError):
+        rerun(tmp_path / "a.fits", [], tmp_path / "again", registry)
+
+
+def test_never_over_the_product_itself(out, registry):
+    with pytest.raises(ConfigError, match="holds the product"):
+        rerun(out / IMAGE, [], out, registry)
+
+
+def test_differences_in_words(tmp_path):
+    plane = np.zeros((3, 4), np.float32)
+    plane[0, 0] = np.nan
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name="SCI")]).writeto(tmp_path / "a.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, name="SCI")]).writeto(tmp_path / "b.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane[:2], name="SCI")]).writeto(tmp_path / "c.fits")
+    fits.HDUList([fits.PrimaryHDU()]).writeto(tmp_path / "d.fits")
+    assert not list(differences(tmp_path / "a.fits", tmp_path / "b.fits"))
+    assert any(
+        "now float32 (2, 4)" in t or "now >f4 (2, 4)" in t
+        for t in differences(tmp_path / "a.fits", tmp_path / "c.fits")
+    )
+    assert list(differences(tmp_path / "a.fits", tmp_path / "d.fits")) == ["SCI [1]: only in the old file"]
