@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +171,19 @@ class PlaneState:
         flagged: np.ndarray = (self.dq.frame(i) & (BAD | np.uint16(extra))) != 0
         return flagged.view(np.uint8)
 
+    def covered(self, i: int) -> np.ndarray:
+        """uint8 (ny, nx): 1 where frame i has no signal or an object covers the pixel."""
+        return self.bad(i, int(OBJECT))
+
+    def divide(self, response: np.ndarray) -> None:
+        """Divide all calibrated frames by a response, float32 (ny, nx), noise model included."""
+        scale = np.asarray(1.0 / response, np.float32)
+        for i in range(len(self.sci)):
+            self.sci.put(i, self.sci.frame(i) * scale)
+        self.constant = self.constant * scale**2
+        self.per_electron = self.per_electron * scale
+        self.__dict__.pop("typical_noise", None)
+
 
 @dataclass
 class Group:
@@ -208,6 +221,12 @@ class Group:
         if chosen is not None and self.frames[chosen].alive:
             return int(chosen)
         return self.need(self.targets, "frames on target")[0]
+
+    def override(self, **numbers: Any) -> None:
+        """Take the user's numbers for fields of every frame's detectors (gain, read_noise, saturation)."""
+        for frame in self.frames:
+            detectors = tuple(replace(d, **numbers) for d in frame.info.detectors)
+            frame.info = replace(frame.info, detectors=detectors)
 
     def need(self, indices: list[int], what: str) -> list[int]:
         """`indices`, or an error when there are none."""

@@ -105,6 +105,15 @@ def nirred_open(path: Path, exposure: Exposure, headers: Headers) -> Frame | Ram
 
 
 @hookspec
+def nirred_read_calibration(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
+    """Asked of the owner of the frames: read a master of the observatory's own software (dark, flat, bpm, ...).
+
+    `descriptors` are those of a frame that it is to calibrate. A dark is that of this frame's exposure; `Frame.unit`
+    says whether it is in ADU or electrons; the planes' dq holds what is bad. None: the core reader is right.
+    """
+
+
+@hookspec
 def nirred_step_defaults(step: str, tags: frozenset[str], descriptors: Descriptors) -> Mapping[str, Any]:
     """Asked of the owner: parameters of a step that differ from its defaults for this frame."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plugin.rules import CalibrationRule, seconds
+from ..plugin.rules import CalibrationRule, Match, seconds
 from .model import Association, Candidate, FrameInfo, Missing, RuleResult
 from .moments import DAY, exposure, lag, stamp, text
 
@@ -120,7 +120,7 @@ def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule
 def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
     """Compare a calibration with what a frame wants, term by term."""
     other = source.frame
-    rows = [_term(m.descriptor, m.tol, frame, other) for m in rule.match]
+    rows = [_term(m, frame, other) for m in rule.match]
     rows += _detector_term(frame, source)
     if rule.candidate_tags:
         missing = sorted(rule.candidate_tags - other.tags)
@@ -149,8 +149,11 @@ def window(rule: CalibrationRule, kind: str) -> str | None:
     return MASK_WITHIN if kind == "bpm" and rule.within is None else rule.within
 
 
-def _term(name: str, tol: float | None, frame: FrameInfo, other: FrameInfo) -> RuleResult:
+def _term(match: Match, frame: FrameInfo, other: FrameInfo) -> RuleResult:
+    name, tol = match.descriptor, match.tol
     wanted, found = frame.descriptors.get(name), other.descriptors.get(name)
+    if match.or_unstated and found is None:
+        return RuleResult(name, f"{text(wanted)} or not stated", "not stated", True)
     if tol is None:
         if _unknown(name, wanted):
             return RuleResult(name, f"{text(wanted)} (matches nothing)", text(found), False)
@@ -321,7 +324,7 @@ def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
 
 def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
     """The rule's terms with the values that this frame wants."""
-    rows = [_term(m.descriptor, m.tol, frame, frame) for m in rule.match]
+    rows = [_term(m, frame, frame) for m in rule.match]
     if rule.within is not None:
         rows.append(RuleResult("ut_datetime", f"within {rule.within}", "", True))
     return rows

@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PRODUCT_KEY, KIND_KEY = "NIRRED", "NIRKIND"
 #: Tags that say that another program has been at work on the pixels.
 PROCESSED = frozenset({"PREPARED", "PROCESSED"})
+#: Kinds of master of other software (descriptor `master`) that serve as they are.
+MASTERS = frozenset({"dark", "flat"})
 _CHUNK = 1 << 20
 
 
@@ -60,7 +62,6 @@ def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -
     record = FileRecord(path)
     try:
         headers = headers or Headers.read(path)
-        kind = _product_kind(headers)
         owner, claim = registry.claim(headers)
         record.frames = _frames(path, headers, owner, claim, registry)
     except Unreadable as error:
@@ -74,7 +75,7 @@ def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -
     except (OSError, EOFError, zlib.error) as error:
         record.verdict, record.reason = "unreadable", f"{path.name}: {error}"
     else:
-        record.product = kind
+        record.product = _product_kind(headers) or _master_kind(record.frames)
         _judge(record, claim)
     return record
 
@@ -83,6 +84,12 @@ def _product_kind(headers: Headers) -> str:
     if PRODUCT_KEY not in headers.primary:
         return ""
     return str(headers.primary.get(KIND_KEY) or "image").strip().lower()
+
+
+def _master_kind(frames: Sequence[FrameInfo]) -> str:
+    """Kind of a master that the observatory's own software made, as its plugin says; masks go by their role."""
+    kind = str(frames[0].descriptors.get("master") or "") if frames else ""
+    return kind if kind in MASTERS else ""
 
 
 def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Registry) -> tuple[FrameInfo, ...]:
@@ -115,7 +122,8 @@ def _judge(record: FileRecord, claim: Claim) -> None:
         return
     first = record.frames[0]
     if record.product:
-        record.verdict, record.reason = "product", f"a {record.product} made by nirred"
+        maker = "nirred" if PRODUCT_KEY in first.headers.primary else "the observatory's software"
+        record.verdict, record.reason = "product", f"a {record.product} made by {maker}"
         return
     reason = ""
     role = first.descriptors.role

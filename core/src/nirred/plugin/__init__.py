@@ -33,6 +33,7 @@ from .simulation import SimulatedDetector, SimulatedExposure, Simulation
 from .tagging import TagRule, evaluate, rule
 
 if TYPE_CHECKING:
+    from ..fitsio import read_image
     from ..frame import Frame, Plane, Ramp
     from ..params import Params, param
     from ..step import FrameStep, GroupStep, Step
@@ -46,6 +47,7 @@ _LAZY = {
     "FrameStep": "step",
     "GroupStep": "step",
     "Step": "step",
+    "read_image": "fitsio",
 }
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "hookimpl",
     "make_wcs",
     "param",
+    "read_image",
     "rule",
     "seconds",
     "wcs_from_header",

@@ -38,10 +38,12 @@ class Match:
     """One term of a rule: the descriptor must be equal, or within `tol` (strictly), in frame and calibration.
 
     A value that the frame does not have is not compared when `tol` is given; otherwise None matches only None.
+    `or_unstated`: a calibration without the value matches, as an observatory's master for all settings.
     """
 
     descriptor: str
     tol: float | None = None
+    or_unstated: bool = False
 
 
 @dataclass(frozen=True)

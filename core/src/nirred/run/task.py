@@ -14,9 +14,10 @@ import numpy as np
 from .. import provenance
 from ..errors import CalibrationMissing, DataError, NirredError, StepError
 from ..fitsio import read_calibration, read_mask
-from ..frame import Plane
+from ..frame import Frame, Plane
 from ..framepass import calibrate_group
 from ..group import Context, FrameState, Group
+from ..headers import Headers
 from ..params import Setting
 from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
@@ -234,7 +235,7 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
             continue
         if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
-        planes = _planes(a, path)
+        planes = _planes(a, path, group)
         if a.kind == "user_bpm":
             group.masks[a.kind] = [p.dq for p in planes]
         elif a.kind == "bpm" and "bpm" in group.calibrations:
@@ -248,7 +249,20 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
         group.extras["calibration_files"].append((a.kind, path))
 
 
-def _planes(a: Association, path: Path) -> list[Plane]:
+def _planes(a: Association, path: Path, group: Group) -> list[Plane]:
+    """A calibration's planes by the plugin of the frames, where it knows the layout, else by the core's reader."""
+    first = group.task.first
+    master = group.context.registry.ask(
+        first.owner,
+        "nirred_read_calibration",
+        path=path,
+        kind=a.kind,
+        headers=Headers.read(path),
+        descriptors=first.descriptors,
+    )
+    if isinstance(master, Frame):
+        group.extras[f"{a.kind}_unit"] = master.unit
+        return list(master.planes)
     if a.kind in ("bpm", "user_bpm"):
         return [Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)]
     return read_calibration(path)

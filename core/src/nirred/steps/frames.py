@@ -53,6 +53,9 @@ class AddDQ(FrameStep):
 
         static_bpm: Path | None = param(None, "static bad-pixel mask; default: the one that the plan associated")
         user_bpm: Path | None = param(None, "a mask of your own, OR-ed in; nonzero is bad")
+        saturation: float | None = param(
+            None, "level of one exposure with every detector; default: the instrument's", unit="ADU", gt=0
+        )
         add_illum_mask: bool = param(True, "apply the instrument's masks (F2 disc, GNIRS keyhole)")
         xshift: float = param(0.0, "moves the instrument's mask in x", unit="pixel", ge=-100, le=100)
         yshift: float = param(0.0, "moves the instrument's mask in y", unit="pixel", ge=-100, le=100)
@@ -62,6 +65,8 @@ class AddDQ(FrameStep):
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.levels = True
+        if params.saturation is not None:
+            group.override(saturation=params.saturation)
         setup.latency = params.time if params.latency else 0.0
         setup.latency_non_linear = params.non_linear
         planes = group.calibrations.get("bpm")
@@ -105,8 +110,24 @@ class ADUToElectrons(FrameStep):
     name = "adu_to_electrons"
     doc = "multiply by the gain of each detector"
 
+    class Params(StepParams):
+        """Parameters of `adu_to_electrons`."""
+
+        gain: float | None = param(None, "of every detector; default: the instrument's", unit="electron/ADU", gt=0)
+
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.electrons = not params.skip
+        if params.gain is not None:
+            group.override(gain=params.gain)
+        if setup.electrons and group.extras.pop("dark_unit", "") == "adu":
+            gains = [float(d.gain or 1.0) for d in group.frames[0].info.detectors]
+            pairs = zip(group.calibrations["dark"], gains, strict=False)
+            group.calibrations["dark"] = [_times(plane, gain) for plane, gain in pairs]
+
+
+def _times(plane: Plane, gain: float) -> Plane:
+    var = None if plane.var is None else plane.var * np.float32(gain**2)
+    return Plane(plane.data * np.float32(gain), plane.dq, var)
 
 
 class AddVar(FrameStep):
@@ -115,8 +136,17 @@ class AddVar(FrameStep):
     name = "add_var"
     doc = "noise model of every pixel: read noise and photons of the smooth signal, never of a pixel's own counts"
 
+    class Params(StepParams):
+        """Parameters of `add_var`."""
+
+        read_noise: float | None = param(
+            None, "of one exposure with every detector; default: the instrument's", unit="electron", ge=0
+        )
+
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.variance = not params.skip
+        if params.read_noise is not None:
+            group.override(read_noise=params.read_noise)
 
 
 class _UseCalibration(FrameStep):
