@@ -261,7 +261,7 @@ def _subtract_epoch(
             running.move_to(tuple(members))
             g[start:stop], u[start:stop] = running.pattern()
     pattern, units = estimates[0]
-    smooth = mesh_background(pattern, ~np.isfinite(pattern)).evaluate()
+    smooth = _smooth(pattern)
     power = np.zeros((ny, nx), np.float32)
     noise = np.zeros((ny, nx), np.float32)
     if params.model and params.mask_objects and len(union) >= 4:
@@ -286,6 +286,17 @@ def _subtract_epoch(
             )
             assert state.sub is not None
             state.sub.put(i, done, start)
+
+
+def _smooth(pattern: np.ndarray) -> np.ndarray:
+    """Large-scale part of a pattern, float32.
+
+    The mesh's median filter flattens a ring of stray light by some percent of its height; what it lost is looked for
+    again, because the pattern's small-scale part is shrunk as noise.
+    """
+    unknown = ~np.isfinite(pattern)
+    first = mesh_background(pattern, unknown).evaluate()
+    return np.asarray(first + mesh_background(pattern - first, unknown, 32).evaluate(), np.float32)
 
 
 def _rows(
