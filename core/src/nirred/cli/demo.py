@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from ..run.api import RunResult
     from ..testing.night import Night
 
-_SCENARIO: Final = "offset"
-
 
 @example("nirred demo", "nirred demo niri -o /tmp/demo --size 1024")
 @click.command()
 @click.argument("instrument", required=False)
 @click.option("-o", "--output", default="nirred-demo", show_default=True, metavar="DIR", help="Where everything goes.")
 @click.option("--size", type=click.IntRange(128), default=512, show_default=True, help="Pixels of a side.")
+@click.option("--variant", metavar="NAME", help="Another form of the camera, as another detector.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="The comparison on stdout as JSON; everything else on stderr.")
-def demo(instrument: str | None, output: str, size: int, seed: int, quiet: bool, as_json: bool) -> None:
-    """Simulate a small night with target and sky frames, reduce it, and measure the stack against the truth."""
+def demo(
+    instrument: str | None, output: str, size: int, variant: str | None, seed: int, quiet: bool, as_json: bool
+) -> None:
+    """Simulate a small night of the camera's usual kind, reduce it, and measure the stack against the truth."""
     from ..picture import stack_png
     from ..testing.accuracy import measure, summary, table
     from ..testing.simulate import simulate_night
     from .summary import lines
 
-    camera = simulation(instrument)
+    camera = simulation(instrument, variant)
     home = Path(output)
     click.echo(f"simulating a night of {camera.instrument} in {home} ...", err=True)
-    night = simulate_night(camera, home, scenario=_SCENARIO, seed=seed, size=size)
+    night = simulate_night(camera, home, scenario=camera.scenario, frames=camera.frames, seed=seed, size=size)
     result = _reduce(night, home / "reduced", -1 if quiet else 0)
     for line in lines(result):
         click.echo(line, err=as_json)
-    group = night.groups[_SCENARIO]
+    group = night.groups[camera.scenario]
     stack = home / "reduced" / group.product
     if result.exit_code or not stack.is_file():
         raise StepError(f"the demonstration made no {group.product}", "the lines above say why")
-    measured = [measure(stack, night, _SCENARIO)]
+    measured = [measure(stack, night, camera.scenario)]
     picture = stack_png(stack, home / (stack.stem + ".png"))
     if as_json:
         echo_json({"stack": str(stack), "picture": str(picture), "figures": summary(measured)})

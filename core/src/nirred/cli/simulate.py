@@ -24,11 +24,10 @@ SCENARIOS = ("offset", "dither", "filling", "standard")
     "--scenario",
     type=click.Choice(SCENARIOS),
     multiple=True,
-    default=("offset",),
-    show_default=True,
-    help="May be repeated: several targets in one night.",
+    help="May be repeated: several targets in one night. Default: the camera's usual one.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Science frames (offset: half of them on the sky).")
+@click.option("--variant", metavar="NAME", help="Another form of the camera, as another detector.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
 @click.option("--size", type=click.IntRange(64), help="Pixels of a square sub-array; default the whole detector.")
 @click.option("--json", "as_json", is_flag=True, help="Where the night is, as JSON.")
@@ -37,6 +36,7 @@ def simulate(
     output: str,
     scenario: tuple[str, ...],
     frames: int | None,
+    variant: str | None,
     seed: int,
     size: int | None,
     as_json: bool,
@@ -44,24 +44,36 @@ def simulate(
     """Write a raw night of INSTRUMENT with darks, flats and science frames, and the truth beside it."""
     from ..testing.simulate import simulate_night
 
-    camera = simulation(instrument)
-    night = simulate_night(camera, output, scenario=scenario, frames=frames, seed=seed, size=size)  # type: ignore[arg-type]
+    camera = simulation(instrument, variant)
+    names = scenario or (camera.scenario,)
+    count = frames or (None if scenario else camera.frames)
+    night = simulate_night(camera, output, scenario=names, frames=count, seed=seed, size=size)  # type: ignore[arg-type]
     if as_json:
         echo_json({"raw": str(night.raw_dir), "truth": str(night.truth_dir), "files": len(night.frames)})
         return
     click.echo(f"{len(night.frames)} raw frames of {camera.instrument} in {night.raw_dir}, truth in {night.truth_dir}")
 
 
-def simulation(instrument: str | None) -> Simulation:
+def simulation(instrument: str | None, variant: str | None = None) -> Simulation:
     """The simulated camera of that name; without a name, the first of nirred's own, else the first there is.
 
     Raises
     ------
     ConfigError
-        No such camera; the nearest is suggested.
+        No such camera, or it has no such variant; the nearest is suggested.
     PluginError
         No installed plugin can be simulated.
     """
+    camera = _camera(instrument)
+    if variant is None:
+        return camera
+    if variant.lower() not in camera.variants:
+        known = f"known: {', '.join(sorted(camera.variants)) or 'none'}"
+        raise ConfigError(f"the simulated {camera.instrument} has no variant {variant!r}", known)
+    return camera.variants[variant.lower()]()
+
+
+def _camera(instrument: str | None) -> Simulation:
     from ..params import nearest
     from ..registry import KNOWN_PACKAGES
 

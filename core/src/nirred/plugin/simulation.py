@@ -69,6 +69,11 @@ class SimulatedDetector:
         The plane's axes are turned against the camera's by degrees (from x to y), its pixels this much larger.
     amplifiers : (int, int)
         Rows and columns of readout sections; each has its own zero level, `amplifier_rms` e- of scatter.
+    amplifier_drift : float
+        e- of scatter of each section's level from one science frame to the next.
+    stray_light : (float, float, float)
+        Ring of light that reaches the detector beside the optics: height as a share of the sky's level, radius and
+        width (sigma) as shares of half the longer side. A flat does not show it.
     pattern_rms : float
         e- of fixed structure in every frame, whatever its exposure.
     flat : FlatCharacter
@@ -90,6 +95,8 @@ class SimulatedDetector:
     magnification: float = 1.0
     amplifiers: tuple[int, int] = (2, 2)
     amplifier_rms: float = 3.0
+    amplifier_drift: float = 0.0
+    stray_light: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pattern_rms: float = 4.0
     flat: FlatCharacter = FlatCharacter()
 
@@ -228,6 +235,12 @@ class Simulation:
         Days before the night on which darks are taken; 0: the morning after it.
     projection, pv
         As in `SimulatedWcs`: how the camera distorts.
+        (x, y) -> (x, y): undistorted zero-based pixel positions of a plane to those on the detector.
+    scenario, frames, positions
+        What `nirred demo` looks at, how many science frames it takes (None: as many as the scenario has), and after how
+        many positions a dither begins again (0: never).
+    variants : mapping of str to callable
+        Names of other forms of the camera (another detector), and what makes their Simulation.
     resized : callable or None
         size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are just cut.
     """
@@ -255,6 +268,10 @@ class Simulation:
     darks_before: float = 0.0
     projection: str = "TAN"
     pv: tuple[tuple[int, float], ...] = ()
+    scenario: Literal["offset", "dither", "filling", "standard"] = "offset"
+    frames: int | None = None
+    positions: int = 0
+    variants: Mapping[str, Callable[[], Simulation]] = _field(default_factory=dict)
     resized: Callable[[int], Simulation] | None = None
     extra: Mapping[str, object] = _field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,10 +107,26 @@ def _flat(shape: tuple[int, int], character: FlatCharacter, rng: np.random.Gener
 
 
 def _amplifiers(shape: tuple[int, int], layout: tuple[int, int], rms: float, rng: np.random.Generator) -> np.ndarray:
-    levels = rms * rng.standard_normal(layout)
+    return amplifier_image(shape, layout, (rms * rng.standard_normal(layout)).ravel())
+
+
+def amplifier_image(
+    shape: tuple[int, int], layout: tuple[int, int], values: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """Levels of a plane's sections, row by row, as an image."""
+    levels = np.reshape(values, layout)
     rows = np.minimum(np.arange(shape[0]) * layout[0] // shape[0], layout[0] - 1)
     columns = np.minimum(np.arange(shape[1]) * layout[1] // shape[1], layout[1] - 1)
     return np.asarray(levels[np.ix_(rows, columns)])
+
+
+def stray_light(detector: SimulatedDetector) -> np.ndarray:
+    """The ring of stray light of a plane, as a share of the sky's level."""
+    ny, nx = detector.shape
+    height, radius, width = detector.stray_light
+    y, x = np.mgrid[:ny, :nx]
+    distance = np.hypot(x - (nx - 1) / 2, y - (ny - 1) / 2) * 2 / max(nx, ny)
+    return np.asarray(height * np.exp(-0.5 * ((distance - radius) / max(width, 1e-6)) ** 2))
 
 
 def linearise(measured: np.ndarray, detector: SimulatedDetector) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nirred.plugin.simulation import FlatCharacter, SimulatedDetector, SimulatedWcs
-from nirred.testing.detector_sim import Cosmics, DetectorTruth, load_truth
+from nirred.testing.detector_sim import Cosmics, DetectorTruth, amplifier_image, load_truth, stray_light
 from nirred.testing.geometry import distort, flatten, from_flat, to_flat
 from nirred.testing.scene import Source, render, sample
 
@@ -36,6 +36,8 @@ class Conditions:
         Factor on the sources.
     pointing_error : (float, float)
         Arcsec east and north, true minus nominal.
+    amplifiers : tuple of tuple of float
+        Per plane, the levels of its sections beyond their fixed ones, e-, row by row; empty where they do not drift.
     """
 
     sky: float = 0.0
@@ -44,6 +46,7 @@ class Conditions:
     fwhm: float = 0.0
     transparency: float = 1.0
     pointing_error: tuple[float, float] = (0.0, 0.0)
+    amplifiers: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,23 @@ class Night:
         rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
         return sample(sources, (x, y), flatten(wcs, columns, rows), fwhm, scale)
 
-    def sky(self, file: str, plane: int = 0) -> np.ndarray:
-        """Noise-free electrons of the sky in a frame at flat 1."""
-        return sky_image(self.frames[file].conditions, self.detectors[plane].shape)
+    def sky(self, file: str, plane: int = 0, truth: DetectorTruth | None = None) -> np.ndarray:
+        """Noise-free electrons of the sky in a frame at flat 1, stray light included; `truth` saves reading it."""
+        conditions, detector = self.frames[file].conditions, self.detectors[plane]
+        sky = sky_image(conditions, detector.shape)
+        if detector.stray_light[0] == 0:
+            return sky
+        flat = (truth or self.detector_truth(plane)).flat
+        light = conditions.sky * stray_light(detector)
+        return np.asarray(sky + np.divide(light, flat, out=np.zeros_like(light), where=flat > 0))
+
+    def own_truth(self, file: str, plane: int, truth: DetectorTruth) -> DetectorTruth:
+        """A plane's fixed arrays with the levels that its amplifiers had in one frame."""
+        levels = self.frames[file].conditions.amplifiers
+        if not levels or not levels[plane]:
+            return truth
+        drift = amplifier_image(self.detectors[plane].shape, self.detectors[plane].amplifiers, levels[plane])
+        return replace(truth, pattern=truth.pattern + drift)
 
 
 def sky_image(conditions: Conditions, shape: tuple[int, int]) -> np.ndarray:

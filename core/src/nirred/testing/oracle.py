@@ -196,11 +196,11 @@ def _add_frame(
 
 def _variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> np.ndarray:
     """Variance of the flat-fielded sky, electron^2 per pixel, rounding included; the median where it is bad."""
-    frame, detector = night.frames[file], night.detectors[plane]
+    frame, detector, truth = night.frames[file], night.detectors[plane], night.own_truth(file, plane, truth)
     seconds = frame.exposure_time * frame.coadds
     shorter = frame.exposure_time / (frame.exposure_time + float(np.mean(detector.time_delta)))
     flat = np.where(truth.bad, 1.0, truth.flat)
-    charge = night.sky(file, plane) * flat + truth.dark * seconds
+    charge = night.sky(file, plane, truth) * flat + truth.dark * seconds
     rounding = 0.0 if night.bitpix < 0 else detector.gain**2 / 12
     electronic = detector.read_noise**2 * frame.coadds + rounding
     variance = (charge * shorter + electronic * shorter**2) / flat**2
@@ -210,7 +210,8 @@ def _variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> np.n
 def _frame(night: Night, file: str, plane: int, truth: DetectorTruth) -> tuple[np.ndarray, np.ndarray]:
     """Sky-free electrons with bad pixels filled by the truth, and 1.0 where that happened."""
     frame = night.frames[file]
-    data = calibrate(night.raw(file, plane), truth, night.detectors[plane], frame.timing) - night.sky(file, plane)
+    own, sky = night.own_truth(file, plane, truth), night.sky(file, plane, truth)
+    data = calibrate(night.raw(file, plane), own, night.detectors[plane], frame.timing) - sky
     missing = truth.bad.copy()
     missing.reshape(-1)[night.cosmics(file, plane).index] = True
     expected = night.scene(file, plane) * frame.conditions.transparency

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from nirred.plugin.simulation import ExposureKind, SimulatedExposure, SimulatedWcs, Simulation
+from nirred.plugin.simulation import ExposureKind, SimulatedDetector, SimulatedExposure, SimulatedWcs, Simulation
 from nirred.testing.geometry import plane_wcs, point
 from nirred.testing.night import Conditions
 
@@ -197,7 +197,8 @@ def _offsets(
     found, seen = [], {"sky": 0, "target": 0}
     for kind, (jitter_east, jitter_north) in zip(kinds, jitter):
         place = "sky" if kind == "sky" else "target"
-        turn, radius = seen[place] * GOLDEN_ANGLE, step * math.sqrt(seen[place])
+        position = seen[place] % (simulation.positions or len(kinds))
+        turn, radius = position * GOLDEN_ANGLE, step * math.sqrt(position)
         seen[place] += 1
         east = radius * math.cos(turn) + jitter_east + (away if place == "sky" else 0.0)
         found.append((float(east), float(radius * math.sin(turn) + jitter_north)))
@@ -219,6 +220,7 @@ def _conditions(
         fwhm = simulation.fwhm * (1 + knobs.seeing_rms * rng.standard_normal())
         transparency = 1 + knobs.transparency_rms * rng.standard_normal()
         error = knobs.pointing_rms * rng.standard_normal(2)
+        drifts = tuple(_drifts(detector, rng) for detector in simulation.detectors)
         found.append(
             Conditions(
                 sky=float(level),
@@ -227,9 +229,17 @@ def _conditions(
                 fwhm=float(fwhm),
                 transparency=float(transparency),
                 pointing_error=(float(error[0]), float(error[1])),
+                amplifiers=drifts if any(drifts) else (),
             )
         )
     return found
+
+
+def _drifts(detector: SimulatedDetector, rng: np.random.Generator) -> tuple[float, ...]:
+    """Levels of a detector's sections in one frame, e-; nothing is drawn where they do not drift."""
+    if not detector.amplifier_drift:
+        return ()
+    return tuple(float(v) for v in detector.amplifier_drift * rng.standard_normal(math.prod(detector.amplifiers)))
 
 
 def _pointed(

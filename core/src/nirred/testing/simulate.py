@@ -21,7 +21,7 @@ from nirred.testing.detector_sim import (
     save_truth,
 )
 from nirred.testing.geometry import plane_place, point
-from nirred.testing.night import FrameTruth, GroupTruth, Night, load_night, save_night, sky_image
+from nirred.testing.night import FrameTruth, GroupTruth, Night, load_night, save_night
 from nirred.testing.scene import FieldSpec, Source, populate
 from nirred.testing.schedule import (
     NIGHT,
@@ -276,7 +276,7 @@ class _Camera:
         light = self._light(item, file, plane)
         seconds = settings.exposure_time * settings.coadds
         cosmics = cosmic_rays(detector.shape, seconds, self.rng, self.knobs.cosmic_rate)
-        truth = self._with_afterglow(item, plane)
+        truth = self.night.own_truth(file, plane, self._with_afterglow(item, plane))
         timing = (settings.exposure_time, settings.coadds)
         image = expose(light, truth, detector, timing, cosmics, self.rng)
         self._trap(item, plane, image, detector)
@@ -292,7 +292,7 @@ class _Camera:
             variation = 1 + 0.003 * float(self.rng.standard_normal())
             return (lamp + self.simulation.lamp_off_rate) * seconds * variation
         scene = self.night.scene(file, plane) * item.conditions.transparency
-        return np.asarray(scene + sky_image(item.conditions, self.truths[plane].flat.shape))
+        return np.asarray(scene + self.night.sky(file, plane, self.truths[plane]))
 
     def _with_afterglow(self, item: Planned, plane: int) -> DetectorTruth:
         truth = self.truths[plane]
