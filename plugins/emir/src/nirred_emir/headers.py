@@ -1,0 +1,172 @@
+"""What EMIR's headers say: modes, tags, the observatory's masters, pattern and pointing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from nirred.plugin import Descriptors, gemini
+
+from .detector import GAIN, PIXEL_SCALE, READ_NOISE, SATURATION, Profile, profile, started
+
+if TYPE_CHECKING:
+    from nirred.plugin import Headers, Role
+
+ROLES: Mapping[str, Role] = {
+    **{"STARE_IMAGE": "science", "DITHERED_IMAGE": "science", "FULL_DITHERED_IMAGE": "science"},
+    **{"NODDED_BEAM_SWITCHED_IMAGE": "science", "MICRODITHERED_IMAGE": "science", "IMAGE_SKY": "sky"},
+    **{"IMAGE_DARK": "dark", "IMAGE_BIAS": "bias", "IMAGE_FLAT": "flat", "FLAT": "flat"},
+    **{"IMG_ACQ": "acquisition", "BAR_POS": "acquisition", "FINE_CENTERING": "acquisition"},
+}
+BANDS = {"Y": "Y", "J": "J", "H": "H", "K": "K", "KS": "K", "KSPEC": "K", "F1230": "J", "F123M": "J", "FEII": "H"}
+
+#: What a file of the observatory's own pipeline is, by the recipe that made it.
+MASTERS = {
+    **{"BiasRecipe": "bias", "DarkRecipe": "dark", "IntensityFlatRecipe": "flat", "IntensityFlatRecipe2": "flat"},
+    **{"MultiTwilightFlatRecipe": "flat", "SimpleSkyFlatRecipe": "flat", "CosmeticsRecipe": "bpm"},
+}
+_MODE_IN_NAME = re.compile(r"EMIR-([A-Z_]+)")
+_MASTER_NAME = re.compile(r"master_?(bpm|bias|dark|flat)", re.IGNORECASE)
+_WROTE = ("NUMRNAM", "NUMDRP", "NUMXVER")
+
+
+def mode(headers: Headers) -> str:
+    """Observing mode: OBSMODE, else the file name's, else that of every plain image."""
+    stated = gemini.stated(headers, "OBSMODE")
+    if stated is None and headers.path is not None:
+        found = _MODE_IN_NAME.search(headers.path.name)
+        stated = found[1].rstrip("_") if found else None
+    return (stated or "STARE_IMAGE").upper()
+
+
+def processed(headers: Headers) -> bool:
+    """True when another program has been at work on the pixels: the observatory's pipeline signs."""
+    return any(key in headers.primary for key in _WROTE)
+
+
+def master(headers: Headers) -> str:
+    """Kind of a master calibration of the observatory's: bias, dark, flat, bpm; '' for anything else.
+
+    By the recipe that made it; by the file's name where the header does not say (master_bpm.fits). Nirred's own bear
+    its keyword.
+    """
+    if "NIRRED" in headers.primary:
+        return ""
+    recipe = gemini.stated(headers, "NUMRNAM")
+    if recipe is not None:
+        return MASTERS.get(recipe.rpartition(".")[2], "")
+    found = _MASTER_NAME.match(headers.path.name) if headers.path is not None else None
+    return found[1].lower() if found else ""
+
+
+def dispersed(headers: Headers) -> bool:
+    """True for spectra: by the grism wheel or the mode."""
+    return (gemini.stated(headers, "GRISM") or "OPEN").upper() != "OPEN" or "SPECTR" in mode(headers)
+
+
+def role(headers: Headers) -> Role:
+    """What a frame is for."""
+    kind: Role = ROLES.get(mode(headers), "other")
+    if master(headers) == "bpm":
+        return "bpm"
+    if master(headers):
+        return {"dark": "dark", "flat": "flat"}.get(master(headers), "bias")  # type: ignore[return-value]
+    return "other" if dispersed(headers) and kind not in ("dark", "bias") else kind
+
+
+def unsupported(headers: Headers) -> str:
+    """Why a frame is not to be reduced, or ''."""
+    if role(headers) in ("dark", "bias", "bpm") or master(headers) or not dispersed(headers):
+        found = profile(headers)
+        return "" if isinstance(found, Profile) else found
+    return "spectrum"
+
+
+def tags(headers: Headers) -> frozenset[str]:
+    """Tags of an EMIR frame."""
+    kinds = {"dark": "DARK CAL", "bias": "BIAS CAL", "flat": "IMAGE FLAT CAL", "bpm": "BPM CAL", "other": ""}
+    words = kinds.get(role(headers), "IMAGE").split()
+    if dispersed(headers) and not master(headers):
+        words = ["SPECT", *(w for w in words if w != "IMAGE")]
+    state = "PROCESSED" if processed(headers) or master(headers) else "RAW"
+    return frozenset(["EMIR", state, *words])
+
+
+def angle(headers: Headers, key: str, unit: float, low: float, high: float) -> float | None:
+    """A position keyword in degrees: a number, or sexagesimal text in units of `unit` degrees (15: hours)."""
+    value = headers.get(key)
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([+-]?)(\d{1,3}):(\d{1,2}):(\d{1,2}(?:\.\d*)?)\s*", value)
+        if not found:
+            return None
+        size = (int(found[2]) + int(found[3]) / 60.0 + float(found[4]) / 3600.0) * unit
+        value = -size if found[1] == "-" else size
+        return value if low <= value <= high else None
+    return gemini.number(headers, key, low, high)
+
+
+def band(name: str | None) -> str | None:
+    """Photometric band of a filter."""
+    return BANDS.get((name or "").upper().partition("_")[0])
+
+
+def _position_angle(headers: Headers) -> float | None:
+    """Degrees east of north of the array's +y axis, by the CD matrix."""
+    import math
+
+    header = gemini.wcs_header(headers)
+    if header is None:
+        return None
+    return math.degrees(math.atan2(float(header["CD1_2"]), float(header["CD2_2"]))) % 360.0
+
+
+def describe(headers: Headers) -> Descriptors:
+    """Descriptors of an EMIR frame.
+
+    RA and DEC are those of the telescope, offsets included: where the WCS reference must lie. The header does not say
+    where the target is, so that frames are grouped by name and field.
+    """
+    h, what, own = headers, role(headers), profile(headers)
+    made, known = master(h), isinstance(own, Profile)
+    when = started(h)
+    seconds = gemini.number(h, "EXPTIME", 0.0, 1e5)
+    if seconds is None:
+        seconds = gemini.number(h, "EXPOSED", 0.0, 1e5)
+    name = gemini.stated(h, "FILTER")
+    read_mode = (gemini.stated(h, "READMODE") or "").upper() or None
+    ra, dec = angle(h, "RA", 15.0, 0.0, 360.0), angle(h, "DEC", 1.0, -90.0, 90.0)
+    block = gemini.integer(h, "NOBSBLCK")
+    epoch = own.name if isinstance(own, Profile) else None
+    return Descriptors(
+        instrument="EMIR",
+        role=what,
+        object=gemini.stated(h, "OBJECT"),
+        observation_type=mode(h),
+        sequence_id=None if block is None else str(block),
+        ut_datetime=when,
+        ut_end=when and when + timedelta(seconds=seconds or 0.0),
+        exposure_time=None if made else seconds,
+        filter_name=name,
+        filter_pretty=name,
+        band=band(name),
+        read_mode=None if made else read_mode,
+        gain=GAIN if known else None,
+        read_noise=READ_NOISE if known else None,
+        saturation_level=SATURATION if known else None,
+        pixel_scale=gemini.wcs_pixel_scale(h) or PIXEL_SCALE,
+        position_angle=_position_angle(h),
+        airmass=gemini.number(h, "AIRMASS", 1.0, 50.0),
+        ra=ra,
+        dec=dec,
+        configuration=(("epoch", epoch), ("filter_name", name), ("read_mode", read_mode)),
+        extra={
+            **{"epoch": epoch, "master": made, "disperser": gemini.stated(h, "GRISM"), "array_id": epoch},
+            **{"repetition": gemini.integer(h, "OBSBLOCK"), "position": gemini.integer(h, "IMGOBBL")},
+            **{"positions": gemini.integer(h, "NIMGOBBL"), "exposure": gemini.integer(h, "EXP")},
+            **{"exposures": gemini.integer(h, "NEXP"), "tstamp": gemini.number(h, "TSTAMP")},
+            **{"uuid": gemini.stated(h, "UUID") or gemini.stated(h, "EMIRUUID")},
+            **{"expected_ra": ra, "expected_dec": dec, "wcs_flipped": True},
+        },
+    )

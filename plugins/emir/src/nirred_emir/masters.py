@@ -1,0 +1,40 @@
+"""Masters of the observatory's own pipeline: bare primary images in ADU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nirred.plugin import Descriptors, Frame, Headers
+
+
+def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
+    """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file that is nirred's.
+
+    Darks are in ADU per second and are multiplied by the frame's exposure time. In a mask, and in the mask that a
+    master may carry in BPM, anything above 0 is bad. A flat that is not positive is none.
+    """
+    import numpy as np
+
+    from nirred.plugin import DQ, Frame, Plane, read_image
+
+    images = dict(headers.images)
+    if "NIRRED" in headers.primary or not images:
+        return None
+    first = next(iter(images.values()))
+    data = read_image(path, first)
+    bad = ~np.isfinite(data)
+    extra = next((h for h in images.values() if str(h.get("EXTNAME", "")).upper() == "BPM"), None)
+    if extra is not None:
+        bad |= read_image(path, extra) > 0
+    if kind == "bpm":
+        bad |= data > 0
+        data = np.zeros_like(data)
+    elif kind == "flat":
+        bad |= ~(data > 0)
+    elif kind == "dark":
+        data = data * np.float32(descriptors.exposure_time or 0.0)
+    dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+    return Frame((Plane(np.nan_to_num(data).astype(np.float32), dq),), path.name, "adu")

@@ -1,0 +1,177 @@
+"""EMIR's own steps: levels of the detector's parts, large-scale response and stray light, extinction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nirred.algorithms.amplifiers import amplifier_levels, unmix
+from nirred.algorithms.background import mesh_background
+from nirred.plugin import GroupStep, param
+from nirred.plugin import Params as StepParams
+
+from .illumination import Split, cells, divide_ring, large_scale
+
+if TYPE_CHECKING:
+    from nirred.plugin import StepCall
+
+#: Peak to peak (2 to 98 %) below which a flat is one of pixels alone: the observatory divides its own by a median of
+#: 11 pixels.
+CARRIES = 0.01
+#: Peak to peak of the sky's large-scale structure that is worth a remark.
+NOTABLE = 0.01
+
+
+class LevelAmplifiers(GroupStep):
+    """Quadrants of the HAWAII-2 and channels of the H2RG drift in level from frame to frame."""
+
+    name = "level_amplifiers"
+    doc = "take off each frame's levels of quadrants or channels, measured on blank sky beside a smooth surface"
+
+    class Params(StepParams):
+        """Parameters of `level_amplifiers`."""
+
+        order: int = param(2, "degree of the surface that runs through all amplifiers", ge=0, le=6)
+        nside: int = param(
+            0, "boxes per side of an amplifier whose background is taken off too; 0: its level alone", ge=0, le=64
+        )
+        frames: bool = param(False, "level the calibrated frames too, before the next sky is made of them")
+
+    def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
+        unknown, largest = 0, 0.0
+        for p, state in enumerate(group.planes):
+            boxes = _boxes(group.frames[0].info.detectors[p])
+            if len(boxes) < 2 or state.sub is None:
+                continue
+            living = group.indices()
+            measured = np.stack([_levels(state, i, boxes, params.order) for i in living])
+            unknown += int(np.isnan(measured).any(axis=1).sum())
+            measured = np.nan_to_num(measured)
+            own = unmix(measured, _sky_shares(group, living)) if params.frames else measured
+            largest = max(largest, float(np.std(own)))
+            for i, levels, differences in zip(living, own, measured, strict=True):
+                _subtract(state.sub, i, boxes, differences)
+                if params.frames:
+                    _subtract(state.sci, i, boxes, levels)
+                if params.nside:
+                    _smooth(state, i, boxes, params.nside)
+        group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels taken off")
+        if unknown:
+            group.remark(f"{group.task.id}: {unknown} frames have amplifiers without blank sky, which are not levelled")
+
+
+def _boxes(detector: Any) -> list[tuple[slice, slice]]:
+    sections = [a.section for a in detector.amplifiers]
+    return [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+
+
+def _levels(state: Any, i: int, boxes: list[tuple[slice, slice]], order: int) -> np.ndarray:
+    return amplifier_levels(state.sub.frame(i), state.covered(i), boxes, order=order)
+
+
+def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
+    """Share of each frame in the sky of each other."""
+    shares = np.zeros((len(living), len(living)))
+    for n, i in enumerate(living):
+        members = [j for j in group.skies.get(i, ()) if j in living]
+        total = sum(group.frames[j].sky for j in members)
+        for j in members:
+            shares[n, living.index(j)] = group.frames[i].sky / total if total > 0 else 1.0 / len(members)
+    sums = shares.sum(axis=1, keepdims=True)
+    return np.asarray(shares / np.where(sums > 0, sums, 1.0))
+
+
+def _subtract(stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray) -> None:
+    data = stack.frame(i)
+    for box, value in zip(boxes, levels, strict=True):
+        data[box] -= np.float32(value)
+    stack.put(i, data)
+
+
+def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
+    data, covered = state.sub.frame(i), state.covered(i)
+    for rows, columns in boxes:
+        part = np.ascontiguousarray(data[rows, columns])
+        mesh = mesh_background(part, covered[rows, columns], max((columns.stop - columns.start) // nside, 2))
+        if np.isfinite(mesh.values).all():
+            data[rows, columns] = part - mesh.evaluate()
+    state.sub.put(i, data)
+
+
+class CorrectIllumination(GroupStep):
+    """Tell vignetting, which is divided out, from stray light, which is subtracted with the sky."""
+
+    name = "correct_illumination"
+    doc = "divide by the large-scale response where the flat lacks it; stray light (the doughnut) is left to the sky"
+
+    class Params(StepParams):
+        """Parameters of `correct_illumination`."""
+
+        response: Literal["auto", "flat", "sky"] = param(
+            "auto", "where the large-scale response comes from: the flat; the sky; auto: the flat where it carries one"
+        )
+        fit_doughnut: bool = param(False, "split a ring of stray light off the sky's structure before dividing by it")
+
+    def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
+        for p, state in enumerate(group.planes):
+            flat = group.setup.flat
+            carried = large_scale(flat[p].data, flat[p].dq) if flat is not None else 0.0
+            living = group.indices("sky", "both") or group.indices()
+            sky = cells([(state.sci.frame(i), state.covered(i), group.frames[i].sky) for i in living])
+            name = group.task.id
+            if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
+                _say(group, f"{name}: large-scale response from the flat", sky.span, params.fit_doughnut)
+                continue
+            split = divide_ring(sky) if params.fit_doughnut else Split(sky, 0.0, 0.0, 0.0)
+            state.divide(split.response.evaluate())
+            group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
+            group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
+            why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
+            group.remark(f"{name}: large-scale response from the sky ({why}); {_assumed(split, params)}")
+
+
+def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
+    if not params.fit_doughnut:
+        return "stray light, if any, is taken for response: correct_illumination:fit_doughnut=True splits a ring off"
+    return (
+        f"a ring of {100 * split.height:.2f} % at {split.radius:.0f} px radius is taken for stray light, "
+        f"all else that is smooth for response"
+    )
+
+
+def _say(group: Any, what: str, span: float, asked: bool) -> None:
+    group.keywords["STRAYLT"] = (round(span, 4), "peak to peak of the sky that the flat leaves over")
+    if span >= NOTABLE or asked:
+        group.remark(f"{what}; the {100 * span:.1f} % of sky that it leaves over are taken for stray light (additive)")
+
+
+class CorrectExtinction(GroupStep):
+    """Bring fluxes to those above the atmosphere."""
+
+    name = "correct_extinction"
+    doc = "multiply each frame by 10^(0.4 extinction airmass); off unless an extinction is given"
+
+    class Params(StepParams):
+        """Parameters of `correct_extinction`."""
+
+        extinction: float = param(0.0, "of the filter", unit="mag/airmass", ge=0, le=5)
+
+    def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
+        if params.extinction == 0:
+            return
+        for i in group.targets:
+            frame = group.frames[i]
+            airmass = frame.info.descriptors.airmass
+            if airmass is None:
+                frame.reject("no AIRMASS for correct_extinction")
+                group.remark(f"{frame.info.name} left out: {frame.reason}")
+                continue
+            factor = 10 ** (0.4 * params.extinction * airmass)
+            frame.noise_scale *= factor
+            for state in group.planes:
+                state.sub.put(i, state.sub.frame(i) * np.float32(factor))
+        group.keywords["EXTINCT"] = (params.extinction, "[mag/airmass] extinction corrected")
+
+
+STEPS = (LevelAmplifiers, CorrectIllumination, CorrectExtinction)
