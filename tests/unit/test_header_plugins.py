@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nirred_emir
 import nirred_f2
 import nirred_gnirs
 import nirred_niri
@@ -138,7 +139,7 @@ NIRI = nirred_niri.nirred_instruments()[0].examples[0]  # type: ignore[index]
 TEXTS = {"f2": F2, "gnirs": GNIRS, "emir": EMIR, "gsaoi": GSAOI, "niri": NIRI}
 
 
-INSTALLED = {"niri": nirred_niri, "f2": nirred_f2, "gnirs": nirred_gnirs}
+INSTALLED = {"niri": nirred_niri, "emir": nirred_emir, "f2": nirred_f2, "gnirs": nirred_gnirs}
 
 
 def load(name: str) -> ModuleType:

@@ -211,7 +211,8 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
     for key, value in keywords.items():
         number, *comment = value if isinstance(value, tuple) else (value,)
         undefined = isinstance(number, float | np.floating) and not math.isfinite(number)
-        header[key] = (None if undefined else number, *comment)
+        room = 80 - len("KEYWORD = '' / ") - len(str(number)) if isinstance(number, str) else 80
+        header[key] = (None if undefined else number, *(c[: max(room, 0)] for c in comment))
 
 
 def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension]) -> None:

@@ -39,7 +39,7 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
     stamp = f"nirred {__version__}"
     header["NIRRED"] = (__version__, "version of nirred that made this")
     header["NIRKIND"] = (kind, "kind of product")
-    header["ORIGNAME"] = (info.name, "first frame of the group")
+    set_cards(header, {"ORIGNAME": (info.name, "first frame of the group")})
     for key in ("GEM-TLM", "PREPARE", _PROCESSED[kind]):
         header[key] = (stamp, "processed")
     if kind == "bpm":

@@ -13,7 +13,8 @@ from nirred.algorithms.background import Mesh, mesh_background
 
 Float64 = NDArray[np.float64]
 
-CELL = 32  # pixels
+CELLS = 64  # per side: what is smaller is left to the sky
+SMALLEST = 8  # pixels of a cell
 ORDER = 4  # degree of the response's surface where a ring is sought beside it
 LEAST = 0.25  # share of blank pixels from which a cell counts
 #: Radii and widths (sigma) of rings that are tried, as shares of the array's half side.
@@ -61,7 +62,8 @@ def cells(frames: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8], float]]
     shape = frames[0][0].shape
     total, weights = np.zeros(()), np.zeros(())
     for data, covered, sky in frames:
-        mesh = mesh_background(data, covered, CELL, minimum=LEAST)
+        size = max(SMALLEST, max(shape) // CELLS)
+        mesh = mesh_background(data, covered, size, filter=1, minimum=LEAST)
         good = np.where((mesh.shares >= LEAST) & np.isfinite(mesh.values), mesh.shares, 1e-6)
         total = total + good * np.where(np.isfinite(mesh.values), mesh.values, sky)
         weights = weights + good * sky

@@ -1,0 +1,80 @@
+"""Levels of amplifiers: exact where nothing else is there, blind to surfaces and sources, known only from blank sky."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.amplifiers import amplifier_levels, unmix
+
+N = 256
+CHANNELS = [(slice(0, N), slice(32 * k, 32 * k + 32)) for k in range(8)]
+QUADRANTS = [(slice(a, a + 128), slice(b, b + 128)) for a in (0, 128) for b in (0, 128)]
+
+
+def stepped(boxes: list[tuple[slice, slice]], levels: np.ndarray, noise: float = 0.0) -> np.ndarray:
+    image = np.zeros((N, N), np.float32)
+    for box, value in zip(boxes, levels, strict=True):
+        image[box] += np.float32(value)
+    return image + np.float32(noise) * np.random.default_rng(1).standard_normal((N, N)).astype(np.float32)
+
+
+def without_trend(levels: np.ndarray, order: int) -> np.ndarray:
+    """Channels' levels but for their polynomial trend, which is the surface's."""
+    place = (np.arange(levels.size) + 0.5) * 2 / levels.size - 1
+    return levels - np.polynomial.polynomial.polyval(place, np.polynomial.polynomial.polyfit(place, levels, order))
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_channels(order: int) -> None:
+    true = 20 * np.random.default_rng(2).standard_normal(8)
+    found = amplifier_levels(stepped(CHANNELS, true, 5.0), np.zeros((N, N)), CHANNELS, order=order, size=32)
+    assert found.mean() == pytest.approx(0.0, abs=1e-9)
+    np.testing.assert_allclose(found, without_trend(true, order), atol=0.6)
+
+
+def test_quadrants_on_a_surface_with_a_source() -> None:
+    true = np.array([30.0, -10.0, 5.0, -25.0])
+    y, x = np.mgrid[:N, :N] / N - 0.5
+    image = stepped(QUADRANTS, true, 2.0) + 100 * x - 60 * y * x + 40 * y**2
+    halo = 3000 * np.exp(-(((x - 0.1) ** 2 + (y - 0.1) ** 2) / 0.1**2))
+    covered = np.hypot(x - 0.1, y - 0.1) < 0.2
+    found = amplifier_levels((image + halo).astype(np.float32), covered, QUADRANTS, size=32)
+    np.testing.assert_allclose(found, true - true.mean(), atol=1.5)
+
+
+def test_what_has_no_blank_sky_is_not_known() -> None:
+    image, covered = stepped(CHANNELS, np.arange(8.0)), np.zeros((N, N), bool)
+    covered[:, :64] = True
+    found = amplifier_levels(image, covered, CHANNELS, order=0, size=32)
+    assert np.isnan(found[:2]).all()
+    np.testing.assert_allclose(found[2:], np.arange(6.0) - 2.5, atol=1e-3)
+    nothing = amplifier_levels(image, np.ones((N, N)), CHANNELS)
+    assert np.isnan(nothing).all()
+    np.testing.assert_array_equal(
+        amplifier_levels(np.full((1, 1), np.nan), [[0]], [(slice(0, 1), slice(0, 1))]), [np.nan]
+    )
+
+
+def test_nan_pixels_and_one_amplifier() -> None:
+    image = stepped(CHANNELS, np.zeros(8), 1.0)
+    image[::3] = np.nan
+    np.testing.assert_allclose(amplifier_levels(image, np.zeros((N, N)), CHANNELS, size=32), 0.0, atol=0.3)
+    assert amplifier_levels(image, np.zeros((N, N)), [(slice(0, N), slice(0, N))]).tolist() == [0.0]
+
+
+def test_negative_order() -> None:
+    with pytest.raises(ValueError, match="order"):
+        amplifier_levels(np.zeros((8, 8)), np.zeros((8, 8)), CHANNELS, order=-1)
+
+
+@pytest.mark.parametrize("own_sky", [True, False])
+def test_levels_from_differences(own_sky: bool) -> None:
+    """Dithered frames are each other's sky; or two frames have three others for sky."""
+    true = np.random.default_rng(3).standard_normal((5, 4))
+    shares = (1 - np.eye(5)) / 4
+    if not own_sky:
+        shares[:2] = np.array([0, 0, 1, 1, 1]) / 3
+        shares[2:] = np.array([[0, 0, 0, 1, 1], [0, 0, 1, 0, 1], [0, 0, 1, 1, 0]]) / 2
+    found = unmix(true - shares @ true, shares)
+    np.testing.assert_allclose(found, true - true.mean(axis=0), atol=1e-6)
