@@ -170,7 +170,7 @@ def test_parameters_named_in_the_docs_exist() -> None:
     from nirred.params import snake
     from nirred.recipes import core_recipes, step_types
 
-    types = dict(step_types())
+    types = dict(step_types(Registry.discover()))
     types |= {c.label: types[c.step] for r in core_recipes() for c in r.steps if c.label}
     named = 0
     for page in PAGES:
