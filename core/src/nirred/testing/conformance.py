@@ -263,7 +263,7 @@ class PluginConformance:
         night = nirred_reduced.night
         with fits.open(nirred_reduced.out / night.groups["dither"].product) as hdus:
             rows = [(r["file"].strip(), float(r["xoff"]), float(r["yoff"])) for r in hdus["FRAMES"].data]
-        reference = next(name for name, x, y in rows if x == y == 0.0)
+            reference = str(hdus["FRAMES"].header["REFFRAME"]).strip()
         assert len(rows) == len(night.groups["dither"].objects)
         for name, x, y in rows:
             true = night.offset(name, reference)
