@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import os
@@ -170,7 +171,10 @@ def test_parameters_named_in_the_docs_exist() -> None:
     from nirred.params import snake
     from nirred.recipes import core_recipes, step_types
 
-    types = dict(step_types(Registry.discover()))
+    registry = Registry()
+    for plugin in sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "pyproject.toml").is_file()):
+        assert registry.add(importlib.import_module(f"nirred_{plugin}"), plugin).error == ""
+    types = dict(step_types(registry))
     types |= {c.label: types[c.step] for r in core_recipes() for c in r.steps if c.label}
     named = 0
     for page in PAGES:
