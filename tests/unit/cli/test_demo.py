@@ -20,7 +20,7 @@ def parts(plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A demonstration whose night, run and measurement are made up; what they were called with."""
     seen: dict[str, Any] = {}
     api = importlib.import_module("nirred.run.api")
-    camera = SimpleNamespace(instrument="CAM")
+    camera = SimpleNamespace(instrument="CAM", scenario="offset", frames=None)
 
     def simulate(simulation: Any, directory: Path, **options: Any) -> Any:
         seen["night"] = (simulation, options)
@@ -45,7 +45,7 @@ def test_demo_reduces_measures_and_draws(parts: dict[str, Any], nirred: Call, tm
     home = tmp_path / "demo"
     code, out, err = nirred("demo", "cam", "-o", home, "--size", "256", "--seed", "4")
     assert code == 0
-    assert parts["night"][1] == {"scenario": "offset", "seed": 4, "size": 256}
+    assert parts["night"][1] == {"scenario": "offset", "frames": None, "seed": 4, "size": 256}
     assert parts["run"][:2] == ([str(home / "raw")], home / "reduced")
     assert "TABLE [('a_image.fits', 'offset')]" in out
     assert f"picture: {home / 'a_image.png'}" in out

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--variant", metavar="NAME", help="Another form of the camera, as another detector.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="The comparison on stdout as JSON; everything else on stderr.")
 def demo(
     instrument: str | None, output: str, size: int, variant: str | None, seed: int, quiet: bool, as_json: bool
 ) -> None:
