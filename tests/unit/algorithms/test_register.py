@@ -287,3 +287,16 @@ def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:
     found = match_offset(lists[0], lists[3], (8.0, 3.0), 10.0)
     assert found is not None
     assert found.dx == pytest.approx(8.8, abs=0.2)
+
+
+def test_a_chance_pair_with_the_reference_yields_to_a_firm_match_between() -> None:
+    """The last frame shares no star with the reference, but one of each lies 4 pixels from where the other would be."""
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0, 100, 12), rng.uniform(0, 100, 12)
+    flux = np.exp(rng.uniform(6, 9, 12))
+    middle = star_list(x, y, flux, 0.1)
+    first = star_list(np.append(x[:6], 300.0), np.append(y[:6], 300.0), np.append(flux[:6], 500.0), 0.005)
+    last = star_list(np.append(x[6:], 304.0), np.append(y[6:], 300.0), np.append(flux[6:], 500.0), 0.1)
+    found, reference = solve_offsets([first, middle, last], np.zeros((3, 2)), 2.0)
+    assert reference == 0
+    check(found[2], 0.0, 0.0, 0.1)

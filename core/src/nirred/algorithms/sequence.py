@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 #: A frame is tried with so many of those that were matched before it, the nearest ones.
 MOST_LINKS = 3
+#: A match by so many stars is no chance.
+FIRM = 3
 
 #: Stars are matched a second time within this distance of an offset that triangles found (px).
 RECHECK = 30.0
@@ -134,22 +136,26 @@ def _match_by_stars(
     fit_rotation: bool,
     centre: tuple[float, float],
 ) -> list[Registration | None]:
-    """Match stars near the guesses, with the reference or over frames between: dithers may exceed a narrow field."""
+    """Match stars near the guesses, with the reference or over frames between: dithers may exceed a narrow field.
+
+    A match by fewer than `FIRM` stars may be chance; it counts only for frames that no firm one reaches.
+    """
     found: list[Registration | None] = [None] * len(lists)
     found[reference] = as_reference(len(lists[reference]))
-    fresh = [reference]
-    while fresh:
-        links, fresh = fresh, []
-        for k in [k for k in range(len(lists)) if found[k] is None]:
-            apart = np.hypot(*(positions[links] - positions[k]).T)
-            for j in [links[n] for n in np.argsort(apart, kind="stable")[:MOST_LINKS]]:
-                dx, dy = (positions[k] - positions[j]).tolist()
-                step = match_offset(lists[j], lists[k], (dx, dy), radius, fit_rotation=fit_rotation, centre=centre)
-                way = found[j]
-                if step is not None and way is not None:
-                    found[k] = step if j == reference else _joined(way, step)
-                    fresh.append(k)
-                    break
+    for least in (FIRM, 1):
+        fresh = [k for k, r in enumerate(found) if r is not None]
+        while fresh:
+            links, fresh = fresh, []
+            for k in [k for k in range(len(lists)) if found[k] is None]:
+                apart = np.hypot(*(positions[links] - positions[k]).T)
+                for j in [links[n] for n in np.argsort(apart, kind="stable")[:MOST_LINKS]]:
+                    dx, dy = (positions[k] - positions[j]).tolist()
+                    step = match_offset(lists[j], lists[k], (dx, dy), radius, fit_rotation=fit_rotation, centre=centre)
+                    way = found[j]
+                    if step is not None and way is not None and step.n_matched >= least:
+                        found[k] = step if j == reference else _joined(way, step)
+                        fresh.append(k)
+                        break
     return found
 
 
