@@ -292,7 +292,7 @@ def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:
 def test_a_chance_pair_with_the_reference_yields_to_a_firm_match_between() -> None:
     """The last frame shares no star with the reference, but one of each lies 4 pixels from where the other would be."""
     rng = np.random.default_rng(4)
-    x, y = rng.uniform(0, 100, 12), rng.uniform(0, 100, 12)
+    x, y = np.repeat([0.0, 40.0, 80.0, 120.0], 3), np.tile([0.0, 47.0, 91.0], 4)  # no other pair is near
     flux = np.exp(rng.uniform(6, 9, 12))
     middle = star_list(x, y, flux, 0.1)
     first = star_list(np.append(x[:6], 300.0), np.append(y[:6], 300.0), np.append(flux[:6], 500.0), 0.005)
