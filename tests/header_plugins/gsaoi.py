@@ -39,7 +39,7 @@ def amplifiers(image):
 
 def positive(image, key):
     value = image.get(key)
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6
     return float(value) if usable else None
 
 

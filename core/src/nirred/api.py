@@ -29,7 +29,12 @@ __all__ = ["File", "installed_plugins", "named_files", "open", "run", "run_optio
 @cache
 def installed_plugins() -> Registry:
     """The plugins of this process, discovered once."""
-    return Registry.discover()
+    found = Registry.discover()
+    if found.brings("nirred_steps", "nirred_recipes"):  # else there is nothing that might not fit, and no import
+        from .fitness import refuse_unfit
+
+        refuse_unfit(found)
+    return found
 
 
 class File:

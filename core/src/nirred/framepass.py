@@ -10,6 +10,7 @@ import numpy as np
 
 from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
 from .algorithms.combine_network import combine_block
+from .blame import blamed
 from .dq import DQ
 from .errors import NirredError, StepError
 from .fitsio import read_planes
@@ -157,7 +158,7 @@ def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> Ca
         gain=float(detector.gain or 1.0) if setup.electrons else 1.0,
         coadds=detector.coadds,
         exposure_per_coadd=seconds / max(detector.coadds, 1),
-        linearity=_curve(curve) if curve else None,
+        linearity=_curve(group, info, curve) if curve else None,
         saturation=detector.saturation if setup.levels else None,
         non_linear=detector.non_linear if setup.levels else None,
         dark=None if dark is None else dark.data,
@@ -194,9 +195,10 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
     )
 
 
-def _curve(linearity: Linearity) -> LinearityCurve:
-    terms = linearity.coefficients() if callable(linearity.coefficients) else np.asarray(linearity.coefficients, float)
-    return LinearityCurve(np.asarray(terms, np.float64), tuple(linearity.time_delta), linearity.valid_to)
+def _curve(group: Group, info: FrameInfo, linearity: Linearity) -> LinearityCurve:
+    with blamed(group.context.registry, info.owner, f"linearity of {info.name}"):
+        terms = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
+        return LinearityCurve(np.asarray(terms, np.float64), tuple(linearity.time_delta), linearity.valid_to)
 
 
 def flat_fault(flat: Plane) -> np.ndarray:

@@ -53,7 +53,10 @@ def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
 
 @hookspec
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Registered once: which calibration serves which frames. The first rule of a kind that applies is used."""
+    """Registered once: which calibration serves which frames.
+
+    Of the rules of a kind the first that applies is used: those of add-on packages, by name, before the owner's own.
+    """
 
 
 @hookspec

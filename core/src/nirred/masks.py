@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .blame import blamed
 from .errors import StepError
 from .plugin.rules import MaskInput, MaskSpec
 
 if TYPE_CHECKING:
     from .group import Group
     from .plan.model import FrameInfo
+    from .registry import Registry
 
 
 def instrument_masks(group: Group, scope: str) -> list[MaskSpec]:
@@ -28,7 +30,8 @@ def _concerns(spec: MaskSpec, tags: frozenset[str]) -> bool:
 def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> list[np.ndarray]:
     """One mask of detector scope for every plane, with the user's parameters over the mask's own."""
     first = group.task.first
-    return [_compute(spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors))]
+    registry = group.context.registry
+    return [_compute(registry, spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors))]
 
 
 def apply_late_masks(group: Group) -> None:
@@ -72,7 +75,7 @@ def _say(group: Group, spec: MaskSpec, shares: dict[str, float]) -> None:
 def _late(group: Group, mask: tuple[MaskSpec, Mapping[str, Any]], of: int, p: int, shown: Sequence[int]) -> np.ndarray:
     """A mask of plane `p` of frame `of`, from the calibrated planes of the frames `shown`."""
     info, state = group.frames[of].info, group.planes[p]
-    return _compute(*mask, info, _asked(group, info, p, [state.sci.frame(i) for i in shown]))
+    return _compute(group.context.registry, *mask, info, _asked(group, info, p, [state.sci.frame(i) for i in shown]))
 
 
 def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) -> MaskInput:
@@ -83,10 +86,13 @@ def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) 
     return MaskInput(info.detectors[p].shape, info.descriptors, info.tags, images, p, remark, flattened)
 
 
-def _compute(spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput) -> np.ndarray:
+def _compute(
+    registry: Registry, spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput
+) -> np.ndarray:
     """The mask's bit where it flags, uint16."""
     parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
-    flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
+    with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
+        flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
     if flagged.shape != shape:
         raise StepError(f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)")
     return np.where(flagged != 0, np.uint16(spec.bit), np.uint16(0))

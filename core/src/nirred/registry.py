@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from . import hookspecs
+from .answers import WrongAnswer, checked
 from .errors import Ambiguous, PluginError, Unclaimed
+from .headers import Header, Headers
 from .plugin.frames import Claim
-from .plugin.instrument import ExecutorSpec, Instrument
+from .plugin.instrument import Instrument
 from .plugin.markers import API_VERSION
 from .plugin.recipes import Recipe, RecipePatch
 from .plugin.rules import CalibrationRule, MaskSpec
 
 if TYPE_CHECKING:
-    from .headers import Headers
+    from .plugin.frames import Descriptors
+    from .plugin.instrument import ExecutorSpec
     from .plugin.simulation import Simulation
 
 GROUP = "nirred.plugins"
+#: What a plugin may raise: `sys.exit` in somebody's module must not end this program.
+FAULTS = (Exception, SystemExit)
+#: What no plugin needs at import, and every start would wait for.
+HEAVY = ("numpy", "scipy", "astropy", "photutils", "reproject", "pydantic", "numba", "matplotlib", "sqlalchemy", "yaml")
+SLOW_IMPORT = 1.0  # s
+#: Frames of nobody: a plugin that claims one of them would claim every camera's.
+STRANGERS = {
+    "an empty header": "",
+    "a header of no camera": "INSTRUME= 'NIRRED-NOBODY'".ljust(80) + "OBJECT  = 'nothing '".ljust(80),
+}
 #: Packages that bring an instrument: what to say when nothing claims a frame. Facts about packages, not about data.
 KNOWN_PACKAGES = {
     "NIRI": "nirred-niri",
@@ -52,6 +67,8 @@ class Registry:
     manager: pluggy.PluginManager = field(default_factory=lambda: _manager())
     found: dict[str, PluginInfo] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    _given: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    _barred: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def discover(cls, only: Iterable[str] | None = None) -> Registry:
@@ -81,38 +98,38 @@ class Registry:
         if duplicate:
             self.found[key] = PluginInfo(point.name, package, version, f"two packages register the name {point.name!r}")
             return
+        before, start = set(sys.modules), time.perf_counter()
         try:
             module = point.load()
-        except Exception as error:  # noqa: BLE001 - the loader's guard: one broken package must not stop the others
-            self.found[key] = PluginInfo(
-                point.name, package, version, f"cannot be imported: {type(error).__name__}: {error}"
-            )
+        except FAULTS as error:
+            self.found[key] = PluginInfo(point.name, package, version, f"cannot be imported: {_told(error)}")
             return
-        self.add(module, point.name, package, version)
+        info = self.add(module, point.name, package, version)
+        remark = _weight(set(sys.modules) - before, time.perf_counter() - start)
+        if remark and not info.error:
+            self.found[point.name] = replace(info, remarks=(remark,))
 
     def add(self, plugin: object, name: str, package: str = "", version: str = "") -> PluginInfo:
         """Register one plugin object; a refused one is kept in `found` with the reason."""
-        info = PluginInfo(name, package or name, version)
-        error = _api_fault(plugin)
-        if not error:
-            error = self._register(plugin, name)
-        if not error:
-            error = self._conflicts(name)
-            if error:
-                self.manager.unregister(name=name)
+        self.found[name] = PluginInfo(name, package or name, version)
+        error = _api_fault(plugin) or self._register(plugin, name)
         if error:
-            info = PluginInfo(info.name, info.package, info.version, error)
+            self.found[name] = replace(self.found[name], error=error)
+            return self.found[name]
+        cameras = tuple(i.name for i in self._once("nirred_instruments", name))
+        error = self.faults.pop(name, "") or self._conflicts(name, cameras) or self._greed(name)
+        if error:
+            self.refuse(name, error)
         else:
-            info = PluginInfo(
-                info.name,
-                info.package,
-                info.version,
-                "",
-                (),
-                tuple(i.name for i in self._once("nirred_instruments", Instrument, name)),
-            )
-        self.found[name] = info
-        return info
+            self.found[name] = replace(self.found[name], instruments=cameras)
+        return self.found[name]
+
+    def refuse(self, name: str, error: str) -> None:
+        """Take a plugin out as a whole: half of one would reduce frames otherwise than its author meant."""
+        if self.manager.get_plugin(name) is not None:
+            self.manager.unregister(name=name)
+        self.found[name] = replace(self.found[name], error=error, instruments=())
+        self._given = {key: items for key, items in self._given.items() if key[0] != name}
 
     def _register(self, plugin: object, name: str) -> str:
         try:
@@ -124,33 +141,45 @@ class Registry:
             return f"hooks do not fit the contract: {error}"
         return ""
 
-    def _conflicts(self, name: str) -> str:
-        own = {i.name for i in self._once("nirred_instruments", Instrument, name)}
-        if name in self.faults:
-            return self.faults[name]
+    def _conflicts(self, name: str, cameras: Sequence[str]) -> str:
         for other, info in self.found.items():
-            both = own & set(info.instruments)
+            both = set(cameras) & set(info.instruments)
             if both and other != name:
                 return f"instrument {sorted(both)[0]!r} is already brought by {info.package}"
         return ""
 
+    def _greed(self, name: str) -> str:
+        """Why a plugin's claims would take everybody's frames, or ''. A fallback may, with a weight below 0."""
+        claim = getattr(self.manager.get_plugin(name), "nirred_claim", None)
+        for what, cards in STRANGERS.items() if claim is not None else ():
+            try:
+                found = claim(headers=Headers(Header(cards), []))  # type: ignore[misc]
+            except FAULTS:  # told when a real frame raises it
+                continue
+            if isinstance(found, Claim) and found.weight >= 0:
+                return f"claims everything, {what} too"
+        return ""
+
     # -- called once, results collected -------------------------------------------------------------------------
-    def _once(self, hook: str, kind: type | tuple[type, ...], name: str) -> list[Any]:
-        """Drain and type-check one plugin's iterable inside the guard: a late error must not escape it."""
-        plugin = self.manager.get_plugin(name)
-        implementation = getattr(plugin, hook, None)
-        if plugin is None or implementation is None:
-            return []
-        try:
-            items = list(self._owner(name, hook)() or ())
-        except Exception as error:  # noqa: BLE001 - a plugin's fault is reported by name, the rest goes on
-            self.faults.setdefault(name, f"{hook} failed: {type(error).__name__}: {error}")
-            return []
-        wrong = [i for i in items if not isinstance(i, kind) and not (isinstance(i, type) and issubclass(i, kind))]
-        if wrong:
-            self.faults.setdefault(name, f"{hook} returned a {type(wrong[0]).__name__}")
-            return []
-        return items
+    def _once(self, hook: str, name: str) -> list[Any]:
+        """Ask one plugin once, drain and check its answer inside the guard: a late error must not escape it."""
+        if (name, hook) not in self._given:
+            if getattr(self.manager.get_plugin(name), hook, None) is None:
+                return []
+            try:
+                self._given[name, hook] = list(checked(hook, self._owner(name, hook)()))
+            except FAULTS as error:
+                self.faults[name] = _failure(hook, error)
+                self._given[name, hook] = []
+        return self._given[name, hook]
+
+    def brings(self, *hooks: str) -> bool:
+        """Whether any plugin implements one of these hooks."""
+        return any(getattr(p, hook, None) is not None for _, p in self.manager.list_name_plugin() for hook in hooks)
+
+    def fault(self, name: str, text: str) -> None:
+        """Note what is wrong with a plugin; the first fault of each is told, once."""
+        self.faults.setdefault(name, text)
 
     def _owner(self, name: str, hook: str) -> Any:
         others = [p for n, p in self.manager.list_name_plugin() if n != name and p is not None]
@@ -167,44 +196,72 @@ class Registry:
         """Names of the loaded plugins, sorted."""
         return sorted(n for n, p in self.manager.list_name_plugin() if p is not None)
 
-    def _collect(self, hook: str, kind: type | tuple[type, ...]) -> list[tuple[str, Any]]:
-        return [(name, item) for name in self.names for item in self._once(hook, kind, name)]
+    def _collect(self, hook: str) -> list[tuple[str, Any]]:
+        return [(name, item) for name in self.names for item in self._once(hook, name)]
 
     def instruments(self) -> list[tuple[str, Instrument]]:
         """(plugin, instrument) of all plugins."""
-        return self._collect("nirred_instruments", Instrument)
+        return self._collect("nirred_instruments")
 
     def recipes(self) -> list[tuple[str, Recipe | RecipePatch]]:
         """(plugin, recipe or patch) of all plugins, in order of the plugins' names."""
-        return self._collect("nirred_recipes", (Recipe, RecipePatch))
+        return self._collect("nirred_recipes")
+
+    def rules_for(self, owner: str) -> list[CalibrationRule]:
+        """Rules that may serve frames of an owner: those of add-on packages, by name, before its own."""
+        found = [(n, r) for n, r in self.rules() if (n, owner) not in self._barred]
+        return [r for _, r in sorted(found, key=lambda pair: pair[0] == owner)]
 
     def rules(self) -> list[tuple[str, CalibrationRule]]:
         """(plugin, calibration rule) of all plugins."""
-        return self._collect("nirred_calibration_rules", CalibrationRule)
+        return self._collect("nirred_calibration_rules")
 
     def masks(self) -> list[tuple[str, MaskSpec]]:
         """(plugin, mask) of all plugins."""
-        return self._collect("nirred_masks", MaskSpec)
+        return self._collect("nirred_masks")
 
     def steps(self) -> list[tuple[str, type]]:
         """(plugin, step class) of all plugins."""
-        from .step import Step
-
-        return self._collect("nirred_steps", Step)
+        return self._collect("nirred_steps")
 
     def executors(self) -> list[tuple[str, ExecutorSpec]]:
         """(plugin, way to run tasks) of all plugins."""
-        return self._collect("nirred_executors", ExecutorSpec)
+        return self._collect("nirred_executors")
 
     def simulations(self) -> dict[str, Simulation]:
-        """Simulated cameras by instrument name."""
+        """Simulated cameras by instrument name; a plugin whose own cannot be had is told of and left out."""
         found = {}
         for name in self.names:
             if getattr(self.manager.get_plugin(name), "nirred_simulation", None) is not None:
-                simulation = self.ask(name, "nirred_simulation")
+                try:
+                    simulation = self.ask(name, "nirred_simulation")
+                except PluginError as error:
+                    self.fault(name, error.message)
+                    continue
                 if simulation is not None:
                     found[simulation.instrument.lower()] = simulation
         return found
+
+    def try_rules(self, owner: str, tags: frozenset[str], descriptors: Descriptors) -> None:
+        """Ask every rule whether it applies to a frame, before anything depends on it.
+
+        Where a rule of another package raises, that package's are not used for this owner's frames, and it is told of:
+        the owner's own stand.
+
+        Raises
+        ------
+        PluginError
+            A rule of the owner raised: without it the frame would be calibrated otherwise than its plugin says.
+        """
+        for name, rule in self.rules():
+            try:
+                rule.applies(tags, descriptors)
+            except FAULTS as error:
+                what = f"rule {rule.kind!r} failed: {_told(error)}"
+                if name == owner:
+                    raise self._raised(owner, what) from error
+                self.fault(name, what)
+                self._barred.add((name, owner))
 
     # -- asked for every file -----------------------------------------------------------------------------------
     def claim(self, headers: Headers) -> tuple[str, Claim]:
@@ -223,11 +280,11 @@ class Registry:
             if getattr(plugin, "nirred_claim", None) is None:
                 continue
             try:
-                claim = plugin.nirred_claim(headers=headers)  # type: ignore[union-attr]
-            except Exception as error:  # noqa: BLE001 - reported once per plugin, counts as "no claim"
-                self.faults.setdefault(name, f"nirred_claim failed: {type(error).__name__}: {error}")
+                claim = checked("nirred_claim", plugin.nirred_claim(headers=headers))  # type: ignore[union-attr]
+            except FAULTS as error:
+                self.fault(name, _failure("nirred_claim", error))
                 continue
-            if isinstance(claim, Claim):
+            if claim is not None:
                 claims.append((name, claim))
         if not claims:
             raise Unclaimed(*_unclaimed(headers, self))
@@ -242,32 +299,58 @@ class Registry:
         return winners[0]
 
     def ask(self, owner: str, hook: str, **arguments: Any) -> Any:
-        """Call one hook of the owning plugin only.
+        """Call one hook of the owning plugin only; see `answers.checked` for what it may answer.
 
         Raises
         ------
         PluginError
-            The plugin raised; the message names plugin and hook.
+            The plugin raised or answered what it must not; the message names package and hook.
         """
+        if getattr(self.manager.get_plugin(owner), hook, None) is None:
+            return None
         try:
-            return self._owner(owner, hook)(**arguments)
-        except Exception as error:
-            package = self.found[owner].package if owner in self.found else owner
-            raise PluginError(
-                f"{package}: {hook} failed: {type(error).__name__}: {error}",
-                "report it to the plugin's authors",
-            ) from error
+            return checked(hook, self._owner(owner, hook)(**arguments))
+        except FAULTS as error:
+            raise self._raised(owner, _failure(hook, error)) from error
 
-    def notify(self, event: object) -> None:
-        """Tell all observers; an observer that raises is reported once and not asked again."""
+    def _raised(self, owner: str, what: str) -> PluginError:
+        package = self.found[owner].package if owner in self.found else owner
+        return PluginError(f"{package}: {what}", "report it to the plugin's authors")
+
+    def complaints(self) -> list[str]:
+        """One sentence for each plugin that was refused or that did what it must not."""
+        refused = [f"{i.package} is not used: {i.error}" for i in plugins(list(self.found.values())) if i.error]
+        return refused + [self._raised(n, text).message for n, text in sorted(self.faults.items())]
+
+    def notify(self, event: object) -> str:
+        """Tell all observers; one that raises is not asked again. Returns what is new to be said of them, or ''."""
+        said = []
         for name in self.names:
             observer = getattr(self.manager.get_plugin(name), "nirred_event", None)
-            if observer is None or name in self.faults:
+            if observer is None or self.faults.get(name, "").startswith("nirred_event"):
                 continue
             try:
                 observer(event=event)
-            except Exception as error:  # noqa: BLE001 - observers never stop a reduction
-                self.faults[name] = f"nirred_event failed: {type(error).__name__}: {error}"
+            except FAULTS as error:
+                self.faults[name] = _failure("nirred_event", error)
+                said.append(self._raised(name, self.faults[name]).message)
+        return "; ".join(said)
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line of bearable length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def _failure(hook: str, error: BaseException) -> str:
+    return f"{hook}: {error}" if isinstance(error, WrongAnswer) else f"{hook} failed: {_told(error)}"
+
+
+def _weight(loaded: set[str], seconds: float) -> str:
+    heavy = [name for name in HEAVY if name in loaded]
+    if heavy:
+        return f"imports {', '.join(heavy)} at start: every command waits for it"
+    return f"takes {seconds:.1f} s to import: every command waits for it" if seconds > SLOW_IMPORT else ""
 
 
 def _manager() -> pluggy.PluginManager:

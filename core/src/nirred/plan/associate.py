@@ -108,10 +108,9 @@ class Verdict:
 
 
 def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule]:
-    """The rule of each kind that applies to a frame: the owner's first, then those of other packages."""
-    rules = sorted(registry.rules(), key=lambda r: r[0] != frame.owner)
+    """The rule of each kind that applies to a frame: an add-on package's, by name, before the owner's own."""
     found: dict[str, CalibrationRule] = {}
-    for _, rule in rules:
+    for rule in registry.rules_for(frame.owner):
         if rule.kind not in found and rule.applies(frame.tags, frame.descriptors):
             found[rule.kind] = rule
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PluginError
+from ..fitness import refuse_unfit
 from ..inputs import expand_inputs
 from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import INTERNAL, Source, Wish, choose, forced, judge, remedy, rules_for, window
@@ -71,6 +72,7 @@ class Planner:
 
     def __init__(self, registry: Registry, options: PlanOptions) -> None:
         self.registry, self.options = registry, options
+        refuse_unfit(registry)
         self.user_cal = user_calibrations(registry, options)
         self.own = own_recipe(options.recipe, registry)
         self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
@@ -88,7 +90,7 @@ class Planner:
         remarks = unselect([r for r in records if r.path not in named], self.options.exclude, self.options.only)
         frames = self._settle(records, named)
         remarks += self._doubts(frames)
-        remarks += [f"plugin {name}: {fault}" for name, fault in sorted(self.registry.faults.items())]
+        remarks += self.registry.complaints()
         goals = self._goals(frames, records)
         tasks = self._needed(goals)
         _record_roles(records, tasks)

@@ -103,6 +103,7 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
     if not isinstance(descriptors, Descriptors):
         raise PluginError(f"{owner}: nirred_describe returned no Descriptors", "report it to the plugin's authors")
     tags = frozenset(ask("nirred_tags") or ())
+    registry.try_rules(owner, tags, descriptors)
     detectors = tuple(ask("nirred_detectors") or ())
     wcs = tuple(ask("nirred_wcs") or ())
     state = "none" if not wcs else "pointing" if wcs[0].origin == "pointing" else "ok"

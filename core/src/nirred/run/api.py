@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..files import remove_parts, write_json
+from ..fitness import refuse_unfit
 from ..group import Context
 from ..params import Setting
 from ..plan.model import Plan
@@ -128,6 +129,7 @@ def run(
     """
     options = options or RunOptions()
     registry = registry or Registry.discover()
+    refuse_unfit(registry)
     options = _checked(options, registry)
     own = own_recipe(options.recipe, registry)
     out = _prepare_output(Path(out))

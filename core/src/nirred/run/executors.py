@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PluginError
+from ..fitness import refuse_unfit
 from ..group import Context
 from ..params import nearest
 from ..registry import Registry
@@ -157,4 +158,6 @@ def work(job: Job, place: Place) -> TaskResult:
 
 @cache
 def _registry(names: tuple[str, ...]) -> Registry:
-    return Registry.discover(only=names)
+    found = Registry.discover(only=names)
+    refuse_unfit(found)
+    return found

@@ -37,7 +37,15 @@ class Log:
             for e in (event, *([fault] if fault is not None else [])):
                 if self.on_event is not None:
                     self.on_event(e)
-                self.registry.notify(e)
+                said = self.registry.notify(e)
+                if said:
+                    self._report(Event("message", e.task, said))
+
+    def _report(self, event: Event) -> None:
+        """Tell the log and the caller what an observer did; the observers themselves are not told."""
+        self._write(event)
+        if self.on_event is not None:
+            self.on_event(event)
 
     def _write(self, event: Event) -> Event | None:
         if self.broken:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import provenance
-from ..errors import CalibrationMissing, DataError, NirredError, StepError
+from ..blame import blamed
+from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
 from ..framepass import calibrate_group
@@ -110,6 +111,8 @@ def execute(job: Job, context: Context) -> TaskResult:
         result = result or _made(group, recipe, calls, job.made, key)
     except NirredError as error:
         result = failure(task, error.message, error.hint, error.exit_code, group)
+        if isinstance(error, PluginError) and error.__cause__ is not None:
+            result.bug = "".join(traceback.format_exception(error.__cause__))
     except MemoryError:
         result = failure(task, *_out_of_memory(task), StepError.exit_code, group)
     except Exception as error:  # noqa: BLE001 - the task runner's guard: a bug ends its group, not the night
@@ -194,7 +197,8 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                 raise StepError(
                     f"recipe {recipe.name}: frame step {bound.call.name!r} after a group step", "put it earlier"
                 )
-            bound.step.configure(group.setup, bound.params, group)
+            with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
+                bound.step.configure(group.setup, bound.params, group)
             continue
         if not fused and not isinstance(bound.step, HeaderStep):
             group.context.say(f"{group.task.id}: calibrating {len(group.indices())} frames")
@@ -203,7 +207,8 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             keep_frames(group, calls[:number])
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
             group.context.say(f"{group.task.id}: {bound.call.name}")
-            bound.step.apply(group, bound.params, bound.call)
+            with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
+                bound.step.apply(group, bound.params, bound.call)
             fused = fused or bool(group.planes)
             written_after(group, bound, calls[number + 1 :])
             if not any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in calls[number + 1 :]):

@@ -1,0 +1,293 @@
+"""What a hook may answer: every answer is looked at before the core uses it, so that a fault stays with its plugin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime
+from itertools import islice
+from numbers import Integral, Real
+from typing import Any, get_args
+
+from .plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
+from .plugin.instrument import ExecutorSpec, Instrument
+from .plugin.recipes import Recipe, RecipePatch
+from .plugin.rules import CalibrationRule, MaskSpec, seconds
+from .plugin.simulation import Simulation
+
+LONGEST, LONGEST_TEXT = 10_000, 100_000
+#: What each field of `Descriptors` may hold, by its annotation.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "Role": (str,),
+    "float": (Real,),
+    "int": (Integral,),
+    "bool": (bool,),
+    "datetime": (datetime,),
+    "None": (type(None),),
+}
+
+
+class WrongAnswer(ValueError):
+    """A hook's answer is not of the kind that the contract asks for; the text says what was found."""
+
+
+def checked(hook: str, answer: Any) -> Any:
+    """Look at one hook's answer.
+
+    Parameters
+    ----------
+    hook : str
+        Its name.
+    answer : object
+        What the plugin returned or, where it yields, is about to.
+
+    Returns
+    -------
+    object
+        Tags as a frozenset, sequences as tuples, everything else as it came.
+
+    Raises
+    ------
+    WrongAnswer
+        Of a wrong kind, not finite, or longer than any camera needs.
+    Exception
+        Whatever a generator raises when it is drained.
+    """
+    return _CHECKS[hook](answer) if hook in _CHECKS else answer
+
+
+def drained(answer: Any, kinds: tuple[type, ...], *, classes: bool = False) -> tuple[Any, ...]:
+    """All items of an iterable, () for None; `classes`: subclasses of `kinds` are wanted, not their instances."""
+    if answer is None:
+        return ()
+    if isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
+        raise WrongAnswer(f"returned a {type(answer).__name__}, no sequence")
+    items = tuple(islice(answer, LONGEST + 1))
+    if len(items) > LONGEST:
+        raise WrongAnswer(f"returned more than {LONGEST} items")
+    for item in items:
+        good = isinstance(item, type) and issubclass(item, kinds) if classes else isinstance(item, kinds)
+        if not good:
+            wanted = " or ".join(k.__name__ for k in kinds)
+            raise WrongAnswer(f"returned a {type(item).__name__}, wanted: {'class of ' if classes else ''}{wanted}")
+    return items
+
+
+def _need(condition: object, what: str) -> None:
+    if not condition:
+        raise WrongAnswer(what)
+
+
+def _number(value: Any, what: str, low: float = -math.inf) -> None:
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= low
+    _need(good, f"{what} = {value!r}")
+
+
+def _word(value: Any, what: str) -> None:
+    _need(isinstance(value, str) and value.strip() and len(value) <= LONGEST_TEXT, f"{what} = {str(value)[:80]!r}")
+
+
+# -- asked of all and of the owner --------------------------------------------------------------------------------
+def _claim(answer: Any) -> Claim | None:
+    if answer is None:
+        return None
+    _need(isinstance(answer, Claim), f"returned a {type(answer).__name__}, no Claim")
+    _word(answer.instrument, "instrument")
+    _number(answer.weight, "weight")
+    _need(isinstance(answer.unsupported, str), f"unsupported = {answer.unsupported!r}")
+    claim: Claim = answer
+    return claim
+
+
+def _tags(answer: Any) -> frozenset[str]:
+    tags = drained(answer, (str,))
+    for tag in tags:
+        _word(tag, "a tag")
+    return frozenset(tags)
+
+
+def _descriptors(answer: Any) -> Descriptors:
+    _need(isinstance(answer, Descriptors), f"returned a {type(answer).__name__}, no Descriptors")
+    told: Descriptors = answer
+    for name, kinds in _FIELDS:
+        value = getattr(told, name)
+        _need(isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds), f"{name} = {value!r}")
+        if isinstance(value, float):
+            _number(value, name)
+        elif isinstance(value, str):
+            _need(len(value) <= LONGEST_TEXT, f"{name} has {len(value)} characters")
+    _need(told.role in get_args(Role), f"role = {told.role!r}")
+    _need(told.coadds >= 1, f"coadds = {told.coadds!r}")
+    _need(isinstance(told.extra, Mapping) and isinstance(told.pretty, Mapping), "extra and pretty are mappings")
+    return told
+
+
+def _field_kinds() -> tuple[tuple[str, tuple[type, ...]], ...]:
+    found = []
+    for f in fields(Descriptors):
+        if f.name not in ("extra", "pretty", "configuration"):
+            found.append((f.name, tuple(k for part in str(f.type).split("|") for k in _KINDS[part.strip()])))
+    return tuple(found)
+
+
+_FIELDS = _field_kinds()
+
+
+def _detectors(answer: Any) -> tuple[Detector, ...]:
+    found = drained(answer, (Detector,))
+    for d in found:
+        sides = d.shape if isinstance(d.shape, tuple) else ()
+        good = len(sides) == 2 and all(isinstance(n, Integral) and int(n) >= 1 for n in sides)
+        _need(good, f"shape = {d.shape!r}, wanted: (ny, nx)")
+        for name in ("gain", "read_noise", "saturation", "non_linear"):
+            value = getattr(d, name)
+            if value is not None:
+                _number(value, name, 0.0)
+        _need(d.gain is None or d.gain > 0, f"gain = {d.gain!r}")
+        _need(isinstance(d.coadds, Integral) and int(d.coadds) >= 1, f"coadds = {d.coadds!r}")
+    return found
+
+
+def _wcs(answer: Any) -> tuple[PlaneWcs, ...] | None:
+    if answer is None:
+        return None
+    found = drained(answer, (PlaneWcs,))
+    for plane in found:
+        _number(plane.sigma_arcsec, "sigma_arcsec", 0.0)
+        _need(hasattr(plane.wcs, "wcs_pix2world"), f"wcs is a {type(plane.wcs).__name__}, no astropy.wcs.WCS")
+    return found
+
+
+def _exposures(answer: Any) -> tuple[Exposure, ...] | None:
+    return None if answer is None else drained(answer, (Exposure,))
+
+
+def _footprint(answer: Any) -> tuple[Any, ...] | None:
+    if answer is None:
+        return None
+    found = tuple(drained(polygon, (tuple, list)) for polygon in drained(answer, (tuple, list)))
+    for polygon in found:
+        _need(len(polygon) >= 3 and all(len(corner) == 2 for corner in polygon), "a polygon has three corners or more")
+        for corner in polygon:
+            _number(corner[0], "right ascension")
+            _number(corner[1], "declination")
+    return found
+
+
+def _opened(answer: Any) -> Any:
+    if answer is None:
+        return None
+    from .frame import Frame
+
+    _need(isinstance(answer, Frame), f"returned a {type(answer).__name__}; this nirred takes a Frame or None")
+    for plane in answer.planes:
+        kind = getattr(getattr(plane.data, "dtype", None), "kind", "")
+        _need(kind in "fiu" and kind and plane.data.ndim == 2, "a plane is no 2-D array of numbers")
+    return answer
+
+
+def _defaults(answer: Any) -> Mapping[str, Any]:
+    if answer is None:
+        return {}
+    _need(isinstance(answer, Mapping), f"returned a {type(answer).__name__}, no mapping")
+    _need(all(isinstance(k, str) for k in answer), "a parameter's name is no text")
+    return dict(answer)
+
+
+# -- registered once ----------------------------------------------------------------------------------------------
+def _instruments(answer: Any) -> tuple[Instrument, ...]:
+    found = drained(answer, (Instrument,))
+    for i in found:
+        _word(i.name, "name of an instrument")
+        _need(i.name == i.name.lower(), f"name of an instrument {i.name!r} is not in lower case")
+        _need(all(isinstance(e, str) for e in i.examples), f"{i.name}: an example is no text")
+    return found
+
+
+def _steps(answer: Any) -> tuple[type, ...]:
+    from .params import Params
+    from .step import FrameStep, GroupStep
+
+    found = drained(answer, (FrameStep, GroupStep), classes=True)
+    for step in found:
+        name = getattr(step, "name", None)
+        _need(isinstance(name, str) and name.isidentifier(), f"class {step.__name__}: name = {name!r}")
+        _need(isinstance(step.Params, type) and issubclass(step.Params, Params), f"step {name}: Params is no Params")
+        missing = sorted(getattr(step, "__abstractmethods__", ()))
+        _need(not missing, f"step {name}: it has no {', '.join(missing)}")
+    return found
+
+
+def _recipes(answer: Any) -> tuple[Recipe | RecipePatch, ...]:
+    found = drained(answer, (Recipe, RecipePatch))
+    for r in found:
+        _word(r.name if isinstance(r, Recipe) else r.base, "name of a recipe")
+        if isinstance(r, RecipePatch):
+            _words(r.for_tags, f"patch of {r.base}: for_tags")
+    return found
+
+
+def _words(value: Any, what: str) -> None:
+    _need(isinstance(value, frozenset) and all(isinstance(t, str) for t in value), f"{what} is no frozenset of words")
+
+
+def _rules(answer: Any) -> tuple[CalibrationRule, ...]:
+    found = drained(answer, (CalibrationRule,))
+    for r in found:
+        _word(r.kind, "kind of a rule")
+        for name in ("for_tags", "not_tags", "candidate_tags"):
+            _words(getattr(r, name), f"rule {r.kind}: {name}")
+        for time in (r.within, r.remark_beyond):
+            _need(time is None or seconds(time) > 0, f"rule {r.kind}: {time!r}")
+        _need(r.when is None or callable(r.when), f"rule {r.kind}: when is no function")
+    return found
+
+
+def _masks(answer: Any) -> tuple[MaskSpec, ...]:
+    found = drained(answer, (MaskSpec,))
+    for m in found:
+        _word(m.name, "name of a mask")
+        _need(isinstance(m.bit, Integral) and 0 < int(m.bit) < 1 << 16, f"mask {m.name}: bit = {m.bit!r}")
+        _need(m.scope in ("detector", "group", "frame"), f"mask {m.name}: scope = {m.scope!r}")
+        _words(m.for_tags, f"mask {m.name}: for_tags")
+        _words(m.not_tags, f"mask {m.name}: not_tags")
+        _need(callable(m.compute), f"mask {m.name}: compute is no function")
+    return found
+
+
+def _executors(answer: Any) -> tuple[ExecutorSpec, ...]:
+    found = drained(answer, (ExecutorSpec,))
+    for e in found:
+        _word(e.name, "name of an executor")
+        _need(callable(e.make), f"executor {e.name}: make is no function")
+    return found
+
+
+def _simulation(answer: Any) -> Simulation | None:
+    _need(answer is None or isinstance(answer, Simulation), f"returned a {type(answer).__name__}, no Simulation")
+    if answer is not None:
+        _word(answer.instrument, "instrument")
+    simulation: Simulation | None = answer
+    return simulation
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "nirred_claim": _claim,
+    "nirred_tags": _tags,
+    "nirred_describe": _descriptors,
+    "nirred_detectors": _detectors,
+    "nirred_wcs": _wcs,
+    "nirred_exposures": _exposures,
+    "nirred_footprint": _footprint,
+    "nirred_open": _opened,
+    "nirred_step_defaults": _defaults,
+    "nirred_instruments": _instruments,
+    "nirred_steps": _steps,
+    "nirred_recipes": _recipes,
+    "nirred_calibration_rules": _rules,
+    "nirred_masks": _masks,
+    "nirred_executors": _executors,
+    "nirred_simulation": _simulation,
+}
