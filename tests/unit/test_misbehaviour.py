@@ -47,11 +47,13 @@ SHOWS = {
     "nirred_step_defaults": "failed",
     "nirred_event": "remark",
     "nirred_footprint": "asked",
+    "nirred_read_calibration": "asked",
     "nirred_simulation": "asked",
     "nirred_read_request": "asked",
 }
 ARGUMENTS = {
     "nirred_footprint": {"headers": None},
+    "nirred_read_calibration": dict.fromkeys(("path", "kind", "headers", "descriptors")),
     "nirred_simulation": {},
     "nirred_read_request": {"paths": (), "context": None},
 }
@@ -93,6 +95,7 @@ def hook(name: str, behave: Any) -> Any:
         (): lambda self: behave(),
         ("headers",): lambda self, headers: behave(headers),
         ("path", "exposure", "headers"): lambda self, path, exposure, headers: behave(headers),
+        ("path", "kind", "headers", "descriptors"): lambda self, path, kind, headers, descriptors: behave(kind),
         ("step", "tags", "descriptors"): lambda self, step, tags, descriptors: behave(step),
         ("paths", "context"): lambda self, paths, context: behave(paths),
         ("event",): lambda self, event: behave(event),

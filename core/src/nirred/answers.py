@@ -282,6 +282,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "nirred_exposures": _exposures,
     "nirred_footprint": _footprint,
     "nirred_open": _opened,
+    "nirred_read_calibration": _opened,
     "nirred_step_defaults": _defaults,
     "nirred_instruments": _instruments,
     "nirred_steps": _steps,
