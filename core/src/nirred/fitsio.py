@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .algorithms.ramps import ramp_counts
 from .errors import DataError, Unreadable
 from .files import replacing
-from .frame import Frame, Plane
+from .frame import Frame, Plane, Ramp
 from .headers import Header, Headers, is_compressed, open_stream
-from .plugin.frames import Descriptors, Exposure
+from .plugin.frames import Descriptors, Detector, Exposure
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -166,6 +167,21 @@ def read_calibration(path: Path) -> list[Plane]:
     return planes
 
 
+def ramp_plane(ramp: Ramp, detector: Detector) -> np.ndarray:
+    """Raw plane, float32 (ny, nx) in ADU, of an exposure that its plugin opens as non-destructive reads.
+
+    Raises
+    ------
+    Unreadable
+        The reads and their times do not fit.
+    """
+    noise, gain = detector.read_noise or 0.0, detector.gain or 1.0
+    try:
+        return ramp_counts(ramp.reads, ramp.times, gain=gain, read_noise=noise, saturation=detector.saturation)
+    except ValueError as error:
+        raise Unreadable(f"{ramp.name}: {error}", "leave it out with --exclude") from None
+
+
 def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -> Frame:
     """Read a raw frame (ADU) or a product of ours (electron) as a `Frame`."""
     headers = headers or Headers.read(path)
@@ -185,10 +201,11 @@ def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -
     frame = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
     if isinstance(frame, Frame):
         return frame
+    raws = [ramp_plane(frame, detectors[0])] if isinstance(frame, Ramp) else read_planes(path, headers, exposure)
     wcs = registry.ask(owner, "nirred_wcs", headers=headers) or ()
     planes = tuple(
         Plane(data, np.zeros(data.shape, np.uint16), None, wcs[i].wcs if i < len(wcs) else None, detectors[i])
-        for i, data in enumerate(read_planes(path, headers, exposure))
+        for i, data in enumerate(raws)
     )
     return Frame(planes, **fields)
 

@@ -13,8 +13,8 @@ from .algorithms.combine_network import combine_block
 from .blame import blamed
 from .dq import DQ
 from .errors import NirredError, StepError
-from .fitsio import read_planes
-from .frame import Frame, Plane
+from .fitsio import ramp_plane, read_planes
+from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo
@@ -119,6 +119,8 @@ def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
     opened = registry.ask(info.owner, "nirred_open", path=info.path, exposure=info.exposure, headers=info.headers)
     if isinstance(opened, Frame):
         return [p.data for p in opened.planes]
+    if isinstance(opened, Ramp):
+        return [ramp_plane(opened, info.detectors[0])]
     exposure = info.exposure
     hdus = tuple(d.hdu for d in info.detectors if d.hdu is not None)
     if not exposure.hdus and len(hdus) == len(info.detectors):
