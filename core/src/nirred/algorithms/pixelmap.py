@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -90,17 +92,14 @@ class PixelMap:
 
     @classmethod
     def _two_level(cls, transform: Transform, shape: tuple[int, int], coarse: int, fine: int) -> PixelMap:
-        from scipy.interpolate import RectBivariateSpline
-
         # One node beyond each border, and never fewer than the four that a cubic needs.
         knots = [np.arange(-1, max(-(-n // coarse) + 2, 4)) * float(coarse) for n in shape]
         grid_x, grid_y = np.meshgrid(knots[1], knots[0])
-        values = transform(grid_x, grid_y)
-        rows, columns = (np.arange(-(-n // fine) + 1) * float(fine) for n in shape)
-        splines = [RectBivariateSpline(knots[0], knots[1], v, s=0) for v in values]
-        x, y = (s(rows, columns) for s in splines)
-        dxdy, dydy = (s(rows, columns, dx=1) for s in splines)
-        dxdx, dydx = (s(rows, columns, dy=1) for s in splines)
+        values = np.stack(transform(grid_x, grid_y))
+        nodes = [np.arange(-(-n // fine) + 1) * float(fine) for n in shape]
+        (up, steep_y), (across, steep_x) = (_cubic(n / coarse + 1, k.size) for n, k in zip(nodes, knots, strict=True))
+        x, y = up @ values @ across.T
+        (dxdx, dydx), (dxdy, dydy) = up @ values @ steep_x.T / coarse, steep_y @ values @ across.T / coarse
         return cls(shape, fine, x, y, np.abs(dxdx * dydy - dxdy * dydx))
 
     def at(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -110,15 +109,15 @@ class PixelMap:
 
     def read(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return input x, y and area at output positions; beyond the nodes the last cell is continued."""
-        i = np.clip((x // self.step).astype(np.intp), 0, self.x.shape[1] - 2)
-        j = np.clip((y // self.step).astype(np.intp), 0, self.x.shape[0] - 2)
-        tx, ty = x / self.step - i, y / self.step - j
-        result = []
-        for nodes in (self.x, self.y, self.area):
-            upper = nodes[j, i] * (1 - tx) + nodes[j, i + 1] * tx
-            lower = nodes[j + 1, i] * (1 - tx) + nodes[j + 1, i + 1] * tx
-            result.append(upper * (1 - ty) + lower * ty)
-        return result[0], result[1], result[2]
+        px, py = (np.ascontiguousarray(v, np.float64) for v in np.broadcast_arrays(x, y))
+        out = np.empty((3, px.size))
+        _read(px.ravel(), py.ravel(), self.nodes, self.step, out)
+        return out[0].reshape(px.shape), out[1].reshape(px.shape), out[2].reshape(px.shape)
+
+    @cached_property
+    def nodes(self) -> FloatArray:
+        """x, y and area of the nodes as one array, (3, nodes_y, nodes_x)."""
+        return np.stack([self.x, self.y, self.area])
 
     @property
     def shift(self) -> tuple[float, float] | None:
@@ -134,6 +133,38 @@ class PixelMap:
         """Whether every position is its own, to 0.01 px."""
         columns, rows = _nodes(self.shape, self.step)
         return bool(np.hypot(self.x - columns, self.y - rows).max() <= SHIFT_TOLERANCE)
+
+
+def _cubic(at: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    """Weights (positions, n) of a cubic spline's n samples at 0, 1, 2 ... at positions, and of its slope.
+
+    Not-a-knot: the first two and the last two pieces are one cubic each, so that cubics are exact.
+    """
+    second = np.diff(np.eye(n), 2, axis=0)  # of the samples
+    system = np.zeros((n, n))  # curvatures at the samples: continuous slope, then the two ends
+    rows = np.arange(1, n - 1)
+    system[rows, rows - 1], system[rows, rows], system[rows, rows + 1] = 1 / 6, 2 / 3, 1 / 6
+    system[0, :3], system[-1, -3:] = (1, -2, 1), (1, -2, 1)
+    curvature = np.linalg.solve(system, np.vstack([np.zeros(n), second, np.zeros(n)]))
+    k = np.clip(np.floor(at).astype(np.intp), 0, n - 2)
+    t = (at - k)[:, None]
+    value, unit = np.eye(n), 1 - t
+    low, high = curvature[k], curvature[k + 1]
+    weights = unit * value[k] + t * value[k + 1] + ((unit**3 - unit) * low + (t**3 - t) * high) / 6
+    slopes = value[k + 1] - value[k] + ((1 - 3 * unit**2) * low + (3 * t**2 - 1) * high) / 6
+    return weights, slopes
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
+    for n in range(x.size):
+        i = min(max(int(np.floor(x[n] / step)), 0), nodes.shape[2] - 2)
+        j = min(max(int(np.floor(y[n] / step)), 0), nodes.shape[1] - 2)
+        tx, ty = x[n] / step - i, y[n] / step - j
+        for k in range(3):
+            upper = nodes[k, j, i] * (1 - tx) + nodes[k, j, i + 1] * tx
+            lower = nodes[k, j + 1, i] * (1 - tx) + nodes[k, j + 1, i + 1] * tx
+            out[k, n] = upper * (1 - ty) + lower * ty
 
 
 def _nodes(shape: tuple[int, int], step: int) -> tuple[FloatArray, FloatArray]:

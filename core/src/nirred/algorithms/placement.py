@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nirred.algorithms import gnomonic
 from nirred.algorithms.coadd import Grid, frame_rows, nearest_rows
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_gather import gather_rows, input_rows, nearest_pixels
+from nirred.algorithms.resample_gather import Survey, gather_rows, input_rows, survey_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 
@@ -153,22 +153,24 @@ class MapPatch:
         )[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
-        share = self.values((bad != 0).astype(np.float32), None, "bilinear")
-        return np.where(np.isnan(share), np.float32(1.0), share)
+        return self._survey(bad).hidden
 
     def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
-        return np.where(self._index >= 0, plane.ravel()[self._index], np.asarray(fill, plane.dtype))
+        return self._under.take(plane, fill)
 
-    @cached_property
-    def _index(self) -> NDArray[np.int32]:
-        return nearest_pixels(self.pixelmap, self.rows, (self.low, self.high), self.shape)
-
-    @cached_property
+    @property
     def area(self) -> Float32:
         """Plane's pixels per pixel of the grid."""
-        m, (first, last) = self.pixelmap, self.rows
-        columns, rows = np.meshgrid(np.arange(m.shape[1], dtype=float), np.arange(first, last, dtype=float))
-        return m.read(columns, rows)[2].astype(np.float32)
+        return self._under.area
+
+    @cached_property
+    def _under(self) -> Survey:
+        return self._survey(np.zeros((self.high - self.low, self.shape[1]), np.uint8))
+
+    def _survey(self, bad: UInt8) -> Survey:
+        found = survey_rows(bad, self.pixelmap, self.rows, (self.low, self.high), self.shape)
+        self.__dict__["_under"] = found  # what a mask does not change serves the rest
+        return found
 
 
 @dataclass(frozen=True)
@@ -267,17 +269,17 @@ class Placement:
             area = area * more
         return PixelMap((height, width), step, x, y, area), first
 
-    def blot(self, model: Float32, count: Float32, grid: Grid) -> tuple[Float32, Float32]:
+    def blot(self, model: Float32, count: Float32, grid: Grid, kernel: Kernel) -> tuple[Float32, Float32]:
         """A model on a grid, and its counts, at the pixels of the plane; NaN and 0 outside."""
         hidden = (~np.isfinite(model)).view(np.uint8)
         if self.shift is None:
             back = self._onto(grid)
-            values = gather_rows(model, hidden, back, conserve=False)[0]
+            values = gather_rows(model, hidden, back, kernel=kernel, conserve=False)[0]
             patch = MapPatch(back, (0, self.shape[0]), 0, grid.shape[0], grid.shape)
             return values, patch.nearest(count, 0.0)
         dx, dy = -self.shift[0], -self.shift[1]
         origin = (-grid.x0, -grid.y0)
-        values = shift_rows(model, hidden, dx, dy, kernel="lanczos3", shape=self.shape, origin=origin)[0]
+        values = shift_rows(model, hidden, dx, dy, kernel=kernel, shape=self.shape, origin=origin)[0]
         counts = nearest_rows(count, (dx, dy), Grid(*origin, self.shape), (0, self.shape[0]), 0.0)
         return values, counts
 

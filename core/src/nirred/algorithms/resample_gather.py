@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -76,9 +78,8 @@ def gather_rows(
         (low, ny),
         _weight_table(kernel),
         kernel == "bilinear",
-        np.stack([pixelmap.x, pixelmap.y, pixelmap.area if conserve else np.ones_like(pixelmap.area)]),
-        pixelmap.step,
-        first,
+        pixelmap.nodes,
+        (pixelmap.step, first, conserve),
         out,
         coverage,
     )
@@ -93,13 +94,44 @@ def _padded(part: NDArray[np.float32], bad: NDArray[np.uint8] | NDArray[np.bool_
     return work
 
 
-def nearest_pixels(
-    pixelmap: PixelMap, rows: tuple[int, int], part: tuple[int, int], shape: tuple[int, int]
-) -> NDArray[np.int32]:
-    """Which pixel lies nearest to each output pixel.
+@dataclass(frozen=True)
+class Survey:
+    """What lies under the pixels of rows of an output grid, each array of shape (rows, nx).
 
     Parameters
     ----------
+    index : int32
+        Nearest pixel, as an index into the ravelled input rows; -1 outside the input.
+    hidden : float32
+        Share that masked pixels have in a bilinear interpolation, 0 to 1; 1 outside the input.
+    area : float32
+        Input area per output area.
+    """
+
+    index: NDArray[np.int32]
+    hidden: NDArray[np.float32]
+    area: NDArray[np.float32]
+
+    def take(self, plane: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Values of the nearest pixels of input rows of any dtype; `fill` outside."""
+        out = np.empty(self.index.shape, plane.dtype)
+        _take(np.ascontiguousarray(plane).ravel(), self.index.ravel(), np.asarray(fill, plane.dtype)[()], out.ravel())
+        return out
+
+
+def survey_rows(
+    bad: NDArray[np.uint8],
+    pixelmap: PixelMap,
+    rows: tuple[int, int],
+    part: tuple[int, int],
+    shape: tuple[int, int],
+) -> Survey:
+    """Find what lies under rows of the output grid.
+
+    Parameters
+    ----------
+    bad : uint8 (high - low, nx)
+        Not zero where a pixel of rows [low, high) of the input is masked.
     pixelmap : PixelMap
         From output to input.
     rows : (int, int)
@@ -108,35 +140,67 @@ def nearest_pixels(
         Rows [low, high) of the input that there are.
     shape : (int, int)
         (ny, nx) of the whole input.
-
-    Returns
-    -------
-    int32 array, shape (last - first, nx)
-        Index into the ravelled rows of `part`; -1 outside the input.
     """
-    out = np.empty((rows[1] - rows[0], pixelmap.shape[1]), np.int32)
-    _nearest(np.stack([pixelmap.x, pixelmap.y]), pixelmap.step, rows[0], (*part, *shape), out)
-    return out
+    size = (rows[1] - rows[0], pixelmap.shape[1])
+    found = Survey(np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32))
+    _survey(
+        pixelmap.nodes, (pixelmap.step, rows[0]), (*part, *shape),
+        bad, found.index, found.hidden, found.area,
+    )  # fmt: skip
+    return found
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _nearest(nodes, step, first, extent, out):  # type: ignore[no-untyped-def]
+def _take(plane, index, fill, out):  # type: ignore[no-untyped-def]
+    for k in range(index.size):
+        out[k] = plane[index[k]] if index[k] >= 0 else fill
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hidden(flat, extent, x, y):  # type: ignore[no-untyped-def]
+    """Masked share of the four pixels round a position, those beyond the edge left out."""
     low, high, ny, nx = extent
-    for r in range(out.shape[0]):
+    ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
+    corner = (iy - low) * nx + ix
+    if ix >= 0 and ix + 1 < nx and iy >= low and iy + 1 < high:
+        p = np.uint64(corner)
+        q = p + np.uint64(nx)
+        if not (flat[p] | flat[p + np.uint64(1)] | flat[q] | flat[q + np.uint64(1)]):
+            return 0.0
+    masked, weight = 0.0, 0.0
+    for j in range(2):
+        across = y - iy if j else 1.0 + iy - y
+        for i in range(2):
+            share = across * (x - ix if i else 1.0 + ix - x)
+            if 0 <= iy + j < ny and 0 <= ix + i < nx:
+                weight += share
+                masked += share * (flat[corner + j * nx + i] != 0)
+    return masked / weight
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _survey(nodes, how, extent, bad, index, hidden, area):  # type: ignore[no-untyped-def]
+    (step, first), (low, high, ny, nx) = how, extent
+    flat = bad.ravel()
+    for r in range(index.shape[0]):
         j = (first + r) // step
         ty = (first + r - j * step) / step
         line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
         for i in range(line.shape[1] - 1):
-            x0, y0 = line[0, i], line[1, i]
+            x0, y0, area0 = line[0, i], line[1, i], line[2, i]
             slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
-            for k in range(min(step, out.shape[1] - i * step)):
+            slope_area = (line[2, i + 1] - area0) / step
+            start = np.uint64(i * step)
+            for k in range(min(step, index.shape[1] - i * step)):
                 x, y = x0 + k * slope_x, y0 + k * slope_y
-                found = -1
+                nearest, share = -1, 1.0
                 if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and y < ny - 0.5:
                     row = int(y + 0.5)
                     if low <= row < high:
-                        found = (row - low) * nx + int(x + 0.5)
-                out[r, i * step + k] = found
+                        nearest = (row - low) * nx + int(x + 0.5)
+                        share = _hidden(flat, extent, x, y)
+                at = start + np.uint64(k)
+                index[r, at], hidden[r, at], area[r, at] = nearest, share, area0 + k * slope_area
 
 
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
@@ -217,9 +281,9 @@ def _clean_bilinear(flat, corner, stride, table, kx, ky):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _gather(work, extent, table, small, nodes, step, first, out, coverage):  # type: ignore[no-untyped-def]
+def _gather(work, extent, table, small, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
     """Positions are linear between nodes; weights come from the table at the nearest phase."""
-    low, ny = extent
+    (low, ny), (step, first, conserve) = extent, how
     stride = work.shape[1]
     nx = stride - 6
     flat, weights = work.ravel(), table.ravel()
@@ -249,6 +313,7 @@ def _gather(work, extent, table, small, nodes, step, first, out, coverage):  # t
                         value, weight, part = _masked(flat, corner, stride, weights, kx, ky)
                         if weight < np.float32(MIN_COVERAGE) or part < np.float32(MIN_COVERAGE):
                             value = np.float32(np.nan)
-                    value *= np.float32(area0 + k * slope_area)
+                    if conserve:
+                        value *= np.float32(area0 + k * slope_area)
                 out[r, i * step + k] = value
                 coverage[r, i * step + k] = part

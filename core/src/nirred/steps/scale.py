@@ -6,15 +6,19 @@ import numpy as np
 
 from ..algorithms.coadd import OutlierLimits, core_slope, flag_outliers, patch_hidden
 from ..algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
+from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, lay_out, median_model
 from ..dq import DQ
-from ..geometry import Target, targets_of
+from ..geometry import Target, geometry, targets_of
 from ..group import BAD, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from .register import all_stars
+
+#: Stars as wide as this are drawn well enough by the bilinear kernel to tell a cosmic ray from them, FWHM in pixels.
+BROAD = 3.5
 
 
 def noise_factor(group: Group, state: PlaneState, i: int) -> float:
@@ -62,17 +66,27 @@ class FlagOutliers(GroupStep):
             limits[i] = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach)
         noise = [noise_of(state) for state in group.planes]
         total = 0
+        kernel = _model_kernel(group, frames)
         for target in targets_of(group, frames):
-            layout, model, count = median_model(group, frames, target, kernel="lanczos3")
-            total += sum(_flag(group, i, layout, (model, count), (noise, limits[i])) for i in frames)
+            layout, model, count = median_model(group, frames, target, kernel)
+            total += sum(_flag(group, i, layout, (model, count, kernel), (noise, limits[i])) for i in frames)
         group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+
+
+def _model_kernel(group: Group, frames: list[int]) -> Kernel:
+    """Interpolant of the sequence's model: through a map Lanczos costs four times as much as the bilinear kernel.
+
+    That one lowers the peak of a star of `BROAD` by 14 % on its way there and back, where the steepness allows for 36.
+    """
+    broad = (group.extras.get("fwhm") or 0.0) >= BROAD
+    return "bilinear" if broad and not geometry(group).plain(frames) else "lanczos3"
 
 
 def _flag(
     group: Group,
     i: int,
     layout: Layout,
-    model: tuple[np.ndarray, np.ndarray],
+    model: tuple[np.ndarray, np.ndarray, Kernel],
     given: tuple[list[tuple[np.ndarray, np.ndarray]], OutlierLimits],
 ) -> int:
     """Flag outliers on the planes of a frame against the blotted model; return their number."""
@@ -81,7 +95,7 @@ def _flag(
     for p, placed in layout.of(i):
         state = group.planes[p]
         assert state.sub is not None
-        values, counts = placed.blot(*model, layout.grid)
+        values, counts = placed.blot(model[0], model[1], layout.grid, model[2])
         scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
         dq = state.dq.frame(i)
         bright = ((dq & np.uint16(DQ.SATURATED | DQ.NON_LINEAR)) != 0).view(np.uint8)

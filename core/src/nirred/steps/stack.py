@@ -149,9 +149,10 @@ def _add_plane(
     here = [patch.nearest(n[low:high], 1.0) for n in noise]
     if patch.area is not None:
         # noise in apertures: the number of pixels of the grid that share a plane's pixel goes with 1 / area
-        power = group.extras["area_power"]
-        values = values * patch.area**power
-        here = [n * (np.float32(gain) * patch.area ** (2 * power - 1)) for n in here]
+        electrons = group.extras["area_power"] == 1
+        values = values * patch.area if electrons else values
+        factor = np.float32(gain) * (patch.area if electrons else 1 / patch.area)
+        here = [n * factor for n in here]
     own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
     part.sums.add(values, hidden, (here[0], here[1]), own, part.limit)
     taken = (hidden <= part.limit) & np.isfinite(values)
