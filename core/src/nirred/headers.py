@@ -27,6 +27,9 @@ _PLAIN = re.compile(
     r" *(?:/[\x20-\x7e]*)?"
 )
 
+#: Where no keyword has been looked up yet.
+_UNSEEN = object()
+
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 
 
@@ -74,10 +77,10 @@ class Header(Mapping[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         """Value of a keyword; the default where it is missing or cannot be parsed."""
         # Asked for some hundred keywords per file, most of them missing: no exception is raised on the way.
-        name = name.upper()
-        if name not in self._values:
-            self._values[name] = _parse(self._cards[name]) if name in self._cards else None
-        value = self._values[name]
+        value = self._values.get(name, _UNSEEN)
+        if value is _UNSEEN:
+            card = self._cards.get(name.upper())
+            value = self._values[name] = None if card is None else _parse(card)
         return default if value is None else value
 
     def __contains__(self, name: object) -> bool:
