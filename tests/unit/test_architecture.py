@@ -27,6 +27,7 @@ LAYERS = (
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("answers",),
     ("registry",),
+    ("requests",),
     ("fitsio", "plan.model", "blame"),
     ("group", "provenance"),
     ("geometry", "offsets"),

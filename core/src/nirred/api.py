@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .headers import Headers
     from .plan.options import PlanOptions
     from .plugin.frames import Claim, Descriptors
+    from .plugin.instrument import RequestSet
     from .run.api import RunOptions, RunResult
 
     Params = Mapping[str, Any] | Iterable[tuple[str, Any]]
@@ -138,13 +139,17 @@ def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class Given:
-    """What a caller asks of a run: `options` by the names that `run_options` lists; `origin` says who asks."""
+    """What a caller asks of a run: `options` by the names that `run_options` lists; `origin` says who asks.
+
+    `requests` are those of foreign files among the inputs; see `take_requests`.
+    """
 
     recipe: str | None = None
     params: Params = ()
     user_cal: Mapping[str, str | Path] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     origin: str = "nirred.run()"
+    requests: RequestSet | None = None
 
 
 #: Options of a run that belong to its plan.
@@ -168,6 +173,26 @@ def given_from_command(options: Mapping[str, Any]) -> Given:
     """What was given on the command line, from click's values (None and () stand for "not given")."""
     rest = {k: v for k, v in options.items() if k not in ("recipe", "params", "user_cal")}
     return Given(options["recipe"], options["params"], options["user_cal"], rest, "command line")
+
+
+def take_requests(inputs: Sequence[str | Path], given: Given, registry: Registry) -> tuple[list[Any], Given, Path]:
+    """Read observation files among the inputs; (the other inputs, what is asked then, where the products go).
+
+    Raises
+    ------
+    NirredError
+        As of `requests.take_requests`.
+    """
+    from . import requests
+
+    control = given.recipe if given.recipe is not None and requests.is_foreign(given.recipe) else None
+    rest = {k: v for k, v in given.options.items() if k not in requests.OPTIONS}
+    others, asked, base = requests.take_requests(inputs, control, given.options, registry)
+    recipe = None if control is not None else given.recipe
+    if asked is not None and recipe is not None:
+        raise ConfigError(f"recipe {recipe}: each block of an observation file has its own", "-r CONTROL.yaml, or none")
+    out = Path("reduced") if asked is None else base
+    return others, replace(given, recipe=recipe, options=rest, requests=asked), out
 
 
 def run_options(out: str | Path, given: Given, config: Config, registry: Registry) -> RunOptions:
@@ -230,7 +255,8 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
         **values,
         user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in masters},
         out=None if out is None else Path(out),
-        recipe=recipe,
+        recipe=recipe if given.requests is None else None,
+        requests=given.requests,
     )
     return options.with_settings(known_settings(settings, options.recipe, registry))
 
@@ -270,7 +296,7 @@ def run(
     recipe: str | None = None,
     params: Params = (),
     user_cal: Mapping[str, str | Path] | None = None,
-    out: str | Path = "reduced",
+    out: str | Path | None = None,
     **options: Any,
 ) -> RunResult:
     """Plan and reduce, as ``nirred run`` does.
@@ -278,19 +304,20 @@ def run(
     Parameters
     ----------
     inputs : path or sequence of paths
-        Directories, FITS files, ``@list`` files.
+        Directories, FITS files, ``@list`` files, observation files (.yaml).
     recipe : str, optional
-        Name or TOML file; default what each group of frames needs.
+        Name or TOML file; default what each group of frames needs. With an observation file: its control file.
     params : mapping or sequence of pairs
         {"step:parameter": value} or [("step:parameter", value), ...].
     user_cal : mapping, optional
         {kind: path}, with or without ``processed_`` before the kind.
     out : path
-        Directory of the products.
+        Directory of the products; default reduced/, with an observation file its `basedir`.
     **options
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
         (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`, `library` (path
-        or URL; "none": without), `register` (False: calibrations that are made are not added to the library).
+        or URL; "none": without), `register` (False: calibrations that are made are not added to the library). With an
+        observation file: `basedir`, `datadir`, `enable` (ids), `strict_requests` (False: what is not known is ignored).
 
     Returns
     -------
@@ -308,9 +335,10 @@ def run(
     from .run.api import run as execute
 
     listed = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    given = Given(recipe, params, user_cal or {}, options)
     registry = installed_plugins()
-    return execute(listed, Path(out), run_options(out, given, load_config(listed), registry), registry)
+    others, given, usual = take_requests(listed, Given(recipe, params, user_cal or {}, options), registry)
+    place = usual if out is None else out
+    return execute(others, Path(place), run_options(place, given, load_config(listed), registry), registry)
 
 
 def check_only(only: Callable[..., bool] | None, inputs: Sequence[str], registry: Registry) -> None:

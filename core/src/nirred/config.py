@@ -43,6 +43,8 @@ MAX_JOBS = 1024
 PLACES = ("scratch", "log_file")
 #: Options that the user alone may set, not a file that comes with data.
 OWN = (*PLACES, "library")
+#: Who speaks of this run alone; a configuration file speaks of all, and may name steps that one run does without.
+GIVEN = ("command line", "nirred.run()")
 #: Environment variables that are no configuration of a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 #: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
@@ -289,6 +291,16 @@ def given_settings(params: Mapping[str, Any] | Iterable[Any], origin: str) -> tu
         else:
             raise ConfigError(f"params: {item!r} ({origin})", 'write ("step:parameter", value)')
     return tuple(found)
+
+
+def between(settings: Iterable[Setting], own: Iterable[Setting]) -> tuple[Setting, ...]:
+    """Settings of one task among those of the run: above what is configured, below what was given to this run."""
+    settings = tuple(settings)
+    return (
+        *(s for s in settings if s.origin not in GIVEN),
+        *own,
+        *(s for s in settings if s.origin in GIVEN),
+    )
 
 
 def check_settings(

@@ -128,7 +128,11 @@ def nirred_simulation() -> Simulation | None:
 
 @hookspec
 def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
-    """Asked of all, for inputs that are not FITS: read a foreign observation file. None: not mine."""
+    """Asked of all, for inputs that are not FITS: read foreign observation files. None: not mine.
+
+    A request that cannot be carried out is returned with its `fault`, so that the others are. `ConfigError` and
+    `DataError` are for what spoils the whole.
+    """
 
 
 @hookspec

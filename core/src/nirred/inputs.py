@@ -47,13 +47,19 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
     found: list[Path] = []
     for text in words:
         found += walk.outer_list(Path(text[1:])) if text.startswith("@") else walk.name(Path(text), "")
-    unique: dict[Path, Path] = {}
-    for path in sorted(found, key=_order):
-        unique.setdefault(path.resolve(), path)
+    unique = each_once(sorted(found, key=_order))
     if not unique:
         what = ", ".join(words) if words else "nothing was named"
         raise DataError(f"no input files: {what}", "name directories, FITS files or @lists")
-    return sorted(unique.values(), key=_order)
+    return sorted(unique, key=_order)
+
+
+def each_once(paths: Iterable[Path]) -> list[Path]:
+    """The paths in order, each file once, under the first of its names."""
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        unique.setdefault(path.resolve(), path)
+    return list(unique.values())
 
 
 def quoted(name: str) -> str:

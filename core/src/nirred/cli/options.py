@@ -7,12 +7,17 @@ from typing import Any
 
 import click
 
-from ..errors import ConfigError, PluginError
+from ..errors import ConfigError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _PLANNING: tuple[Decorator, ...] = (
-    click.option("-r", "--recipe", metavar="NAME|FILE.toml", help="Recipe by name, or a file; default: by the frames."),
+    click.option(
+        "-r",
+        "--recipe",
+        metavar="NAME|FILE.toml|CONTROL.yaml",
+        help="Recipe by name, or a file; default: by the frames. With an observation file: its control file.",
+    ),
     click.option(
         "-p",
         "--set",
@@ -38,6 +43,22 @@ _PLANNING: tuple[Decorator, ...] = (
         "--library",
         metavar="PATH|URL",
         help="Calibration library; default the user's own (`config show`), none: without.",
+    ),
+    click.option("-e", "--enable", metavar="ID", multiple=True, help="Carry out this block of an observation file."),
+    click.option(
+        "--basedir", metavar="DIR", help="Where results of an observation file lie and go; default: the current one."
+    ),
+    click.option(
+        "--datadir", metavar="DIR", help="Where names in an observation file are sought; default BASEDIR/data."
+    ),
+    click.option(
+        "--strict-reqs/--loose-reqs",
+        "strict_requests",
+        default=None,
+        help="Refuse an unknown requirement in an observation file (the default), or ignore it.",
+    ),
+    click.option(
+        "--link-files/--copy-files", "placing", default=None, help="No effect: inputs are read where they are."
     ),
     click.option("--strict", is_flag=True, default=None, help="Stop at what would only degrade the result."),
 )
@@ -77,16 +98,9 @@ def check_recipe(recipe: str | None) -> str | None:
     ------
     ConfigError
         The TOML file does not exist or is no recipe.
-    PluginError
-        A control file: it belongs to observation-result YAML, which no installed plugin reads.
     """
     if recipe is None:
         return None
-    if recipe.lower().endswith((".yaml", ".yml")):
-        raise PluginError(
-            f"-r {recipe}: a control file goes with an observation-result YAML, which no installed plugin reads",
-            "pip install nirred-emir, or name a recipe",
-        )
     if recipe.lower().endswith(".toml"):
         from ..recipe_files import read_recipe
 

@@ -20,7 +20,7 @@ from .options import calibrations, check_recipe, planning
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON: run.json without outcomes.")
 def plan(inputs: Sequence[str], output: str | None, as_json: bool, **options: Any) -> None:
     """Show groups, their calibrations with reason, world coordinates and the fate of every file; no pixel is read."""
-    from ..api import check_only, given_from_command, plan_options
+    from ..api import check_only, given_from_command, plan_options, take_requests
     from ..config import load_config
     from ..plan.describe import plan_json, plan_tables
     from ..plan.planner import make_plan
@@ -28,9 +28,10 @@ def plan(inputs: Sequence[str], output: str | None, as_json: bool, **options: An
     plugins = registry()
     options["recipe"] = check_recipe(options["recipe"])
     options["user_cal"] = calibrations(options["user_cal"])
-    asked = plan_options(output, given_from_command(options), load_config(inputs), plugins)
-    check_only(asked.only, inputs, plugins)
-    made = make_plan(list(inputs), plugins, asked)
+    others, given, _ = take_requests(inputs, given_from_command(options), plugins)
+    asked = plan_options(output, given, load_config(inputs), plugins)
+    check_only(asked.only, others, plugins)
+    made = make_plan(others, plugins, asked)
     if as_json:
         echo_json(plan_json(made))
         return

@@ -20,7 +20,12 @@ from .options import calibrations, check_recipe, planning
 )
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("-o", "--output", default="reduced", show_default=True, metavar="DIR", help="Directory of the products.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    help="Directory of the products; default reduced, with an observation file its BASEDIR.",
+)
 @planning
 @click.option("--offsets", metavar="FILE", help="Offsets of the frames, instead of measured ones.")
 @click.option(
@@ -43,13 +48,13 @@ def run(
     ctx: click.Context,
     /,
     inputs: Sequence[str],
-    output: str,
+    output: str | None,
     as_json: bool,
     quiet: int,
     verbose: int,
     **options: Any,
 ) -> None:
-    """Reduce INPUTS: directories, FITS files (.fits .fit .fz .gz .bz2), @list files.
+    """Reduce INPUTS: directories, FITS files (.fits .fit .fz .gz .bz2), @list files, observation files (.yaml).
 
     Files are sorted out by their headers; calibrations are made and chosen, science is sky-subtracted, registered and
     stacked. What an earlier run into the same directory has made of the same is reused.
@@ -57,7 +62,7 @@ def run(
     Exit code: 0 all groups done, 1 some failed; when all failed for one reason: 3 plugin, 4 data, 5 calibration,
     6 step; 2 usage; 4 nothing to reduce; 70 a bug; 130 interrupted.
     """
-    from ..api import check_only, given_from_command, run_options
+    from ..api import check_only, given_from_command, run_options, take_requests
     from ..config import load_config
     from ..run.api import run as execute
     from .progress import shown
@@ -69,9 +74,11 @@ def run(
     options["user_cal"] = calibrations(options["user_cal"])
     with shown(verbosity) as observer:
         given = given_from_command(options | {"on_event": observer})
-        asked = run_options(output, given, load_config(inputs), plugins)
-        check_only(asked.plan.only, inputs, plugins)
-        result = execute(list(inputs), Path(output), asked, plugins)
+        others, given, usual = take_requests(inputs, given, plugins)
+        out = usual if output is None else output
+        asked = run_options(out, given, load_config(inputs), plugins)
+        check_only(asked.plan.only, others, plugins)
+        result = execute(others, Path(out), asked, plugins)
     for line in lines(result, verbosity):
         click.echo(line, err=as_json)
     if as_json:

@@ -35,6 +35,10 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         yield from (safe(f"remark: {r}") for r in result.record.get("remarks", ()))
         yield from (safe(f"remark: {t['id']}: {r}") for t in tasks for r in t.get("remarks", ()))
     yield from _problems(tasks, result.outcomes)
+    for asked in result.record.get("requests", ()):
+        if asked["reason"]:
+            yield safe(f"failed: {asked['reason']}")
+            yield from [safe(f"  hint: {asked['hint']}")] if asked["hint"] else []
     if verbosity >= 0:
         told = {(t.get("error") or {}).get("message") or t.get("blocked") for t in tasks}
         yield from _fates(result.record.get("files", ()), told, verbosity)

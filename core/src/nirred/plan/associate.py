@@ -329,18 +329,23 @@ def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
     return rows
 
 
-def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None) -> Association:
+def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None, by: str = "the user") -> Association:
     """The user's calibration: always taken, its rule compared only to say so."""
     if wish is None or described is None:
-        return Association(kind, path=path, level=1, reason="named by the user, rules not checked", source="user")
+        return Association(kind, path=path, level=1, reason=f"named by {by}, rules not checked", source="user")
     verdict = judge(wish.rule, wish.frame, Source(kind, described, path=path))
     level = verdict.level if verdict.passed else 3
-    reason = "named by the user"
+    reason = f"named by {by}"
     if not verdict.passed:
         reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
     candidate = (Candidate(path.name, True, level, verdict.rows, "user", reason, path),)
     scale = scale_of(wish.rule, wish.frame, described)
     return Association(kind, "", path, level, reason, "user", scale, candidate)
+
+
+def risks(found: Sequence[Association]) -> list[str]:
+    """What is to be said of calibrations that are a risk."""
+    return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]
 
 
 def remedy(kind: str) -> str:

@@ -21,6 +21,7 @@ REPORTS = ("check_wcs", "get_bpm", "get_processed_dark", "get_processed_flat")
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """The plan in the keys of run.json, without outcomes."""
+    asked = {} if plan.requests is None else {"requests": _requests(plan)}
     return {
         "schema": SCHEMA,
         "nirred": __version__,
@@ -31,7 +32,20 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             {"file": str(f.path), "frame": f.name, "state": f.wcs_state, "note": f.wcs_note} for f in _doubtful(plan)
         ],
         "remarks": list(plan.remarks),
-    }
+    } | asked
+
+
+def _requests(plan: Plan) -> list[dict[str, Any]]:
+    """Requests of a foreign file: the task of each that is carried out, or why it is not."""
+    tasks = {t.request: t.id for t in plan.tasks if t.request}
+    faults = {(r.id, r.origin): r for r in plan.refused}
+    entries = []
+    for r in plan.requests.requests if plan.requests is not None else ():
+        fault = faults.get((r.id, r.origin))
+        told = {"reason": fault.reason, "hint": fault.hint} if fault is not None else {"reason": "", "hint": ""}
+        task = "" if fault is not None else tasks.get(r.id, "")
+        entries.append({"id": r.id, "origin": r.origin, "enabled": r.enabled, "task": task, **told})
+    return entries
 
 
 def task_json(task: Task) -> dict[str, Any]:
@@ -112,6 +126,7 @@ def plan_tables(plan: Plan) -> list[Table]:
             ("frame", "state", "why"),
             [(f.name, f.wcs_state, f.wcs_note) for f in _doubtful(plan)],
         ),
+        ("Requests that cannot be carried out", ("where", "why"), [(r.origin, r.reason) for r in plan.refused]),
         ("Not used", ("file", "fate", "reason"), _unused(plan.files)),
         ("Remarks", ("remark",), [(r,) for r in plan.remarks]),
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..params import Setting
 from ..plugin.rules import CalibrationRule
 from .associate import Source, Wish, choose, judge, rules_for
 from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, target
@@ -18,16 +20,18 @@ from .wcscheck import separation
 
 if TYPE_CHECKING:
     from ..plugin.frames import Polygon
+    from ..plugin.instrument import Request
+    from ..plugin.recipes import Recipe
     from ..registry import Registry
 
 MAX_FOLDER = 60  # characters of a directory's name in a product's
-_FOREIGN = re.compile(r"[^\w.+-]", re.ASCII)
+FOREIGN_CHARACTERS = re.compile(r"[^\w.+-]", re.ASCII)
 LONG_FOR_MASK = 10.0  # s; darks of longer exposure show glow and warm pixels that a mask should not take
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A task without its calibrations."""
+    """A task without its calibrations; `settings` and `masters` are those of the `request` that asks for it."""
 
     id: str
     recipe: str
@@ -36,6 +40,9 @@ class Draft:
     title: str = ""
     remarks: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    masters: Mapping[str, Path] = field(default_factory=dict)
+    request: Request | None = None
 
     @property
     def first(self) -> FrameInfo:
@@ -233,6 +240,12 @@ def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:
     return frame.descriptors.object == first.descriptors.object
 
 
+def for_recipe(draft: Draft, recipe: Recipe) -> Draft:
+    """A draft for another recipe; where that makes no product of a kind, the task bears the recipe's name."""
+    named = not draft.makes or recipe.steps[-1].step == "write_frames"
+    return replace(draft, recipe=recipe.name, id=f"{draft.first.root}_{recipe.name}" if named else draft.id)
+
+
 def distinct(drafts: Sequence[Draft], taken: Iterable[str] = ()) -> list[Draft]:
     """The drafts, no two with one product name, nor with one of `taken`, on any file system.
 
@@ -256,7 +269,7 @@ def distinct(drafts: Sequence[Draft], taken: Iterable[str] = ()) -> list[Draft]:
 
 def _with_directory(draft: Draft, number: int) -> str:
     path = draft.first.path
-    folder = _FOREIGN.sub("_", path.resolve().parent.name)[:MAX_FOLDER]
+    folder = FOREIGN_CHARACTERS.sub("_", path.resolve().parent.name)[:MAX_FOLDER]
     aside = f"-{folder}" + (f"-{number}" if number > 1 else "")
     root = draft.first.root if draft.id.startswith(draft.first.root) else draft.id.rpartition("_")[0]
     return root + aside + draft.id.removeprefix(root)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .model import FATES, Fate, FileRecord
+from .model import FATES, Fate, FileRecord, Task
 
 #: Outcomes of a role and the fate that they stand for; "" before the run.
 _OUTCOMES: dict[str, Fate] = {
@@ -36,6 +36,20 @@ def summary(record: FileRecord) -> tuple[Fate, str]:
         return "unneeded", record.reason or "no task needs it"
     fate, reason = min(found, key=lambda f: FATES.index(f[0]))
     return fate, reason or (record.reason if record.verdict is None else "")
+
+
+def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
+    """Note in every file's record which tasks use it, and as what."""
+    by_path = {r.path: r for r in records}
+    by_place = {r.path.resolve(): r for r in records}
+    for task in tasks:
+        outcome = ("blocked", task.blocked) if task.blocked else ("", "")
+        for frame, role in task.frames:
+            by_path[frame.path].roles.append((task.id, role, *outcome))
+        for association in task.calibrations:
+            record = by_place.get(association.path.resolve()) if association.path is not None else None
+            if record is not None:
+                record.roles.append((task.id, association.kind, *outcome))
 
 
 def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:

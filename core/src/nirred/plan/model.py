@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..headers import Headers
+    from ..params import Setting
     from ..plugin.frames import Descriptors, Detector, Exposure, PlaneWcs
+    from ..plugin.instrument import RequestSet
 
 Fate = Literal[
     "unreadable",
@@ -172,7 +174,8 @@ class Task:
     """One run of a recipe on a group of frames.
 
     `id` is the name of the main product without .fits (``N20160102S0423_dark``). `blocked` is the reason why it
-    cannot run (a required calibration is missing); `remarks` say what is worth knowing.
+    cannot run (a required calibration is missing); `remarks` say what is worth knowing. `settings` are those of the
+    `request` (its id) in a foreign file that the task carries out.
     """
 
     id: str
@@ -185,6 +188,8 @@ class Task:
     remarks: tuple[str, ...] = ()
     blocked: str = ""
     title: str = ""
+    settings: tuple[Setting, ...] = ()
+    request: str = ""
 
     @property
     def degraded(self) -> bool:
@@ -202,6 +207,16 @@ class Task:
         return tuple(a.task for a in self.calibrations if a.task)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A request of a foreign file that cannot be carried out."""
+
+    id: str
+    origin: str
+    reason: str
+    hint: str = ""
+
+
 @dataclass
 class Plan:
     """Everything that will be done with a set of inputs, in an order in which it can be done."""
@@ -209,6 +224,8 @@ class Plan:
     files: list[FileRecord]
     tasks: list[Task]
     remarks: list[str] = field(default_factory=list)
+    requests: RequestSet | None = None
+    refused: list[Refusal] = field(default_factory=list)
 
     def task(self, task_id: str) -> Task:
         """The task of that id."""

@@ -16,6 +16,7 @@ from .model import FrameInfo
 
 if TYPE_CHECKING:
     from ..plugin.frames import Descriptors
+    from ..plugin.instrument import RequestSet
     from ..registry import Registry
 
 
@@ -69,6 +70,8 @@ class PlanOptions:
         Kinds of calibration that `recipe` makes use of; None: as its steps tell.
     settings : tuple of Setting
         Parameters of steps as `config.check_settings` gives them: a calibration whose step is skipped is not sought.
+    requests : RequestSet or None
+        A foreign file's wishes: these are planned, and frames of INPUT serve as calibrations for them.
     """
 
     user_cal: Mapping[str, Path] = field(default_factory=dict)
@@ -84,6 +87,7 @@ class PlanOptions:
     library: Library | None = None
     uses: frozenset[str] | None = None
     settings: tuple[Setting, ...] = ()
+    requests: RequestSet | None = None
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
         """These options with checked settings, and with the names that those of `separate_sky` and `add_dq` give."""

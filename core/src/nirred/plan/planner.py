@@ -8,21 +8,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import PluginError
+from ..config import between
+from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
-from ..inputs import expand_inputs
-from ..recipes import bind, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import INTERNAL, Source, Wish, choose, forced, judge, remedy, rules_for, window
-from .drafts import Bench, Draft, bpm_drafts, dark_drafts, distinct, flat_drafts, science_draft, stack_drafts
+from ..inputs import each_once, expand_inputs
+from ..recipes import BoundCall, bind, own_recipe, recipe_for, recipe_of, unused_kinds
+from .associate import INTERNAL, Source, Wish, choose, forced, judge, remedy, risks, rules_for, window
+from .drafts import (
+    Bench,
+    Draft,
+    bpm_drafts,
+    dark_drafts,
+    distinct,
+    flat_drafts,
+    for_recipe,
+    science_draft,
+    stack_drafts,
+)
+from .fates import record_roles
 from .grouping import science_groups
-from .model import Association, FileRecord, FrameInfo, Missing, Plan, Task
+from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
 from .moments import exposure, order, text
 from .options import PlanOptions, kind_of, user_calibrations
-from .scan import names_file, scan, scan_file, unselect
+from .requests import Order, refusal, request_draft, take_orders
+from .scan import described, names_file, scan, unselect
 from .wcscheck import check_wcs
 
 if TYPE_CHECKING:
-    from ..plugin.recipes import Recipe
     from ..registry import Registry
 
 __all__ = ["PlanOptions", "make_plan"]
@@ -78,25 +90,29 @@ class Planner:
         self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
         self.allowed = {kind_of(k) for k in options.allow_missing}
         self.bench = Bench(registry, objects=options.objects, skies=options.skies)
-        self.described = {k: _described(p, registry) for k, p in self.user_cal.items()}
+        self.described = {k: described(p, registry) for k, p in self.user_cal.items()}
         self.sources: list[Source] = []
         self.made_of: dict[Path, frozenset[str]] = {}
         self.tasks: dict[str, Task] = {}
 
     def plan(self, inputs: Iterable[str | Path]) -> Plan:
         """The plan of a set of inputs; once for each planner."""
-        records = scan(expand_inputs(inputs, out=self.options.out), self.registry)
+        asked, inputs = self.options.requests, list(inputs)
+        orders, refused = take_orders(asked) if asked is not None else ([], [])
+        paths = expand_inputs(inputs, out=self.options.out) if inputs or asked is None else []
+        records = scan(each_once([*(f for o in orders for f in o.files), *paths]), self.registry)
         named = self._take_named(records)
         remarks = unselect([r for r in records if r.path not in named], self.options.exclude, self.options.only)
         frames = self._settle(records, named)
         remarks += self._doubts(frames)
         remarks += self.registry.complaints()
-        goals = self._goals(frames, records)
+        goals = self._goals(frames, records) if asked is None else self._requested(orders, records, refused)
         tasks = self._needed(goals)
-        _record_roles(records, tasks)
+        record_roles(records, tasks)
         self._explain_rest(records)
         kept = self.options.library.remarks if self.options.library is not None else []
-        return Plan(records, tasks, [*remarks, *self.bench.remarks, *kept])
+        said = asked.remarks if asked is not None else ()
+        return Plan(records, tasks, [*said, *remarks, *self.bench.remarks, *kept], asked, refused)
 
     # -- files ----------------------------------------------------------------------------------------------------
     def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
@@ -151,21 +167,16 @@ class Planner:
     # -- tasks ----------------------------------------------------------------------------------------------------
     def _goals(self, frames: Sequence[FrameInfo], records: Sequence[FileRecord]) -> list[str]:
         """Turn all drafts into tasks, calibrations first; return the ids of those that are wanted for themselves."""
-        darks = dark_drafts(self.bench)
-        flats = flat_drafts(self.bench)
-        calibrations = [*darks, *bpm_drafts(self.bench, flats, darks), *flats]
+        calibrations = self._calibrations()
         wanted = self.asked.makes if self.asked is not None else "image"
         if self.asked is not None and wanted in CALIBRATIONS:
-            calibrations = [_by(d, self.asked) if d.makes == wanted else d for d in calibrations]
-        calibrations = distinct(calibrations)
-        for draft in calibrations:
-            task = self._task(draft)
-            self.sources.append(draft.source(task.blocked))
+            calibrations = [for_recipe(d, self.asked) if d.makes == wanted else d for d in calibrations]
+        calibrations = self._offer(calibrations)
         if wanted in CALIBRATIONS:
             return [d.id for d in calibrations if d.makes == wanted]
         science = self._science(records)
         if not science and not wanted and self.asked is not None:
-            science = [_by(replace(d, makes=""), self.asked) for d in calibrations if d.makes != "bpm"]
+            science = [for_recipe(replace(d, makes=""), self.asked) for d in calibrations if d.makes != "bpm"]
         science = distinct(science, self.tasks)
         for draft in science:
             self._task(draft)
@@ -173,13 +184,47 @@ class Planner:
         alone = [d.id for d in calibrations if d.first.instrument not in busy] if self.asked is None else []
         return [*alone, *(d.id for d in science)]
 
+    def _calibrations(self) -> list[Draft]:
+        darks = dark_drafts(self.bench)
+        flats = flat_drafts(self.bench)
+        return [*darks, *bpm_drafts(self.bench, flats, darks), *flats]
+
+    def _offer(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Make tasks of calibrations, which serve all that come after."""
+        drafts = distinct(drafts)
+        for draft in drafts:
+            task = self._task(draft)
+            self.sources.append(draft.source(task.blocked))
+        return drafts
+
+    def _requested(self, orders: Sequence[Order], records: Sequence[FileRecord], refused: list[Refusal]) -> list[str]:
+        """As `_goals`, for the requests of a foreign file; other frames serve as calibrations."""
+        by_path = {r.path: r for r in records}
+        named = {f for o in orders for f in o.files}
+        self.bench.pools = {role: [f for f in pool if f.path not in named] for role, pool in self.bench.pools.items()}
+        drafts = []
+        for asked in orders:
+            try:
+                draft = request_draft(asked, by_path, self.bench)
+                self._bound(draft)
+            except NirredError as error:
+                refused.append(refusal(asked.request, error))
+            else:
+                drafts.append(draft)
+        made = [d for d in drafts if d.makes in CALIBRATIONS]
+        offered = self._offer([*self._calibrations(), *made])
+        rest = distinct([d for d in drafts if d.makes not in CALIBRATIONS], self.tasks)
+        for draft in rest:
+            self._task(draft)
+        return [d.id for d in (*offered, *rest) if d.request is not None]
+
     def _science(self, records: Sequence[FileRecord]) -> list[Draft]:
         asked = self.asked
         if asked is not None and any(call.step == "read_pieces" for call in asked.steps):
-            return [_by(d, asked) for d in stack_drafts(records)]
+            return [for_recipe(d, asked) for d in stack_drafts(records)]
         groups, _ = science_groups(self.bench.pool(*_SCIENCE_ROLES))
         drafts = [science_draft(self.bench, g, "reduce", asked.makes if asked else "image") for g in groups]
-        return [_by(d, asked) for d in drafts] if asked is not None else drafts
+        return [for_recipe(d, asked) for d in drafts] if asked is not None else drafts
 
     def _task(self, draft: Draft) -> Task:
         """Give a draft its calibrations."""
@@ -203,9 +248,11 @@ class Planner:
             draft.frames,
             tuple(found),
             tuple(missing),
-            (*draft.remarks, *_risks(found)),
+            (*draft.remarks, *risks(found)),
             blocked,
             draft.title,
+            draft.settings,
+            draft.request.id if draft.request is not None else "",
         )
         self.tasks[draft.id] = task
         return task
@@ -213,10 +260,13 @@ class Planner:
     def _refused(self, draft: Draft) -> frozenset[str]:
         """Kinds that the draft's recipe, as it will run on these frames, has no use for."""
         try:
-            recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
-            return unused_kinds(bind(recipe, draft.first, self.options.settings, self.registry))
+            return unused_kinds(self._bound(draft))
         except PluginError:  # it fails its group when that runs, and says so there
             return frozenset()
+
+    def _bound(self, draft: Draft) -> tuple[BoundCall, ...]:
+        recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
+        return bind(recipe, draft.first, between(self.options.settings, draft.settings), self.registry)
 
     def _wishes(self, draft: Draft) -> dict[str, Wish | None]:
         """What the rules want for a draft and its recipe makes use of, and what the user gives of that."""
@@ -233,19 +283,26 @@ class Planner:
         return wishes
 
     def _given(self, draft: Draft) -> frozenset[str]:
-        """Kinds that the user names a file of; one known to be another instrument's is for that one's frames."""
+        """Kinds that the user, or the request, names a file of; another instrument's are for that one's frames."""
         known = {k: d for k, d in self.described.items() if d is not None}
         others = {k for k, d in known.items() if d.instrument != draft.first.instrument}
-        return frozenset(self.user_cal.keys() - others)
+        return frozenset((self.user_cal.keys() - others) | draft.masters.keys())
 
     def _answers(
         self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
     ) -> list[Association | Missing]:
         if kind in self._given(draft):
-            return [forced(kind, self.user_cal[kind], wish, self.described[kind])]
+            return [self._named(draft, kind, wish)]
         if wish is None:
             return []
         return [self.choose(wish)] if kind != "bpm" else self._masks(draft, wish, found)
+
+    def _named(self, draft: Draft, kind: str, wish: Wish | None) -> Association:
+        """The user's own word before that of a file."""
+        if kind in self.user_cal or draft.request is None:
+            return forced(kind, self.user_cal[kind], wish, self.described[kind])
+        path = draft.masters[kind]
+        return forced(kind, path, wish, described(path, self.registry), draft.request.origin)
 
     def choose(self, wish: Wish, *, everything: bool = False) -> Association | Missing:
         """The calibration of one kind. One from the library is read first: a changed file gives way to the next.
@@ -341,32 +398,3 @@ class Planner:
         if role == "bpm":
             return "no task needs it, or a mask valid from a later date is used"
         return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
-
-
-def _by(draft: Draft, recipe: Recipe) -> Draft:
-    """A draft for another recipe; where that makes no product of a kind, the task bears the recipe's name."""
-    named = not draft.makes or recipe.steps[-1].step == "write_frames"
-    return replace(draft, recipe=recipe.name, id=f"{draft.first.root}_{recipe.name}" if named else draft.id)
-
-
-def _risks(found: Sequence[Association]) -> list[str]:
-    return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]
-
-
-def _record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
-    by_path = {r.path: r for r in records}
-    by_place = {r.path.resolve(): r for r in records}
-    for task in tasks:
-        outcome = ("blocked", task.blocked) if task.blocked else ("", "")
-        for frame, role in task.frames:
-            by_path[frame.path].roles.append((task.id, role, *outcome))
-        for association in task.calibrations:
-            record = by_place.get(association.path.resolve()) if association.path is not None else None
-            if record is not None:
-                record.roles.append((task.id, association.kind, *outcome))
-
-
-def _described(path: Path, registry: Registry) -> FrameInfo | None:
-    """The user's file in the terms of its plugin, when a plugin knows it."""
-    frames = scan_file(path, registry).frames
-    return frames[0] if frames else None

@@ -53,6 +53,12 @@ def scan_file(path: Path, registry: Registry) -> FileRecord:
     return _scan_file(path, registry)
 
 
+def described(path: Path, registry: Registry) -> FrameInfo | None:
+    """The user's file in the terms of its plugin, when a plugin knows it."""
+    frames = scan_file(path, registry).frames
+    return frames[0] if frames else None
+
+
 def scan_headers(headers: Headers, path: Path, registry: Registry) -> FileRecord:
     """Classify a file by headers that are known already; see `scan`."""
     return _scan_file(path, registry, headers)

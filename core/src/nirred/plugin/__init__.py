@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..dq import DQ, NOT_SIGNAL
+from ..errors import ConfigError, DataError
 from ..headers import Header, Headers
+from ..textfiles import read_text
 from . import gemini
 from .coordinates import make_wcs, wcs_from_header, wcs_from_pointing
 from .frames import (
@@ -25,7 +27,7 @@ from .frames import (
     Role,
     Section,
 )
-from .instrument import Event, ExecutorSpec, Instrument, Request, RequestContext, RequestSet
+from .instrument import Event, ExecutorSpec, Instrument, Request, RequestContext, RequestOutcome, RequestSet
 from .markers import API_VERSION, hookimpl
 from .recipes import Recipe, RecipePatch, S, StepCall
 from .rules import CalibrationRule, MaskInput, MaskSpec, Match, seconds
@@ -35,7 +37,7 @@ from .tagging import TagRule, evaluate, rule
 if TYPE_CHECKING:
     from ..fitsio import read_image
     from ..frame import Frame, Plane, Ramp
-    from ..params import Params, param
+    from ..params import Params, nearest, param
     from ..step import FrameStep, GroupStep, Step
 
 _LAZY = {
@@ -44,6 +46,7 @@ _LAZY = {
     "Ramp": "frame",
     "Params": "params",
     "param": "params",
+    "nearest": "params",
     "FrameStep": "step",
     "GroupStep": "step",
     "Step": "step",
@@ -57,6 +60,8 @@ __all__ = [
     "Amplifier",
     "CalibrationRule",
     "Claim",
+    "ConfigError",
+    "DataError",
     "Descriptors",
     "Detector",
     "Event",
@@ -81,6 +86,7 @@ __all__ = [
     "RecipePatch",
     "Request",
     "RequestContext",
+    "RequestOutcome",
     "RequestSet",
     "Role",
     "S",
@@ -95,8 +101,10 @@ __all__ = [
     "gemini",
     "hookimpl",
     "make_wcs",
+    "nearest",
     "param",
     "read_image",
+    "read_text",
     "rule",
     "seconds",
     "wcs_from_header",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..config import between
 from ..errors import ConfigError
 from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
@@ -26,6 +27,7 @@ from .executors import Crew
 from .lock import output_lock
 from .log import Log
 from .outcome import exit_code, run_record
+from .requests import Journal, lay_out_results
 from .schedule import Schedule
 from .settings import refuse_unused
 from .space import check_space
@@ -134,14 +136,18 @@ def run(
     own = own_recipe(options.recipe, registry)
     out = _prepare_output(Path(out))
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
-    with output_lock(out / ".nirred", lambda text: log.tell(Event("message", message=text))):
-        context = _context(options, registry, out, log)
+    tell = Journal(log.tell) if options.plan.requests is not None else log.tell
+    with output_lock(out / ".nirred", lambda text: tell(Event("message", message=text))):
+        context = _context(options, registry, out, tell)
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
-        keep = _keeper(options, plan, log.tell)
-        results, interrupted = _execute_all(plan, context, options, own, log.tell, keep)
+        keep = _keeper(options, plan, tell)
+        results, interrupted = _execute_all(plan, context, options, own, tell, keep)
         record = run_record(plan, results)
+        if isinstance(tell, Journal):
+            lay_out_results(plan, results, record["tasks"], tell, out)
+            record["remarks"] = list(plan.remarks)
         write_json(out / "run.json", record)
     if interrupted:
         raise KeyboardInterrupt
@@ -193,14 +199,14 @@ def _checked(options: RunOptions, registry: Registry) -> RunOptions:
     return replace(options, recipe=recipe, settings=settings, plan=options.plan.with_settings(settings))
 
 
-def _context(options: RunOptions, registry: Registry, out: Path, log: Log) -> Context:
+def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
     return Context(
         registry,
         out,
         options.scratch or out / ".nirred" / "scratch",
         options.memory,
         options.jobs or len(os.sched_getaffinity(0)),
-        lambda message: log.tell(Event("progress", message=message)),
+        lambda message: tell(Event("progress", message=message)),
         options.keep_intermediates,
     )
 
@@ -229,7 +235,7 @@ def _execute_all(
     keep: Callable[[TaskResult], None],
 ) -> tuple[list[TaskResult], bool]:
     """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
-    jobs = [Job(task, options.settings, {}, own, options.fresh) for task in plan.tasks]
+    jobs = [Job(t, between(options.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
     crew = Crew(options.executor, replace(context, stopped=stop.is_set))
     schedule = Schedule(jobs, crew, tell, keep)

@@ -27,9 +27,13 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
     record = plan_json(plan)
     record["nirred"] = __version__
     record["files"] = files_json(plan.files)
+    ended = {}
     for entry, result in zip(record["tasks"], results, strict=True):
         entry |= _ending(result)
         entry["remarks"] = [*entry.get("remarks", []), *result.remarks]
+        ended[entry["id"]] = result.outcome
+    for asked in record.get("requests", ()):
+        asked["outcome"] = ended.get(asked["task"], "failed" if asked["reason"] else "unneeded")
     return record
 
 
@@ -47,14 +51,14 @@ def _ending(result: TaskResult) -> dict[str, Any]:
 
 
 def exit_code(plan: Plan, results: Sequence[TaskResult], *, strict: bool) -> int:
-    """0 all done; 1 some failed; the reason's own code when all failed for one; 4 nothing to do."""
+    """0 all done; 1 some failed or were refused; the reason's own code when all failed for one; 4 nothing to do."""
     if not results:
         return DataError.exit_code
     failed = [r for r in results if not r.good]
     if failed and len(failed) == len(results):
-        codes = {r.exit_code for r in failed}
+        codes = {r.exit_code for r in failed} | ({DataError.exit_code} if plan.refused else set())
         return codes.pop() if len(codes) == 1 else 1
-    if failed:
+    if failed or plan.refused:
         return 1
     spoiled = {"unreadable", "unclaimed", "ambiguous", "unsupported"}
     if strict and (any(f.verdict in spoiled for f in plan.files) or any(t.degraded for t in plan.tasks)):

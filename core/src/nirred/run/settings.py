@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..config import GIVEN
 from ..errors import ConfigError
 from ..params import Setting
 from ..plugin.recipes import Recipe
-
-#: Who speaks of this run alone; a configuration file speaks of all, and may name steps that one run does without.
-GIVEN = ("command line", "nirred.run()")
 
 
 def refuse_unused(settings: Iterable[Setting], planned: Iterable[Recipe]) -> None:

@@ -22,6 +22,7 @@ from .checkwcs import HEADER_STEPS
 from .pieces import PIECE_STEPS
 from .readout import READOUT_STEPS
 from .skyflat import SKYFLAT_STEPS
+from .stare import STARE_STEPS
 
 #: Bits of products; the two highest are marks within a run.
 _PUBLIC = np.uint16(0x3FFF)
@@ -161,4 +162,4 @@ def _wcs_cards(info: FrameInfo, p: int) -> dict[str, Any]:
     return cards | {f"CD{r + 1}_{c + 1}": float(matrix[r, c]) for r in range(2) for c in range(2)}
 
 
-EXTRA_STEPS = (*HEADER_STEPS, *PIECE_STEPS, *READOUT_STEPS, *SKYFLAT_STEPS, WriteFrames)
+EXTRA_STEPS = (*HEADER_STEPS, *PIECE_STEPS, *READOUT_STEPS, *SKYFLAT_STEPS, *STARE_STEPS, WriteFrames)

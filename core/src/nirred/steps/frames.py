@@ -119,10 +119,12 @@ class ADUToElectrons(FrameStep):
         setup.electrons = not params.skip
         if params.gain is not None:
             group.override(gain=params.gain)
-        if setup.electrons and group.extras.pop("dark_unit", "") == "adu":
-            gains = [float(d.gain or 1.0) for d in group.frames[0].info.detectors]
-            pairs = zip(group.calibrations["dark"], gains, strict=False)
-            group.calibrations["dark"] = [_times(plane, gain) for plane, gain in pairs]
+        gains = [float(d.gain or 1.0) for d in group.frames[0].info.detectors]
+        for kind in ("dark", "bias"):
+            if setup.electrons and group.extras.pop(f"{kind}_unit", "") == "adu":
+                pairs = zip(group.calibrations[kind], gains, strict=False)
+                group.calibrations[kind] = [_times(plane, gain) for plane, gain in pairs]
+                group.extras[f"{kind}_apart"] = True
 
 
 def _times(plane: Plane, gain: float) -> Plane:
@@ -179,13 +181,34 @@ class DarkCorrect(_UseCalibration):
     """Subtract the associated dark."""
 
     name = "dark_correct"
-    doc = "subtract the dark of the same exposure"
+    doc = "subtract the dark of the same exposure, and the bias where one is given that the dark does not hold"
     kind = "dark"
     keyword = "DARKCOR"
 
     def configure(self, setup: FrameSetup, params: _UseCalibration.Params, group: Group) -> None:  # noqa: D102
         setup.dark = self.planes(params, group)
         setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
+        bias = group.calibrations.get("bias")
+        if bias is None or params.skip or params.do_cal == "skip":
+            return
+        if setup.dark is not None and not group.extras.get("dark_apart"):
+            group.keywords["BIASCOR"] = "SKIPPED: the dark holds it"
+            return
+        group.keywords["BIASCOR"] = str(group.extras.get("bias_name", "done"))
+        setup.dark = _sum(setup.dark, setup.dark_scale, bias)
+        setup.dark_scale = 1.0
+
+
+def _sum(dark: list[Plane] | None, scale: float, bias: list[Plane]) -> list[Plane]:
+    """Bias, and a dark `scale` times."""
+    if dark is None:
+        return bias
+    planes = []
+    for d, b in zip(dark, bias, strict=True):
+        scaled = _times(d, scale)
+        var = None if scaled.var is None or b.var is None else scaled.var + b.var
+        planes.append(Plane(scaled.data + b.data, d.dq | b.dq, var))
+    return planes
 
 
 class FlatCorrect(_UseCalibration):

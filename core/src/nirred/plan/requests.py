@@ -1,0 +1,190 @@
+"""Requests of a foreign observation file as drafts: the file says which frames are reduced together, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, NirredError
+from ..params import Setting
+from ..recipes import recipe_for
+from .drafts import FOREIGN_CHARACTERS, Bench, Draft, science_draft
+from .grouping import ScienceGroup
+from .model import FileRecord, FrameInfo, FrameRole, Refusal
+from .moments import by_exposure, configuration, exposure, order, text
+from .options import known_settings
+
+if TYPE_CHECKING:
+    from ..plugin.instrument import Request, RequestSet
+    from ..plugin.recipes import Recipe
+
+#: Roles of frames that each kind of product is usually made of; others are taken at the user's word, with a remark.
+_USUAL = {
+    "dark": ("dark", "bias"),
+    "flat": ("flat", "lamp_on"),
+    "image": ("science", "standard", "sky"),
+    "skyflat": ("science", "standard", "sky"),
+}
+_SCIENCE = ("image", "skyflat")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request with everything that it takes from its children: files in the order given, masters by kind."""
+
+    request: Request
+    files: tuple[Path, ...]
+    masters: Mapping[str, Path]
+
+
+def take_orders(asked: RequestSet) -> tuple[list[Order], list[Refusal]]:
+    """What is to be carried out, and what cannot be: each request that is at fault, and each that needs one of these.
+
+    Returns
+    -------
+    list of Order
+        Of the enabled requests, in the file's order.
+    list of Refusal
+    """
+    by_id: dict[str, list[Request]] = {}
+    for request in asked.requests:
+        by_id.setdefault(request.id, []).append(request)
+    orders, refused = [], []
+    for request in asked.requests:
+        try:
+            _sound(request, by_id)
+            if request.enabled:
+                orders.append(_order(request, by_id, ()))
+        except DataError as error:
+            refused.append(Refusal(request.id, request.origin, error.message, error.hint))
+    return orders, refused
+
+
+def _sound(request: Request, by_id: Mapping[str, Sequence[Request]]) -> None:
+    if request.fault:
+        raise DataError(request.fault, request.hint)
+    twins = by_id[request.id]
+    if len(twins) > 1:
+        places = " and ".join(t.origin for t in twins)
+        raise DataError(f"the id {request.id!r} is given to {places}", "give each an id of its own")
+
+
+def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tuple[str, ...]) -> Order:
+    """A request and its children, depth first.
+
+    Raises
+    ------
+    DataError
+        One of them is at fault, missing, or its own child; they name different calibrations; a file does not exist.
+    """
+    if request.id in above:
+        raise DataError(f"{request.origin} is among its own children", "break the circle")
+    absent = next((f for f in request.frames if not f.is_file()), None)
+    if absent is not None:
+        raise DataError(f"{request.origin}: no file {absent}", "say where the frames are, or correct the name")
+    files = dict.fromkeys(request.frames)
+    masters: dict[str, Path] = {}
+    for name in request.children:
+        if name not in by_id:
+            raise DataError(f"{request.origin}: there is no child {name!r}", "put its block into the file, too")
+        child = by_id[name][0]
+        try:
+            _sound(child, by_id)
+            below = _order(child, by_id, (*above, request.id))
+        except DataError as error:
+            raise DataError(
+                f"{request.origin} needs {child.origin}, which cannot be used: {error.message}", error.hint
+            ) from None
+        files |= dict.fromkeys(below.files)
+        for kind, path in below.masters.items():
+            if kind not in request.calibrations and masters.setdefault(kind, path) != path:
+                what = f"{request.origin}: its children name different calibrations: {masters[kind].name}, {path.name}"
+                raise DataError(what, f"combine those of one {kind}")
+    if not files:
+        raise DataError(f"{request.origin} has neither frames nor children", "name what it is made of")
+    return Order(request, tuple(files), masters | dict(request.calibrations))
+
+
+def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Bench) -> Draft:
+    """A request as a task to be.
+
+    Raises
+    ------
+    NirredError
+        None of its frames can be used; they differ in configuration; no such recipe or parameter; a master does not
+        exist.
+    """
+    request = order_.request
+    recipe = recipe_for(request.recipe, bench.registry)
+    frames, remarks = _frames(order_, records, recipe.makes)
+    absent = next((p for p in order_.masters.values() if not p.is_file()), None)
+    if absent is not None:
+        raise DataError(f"{request.origin}: no file {absent}", "say where the calibrations are, or correct the name")
+    draft = _grouped(recipe, frames, bench)
+    name = FOREIGN_CHARACTERS.sub("_", request.id)
+    given = [Setting(*key.rpartition(":")[::2], value, request.origin) for key, value in request.params.items()]
+    return replace(
+        draft,
+        id=f"{name}_{recipe.makes or recipe.name}",
+        title=f"{request.id}: {draft.title}".rstrip(": "),
+        remarks=(*remarks, *draft.remarks),
+        settings=known_settings(given, request.recipe, bench.registry),
+        masters=order_.masters,
+        request=request,
+    )
+
+
+def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tuple[list[FrameInfo], list[str]]:
+    """Frames that can be used, in order of time, and what is to be said of the others."""
+    origin, remarks = order_.request.origin, []
+    frames: list[FrameInfo] = []
+    for path in order_.files:
+        record = records[path]
+        usual = _USUAL.get(makes, ())
+        role = record.frames[0].descriptors.role if record.frames else ""
+        if makes == "dark" and role == "bias":
+            record.verdict, record.reason = None, ""
+        if record.verdict is not None or not record.frames:
+            remarks.append(f"{path.name} left out: {record.verdict or 'empty'}: {record.reason}")
+            continue
+        if usual and role not in usual:
+            remarks.append(f"{path.name} is taken for {origin}, although its header says {role}")
+        frames += record.frames
+    if not frames:
+        raise DataError(f"{origin}: no frame can be used: {'; '.join(remarks)}", "see the frames' headers")
+    kinds: dict[object, FrameInfo] = {}
+    for frame in frames:
+        kinds.setdefault((frame.owner, frame.instrument, configuration(frame)), frame)
+    if len(kinds) > 1:
+        one, other = list(kinds.values())[:2]
+        raise DataError(
+            f"{origin}: {one.name} and {other.name} differ in configuration: {_setup(one)}; {_setup(other)}",
+            "combine frames of one filter, read mode and detector",
+        )
+    times = [run[0] for run in by_exposure(frames)]
+    if makes in _SCIENCE and len(times) > 1:
+        pair = " and ".join(f"{f.name} ({text(exposure(f))} s)" for f in times[:2])
+        raise DataError(f"{origin}: {pair} differ in exposure time", "combine frames of one exposure time")
+    return sorted(frames, key=order), remarks
+
+
+def _setup(frame: FrameInfo) -> str:
+    values = [frame.instrument, *(text(v) for _, v in frame.descriptors.configuration)]
+    return " ".join(v for v in values if v)
+
+
+def _grouped(recipe: Recipe, frames: Sequence[FrameInfo], bench: Bench) -> Draft:
+    """Frames with their roles: as the file has it, except that skies are told from targets by pointing as usual."""
+    if any(call.step == "sky_correct" for call in recipe.steps):
+        return science_draft(bench, ScienceGroup(list(frames)), recipe.name, recipe.makes)
+    roles: dict[str, FrameRole] = {"dark": "dark", "flat": "flat"}
+    role = roles.get(recipe.makes, "object")
+    title = frames[0].descriptors.object or ""
+    return Draft("", recipe.name, recipe.makes, tuple((f, role) for f in frames), title)
+
+
+def refusal(request: Request, error: NirredError) -> Refusal:
+    """What a request that cannot be carried out is recorded as."""
+    return Refusal(request.id, request.origin, error.message, error.hint)

@@ -1,0 +1,75 @@
+"""Frames that keep their sky: one position alone, its exposures combined with rejection."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import level
+from ..dq import DQ
+from ..frame import Plane
+from ..group import Group
+from ..params import Params
+from ..plugin.recipes import StepCall
+from ..step import GroupStep
+from ..store import PlaneStack
+from .calibrations import StackParams, stack_planes
+
+
+class SetLevelAside(GroupStep):
+    """Exposures of one position differ in the level of their sky, which is no reason to reject a pixel."""
+
+    name = "set_level_aside"
+    doc = "take off each frame's own sky level, to be restored after stacking; the sky's pattern stays"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        for p, state in enumerate(group.planes):
+            state.sub = PlaneStack(state.sci.shape, np.float32, None if state.sci.in_memory else group.context.scratch)
+            for i in group.indices():
+                measured = level(state.sci.frame(i), state.bad(i))
+                state.sky[i] = measured.value
+                if p == 0:
+                    group.frames[i].sky, group.frames[i].sky_err = measured.value, measured.error
+                state.sub.put(i, state.sci.frame(i) - np.float32(measured.value))
+
+
+class RestoreLevel(GroupStep):
+    """Undo `set_level_aside` in the stack."""
+
+    name = "restore_level"
+    uses_frames = False
+    doc = "add the frames' weighted mean sky level to their stack"
+
+    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        frames, made = group.targets, []
+        for plane, state in zip(group.streams[call.takes], group.planes, strict=True):
+            weights = np.array([state.weight.get(i, 1.0) for i in frames])
+            mean = float(weights @ [state.sky.get(i, 0.0) for i in frames] / weights.sum())
+            made.append(Plane(plane.data + np.float32(mean), plane.dq, plane.var))
+            group.keywords["SKYLEVEL"] = (round(mean, 3), "[electron] sky that is in SCI")
+        group.streams[call.gives] = made
+
+
+class CombineExposures(GroupStep):
+    """Exposures of one position on the detector's own pixels."""
+
+    name = "combine_exposures"
+    doc = "mean of exposures of one position pixel by pixel, outliers rejected; nothing is resampled"
+    Params = StackParams
+
+    def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
+        frames = group.need(group.targets, "frames on target")
+        made, counts = [], []
+        for p, plane in enumerate(stack_planes(group, frames, params.nsigma)):
+            state = group.planes[p]
+            count = np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16)
+            data = np.where(count > 0, plane.data, np.float32(np.nan))
+            made.append(Plane(data, np.where(count > 0, plane.dq & np.uint16(6), plane.dq | DQ.NO_DATA), plane.var))
+            counts.append(count)
+        group.streams[call.gives], group.extras["nexp"] = made, counts
+        group.extras["noisecov"] = np.pad([[1.0]], 3)
+        for i in frames:
+            group.frames[i].weight = 1.0 / len(frames)
+        group.keywords["NCOMBINE"] = len(frames)
+
+
+STARE_STEPS = (SetLevelAside, RestoreLevel, CombineExposures)
