@@ -19,7 +19,7 @@ from .algorithms.stars import StarList
 from .coadd import drawn_rows, lay_out
 from .geometry import Geometry, Target, geometry
 from .group import Group
-from .offsets import guess_offsets, read_offsets, read_positions
+from .offsets import Positions, guess_offsets, read_offsets, read_positions
 
 Image = tuple[np.ndarray, np.ndarray]
 
@@ -58,16 +58,20 @@ class Field(Protocol):
         """Record where the k-th frame lies; None: where it is expected."""
 
 
-def field_of(group: Group, cluster: list[int], offsets: str | None) -> Field:
-    """The field of these frames; `offsets` names a user's list of positions."""
+def field_of(group: Group, cluster: list[int], offsets: Positions | None, *, distorted: bool = True) -> Field:
+    """The field of these frames; `offsets` is a user's list of positions, on frames `distorted` or corrected."""
     where = geometry(group)
-    return _Shifted(group, cluster, offsets) if where.plain(cluster) else _General(group, cluster, offsets, where)
+    return (
+        _Shifted(group, cluster, offsets)
+        if where.plain(cluster)
+        else _General(group, cluster, offsets, where, distorted)
+    )
 
 
 class _Shifted:
     """Frames that differ by shifts."""
 
-    def __init__(self, group: Group, cluster: list[int], offsets: str | None) -> None:
+    def __init__(self, group: Group, cluster: list[int], offsets: Positions | None) -> None:
         self.group, self.cluster = group, cluster
         self.guesses, self.sigma = guess_offsets(group, cluster)
         if offsets is not None:
@@ -100,8 +104,9 @@ class _General:
 
     group: Group
     cluster: list[int]
-    offsets: str | None
+    offsets: Positions | None
     where: Geometry
+    distorted: bool = True
 
     def __post_init__(self) -> None:
         self.centre = self.where.centre(0)
@@ -117,7 +122,10 @@ class _General:
         found = []
         for i in self.cluster:
             x, y = (np.array([v]) for v in positions.get(i, self.centre))
-            u, v = self.where.flat_positions(i, 0, first, x, y)
+            if self.distorted:
+                u, v = self.where.flat_positions(i, 0, first, x, y)
+            else:
+                u, v = gnomonic.apply(self.where.by_header(i, first), x, y)
             found.append((float(u[0]), float(v[0])) if i in positions else (np.nan, np.nan))
         known = next((p for p in found if np.isfinite(p[0])), (0.0, 0.0))
         return [(x - known[0], y - known[1]) if np.isfinite(x) else (0.0, 0.0) for x, y in found]

@@ -9,6 +9,9 @@ import numpy as np
 from .errors import ConfigError
 from .group import Group
 
+#: A file with one position per line, or the positions.
+Positions = str | tuple[tuple[float, float], ...]
+
 
 def guess_offsets(group: Group, frames: list[int]) -> tuple[list[tuple[float, float]], float]:
     """Offsets (dx, dy) of frames from the first of them by their WCS, and their error in pixels.
@@ -52,31 +55,49 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
     return clusters
 
 
-def read_offsets(path: str, group: Group, frames: list[int]) -> list[tuple[float, float]]:
-    """Offsets from a text file of positions (see `read_positions`), from the first of `frames`; 0 off target."""
-    where = read_positions(path, group)
+def read_offsets(given: Positions, group: Group, frames: list[int]) -> list[tuple[float, float]]:
+    """Offsets from a list of positions (see `read_positions`), from the first of `frames`; 0 off target."""
+    where = read_positions(given, group)
     origin = where.get(frames[0], next(iter(where.values())))
     return [(where[i][0] - origin[0], where[i][1] - origin[1]) if i in where else (0.0, 0.0) for i in frames]
 
 
-def read_positions(path: str, group: Group) -> dict[int, tuple[float, float]]:
-    """Pixel position (x, y) of one object in each frame on target, from a text file in frame order.
+def read_positions(given: Positions, group: Group) -> dict[int, tuple[float, float]]:
+    """Pixel position (x, y) of one object in each frame on target, from a text file or a list in frame order.
+
+    Fewer positions than frames are those of pointings, each with the same number of frames.
 
     Raises
     ------
     ConfigError
-        The file is missing, has another number of lines than the group frames on target, or holds no numbers.
+        The file is missing, holds no numbers, or has another number of lines than there are frames or pointings.
     """
-    try:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in Path(path).read_text().splitlines()]
-        positions = [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)]
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", "name a file with one x y per line") from None
-    except ValueError:
-        raise ConfigError(f"{path}: not a list of x y positions", "write one x y per line, in frame order") from None
+    positions, name = _positions(given)
     targets = group.targets
-    if len(positions) != len(targets):
+    repeat = len(targets) // max(len(positions), 1)
+    if len(positions) * repeat != len(targets) or not _still(group, targets, repeat):
         raise ConfigError(
-            f"{path}: {len(positions)} positions for {len(targets)} frames", "one line per frame on target"
+            f"{name}: {len(positions)} positions for {len(targets)} frames", "one line per frame on target, or pointing"
         )
-    return dict(zip(targets, positions, strict=True))
+    return {i: positions[k // repeat] for k, i in enumerate(targets)}
+
+
+def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
+    if not isinstance(given, str):
+        return list(given), "offsets"
+    try:
+        lines = [line.split("#")[0].replace(",", " ").split() for line in Path(given).read_text().splitlines()]
+        return [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)], given
+    except OSError as error:
+        raise ConfigError(f"{given}: {error.strerror}", "name a file with one x y per line") from None
+    except ValueError:
+        raise ConfigError(f"{given}: not a list of x y positions", "write one x y per line, in frame order") from None
+
+
+def _still(group: Group, frames: list[int], repeat: int) -> bool:
+    """Whether the telescope stays, by the headers, while each position is exposed `repeat` times."""
+    if repeat == 1:
+        return True
+    guesses, sigma = guess_offsets(group, frames)
+    runs = np.reshape(guesses, (-1, repeat, 2))
+    return bool(np.all(np.ptp(runs, axis=1) <= 2 * sigma))

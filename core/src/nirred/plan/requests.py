@@ -119,6 +119,7 @@ def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Benc
     request = order_.request
     recipe = recipe_for(request.recipe, bench.registry)
     frames, remarks = _frames(order_, records, recipe.makes)
+    _check_order(request, [f.path for f in frames], order_.files)
     absent = next((p for p in order_.masters.values() if not p.is_file()), None)
     if absent is not None:
         raise DataError(f"{request.origin}: no file {absent}", "say where the calibrations are, or correct the name")
@@ -168,6 +169,21 @@ def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tu
         pair = " and ".join(f"{f.name} ({text(exposure(f))} s)" for f in times[:2])
         raise DataError(f"{origin}: {pair} differ in exposure time", "combine frames of one exposure time")
     return sorted(frames, key=order), remarks
+
+
+def _check_order(request: Request, timed: Sequence[Path], listed: Sequence[Path]) -> None:
+    """A list of positions goes by the order in which the file names the frames; a task takes them as time does.
+
+    Raises
+    ------
+    DataError
+        The orders differ.
+    """
+    given = any(key.endswith(":offsets") for key in request.params)
+    if given and list(dict.fromkeys(timed)) != [p for p in listed if p in set(timed)]:
+        raise DataError(
+            f"{request.origin}: offsets, and frames that are not in order of time", "put both in that order"
+        )
 
 
 def _setup(frame: FrameInfo) -> str:

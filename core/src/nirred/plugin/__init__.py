@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..dq import DQ, NOT_SIGNAL
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, NirredError
 from ..headers import Header, Headers
 from ..textfiles import read_text
 from . import gemini
@@ -77,6 +77,7 @@ __all__ = [
     "MaskInput",
     "MaskSpec",
     "Match",
+    "NirredError",
     "Params",
     "Plane",
     "PlaneWcs",

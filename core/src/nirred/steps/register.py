@@ -90,7 +90,13 @@ class AdjustWcs(GroupStep):
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
         min_sources: int = param(1, "fewer matched stars than this are no match", ge=1)
         rotate: bool = param(False, "measure the frames' turn too, where headers do not know it well enough")
-        offsets: str | None = param(None, "file with the pixel position of one object in each frame, in frame order")
+        offsets: str | tuple[tuple[float, float], ...] | None = param(
+            None,
+            "pixel position (x y) of one object in each frame, or at each pointing, in frame order: a file, or a list",
+        )
+        distorted: bool = param(
+            True, "positions in `offsets` are on the frames as the camera draws them; False: corrected for distortion"
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         final = call.label == ""
@@ -103,7 +109,7 @@ class AdjustWcs(GroupStep):
             geometry(group).refer(group.reference)
 
     def _register(self, group: Group, cluster: list[int], params: Params, *, final: bool) -> None:
-        field = field_of(group, cluster, params.offsets)
+        field = field_of(group, cluster, params.offsets, distorted=params.distorted)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         solved: list[Registration | None] = [None] * len(cluster)
         reference = 0

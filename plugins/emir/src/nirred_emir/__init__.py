@@ -14,6 +14,7 @@ from nirred.plugin import (
     Claim,
     Instrument,
     PlaneWcs,
+    Recipe,
     RecipePatch,
     S,
     gemini,
@@ -27,7 +28,16 @@ from . import headers as own
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nirred.plugin import Descriptors, Detector, Frame, Headers, Simulation, Step
+    from nirred.plugin import (
+        Descriptors,
+        Detector,
+        Frame,
+        Headers,
+        RequestContext,
+        RequestSet,
+        Simulation,
+        Step,
+    )
 
 NIRRED_API = (1, 0)
 
@@ -150,8 +160,9 @@ def nirred_steps() -> Iterable[type[Step]]:
 
 
 @hookimpl
-def nirred_recipes() -> Iterable[RecipePatch]:
-    """The core's recipes with EMIR's own steps."""
+def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
+    """The core's recipes with EMIR's own steps; one position alone, as the mode STARE_IMAGE wants it."""
+    yield from rules.STARE
     for base in ("reduce", "ultradeep"):
         yield RecipePatch(
             base,
@@ -163,6 +174,14 @@ def nirred_recipes() -> Iterable[RecipePatch]:
                 ("sky_correct", S("correct_extinction")),
             ),
         )
+
+
+@hookimpl
+def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
+    """The observatory's observation-result YAML, with its control file."""
+    from .requests import read
+
+    return read(paths, context)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nirred.plugin import CalibrationRule, Match
+from nirred.plugin import CalibrationRule, Match, Recipe, S
 
 _IMAGE = frozenset({"EMIR", "IMAGE"})
 _MADE = frozenset({"PROCESSED"})
@@ -38,3 +38,36 @@ STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "add_dq": {"latency": True, "time": 120.0},
     "make_bpm": {"dark_lo_thresh": -200.0, "dark_hi_thresh": 1500.0, "flat_lo_thresh": 0.65, "flat_hi_thresh": 1.35},
 }
+
+_CALIBRATED = tuple(
+    S(step)
+    for step in (
+        *("prepare", "add_dq", "nonlinearity_correct", "adu_to_electrons", "add_var"),
+        *("dark_correct", "flat_correct", "separate_sky"),
+    )
+)
+#: One position alone, its sky kept: without distortion, or on the detector's own pixels.
+STARE = (
+    Recipe(
+        "stare_image",
+        (
+            *_CALIBRATED,
+            S("set_level_aside"),
+            S("adjust_wcs_to_reference", method="offsets"),
+            S("scale_counts_to_reference", scale=False),
+            S("flag_outliers"),
+            S("resample_to_common_frame"),
+            S("stack_frames"),
+            S("restore_level"),
+            S("store_processed_science"),
+        ),
+        makes="image",
+        doc="exposures of one position of EMIR: calibrated, combined, free of distortion, with their sky",
+    ),
+    Recipe(
+        "stare_image_raw",
+        (*_CALIBRATED, S("combine_exposures"), S("store_processed_science")),
+        makes="image",
+        doc="exposures of one position of EMIR: calibrated, combined on the detector's own pixels, with their sky",
+    ),
+)

@@ -1,0 +1,234 @@
+"""The observatory's observation-result and control files as requests of nirred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nirred.plugin import ConfigError, Headers, NirredError, Request, RequestContext, RequestSet
+
+from . import headers as own
+from .detector import Profile, profile
+from .observation import (
+    INSTRUMENT,
+    Block,
+    ControlFile,
+    Entry,
+    Read,
+    below,
+    fits,
+    read_blocks,
+    read_control,
+    suggestion,
+)
+from .requirements import MASTERS, MODES, contradiction, recipe_of, settings_of
+from .results import results
+from .yamltext import Fault
+
+#: Types of product in a control file, and the kind of calibration that they are; those of spectra are not used.
+TYPES = {"MasterBadPixelMask": "bpm", "MasterBias": "bias", "MasterDark": "dark", "MasterIntensityFlat": "flat"}
+SPECTRAL = ("MasterSpectralFlat", "MasterRectWave", "RefinedBoundaryModelParam", "RectWaveCoeff", "MasterSlitlet")
+#: Read modes that have a bias.
+BIASED = ("SIMPLE", "BIAS", "SINGLE")
+DATA = "data"
+
+
+def read(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
+    """Observation-result files as requests; None: not all of them are YAML.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read at all.
+    ConfigError
+        The control file is wrong, or ``-e`` names no block.
+    """
+    if not all(p.suffix.lower() in (".yaml", ".yml") for p in paths):
+        return None
+    blocks = [b for path in paths for b in read_blocks(path)]
+    for name in context.enabled:
+        if name not in {b.id for b in blocks}:
+            raise ConfigError(f"-e {name}: no such block", suggestion(name, [b.id for b in blocks]))
+    control = read_control(context.control) if context.control is not None else ControlFile()
+    reader = _Reader(blocks, control, context)
+    requests = tuple(reader.request(b) for b in blocks)
+    return RequestSet(requests, tuple(dict.fromkeys([*control.remarks, *reader.remarks])), results)
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """What the first frame of a block says: detector, read mode, tags; `fault` where it cannot be reduced."""
+
+    profile: Profile | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def uuid(self) -> str:
+        return self.profile.uuid if self.profile else ""
+
+
+@dataclass
+class _Reader:
+    blocks: Sequence[Read]
+    control: ControlFile
+    context: RequestContext
+    remarks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.context.placing:
+            self.remarks.append("--link-files and --copy-files have no effect: inputs are read where they are")
+        spectral = sorted({e.name for e in self.control.products if e.name in SPECTRAL})
+        if spectral:
+            self.remarks.append(f"control file: {', '.join(spectral)} are of spectra and not used")
+        for name in sorted({e.name for e in self.control.products} - TYPES.keys() - set(SPECTRAL)):
+            self.remarks.append(
+                f"control file: products of type {name!r} are not used; {suggestion(name, list(TYPES))}"
+            )
+
+    @cached_property
+    def data(self) -> Path:
+        found = self.context.data_dir
+        return found if found is not None else self.context.base_dir / DATA
+
+    @cached_property
+    def by_id(self) -> dict[str, Read]:
+        return {b.id: b for b in self.blocks if b.block is not None}
+
+    def request(self, read: Read) -> Request:
+        """One block; whatever is wrong with it stands in `fault`."""
+        if read.block is None:
+            return Request(read.id, origin=read.origin, fault=read.fault, hint=read.hint)
+        try:
+            return self._request(read, read.block)
+        except Fault as fault:
+            return Request(read.id, origin=read.origin, fault=f"{read.origin}, {fault}", hint=fault.hint)
+
+    def _request(self, read: Read, block: Block) -> Request:
+        mode = self._mode(read, block)
+        observed = self._observed(read, set())
+        if observed.fault:
+            raise Fault(read.document.line, observed.fault)
+        given = self._requirements(read, block, mode, observed)
+        said = contradiction(mode, given, observed.profile.name if observed.profile else "")
+        if said:
+            raise Fault(read.document.line_of(("requirements",)), said, "leave one out")
+        masters = self._masters(read, block, mode, given, observed)
+        params = settings_of(mode, {k: v for k, v in given.items() if k not in MASTERS})
+        if isinstance(given.get("offsets"), str):
+            params["adjust_wcs_to_reference:offsets"] = str(self._offsets(read, given["offsets"]))
+        elif "offsets" in given:
+            params["adjust_wcs_to_reference:offsets"] = tuple(map(tuple, given["offsets"]))
+        details = {
+            **{"mode": mode, "field": MODES[mode].result, "pipeline": block.pipeline, "uuid": observed.uuid},
+            **{"requirements": given, "inputs": {k: p.name for k, p in masters.items()}},
+        }
+        return Request(
+            read.id,
+            recipe_of(mode, given),
+            tuple(self.data / f for f in block.frames or block.images or ()),
+            tuple(map(str, block.children or ())),
+            block.enabled or read.id in self.context.enabled,
+            params,
+            masters,
+            read.origin,
+            details=details,
+        )
+
+    def _mode(self, read: Read, block: Block) -> str:
+        line = read.document.line_of
+        if block.instrument.upper() != INSTRUMENT:
+            hint = "nirred reduces EMIR's observations from YAML; other instruments from their frames"
+            raise Fault(line(("instrument",)), f"the instrument {block.instrument!r} is not EMIR", hint)
+        if block.mode not in MODES:
+            raise Fault(line(("mode",)), f"the mode {block.mode!r} is not reduced", suggestion(block.mode, list(MODES)))
+        if block.pipeline != "default":
+            self.remarks.append(f"{read.origin}: pipeline {block.pipeline!r}: there is one, which is used")
+        if block.children and block.mode != "FULL_DITHERED_IMAGE":
+            raise Fault(line(("children",)), f"a block of mode {block.mode} has no children", "name frames")
+        return block.mode
+
+    def _observed(self, read: Read, seen: set[str]) -> _Observed:
+        """By the first frame of the block, or of its first child."""
+        block = read.block
+        if block is None or read.id in seen:
+            return _Observed()
+        names = block.frames or block.images or ()
+        if not names:
+            children = [self.by_id[str(c)] for c in block.children or () if str(c) in self.by_id]
+            return self._observed(children[0], seen | {read.id}) if children else _Observed()
+        try:
+            headers = Headers.read(self.data / names[0])
+            found = profile(headers)
+            described = own.describe(headers)
+        except (NirredError, OSError):  # the plan says which file, and why
+            return _Observed()
+        if not isinstance(found, Profile):
+            return _Observed(fault=f"{names[0]}: {found}")
+        tags = {
+            **{"filter": described.filter_name, "grism": described.get("disperser"), "readmode": described.read_mode},
+            **(block.labels or {}),
+        }
+        return _Observed(found, tags)
+
+    # -- requirements ---------------------------------------------------------------------------------------------
+    def _requirements(self, read: Read, block: Block, mode: str, observed: _Observed) -> dict[str, Any]:
+        """Those of the control file, and over them those of the block."""
+        known = MODES[mode].requirements
+        found = {}
+        for entry in self._wanted(mode, observed):
+            if entry.name in known and not known[entry.name].check(entry.content):
+                found[entry.name] = entry.content
+            else:
+                self.remarks.append(f"control file: requirement {entry.name!r} of {mode} is not used")
+        for name, value in (block.requirements or {}).items():
+            line = read.document.line_of(("requirements", name))
+            if name not in known and self.context.strict:
+                raise Fault(line, f"unknown requirement {name!r} of {mode}", suggestion(name, list(known)))
+            if name not in known:
+                self.remarks.append(f"{read.origin}, line {line}: unknown requirement {name!r} is ignored")
+                continue
+            if value is None:
+                continue
+            wrong = known[name].check(value)
+            if wrong:
+                raise Fault(line, f"{name}: {str(value)[:40]!r}: {wrong}", known[name].becomes)
+            found[name] = value
+        self.remarks += [f"{read.origin}: {t}" for n, v in found.items() if (t := known[n].remark(v))]
+        return found
+
+    def _wanted(self, mode: str, observed: _Observed) -> Iterator[Entry]:
+        for entry in self.control.requirements:
+            if entry.mode == mode and self._meant(entry, observed):
+                yield entry
+
+    def _meant(self, entry: Entry, observed: _Observed) -> bool:
+        return entry.uuid in ("", observed.uuid) and fits(entry.tags, observed.tags)
+
+    def _masters(
+        self, read: Read, block: Block, mode: str, given: Mapping[str, Any], observed: _Observed
+    ) -> dict[str, Path]:
+        """Calibrations by kind: those of the control file, and over them those that the block names."""
+        kinds = {MASTERS[k] for k in MODES[mode].requirements if k in MASTERS}
+        found: dict[str, Path] = {}
+        if block.children is None:
+            for entry in self.control.products:
+                kind = TYPES.get(entry.name)
+                if kind in kinds and kind not in found and self._meant(entry, observed):
+                    found[kind] = self.data / entry.content
+        for name in MASTERS.keys() & given.keys():
+            where = ("requirements", name)
+            found[MASTERS[name]] = self.data / below(given[name], read.document.line_of(where))
+        if str(observed.tags.get("readmode") or "").upper() not in BIASED or mode == "IMAGE_DARK":
+            found.pop("bias", None)
+        return found
+
+    def _offsets(self, read: Read, name: str) -> Path:
+        line = read.document.line_of(("requirements", "offsets"))
+        path = self.data / below(name, line)
+        if not path.is_file():
+            raise Fault(line, f"offsets: no file {path}", "the file lies below the data directory")
+        return path

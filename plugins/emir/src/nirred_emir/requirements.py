@@ -1,0 +1,219 @@
+"""What the observing modes and requirements of the observatory's pipeline become here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+Settings = dict[str, Any]
+Count = Annotated[int, Field(ge=0, le=1000)]
+#: Longer than a night, s: all frames of a block.
+ALWAYS = 1e6
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement: its values, what it becomes, in words and as parameters of steps, and what is to be said."""
+
+    kind: Any
+    becomes: str
+    settings: Callable[[Any], Settings] = lambda value: {}
+    remark: Callable[[Any], str] = lambda value: ""
+
+    def check(self, value: Any) -> str:
+        """Why a value cannot be, or ''."""
+        try:
+            TypeAdapter(self.kind).validate_python(value, strict=True)
+        except ValidationError as error:
+            return str(error.errors()[0]["msg"])
+        return ""
+
+
+def master(kind: str) -> Requirement:
+    """A file that serves as calibration."""
+    return Requirement(str, f"the {kind} of the block's frames, as `--user-cal {kind}:FILE`")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """An observing mode: its recipe, the name of its result, and its requirements."""
+
+    recipe: str
+    result: str
+    doc: str
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)
+
+
+Reprojection = Literal["none", "interp", "adaptive", "exact"]
+_BIAS = Requirement(str, "nothing: the dark that is made holds the bias", remark=lambda v: "the dark holds the bias")
+
+CALIBRATIONS = {
+    **{"master_bpm": master("bpm"), "master_dark": master("dark"), "master_flat": master("flat")},
+    "master_bias": Requirement(str, "the bias, where READMODE is SIMPLE, BIAS or SINGLE; subtracted with the dark"),
+}
+#: Requirement that names a file, and the kind of calibration that it is.
+MASTERS = {"master_bpm": "bpm", "master_dark": "dark", "master_flat": "flat", "master_bias": "bias"}
+
+
+def _iterations(value: int) -> Settings:
+    return {"sky_correct:mask_objects": False} if value == 0 else {}
+
+
+def _sky_images(value: int) -> Settings:
+    if value == 0:
+        return {"associate_sky:time": ALWAYS}
+    return {"associate_sky:max_skies": value, "associate_sky:min_skies": min(value, 3)}
+
+
+def _refine(value: bool) -> Settings:
+    return {"adjust_wcs_to_reference:method": "sources" if value else "offsets"}
+
+
+def _offsets(value: Any) -> Settings:
+    return {"adjust_wcs_to_reference:offsets": value, "adjust_wcs_to_reference:distorted": False}
+
+
+def _method(value: str) -> Settings:
+    return {"flag_outliers:skip": True} if value == "mean" else {}
+
+
+def _method_said(value: str) -> str:
+    said = "method median: the weighted mean without outliers is taken, which rejects as well and is less noisy"
+    return said if value == "median" else ""
+
+
+def _limits(value: Mapping[str, float]) -> Settings:
+    return {"flag_outliers:high": max(value.values())} if value else {}
+
+
+def _nside(value: int) -> Settings:
+    return {"level_amplifiers:nside": value}
+
+
+Limits = dict[Literal["low", "high"], Annotated[float, Field(gt=0, le=100)]]
+Positions = str | list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+_DITHERED = {
+    "iterations": Requirement(
+        Count,
+        "0: `sky_correct:mask_objects=False`; 1: the usual second pass with object masks; more: recipe `ultradeep`, "
+        "a third pass",
+        _iterations,
+        lambda n: "iterations: three passes of the sky are all there are" if n > 2 else "",
+    ),
+    "sky_images": Requirement(
+        Count, "`associate_sky:max_skies`; 0: `associate_sky:time` of more than a night: all frames", _sky_images
+    ),
+    "sky_images_sep_time": Requirement(
+        Annotated[float, Field(gt=0, le=10_000)],
+        "`associate_sky:time`, in s instead of minutes",
+        lambda minutes: {"associate_sky:time": 60.0 * minutes},
+    ),
+    "refine_offsets": Requirement(
+        bool,
+        "True: `adjust_wcs_to_reference:method=sources`; False: `method=offsets`, those of the headers or of `offsets`",
+        _refine,
+        lambda v: "" if v else "refine_offsets False: offsets are not measured, and are as good as headers or list are",
+    ),
+    "offsets": Requirement(
+        Positions,
+        "`adjust_wcs_to_reference:offsets`: one x y for each frame, or for each child, on images without distortion",
+        _offsets,
+    ),
+    "method": Requirement(
+        Literal["mean", "median", "sigmaclip"],
+        "mean: `flag_outliers:skip=True`; sigmaclip and median: the weighted mean with outliers flagged",
+        _method,
+        _method_said,
+    ),
+    "method_kwargs": Requirement(
+        Limits,
+        "`flag_outliers:high`, the larger of low and high; sigma of the noise model, not of the few values",
+        _limits,
+    ),
+    "extinction": Requirement(
+        Annotated[float, Field(ge=0, le=5)],
+        "`correct_extinction:extinction`",
+        lambda value: {"correct_extinction:extinction": value},
+    ),
+    "fit_doughnut": Requirement(
+        bool, "`correct_illumination:fit_doughnut`", lambda value: {"correct_illumination:fit_doughnut": value}
+    ),
+    "nside_adhoc_sky_correction": Requirement(
+        Annotated[int, Field(ge=0, le=64)],
+        "`level_amplifiers:nside`; of the HAWAII-2 only. Levels of quadrants are always taken off",
+        _nside,
+    ),
+    "adhoc_sky_correction_h2rg": Requirement(
+        bool,
+        "`level_amplifiers`, of the H2RG's channels; it is always done, `-p level_amplifiers:skip=True` leaves it out",
+    ),
+}
+_STARE = {
+    "reprojection_method": Requirement(
+        Reprojection,
+        "of the block's own image: `resample_to_common_frame:interpolant`; none: recipe `stare_image_raw`, the "
+        "detector's pixels. A combination resamples the calibrated frames once, whatever stands here",
+        lambda value: {} if value == "none" else {"resample_to_common_frame:interpolant": value},
+    )
+}
+
+MODES: Mapping[str, Mode] = {
+    "STARE_IMAGE": Mode(
+        "stare_image", "reduced_image", "one position: calibrated, several exposures combined", CALIBRATIONS | _STARE
+    ),
+    "FULL_DITHERED_IMAGE": Mode(
+        "reduce", "reduced_image", "stack of the frames of its children", CALIBRATIONS | _DITHERED
+    ),
+    "IMAGE_DARK": Mode("make_processed_dark", "darkframe", "dark", {"master_bpm": master("bpm"), "master_bias": _BIAS}),
+    "IMAGE_BIAS": Mode("make_processed_dark", "biasframe", "bias: a dark of its own exposure time"),
+    "IMAGE_FLAT": Mode("make_processed_flat", "master_flatframe", "flat of frames of even light", dict(CALIBRATIONS)),
+    "IMAGE_SKY": Mode("make_sky_flat", "skyframe", "flat of dithered frames of the sky", dict(CALIBRATIONS)),
+}
+RAW_STARE = "stare_image_raw"
+DEEP = "ultradeep"
+
+
+def recipe_of(mode: str, given: Mapping[str, Any]) -> str:
+    """Name of the recipe for a block of that mode with these requirements."""
+    if mode == "STARE_IMAGE" and given.get("reprojection_method") == "none":
+        return RAW_STARE
+    if mode == "FULL_DITHERED_IMAGE" and given.get("iterations", 0) > 1:
+        return DEEP
+    return MODES[mode].recipe
+
+
+def settings_of(mode: str, given: Mapping[str, Any]) -> Settings:
+    """{"step:parameter": value} of a block's requirements."""
+    known = MODES[mode].requirements
+    found: Settings = {}
+    # sky_images 0 takes all frames, unless a time is named besides
+    for name in sorted(given, key=lambda n: n == "sky_images_sep_time"):
+        found |= known[name].settings(given[name])
+    return found
+
+
+def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> str:
+    """Why requirements do not go together, or with the detector; ''."""
+    if mode != "FULL_DITHERED_IMAGE":
+        return ""
+    nside, channels = given.get("nside_adhoc_sky_correction", 0), given.get("adhoc_sky_correction_h2rg", False)
+    if nside and channels:
+        return "nside_adhoc_sky_correction and adhoc_sky_correction_h2rg exclude each other"
+    if nside and detector == "H2RG":
+        return "nside_adhoc_sky_correction is of the HAWAII-2; these frames are of the H2RG"
+    if channels and detector == "HAWAII-2":
+        return "adhoc_sky_correction_h2rg is of the H2RG; these frames are of the HAWAII-2"
+    return ""
+
+
+def table() -> str:
+    """The documented table: every mode and requirement, and what it becomes."""
+    lines = ["| mode | requirement | becomes |", "|---|---|---|"]
+    for name, mode in MODES.items():
+        recipe = f"recipe `{mode.recipe}`: {mode.doc}; result `{mode.result}.fits`"
+        lines.append(f"| `{name}` | | {recipe} |")
+        lines += [f"| | `{key}` | {r.becomes} |" for key, r in mode.requirements.items()]
+    return "\n".join(lines) + "\n"
