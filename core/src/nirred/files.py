@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +62,49 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=1, default=str)
     with replacing(path) as stream:
         stream.write(text.encode())
+
+
+def place_files(folder: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write files below a directory, each whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing, and so are directories below it.
+    files : mapping
+        {name below the folder: content, or a file that gets this second name}; a name that ends in / is a directory.
+
+    Raises
+    ------
+    DataError
+        A name leaves the folder, or something cannot be written.
+    """
+    for name, content in files.items():
+        path = folder / name
+        if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
+            raise DataError(f"{name!r} would be written outside of {folder}", "report it to the plugin's authors")
+        try:
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                _link(content, path)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}", "another -o") from error
+        if isinstance(content, bytes) and not name.endswith("/"):
+            with replacing(path) as stream:
+                stream.write(content)
+
+
+def _link(source: Path, path: Path) -> None:
+    """Give a file a second name, or a copy where the file system knows no links."""
+    if path.exists() and path.samefile(source):
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, path)
 
 
 def remove_parts(folder: Path) -> list[str]:

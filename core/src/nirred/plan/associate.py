@@ -330,12 +330,17 @@ def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
 
 
 def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None, by: str = "the user") -> Association:
-    """The user's calibration: always taken, its rule compared only to say so."""
+    """The user's calibration: always taken, its rule compared only to say so.
+
+    One that an observation file names is an observatory's, which is meant for more than the days round its making.
+    """
     if wish is None or described is None:
         return Association(kind, path=path, level=1, reason=f"named by {by}, rules not checked", source="user")
     verdict = judge(wish.rule, wish.frame, Source(kind, described, path=path))
     level = verdict.level if verdict.passed else 3
     reason = f"named by {by}"
+    if by != "the user" and all(r.rule == "ut_datetime" for r in verdict.misses):
+        return Association(kind, "", path, min(level, 1), reason, "user", scale_of(wish.rule, wish.frame, described))
     if not verdict.passed:
         reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
     candidate = (Candidate(path.name, True, level, verdict.rows, "user", reason, path),)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as _field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,6 +242,9 @@ class Simulation:
         many positions a dither begins again (0: never).
     variants : mapping of str to callable
         Names of other forms of the camera (another detector), and what makes their Simulation.
+    extras : callable or None
+        Night (of `nirred.testing`) -> {name below the night's directory: content, or file to link there}: whatever
+        else users of the camera have beside their frames, made of the truth.
     resized : callable or None
         size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are just cut.
     """
@@ -272,6 +276,7 @@ class Simulation:
     frames: int | None = None
     positions: int = 0
     variants: Mapping[str, Callable[[], Simulation]] = _field(default_factory=dict)
+    extras: Callable[[Any], Mapping[str, bytes | Path]] | None = None
     resized: Callable[[int], Simulation] | None = None
     extra: Mapping[str, object] = _field(default_factory=dict)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, PluginError
-from ..files import replacing
+from ..errors import NirredError, PluginError
+from ..files import place_files
 from ..plan.model import Plan
 from ..plugin.instrument import Event, RequestOutcome
 from .task import TaskResult
@@ -58,9 +56,8 @@ def lay_out_results(
             continue
         outcome = _outcome(request, result, entry, journal)
         try:
-            for name, content in lay_out(outcome).items():
-                _write(out, name, content)
-        except (DataError, PluginError) as error:
+            place_files(out, _asked(lay_out, outcome))
+        except NirredError as error:
             plan.remarks.append(f"{request.origin}: its results are in {out}, but not laid out: {error}")
 
 
@@ -69,29 +66,18 @@ def _outcome(request: Request, result: TaskResult, entry: Mapping[str, Any], jou
     return RequestOutcome(request, product, result.outcome, result.message, entry, journal.of(result.task.id))
 
 
-def _write(out: Path, name: str, content: bytes | Path) -> None:
-    path = out / name
-    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(out)):
-        raise PluginError(f"a result would be written to {path}", "report it to the plugin's authors")
-    try:
-        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            _link(content, path)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "another -o") from error
-    if isinstance(content, bytes) and not name.endswith("/"):
-        with replacing(path) as stream:
-            stream.write(content)
+def _asked(
+    lay_out: Callable[[RequestOutcome], Mapping[str, bytes | Path]], outcome: RequestOutcome
+) -> Mapping[str, bytes | Path]:
+    """What the plugin wants to lie there.
 
-
-def _link(source: Path, path: Path) -> None:
-    """Give a product a second name, or a copy where the file system knows no links."""
-    if path.exists() and path.samefile(source):
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)
+    Raises
+    ------
+    PluginError
+        It failed.
+    """
     try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, path)
+        return lay_out(outcome)
+    except Exception as error:
+        what = f"results of {outcome.request.id} could not be laid out: {type(error).__name__}: {error}"
+        raise PluginError(what, "report it to the plugin's authors") from error

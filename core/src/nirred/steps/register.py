@@ -92,7 +92,7 @@ class AdjustWcs(GroupStep):
         rotate: bool = param(False, "measure the frames' turn too, where headers do not know it well enough")
         offsets: str | tuple[tuple[float, float], ...] | None = param(
             None,
-            "pixel position (x y) of one object in each frame, or at each pointing, in frame order: a file, or a list",
+            "pixel positions (x y) of one object in each frame, or pointing, in frame order: a file or a list",
         )
         distorted: bool = param(
             True, "positions in `offsets` are on the frames as the camera draws them; False: corrected for distortion"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nirred.files import place_files
 from nirred.plugin.simulation import SimulatedDetector, SimulatedExposure, Simulation
 from nirred.testing.detector_sim import (
     Cosmics,
@@ -97,6 +98,8 @@ def simulate_night(
         save_truth(truth, night.truth_dir / f"detector{index}.npz")
     _Camera(simulation, night, truths, turned, rng).take(planned)
     save_night(night)
+    if simulation.extras is not None:
+        place_files(night.directory, simulation.extras(night))
     return night
 
 

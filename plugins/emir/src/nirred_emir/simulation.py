@@ -15,6 +15,7 @@ from nirred.plugin.simulation import (
 )
 
 from .detector import GAIN, H2RG, HAWAII2, READ_NOISE, SATURATION, SIZE, Profile
+from .tutorial import extras
 
 SCALE = 3600 * 5.396445e-5  # arcsec per pixel, of the CD matrix
 DISTORTION = ((1, 1.0), (3, 14584.8), (5, 1755295542.4))  # PV2_m of ZPN
@@ -70,6 +71,7 @@ def simulation(profile: Profile = HAWAII2, size: int = SIZE) -> Simulation:
         scenario="dither",
         frames=2 * POSITIONS,
         positions=POSITIONS,
+        extras=lambda night: extras(night, profile),
         resized=lambda other: simulation(profile, other),
         variants={p.name.lower(): (lambda p=p: simulation(p, size)) for p in (HAWAII2, H2RG)},  # type: ignore[misc]
     )
