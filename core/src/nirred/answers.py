@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any, get_args
 
 from .plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
-from .plugin.instrument import ExecutorSpec, Instrument
+from .plugin.instrument import ExecutorSpec, Instrument, Request, RequestSet
 from .plugin.recipes import Recipe, RecipePatch
 from .plugin.rules import CalibrationRule, MaskSpec, seconds
 from .plugin.simulation import Simulation
@@ -99,6 +99,16 @@ def _claim(answer: Any) -> Claim | None:
     _need(isinstance(answer.unsupported, str), f"unsupported = {answer.unsupported!r}")
     claim: Claim = answer
     return claim
+
+
+def _requests(answer: Any) -> RequestSet | None:
+    if answer is None:
+        return None
+    _need(isinstance(answer, RequestSet), f"returned a {type(answer).__name__}, no RequestSet")
+    for request in drained(answer.requests, (Request,)):
+        _word(request.id, "id of a request")
+    found: RequestSet = answer
+    return found
 
 
 def _tags(answer: Any) -> frozenset[str]:
@@ -275,6 +285,7 @@ def _simulation(answer: Any) -> Simulation | None:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "nirred_claim": _claim,
+    "nirred_read_request": _requests,
     "nirred_tags": _tags,
     "nirred_describe": _descriptors,
     "nirred_detectors": _detectors,
