@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.surface import fit_plane, fit_surface
+from nirred.algorithms.surface import fit_nested, fit_plane, fit_surface, shrink_nested
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -36,3 +36,58 @@ def test_surface_without_enough_boxes_says_so() -> None:
 def test_surface_rejects_a_negative_order() -> None:
     with pytest.raises(ValueError, match="order"):
         fit_surface(np.ones((9, 9)), None, -1)
+
+
+def field(seed: int, curve: float, slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A strip of sky whose middle half is covered by an object; its image, object and dark surroundings."""
+    y, x = np.mgrid[:256, :768]
+    u = (x - 383.5) / 384.0
+    image = slope * u + curve * u**2 + np.random.default_rng(seed).normal(0.0, 50.0, x.shape)
+    unlit = np.abs(y - 128) > 40
+    covered = np.abs(u) < 0.5
+    image[covered] += 1000.0
+    return image, unlit | covered, unlit
+
+
+def middle_errors(curve: float, slope: float) -> tuple[float, float]:
+    """Rms error in the middle, under the object, of shrunk and of whole parabolas."""
+    fits = [fit_nested(*field(seed, curve, slope), 2) for seed in range(6)]
+    assert all(fit is not None and len(fit.surfaces) == 3 for fit in fits)
+    known = [fit for fit in fits if fit is not None]
+    pairs = [(shrunk, fit.surfaces[2]) for shrunk, fit in zip(shrink_nested(known), known, strict=True)]
+    values = np.array([[s.rows(128, 129)[0, 384] for s in pair] for pair in pairs])
+    one, two = np.sqrt(np.mean(values**2, axis=0))
+    return float(one), float(two)
+
+
+def test_a_parabola_that_is_noise_is_not_extrapolated_under_an_object() -> None:
+    shrunk, whole = middle_errors(0.0, 30.0)
+    assert shrunk < 0.7 * whole
+
+
+def test_a_curvature_above_noise_is_kept() -> None:
+    shrunk, whole = middle_errors(200.0, 30.0)
+    assert whole < 10.0 and shrunk < whole + 2.0
+
+
+def test_nested_surfaces_add_up() -> None:
+    fit = fit_nested(*field(1, 40.0, 30.0), 2)
+    assert fit is not None and fit.gains[0] == fit.costs[0] == 0.0 < fit.costs[1]
+    for factors, order in (((1, 0, 0), 0), ((1, 1, 0), 1), ((1, 1, 1), 2)):
+        n = order + 1
+        assert np.allclose(fit.shrunk(factors).coefficients[:n, :n], fit.surfaces[order].coefficients)
+        assert np.count_nonzero(np.abs(fit.shrunk(factors).coefficients) > 1e-9) == n * (n + 1) // 2
+
+
+def test_too_few_boxes_allow_a_lower_order_or_none() -> None:
+    image = np.random.default_rng(3).normal(0.0, 1.0, (64, 300))
+    fit = fit_nested(image, None, np.zeros_like(image), 2)
+    assert fit is not None and len(fit.surfaces) == 3
+    bad = np.ones_like(image)
+    bad[:, :110] = 0
+    small = fit_nested(image, bad, bad, 2)
+    assert small is not None and len(small.surfaces) == 2
+    for empty in (np.ones_like(image), bad * 0 + 1):
+        assert fit_nested(image, empty, empty, 2) is None
+    assert fit_nested(np.full((1, 1), np.nan), None, np.zeros((1, 1)), 2) is None
+    assert shrink_nested([]) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import mesh_background
+
+_EVERY = 16  # px: rows and columns at which a surface is averaged over the field
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -76,8 +80,8 @@ def _legendre(fraction: NDArray[np.float64], order: int) -> NDArray[np.float64]:
 
 def _robust_solve(
     terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma); solution and its errors."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma); solution, its errors, biweights."""
     robust = np.ones_like(values)
     for _ in range(15):
         both = weights * robust
@@ -94,7 +98,7 @@ def _robust_solve(
     freedom = max(1.0, float(np.sum(robust > 0)) - terms.shape[1])
     variance = float(np.sum(both * residual * residual)) / freedom
     errors: NDArray[np.float64] = np.sqrt(variance * np.clip(np.diag(inverse), 0.0, None))
-    return solution, errors
+    return solution, errors, robust
 
 
 def fit_surface(data: ArrayLike, bad: ArrayLike | None, order: int = 1, *, size: int = 64) -> Surface:
@@ -122,22 +126,175 @@ def fit_surface(data: ArrayLike, bad: ArrayLike | None, order: int = 1, *, size:
     mesh = mesh_background(data, bad, size, filter=1)
     ny, nx = mesh.shares.shape
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
-    degrees = [(q, p) for q in range(order + 1) for p in range(order + 1 - q)]
     coefficients = np.zeros((order + 1, order + 1))
     errors = np.zeros_like(coefficients)
-    rows, columns = zip(*degrees, strict=True)
-    if i.size < len(degrees):
+    rows, columns = zip(*_degrees(order), strict=True)
+    if i.size < len(rows):
         coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
         return Surface(coefficients, errors, mesh.shape)
-    along_y, along_x = _legendre((j + 0.5) / ny, order), _legendre((i + 0.5) / nx, order)
-    terms = np.stack([along_y[:, q] * along_x[:, p] for q, p in degrees], axis=1)
-    coefficients[rows, columns], errors[rows, columns] = _robust_solve(terms, mesh.values[j, i], mesh.shares[j, i])
+    terms = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
+    coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, mesh.values[j, i], mesh.shares[j, i])
     return Surface(coefficients, errors, mesh.shape)
 
 
 def fit_plane(data: ArrayLike, bad: ArrayLike | None, *, size: int = 64) -> Surface:
     """Fit a plane to the background: `fit_surface` of order 1."""
     return fit_surface(data, bad, 1, size=size)
+
+
+@dataclass(frozen=True, slots=True)
+class NestedSurfaces:
+    """Surfaces of order 0 to some order through the same boxes, and what each order is worth.
+
+    Attributes
+    ----------
+    surfaces : tuple of Surface
+        Of order 0, 1 ..., fitted with the same weights.
+    gains : tuple of float
+        Mean over the lit field of the square of what each order adds to the one below; 0 for the first.
+    costs : tuple of float
+        The part of `gains` that noise alone makes, for boxes of variance 1 / share of good pixels.
+    chi2 : float
+        Sum of share times squared residual of the highest order; divided by `freedom` it is the boxes' variance.
+    freedom : float
+        Boxes less terms of the highest order.
+    """
+
+    surfaces: tuple[Surface, ...]
+    gains: tuple[float, ...]
+    costs: tuple[float, ...]
+    chi2: float
+    freedom: float
+
+    def shrunk(self, factors: Sequence[float]) -> Surface:
+        """The surface of order 0 plus each order's addition times its factor."""
+        coefficients = np.zeros_like(self.surfaces[-1].coefficients)
+        for order, (surface, factor) in enumerate(zip(self.surfaces, factors, strict=True)):
+            coefficients[: order + 1, : order + 1] += factor * surface.coefficients
+            if order:
+                coefficients[:order, :order] -= factor * self.surfaces[order - 1].coefficients
+        return Surface(coefficients, self.surfaces[-1].errors, self.surfaces[-1].shape)
+
+
+def fit_nested(data: ArrayLike, bad: ArrayLike | None, unlit: ArrayLike, order: int) -> NestedSurfaces | None:
+    """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
+
+    Parameters
+    ----------
+    data, bad
+        As in `mesh_background`. Boxes are of 64 pixels, or of 32 where fewer than 64 of those would be lit.
+    unlit : array_like, shape (h, w)
+        Non-zero pixels are no part of the field over which gains and costs are averaged; those of objects are.
+    order : int
+        Highest total degree. Less is fitted where there are not twice as many boxes as terms.
+
+    Returns
+    -------
+    NestedSurfaces or None
+        None where not even a plane can be fitted.
+    """
+    lit = np.asarray(unlit) == 0
+    size = 64 if np.count_nonzero(lit) >= 64**3 else 32
+    mesh = mesh_background(data, bad, size, filter=1)
+    j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
+    while order > 0 and i.size < (order + 1) * (order + 2):
+        order -= 1
+    rows, columns = np.nonzero(lit[::_EVERY, ::_EVERY])
+    if order < 1 or rows.size == 0:
+        return None
+    values, shares = mesh.values[j, i], mesh.shares[j, i]
+    ny, nx = mesh.shares.shape
+    boxes = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
+    field = _terms((rows * _EVERY + 0.5) / lit.shape[0], (columns * _EVERY + 0.5) / lit.shape[1], order)
+    solution, _, robust = _robust_solve(boxes, values, shares)
+    residual = values - np.einsum("na,a->n", boxes, solution)
+    fits = [_weighted(boxes[:, :n], values, shares * robust, field[:, :n]) for n in _counts(order)]
+    steps = [0.0, *(float(np.mean((b[1] - a[1]) ** 2)) for a, b in itertools.pairwise(fits))]
+    costs = [0.0, *(max(b[2] - a[2], 0.0) for a, b in itertools.pairwise(fits))]
+    return NestedSurfaces(
+        tuple(_surface(fit[0], k, mesh.shape) for k, fit in enumerate(fits)),
+        tuple(steps),
+        tuple(costs),
+        float(np.sum(shares * robust * residual**2)),
+        max(1.0, float(np.sum(robust > 0)) - boxes.shape[1]),
+    )
+
+
+def _counts(order: int) -> list[int]:
+    """Terms of the surfaces of order 0 to `order`."""
+    return [(k + 1) * (k + 2) // 2 for k in range(order + 1)]
+
+
+def _degrees(order: int) -> list[tuple[int, int]]:
+    """Degrees (along y, along x) of the terms, by total degree."""
+    return [(q, total - q) for total in range(order + 1) for q in range(total + 1)]
+
+
+def _terms(v: NDArray[np.float64], u: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Terms at fractions v of the height and u of the width, shape (n, terms)."""
+    along_y, along_x = _legendre(v, order), _legendre(u, order)
+    return np.stack([along_y[:, q] * along_x[:, p] for q, p in _degrees(order)], axis=1)
+
+
+def _weighted(
+    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64], field: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Least squares: solution, its values over a field, and their mean variance for values of variance 1 / weight."""
+    weighted = terms * weights[:, None]
+    inverse = np.linalg.pinv(np.einsum("na,nb->ab", weighted, terms), hermitian=True)
+    solution = np.einsum("ab,b->a", inverse, np.einsum("nb,n->b", weighted, values))
+    variance = np.einsum("na,ab,nb->n", field, inverse, field)
+    return solution, np.einsum("na,a->n", field, solution), float(np.mean(variance))
+
+
+def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:
+    coefficients = np.zeros((order + 1, order + 1))
+    rows, columns = zip(*_degrees(order), strict=True)
+    coefficients[rows, columns] = solution
+    return Surface(coefficients, np.zeros_like(coefficients), shape)
+
+
+def shrink_nested(fits: Sequence[NestedSurfaces]) -> list[Surface]:
+    """Shrink each order of many frames' surfaces by what is known of its power, so that little noise is taken off.
+
+    What an order adds has a mean square, over the frames, of its power `P` and its noise `c`. Both are known: the
+    noise from the residuals of the boxes and from where they lie, which tells how far a surface is extrapolated under
+    an object. The least-squares weight is ``P / (P + c)``; a frame whose own addition `d^2` is well above noise keeps
+    ``1 - 9 c / d^2`` of it if that is more.
+
+    Parameters
+    ----------
+    fits : sequence of NestedSurfaces
+        Of frames with one sky.
+
+    Returns
+    -------
+    list of Surface
+        One per frame.
+    """
+    if not fits:
+        return []
+    variance = sum(fit.chi2 for fit in fits) / sum(fit.freedom for fit in fits)
+    factors = [[1.0] * len(fit.surfaces) for fit in fits]
+    for order in range(1, max(len(fit.surfaces) for fit in fits)):
+        having = [k for k, fit in enumerate(fits) if order < len(fit.surfaces)]
+        gains = np.array([fits[k].gains[order] for k in having])
+        costs = np.array([variance * fits[k].costs[order] for k in having])
+        power = _power(gains, costs)
+        for k, gain, cost in zip(having, gains, costs, strict=True):
+            known = power / (power + cost) if power > 0 else 0.0
+            own = 1.0 - 9.0 * cost / gain if gain > 0 else 0.0
+            factors[k][order] = max(known, own, 0.0)
+    return [fit.shrunk(factor) for fit, factor in zip(fits, factors, strict=True)]
+
+
+def _power(gains: NDArray[np.float64], costs: NDArray[np.float64]) -> float:
+    """Mean of gains less costs, frames weighted by how well they tell."""
+    power = max(float(np.mean(gains - costs)), 0.0)
+    for _ in range(10):
+        weights = 1.0 / np.maximum(power + costs, 1e-30) ** 2
+        power = max(float(np.sum(weights * (gains - costs)) / np.sum(weights)), 0.0)
+    return power
 
 
 def surface_order(blank: float) -> int:

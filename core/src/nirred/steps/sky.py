@@ -8,8 +8,7 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.combine import combine
 from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
-from ..algorithms.sky import RunningSky, SkyFrames, mark_strays, pattern_power, pixel_noise, subtract_sky
-from ..algorithms.surface import fit_surface, surface_order
+from ..algorithms.sky import RunningSky, SkyFrames, mark_strays, pattern_power, subtract_sky
 from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
@@ -18,6 +17,7 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from ..store import PlaneStack
+from .residual import level_frames
 
 #: Rows of a frame that are worked on at once.
 BLOCK = 64
@@ -152,8 +152,8 @@ class SkyCorrect(GroupStep):
             targets = group.indices()
             for epoch in _epochs(group, targets):
                 _subtract_epoch(group, p, epoch, (zero, unit), params)
-            for i in targets:
-                _level_frame(group, state, i, params)
+            predicted = {i for i in targets if params.mask_objects and _from_sky_frames(group, i, params)}
+            level_frames(group, state, targets, predicted, masked=params.mask_objects, shape=params.gradient)
 
 
 def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:
@@ -371,30 +371,6 @@ def _record_sky_noise(
             state.sky_variance[i] = float(np.median(added)) * model[1][i] ** 2 / variance
         else:
             state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
-
-
-def _level_frame(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> None:
-    """Take off the residual level and surface of a sky-subtracted frame; measure its noise against the model."""
-    assert state.sub is not None
-    frame = group.frames[i]
-    data = state.sub.frame(i)
-    bad = state.bad(i, int(OBJECT) if params.mask_objects else 0)
-    scatter = float("nan")
-    if not (params.mask_objects and _from_sky_frames(group, i, params)):
-        order = surface_order(frame.blank) if params.gradient and params.mask_objects else 0
-        if order:
-            data = fit_surface(data, bad, order).taken_off(data)
-        residual = level(data, bad)
-        if residual.n:
-            state.sub.put(i, data - np.float32(residual.value))
-            scatter = residual.sigma
-    if not params.mask_objects or np.isnan(scatter):
-        scatter = pixel_noise(state.sub.frame(i), state.bad(i))
-    expected = state.expected_variance(state.sky.get(i, frame.sky)) * (1.0 + state.sky_variance.get(i, 0.0))
-    if expected > 0 and np.isfinite(scatter):
-        state.noise_scale[i] = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
-        if state is group.planes[0]:
-            frame.noise_scale = state.noise_scale[i]
 
 
 SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)
