@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.amplifiers import amplifier_levels, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, edge_levels, unmix
 
 N = 256
 CHANNELS = [(slice(0, N), slice(32 * k, 32 * k + 32)) for k in range(8)]
@@ -78,3 +78,31 @@ def test_levels_from_differences(own_sky: bool) -> None:
         shares[2:] = np.array([[0, 0, 0, 1, 1], [0, 0, 1, 0, 1], [0, 0, 1, 1, 0]]) / 2
     found = unmix(true - shares @ true, shares)
     np.testing.assert_allclose(found, true - true.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [(1, 8), (2, 2)])
+def test_steps_beside_a_ring_by_the_jumps_at_edges(layout):
+    """A ring 15 times as high as the noise of a pixel; what is smooth in the levels may be anything."""
+    rng = np.random.default_rng(5)
+    ny = nx = 512
+    y, x = np.mgrid[:ny, :nx] - 255.5
+    image = 150.0 * np.exp(-0.5 * ((np.hypot(x, y) - 128.0) / 41.0) ** 2) + 10.0 * rng.standard_normal((ny, nx))
+    h, w = ny // layout[0], nx // layout[1]
+    boxes = [(slice(h * j, h * j + h), slice(w * i, w * i + w)) for j in range(layout[0]) for i in range(layout[1])]
+    levels = rng.normal(0.0, 13.0, len(boxes))
+    for box, value in zip(boxes, levels, strict=True):
+        image[box] += value
+    bad = rng.random((ny, nx)) < 0.01
+    image[bad] = 5000.0
+    found = edge_levels(image, bad, boxes)
+    beside = [(0, 1), (2, 3), (0, 2), (1, 3)] if layout[0] == 2 else [(k, k + 1) for k in range(7)]
+    off = [found[j] - found[i] - levels[j] + levels[i] for i, j in beside]
+    assert np.abs(off).max() < 2.0, off
+
+
+def test_jumps_of_noise_alone_are_none():
+    image = 10.0 * np.random.default_rng(6).standard_normal((256, 256))
+    boxes = [(slice(0, 256), slice(64 * k, 64 * k + 64)) for k in range(4)]
+    assert np.abs(edge_levels(image, np.zeros((256, 256)), boxes)).max() < 1e-6
+    apart = edge_levels(image, np.ones((256, 256)), [*boxes[:1], (slice(0, 3), slice(100, 103))])
+    np.testing.assert_array_equal(apart, 0.0)

@@ -21,6 +21,8 @@ Box = tuple[slice, slice]
 LEAST = 0.25
 #: Weight of "no offset" beside that of one cell: decides only what the data leave open.
 _PRIOR = 1e-4
+#: Width of the cells beside an edge, in pixels, and the least that makes sense.
+_STRIP, _NARROWEST = 16, 4
 
 
 def amplifier_levels(
@@ -104,6 +106,71 @@ def _solve(terms: Float64, values: Float64, weights: Float64, free: int) -> Floa
             break
         robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2
     return np.asarray(solution[free:], np.float64)
+
+
+def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float64:
+    """Levels of amplifiers from the jumps at the edges that they share.
+
+    Whatever light the image shows runs on across an edge; only a level stops there. So this measures the steps of a
+    deep image with structure of its own, as a sky pattern with stray light, where no low-order surface would do. Sums
+    of many jumps drift slowly: what is smooth in the levels is not known well.
+
+    Parameters
+    ----------
+    data : array_like, shape (ny, nx)
+        Image.
+    bad : array_like, shape (ny, nx)
+        Non-zero where a pixel is not to be used.
+    boxes : sequence of (slice, slice)
+        Rows and columns of each amplifier.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_boxes,)
+        Levels in the data's unit, mean 0; a jump of less than 3 times its error counts as none.
+    """
+    image = np.asarray(data, np.float32)
+    mask = as_mask(bad, image.shape)
+    n = len(boxes)
+    normal, right = np.full((n, n), 1.0), np.zeros(n)  # the sum of all levels is 0
+    for k, (rows, columns) in enumerate(boxes):
+        for j, (beside, across) in enumerate(boxes):
+            if across.start == columns.stop:
+                found = _jump(image, mask, (rows, columns), (beside, across))
+            elif beside.start == rows.stop:
+                found = _jump(image.T, mask.T, (columns, rows), (across, beside))
+            else:
+                continue
+            jump, weight = found
+            normal[k, k] += weight
+            normal[j, j] += weight
+            normal[k, j] -= weight
+            normal[j, k] -= weight
+            right[j] += weight * jump
+            right[k] -= weight * jump
+    normal += 1e-9 * np.eye(n)  # amplifiers that share no edge stay at 0
+    return np.asarray(np.linalg.solve(normal, right), np.float64)
+
+
+def _jump(image: NDArray[np.float32], mask: NDArray[np.uint8], one: Box, other: Box) -> tuple[float, float]:
+    """Jump from one box to the other, on its right, and its weight; both 0 where none can be measured.
+
+    On either side two cells are continued to the edge along a line; what is curved there cancels.
+    """
+    start, stop = max(one[0].start, other[0].start), min(one[0].stop, other[0].stop)
+    edge = one[1].stop
+    size = min(_STRIP, (one[1].stop - one[1].start) // 2, (other[1].stop - other[1].start) // 2)
+    if stop - start < size or size < _NARROWEST:
+        return 0.0, 0.0
+    place = slice(start, stop), slice(edge - 2 * size, edge + 2 * size)
+    mesh = mesh_background(np.ascontiguousarray(image[place]), np.ascontiguousarray(mask[place]), size, filter=1)
+    known = np.flatnonzero((mesh.shares >= LEAST).all(axis=1))
+    if known.size < 3:
+        return 0.0, 0.0
+    jumps = mesh.values[known] @ np.array([0.5, -1.5, 1.5, -0.5])
+    jump = float(np.median(jumps))
+    error = 1.253 * 1.4826 * float(np.median(np.abs(jumps - jump))) / np.sqrt(known.size)
+    return jump if abs(jump) > 3.0 * error else 0.0, 1.0 / max(error, 1e-6) ** 2
 
 
 def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:

@@ -217,7 +217,12 @@ def subtract_sky(
 
 
 def pattern_power(
-    first: tuple[Float64, Float64], second: tuple[Float64, Float64], smooth: Float32, tile: int = 64
+    first: tuple[Float64, Float64],
+    second: tuple[Float64, Float64],
+    smooth: Float32,
+    tile: int = 64,
+    *,
+    robust: bool = True,
 ) -> tuple[Float32, Float32]:
     """Power of the true pattern and of the noise, from two halves of the sky frames.
 
@@ -233,6 +238,8 @@ def pattern_power(
         Large-scale part of g.
     tile : int
         Side of the areas over which both are averaged.
+    robust : bool
+        Take medians of squares; False: means, which see what fills a small part of a tile.
 
     Returns
     -------
@@ -244,8 +251,9 @@ def pattern_power(
     (ga, ua), (gb, ub) = first, second
     noise, both, weight = (np.empty(smooth.shape, np.float32) for _ in range(3))
     _half_squares(ga, ua, gb, ub, smooth, noise, both, weight)
-    v = _tile_variance(noise, tile)
-    p = np.maximum(_tile_variance(both, tile) - v, 0.0) / np.maximum(_tile_mean(weight, tile), 1e-30)
+    variance = _tile_variance if robust else _tile_mean
+    v = variance(noise, tile)
+    p = np.maximum(variance(both, tile) - v, 0.0) / np.maximum(_tile_mean(weight, tile), 1e-30)
     return _expand(p, ga.shape), _expand(v, ga.shape)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..algorithms.background import level, mesh_background
+from ..algorithms.background import level
 from ..algorithms.combine import combine
 from ..algorithms.drift import predict_level
 from ..algorithms.objmask import blank_fraction
 from ..algorithms.sky import RunningSky, SkyFrames, mark_strays, pattern_power, subtract_sky
+from ..algorithms.sky_shape import sky_shape
 from ..dq import DQ
 from ..errors import StepError
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
@@ -260,11 +261,14 @@ def _subtract_epoch(
         for (g, u), members in zip(estimates, (union, *halves), strict=True):
             running.move_to(tuple(members))
             g[start:stop], u[start:stop] = running.pattern()
-    pattern, units = estimates[0]
-    smooth = _smooth(pattern)
+    units = estimates[0][1]
     power = np.zeros((ny, nx), np.float32)
     noise = np.zeros((ny, nx), np.float32)
-    if params.model and params.mask_objects and len(union) >= 4:
+    shrink = params.model and params.mask_objects and len(union) >= 4
+    sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
+    amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+    smooth = sky_shape(estimates[0], estimates[1:] if shrink else (), amplifiers)
+    if shrink:
         power, noise = pattern_power(estimates[1], estimates[2], smooth)
         # A pattern stronger than its noise is taken off whole: shrinkage would save little, and what it leaves of a
         # skewed pattern is no noise. Its mean stays in the stack, its mode tilts the frames' residual surfaces.
@@ -286,17 +290,6 @@ def _subtract_epoch(
             )
             assert state.sub is not None
             state.sub.put(i, done, start)
-
-
-def _smooth(pattern: np.ndarray) -> np.ndarray:
-    """Large-scale part of a pattern, float32.
-
-    The mesh's median filter flattens a ring of stray light by some percent of its height; what it lost is looked for
-    again, because the pattern's small-scale part is shrunk as noise.
-    """
-    unknown = ~np.isfinite(pattern)
-    first = mesh_background(pattern, unknown).evaluate()
-    return np.asarray(first + mesh_background(pattern - first, unknown, 32).evaluate(), np.float32)
 
 
 def _rows(

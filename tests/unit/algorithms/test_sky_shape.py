@@ -1,0 +1,88 @@
+"""The shape of the sky between a mesh of 64 pixels and single pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.background import mesh_background
+from nirred.algorithms.sky_shape import sky_shape
+
+SIZE, NOISE = 512, 10.0
+
+
+def halves(truth, seed=1, noise=NOISE):
+    """Pattern of two halves of the frames, and of all."""
+    rng = np.random.default_rng(seed)
+    units = np.ones(truth.shape)
+    first, second = ((truth + np.sqrt(2) * noise * rng.standard_normal(truth.shape), units) for _ in range(2))
+    return ((first[0] + second[0]) / 2, 2 * units), (first, second)
+
+
+def ring(height, width):
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    return height * np.exp(-0.5 * ((np.hypot(x, y) - 130.0) / width) ** 2)
+
+
+@pytest.mark.parametrize(("width", "left"), [(80.0, 0.08), (40.0, 0.1), (20.0, 0.25)])
+def test_a_ring_is_followed(width, left):
+    """A tenth to a quarter of the noise of a pixel is left, where the mesh leaves 2 to 6 times that noise."""
+    truth = ring(200.0, width)
+    patterns = halves(truth)
+    error = sky_shape(*patterns) - truth
+    assert np.std(error) < left * NOISE, np.std(error)
+    assert np.std(error) < 0.1 * np.std(mesh_background(patterns[0][0], None).evaluate() - truth)
+
+
+def test_noise_alone_adds_next_to_nothing():
+    patterns = halves(np.zeros((SIZE, SIZE)))
+    shape, mesh = sky_shape(*patterns), mesh_background(patterns[0][0], None).evaluate()
+    # cells of 16 pixels scatter by 0.6
+    assert np.std(shape - mesh) < 0.15
+
+
+def test_what_fills_a_small_part_of_a_tile_is_seen():
+    """The last columns: where a mesh is continued along a line."""
+    truth = np.zeros((SIZE, SIZE))
+    truth[:, -32:] = np.linspace(0.0, 30.0, 32)
+    patterns = halves(truth)
+    assert np.std((sky_shape(*patterns) - truth)[:, -32:]) < 0.35 * NOISE
+    assert np.std((mesh_background(patterns[0][0], None).evaluate() - truth)[:, -32:]) > 0.7 * NOISE
+
+
+def test_hot_pixels_and_holes():
+    truth = ring(200.0, 60.0)
+    (g, u), (first, second) = halves(truth)
+    clean = sky_shape((g, u), (first, second))
+    hot = np.random.default_rng(3).random(g.shape) < 0.01
+    for pattern in (g, first[0], second[0]):
+        pattern[hot] += 1000.0
+        pattern[100:180, 200:280] = np.nan
+    u[100:180, 200:280] = 0.0
+    shape = sky_shape((g, u), (first, second))
+    assert np.isfinite(shape).all()
+    away = np.ones(g.shape, bool)
+    away[60:220, 160:320] = False
+    assert np.std((shape - clean)[away]) < 0.5
+
+
+@pytest.mark.parametrize("shape", [(7, 300), (40, 50), (200, 333)])
+def test_any_shape_and_nothing_known(shape):
+    known = np.full(shape, 3.0), np.ones(shape)
+    np.testing.assert_allclose(sky_shape(known, (known, known)), 3.0, rtol=1e-5)
+    np.testing.assert_allclose(sky_shape(known), 3.0, rtol=1e-5)
+    nothing = np.full(shape, np.nan), np.zeros(shape)
+    assert sky_shape(nothing, (nothing, nothing)).shape == shape
+    one = np.ones((1, 1)), np.ones((1, 1))
+    assert sky_shape(one, (one, one)).shape == (1, 1)
+
+
+def test_steps_between_amplifiers_stay_sharp():
+    truth = ring(200.0, 60.0)
+    boxes = [(slice(0, SIZE), slice(64 * k, 64 * k + 64)) for k in range(8)]
+    for box, level in zip(boxes, (9.0, -12.0, 3.0, 15.0, -20.0, 1.0, 8.0, -4.0), strict=True):
+        truth[box] += level
+    patterns = halves(truth)
+    error = sky_shape(*patterns, boxes) - truth
+    assert np.std(error) < 0.15 * NOISE, np.std(error)
+    assert np.std(error) < 0.5 * np.std(sky_shape(*patterns) - truth)
