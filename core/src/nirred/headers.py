@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
@@ -220,6 +222,25 @@ class Headers:
                     f"{self.path.name}: truncated: {size} bytes, its header declares {need}",
                     "fetch the file again",
                 )
+
+    def text(self, key: str) -> str:
+        """A keyword as text without blanks round it; '' where the header does not say."""
+        value = self.get(key)
+        return "" if value is None else str(value).strip()
+
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float | None:
+        """A keyword as a finite number from `low` to `high`; None where it is none."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return None
+        return float(value) if low <= value <= high else None
+
+    def time(self, key: str) -> datetime | None:
+        """A keyword that holds an ISO date and time (UT); None where it does not."""
+        try:
+            return datetime.fromisoformat(self.text(key)).replace(tzinfo=None)
+        except ValueError:
+            return None
 
     @cached_property
     def compressed(self) -> bool:

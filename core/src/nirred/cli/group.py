@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("recipes:recipes", "List recipes, or what a file would be reduced with."),
     "recipe": ("recipes:recipe", "Print one recipe."),
     "cal": ("cal:cal", "The calibration library; why a frame gets which calibration."),
-    "plugins": ("plugins:plugins", "Installed instruments, and plugins that were refused."),
+    "plugins": ("plugins:plugins", "Installed instruments, refused plugins; write and check one."),
     "config": ("config:config", "Show the effective configuration."),
     "verify": ("verify:verify", "Check products against their records."),
     "rerun": ("rerun:rerun", "Make a product again from its provenance and compare."),

@@ -1,23 +1,32 @@
-"""``nirred plugins``: instruments that are installed, and plugins that were refused."""
+"""``nirred plugins``: instruments that are installed, plugins that were refused; a new one; the kit on one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import click
 
+from ..errors import PluginError
 from .common import echo_json, echo_table, no_instrument_hint, registry
 from .group import example
 
 
-@example("nirred plugins", "nirred plugins --json")
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="A list of objects.")
-def plugins(as_json: bool) -> None:
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
     """List installed plugins with their instruments; a refused one with the reason."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json)
+
+
+def _list(as_json: bool) -> None:
+    from ..fitness import refuse_unfit
     from ..registry import plugins as ordered
 
     found = registry(needed=False)
+    refuse_unfit(found)
     titles = {i.name: i.title for _, i in found.instruments()}
     rows = [
         {
@@ -25,7 +34,7 @@ def plugins(as_json: bool) -> None:
             "package": info.package,
             "version": info.version,
             "state": "refused" if info.error else "loaded",
-            "reason": info.error or found.faults.get(info.name, ""),
+            "reason": info.error or "; ".join(filter(None, (found.faults.get(info.name, ""), *info.remarks))),
             "instruments": list(info.instruments),
         }
         for info in ordered(list(found.found.values()))
@@ -45,3 +54,39 @@ def plugins(as_json: bool) -> None:
 
 def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
     return ", ".join(titles.get(name, name) for name in names)
+
+
+@example("nirred plugins new mycam", "nirred plugins new mycam -o ~/src/nirred-mycam")
+@plugins.command()
+@click.argument("name")
+@click.option("-o", "--output", metavar="DIR", help="Where the package goes; default nirred-NAME.")
+def new(name: str, output: str | None) -> None:
+    """Write a plugin for the camera NAME: a package that works as it stands, to be changed to what your camera is."""
+    from ..testing.scaffold import new_plugin
+
+    home = Path(output or f"nirred-{name}")
+    for path in new_plugin(name, home, registry(needed=False)):
+        click.echo(str(path))
+    click.echo(f"next: `nirred plugins check {home}`, then `pip install -e {home}`", err=True)
+
+
+@example("nirred plugins check mycam", "nirred plugins check ./nirred-mycam --full")
+@plugins.command()
+@click.argument("name", metavar="NAME|DIR")
+@click.option("--full", is_flag=True, help="A night of full size against the bars of accuracy, too: minutes.")
+@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.pass_context
+def check(ctx: click.Context, name: str, full: bool, as_json: bool) -> None:
+    """Run the conformance kit on an installed plugin, or on the package in a directory. Exit code 3 if it fails."""
+    from ..testing.checks import check_plugin
+
+    found = check_plugin(name, full=full)
+    if as_json:
+        echo_json([vars(c) for c in found])
+    else:
+        echo_table(
+            "", ("check", "outcome", "found", "wanted"), [(c.name, c.outcome, c.message, c.wanted) for c in found]
+        )
+        failed = sum(c.outcome == "failed" for c in found)
+        click.echo(f"{len(found)} checks, {failed} failed")
+    ctx.exit(PluginError.exit_code if any(c.outcome == "failed" for c in found) else 0)

@@ -31,7 +31,7 @@ from .instrument import Event, ExecutorSpec, Instrument, Request, RequestContext
 from .markers import API_VERSION, hookimpl
 from .recipes import Recipe, RecipePatch, S, StepCall
 from .rules import CalibrationRule, MaskInput, MaskSpec, Match, seconds
-from .simulation import SimulatedDetector, SimulatedExposure, Simulation
+from .simulation import ExposureSettings, SimulatedDetector, SimulatedExposure, Simulation
 from .tagging import TagRule, evaluate, rule
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ __all__ = [
     "Event",
     "ExecutorSpec",
     "Exposure",
+    "ExposureSettings",
     "Frame",
     "FrameStep",
     "GroupStep",

@@ -126,6 +126,16 @@ class SimulatedWcs:
     projection: str = "TAN"
     pv: tuple[tuple[int, float], ...] = ()
 
+    @property
+    def cards(self) -> dict[str, object]:
+        """The FITS keywords that say so, with a CD matrix."""
+        found: dict[str, object] = {}
+        for axis, kind in enumerate((f"RA---{self.projection}", f"DEC--{self.projection}")):
+            place = {f"CRPIX{axis + 1}": self.crpix[axis], f"CRVAL{axis + 1}": self.crval[axis]}
+            found |= {f"CTYPE{axis + 1}": kind, **place}
+        found |= {f"PV2_{m}": value for m, value in self.pv}
+        return found | dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), self.cd, strict=True))
+
 
 @dataclass(frozen=True)
 class SimulatedExposure:

@@ -364,3 +364,16 @@ def table(accuracies: Sequence[Accuracy]) -> str:
         numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['floor']:<8.4f} {row['nights']:6d}"
         lines.append(f"{row['group']:8s} {row['figure']:34s} {numbers}  {row['must']}{verdict}")
     return "\n".join(lines)
+
+
+def missed(accuracy: Accuracy, luck: float = 0.0, leftovers: float = 0.0) -> list[str]:
+    """Bars that one night misses, in words: by more than `luck` errors of the figure, or than `leftovers` objects."""
+    said = []
+    for bar in _bars():
+        figure = bar.figure(accuracy)
+        if (bar.only and accuracy.group not in bar.only) or not math.isfinite(figure.value):
+            continue
+        room = leftovers if bar.title.startswith("left-over") else max(luck, bar.slack) * figure.error
+        if not bar.low - room <= figure.value <= bar.high + room:
+            said.append(f"{bar.title}: {figure.value:.4g} +- {figure.error:.2g}, must be {bar.must}")
+    return said

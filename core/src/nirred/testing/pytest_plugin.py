@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     from ..run.api import RunResult
     from .night import Night
 
-NIGHT = {"frames": 5, "size": 256, "seed": 3}
+NIGHT: dict[str, Any] = {"frames": 5, "size": 256, "seed": 3}
 #: Few calibrations, and stars enough for a field so small.
-KNOBS = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3000.0}
+KNOBS: dict[str, Any] = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3000.0}
+#: What the bars of accuracy are made for.
+FULL: dict[str, Any] = {"frames": 9, "seed": 5}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the kit's marker means, for test runs of other projects."""
+    config.addinivalue_line("markers", "slow: longer than a few seconds; leave out with -m 'not slow'")
 
 
 @dataclass
@@ -39,34 +46,35 @@ class NightCache:
     reduced: dict[str, ReducedNight] = field(default_factory=dict)
 
     def night(self, plugin: str, registry: Registry) -> Night:
-        """A dithered night of the plugin's first simulated camera; skips the test where there is none."""
+        """A small dithered night of the plugin's first simulated camera; skips the test where there is none."""
         if plugin not in self.nights:
-            from .simulate import simulate_night
-
-            cameras = registry.simulations()
-            if not cameras:
-                pytest.skip(f"{plugin} brings no simulation")
-            camera = cameras[min(cameras)]
-            self.nights[plugin] = simulate_night(
-                camera,
-                self.home / plugin,
-                scenario="dither",
-                frames=NIGHT["frames"],
-                size=NIGHT["size"],
-                seed=NIGHT["seed"],
-                **KNOBS,
-            )
+            self.nights[plugin] = self._simulate(plugin, registry, self.home / plugin, {**NIGHT, **KNOBS})
         return self.nights[plugin]
+
+    def _simulate(self, plugin: str, registry: Registry, home: Path, options: dict[str, Any]) -> Night:
+        from .simulate import simulate_night
+
+        cameras = registry.simulations()
+        if not cameras:
+            pytest.skip(f"{plugin} brings no simulation")
+        return simulate_night(cameras[min(cameras)], home, scenario="dither", **options)
 
     def reduce(self, plugin: str, registry: Registry) -> ReducedNight:
         """The same night, reduced with all defaults."""
         night = self.night(plugin, registry)
         if plugin not in self.reduced:
-            from ..run.api import RunOptions, run
-
-            out = self.home / plugin / "reduced"
-            self.reduced[plugin] = ReducedNight(night, out, run([night.raw_dir], out, RunOptions(jobs=1), registry))
+            self.reduced[plugin] = self._reduce(night, registry, self.home / plugin / "reduced")
         return self.reduced[plugin]
+
+    def _reduce(self, night: Night, registry: Registry, out: Path) -> ReducedNight:
+        from ..run.api import RunOptions, run
+
+        return ReducedNight(night, out, run([night.raw_dir], out, RunOptions(jobs=1), registry))
+
+    def full(self, plugin: str, registry: Registry) -> ReducedNight:
+        """A night of full size with the usual calibrations, reduced."""
+        home = self.home / f"{plugin}-full"
+        return self._reduce(self._simulate(plugin, registry, home, FULL), registry, home / "reduced")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,3 +111,9 @@ def nirred_reduced(
 ) -> ReducedNight:
     """The same night, reduced."""
     return nirred_nights.reduce(request.cls.plugin, nirred_registry)
+
+
+@pytest.fixture(scope="class")
+def nirred_full(request: pytest.FixtureRequest, nirred_registry: Registry, nirred_nights: NightCache) -> ReducedNight:
+    """A night of full size of the plugin under test, reduced."""
+    return nirred_nights.full(request.cls.plugin, nirred_registry)

@@ -53,13 +53,7 @@ def lamp(exposure: SimulatedExposure) -> Cards:
 
 def world(wcs: SimulatedWcs) -> Cards:
     """The keywords of a projection with a CD matrix."""
-    cd1_1, cd1_2, cd2_1, cd2_2 = wcs.cd
-    axes: Cards = {}
-    for axis, kind in enumerate((f"RA---{wcs.projection}", f"DEC--{wcs.projection}")):
-        place = {f"CRPIX{axis + 1}": wcs.crpix[axis], f"CRVAL{axis + 1}": wcs.crval[axis]}
-        axes |= {f"CTYPE{axis + 1}": kind, **place}
-    axes |= {f"PV2_{m}": value for m, value in wcs.pv}
-    return {**axes, "CD1_1": cd1_1, "CD1_2": cd1_2, "CD2_1": cd2_1, "CD2_2": cd2_2}
+    return wcs.cards
 
 
 def clock(time: datetime) -> str:
