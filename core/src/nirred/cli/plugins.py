@@ -60,13 +60,17 @@ def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
 @plugins.command()
 @click.argument("name")
 @click.option("-o", "--output", metavar="DIR", help="Where the package goes; default nirred-NAME.")
-def new(name: str, output: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The files as a list.")
+def new(name: str, output: str | None, as_json: bool) -> None:
     """Write a plugin for the camera NAME: a package that works as it stands, to be changed to what your camera is."""
     from ..testing.scaffold import new_plugin
 
     home = Path(output or f"nirred-{name}")
-    for path in new_plugin(name, home, registry(needed=False)):
-        click.echo(str(path))
+    written = [str(path) for path in new_plugin(name, home, registry(needed=False))]
+    if as_json:
+        echo_json(written)
+    for path in [] if as_json else written:
+        click.echo(path)
     click.echo(f"next: `nirred plugins check {home}`, then `pip install -e {home}`", err=True)
 
 
