@@ -22,7 +22,7 @@ SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglo
 LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
     ("textfiles",),
-    ("headers", "files", "params", "inputs", "picture"),
+    ("headers", "files", "params", "inputs", "picture", "drawing"),
     ("plugin",),
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("answers",),
@@ -38,7 +38,7 @@ LAYERS = (
     ("fitness",),
     ("plan",),
     ("library",),
-    ("run",),
+    ("report", "run"),
     ("api", "selection"),
     ("testing", "__init__"),
     ("cli",),

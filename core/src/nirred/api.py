@@ -164,6 +164,7 @@ RUN_OPTIONS = (
     "fresh",
     "keep_intermediates",
     "register",
+    "report",
     "log_file",
     "on_event",
 )
@@ -316,8 +317,8 @@ def run(
     **options
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
         (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`, `library` (path
-        or URL; "none": without), `register` (False: calibrations that are made are not added to the library). With an
-        observation file: `basedir`, `datadir`, `enable` (ids), `strict_requests` (False: what is not known is ignored).
+        or URL; "none": without), `register` (False: calibrations that are made are not added to the library),
+        `report` (False: none is written). With an observation file: `basedir`, `datadir`, `enable` (ids), `strict_requests` (False: what is not known is ignored).
 
     Returns
     -------

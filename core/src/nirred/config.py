@@ -36,6 +36,7 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "log_file": str,
     "library": str,
     "register": bool,
+    "report": bool,
 }
 #: More threads than that are a slip of the keyboard.
 MAX_JOBS = 1024

@@ -1,113 +1,210 @@
-"""Pictures of products: asinh stretch, north and east arrows, a scale bar."""
+"""Images made ready to be looked at: read, cut, binned and stretched, with the scale and the way to north."""
 
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import DataError, Unreadable
+from .errors import ConfigError, DataError, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
     from astropy.wcs import WCS
-    from matplotlib.axes import Axes
 
-_DPI = 100
+Stretch = Literal["asinh", "linear", "sqrt", "log"]
+Scale = Literal["sky", "zscale", "percentile", "minmax"]
+#: How steep asinh and log rise from the lower limit.
+_STEEP = {"asinh": 15.0, "log": 500.0}
 _BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)  # arcsec
+_CUT = re.compile(r"\[?\s*(\d{1,6})\s*:\s*(\d{1,6})\s*,\s*(\d{1,6})\s*:\s*(\d{1,6})\s*\]?")
 
 
-def stack_png(fits_path: str | Path, png_path: str | Path, size: int = 900) -> Path:
-    """Draw a product (or a raw frame) as PNG.
+@dataclass(frozen=True)
+class Orientation:
+    """How an image lies on the sky.
 
     Parameters
     ----------
-    fits_path : path
-        The first image of the file (SCI where there is one) is drawn.
-    png_path : path
-        The picture; its directory is made.
-    size : int
-        Pixels of the longer side, 100 to 8000.
+    scale : float
+        arcsec per pixel.
+    north, east : (float, float)
+        Unit steps in pixels (x, y).
+    centre : (float, float)
+        Right ascension and declination of the middle, degrees.
+    """
 
-    Returns
-    -------
-    Path
-        `png_path`.
+    scale: float
+    north: tuple[float, float]
+    east: tuple[float, float]
+    centre: tuple[float, float] = (math.nan, math.nan)
+
+    def bar(self, width: float) -> tuple[float, str]:
+        """Length (px) and label of a bar of a round number of arcsec, at most 30 % of `width`; (0, '') for none."""
+        arcsec = max((b for b in _BARS if b / self.scale <= 0.3 * width), default=0)
+        return arcsec / self.scale, (f'{arcsec}"' if arcsec < 60 else f"{arcsec / 60:g}'") if arcsec else ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a file.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        NaN where nothing was measured.
+    origin : (int, int)
+        Pixel (x, y, from 0) of the file that `data` begins with.
+    """
+
+    data: np.ndarray
+    name: str
+    title: str = ""
+    unit: str = ""
+    extension: str = ""
+    orientation: Orientation | None = None
+    origin: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Pixel values that are shown dark and bright, and the curve between them."""
+
+    low: float
+    high: float
+    stretch: Stretch = "linear"
+
+    def shade(self, data: np.ndarray) -> np.ndarray:
+        """0 (dark) to 1 (bright); NaN stays."""
+        import numpy as np
+
+        span = self.high - self.low
+        x = np.clip((np.asarray(data, np.float64) - self.low) / (span if span > 0 else 1.0), 0, 1)
+        match self.stretch:
+            case "asinh":
+                return np.asarray(np.arcsinh(_STEEP["asinh"] * x) / math.asinh(_STEEP["asinh"]))
+            case "log":
+                return np.asarray(np.log1p(_STEEP["log"] * x) / math.log1p(_STEEP["log"]))
+            case "sqrt":
+                return np.asarray(np.sqrt(x))
+        return np.asarray(x)
+
+    def ticks(self, gap: float = 0.12) -> list[tuple[float, str]]:
+        """Round values with their places from 0 to 1, at least `gap` apart; zero and the largest come first."""
+        import numpy as np
+
+        if not self.high > self.low:
+            return [(0.0, f"{self.low:g}")]
+        inside = [v for v in self._round_values() if self.low <= v <= self.high]
+        chosen: dict[float, float] = {}
+        for value in sorted(inside, key=lambda v: (v != 0, -abs(v))):
+            place = float(self.shade(np.array(value)))
+            if all(abs(place - other) >= gap for other in chosen):
+                chosen[place] = value
+        return [(place, f"{chosen[place]:g}") for place in sorted(chosen)]
+
+    def _round_values(self) -> list[float]:
+        if self.stretch in ("linear", "sqrt"):
+            step = round_up((self.high - self.low) / 6)
+            return [k * step for k in range(math.floor(self.low / step), math.ceil(self.high / step) + 1)]
+        top = math.floor(math.log10(max(abs(self.low), abs(self.high))))
+        sizes = [float(f"{m}e{e}") for e in range(top - 5, top + 1) for m in (1, 2, 5)]
+        return [0.0, *sizes, *(-v for v in sizes)]
+
+
+def round_up(value: float) -> float:
+    """The next of 1, 2, 5 times a power of ten that is not below a positive value."""
+    power = math.floor(math.log10(value))
+    return next(float(f"{m}e{power}") for m in (1, 2, 5, 10) if float(f"{m}e{power}") >= value * (1 - 1e-9))
+
+
+def read_image(path: Path, extension: str = "") -> Image:
+    """Read one image of a FITS file.
+
+    Parameters
+    ----------
+    path : Path
+        A product, a raw frame, any FITS file; compressed ones, too.
+    extension : str
+        NAME, "NAME,VERSION" or number; default SCI where there is one, else the first image. Of a cube the first plane
+        is taken. Where NEXP is 0, the image of the same version has no data.
 
     Raises
     ------
     Unreadable
         Not FITS, or damaged.
     DataError
-        No image, or no finite pixel.
+        No such image, or no finite pixel in it.
     """
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    import warnings
 
-    if not 100 <= size <= 8000:
-        raise DataError(f"a picture of {size} pixels", "--size takes 100 to 8000")
-    data, wcs, title = _read(Path(fits_path))
-    shown = _binned(data, size)
-    low, high = _limits(shown)
-    scale = size / max(shown.shape)
-    figure = Figure(figsize=(shown.shape[1] * scale / _DPI, shown.shape[0] * scale / _DPI), dpi=_DPI)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    ny, nx = data.shape
-    extent = (-0.5, nx - 0.5, -0.5, ny - 0.5)
-    axes.imshow(
-        _stretched(shown, low, high),
-        origin="lower",
-        extent=extent,
-        cmap=colormaps["gray"].with_extremes(bad="#203050"),
-        vmin=0,
-        vmax=1,
-        interpolation="nearest" if scale >= 1 else "antialiased",
-    )
-    if wcs is not None:
-        _draw_sky(axes, wcs, (ny, nx))
-    axes.text(0.02, 0.98, title, color="w", va="top", transform=axes.transAxes, parse_math=False, bbox=_box())
-    png_path = Path(png_path)
-    png_path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png_path, format="png", dpi=_DPI, metadata={"Software": None})
-    return png_path
-
-
-def _box() -> dict[str, Any]:
-    return {"facecolor": "k", "alpha": 0.5, "edgecolor": "none", "pad": 3}
-
-
-def _read(path: Path) -> tuple[np.ndarray, WCS | None, str]:
     import numpy as np
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            images = [h for h in hdus if isinstance(h, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU))]
-            images = [h for h in images if h.header.get("NAXIS", 0) >= 2]
-            chosen = next((h for h in images if h.name == "SCI"), images[0] if images else None)
-            if chosen is None:
-                raise DataError(f"{path.name}: no image in it", "name a FITS image")
-            data = np.array(chosen.data, dtype=np.float32)
-            exposures = next((h.data for h in images if h.name == "NEXP"), None)
-            wcs = _celestial(chosen.header)
-            title = str(hdus[0].header.get("OBJECT", ""))
-    except (OSError, ValueError, TypeError, IndexError) as error:
-        raise Unreadable(f"{path.name}: {error}", "check the file") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # rubbish after END, bytes after the last unit
+        try:
+            with fits.open(path, memmap=False, ignore_missing_end=False) as hdus:
+                chosen = _chosen(hdus, path, extension)
+                data = np.array(chosen.data, dtype=np.float32)
+                exposures = next((h.data for h in _images(hdus) if h.name == "NEXP" and h.ver == chosen.ver), None)
+                sky = orientation(chosen.header)
+                title = str(hdus[0].header.get("OBJECT", ""))
+                unit = str(chosen.header.get("BUNIT", ""))
+        except (OSError, ValueError, TypeError, IndexError, KeyError, EOFError, fits.VerifyError) as error:
+            raise Unreadable(f"{path.name}: {error}", "check the file") from None
     while data.ndim > 2:
         data = data[0]
-    if exposures is not None and np.shape(exposures) == data.shape:
+    if chosen.name not in ("NEXP", "DQ") and exposures is not None and np.shape(exposures) == data.shape:
         data[np.asarray(exposures) == 0] = np.nan
     if not np.isfinite(data).any():
         raise DataError(f"{path.name}: no finite pixel", "nothing can be drawn")
-    label = "".join(c if c.isprintable() else "?" for c in f"{title}  {path.name}".strip())
-    return data, wcs, label
+    named = f"{chosen.name},{chosen.ver}" if chosen.name and chosen.ver > 1 else chosen.name
+    return Image(data, path.name, title, unit, named, sky)
+
+
+def _images(hdus: Any) -> list[Any]:
+    from astropy.io import fits
+
+    kinds = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+    return [h for h in hdus if isinstance(h, kinds) and h.header.get("NAXIS", 0) >= 2]
+
+
+def _chosen(hdus: Any, path: Path, extension: str) -> Any:
+    images = _images(hdus)
+    if not extension:
+        found = next((h for h in images if h.name == "SCI"), images[0] if images else None)
+        if found is None:
+            raise DataError(f"{path.name}: no image in it", "name a FITS image")
+        return found
+    name, _, version = extension.strip().upper().partition(",")
+    for number, hdu in enumerate(hdus):
+        if hdu in images and (name == str(number) or (name == hdu.name and (version or "1").strip() == str(hdu.ver))):
+            return hdu
+    known = ", ".join(f"{h.name},{h.ver}" if h.ver > 1 else h.name or "0" for h in images)
+    raise DataError(f"{path.name}: no image {extension!r}", f"there is {known}" if known else "name a FITS image")
+
+
+def orientation(header: Any) -> Orientation | None:
+    """From world coordinates in whatever form the header has them; None without usable ones."""
+    import numpy as np
+
+    wcs = _celestial(header)
+    if wcs is None:
+        return None
+    matrix = np.asarray(wcs.pixel_scale_matrix)
+    inverse = np.linalg.inv(matrix)
+    steps = [inverse @ np.array(sky) for sky in ((0.0, 1.0), (1.0, 0.0))]
+    north, east = ((float(s[0] / np.hypot(*s)), float(s[1] / np.hypot(*s))) for s in steps)
+    scale = 3600 * math.sqrt(abs(float(np.linalg.det(matrix))))
+    middle = wcs.wcs_pix2world((header.get("NAXIS1", 1) - 1) / 2, (header.get("NAXIS2", 1) - 1) / 2, 0)
+    return Orientation(scale, north, east, (float(middle[0]), float(middle[1])))
 
 
 def _celestial(header: Any) -> WCS | None:
-    """World coordinates in whatever form the header has them; None without usable ones."""
     import warnings
 
     from astropy.wcs import WCS
@@ -122,62 +219,73 @@ def _celestial(header: Any) -> WCS | None:
         return None
     wcs = wcs.celestial
     matrix = wcs.pixel_scale_matrix
-    return wcs if abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]) > 0 else None
+    determinant = abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
+    return wcs if 0 < determinant < math.inf else None
 
 
-def _binned(data: np.ndarray, size: int) -> np.ndarray:
-    """Mean of blocks where the image has at least twice the picture's pixels: noise falls, stars stay."""
+def cut(image: Image, section: str) -> Image:
+    """Part of an image, named as FITS does: ``x1:x2,y1:y2``, from 1, both ends included.
+
+    Raises
+    ------
+    ConfigError
+        No such section.
+    """
+    from dataclasses import replace
+
+    found = _CUT.fullmatch(section.strip())
+    ny, nx = image.data.shape
+    if found is None:
+        raise ConfigError(f"--cut {section!r} is no section", "write x1:x2,y1:y2, from 1, as 100:400,100:400")
+    x1, x2, y1, y2 = map(int, found.groups())
+    if not (1 <= x1 <= x2 and 1 <= y1 <= y2 and x1 <= nx and y1 <= ny):
+        raise ConfigError(f"--cut {section!r} lies outside of the image", f"it has 1:{nx},1:{ny}")
+    return replace(image, data=image.data[y1 - 1 : y2, x1 - 1 : x2], origin=(x1 - 1, y1 - 1))
+
+
+def binned(data: np.ndarray, cell: int) -> np.ndarray:
+    """Means of the finite pixels of square cells: noise falls, stars stay; NaN where there are none."""
     import numpy as np
 
-    block = max(max(data.shape) // size, 1)
-    if block == 1 or min(data.shape) < block:
+    if cell <= 1 or min(data.shape) < cell:
         return data
-    ny, nx = (n // block * block for n in data.shape)
-    blocks = data[:ny, :nx].reshape(ny // block, block, nx // block, block)
+    ny, nx = (n // cell * cell for n in data.shape)
+    blocks = data[:ny, :nx].reshape(ny // cell, cell, nx // cell, cell)
     good = np.isfinite(blocks)
     count = good.sum(axis=(1, 3))
     total = np.where(good, blocks, 0).sum(axis=(1, 3), dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _limits(data: np.ndarray) -> tuple[float, float]:
-    """Sky minus two sigma, and the 99.8th percentile but at least ten sigma above."""
+def limits(data: np.ndarray, scale: Scale = "sky") -> tuple[float, float]:
+    """Values to be shown dark and bright.
+
+    Parameters
+    ----------
+    data : array
+        At least one finite pixel.
+    scale : str
+        sky: median - 2 sigma to the 99.8th percentile, but at least 10 sigma above; zscale: as IRAF and ds9 do, for
+        what varies smoothly; percentile: 0.5 to 99.5 %; minmax.
+    """
     import numpy as np
 
     values = data[np.isfinite(data)]
+    if scale == "minmax":
+        return float(values.min()), float(values.max())
+    if scale == "percentile":
+        low, high = np.percentile(values, (0.5, 99.5))
+        return float(low), float(high)
+    if scale == "zscale":
+        from astropy.visualization import ZScaleInterval
+
+        low, high = ZScaleInterval(n_samples=5000).get_limits(values)
+        return float(low), float(high)
     median = float(np.median(values))
     sigma = 1.4826 * float(np.median(np.abs(values - median))) or float(np.std(values)) or 1.0
     return median - 2 * sigma, max(float(np.percentile(values, 99.8)), median + 10 * sigma)
 
 
-def _stretched(data: np.ndarray, low: float, high: float) -> np.ndarray:
-    import numpy as np
-
-    x = np.clip((np.ma.masked_invalid(data) - low) / (high - low), 0, 1)
-    return np.ma.asarray(np.arcsinh(15 * x) / math.asinh(15))
-
-
-def _draw_sky(axes: Axes, wcs: WCS, shape: tuple[int, int]) -> None:
-    """Arrows to north and east in the lower right corner, a bar of a round number of arcsec in the lower left."""
-    import numpy as np
-    from matplotlib.patheffects import withStroke
-
-    ny, nx = shape
-    matrix = np.asarray(wcs.pixel_scale_matrix)
-    inverse = np.linalg.inv(matrix)
-    outline = [withStroke(linewidth=3, foreground="k")]
-    text: dict[str, Any] = {"color": "w", "ha": "center", "path_effects": outline}
-    start = np.array([nx - 0.18 * min(nx, ny), 0.18 * min(nx, ny)])
-    for name, sky in (("N", (0.0, 1.0)), ("E", (1.0, 0.0))):
-        step = inverse @ np.array(sky)
-        step *= 0.1 * min(nx, ny) / np.hypot(*step)
-        end, place = start + step, start + 1.3 * step
-        axes.plot([start[0], end[0]], [start[1], end[1]], color="w", lw=1.5, path_effects=outline)
-        axes.text(float(place[0]), float(place[1]), name, va="center", **text)
-    arcsec = 3600 * math.sqrt(abs(float(np.linalg.det(matrix))))
-    bar = max((b for b in _BARS if b / arcsec <= 0.3 * nx), default=0)
-    if bar:
-        left, right, low = 0.05 * nx, 0.05 * nx + bar / arcsec, 0.05 * ny
-        label = f'{bar}"' if bar < 60 else f"{bar / 60:g}'"
-        axes.plot([left, right], [low, low], color="w", lw=2, path_effects=outline)
-        axes.text((left + right) / 2, low + 0.015 * ny, label, va="bottom", **text)
+def printable(text: str) -> str:
+    """Text of a header without control characters and the like."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

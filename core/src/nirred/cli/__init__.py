@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo("interrupted; finished products are kept", err=True)
         return INTERRUPTED
     except NirredError as error:
-        report(error)
+        show_error(error)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last guard: a bug is shown whole and has its own exit code
         import traceback
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def report(error: NirredError) -> None:
+def show_error(error: NirredError) -> None:
     """Show an error and what to do about it on stderr."""
     from .common import safe
 

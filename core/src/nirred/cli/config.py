@@ -70,7 +70,7 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
 def _value(name: str, found: Config) -> object:
     """Value of an option; the library's place in full, a password in its URL hidden."""
     value = found.value(name)
-    if name == "register" and value is None:
+    if name in ("register", "report") and value is None:
         return True
     if name != "library" or value == "none":
         return value

@@ -31,7 +31,7 @@ def demo(
     instrument: str | None, output: str, size: int, variant: str | None, seed: int, quiet: bool, as_json: bool
 ) -> None:
     """Simulate a small night of the camera's usual kind, reduce it, and measure the stack against the truth."""
-    from ..picture import stack_png
+    from ..drawing import stack_png
     from ..testing.accuracy import measure, summary, table
     from ..testing.simulate import simulate_night
     from .summary import lines

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rerun": ("rerun:rerun", "Make a product again from its provenance and compare."),
     "simulate": ("simulate:simulate", "Make a raw night with known truth."),
     "demo": ("demo:demo", "Simulate a night, reduce it, compare with the truth."),
+    "report": ("report:report", "Write the report of an output directory again."),
     "view": ("view:view", "Make a picture of a product."),
 }
 #: Entry-point group of commands that plugins bring.

@@ -39,6 +39,7 @@ from .options import calibrations, check_recipe, planning
 @click.option(
     "--keep-intermediates", is_flag=True, default=None, help="Leave calibrated and sky-subtracted frames, too."
 )
+@click.option("--no-report", "report", flag_value=False, default=None, help="Do not write report/index.html.")
 @click.option("--log-file", metavar="FILE", help="JSON lines; default nirred.log in the output.")
 @click.option("--json", "as_json", is_flag=True, help="The run's record on stdout; everything else on stderr.")
 @click.option("-q", "--quiet", count=True, help="Only what goes wrong.")

@@ -43,6 +43,8 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         told = {(t.get("error") or {}).get("message") or t.get("blocked") for t in tasks}
         yield from _fates(result.record.get("files", ()), told, verbosity)
         yield _closing(result.outcomes)
+        if result.report is not None:
+            yield f"report: {result.report}"
 
 
 def _products(products: Mapping[str, Path]) -> Iterator[str]:

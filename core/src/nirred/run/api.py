@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..config import between
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError, NirredError
 from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
 from ..group import Context
@@ -26,7 +29,7 @@ from ..store import remove_scratch
 from .executors import Crew
 from .lock import output_lock
 from .log import Log
-from .outcome import exit_code, run_record
+from .outcome import circumstances, exit_code, run_record
 from .requests import Journal, lay_out_results
 from .schedule import Schedule
 from .settings import refuse_unused
@@ -62,6 +65,8 @@ class RunOptions:
         Told of everything that happens.
     register : bool
         Add calibrations that are made to the plan's library, if it has one.
+    report : bool
+        Write OUT/report/index.html at the end.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -78,6 +83,7 @@ class RunOptions:
     log_file: Path | None = None
     on_event: Callable[[Event], None] | None = None
     register: bool = True
+    report: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ class RunResult:
         As the command line returns it.
     record : dict
         run.json.
+    report : Path or None
+        The page about the run; None where none was wanted, or it could not be written.
     """
 
     products: dict[str, Path]
@@ -101,6 +109,7 @@ class RunResult:
     exit_code: int
     record: dict[str, Any]
     messages: tuple[str, ...] = ()
+    report: Path | None = None
 
     @property
     def output_filenames(self) -> list[str]:
@@ -137,6 +146,7 @@ def run(
     out = _prepare_output(Path(out))
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
+    started = datetime.now(UTC)
     with output_lock(out / ".nirred", lambda text: tell(Event("message", message=text))):
         context = _context(options, registry, out, tell)
         _clean(context)
@@ -144,11 +154,12 @@ def run(
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
         keep = _keeper(options, plan, tell)
         results, interrupted = _execute_all(plan, context, options, own, tell, keep)
-        record = run_record(plan, results)
+        record = run_record(plan, results) | circumstances(registry, options.settings, started)
         if isinstance(tell, Journal):
             lay_out_results(plan, results, record["tasks"], tell, out)
             record["remarks"] = list(plan.remarks)
         write_json(out / "run.json", record)
+        page = _report(out, record, tell) if options.report else None
     if interrupted:
         raise KeyboardInterrupt
     return RunResult(
@@ -157,12 +168,30 @@ def run(
         exit_code(plan, results, strict=options.strict),
         record,
         tuple(m for r in results for m in ([r.message] if r.message else []) + r.remarks),
+        page,
     )
+
+
+def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) -> Path | None:
+    """Write the report; what goes wrong with it is said and recorded, and spoils nothing."""
+    from ..report import write_report
+
+    try:
+        return write_report(out)
+    except Exception as error:  # noqa: BLE001 - the reduction is finished: no fault of its report may undo it
+        said = str(error) if isinstance(error, NirredError) else f"{type(error).__name__}: {error}"
+        record["remarks"].append(f"no report: {said}")
+        tell(Event("message", message=f"no report: {said}"))
+        if not isinstance(error, (NirredError, MemoryError)):
+            tell(Event("message", message="".join(traceback.format_exception(error))))
+        with contextlib.suppress(DataError):  # the disk that is full for the report may be so for this
+            write_json(out / "run.json", record)
+        return None
 
 
 def _clean(context: Context) -> None:
     """Take away what killed runs have left: nobody else works here while the lock is held."""
-    for folder in (context.out, context.out / ".nirred", context.out / ".nirred" / "tasks"):
+    for folder in (context.out, context.out / ".nirred", context.out / ".nirred" / "tasks", context.out / "report"):
         remove_parts(folder)
     for folder in (context.out / "intermediate").glob("*"):
         remove_parts(folder)

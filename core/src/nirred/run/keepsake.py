@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def keep_glimpse(group: Group) -> None:
     if pictures is None:
         return
     moments = [f.info.descriptors.ut_datetime for f in group.frames]
-    times = np.array([np.nan if t is None else t.timestamp() for t in moments])
+    times = np.array([np.nan if t is None else t.replace(tzinfo=t.tzinfo or UTC).timestamp() for t in moments])
     names = np.array([f.info.name for f in group.frames])
     with replacing(glimpse_path(group.context.out, group.task.id)) as stream:
         np.savez_compressed(stream, names=names, times=times, **pictures)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import __version__
 from ..errors import DataError
+from ..params import Setting
 from ..plan.describe import plan_json
 from ..plan.fates import files_json
 from ..plan.model import Plan
+from ..registry import Registry
 from .task import TaskResult
 
 
@@ -35,6 +38,17 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
     for asked in record.get("requests", ()):
         asked["outcome"] = ended.get(asked["task"], "failed" if asked["reason"] else "unneeded")
     return record
+
+
+def circumstances(registry: Registry, settings: Sequence[Setting], started: datetime) -> dict[str, Any]:
+    """What run.json says of the run besides its plan: when, with which plugins, and what the user set."""
+    plugins = [i for i in registry.found.values() if not i.error]
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "plugins": [{"name": i.name, "package": i.package, "version": i.version} for i in plugins],
+        "settings": [{"step": s.step, "name": s.name, "value": s.value, "origin": s.origin} for s in settings],
+    }
 
 
 def _ending(result: TaskResult) -> dict[str, Any]:

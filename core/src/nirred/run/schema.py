@@ -37,6 +37,13 @@ class FileEntry(_Open):
     roles: list[RoleEntry]
 
 
+class CandidateEntry(_Open):
+    """A calibration that was considered, and why it was taken or not."""
+
+    file: str
+    why: str = ""
+
+
 class CalibrationEntry(_Open):
     """One calibration of a task."""
 
@@ -44,6 +51,40 @@ class CalibrationEntry(_Open):
     file: str
     level: int
     reason: str
+    source: str = ""
+
+
+class MissingEntry(_Open):
+    """A calibration that was not found; the first candidate missed by least."""
+
+    kind: str
+    reason: str
+    candidates: list[CandidateEntry] = Field(default_factory=list)
+
+
+class WcsEntry(_Open):
+    """A frame whose world coordinates are not those of its header, or doubtful."""
+
+    frame: str
+    state: str
+    note: str = ""
+
+
+class PluginEntry(_Open):
+    """An installed plugin."""
+
+    name: str
+    package: str
+    version: str
+
+
+class SettingEntry(_Open):
+    """A parameter that the user set."""
+
+    step: str
+    name: str
+    value: Any
+    origin: str
 
 
 class ErrorEntry(_Open):
@@ -58,10 +99,13 @@ class TaskEntry(_Open):
 
     id: str
     recipe: str
+    title: str = ""
+    instrument: str = ""
     outcome: Literal["done", "reused", "nothing-to-do", "blocked", "failed", "interrupted"]
     degraded: bool
     inputs: list[dict[str, Any]]
     calibrations: list[CalibrationEntry]
+    missing: list[MissingEntry] = Field(default_factory=list)
     products: list[str]
     intermediates: list[str] = Field(default_factory=list)
     remarks: list[str]
@@ -77,6 +121,12 @@ class RunFile(_Open):
     degraded: bool
     files: list[FileEntry]
     tasks: list[TaskEntry]
+    wcs: list[WcsEntry] = Field(default_factory=list)
+    remarks: list[str] = Field(default_factory=list)
+    started: str = ""
+    finished: str = ""
+    plugins: list[PluginEntry] = Field(default_factory=list)
+    settings: list[SettingEntry] = Field(default_factory=list)
 
 
 def read_run(path: Path) -> RunFile:

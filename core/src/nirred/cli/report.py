@@ -1,0 +1,29 @@
+"""``nirred report``: the page about a run, from its output directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import ConfigError
+from .common import echo_json
+from .group import example
+
+
+@example("nirred report reduced/")
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option("--json", "as_json", is_flag=True, help="Where the report is, as JSON.")
+def report(output: str, as_json: bool) -> None:
+    """Write OUT/report/index.html again, from OUT alone: the raw files may be gone.
+
+    It is one page without links to elsewhere: it can be mailed, and opens offline.
+    """
+    from ..report import write_report
+
+    out = Path(output)
+    if not out.is_dir():
+        raise ConfigError(f"{out}: no such directory", "name the output of a run")
+    page = write_report(out)
+    echo_json({"report": str(page)}) if as_json else click.echo(page)

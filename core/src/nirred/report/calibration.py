@@ -1,0 +1,99 @@
+"""What the report says of a dark, flat or bad-pixel mask that was made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..picture import Levels
+from .raster import Picture, Words, picture
+from .words import number, text
+
+SIDE = 300
+#: Meaning of a flag, for the shares of a mask.
+_FLAGS = {1: "bad", 2: "non-linear", 4: "saturated", 8: "cosmic ray", 16: "no data", 64: "unilluminated"}
+_KEYS = {
+    "NCOMBINE": "Frames",
+    "EXPTIME": "Exposure (s)",
+    "FILTER": "Filter",
+    "FLATLEV": "Level before normalisation (electron)",
+    "LINCORR": "Linearity",
+    "DARKCOR": "Dark",
+}
+
+
+@dataclass(frozen=True)
+class Master:
+    """A calibration as the page shows it."""
+
+    facts: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
+
+
+def read_master(hdus: Any, kind: str) -> Master:
+    """Measure and draw a calibration: pixels, and a map of bad ones for a mask."""
+    head = hdus[0].header
+    facts = [(name, number(head[key])) for key, name in _KEYS.items() if key in head]
+    pictures = []
+    name = "DQ" if kind == "bpm" else "SCI"
+    versions = [h.ver for h in hdus if h.name == name]
+    for version in versions:
+        which = f", detector {version}" if len(versions) > 1 else ""
+        dq = np.asarray(hdus["DQ", version].data, np.uint16) if ("DQ", version) in hdus else None
+        if kind == "bpm":
+            pictures.append(_mask(dq, which))
+        else:
+            data = np.array(hdus["SCI", version].data, np.float32)
+            pictures.append(_pixels(data, dq, kind, which, text(hdus["SCI", version].header.get("BUNIT", ""))))
+            var = hdus["VAR", version].data if ("VAR", version) in hdus else None
+            facts += [(f"{k}{which}", v) for k, v in _levels(data, dq, var, kind)]
+        facts += [(f"{k}{which}", v) for k, v in _shares(dq)]
+    return Master(tuple(facts), tuple(p for p in pictures if p is not None))
+
+
+def _good(data: np.ndarray, dq: np.ndarray | None) -> np.ndarray:
+    good: np.ndarray = np.isfinite(data)
+    return good if dq is None else np.asarray(good & (dq == 0))
+
+
+def _pixels(data: np.ndarray, dq: np.ndarray | None, kind: str, which: str, unit: str) -> Picture | None:
+    good = _good(data, dq)
+    shown = np.where(good if good.any() else np.isfinite(data), data, np.nan)
+    words = Words(f"{kind}{which}, good pixels only", f"{kind}{which}, good pixels", unit)
+    return picture(shown, words, scale="percentile", side=SIDE)
+
+
+def _mask(dq: np.ndarray | None, which: str) -> Picture | None:
+    """A cell is as dark as the worst of its pixels, so that single bad ones are seen."""
+    if dq is None:
+        return None
+    cell = -(-max(dq.shape) // SIDE)
+    ny, nx = (max(n // cell, 1) for n in dq.shape)
+    bad = (dq[: ny * cell, : nx * cell] != 0).reshape(ny, -1, nx, min(cell, dq.shape[1])).any(axis=(1, 3))
+    words = Words(f"bad pixels{which} in black, enlarged", f"bad pixels{which} in black, enlarged")
+    return picture(1.0 - bad, words, levels=Levels(0, 1), side=SIDE)
+
+
+def _levels(data: np.ndarray, dq: np.ndarray | None, var: np.ndarray | None, kind: str) -> list[tuple[str, str]]:
+    good = _good(data, dq)
+    values = data[good]
+    if not values.size:
+        return [("Level", "no good pixel")]
+    low, middle, high = (float(v) for v in np.percentile(values[:: -(-values.size // 500_000)], (1, 50, 99)))
+    unit = "" if kind in ("flat", "skyflat") else " electron"
+    facts = [("Level", f"{middle:.4g}{unit}; 1 to 99 % of pixels {low:.4g} to {high:.4g}")]
+    if var is not None:
+        noise = math.sqrt(max(float(np.median(var[good][:: -(-values.size // 500_000)])), 0.0))
+        facts.append(("Noise per pixel", f"{noise:.3g}{unit}"))
+    return facts
+
+
+def _shares(dq: np.ndarray | None) -> list[tuple[str, str]]:
+    if dq is None or not dq.size:
+        return []
+    shares = {name: np.count_nonzero(dq & bit) / dq.size for bit, name in _FLAGS.items()}
+    shown = ", ".join(f"{share:.3%} {name}" for name, share in shares.items() if share)
+    return [("Flagged pixels", shown or "none")]

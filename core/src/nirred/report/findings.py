@@ -1,0 +1,121 @@
+"""What an observer must know first: failures, then what is degraded, then remarks; each with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .sections import Product
+from .words import LEVELS
+
+if TYPE_CHECKING:
+    from ..run.schema import FileEntry, MissingEntry, RunFile, TaskEntry
+
+Grade = Literal["failed", "degraded", "warning", "note"]
+GRADES: tuple[Grade, ...] = ("failed", "degraded", "warning", "note")
+#: Fates of files of which the observer may not know.
+SPOILED = ("unreadable", "unclaimed", "ambiguous", "duplicate", "unsupported", "rejected", "failed")
+#: Correction keywords of the kinds of calibration.
+_KEYS = {"dark": "DARKCOR", "flat": "FLATCOR"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know: which groups or files it concerns, what it is, what to do."""
+
+    grade: Grade
+    about: str
+    text: str
+    remedy: str = ""
+    where: tuple[str, ...] = ()
+
+
+def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
+    """All findings, gravest first; the same said of several groups is said once."""
+    found = [
+        *(f for t in run.tasks for f in _of_task(t)),
+        *(f for p in products for f in _of_product(p)),
+        *_of_files(run.files, {e.message for t in run.tasks if (e := t.error) is not None}),
+        *(Finding("note", "Run", r) for r in run.remarks),
+        *_of_wcs(run),
+    ]
+    joined: dict[tuple[str, str, str, str], list[str]] = {}
+    for f in found:
+        joined.setdefault((f.grade, f.about, f.text, f.remedy), []).extend(f.where)
+    unique = [
+        Finding(grade, about, text, remedy, tuple(dict.fromkeys(where)))  # type: ignore[arg-type]
+        for (grade, about, text, remedy), where in joined.items()
+    ]
+    return sorted(unique, key=lambda f: GRADES.index(f.grade))
+
+
+def _of_task(task: TaskEntry) -> Iterator[Finding]:
+    where = (task.id,)
+    if task.outcome not in ("done", "reused"):
+        message = task.error.message if task.error else "no reason is recorded: see nirred.log"
+        hint = (task.error.hint if task.error else "") or "".join(map(nearest, task.missing))
+        about = f"{task.title or task.id} {task.outcome}"
+        yield Finding("failed", about, message.removeprefix(f"{task.id}: "), hint, where)
+    else:
+        for m in task.missing:
+            yield Finding("degraded", f"No {m.kind}", m.reason, remedy(m), where)
+        for c in task.calibrations:
+            if c.level >= 2:
+                text = f"{Path(c.file).name}: {c.reason}: {LEVELS[min(c.level, 3)]} (level {c.level})"
+                yield Finding("warning" if c.level > 2 else "note", f"Doubtful {c.kind}", text, "", where)
+    for remark in task.remarks:
+        yield Finding("note", "Remark", remark.removeprefix(f"{task.id}: "), "", where)
+
+
+def remedy(missing: MissingEntry) -> str:
+    """What to do about a missing calibration, with the candidate that missed by least."""
+    kind = missing.kind
+    advice = f"Add a {kind} to the inputs or the library, or name one with --user-cal {kind}:FILE, and run again."
+    return nearest(missing) + advice
+
+
+def nearest(missing: MissingEntry) -> str:
+    """The candidate that missed by least, and by what; '' where there was none."""
+    near = next((c for c in missing.candidates if c.why), None)
+    return f"Nearest miss: {Path(near.file).name} ({near.why}). " if near is not None else ""
+
+
+def _of_product(product: Product) -> Iterator[Finding]:
+    where = (product.task.id,)
+    if product.fault:
+        yield Finding("failed", "Product lost", f"{product.file}: {product.fault}", "Run again.", where)
+    said = {_KEYS.get(m.kind, "") for m in product.task.missing}
+    for skipped in product.skipped:
+        if skipped.split()[0] not in said:
+            yield Finding("note", "Not done", skipped, "", where)
+    if product.stack is None:
+        return
+    out = [f"{f.file}: {f.reason or f.state}" for f in product.stack.frames if not f.used]
+    if out:
+        text = f"{len(out)} of {len(product.stack.frames)}: " + "; ".join(out)
+        yield Finding("warning", "Frames left out of the stack", text, "", where)
+    for remark in product.stack.remarks:
+        yield Finding("note", "Noise", remark, "", where)
+
+
+def _of_files(files: Iterable[FileEntry], told: set[str]) -> Iterator[Finding]:
+    """Files of one fate and reason together; those that failed with their group were said with it."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for f in files:
+        name = Path(f.file).name
+        if f.fate in SPOILED and f.reason not in told and f.fate != "rejected":
+            by_reason.setdefault((f.fate, f.reason.removeprefix(f"{name}: ")), []).append(name)
+    for (fate, reason), names in by_reason.items():
+        grade: Grade = "warning" if fate in ("unreadable", "failed") else "note"
+        number = "1 file" if len(names) == 1 else f"{len(names)} files"
+        yield Finding(grade, f"{number} {fate}", reason or "no reason is recorded", "", tuple(names))
+
+
+def _of_wcs(run: RunFile) -> Iterator[Finding]:
+    by_note: dict[str, list[str]] = {}
+    for w in run.wcs:
+        by_note.setdefault(w.note or w.state, []).append(w.frame)
+    for note, frames in by_note.items():
+        yield Finding("note", "World coordinates", note, "", tuple(frames))

@@ -1,0 +1,204 @@
+"""The page of runs told by small records: what is said first, escaping, no address elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nirred.errors import DataError
+from nirred.report import report_path, write_report
+
+EVIL = "<script>alert(1)</script>\"'&\u202e\x1b[31m Ümlaut"
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+SELF_CLOSED = {"line", "rect", "circle", "path", "polyline"}
+
+
+class Page(HTMLParser):
+    """Checks that elements are balanced; keeps tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, k, v or "") for k, v in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        assert tag in SELF_CLOSED
+        self.attributes += [(tag, k, v or "") for k, v in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def check(text: str) -> Page:
+    """What holds of every report."""
+    page = Page(text)
+    assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
+    for tag, key, value in page.attributes:
+        assert not key.startswith("on")
+        if key in ("href", "src"):
+            assert re.match(r"(#|\.\./[^.]|data:image/png;base64,)", value), (tag, value[:80])
+    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
+    assert all(c.isprintable() or c == "\n" for c in text)
+    alts = [value for tag, key, value in page.attributes if tag == "img" and key == "alt"]
+    assert len(alts) == page.tags.count("img") and all(alts)
+    ids = [value for _, key, value in page.attributes if key == "id"]
+    assert len(ids) == len(set(ids))
+    return page
+
+
+def task(name: str, **changes: Any) -> dict[str, Any]:
+    plain = {
+        "id": name, "recipe": "reduce", "title": "NGC 1 J", "instrument": "cam", "outcome": "done", "degraded": False,
+        "inputs": [], "calibrations": [], "missing": [], "products": [f"{name}.fits"], "remarks": [], "cpu_s": 1.5,
+    }  # fmt: skip
+    return plain | changes
+
+
+def save(out: Path, *tasks: dict[str, Any], files: Any = (), **more: Any) -> Page:
+    record = {"schema": "nirred-run/1", "nirred": "0.1.0", "degraded": False, "files": list(files), "tasks": tasks}
+    (out / "run.json").write_text(json.dumps(record | more))
+    return check(write_report(out).read_text(encoding="utf-8"))
+
+
+def stack(path: Path, title: str = "NGC 1", size: int = 40) -> None:
+    rng = np.random.default_rng(1)
+    head = fits.PrimaryHDU()
+    head.header.update(OBJECT=title, NIRKIND="image", EXPTIME=20.0, TEXPTIME=60.0, CORRFAC=1.0, REFFRAME="a.fits")
+    head.header["LINCORR"] = "SKIPPED: no curve"
+    sci = fits.ImageHDU(rng.normal(0, 2, (size, size)).astype(np.float32), name="SCI")
+    sci.header["LEVELERR"] = 0.25
+    planes = [fits.ImageHDU(np.full((size, size), v, t), name=n) for n, v, t in _PLANES]
+    kind = [("file", "S9"), *((n, "f8") for n in _NUMBERS), ("state", "S8"), ("reason", "S16")]
+    row = (0.0, 0.0, 0.01, 0.01, 100.0, 3.0, 1.0, 0.5)
+    rows = [(b"a.fits", *row, b"used", b""), (b"b.fits", *row, b"rejected", b"<b>clouds</b>")]
+    frames = fits.BinTableHDU(np.array(rows, kind), name="FRAMES")
+    fits.HDUList([head, sci, *planes, frames]).writeto(path)
+
+
+_PLANES = (("VAR", 4, np.float32), ("DQ", 0, np.int16), ("NEXP", 3, np.int16))
+_NUMBERS = ("xoff", "yoff", "xoff_err", "yoff_err", "sky", "fwhm", "transparency", "weight")
+
+
+def test_a_stack_and_what_was_left_out(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    page = save(tmp_path, task("t"))
+    assert "cam: NGC 1 J" in page.text and "1 group: 1 done" in page.text
+    assert "Frames left out of the stack : 1 of 2: b.fits: <b>clouds</b>" in page.text
+    assert "LINCORR SKIPPED: no curve" in page.text and "used, reference" in page.text
+    assert "zero level known to ±0.25" in page.text and "measured is 1.0" in page.text
+    assert page.tags.count("img") == 2  # the stack and its coverage
+    assert ("a", "href", "../t.fits") in page.attributes
+
+
+def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    near = {"file": "old_dark.fits", "why": "exposure_time: wanted 20, found 10"}
+    missing = [{"kind": "dark", "optional": True, "reason": "no dark that fits", "candidates": [near]}]
+    error = {"message": "u: no frames on target left", "hint": "see FRAMES and the log"}
+    doubtful = {"kind": "flat", "file": "f.fits", "level": 3, "reason": "90 d before", "source": "library"}
+    page = save(
+        tmp_path,
+        task("t", degraded=True, missing=missing, calibrations=[doubtful], remarks=["t: the sky was flat"]),
+        task("u", outcome="failed", products=[], error=error),
+        files=[{"file": "/n/x.fits", "fate": "unreadable", "reason": "truncated", "roles": []}],
+    )
+    order = ["no frames on target left", "no dark that fits", "truncated", "the sky was flat"]
+    places = [page.text.index(text) for text in order]
+    assert places == sorted(places)
+    assert "Nearest miss: old_dark.fits (exposure_time: wanted 20, found 10)." in page.text
+    assert "--user-cal dark:FILE" in page.text and "3: a risk" in page.text and "90 d before" in page.text
+    assert "2 groups: 1 done, 1 failed, 1 of them degraded" in page.text
+
+
+def test_nothing_to_say(tmp_path: Path) -> None:
+    assert "There was nothing to reduce." in save(tmp_path).text
+    stack(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        del hdus[0].header["LINCORR"]
+        hdus["FRAMES"].data["state"] = "used"
+    assert "Every group was reduced" in save(tmp_path, task("t")).text
+
+
+@pytest.mark.parametrize("outcome", ["failed", "blocked", "interrupted"])
+def test_every_end_is_told(tmp_path: Path, outcome: str) -> None:
+    page = save(tmp_path, task("t", outcome=outcome, products=[], error={"message": "why", "hint": "so"}))
+    assert f"NGC 1 J {outcome} : why" in page.text and "no stack" in page.text
+
+
+def test_text_of_headers_and_records_is_escaped(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits", "<script>alert(1)</script>\"'&")
+    calibration = {"kind": EVIL, "file": f"/x/{EVIL}", "level": 9, "reason": EVIL, "source": EVIL}
+    missing = [{"kind": EVIL, "optional": True, "reason": EVIL, "candidates": [{"file": EVIL, "why": EVIL}]}]
+    error = {"message": EVIL, "hint": EVIL}
+    roles = [{"task": "t", "role": "sky", "outcome": "rejected", "reason": EVIL}]
+    page = save(
+        tmp_path,
+        task(
+            "t", title=EVIL, instrument=EVIL, recipe=EVIL, calibrations=[calibration], missing=missing, remarks=[EVIL]
+        ),
+        task("u", outcome="failed", products=["javascript:alert(1)"], error=error),
+        files=[{"file": EVIL, "fate": "used", "reason": EVIL, "roles": roles}],
+        wcs=[{"frame": EVIL, "state": "stale", "note": EVIL}],
+        remarks=[EVIL],
+        settings=[{"step": EVIL, "name": EVIL, "value": EVIL, "origin": EVIL}],
+        plugins=[{"name": "x", "package": EVIL, "version": EVIL}],
+    )
+    assert page.text.count("<script>alert(1)</script>") > 10
+    assert "Ümlaut" in page.text
+
+
+def test_products_that_are_gone_damaged_or_elsewhere(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    stack(tmp_path / "elsewhere.fits")
+    (out / "broken.fits").write_bytes(b"SIMPLE  =                    T" + bytes(9000))
+    stack(out / "no_planes.fits")
+    with fits.open(out / "no_planes.fits", mode="update") as hdus:
+        del hdus["VAR"], hdus["NEXP"], hdus["FRAMES"]
+    products = ["gone.fits", "broken.fits", "../elsewhere.fits", "no_planes.fits"]
+    page = save(out, task("t", products=products))
+    assert "gone.fits: it is not there any more" in page.text
+    assert "broken.fits: it cannot be read" in page.text
+    assert "elsewhere.fits: it is not there any more" in page.text
+    assert "too few blank pixels" in page.text
+
+
+def test_same_bytes_again(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    save(tmp_path, task("t"))
+    first = report_path(tmp_path).read_bytes()
+    assert write_report(tmp_path).read_bytes() == first
+
+
+def test_without_a_record(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text('{"schema": "nirred-run/9"}')
+    with pytest.raises(DataError, match="schema"):
+        write_report(tmp_path)
+    assert not report_path(tmp_path).exists()
