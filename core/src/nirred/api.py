@@ -318,7 +318,8 @@ def run(
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `jobs`, `memory`
         (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`, `library` (path
         or URL; "none": without), `register` (False: calibrations that are made are not added to the library),
-        `report` (False: none is written). With an observation file: `basedir`, `datadir`, `enable` (ids), `strict_requests` (False: what is not known is ignored).
+        `report` (False: none is written). With an observation file: `basedir`, `datadir`, `enable` (ids),
+        `strict_requests` (False: what is not known is ignored).
 
     Returns
     -------
