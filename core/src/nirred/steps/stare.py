@@ -63,7 +63,8 @@ class CombineExposures(GroupStep):
             state = group.planes[p]
             count = np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16)
             data = np.where(count > 0, plane.data, np.float32(np.nan))
-            made.append(Plane(data, np.where(count > 0, plane.dq & np.uint16(6), plane.dq | DQ.NO_DATA), plane.var))
+            dq = np.where(count > 0, plane.dq & np.uint16(6), plane.dq | np.uint16(DQ.NO_DATA))
+            made.append(Plane(data, dq, plane.var))
             counts.append(count)
         group.streams[call.gives], group.extras["nexp"] = made, counts
         group.extras["noisecov"] = np.pad([[1.0]], 3)

@@ -100,7 +100,8 @@ def check(kind: type[M], value: Any, document: Document, where: Where = ()) -> M
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key is missing under its right name, too: the spelling is what to say
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         place = tuple(p for p in first["loc"] if not (isinstance(p, str) and p in ("int", "str")))
         line, key = document.line_of((*where, *place)), ".".join(map(str, place))
         if first["type"] == "extra_forbidden":
@@ -282,4 +283,8 @@ def fits(tags: Mapping[str, Any], observed: Mapping[str, Any]) -> bool:
 
 def suggestion(word: str, known: Sequence[str]) -> str:
     """The nearest known word, or all of them."""
-    return nearest(word, known) or f"known: {', '.join(known)}"
+    lower = {k.lower(): k for k in known}
+    close = nearest(word, lower)
+    for small, right in lower.items():
+        close = close.replace(f"'{small}'", f"'{right}'")
+    return close or f"known: {', '.join(known)}"

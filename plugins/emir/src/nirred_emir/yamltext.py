@@ -126,7 +126,7 @@ def _value(node: yaml.Node, first: int, lines: dict[Where, int], where: Where) -
         raise Fault(line, "nested too deeply")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, first, lines, where)
-    if isinstance(node, yaml.SequenceNode):
+    if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
         return [_value(n, first, lines, (*where, i)) for i, n in enumerate(node.value)]
     kind = node.tag.removeprefix(_TAG)
     if kind not in _KINDS:
