@@ -190,3 +190,30 @@ def test_masters_of_a_request(night: Night, tmp_path: Path) -> None:
     result = nirred.run([tmp_path / "dark.yaml"], out=tmp_path, datadir=night.raw_dir, library=None)
     assert result.exit_code == 0
     assert fits.getval(tmp_path / "obsidd_results" / "darkframe.fits", "NIRKIND") == "dark"
+
+
+@pytest.mark.parametrize("method", ["interp", "adaptive"])
+def test_g3_g7_reprojection(night: Night, tmp_path: Path, method: str) -> None:
+    """Each of the methods that the other tests do not run: the whole field is drawn, with its sky."""
+    text = (night.directory / "dithered_v0.yaml").read_text()
+    first = text.partition("\n---\n")[0].replace("interp", method)
+    (night.directory / "one.yaml").write_text(first)
+    name = f"_{night.groups['dither'].objects[0][:10]}"
+    result = go(night, "one.yaml", tmp_path, enable=[name])
+    image = fits.getdata(tmp_path / f"obsid{name}_results" / "reduced_image.fits", "SCI")
+    assert result.exit_code == 0
+    assert np.isfinite(image[8:-8, 8:-8]).mean() > 0.98
+    assert float(np.nanmedian(image)) == pytest.approx(7500, rel=0.1)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3", "v6"])
+def test_g12_to_g15_variants(night: Night, tmp_path: Path, version: str) -> None:
+    """Offsets of a list, alone and as a first guess; stray light asked for."""
+    result = go(night, f"dithered_{version}.yaml", tmp_path)
+    assert result.exit_code == 0, result.messages
+    product = result.products["_combined_image"]
+    table, reference = fits.getdata(product, "FRAMES"), fits.getval(product, "REFFRAME")
+    apart = np.array([np.subtract((r["xoff"], r["yoff"]), night.offset(r["file"], reference)) for r in table])
+    assert np.abs(apart).max() < 0.25
+    if version != "v2":
+        assert np.abs(apart).max() < 0.15
