@@ -18,6 +18,7 @@ from nirred.plugin import (
     Instrument,
     Linearity,
     MaskSpec,
+    Match,
     Recipe,
     RecipePatch,
     S,
@@ -318,3 +319,70 @@ def test_simulation_is_of_its_kind(night, add):
     add(nirred_simulation=hook("nirred_simulation", lambda: Simulation))
     with pytest.raises(PluginError, match="returned a type, no Simulation"):
         night.registry.ask("rough", "nirred_simulation")
+
+
+def test_an_add_on_for_another_camera_is_named_in_provenance(night, tmp_path):
+    """An extra step, another dark rule and a site's mask for somebody else's camera: all three act, and are said."""
+    from nirred.provenance import read_table
+
+    seen = []
+
+    class Look(GroupStep):
+        """Looks."""
+
+        name = "look"
+        doc = "counts the frames that are left"
+
+        def apply(self, group, params, call):
+            seen.append(len(group.indices()))
+
+    class Site:
+        NIRRED_API = (1, 0)
+
+        @hookimpl
+        def nirred_steps(self):
+            """One."""
+            return [Look]
+
+        @hookimpl
+        def nirred_recipes(self):
+            """After the stack of darks."""
+            return [RecipePatch("make_processed_dark", TAGS, insert=(("stack_darks", S("look")),))]
+
+        @hookimpl
+        def nirred_masks(self):
+            """The lowest row."""
+            return [MaskSpec("site_row", 1, "detector", TAGS, first_row)]
+
+        @hookimpl
+        def nirred_calibration_rules(self):
+            """Lamps want darks of their own exposure time."""
+            lamps = lambda tags, told: told.role == "lamp_on"  # noqa: E731
+            return [CalibrationRule("dark", TAGS, (Match("exposure_time", tol=0.01),), optional=True, when=lamps)]
+
+    assert not night.registry.add(Site(), "site", "nirred-cam-site", "2.1").error
+    night.darks(3)
+    result = run([night.folder], tmp_path / "out", RunOptions(jobs=1), night.registry)
+    product = next(iter(result.products.values()))
+    rows = [r for r in read_table(product) if r.item == "plugin"]
+    assert [(r.name, r.value) for r in rows] == [("nirred-cam", ""), ("nirred-cam-site", "2.1")]
+    brought = rows[1].origin
+    assert brought == "site: patch of make_processed_dark, step look, mask site_row"
+    assert seen == [3]
+    from astropy.io import fits
+
+    from nirred.run.addons import addons
+
+    assert (fits.getdata(product, "DQ")[0] & 1).all()
+    night.darks(3, seconds=7.0)
+    night.lamps(3, 3)
+    night.dither(4)
+    flat = next(t for t in night.plan().tasks if t.makes == "flat")
+    assert [a.kind for a in flat.calibrations if a.kind == "dark"] == ["dark"]
+    assert addons(flat, (), night.registry) == {"site": ["rule dark", "mask site_row"]}
+
+
+def first_row(given, parameters):
+    mask = np.zeros(given.shape, bool)
+    mask[0] = True
+    return mask

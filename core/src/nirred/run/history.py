@@ -10,6 +10,7 @@ from .. import __version__, provenance
 from ..errors import Unreadable
 from ..group import Group
 from ..plan.model import FrameInfo, file_root
+from .addons import addons
 
 if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
@@ -26,6 +27,9 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
     info = group.context.registry.found.get(task.first.owner)
     if info is not None:
         rows.append(provenance.Record("plugin", info.package, info.version, task.first.owner))
+    for name, brought in sorted(addons(task, calls, group.context.registry).items()):
+        other = group.context.registry.found[name]
+        rows.append(provenance.Record("plugin", other.package, other.version, f"{name}: {', '.join(brought)}"))
     rows.append(provenance.Record("recipe", recipe.name, recipe.makes, task.id))
     for b in calls:
         rows.append(provenance.Record("call", b.call.name, f"{b.call.step} {b.call.takes} {b.call.gives}"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import Unreadable
 from ..provenance import file_digest
+from .addons import addons
 
 if TYPE_CHECKING:
     from ..plan.model import Association, FrameInfo, Task
@@ -105,13 +106,9 @@ def _digest(path: Path) -> str:
 def software(task: Task, calls: Iterable[BoundCall], registry: Registry) -> list[list[str]]:
     """(name, version, digest of the sources) of nirred, the libraries, and the plugins that have a say in the task.
 
-    A plugin has a say when it owns a frame, or brings a step of the recipe or a mask for these frames.
+    A plugin has a say when it owns a frame, or brings a patch or step of the recipe, a rule or a mask for these frames.
     """
-    tags = task.first.tags
-    concerned = {info.owner for info, _ in task.frames}
-    concerned |= {name for name, mask in registry.masks() if mask.for_tags <= tags}
-    modules = {type(b.step).__module__ for b in calls}
-    concerned |= {name for name, step in registry.steps() if step.__module__ in modules}
+    concerned = {info.owner for info, _ in task.frames} | addons(task, calls, registry).keys()
     found = [["nirred", __version__, _sources("nirred")]]
     found += [[name, _version(name), ""] for name in LIBRARIES]
     for name in sorted(concerned):
