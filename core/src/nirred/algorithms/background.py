@@ -330,16 +330,22 @@ class Mesh:
         return stretched.rows(0, stretched.shape[0])
 
 
-def _fill(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Replace boxes that are not valid by the mean of the others, weighted by distance to the power -4."""
-    if valid.all() or not valid.any():
-        return np.where(valid, values, np.nan)
-    y, x = np.nonzero(valid)
-    filled = values.copy()
-    for j, i in zip(*np.nonzero(~valid), strict=True):
-        weights = 1.0 / ((y - j) ** 2.0 + (x - i) ** 2.0) ** 2
-        filled[j, i] = np.sum(weights * values[y, x]) / np.sum(weights)
-    return filled
+@njit(nogil=True, cache=True, error_model="numpy")
+def _fill(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
+    """Fill boxes that are not valid with the mean of the `good` ones (y, x), weighted by distance to the power -4."""
+    for j in range(valid.shape[0]):
+        for i in range(valid.shape[1]):
+            if valid[j, i]:
+                continue
+            total = value = sigma = 0.0
+            for n in range(good.shape[0]):
+                y, x = good[n, 0], good[n, 1]
+                distance = float((y - j) ** 2 + (x - i) ** 2)
+                weight = 1.0 / (distance * distance)
+                total += weight
+                value += weight * values[y, x]
+                sigma += weight * sigmas[y, x]
+            values[j, i], sigmas[j, i] = value / total, sigma / total
 
 
 def mesh_background(
@@ -381,7 +387,7 @@ def mesh_background(
     window = np.array([-3.0, 3.0 * UPPER_CLIP])
     _box_levels(image, mask, window, np.array(_truncation(-3.0, 3.0 * UPPER_CLIP)), values, sigmas, shares)
     valid = (shares >= minimum) & (shares > 0.0)
-    values, sigmas = _fill(values, valid), _fill(sigmas, valid)
+    _fill(values, sigmas, valid, np.argwhere(valid))
     if filter > 1 and valid.any():
         edge = filter // 2  # continued linearly, or the filter would flatten gradients at the corners
         padded = np.pad(values, edge, mode="reflect", reflect_type="odd")

@@ -119,6 +119,17 @@ class PixelMap:
         """x, y and area of the nodes as one array, (3, nodes_y, nodes_x)."""
         return np.stack([self.x, self.y, self.area])
 
+    def area_rows(self, first: int, last: int) -> NDArray[np.float32]:
+        """Area at all pixels of output rows [first, last): the same bits as `read` gives, along one axis at a time."""
+        x, y = (np.arange(a, b, dtype=float) for a, b in ((0, self.shape[1]), (first, last)))
+        i = np.clip((x // self.step).astype(np.intp), 0, self.x.shape[1] - 2)
+        j = np.clip((y // self.step).astype(np.intp), 0, self.x.shape[0] - 2)
+        tx, ty = x / self.step - i, (y / self.step - j)[:, None]
+        top = int(j[0])
+        nodes = self.area[top : int(j[-1]) + 2]
+        across = nodes[:, i] * (1 - tx) + nodes[:, i + 1] * tx
+        return (across[j - top] * (1 - ty) + across[j + 1 - top] * ty).astype(np.float32)
+
     @property
     def shift(self) -> tuple[float, float] | None:
         """The shift (dx, dy) that the map is, to 0.01 px everywhere, or None."""
