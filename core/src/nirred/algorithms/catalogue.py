@@ -120,21 +120,26 @@ def _matched(
     fwhm: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Image convolved with a Gaussian of `fwhm`, bad pixels bridged, and the same over its noise."""
-    from scipy.ndimage import gaussian_filter
-
     sigma = fwhm / FWHM_PER_SIGMA
     reach = math.ceil(4.0 * sigma)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = np.outer(line, line) / line.sum() ** 2
     factor = aperture_sigma(noisecov, np.ones_like(kernel), kernel)
-    cover = gaussian_filter(good.astype(np.float32), sigma, mode="constant", truncate=3.0)
-    convolved = gaussian_filter(image.astype(np.float32), sigma, mode="constant", truncate=3.0) / np.maximum(cover, 0.1)
-    noise = factor * np.sqrt(
-        gaussian_filter(variance.astype(np.float32), sigma, mode="constant", truncate=3.0) / np.maximum(cover, 0.1)
-    )
+    cover = _blurred(good, sigma)
+    known = np.maximum(cover, np.float32(0.1))
+    convolved = _blurred(image, sigma) / known
+    noise = factor * np.sqrt(_blurred(variance, sigma) / known)
     usable = (cover > 0.3) & (noise > 0)
     significance = np.where(usable, convolved / np.where(usable, noise, 1.0), 0.0)
     return np.where(usable, convolved, 0.0).astype(np.float64), significance
+
+
+def _blurred(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
+    """Plane convolved with a Gaussian that ends at 3 sigma; 0 beyond the edges."""
+    half = np.exp(-0.5 * (np.arange(int(3.0 * sigma + 0.5) + 1) / sigma) ** 2)
+    out = np.empty(plane.shape, np.float32)
+    kernels.blur(plane.astype(np.float32), (half / (2.0 * half.sum() - half[0])).astype(np.float32), out)
+    return out
 
 
 def _segment(
@@ -147,7 +152,7 @@ def _segment(
 
     Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
     """
-    from scipy.ndimage import gaussian_filter, label
+    from scipy.ndimage import label
 
     convolved, significance = matched
     islands, _ = label(significance > threshold, np.ones((3, 3)))
@@ -156,7 +161,7 @@ def _segment(
     y, x = np.nonzero((area >= MIN_AREA)[islands])
     if y.size == 0:
         return None, np.zeros(0, bool)
-    sharp = gaussian_filter(image.astype(np.float32), 0.5 * fwhm / FWHM_PER_SIGMA, mode="constant", truncate=3.0)
+    sharp = _blurred(image, 0.5 * fwhm / FWHM_PER_SIGMA)
     # half the kernel's width, about twice the noise: heights in units of it
     noise = 2.0 * convolved[y, x] / significance[y, x]
     height = np.zeros(image.shape)
@@ -286,6 +291,22 @@ def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> N
     return np.stack([mask.to_image((2 * half + 1, 2 * half + 1)) for mask in masks])
 
 
+def _ellipse(
+    centre: NDArray[np.float64], axes: tuple[float, float], angle: float, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Share of each pixel in an ellipse, where it lies on the image, and (y, x) of the first of these pixels."""
+    from photutils.geometry import elliptical_overlap_grid
+
+    c, s = math.cos(angle), math.sin(angle)
+    reach = math.hypot(axes[0] * c, axes[1] * s), math.hypot(axes[0] * s, axes[1] * c)
+    first = [max(0, math.floor(p - r + 0.5)) for p, r in zip(centre, reach, strict=True)]
+    last = [min(n, math.ceil(p + r + 0.5)) for p, r, n in zip(centre, reach, shape[::-1], strict=True)]
+    edges = [n - 0.5 - p for p, a, b in zip(centre, first, last, strict=True) for n in (a, b)]
+    size = last[0] - first[0], last[1] - first[1]
+    share = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
+    return np.asarray(share), (first[1], first[0])
+
+
 def _apertures(
     image: _Image, labels: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -318,8 +339,6 @@ def _kron(
     image: _Image, labels: NDArray[np.int64], places: NDArray[np.float64], shape: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
-    from photutils.aperture import EllipticalAperture
-
     radii = np.empty(len(places))
     sources = np.column_stack([places, shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]])
     kernels.kron_radii(image.data, image.good, labels, sources, KRON, radii)
@@ -327,10 +346,8 @@ def _kron(
     flux, variance = np.full((2, len(places)), np.nan)
     planes = image.data, image.variance
     for k in np.flatnonzero(np.isfinite(radii)):
-        ellipse = EllipticalAperture(places[k], radii[k] * major[k], radii[k] * minor[k], theta=angle[k])
-        mask = ellipse.to_mask(method="exact")
-        inside, cut = mask.get_overlap_slices(labels.shape)
-        weights = np.ascontiguousarray(mask.data[cut])
-        target = int(k) + 1, (inside[0].start, inside[1].start), places[k]
+        axes = float(radii[k] * major[k]), float(radii[k] * minor[k])
+        weights, corner = _ellipse(places[k], axes, float(angle[k]), labels.shape)
+        target = int(k) + 1, corner, places[k]
         flux[k], variance[k] = kernels.own_sum(planes, image.good, labels, target, weights, image.noisecov)
     return flux, np.sqrt(np.maximum(variance, 0.0))

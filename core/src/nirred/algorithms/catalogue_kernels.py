@@ -7,6 +7,29 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def blur(plane, half, out):  # type: ignore[no-untyped-def]
+    """Convolve with a symmetric kernel along both axes, of which the right half is given; beyond the edges is 0."""
+    height, width = plane.shape
+    radius = half.size - 1
+    line = np.zeros(width + 2 * radius, np.float32)
+    column = line[radius : radius + width]
+    for y in range(height):
+        column[:] = 0
+        for k in range(max(0, y - radius), min(height, y + radius + 1)):
+            factor, row = half[abs(k - y)], plane[k]
+            for x in range(width):
+                column[x] += factor * row[x]
+        target = out[y]
+        for x in range(width):
+            target[x] = half[0] * column[x]
+        for d in range(1, radius + 1):
+            factor = half[d]
+            left, right = line[radius - d : radius - d + width], line[radius + d : radius + d + width]
+            for x in range(width):
+                target[x] += factor * (left[x] + right[x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _trunk(parents, k):  # type: ignore[no-untyped-def]
     while parents[k] != k:
         k = parents[k]
