@@ -5,13 +5,18 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml exa
 PACKAGES := core $(PLUGINS)
 FAST := not slow and not bench
 BENCHMARKS := kernels others speed long accuracy
+QUICK_kernels := --size 512
+QUICK_others := --size 512
+QUICK_speed := --size 512 --turns 1
+QUICK_long := --size 512 --frames 5 10
+QUICK_accuracy := --size 512 --seeds 1 --scenarios dither
 
 .PHONY: help demo test test-all lint docs bench dist clean
 help:
 	@echo 'make demo      simulate a night, reduce it, compare it with the truth (nirred-demo/)'
 	@echo 'make test      fast tests        make test-all  all tests but benchmarks'
 	@echo 'make lint      ruff and mypy     make docs      write docs/reference/ from the code'
-	@echo 'make bench     tables of accuracy, speed and memory (build/bench/)'
+	@echo 'make bench     tables of accuracy, speed and memory (build/bench/); QUICK=1: small frames'
 	@echo 'make dist      wheels and source distributions (dist/)'
 
 .venv/.ready: requirements-dev.txt $(PACKAGES:%=%/pyproject.toml)
@@ -38,14 +43,15 @@ lint: .venv/.ready
 docs: .venv/.ready
 	$(BIN)/python tools/reference.py
 
-# About half an hour on two idle cores. A bar that is missed is said in the tables and is no error.
+# Half an hour on two idle cores; QUICK=1: a few minutes, small frames, to which the bars do not apply.
+# A bar that is missed is said in the tables and is no error.
 bench: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	mkdir -p build/bench
-	status=0; for name in $(BENCHMARKS); do \
-	    $(BIN)/python benchmarks/$$name.py --json build/bench/$$name.json > build/bench/$$name.txt || status=1; \
-	    cat build/bench/$$name.txt; \
-	done; exit $$status
+	status=0; $(foreach name,$(BENCHMARKS), \
+	    $(BIN)/python benchmarks/$(name).py $(if $(QUICK),$(QUICK_$(name))) --json build/bench/$(name).json \
+	        > build/bench/$(name).txt || status=1; \
+	    cat build/bench/$(name).txt;) exit $$status
 
 dist: .venv/.ready
 	rm -rf dist

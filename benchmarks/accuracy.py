@@ -66,7 +66,7 @@ def campaign(
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", help="comma-separated; default: all that can be simulated here")
-    parser.add_argument("--seeds", type=int, default=3, help="nights per scenario (default 3)")
+    parser.add_argument("--seeds", type=int, default=2, help="nights per scenario (default 2)")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--size", type=int, help="square sub-array, for a quick look")
     parser.add_argument("--scenarios", default="dither,offset", help="of dither,offset,filling,standard")

@@ -45,6 +45,7 @@ class Chain:
 def chain(camera: str, raw: Path, out: Path, cache: Path, threads: int, *, compiling: bool = False) -> Chain:
     """Reduce a directory in a process of its own."""
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", "--jobs", str(threads)]
+    command += ["--library", "none"]
     start = time.perf_counter()
     process = subprocess.Popen(command, env=dict(os.environ) | {"NUMBA_CACHE_DIR": str(cache)})
     _, status, usage = os.wait4(process.pid, 0)
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", help="comma-separated; default: all that can be simulated here")
     parser.add_argument("--size", type=int, help="square sub-array, for a quick look; the bars are for whole frames")
-    parser.add_argument("--turns", type=int, default=3, help="runs of which the best counts (default 3)")
+    parser.add_argument("--turns", type=int, default=2, help="runs of which the best counts (default 2)")
     parser.add_argument("--directory", type=Path, help="keep nights and products here (default: temporary)")
     parser.add_argument("--json", type=Path, default=Path("speed.json"), help="where the figures go")
     parser.add_argument("--strict", action="store_true", help="exit code 1 where a bar is missed")
