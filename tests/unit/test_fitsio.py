@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 
 from nirred.errors import DataError, NirredError, Unreadable
-from nirred.fitsio import Extension, read_calibration, read_image, read_mask, read_planes, write_product
+from nirred.fitsio import Extension, read_calibration, read_image, read_mask, read_planes, set_cards, write_product
 from nirred.headers import Headers
 from nirred.plugin.frames import Exposure
 
@@ -197,3 +197,12 @@ def test_whatever_goes_wrong_leaves_no_rest(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         product(tmp_path / "a.fits")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_long_comments_are_cut_without_a_warning() -> None:
+    header = fits.Header()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_cards(header, {"SPAN": (0.0539, "c" * 60), "NAME": ("x" * 41, "c" * 60), "COUNT": (3, "c" * 60)})
+        header.tostring()
+    assert len(header.comments["SPAN"]) == 47

@@ -228,7 +228,8 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
     for key, value in keywords.items():
         number, *comment = value if isinstance(value, tuple) else (value,)
         undefined = isinstance(number, float | np.floating) and not math.isfinite(number)
-        room = 80 - len("KEYWORD = '' / ") - len(str(number)) if isinstance(number, str) else 80
+        taken = len(str(number)) + 2 if isinstance(number, str) else 20  # numbers are right-aligned in 20 columns
+        room = 80 - len("KEYWORD = ") - taken - len(" / ")
         header[key] = (None if undefined else number, *(c[: max(room, 0)] for c in comment))
 
 

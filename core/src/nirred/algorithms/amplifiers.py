@@ -1,8 +1,8 @@
 """Levels of a detector's amplifiers: parts that drift on their own, apart from the smooth sky and from sources.
 
-The level of an amplifier is what its blank pixels have beyond a low-order surface that runs through all of them. What
-changes slowly over the field - a residual gradient, the halo of an extended source - is left to the surface, and so
-is the part of the levels themselves that looks like one.
+Levels are measured together with a low-order surface that runs through all amplifiers. Both are to be taken off: a
+surface fitted to a detector with steps has followed what looks like one in the levels and left slopes inside the
+amplifiers, and only levels and surface together undo that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, mesh_background
+from nirred.algorithms.surface import Surface
 
 Float64 = NDArray[np.float64]
 Box = tuple[slice, slice]
@@ -27,8 +28,11 @@ _STRIP, _NARROWEST = 16, 4
 
 def amplifier_levels(
     data: ArrayLike, covered: ArrayLike, boxes: Sequence[Box], *, order: int = 2, size: int = 64
-) -> Float64:
-    """Measure the levels of an image's amplifiers.
+) -> tuple[Float64, Surface]:
+    """Measure the levels of an image's amplifiers, and the surface that runs through all of them.
+
+    The slope inside the amplifiers tells a surface from levels that rise like one: cells are at most a quarter of an
+    amplifier wide. How the two share what they can both do is known badly, their sum well, if both are taken off.
 
     Parameters
     ----------
@@ -41,12 +45,14 @@ def amplifier_levels(
     order : int
         Degree of the surface that runs through all amplifiers.
     size : int
-        Side of the cells in which the background is measured, in pixels.
+        Largest side of the cells in which the background is measured, in pixels.
 
     Returns
     -------
-    ndarray of float64, shape (n_boxes,)
-        Levels in the data's unit, mean 0 over those known; NaN for an amplifier without blank cells.
+    levels : ndarray of float64, shape (n_boxes,)
+        In the data's unit, mean 0 over those known; NaN for an amplifier without blank cells.
+    surface : Surface
+        Fitted to the rest; its mean is the image's level.
 
     Raises
     ------
@@ -60,16 +66,20 @@ def amplifier_levels(
     owner, place, value, weight = _cells(image, mask, boxes, size)
     levels = np.full(len(boxes), np.nan)
     known = np.unique(owner)
+    degrees = [(q, p) for q in range(order + 1) for p in range(order + 1 - q)]
+    coefficients = np.zeros((order + 1, order + 1))
     if known.size < 2:
         levels[known] = 0.0
-        return levels
-    degrees = [(q, p) for q in range(order + 1) for p in range(order + 1 - q)]
+        return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
     along = np.polynomial.legendre.legvander(place, order)  # (cell, axis, degree)
     surface = np.stack([along[:, 0, q] * along[:, 1, p] for q, p in degrees], axis=1)
     parts = (owner[:, None] == known).astype(np.float64)
-    found = _solve(np.concatenate([surface, parts], axis=1), value, weight, len(degrees))
+    found = _solve(np.concatenate([surface, parts], axis=1), value, weight, len(degrees))[len(degrees) :]
     levels[known] = found - found.mean()
-    return levels
+    shape = _solve(surface, value - levels[owner], weight, len(degrees))
+    rows, columns = zip(*degrees, strict=True)
+    coefficients[rows, columns] = shape
+    return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
 
 
 def _cells(
@@ -78,7 +88,8 @@ def _cells(
     """Cells with enough blank pixels: number of their box, place (y, x) from -1 to 1, level, share of blank pixels."""
     numbers, places, values, shares = [], [], [], []
     for k, (rows, columns) in enumerate(boxes):
-        mesh = mesh_background(image[rows, columns], mask[rows, columns], size, filter=1, minimum=LEAST)
+        sides = min(size, max((rows.stop - rows.start) // 4, 1)), min(size, max((columns.stop - columns.start) // 4, 1))
+        mesh = mesh_background(image[rows, columns], mask[rows, columns], sides, filter=1, minimum=LEAST)
         j, i = np.nonzero((mesh.shares >= LEAST) & np.isfinite(mesh.values))
         ny, nx = mesh.shares.shape
         y = rows.start + (j + 0.5) * mesh.shape[0] / ny
@@ -91,7 +102,7 @@ def _cells(
 
 
 def _solve(terms: Float64, values: Float64, weights: Float64, free: int) -> Float64:
-    """Coefficients beyond the first `free` by least squares with Tukey's biweight (c = 6 sigma)."""
+    """Coefficients, beyond the first `free` drawn to 0 a little, by least squares with Tukey's biweight (6 sigma)."""
     robust = np.ones_like(values)
     prior = np.diag(np.where(np.arange(terms.shape[1]) < free, 1e-12, _PRIOR))
     solution = np.zeros(terms.shape[1])
@@ -105,7 +116,7 @@ def _solve(terms: Float64, values: Float64, weights: Float64, free: int) -> Floa
         if scatter <= 1e-12 * float(np.max(np.abs(values), initial=0.0)):
             break
         robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2
-    return np.asarray(solution[free:], np.float64)
+    return np.asarray(solution, np.float64)
 
 
 def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float64:

@@ -349,7 +349,7 @@ def _fill(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
 
 
 def mesh_background(
-    data: ArrayLike, bad: ArrayLike | None, size: int = 64, filter: int = 3, *, minimum: float = 0.25
+    data: ArrayLike, bad: ArrayLike | None, size: int | tuple[int, int] = 64, filter: int = 3, *, minimum: float = 0.25
 ) -> Mesh:
     """Measure the background on a mesh of boxes.
 
@@ -359,8 +359,8 @@ def mesh_background(
         Image; pixels that are not finite are left out.
     bad : array_like or None, shape (h, w)
         Non-zero pixels are left out.
-    size : int
-        Side of a box, in pixels; the nearest even division of the image is taken.
+    size : int or (int, int)
+        Side of a box, or height and width, in pixels; the nearest even division of the image is taken.
     filter : int
         Side of the median filter over boxes that suppresses those held by one object; 1 for none.
     minimum : float
@@ -382,7 +382,8 @@ def mesh_background(
     if image.ndim != 2:
         raise ValueError(f"a mesh needs a two-dimensional image, not {image.ndim}")
     mask = as_mask(bad, image.shape)
-    boxes = (max(1, round(image.shape[0] / size)), max(1, round(image.shape[1] / size)))
+    height, width = (size, size) if isinstance(size, int) else size
+    boxes = (max(1, round(image.shape[0] / height)), max(1, round(image.shape[1] / width)))
     values, sigmas, shares = np.zeros(boxes), np.zeros(boxes), np.zeros(boxes)
     window = np.array([-3.0, 3.0 * UPPER_CLIP])
     _box_levels(image, mask, window, np.array(_truncation(-3.0, 3.0 * UPPER_CLIP)), values, sigmas, shares)

@@ -33,7 +33,9 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
     if verbosity >= 0:
         yield from _products(result.products)
         yield from (safe(f"remark: {r}") for r in result.record.get("remarks", ()))
-        yield from (safe(f"remark: {t['id']}: {r}") for t in tasks for r in t.get("remarks", ()))
+        yield from (
+            safe(f"remark: {t['id']}: {r.removeprefix(t['id'] + ': ')}") for t in tasks for r in t.get("remarks", ())
+        )
     yield from _problems(tasks, result.outcomes)
     for asked in result.record.get("requests", ()):
         if asked["reason"]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from nirred.algorithms.amplifiers import amplifier_levels, unmix
 from nirred.algorithms.background import mesh_background
+from nirred.algorithms.surface import Surface, surface_order
 from nirred.plugin import GroupStep, param
 from nirred.plugin import Params as StepParams
 
@@ -27,7 +28,7 @@ class LevelAmplifiers(GroupStep):
     """Quadrants of the HAWAII-2 and channels of the H2RG drift in level from frame to frame."""
 
     name = "level_amplifiers"
-    doc = "take off each frame's levels of quadrants or channels, measured on blank sky beside a smooth surface"
+    doc = "take off each frame's levels of quadrants or channels, and the smooth surface beside them where sky is blank"
 
     class Params(StepParams):
         """Parameters of `level_amplifiers`."""
@@ -45,13 +46,16 @@ class LevelAmplifiers(GroupStep):
             if len(boxes) < 2 or state.sub is None:
                 continue
             living = group.indices()
-            measured = np.stack([_levels(state, i, boxes, params.order) for i in living])
+            found = [_levels(state, i, boxes, params.order) for i in living]
+            measured = np.stack([levels for levels, _ in found])
             unknown += int(np.isnan(measured).any(axis=1).sum())
             measured = np.nan_to_num(measured)
             own = unmix(measured, _sky_shares(group, living)) if params.frames else measured
             largest = max(largest, float(np.std(own)))
-            for i, levels, differences in zip(living, own, measured, strict=True):
+            for i, levels, differences, (_, surface) in zip(living, own, measured, found, strict=True):
                 _subtract(state.sub, i, boxes, differences)
+                if surface_order(group.frames[i].blank) >= params.order:
+                    state.sub.put(i, surface.taken_off(state.sub.frame(i)))
                 if params.frames:
                     _subtract(state.sci, i, boxes, levels)
                 if params.nside:
@@ -66,7 +70,7 @@ def _boxes(detector: Any) -> list[tuple[slice, slice]]:
     return [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
 
 
-def _levels(state: Any, i: int, boxes: list[tuple[slice, slice]], order: int) -> np.ndarray:
+def _levels(state: Any, i: int, boxes: list[tuple[slice, slice]], order: int) -> tuple[np.ndarray, Surface]:
     return amplifier_levels(state.sub.frame(i), state.covered(i), boxes, order=order)
 
 
@@ -141,7 +145,7 @@ def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
 
 
 def _say(group: Any, what: str, span: float, asked: bool) -> None:
-    group.keywords["STRAYLT"] = (round(span, 4), "peak to peak of the sky that the flat leaves over")
+    group.keywords["STRAYLT"] = (round(span, 4), "peak to peak of what the flat leaves of the sky")
     if span >= NOTABLE or asked:
         group.remark(f"{what}; the {100 * span:.1f} % of sky that it leaves over are taken for stray light (additive)")
 
