@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.wcs import DistortionLookupTable
 
 from nirred import coadd
 from nirred.algorithms.noise import aperture_sigma
@@ -14,7 +15,7 @@ from nirred.geometry import geometry, targets_of
 from nirred.group import Context, FrameState, Group, PlaneState
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
-from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs
+from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs, wcs_from_header
 from nirred.products import wcs_keywords
 from nirred.registry import Registry
 from nirred.steps import stack as stack_module
@@ -78,7 +79,7 @@ def headers_are_right(group):
 def star(world, sky, fwhm=4.0, flux=1e5, shape=(160, 160), bright=True):
     """A star of a size on the sky as a pixel sees it: surface brightness, or the electrons that fall on it."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
-    ra, dec = world.wcs_pix2world(x, y, 0)
+    ra, dec = world.all_pix2world(x, y, 0)
     east = (ra - sky[0]) * 3600 * np.cos(np.radians(sky[1])) / 0.2
     north = (dec - sky[1]) * 3600 / 0.2
     sigma = fwhm / 2.3548
@@ -136,6 +137,57 @@ def test_stars_keep_their_place_and_flux(tmp_path, name, conserve):
         flux, u, v = measured(made.data, x, y)
         assert flux == pytest.approx(1e5, rel=1e-3)
         assert (u, v) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))
+
+
+def distorted(kind, at=(0.0, 0.0)):
+    """A camera whose header states its distortion in another way than by ZPN: some 3 px in the corners."""
+    plain = camera(at=at)
+    (a, b), (c, d) = plain.wcs.cd.tolist()
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": a, "CD1_2": b, "CD2_1": c, "CD2_2": d}
+    cards |= {f"CRPIX{i + 1}": float(plain.wcs.crpix[i]) for i in (0, 1)}
+    cards |= {f"CRVAL{i + 1}": float(plain.wcs.crval[i]) for i in (0, 1)}
+    if kind == "SIP":
+        cards |= {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 3, "B_ORDER": 2}
+        cards |= {"A_2_0": 2e-4, "A_1_2": 2e-6, "B_1_1": -3e-4}
+    if kind in ("TPV", "SCAMP"):
+        name = "TPV" if kind == "TPV" else "TAN"
+        cards |= {"CTYPE1": f"RA---{name}", "CTYPE2": f"DEC--{name}"}
+        cards |= {"PV1_0": 0.0, "PV1_1": 1.0, "PV1_4": 3.0, "PV2_0": 0.0, "PV2_1": 1.0, "PV2_5": -4.0, "PV2_7": 500.0}
+    wcs = wcs_from_header(cards)
+    if kind == "tables":
+        y, x = np.mgrid[:10, :10] / 9.0 - 0.5
+        for axis, values in ((1, 6 * x * x), (2, 4 * x * y)):
+            table = DistortionLookupTable(values.astype(np.float32), (1.0, 1.0), (1.0, 1.0), (18.0, 18.0))
+            setattr(wcs, f"cpdis{axis}", table)
+    return wcs
+
+
+@pytest.mark.parametrize("kind", ["SIP", "TPV", "SCAMP", "tables"])
+def test_stars_keep_their_place_and_flux_whatever_states_the_distortion(tmp_path, kind):
+    worlds = [distorted(kind), distorted(kind, at=(4.13, -2.77))]
+    for place in ((80.0, 79.0), (36.0, 38.0)):
+        sky = [float(v) for v in worlds[0].all_pix2world(*place, 0)]
+        group = make_group(tmp_path, [[w] for w in worlds], [[star(w, sky) for w in worlds]])
+        headers_are_right(group)
+        assert geometry(group).distortion(0, 0) is geometry(group).distortion(1, 0) is not None
+        made = stacked(group)
+        x, y = place_of(group, sky)
+        flux, u, v = measured(made.data, x, y)
+        assert flux == pytest.approx(1e5, rel=1e-3)
+        assert (u, v) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))
+
+
+@pytest.mark.parametrize("method", ["interp", "adaptive", "exact"])
+def test_reproject_s_methods_draw_a_distorted_and_turned_frame(tmp_path, method):
+    worlds = [camera(pv=STRONG_PV), camera(pv=STRONG_PV, at=(4.13, -2.77), turn=20.0)]
+    sky = [float(v) for v in worlds[0].wcs_pix2world(50.0, 52.0, 0)]
+    group = make_group(tmp_path, [[w] for w in worlds], [[star(w, sky) for w in worlds]])
+    headers_are_right(group)
+    made = stacked(group, interpolant=method)
+    x, y = place_of(group, sky)
+    flux, u, v = measured(made.data, x, y)
+    assert flux == pytest.approx(1e5, rel=2e-3)
+    assert (u, v) == (pytest.approx(x, abs=0.02), pytest.approx(y, abs=0.02))
 
 
 def test_output_wcs_of_emir_is_astropy_s(tmp_path):

@@ -19,7 +19,7 @@ from .algorithms.gnomonic import Tangent
 from .algorithms.placement import Distortion, Placement
 from .errors import StepError
 from .group import Group
-from .plugin.coordinates import make_wcs
+from .plugin.coordinates import is_tangential, make_wcs, projection_cards
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -263,28 +263,18 @@ def geometry(group: Group) -> Geometry:
     return found
 
 
-def is_tangential(wcs: WCS) -> bool:
-    """Whether a WCS is a plain gnomonic projection."""
-    plain = all(str(t)[4:].lstrip("-") == "TAN" for t in wcs.wcs.ctype)
-    return plain and wcs.sip is None and wcs.cpdis1 is None and wcs.cpdis2 is None and not wcs.wcs.get_pv()
-
-
 def _kind(wcs: WCS) -> tuple[Any, ...]:
     """What makes a distortion: all of a WCS but where it points."""
-    pv = tuple((int(i), int(m), float(v)) for i, m, v in wcs.wcs.get_pv())
+    cards = projection_cards(wcs)
     sip = () if wcs.sip is None else tuple(a.tobytes() for a in (wcs.sip.a, wcs.sip.b) if a is not None)
-    tables = tuple(t.data.tobytes() for t in (wcs.cpdis1, wcs.cpdis2) if t is not None)
+    found = (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)
+    tables = tuple((t.data.tobytes(), *t.crpix, *t.crval, *t.cdelt) for t in found if t is not None)
     cd = wcs.pixel_scale_matrix
     size = float(np.sqrt(np.abs(np.linalg.det(cd))))
-    # turning the camera changes nothing, unless terms depend on the direction in the projection plane
-    linear = (cd / size if _axial(pv) else cd.T @ cd / size**2).round(6).ravel().tolist()
-    kind = (tuple(wcs.wcs.ctype), tuple(wcs.wcs.crpix), float(f"{size:.6e}"), tuple(linear))
-    return (*kind, pv, sip, tables)
-
-
-def _axial(pv: tuple[tuple[int, int, float], ...]) -> bool:
-    """Whether terms depend on the direction in the projection plane (TPV)."""
-    return any(i == 1 for i, _, _ in pv)
+    # turning the camera changes nothing, unless terms depend on the direction in the projection plane (TPV)
+    axial = any(card.startswith("PV1") for card in cards)
+    linear = (cd / size if axial else cd.T @ cd / size**2).round(6).ravel().tolist()
+    return cards, tuple(wcs.wcs.crpix), float(f"{size:.6e}"), tuple(linear), sip, tables
 
 
 def flat_tangent(wcs: WCS, shape: tuple[int, int]) -> Tangent:

@@ -16,6 +16,9 @@ Transform = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 #: Maps that differ from a shift by less than this everywhere are resampled as one (px).
 SHIFT_TOLERANCE = 0.01
 
+#: A map with kinks is true to this, px.
+_KINK = 5e-3
+
 _COARSE_STEPS, _FINE_STEPS = (128, 64, 32, 16), (8, 4, 2, 1)
 
 
@@ -61,7 +64,8 @@ class PixelMap:
         """Build a map from a function, calling it at few positions only.
 
         Nodes 128 pixels apart are interpolated by a bicubic spline to nodes 8 pixels apart.  Both distances are
-        halved until the map, read linearly, is true to `tol` at check positions between the nodes.
+        halved until the map, read linearly, is true to `tol` at check positions between the nodes. Where no spline is,
+        as for look-up tables with their kinks, all nodes are called for, true to 0.005 px at least.
 
         Parameters
         ----------
@@ -82,13 +86,16 @@ class PixelMap:
         if not np.isfinite(true_x).any():
             raise ValueError("the pixel map has no finite position on the output grid")
         error = np.inf
-        for coarse, fine in zip(_COARSE_STEPS, _FINE_STEPS):
-            candidate = cls._two_level(transform, shape, coarse, fine)
+        tried: list[tuple[Callable[..., PixelMap], tuple[int, int], float]]
+        tried = [(cls._two_level, steps, tol) for steps in zip(_COARSE_STEPS, _FINE_STEPS)]
+        tried += [(cls._kinked, (step, step), max(tol, _KINK)) for step in _FINE_STEPS]
+        for make, steps, allowed in tried:
+            candidate = make(transform, shape, *steps)
             x, y = candidate.at(check_x, check_y)
             error = float(np.nanmax(np.hypot(x - true_x, y - true_y)))
-            if error <= tol:
+            if error <= allowed:
                 return candidate
-        raise ValueError(f"the pixel map is not smooth: error {error:.3g} px on the finest grid, {tol:g} allowed")
+        raise ValueError(f"the pixel map is not smooth: error {error:.3g} px on the finest grid, {allowed:g} allowed")
 
     @classmethod
     def _two_level(cls, transform: Transform, shape: tuple[int, int], coarse: int, fine: int) -> PixelMap:
@@ -101,6 +108,13 @@ class PixelMap:
         x, y = up @ values @ across.T
         (dxdx, dydx), (dxdy, dydy) = up @ values @ steep_x.T / coarse, steep_y @ values @ across.T / coarse
         return cls(shape, fine, x, y, np.abs(dxdx * dydy - dxdy * dydx))
+
+    @classmethod
+    def _kinked(cls, transform: Transform, shape: tuple[int, int], step: int, _: int) -> PixelMap:
+        """Every node by the function itself: a look-up table has kinks, at which a spline overshoots."""
+        x, y = transform(*_nodes(shape, step))
+        (dxdy, dxdx), (dydy, dydx) = np.gradient(x, step), np.gradient(y, step)
+        return cls(shape, step, x, y, np.abs(dxdx * dydy - dxdy * dydx))
 
     def at(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return input positions of output positions, read as the resampling reads them."""
@@ -189,8 +203,8 @@ def _check_positions(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
     axes = []
     for n in shape:
         inner = np.linspace(0, n - 1, 33)
-        # Odd multiples of 4 lie in the middle of 8-px cells, where the linear error is largest.
-        middle = np.floor(inner / 8) * 8 + 4
+        # Near the middle of 8-px cells, where the linear error is largest, in turn in the middle of 8, 4, 2 and 1 px.
+        middle = np.floor(inner / 8) * 8 + 4 + np.resize([0.0, 2.0, 1.0, 0.5], inner.size)
         axes.append(np.unique(np.clip(np.concatenate([middle, [0.0, n - 1.0]]), 0, n - 1)))
     columns, rows = np.meshgrid(axes[1], axes[0])
     return columns, rows

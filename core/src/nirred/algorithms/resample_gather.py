@@ -157,24 +157,17 @@ def _take(plane, index, fill, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _hidden(flat, extent, x, y):  # type: ignore[no-untyped-def]
+def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
     """Masked share of the four pixels round a position, those beyond the edge left out."""
-    low, high, ny, nx = extent
     ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
-    corner = (iy - low) * nx + ix
-    if ix >= 0 and ix + 1 < nx and iy >= low and iy + 1 < high:
-        p = np.uint64(corner)
-        q = p + np.uint64(nx)
-        if not (flat[p] | flat[p + np.uint64(1)] | flat[q] | flat[q + np.uint64(1)]):
-            return 0.0
     masked, weight = 0.0, 0.0
     for j in range(2):
         across = y - iy if j else 1.0 + iy - y
         for i in range(2):
             share = across * (x - ix if i else 1.0 + ix - x)
-            if 0 <= iy + j < ny and 0 <= ix + i < nx:
+            if 0 <= iy + j < ny and 0 <= ix + i < bad.shape[1]:
                 weight += share
-                masked += share * (flat[corner + j * nx + i] != 0)
+                masked += share * (bad[iy + j - low, ix + i] != 0)
     return masked / weight
 
 
@@ -186,21 +179,33 @@ def _survey(nodes, how, extent, bad, index, hidden, area):  # type: ignore[no-un
         j = (first + r) // step
         ty = (first + r - j * step) / step
         line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
+        indices, shares, areas = index[r], hidden[r], area[r]
         for i in range(line.shape[1] - 1):
             x0, y0, area0 = line[0, i], line[1, i], line[2, i]
             slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
             slope_area = (line[2, i + 1] - area0) / step
-            start = np.uint64(i * step)
             for k in range(min(step, index.shape[1] - i * step)):
                 x, y = x0 + k * slope_x, y0 + k * slope_y
                 nearest, share = -1, 1.0
-                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and y < ny - 0.5:
-                    row = int(y + 0.5)
-                    if low <= row < high:
-                        nearest = (row - low) * nx + int(x + 0.5)
-                        share = _hidden(flat, extent, x, y)
-                at = start + np.uint64(k)
-                index[r, at], hidden[r, at], area[r, at] = nearest, share, area0 + k * slope_area
+                row = int(y + 0.5)
+                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and low <= row < high:
+                    column = int(x + 0.5)
+                    nearest = (row - low) * nx + column
+                    if row <= low or row + 1 >= high or column == 0 or column + 1 == nx:
+                        share = _hidden(bad, low, ny, x, y)
+                    else:  # one step from the nearest lie the others; unsigned: signed indices would be checked
+                        beside = np.uint64(nearest + (1 if x > column else -1))
+                        down = np.uint64(nx if y > row else -nx)
+                        share = 0.0
+                        if (
+                            flat[np.uint64(nearest)]
+                            | flat[beside]
+                            | flat[np.uint64(nearest) + down]
+                            | flat[beside + down]
+                        ):
+                            share = _hidden(bad, low, ny, x, y)
+                at = np.uint64(i * step + k)
+                indices[at], shares[at], areas[at] = nearest, share, area0 + k * slope_area
 
 
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
