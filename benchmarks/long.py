@@ -103,7 +103,7 @@ def reduce(raw: Path, out: Path, frames: int, threads: int) -> Run:
     scratch = out.with_name(out.name + "-scratch")
     scratch.mkdir()
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", "--memory", "2GB"]
-    command += ["--jobs", str(threads), "--scratch", str(scratch), "--library", "none"]
+    command += ["--jobs", str(threads), "--scratch", str(scratch), "--library", "none", "--no-report"]
 
     def few_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))

@@ -45,7 +45,7 @@ class Chain:
 def chain(camera: str, raw: Path, out: Path, cache: Path, threads: int, *, compiling: bool = False) -> Chain:
     """Reduce a directory in a process of its own."""
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", "--jobs", str(threads)]
-    command += ["--library", "none"]
+    command += ["--library", "none", "--no-report"]
     start = time.perf_counter()
     process = subprocess.Popen(command, env=dict(os.environ) | {"NUMBA_CACHE_DIR": str(cache)})
     _, status, usage = os.wait4(process.pid, 0)

@@ -265,7 +265,7 @@ def limits(data: np.ndarray, scale: Scale = "sky") -> tuple[float, float]:
     data : array
         At least one finite pixel.
     scale : str
-        sky: median - 2 sigma to the 99.8th percentile, but at least 10 sigma above; zscale: as IRAF and ds9 do, for
+        sky: median - 2 sigma to the 99.8th percentile, but 10 to 100 sigma above; zscale: as IRAF and ds9 do, for
         what varies smoothly; percentile: 0.5 to 99.5 %; minmax.
     """
     import numpy as np
@@ -283,7 +283,8 @@ def limits(data: np.ndarray, scale: Scale = "sky") -> tuple[float, float]:
         return float(low), float(high)
     median = float(np.median(values))
     sigma = 1.4826 * float(np.median(np.abs(values - median))) or float(np.std(values)) or 1.0
-    return median - 2 * sigma, max(float(np.percentile(values, 99.8)), median + 10 * sigma)
+    high = max(float(np.percentile(values, 99.8)), median + 10 * sigma)
+    return median - 2 * sigma, min(high, median + 100 * sigma)
 
 
 def printable(text: str) -> str:

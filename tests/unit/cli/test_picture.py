@@ -142,6 +142,9 @@ def test_limits_and_levels() -> None:
     data[0, 0] = np.nan
     low, high = limits(data, "sky")
     assert low == pytest.approx(44, abs=0.2) and high == pytest.approx(80, abs=1)
+    crowded = data.copy()
+    crowded[:40] = 1e5
+    assert limits(crowded, "sky")[1] < 600  # the sky stays to be seen
     low, high = limits(data, "zscale")
     assert 38 < low < 46 and 54 < high < 64
     assert limits(data, "percentile") == pytest.approx((50 - 3 * 2.576, 50 + 3 * 2.576), abs=0.5)
