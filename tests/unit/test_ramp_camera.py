@@ -29,7 +29,7 @@ class RampCamera:
 
     @hookimpl
     def nirred_claim(self, headers):
-        return Claim("ramps")
+        return Claim("ramps") if headers.get("INSTRUME") == "RAMPS" else None
 
     @hookimpl
     def nirred_tags(self, headers):
@@ -52,14 +52,16 @@ class RampCamera:
 @pytest.fixture
 def registry() -> Registry:
     found = Registry()
-    assert found.add(RampCamera(), "ramps").error == ""
+    assert not found.add(RampCamera(), "ramps").error
     return found
 
 
 def exposure(path: Path, reads: int = 6) -> Path:
     cube = 1000.0 + 40.0 * np.arange(6)[:, None, None] * np.ones((4, 5))
     cube[3:, 2, 1] += 3000.0  # a cosmic ray
-    fits.PrimaryHDU(cube.astype(np.float32), fits.Header({"EXPTIME": 10.0, "NREADS": reads})).writeto(path)
+    fits.PrimaryHDU(
+        cube.astype(np.float32), fits.Header({"INSTRUME": "RAMPS", "EXPTIME": 10.0, "NREADS": reads})
+    ).writeto(path)
     return path
 
 
