@@ -187,6 +187,15 @@ def _footprint(answer: Any) -> tuple[Any, ...] | None:
 
 
 def _opened(answer: Any) -> Any:
+    from .frame import Ramp
+
+    if isinstance(answer, Ramp):
+        _need(getattr(answer.reads, "ndim", 0) == 3, "the reads of a ramp are no 3-D array")
+        return answer
+    return _framed(answer)
+
+
+def _framed(answer: Any) -> Any:
     if answer is None:
         return None
     from .frame import Frame
@@ -293,7 +302,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "nirred_exposures": _exposures,
     "nirred_footprint": _footprint,
     "nirred_open": _opened,
-    "nirred_read_calibration": _opened,
+    "nirred_read_calibration": _framed,
     "nirred_step_defaults": _defaults,
     "nirred_instruments": _instruments,
     "nirred_steps": _steps,
