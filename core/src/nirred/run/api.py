@@ -27,6 +27,7 @@ from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from ..store import remove_scratch
 from .executors import Crew
+from .limits import within_limits
 from .lock import output_lock
 from .log import Log
 from .outcome import circumstances, exit_code, run_record
@@ -147,8 +148,12 @@ def run(
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
     started = datetime.now(UTC)
-    with output_lock(out / ".nirred", lambda text: tell(Event("message", message=text))):
-        context = _context(options, registry, out, tell)
+
+    def say(text: str) -> None:
+        tell(Event("message", message=text))
+
+    with output_lock(out / ".nirred", say):
+        context = within_limits(_context(options, registry, out, tell), say)
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))

@@ -22,6 +22,7 @@ from ..provenance import Record, file_digest, read_table
 from ..recipes import step_types
 from ..registry import Registry
 from .differences import differences
+from .limits import within_limits
 from .lock import output_lock
 from .schema import read_run
 from .task import Job, TaskResult, execute
@@ -126,7 +127,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     remarks = _other_software(history, registry)
     with output_lock(out / ".nirred", remarks.append):
         threads = jobs or len(os.sched_getaffinity(0))
-        context = Context(registry, out, out / ".nirred" / "scratch", threads=threads)
+        context = within_limits(Context(registry, out, out / ".nirred" / "scratch", threads=threads), remarks.append)
         result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
     new = _made(result, product)
     return Rerun(new, tuple(differences(product, new)), (*remarks, *result.remarks))

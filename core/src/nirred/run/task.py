@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
 
 BUG = 70
+#: The system's ways to say that there is no memory: for a thread, and for a library.
+_NO_MEMORY = ("start new thread", "failed to map segment", "annot allocate memory")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _out_of_memory(task: Task) -> tuple[str, str]:
 
 
 def _broken(task: Task, error: Exception, group: Group) -> TaskResult:
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):  # the system's way to say no memory
+    if isinstance(error, RuntimeError | ImportError) and any(t in str(error) for t in _NO_MEMORY):
         return failure(task, *_out_of_memory(task), StepError.exit_code, group)
     what = f"{task.id}: a bug in nirred or a plugin: {type(error).__name__}: {error}"
     result = failure(task, what, "please report it with the traceback in nirred.log", BUG, group)

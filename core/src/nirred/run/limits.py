@@ -1,0 +1,74 @@
+"""What the system lets this process have, where that is less than what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..group import Context
+
+#: Addresses that libraries still to be loaded take, LLVM first; measured, with a quarter to spare.
+LIBRARIES = 350_000_000
+#: Addresses that a thread takes: its stack, the heap that the C library reserves for it, its part in the kernels.
+PER_THREAD = 130_000_000
+#: Memory of the process besides pixels, measured.
+RESIDENT = 350_000_000
+#: Pixels should not go to scratch files for one thread more.
+LEAST_PIXELS = 200_000_000
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def within_limits(context: Context, say: Callable[[str], None]) -> Context:
+    """The context with as many threads and as much memory as the process may have; products do not depend on either.
+
+    Native libraries abort, hang or interrupt the process where addresses run out, none of which can be caught: so
+    this is asked before anything is started.
+
+    Parameters
+    ----------
+    context : Context
+        As the user wants it.
+    say : callable
+        Told of what is less.
+
+    Raises
+    ------
+    ConfigError
+        The address space (``ulimit -v``) does not hold the libraries and one thread.
+    """
+    threads, memory = context.threads, context.memory
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        room = limit - _addresses() - LIBRARIES
+        if room < PER_THREAD:
+            need = limit + PER_THREAD - room
+            raise ConfigError(
+                f"address space is limited to {limit / 1e6:.0f} MB; at least {need / 1e6:.0f} MB are needed",
+                f"ulimit -v {-(-need // 1024)} or more, or unlimited",
+            )
+        threads = min(threads, max(1, (room - LEAST_PIXELS) // PER_THREAD))
+        memory = min(memory, max(room - threads * PER_THREAD, 1))
+    memory = min(memory, max(_physical() - RESIDENT, 1))
+    if (threads, memory) != (context.threads, context.memory):
+        jobs = f"{threads} thread{'s' if threads > 1 else ''}"
+        say(f"limits of the system: {memory / 1e6:.0f} MB for pixels and {jobs} instead of what was asked for")
+    return replace(context, threads=threads, memory=memory)
+
+
+def _addresses() -> int:
+    """Bytes of addresses in use."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()
+
+
+def _physical() -> int:
+    """Memory of the machine, or of the container where that is less."""
+    size = os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+        size = min(size, int(_CGROUP.read_text(encoding="ascii")))
+    return size

@@ -1,0 +1,70 @@
+"""Less memory and fewer addresses than asked for: less is used, or a clear error before anything is started."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nirred.errors import ConfigError
+from nirred.group import Context
+from nirred.run import limits
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def limited(monkeypatch, said):
+    """`within_limits` on a system that is as told."""
+
+    def call(addresses=resource.RLIM_INFINITY, physical=64_000_000_000, **options):
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (addresses, addresses))
+        monkeypatch.setattr(limits, "_addresses", lambda: 400_000_000)
+        monkeypatch.setattr(limits, "_physical", lambda: physical)
+        found = limits.within_limits(Context(None, Path(), Path(), **options), said.append)
+        return found.threads, found.memory
+
+    return call
+
+
+def test_enough_changes_nothing(limited, said):
+    assert limited(threads=64) == (64, 2_000_000_000) and said == []
+
+
+def test_few_addresses_mean_fewer_threads_then_less_memory(limited, said):
+    assert limited(4_000_000_000, threads=4) == (4, 2_000_000_000) and said == []
+    assert limited(2_000_000_000, threads=4) == (4, 2_000_000_000 - 750_000_000 - 4 * limits.PER_THREAD)
+    assert limited(1_300_000_000, threads=4) == (2, 550_000_000 - 2 * limits.PER_THREAD)
+    assert limited(900_000_000, threads=4) == (1, 20_000_000)
+    assert "20 MB for pixels and 1 thread instead" in said[-1]
+
+
+def test_too_few_addresses_are_refused_with_the_remedy(limited):
+    with pytest.raises(ConfigError, match=r"limited to 700 MB; at least 880 MB are needed \(ulimit -v 859375"):
+        limited(700_000_000)
+
+
+def test_a_small_machine_or_container(limited, said):
+    assert limited(physical=1_000_000_000, threads=2) == (2, 650_000_000) and "650 MB" in said[0]
+    assert limited(physical=100_000_000)[1] == 1
+
+
+def test_this_machine_is_measured():
+    assert limits._addresses() > 10_000_000 and limits._physical() > 100_000_000
+
+
+def test_a_run_in_a_small_address_space(night, tmp_path):
+    """Where native libraries would abort, hang or interrupt the process, nothing is started."""
+
+    def small():
+        resource.setrlimit(resource.RLIMIT_AS, (700_000_000, 700_000_000))
+
+    command = [sys.executable, "-m", "nirred", "run", str(night.raw_dir), "-o", str(tmp_path / "out"), "-q"]
+    done = subprocess.run(command, preexec_fn=small, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "ulimit -v" in done.stderr and "Traceback" not in done.stderr
