@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class NirredError(Exception):
     """Base of every error that a user can cause or mend.
@@ -23,6 +25,14 @@ class NirredError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def fault_of(error: NirredError | OSError) -> str:
+    """What is wrong in words, the file first: the system's errors, too, which name it last or not at all."""
+    if isinstance(error, NirredError):
+        return error.message
+    where = f"{Path(error.filename).name}: " if isinstance(error.filename, str) and error.filename else ""
+    return where + (error.strerror or str(error) or type(error).__name__)
 
 
 class ConfigError(NirredError):

@@ -12,7 +12,7 @@ from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, 
 from .algorithms.combine_network import combine_block
 from .blame import blamed
 from .dq import DQ
-from .errors import NirredError, StepError
+from .errors import NirredError, StepError, fault_of
 from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
@@ -83,9 +83,9 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
         raws = read_raw(group, frame.info)
         _check_shapes(group, frame.info, raws)
         inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
-    except NirredError as error:
-        frame.state, frame.reason = "failed", error.message
-        group.remark(f"{frame.info.name} left out: {error}")
+    except (NirredError, OSError) as error:
+        frame.state, frame.reason = "failed", fault_of(error)
+        group.remark(f"{frame.info.name} left out: {error if isinstance(error, NirredError) else frame.reason}")
         return
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
         if state.sci.in_memory:

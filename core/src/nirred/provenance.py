@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .errors import DataError, Unreadable
+from .errors import DataError, Unreadable, fault_of
 from .headers import open_stream
 from .plan.model import file_root
 
@@ -45,7 +45,7 @@ def file_digest(path: Path) -> str:
     try:
         status = path.stat()
     except OSError as error:
-        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
+        raise Unreadable(fault_of(error), "fetch the file again") from error
     return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 

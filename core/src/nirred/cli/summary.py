@@ -41,6 +41,8 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         if asked["reason"]:
             yield safe(f"failed: {asked['reason']}")
             yield from [safe(f"  hint: {asked['hint']}")] if asked["hint"] else []
+    if result.fault:
+        yield safe(f"error: {result.fault}")
     if verbosity >= 0:
         told = {(t.get("error") or {}).get("message") or t.get("blocked") for t in tasks}
         yield from _fates(result.record.get("files", ()), told, verbosity)

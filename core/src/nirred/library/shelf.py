@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import DataError, LibraryError
+from ..errors import DataError, LibraryError, fault_of
 from ..plan.associate import Source
 from ..plan.model import FrameInfo
 from ..plan.moments import stamp
@@ -137,8 +137,8 @@ class Shelf:
         library = self.library
         try:
             self._guarded(lambda: library.add(path))
-        except DataError as error:
-            self.remarks.append(f"{path.name}: not registered: {error}")
+        except (DataError, OSError) as error:
+            self.remarks.append(f"{path.name}: not registered: {fault_of(error)}")
         return "; ".join(self.remarks[known:])
 
     def _guarded(self, action: Callable[[], T]) -> T | None:

@@ -27,6 +27,7 @@ from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from ..store import remove_scratch
 from .executors import Crew
+from .ledger import Ledger
 from .limits import within_limits
 from .lock import output_lock
 from .log import Log
@@ -103,6 +104,10 @@ class RunResult:
         run.json.
     report : Path or None
         The page about the run; None where none was wanted, or it could not be written.
+    messages : tuple of str
+        Errors and remarks of the tasks.
+    fault : str
+        Why run.json could not be written.
     """
 
     products: dict[str, Path]
@@ -111,6 +116,7 @@ class RunResult:
     record: dict[str, Any]
     messages: tuple[str, ...] = ()
     report: Path | None = None
+    fault: str = ""
 
     @property
     def output_filenames(self) -> list[str]:
@@ -157,23 +163,27 @@ def run(
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
-        keep = _keeper(options, plan, tell)
-        results, interrupted = _execute_all(plan, context, options, own, tell, keep)
+        ledger = Ledger(out)
+        results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         record = run_record(plan, results) | circumstances(registry, options.settings, started)
+        record["earlier"] = ledger.earlier
         if isinstance(tell, Journal):
             lay_out_results(plan, results, record["tasks"], tell, out)
             record["remarks"] = list(plan.remarks)
-        write_json(out / "run.json", record)
-        page = _report(out, record, tell) if options.report else None
+        fault = ledger.finish(record)
+        if fault:
+            say(fault)
+        page = _report(out, record, tell) if options.report and not fault else None
     if interrupted:
         raise KeyboardInterrupt
     return RunResult(
         _products(results),
         {r.task.id: r.outcome for r in results},
-        exit_code(plan, results, strict=options.strict),
+        exit_code(plan, results, strict=options.strict) or (DataError.exit_code if fault else 0),
         record,
         tuple(m for r in results for m in ([r.message] if r.message else []) + r.remarks),
         page,
+        fault,
     )
 
 
@@ -217,7 +227,8 @@ def _prepare_output(out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ConfigError(f"{out}: {getattr(error, 'strerror', '') or error}", "another -o") from None
+        where = getattr(error, "filename", None) or out
+        raise ConfigError(f"{where}: {getattr(error, 'strerror', '') or error}", "another -o") from None
     if not os.access(out, os.W_OK):
         raise ConfigError(f"{out} cannot be written", "another -o")
     return out
@@ -266,16 +277,17 @@ def _execute_all(
     options: RunOptions,
     own: Recipe | None,
     tell: Callable[[Event], None],
-    keep: Callable[[TaskResult], None],
+    ledger: Ledger,
 ) -> tuple[list[TaskResult], bool]:
     """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
     jobs = [Job(t, between(options.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
     crew = Crew(options.executor, replace(context, stopped=stop.is_set))
-    schedule = Schedule(jobs, crew, tell, keep)
+    schedule = Schedule(jobs, crew, tell, _keeper(options, plan, tell))
     try:
         scratch, memory = context.scratch, context.memory
         check_space(plan, context.out, scratch, memory, width=crew.width, keep=context.keep)
+        ledger.begin(run_record(plan, schedule.ordered()))
         return schedule.run(), False
     except KeyboardInterrupt:
         stop.set()

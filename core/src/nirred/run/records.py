@@ -84,6 +84,11 @@ def record_path(out: Path, task: str) -> Path:
     return out / ".nirred" / "tasks" / f"{task}.json"
 
 
+def recorded_tasks(out: Path) -> set[str]:
+    """Names of the tasks that have a record."""
+    return {p.stem for p in (out / ".nirred" / "tasks").glob("*.json")}
+
+
 def load_record(out: Path, task: str) -> TaskRecord | None:
     """The record of a task; None where there is none, or one that cannot be trusted."""
     try:

@@ -206,7 +206,8 @@ def _of_run(product: Path) -> tuple[list[Path], set[Path]]:
     except DataError:
         return [], set()
     files = [(Path(f.file), f.fate) for f in run.files]
-    used = [Path(c.file) for t in run.tasks for c in t.calibrations]
+    files += [(Path(i["file"]), "used") for t in run.earlier for i in t.inputs if "file" in i]
+    used = [Path(c.file) for t in (*run.tasks, *run.earlier) for c in t.calibrations]
     used = [p if p.is_absolute() else product.parent / p for p in used]
     return [p for p, _ in files] + used, {p for p, fate in files if fate == "unselected"}
 

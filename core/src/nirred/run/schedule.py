@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import NirredError, StepError
 from ..plugin.instrument import Event
 from .executors import Crew
-from .task import BUG, Job, TaskResult, failure
+from .task import BUG, Job, TaskResult, failure, interrupted_task
 
 Tell = Callable[[Event], None]
 
@@ -70,10 +70,7 @@ class Schedule:
 
     def ordered(self) -> list[TaskResult]:
         """What there is of results; tasks without one were interrupted."""
-        return [
-            self.results.get(j.task.id) or failure(j.task, "interrupted", "run again", 130, outcome="interrupted")
-            for j in self.jobs
-        ]
+        return [self.results.get(j.task.id) or interrupted_task(j.task) for j in self.jobs]
 
     def _start(self, waiting: list[Job]) -> list[Job]:
         """Start what is ready while jobs are free; the free threads are shared among the tasks that start."""

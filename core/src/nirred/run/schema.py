@@ -127,6 +127,7 @@ class RunFile(_Open):
     finished: str = ""
     plugins: list[PluginEntry] = Field(default_factory=list)
     settings: list[SettingEntry] = Field(default_factory=list)
+    earlier: list[TaskEntry] = Field(default_factory=list)
 
 
 def read_run(path: Path) -> RunFile:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import provenance
 from ..blame import blamed
-from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError
+from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, fault_of
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
 from ..framepass import calibrate_group
@@ -115,6 +115,9 @@ def execute(job: Job, context: Context) -> TaskResult:
         result = failure(task, error.message, error.hint, error.exit_code, group)
         if isinstance(error, PluginError) and error.__cause__ is not None:
             result.bug = "".join(traceback.format_exception(error.__cause__))
+    except OSError as error:  # a file or directory that was there when the plan was made
+        what = f"{task.id}: {fault_of(error)}"
+        result = failure(task, what, "bring it back, and run again", DataError.exit_code, group)
     except MemoryError:
         result = failure(task, *_out_of_memory(task), StepError.exit_code, group)
     except Exception as error:  # noqa: BLE001 - the task runner's guard: a bug ends its group, not the night
@@ -146,6 +149,11 @@ def failure(
     return TaskResult(
         task, outcome, message, hint, exit_code, remarks=remarks, frames=_fates(task, group, "failed", message)
     )
+
+
+def interrupted_task(task: Task) -> TaskResult:
+    """The result of a task that was not begun or not finished."""
+    return failure(task, "interrupted", "run again", 130, outcome="interrupted")
 
 
 def _reused(task: Task, key: str, out: Path) -> TaskResult | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,8 @@ from typing import Literal
 from ..errors import ConfigError, NirredError
 from ..files import PART
 from ..provenance import file_digest, read_table
-from .records import TaskRecord, load_record, sha256
-from .schema import RunFile, TaskEntry, read_run
+from .records import TaskRecord, load_record, recorded_tasks, sha256
+from .schema import TaskEntry, read_run
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def verify(out: Path) -> list[Finding]:
     Returns
     -------
     list of Finding
-        run.json, every product and intermediate frame, then what nobody knows of. A product is wrong when it is
-        missing, differs from its record (size, SHA-256), fails the checksums in it, or was made with a calibration
-        that is another one now.
+        run.json, every product and intermediate frame of the last run and of those before it, then what nobody
+        knows of. A product is wrong when it is missing, differs from its record (size, SHA-256), fails the checksums
+        in it, or was made with a calibration that is another one now.
 
     Raises
     ------
@@ -46,14 +46,22 @@ def verify(out: Path) -> list[Finding]:
     """
     if not out.is_dir():
         raise ConfigError(f"{out}: no such directory", "name the output of a run")
+    entries: list[TaskEntry] = []
     try:
         run = read_run(out / "run.json")
+        entries = [*run.tasks, *run.earlier]
+        found = [Finding("run.json", "ok", f"{len(run.files)} files, {len(run.tasks)} tasks")]
     except NirredError as error:
-        return [Finding("run.json", "wrong", str(error))]
-    found = [Finding("run.json", "ok", f"{len(run.files)} files, {len(run.tasks)} tasks")]
-    for entry in run.tasks:
+        found = [Finding("run.json", "wrong", str(error))]
+    for entry in entries:
         found += _task(out, entry)
-    return found + list(_strangers(out, run))
+    told = {entry.id for entry in entries}
+    records = [r for t in sorted(recorded_tasks(out) - told) if (r := load_record(out, t)) is not None]
+    for record in records:
+        found += _forgotten(out, record)
+    known = {name for t in entries for name in t.products} | {f"{t}.fits" for t in told}
+    known |= {p.name for r in records for p in r.products}
+    return found + list(_strangers(out, known))
 
 
 def _task(out: Path, entry: TaskEntry) -> Iterator[Finding]:
@@ -69,6 +77,15 @@ def _task(out: Path, entry: TaskEntry) -> Iterator[Finding]:
     for name in (*entry.products, *entry.intermediates):
         faults = list(_faults(out, name, record))
         yield Finding(name, "wrong" if faults else "ok", "; ".join(faults))
+
+
+def _forgotten(out: Path, record: TaskRecord) -> Iterator[Finding]:
+    """Products of a task that run.json does not tell of: it was lost, or the task's group is another one now."""
+    for written in record.products:
+        if not (out / written.name).exists():
+            continue
+        faults = list(_faults(out, written.name, record))
+        yield Finding(written.name, "wrong" if faults else "ok", "; ".join(faults) or "of an earlier run")
 
 
 def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
@@ -113,10 +130,9 @@ def _calibrations(out: Path, path: Path) -> Iterator[str]:
             yield f"made with another {row.name}"
 
 
-def _strangers(out: Path, run: RunFile) -> Iterator[Finding]:
-    known = {name for t in run.tasks for name in t.products} | {f"{t.id}.fits" for t in run.tasks}
+def _strangers(out: Path, known: Container[str]) -> Iterator[Finding]:
     for path in sorted(out.iterdir()):
         if PART.fullmatch(path.name):
             yield Finding(path.name, "note", "left by a killed run; the next one removes it")
         elif path.suffix == ".fits" and path.name not in known:
-            yield Finding(path.name, "note", "not of the last run")
+            yield Finding(path.name, "note", "not made by a run that is recorded here")

@@ -1,0 +1,86 @@
+"""run.json: there from a run's start, with room for its end, and with what earlier runs left in the directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Container
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..files import write_json
+from .records import load_record
+from .schema import read_run
+
+NAME = "run.json"
+#: Room beyond twice the first record, for reasons and remarks.
+SPARE = 1_000_000
+
+
+@dataclass
+class Ledger:
+    """run.json of one run.
+
+    It is written before the first task, with every task interrupted, so that a run that was killed has a record, and
+    again at the end. Until then a file keeps room for it, should the disk fill up.
+
+    Parameters
+    ----------
+    out : Path
+        Directory of the products.
+    earlier : list of dict
+        Tasks of earlier runs, as recorded, whose products are still as they were written.
+    """
+
+    out: Path
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def _reserve(self) -> Path:
+        return self.out / ".nirred" / "reserve"
+
+    def begin(self, record: dict[str, Any]) -> None:
+        """Take over what earlier runs left, and write the record of a run that has done nothing yet.
+
+        Raises
+        ------
+        DataError
+            It cannot be written.
+        """
+        self.earlier = _earlier(self.out, {t["id"] for t in record["tasks"]})
+        self._write(record)
+        try:
+            with self._reserve.open("wb") as stream:
+                os.posix_fallocate(stream.fileno(), 0, SPARE + 2 * (self.out / NAME).stat().st_size)
+        except OSError as error:
+            raise DataError(f"{self.out}: {error.strerror}", "free space or another -o") from error
+
+    def finish(self, record: dict[str, Any]) -> str:
+        """Write the record of the run; '' or why it cannot be written."""
+        try:
+            self._reserve.unlink(missing_ok=True)
+            self._write(record)
+        except (DataError, OSError) as error:
+            return str(error)
+        return ""
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_json(self.out / NAME, record | {"earlier": self.earlier})
+
+
+def _earlier(out: Path, planned: Container[str]) -> list[dict[str, Any]]:
+    """Entries of finished tasks that are not planned now, the latest of each, while their products are intact."""
+    try:
+        read_run(out / NAME)
+        found = json.loads((out / NAME).read_text(encoding="utf-8"))
+    except (DataError, OSError, ValueError):
+        return []
+    entries = {t["id"]: t for t in (*found.get("earlier", []), *found["tasks"]) if t["id"] not in planned}
+    return [t for t in entries.values() if t["outcome"] in ("done", "reused") and _intact(out, t["id"])]
+
+
+def _intact(out: Path, task: str) -> bool:
+    record = load_record(out, task)
+    return record is not None and record.intact(out)
