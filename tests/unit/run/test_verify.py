@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -12,12 +13,16 @@ from astropy.io import fits
 
 from nirred.cli import main
 from nirred.errors import ConfigError, DataError
+from nirred.run.api import RunOptions, run
 from nirred.run.differences import differences
 from nirred.run.rerun import rerun
+from nirred.run.schema import read_run
 from nirred.run.verify import verify
 
 IMAGE = "N20260115S0001_image.fits"
 DARK = "N20260115S0013_dark.fits"
+FLAT = "N20260115S0010_flat.fits"
+BPM = "N20260115S0010_bpm.fits"
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def test_another_calibration_beside_a_product(out):
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": "nirred-run/99"}', '{"schema": "nirred-run/1", "files": 3}'])
 def test_a_record_that_is_none(out, text):
     (out / "run.json").write_text(text)
-    assert list(wrong(out)) == ["run.json"]
+    assert list(wrong(out)) == ["run.json"] and len(verify(out)) == 5
 
 
 def test_no_directory(tmp_path):
@@ -124,3 +129,94 @@ def test_differences_in_words(tmp_path):
         for t in differences(tmp_path / "a.fits", tmp_path / "c.fits")
     )
     assert list(differences(tmp_path / "a.fits", tmp_path / "d.fits")) == ["SCI [1]: only in the old file"]
+
+
+# -- several runs in one directory ----------------------------------------------------------------------------------
+
+
+def test_runs_before_the_last_one_are_kept_and_verified(out, raw, night, registry):
+    """A second run, of darks alone: run.json tells of it, and beside it of what the first one left."""
+    for name in (n for n, f in night.frames.items() if f.kind != "dark"):
+        (raw / name).unlink()
+    result = run([raw], out, RunOptions(jobs=1), registry)
+    found = read_run(out / "run.json")
+    assert [t.id for t in found.tasks] == [Path(DARK).stem]
+    assert {f"{t.id}.fits" for t in found.earlier} == {IMAGE, FLAT, BPM}
+    assert result.record["earlier"] == json.loads((out / "run.json").read_text())["earlier"]
+    assert {f.file: f.state for f in verify(out)} == dict.fromkeys(("run.json", IMAGE, DARK, FLAT, BPM), "ok")
+    flip(out / IMAGE)
+    assert set(wrong(out)) == {IMAGE}
+    run([raw], out, RunOptions(jobs=1), registry)
+    assert {f"{t.id}.fits" for t in read_run(out / "run.json").earlier} == {FLAT, BPM}  # damaged: not vouched for
+    assert set(wrong(out)) == {IMAGE}  # but told of
+    run([night.raw_dir], out, RunOptions(jobs=1), registry)
+    assert read_run(out / "run.json").earlier == [] and wrong(out) == {}
+
+
+def test_products_are_checked_without_run_json(out):
+    (out / "run.json").unlink()
+    flip(out / FLAT)
+    found = {f.file: f.state for f in verify(out)}
+    assert found == {"run.json": "wrong", IMAGE: "ok", DARK: "ok", BPM: "ok", FLAT: "wrong"} | (
+        {IMAGE: "wrong"} if "made with another" in wrong(out).get(IMAGE, "") else {}
+    )
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-2880])
+
+
+def no_provenance(path):
+    with fits.open(path) as hdus:
+        fits.HDUList([h for h in hdus if h.name != "PROVENANCE"]).writeto(path, overwrite=True)
+
+
+@pytest.mark.parametrize("spoil", [flip, cut, no_provenance, Path.unlink, lambda p: p.write_bytes(b"")])
+@pytest.mark.parametrize("name", [DARK, BPM, FLAT, IMAGE])
+def test_damage_of_every_kind_to_every_product(out, name, spoil):
+    spoil(out / name)
+    found = wrong(out)
+    assert found[name] and "Error" not in found[name]
+    assert all("made with another" in text for other, text in found.items() if other != name)
+
+
+# -- rerun of every product -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [DARK, BPM, FLAT])
+def test_calibrations_are_made_again(out, registry, tmp_path, name):
+    found = rerun(out / name, [], tmp_path / "again", registry)
+    assert found.differences == () and found.path.read_bytes() == (out / name).read_bytes()
+
+
+def alone(out, name, tmp_path):
+    """A product without the run.json beside it."""
+    (tmp_path / "alone").mkdir()
+    return Path(shutil.copy(out / name, tmp_path / "alone"))
+
+
+def test_raw_frames_compressed_since(out, raw, registry, tmp_path):
+    for path in sorted(raw.iterdir()):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+    found = rerun(alone(out, DARK, tmp_path), [str(raw)], tmp_path / "again", registry)
+    assert found.differences == () and found.path.read_bytes() == (out / DARK).read_bytes()
+
+
+def test_a_raw_frame_that_is_missing_or_another(out, raw, night, registry, tmp_path):
+    product = alone(out, DARK, tmp_path)
+    victim = raw / next(n for n, f in night.frames.items() if f.kind == "dark")
+    with fits.open(victim, mode="update") as hdus:
+        hdus[1].data[7, 7] += 1
+    with pytest.raises(DataError, match=f"{victim.name} is another file now") as caught:
+        rerun(product, [str(raw)], tmp_path / "again", registry)
+    assert str(raw) in caught.value.message and "--raw" in caught.value.hint
+    victim.unlink()
+    with pytest.raises(DataError, match=f"{victim.name} is not where it was"):
+        rerun(product, [str(raw)], tmp_path / "again", registry)
+
+
+def test_another_version_is_said(out, registry, tmp_path, monkeypatch):
+    monkeypatch.setattr("nirred.run.rerun.__version__", "99.0")
+    found = rerun(out / DARK, [], tmp_path / "again", registry)
+    assert any(t.startswith("made with nirred ") and t.endswith("now 99.0") for t in found.remarks)

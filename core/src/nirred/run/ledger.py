@@ -50,7 +50,7 @@ class Ledger:
             It cannot be written.
         """
         self.earlier = _earlier(self.out, {t["id"] for t in record["tasks"]})
-        self._write(record)
+        write_json(self.out / NAME, record | {"earlier": self.earlier})
         try:
             with self._reserve.open("wb") as stream:
                 os.posix_fallocate(stream.fileno(), 0, SPARE + 2 * (self.out / NAME).stat().st_size)
@@ -61,13 +61,10 @@ class Ledger:
         """Write the record of the run; '' or why it cannot be written."""
         try:
             self._reserve.unlink(missing_ok=True)
-            self._write(record)
+            write_json(self.out / NAME, record)
         except (DataError, OSError) as error:
             return str(error)
         return ""
-
-    def _write(self, record: dict[str, Any]) -> None:
-        write_json(self.out / NAME, record | {"earlier": self.earlier})
 
 
 def _earlier(out: Path, planned: Container[str]) -> list[dict[str, Any]]:

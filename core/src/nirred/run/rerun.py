@@ -188,7 +188,11 @@ class Shelf:
                 return path
             if digest and self._digest(path) == digest:
                 return path
-        raise DataError(f"{name} is not where it was (SHA-256 {digest or 'not known'})", "say where with --raw DIR")
+        hint = "say where with --raw DIR"
+        for path in self.paths:
+            if file_root(path) == root:
+                raise DataError(f"{name} is another file now: {path} is not the one of SHA-256 {digest}", hint)
+        raise DataError(f"{name} is not where it was (SHA-256 {digest or 'not known'})", hint)
 
     def _digest(self, path: Path) -> str:
         if path not in self.digests:
