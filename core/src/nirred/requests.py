@@ -50,10 +50,8 @@ def take_requests(
 
     Raises
     ------
-    ConfigError
-        An option or control file without observation file, or a file that does not exist.
-    PluginError
-        No installed plugin reads such files.
+    ConfigError, PluginError
+        An option or control file without observation file, a file that does not exist; no plugin reads such files.
     """
     files = [Path(i) for i in inputs if is_foreign(i)]
     given = {k: v for k in OPTIONS if (v := options.get(k)) not in (None, ())}

@@ -34,23 +34,17 @@ def select(
         Files, wildcards, directories, ``@list`` files; the order is kept.
     tags, xtags : iterable of str, or str
         Names, or one text with commas between.
-    expression : str
-        See `compile_expression`.
-    strict : bool
-        Exact values instead of the tolerances.
+    expression, strict : str, bool
+        See `compile_expression`; strict: exact values instead of the tolerances.
     registry : Registry, optional
         The plugins; default all that are installed.
-    on_skip : callable, optional
-        Told of every file that cannot be used, with the reason; without it the log is.
-    on_remark : callable, optional
-        Told of tags that no file has; without it the log is.
+    on_skip, on_remark : callable, optional
+        Told of every file that cannot be used, with the reason, and of tags that no file has; without them the log is.
 
     Raises
     ------
-    ConfigError
-        A fault in the expression, a misspelt descriptor.
-    DataError
-        A named file does not exist, or none of the files can be used.
+    ConfigError, DataError
+        A fault in the expression, a misspelt descriptor; a named file does not exist, or no file can be used.
     """
     from .api import named_files
     from .api import open as open_file

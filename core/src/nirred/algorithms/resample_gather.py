@@ -1,4 +1,8 @@
-"""Resampling by any smooth map: each output pixel gathers its kernel's samples from the input."""
+"""Resampling by any smooth map: each output pixel gathers its kernel's samples from the input.
+
+A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels in an
+aperture goes with 1 / area, variance times area keeps the aperture's noise.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +35,20 @@ def gather_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image through a pixel map onto rows of the output grid, unusable pixels left out.
 
-    A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels
-    in an aperture goes with 1 / area, variance times area keeps the aperture's noise.
-
     Parameters
     ----------
     data : float32 array, shape (ny, nx)
         The image.
     bad : uint8 or bool array, shape (ny, nx), or None
         Not zero where a pixel is unusable.
-    pixelmap : PixelMap
-        From output to input.
-    kernel : {"lanczos3", "bilinear", "nearest"}
-        The interpolant.
+    pixelmap, kernel : PixelMap, {"lanczos3", "bilinear", "nearest"}
+        From output to input, and the interpolant.
     rows : tuple of int, optional
         Rows ``[first, last)`` of the output grid that are wanted; all if not given.
     conserve : bool
         Multiply by the input area of each output pixel, which keeps the flux of sources.
     part : (int, int), optional
-        `data` and `bad` are rows of an image: the first one's number, and how many the image has. All that
-        `input_rows` names must be there.
+        `data` and `bad` are rows of an image (the first one's number, how many it has), all that `input_rows` names.
 
     Returns
     -------

