@@ -8,9 +8,10 @@ import numpy as np
 
 from .errors import ConfigError
 from .group import Group
+from .textfiles import read_text
 
 #: A file with one position per line, or the positions.
-Positions = str | tuple[tuple[float, float], ...]
+Positions = Path | tuple[tuple[float, float], ...]
 
 
 def guess_offsets(group: Group, frames: list[int]) -> tuple[list[tuple[float, float]], float]:
@@ -83,11 +84,11 @@ def read_positions(given: Positions, group: Group) -> dict[int, tuple[float, flo
 
 
 def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
-    if not isinstance(given, str):
+    if not isinstance(given, Path):
         return list(given), "offsets"
     try:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in Path(given).read_text().splitlines()]
-        return [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)], given
+        lines = [line.split("#")[0].replace(",", " ").split() for line in read_text(given).splitlines()]
+        return [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)], str(given)
     except OSError as error:
         raise ConfigError(f"{given}: {error.strerror}", "name a file with one x y per line") from None
     except ValueError:

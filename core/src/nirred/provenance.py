@@ -24,8 +24,8 @@ class Record:
 
     `item` is nirred, plugin, recipe (value: what it makes; origin: the task), call (value: step and the streams that it
     takes and gives), step, parameter, missing (a calibration), input (value: role, and number in a burst), unreadable
-    (an input without readable pixels), calibration or scale (of a dark); `origin` says who set it, or the SHA-256 of a
-    file's decompressed bytes.
+    (an input without readable pixels), file (that a parameter names; value: which), calibration or scale (of a dark);
+    `origin` says who set it, or the SHA-256 of a file's decompressed bytes.
     """
 
     item: str

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nirred.errors import ConfigError
+from nirred.errors import ConfigError, DataError
 from nirred.files import replacing
 from nirred.params import Setting
+from nirred.provenance import file_digest, read_table
 from nirred.run.api import RunOptions, run
 from nirred.run.lock import output_lock
 from nirred.run.records import load_record, record_path
+from nirred.run.rerun import rerun
 
 IMAGE = "N20260115S0001_image"
 FLAT = "N20260115S0010_flat"
@@ -109,6 +111,29 @@ def test_fresh_makes_all_again(again, out, reduced):
     assert len(redone(again(fresh=True))) == 4
     assert all(stamps(out)[k] != t for k, t in before.items())
     assert digests(out) == digests(reduced[1])
+
+
+def test_a_list_of_offsets_counts_by_its_content(again, out, tmp_path, registry):
+    """Its name and SHA-256 are in PROVENANCE, its directory is not; where it lies does not matter."""
+    path = tmp_path / "lists" / "mine.txt"
+    path.parent.mkdir()
+    path.write_text("100 100\n110 100\n105 95\n")
+    assert redone(again(offsets=path)) == {IMAGE}
+    before = digests(out)
+    rows = [r for r in read_table(out / f"{IMAGE}.fits") if "mine.txt" in r.name + r.value]
+    named = [r for r in rows if r.item == "file"]
+    assert {r.name for r in named} == {"mine.txt"} and {r.origin for r in named} == {file_digest(path)}
+    assert {r.value for r in rows if r.item == "parameter"} == {"'mine.txt'"}
+    moved = path.parent.rename(tmp_path / "elsewhere") / "mine.txt"
+    assert redone(again(offsets=moved)) == set()
+    moved.write_text("100 100\n110 100\n105 96\n")
+    assert redone(again(offsets=moved)) == {IMAGE}
+    with pytest.raises(DataError, match=r"mine\.txt is (another file|not where)"):
+        moved.write_text("")
+        rerun(out / f"{IMAGE}.fits", [], tmp_path / "anew", registry)
+    moved.write_text("100 100\n110 100\n105 96\n")
+    found = rerun(out / f"{IMAGE}.fits", [], tmp_path / "anew", registry)
+    assert found.differences == () and digests(out) != before
 
 
 # -- what is not trusted --------------------------------------------------------------------------------------------

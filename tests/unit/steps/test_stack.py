@@ -220,13 +220,13 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
     group = make_group(["both"] * 3, [np.ones((30, 30))] * 3)
     path = tmp_path / "offsets.txt"
     path.write_text("# x y\na.fits 10.0, 5\n12.5 6\n\n8 7 # last\n")
-    assert read_offsets(str(path), group, [0, 1, 2]) == [(0.0, 0.0), (2.5, 1.0), (-2.0, 2.0)]
-    assert read_offsets(str(path), group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
+    assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (2.5, 1.0), (-2.0, 2.0)]
+    assert read_offsets(path, group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
     from nirred.errors import ConfigError
 
     for text, what in (("1 2\n3 4\n", "2 positions for 3 frames"), ("1 2\n3 x\n5 6\n", "not a list"), ("5\n", "not a")):
         path.write_text(text)
         with pytest.raises(ConfigError, match=what):
-            read_offsets(str(path), group, [0, 1, 2])
+            read_offsets(path, group, [0, 1, 2])
     with pytest.raises(ConfigError, match="No such file"):
-        read_offsets(str(tmp_path / "none"), group, [0])
+        read_offsets(tmp_path / "none", group, [0])

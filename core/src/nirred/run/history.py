@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
         rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins)
     rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
     rows += [_input(f.info, f.role) for f in group.frames]
+    rows += [provenance.Record("file", v.name, name, provenance.file_digest(v)) for name, v in _named(calls)]
     used: list[tuple[str, Path]] = group.extras.get("calibration_files", [])
     rows += provenance.input_records((path, "calibration", kind) for kind, path in used)
     rows += [provenance.Record("scale", a.kind, repr(a.scale)) for a in task.calibrations if a.scale != 1.0]
@@ -47,6 +48,15 @@ def _shown(bound: BoundCall) -> dict[str, Any]:
     values = {k: getattr(bound.params, k) for k in type(bound.params).model_fields}
     kept = {k: v for k, v in values.items() if k not in SILENT or (k == "skip" and v)}
     return {k: (v.name if isinstance(v, Path) else v) for k, v in kept.items()}
+
+
+def _named(calls: Sequence[BoundCall]) -> Iterator[tuple[str, Path]]:
+    """(step:parameter, file) of the files that parameters name."""
+    for b in calls:
+        for k in type(b.params).model_fields:
+            value = getattr(b.params, k)
+            if isinstance(value, Path):
+                yield f"{b.call.name}:{k}", value
 
 
 def _input(info: FrameInfo, role: str) -> provenance.Record:

@@ -73,7 +73,7 @@ def _call(bound: BoundCall) -> list[Any]:
 
 
 def _names_file(value: Any) -> bool:
-    return isinstance(value, Path) or (isinstance(value, str) and "\0" not in value and Path(value).is_file())
+    return isinstance(value, str | Path) and "\0" not in str(value) and Path(value).is_file()
 
 
 def _frame(info: FrameInfo, role: str) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     history = History.read(product)
     if out.resolve() == product.resolve().parent:
         raise ConfigError(f"{out} holds the product itself", "another -o")
-    shelf = Shelf.of(product, raw, registry)
+    shelf = Shelf.of(product, raw, registry, [r.name for r in history.of("file")])
     _installed(history.recipe.steps, registry)
     task = _task(history, shelf)
     try:
@@ -160,10 +160,10 @@ class Shelf:
     digests: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, product: Path, raw: Sequence[str], registry: Registry) -> Shelf:
-        """Everything that run.json beside the product names, what lies beside it, and `raw`."""
+    def of(cls, product: Path, raw: Sequence[str], registry: Registry, named: Sequence[str] = ()) -> Shelf:
+        """Everything that run.json beside the product names, what lies beside it, and `raw`; `named`: other files."""
         given = expand_inputs(raw) if raw else []
-        listed, left_out = _of_run(product)
+        listed, left_out, set_files = _of_run(product)
         beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
         paths = list(dict.fromkeys([*given, *(p for p in listed if p.is_file()), *beside]))
         records = [r for r in scan([p for p in paths if p not in left_out], registry) if r.frames]
@@ -172,7 +172,9 @@ class Shelf:
         frames = {r.path: list(r.frames) for r in records if r.verdict is not None}
         for frame in sorted(checked, key=lambda f: f.exposure.index):
             frames.setdefault(frame.path, []).append(frame)
-        return cls(paths, frames)
+        homes = dict.fromkeys([product.parent, *map(Path, raw), *(p.parent for p in listed)])
+        others = [*set_files, *(home / name for home in homes for name in named)]
+        return cls([*paths, *(p for p in others if p.name in named and p.is_file())], frames)
 
     def find(self, name: str, digest: str) -> Path:
         """The file of that content.
@@ -203,17 +205,18 @@ class Shelf:
         return self.digests[path]
 
 
-def _of_run(product: Path) -> tuple[list[Path], set[Path]]:
-    """Files that the run.json beside a product names, and those of them that took no part."""
+def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
+    """Files that the run.json beside a product names, those of them that took no part, and values of settings."""
     try:
         run = read_run(product.parent / "run.json")
     except DataError:
-        return [], set()
+        return [], set(), []
     files = [(Path(f.file), f.fate) for f in run.files]
     files += [(Path(i["file"]), "used") for t in run.earlier for i in t.inputs if "file" in i]
     used = [Path(c.file) for t in (*run.tasks, *run.earlier) for c in t.calibrations]
     used = [p if p.is_absolute() else product.parent / p for p in used]
-    return [p for p, _ in files] + used, {p for p, fate in files if fate == "unselected"}
+    values = [Path(s.value) for s in run.settings if isinstance(s.value, str) and "\0" not in s.value]
+    return [p for p, _ in files] + used, {p for p, fate in files if fate == "unselected"}, values
 
 
 def _task(history: History, shelf: Shelf) -> Task:
@@ -238,17 +241,12 @@ def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
 
 
 def _with_files(history: History, shelf: Shelf) -> tuple[Setting, ...]:
-    """The settings, with the files that parameters name found again by name."""
-    types = step_types()
+    """The settings, with the files that parameters name found again."""
+    digests = {r.value: r.origin for r in history.of("file")}
     found = []
     for s in history.settings:
-        step = next((c.step for c in history.recipe.steps if c.name == s.step), "")
-        if step not in types:
-            found.append(s)
-            continue
-        field_ = types[step].Params.model_fields.get(s.name)
-        names_file = field_ is not None and "Path" in str(field_.annotation) and isinstance(s.value, str)
-        found.append(Setting(s.step, s.name, str(shelf.find(s.value, "")), s.origin) if names_file else s)
+        key = f"{s.step}:{s.name}"
+        found.append(replace(s, value=str(shelf.find(s.value, digests[key]))) if key in digests else s)
     return tuple(found)
 
 

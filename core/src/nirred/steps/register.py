@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -90,7 +91,7 @@ class AdjustWcs(GroupStep):
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
         min_sources: int = param(1, "fewer matched stars than this are no match", ge=1)
         rotate: bool = param(False, "measure the frames' turn too, where headers do not know it well enough")
-        offsets: str | tuple[tuple[float, float], ...] | None = param(
+        offsets: Path | tuple[tuple[float, float], ...] | None = param(
             None,
             "pixel positions (x y) of one object in each frame, or pointing, in frame order: a file or a list",
         )
