@@ -25,7 +25,7 @@ LAYERS = (
     ("headers", "files", "params", "inputs", "picture", "drawing"),
     ("plugin",),
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
-    ("answers",),
+    ("answers", "cameras"),
     ("registry",),
     ("requests",),
     ("fitsio", "plan.model", "blame"),

@@ -14,7 +14,7 @@ from .plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Rol
 from .plugin.instrument import ExecutorSpec, Instrument, Request, RequestSet
 from .plugin.recipes import Recipe, RecipePatch
 from .plugin.rules import CalibrationRule, MaskSpec, seconds
-from .plugin.simulation import Simulation
+from .plugin.simulation import SimulatedDetector, Simulation
 
 LONGEST, LONGEST_TEXT = 10_000, 100_000
 #: What each field of `Descriptors` may hold, by its annotation.
@@ -288,6 +288,9 @@ def _simulation(answer: Any) -> Simulation | None:
     _need(answer is None or isinstance(answer, Simulation), f"returned a {type(answer).__name__}, no Simulation")
     if answer is not None:
         _word(answer.instrument, "instrument")
+        drained(answer.detectors, (SimulatedDetector,))
+        lacking = {"dark", "lamp_on", "object"} - set(answer.settings)
+        _need(answer.detectors and not lacking, f"no {', '.join(sorted(lacking)) or 'detector'} is simulated")
     simulation: Simulation | None = answer
     return simulation
 

@@ -14,6 +14,7 @@ import pluggy
 
 from . import hookspecs
 from .answers import WrongAnswer, checked
+from .cameras import answering
 from .errors import Ambiguous, PluginError, Unclaimed
 from .headers import Header, Headers
 from .plugin.frames import Claim
@@ -239,7 +240,7 @@ class Registry:
                     self.fault(name, error.message)
                     continue
                 if simulation is not None:
-                    found[simulation.instrument.lower()] = simulation
+                    found[simulation.instrument.lower()] = answering(simulation, self.found[name].package)
         return found
 
     def try_rules(self, owner: str, tags: frozenset[str], descriptors: Descriptors) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nirred.errors import PluginError
 from nirred.files import place_files
 from nirred.plugin.simulation import SimulatedDetector, SimulatedExposure, Simulation
 from nirred.testing.detector_sim import (
@@ -34,6 +35,9 @@ from nirred.testing.schedule import (
     science,
     side,
 )
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 __all__ = ["Knobs", "Night", "Scenario", "load_night", "simulate_night"]
 
@@ -323,15 +327,30 @@ class _Camera:
         from astropy.io import fits
 
         described = self.simulation.headers(item.exposure)
+        if not self.night.in_primary and len(described) <= len(planes):
+            said = (
+                f"{file} of the simulated {self.simulation.instrument}: {len(planes)} planes, {len(described)} headers"
+            )
+            raise PluginError(said, "one for the primary and one for each plane")
         pixels = [self._stored(plane) for plane in planes]
         hdus = fits.HDUList()
         for index, cards in enumerate(described):
-            header = fits.Header()
-            for keyword, value in cards.items():
-                header[keyword] = value
+            header = self._header(file, cards)
             data = pixels[index if self.night.in_primary else index - 1] if self._holds(index) else None
             hdus.append(fits.PrimaryHDU(data, header) if index == 0 else fits.ImageHDU(data, header))
         hdus.writeto(self.night.raw_dir / file, overwrite=True)
+
+    def _header(self, file: str, cards: Mapping[str, object]) -> fits.Header:
+        from astropy.io import fits
+
+        header = fits.Header()
+        for keyword, value in cards.items():
+            try:
+                header[keyword] = value
+            except (ValueError, TypeError, AttributeError) as error:
+                said = f"{file} of the simulated {self.simulation.instrument}: {keyword} = {value!r}: {error}"
+                raise PluginError(said, "mend `headers` of the plugin's simulation") from error
+        return header
 
     def _holds(self, index: int) -> bool:
         return self.night.in_primary or 0 < index <= len(self.truths)

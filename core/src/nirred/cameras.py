@@ -1,0 +1,108 @@
+"""Simulated cameras whose functions answer for themselves: what one does wrong is told with its package's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .answers import WrongAnswer, checked
+from .errors import NirredError, PluginError
+from .plugin.simulation import SimulatedDetector, Simulation
+
+HINT = "report it to the plugin's authors"
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A plugin's function, looked after: its exceptions and wrong answers become a `PluginError`.
+
+    Parameters
+    ----------
+    package, name : str
+        Whose function it is, and what to call it.
+    function : callable
+    accept : callable
+        (answer, arguments) -> the answer that the caller gets; raises `WrongAnswer`.
+    """
+
+    package: str
+    name: str
+    function: Callable[..., Any]
+    accept: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it; errors of our own kinds pass, they are for the user."""
+        what = f"{self.package}: {self.name} of its simulated camera"
+        try:
+            return self.accept(self.function(*arguments), *arguments)
+        except (NirredError, MemoryError, KeyboardInterrupt):
+            raise
+        except WrongAnswer as error:
+            raise PluginError(f"{what} {error}", HINT) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{what} failed: {type(error).__name__}: {error}", HINT) from error
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """Takes a Simulation that a function made."""
+
+    package: str
+
+    def __call__(self, answer: Any, *_: Any) -> Simulation:
+        return answering(checked("nirred_simulation", answer), self.package)
+
+
+def answering(camera: Simulation, package: str) -> Simulation:
+    """A simulated camera with every function of it behind a guard.
+
+    Parameters
+    ----------
+    camera : Simulation
+        As the plugin gave it.
+    package : str
+        Named in the errors.
+    """
+    made = _Camera(package)
+    guarded: dict[str, Any] = {
+        "headers": Answering(package, "headers", camera.headers, _headers),
+        "file_name": Answering(package, "file_name", camera.file_name, _file_name),
+        "detectors": tuple(_detector(d, package) for d in camera.detectors),
+        "variants": {n: Answering(package, f"variant {n!r}", f, made) for n, f in camera.variants.items()},
+    }
+    if camera.resized is not None:
+        guarded["resized"] = Answering(package, "resized", camera.resized, made)
+    if camera.extras is not None:
+        guarded["extras"] = Answering(package, "extras", camera.extras, _extras)
+    return replace(camera, **guarded)
+
+
+def _detector(detector: SimulatedDetector, package: str) -> SimulatedDetector:
+    if detector.illuminated is None:
+        return detector
+    return replace(detector, illuminated=Answering(package, "illuminated", detector.illuminated, _illuminated))
+
+
+def _headers(answer: Any, *_: Any) -> Sequence[Mapping[str, object]]:
+    if not isinstance(answer, (list, tuple)) or not answer or not all(isinstance(h, Mapping) for h in answer):
+        raise WrongAnswer(f"returned {str(answer)[:80]!r}, wanted: a mapping of keywords for each HDU")
+    return answer
+
+
+def _file_name(answer: Any, *_: Any) -> str:
+    if not isinstance(answer, str) or not answer or answer.startswith(".") or set(answer) & set("/\\\0"):
+        raise WrongAnswer(f"returned {str(answer)[:80]!r}, no file's name")
+    return answer
+
+
+def _illuminated(answer: Any, shape: tuple[int, int]) -> Any:
+    if getattr(answer, "shape", None) != tuple(shape):
+        raise WrongAnswer(f"returned no array of shape {shape}")
+    return answer
+
+
+def _extras(answer: Any, *_: Any) -> Mapping[str, Any]:
+    if not isinstance(answer, Mapping):
+        raise WrongAnswer(f"returned a {type(answer).__name__}, no mapping of names to contents")
+    return answer
