@@ -50,12 +50,15 @@ def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) 
         for role, first in (("lamp_off", 10), ("lamp_on", 20)):
             for number in range(first, first + 4):
                 night.frame(role, f"{folder}/c{number:03}.fits", EXPTIME=7.0)
+        for number in (30, 31, 32):
+            night.frame("dark", f"{folder}/c{number:03}.fits", EXPTIME=1.0)
         night.wait(24.0)
     plan = night.plan(recipe=recipe)
+    assert {"c020_bpm", "c020-n2_bpm"} <= {t.id for t in plan.tasks}
     assert {"c001_image", "c001-n2_image", "c020_flat", "c020-n2_flat"} <= {t.id for t in plan.tasks}
     later = plan.task("c001-n2_image")
     assert [a.task for a in later.calibrations if a.kind == "flat"] == ["c020-n2_flat"]
-    for task in plan.tasks:  # lamp-off frames of the same night, though both nights' bear the same names
+    for task in plan.tasks:  # lamp-off frames and darks of the same night, though both nights' bear the same names
         assert len({f.path.parent for f, _ in task.frames}) == 1
 
 

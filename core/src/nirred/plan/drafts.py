@@ -146,6 +146,7 @@ def _equal_exposure(one: FrameInfo, other: FrameInfo) -> bool:
 def bpm_drafts(bench: Bench, flats: Sequence[Draft], darks: Sequence[Draft]) -> list[Draft]:
     """One per flat for which there are short darks: the shortest exposure that the rule allows."""
     drafts = []
+    darks = distinct(darks)  # found by name below, and another night's or camera's may bear the same
     for flat in flats:
         rule = rules_for(flat.first, bench.registry).get("bpm_dark")
         chosen = _mask_darks(rule, flat.first, darks) if rule else None
