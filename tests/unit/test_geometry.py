@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,28 @@ def test_stars_keep_their_place_and_flux(tmp_path, name, conserve):
         flux, u, v = measured(made.data, x, y)
         assert flux == pytest.approx(1e5, rel=1e-3)
         assert (u, v) == (pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01))
+
+
+@pytest.mark.parametrize("bright", [True, False])
+def test_stars_tell_whether_pixels_hold_surface_brightness(tmp_path, bright):
+    """A flat that had the areas divided out, or a camera without any, is found out by what dithers do to fluxes."""
+    worlds = [camera(pv=STRONG_PV, at=at) for at in ((0.0, 0.0), (3.6, 2.8), (-3.2, 3.0), (2.9, -3.5), (-3.1, -2.7))]
+    spots = np.array([(x, y) for x in (38.0, 80.0, 122.0) for y in (38.0, 80.0, 122.0)]).T
+    skies = np.transpose(worlds[0].all_pix2world(*spots, 0))
+    images = [np.sum([star(w, sky, bright=bright) for sky in skies], axis=0) for w in worlds]
+    for flat in (True, False):
+        group = make_group(tmp_path, [[w] for w in worlds], [images], flat=flat)
+        headers_are_right(group)
+        stars = SimpleNamespace(x=spots[0], y=spots[1], snr=np.full(spots.shape[1], 300.0))
+        group.extras.update(stars={0: [stars]}, fwhm=4.0)
+        ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
+        Resample().apply(group, Resample.Params(), CALL)
+        StackFrames().apply(group, StackFrames.Params(), CALL)
+        assert [f.transparency for f in group.frames] == pytest.approx(np.ones(5), abs=1e-3)
+        for sky in skies:
+            flux, *_ = measured(group.streams["main"][0].data, *place_of(group, sky))
+            assert flux == pytest.approx(1e5, rel=2e-3)
+        assert any("by the stars" in remark for remark in group.remarks) is (flat != bright)
 
 
 def distorted(kind, at=(0.0, 0.0)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
+from nirred.algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
 
 
 def test_transparencies_of_perfect_fluxes():
@@ -130,3 +130,25 @@ def test_what_cannot_be_measured_is_nan():
     assert np.isnan(measure(image, bad=np.ones((64, 64), np.uint8))[0]).all()
     assert np.isnan(measure(np.ones((1, 1)), [0.0], [0.0])[0]).all()
     assert measure(image, [], [])[0].size == 0
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_fluxes_tell_whether_they_go_with_the_area(power):
+    rng = np.random.default_rng(4)
+    area = 1 + 0.1 * rng.random(30) + 0.003 * rng.standard_normal((14, 30))
+    brightness, transparency = 10 ** rng.uniform(4, 6, 30), 1 + 0.02 * rng.standard_normal((14, 1))
+    flux = brightness * transparency * area**power * (1 + 0.004 * rng.standard_normal(area.shape))
+    flux[rng.random(flux.shape) < 0.2] = np.nan
+    flux[3, 4] *= 1.5
+    found, error = area_exponent(flux, 0.004 * flux, area)
+    assert error < 0.12
+    assert abs(found - power) < 4 * error
+
+
+@pytest.mark.parametrize(("spread", "frames"), [(0.0, 9), (1e-5, 9), (0.01, 1)])
+def test_equal_areas_tell_nothing(spread, frames):
+    rng = np.random.default_rng(5)
+    area = 1 + spread * rng.random((frames, 20))
+    flux = 1e4 * np.ones((frames, 20)) * (1 + 0.01 * rng.standard_normal((frames, 20)))
+    assert area_exponent(flux, 0.01 * flux, area)[1] > 1
+    assert area_exponent(np.full_like(flux, np.nan), flux, area) == (0.0, np.inf)

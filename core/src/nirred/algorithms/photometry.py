@@ -25,11 +25,7 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     T, T_error : float64 (frames,)
     """
     n = flux.shape[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        good = np.isfinite(flux) & (flux > 0) & (error > 0) & (flux > 10 * error)
-        y = np.where(good, np.log(np.where(good, flux, 1.0)), 0.0)
-        w = np.where(good, 1.0 / np.maximum(error / np.where(good, flux, 1.0), 1e-4) ** 2, 0.0)
-    w[:, good.sum(axis=0) < 2] = 0.0
+    y, w = _logarithms(flux, error)
     if (w.sum(axis=0) > 0).sum() < min_stars:
         return np.ones(n), np.full(n, np.inf)
     for _ in range(2):
@@ -43,6 +39,49 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
         sigma = np.where(enough, max(spread, 1.0) / np.sqrt(np.maximum(total, 1e-30)), np.inf)
     mean = float(t[enough].mean()) if enough.any() else 0.0
     return np.exp(np.where(enough, t - mean, 0.0)), sigma
+
+
+def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, float]:
+    """How the flux of a star goes with the area of the pixels that it falls on, where a distortion changes it.
+
+    Solves ln flux[k, s] = ln T[k] + ln F[s] + p ln area[k, s]: p is 1 where pixels hold surface brightness, as a flat
+    of even brightness makes them, and 0 where they hold electrons.
+
+    Parameters
+    ----------
+    flux, error : float64 (frames, stars)
+        NaN or not positive where a star was not measured.
+    area : float64 (frames, stars)
+        Detector pixels per unit of the sky's area.
+
+    Returns
+    -------
+    p, p_error : float
+        The error is infinite where the areas tell nothing.
+    """
+    y, w = _logarithms(flux, error)
+    x = np.where(w > 0, np.log(area), 0.0)
+    p, sigma = 0.0, float("inf")
+    for _ in range(2):
+        dx, dy = (v - np.add.outer(*_alternate(v, w)) for v in (x, y))
+        power = float(np.sum(w * dx**2))
+        if power <= 0 or np.count_nonzero(w) < 10:
+            return 0.0, float("inf")
+        p = float(np.sum(w * dx * dy)) / power
+        residual = (dy - p * dx) * np.sqrt(w)
+        spread = max(1.4826 * float(np.median(np.abs(residual[w > 0]))), 1.0)
+        sigma = spread / float(np.sqrt(power))
+        w = np.where(np.abs(residual) > 4 * spread, 0.0, w)
+    return p, sigma
+
+
+def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:
+    """Logarithms of fluxes and their weights, 0 for what is fainter than 10 sigma or seen once."""
+    good = np.isfinite(flux) & (flux > 0) & (error > 0) & (flux > 10 * error)
+    sure = np.where(good, flux, 1.0)
+    w = np.where(good, 1.0 / np.maximum(np.where(good, error, 1.0) / sure, 1e-4) ** 2, 0.0)
+    w[:, good.sum(axis=0) < 2] = 0.0
+    return np.log(sure), w
 
 
 def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:

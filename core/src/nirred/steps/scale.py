@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.coadd import OutlierLimits, core_slope, flag_outliers, patch_hidden
-from ..algorithms.photometry import aperture_fluxes, relative_transparencies, shrink
+from ..algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
 from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, lay_out, median_model
 from ..dq import DQ
@@ -19,6 +19,8 @@ from .register import all_stars
 
 #: Stars as wide as this are drawn well enough by the bilinear kernel to tell a cosmic ray from them, FWHM in pixels.
 BROAD = 3.5
+#: The stars are believed where they know the power of the area, 0 or 1, to this.
+SURE_OF_AREAS = 0.12
 
 
 def noise_factor(group: Group, state: PlaneState, i: int) -> float:
@@ -172,19 +174,36 @@ def _weight(group: Group, state: PlaneState, i: int) -> float:
 def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
     """Relative transparencies and their errors from the stars that the reference frame shows, each on its plane."""
     parts = [_plane_fluxes(group, p, frames) for p in range(len(group.planes))]
-    flux, error = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    flux, error, area = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    _weigh_areas(group, *area_exponent(flux, error, area))
+    if holds_brightness(group):
+        flux, error = flux / area, error / area
     return relative_transparencies(flux, error, min_stars)
 
 
-def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Fluxes and errors (frames, stars) on one plane.
+def holds_brightness(group: Group) -> bool:
+    """Whether pixels hold surface brightness, by the stars if they can tell, else where there is a flat."""
+    told: bool | None = group.extras.get("brightness")
+    return group.setup.flat is not None if told is None else told
 
-    Flat-fielded pixels are surface brightness: a star that the camera draws larger has more of it in them.
-    """
+
+def _weigh_areas(group: Group, power: float, sigma: float) -> None:
+    """Let stars that dithers carry to pixels of another area tell what the pixels hold."""
+    if sigma > SURE_OF_AREAS:
+        return
+    assumed, group.extras["brightness"] = holds_brightness(group), power > 0.5
+    if holds_brightness(group) != assumed:
+        kept = "surface brightness" if power > 0.5 else "the electrons of stars"
+        why = f"fluxes go with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
+        group.remark(f"{group.task.id}: calibrated pixels hold {kept}, by the stars ({why}); resampled accordingly")
+
+
+def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fluxes, errors and pixel areas (frames, stars) on one plane."""
     state, stars = group.planes[p], group.extras["stars"][group.reference][p]
     bright = np.flatnonzero(stars.snr > 20)[:40]
     flux = np.full((len(frames), bright.size), np.nan)
-    error = np.full_like(flux, np.nan)
+    error, area = np.full_like(flux, np.nan), np.ones_like(flux)
     assert state.sub is not None
     fwhm = group.extras.get("fwhm") or 4.0
     every = sorted({*frames, group.reference})
@@ -194,10 +213,9 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
         placed = layout.placements[i, p]
         x, y = placed.to_plane(*where)
         flux[k], error[k] = aperture_fluxes(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
-        if placed.shift is None and group.setup.flat is not None:
-            area = placed.area_at(*where)
-            flux[k], error[k] = flux[k] / area, error[k] / area
-    return flux, error
+        if placed.shift is None:
+            area[k] = placed.area_at(*where)
+    return flux, error, area
 
 
 SCALE_STEPS = (FlagOutliers, ScaleCounts)

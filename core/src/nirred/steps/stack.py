@@ -22,7 +22,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
-from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, noise_factor, noise_of, sky_of
+from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, holds_brightness, noise_factor, noise_of, sky_of
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
@@ -47,7 +47,8 @@ class Resample(GroupStep):
         conserve: Literal["auto", "surface", "flux"] = param(
             "auto",
             "what the correction of a distortion keeps: surface brightness, which a flat of even brightness makes of "
-            "the pixels, or the electrons of sources, without a flat of the large scales; auto: flux without a flat",
+            "the pixels, or the electrons of sources, without a flat of the large scales; auto: as the stars say, "
+            "where dithers carry them far enough, else flux without a flat",
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -60,7 +61,7 @@ class Resample(GroupStep):
             raise StepError(f"{group.task.id}: {error}", "--crop union") from None
         group.extras["layouts"], group.extras["grid"] = layouts, layouts[0].grid
         group.extras["kernel"] = "nearest" if params.interpolant == "none" else params.interpolant
-        even = group.setup.flat is not None if params.conserve == "auto" else params.conserve == "surface"
+        even = holds_brightness(group) if params.conserve == "auto" else params.conserve == "surface"
         group.extras["area_power"] = 0 if even else 1
 
 
