@@ -226,6 +226,8 @@ def _static_dq(
     for plane in (dark, flat):
         if plane is not None:
             merged |= plane.dq & keep
+    if dark is not None:  # such a pixel has more dark than its well holds: nothing is known of the rest
+        merged |= np.where((dark.dq & np.uint16(DQ.SATURATED)) != 0, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
     if flat is not None:
         merged |= np.where(flat_fault(flat), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
     # a curve with a time for each set of rows needs a plane that tells how many rows there are

@@ -149,9 +149,22 @@ def test_bad_pixels_from_flat_and_dark(make_group):
     dq = bpm(group, flat, dark, **limits)
     assert {tuple(p) for p in np.argwhere(dq)} == {(10, 10), (20, 20), (30, 30), (40, 40)}
     assert group.keywords["BADFRAC"][0] == pytest.approx(4 / 256**2, abs=1e-6)
-    assert not bpm(group, flat, dark).any()  # without limits only what is no number
     with pytest.raises(StepError, match="dark_hi_thresh"):
         bpm(group, flat, dark, dark_lo_thresh=10, dark_hi_thresh=5)
+
+
+def test_without_limits_the_dark_says_what_stands_out(make_group):
+    """A camera that nobody gave limits for: hot pixels above 20 times the scatter, whatever glows smoothly."""
+    rng = np.random.default_rng(8)
+    group = make_group(["flat"], [np.ones((256, 256))], makes="bpm")
+    glow = 300.0 * np.exp(-((np.hypot(*np.indices((256, 256))) / 150) ** 2))
+    flat, dark = rng.normal(1, 0.03, (256, 256)), glow + rng.normal(0, 5, (256, 256))
+    flat[10, 10], flat[20, 20], flat[50, 50], dark[30, 30], dark[40, 40], dark[60, 60] = 0.3, 1.6, 0.8, 800, -300, 80
+    found = {tuple(p) for p in np.argwhere(bpm(group, flat, dark))}
+    assert found == {(10, 10), (20, 20), (30, 30), (40, 40)}
+    assert (30, 30) not in {tuple(p) for p in np.argwhere(bpm(group, flat, dark, dark_hi_thresh=1e4))}
+    assert not bpm(group, np.ones((256, 256)), np.zeros((256, 256))).any()
+    assert bpm(make_group(["flat"], [np.ones((1, 1))], makes="bpm"), np.ones((1, 1)), np.zeros((1, 1))).shape == (1, 1)
 
 
 def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):

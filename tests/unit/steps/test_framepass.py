@@ -69,6 +69,14 @@ def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):
     assert reciprocal(flat)[5, 7] == 0 == reciprocal(flat)[5, 6]
 
 
+def test_where_the_dark_is_saturated_nothing_is_known(make_group, write_raw):
+    dark = flat_plane(50.0)
+    dark.dq[2, 2], dark.dq[2, 3] = DQ.SATURATED, DQ.NON_LINEAR
+    group = prepared(make_group, write_raw([[np.full((6, 8), 100.0)]]), dark=[dark])
+    calibrate_group(group)
+    assert np.argwhere(group.planes[0].bad(0)).tolist() == [[2, 2]]
+
+
 def test_unreadable_frames_are_left_out_by_name_and_none_left_is_an_error(make_group, write_raw):
     infos = write_raw([[np.ones((60, 80))] for _ in range(3)])
     infos[1].path.write_bytes(infos[1].path.read_bytes()[:9000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,9 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+
+#: A pixel whose short dark stands out by this many times the scatter of all is of no use in a long exposure.
+DARK_SCATTER = 20.0
 
 
 class StackParams(Params):
@@ -182,10 +186,14 @@ class MakeBPM(GroupStep):
     class Params(StepParams):
         """Parameters of `make_bpm`."""
 
-        dark_lo_thresh: float | None = param(None, "lowest good dark", unit="electron")
-        dark_hi_thresh: float | None = param(None, "highest good dark", unit="electron")
-        flat_lo_thresh: float | None = param(None, "lowest good flat relative to its surroundings", le=1)
-        flat_hi_thresh: float | None = param(None, "highest good flat relative to its surroundings", ge=1)
+        dark_lo_thresh: float | None = param(
+            None, "lowest good dark; none: 20 times its scatter below its surroundings", unit="electron"
+        )
+        dark_hi_thresh: float | None = param(
+            None, "highest good dark; none: 20 times its scatter above its surroundings", unit="electron"
+        )
+        flat_lo_thresh: float | None = param(0.65, "lowest good flat relative to its surroundings", le=1)
+        flat_hi_thresh: float | None = param(1.35, "highest good flat relative to its surroundings", ge=1)
         keep_unilluminated: bool = param(False, "carry the unilluminated flag over")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -198,7 +206,7 @@ class MakeBPM(GroupStep):
             around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
             bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
             if darks is not None:
-                bad |= _out_of_range(darks[i].data, lo, hi, _spread(darks[i]))
+                bad |= _out_of_range(darks[i].data, *_dark_limits(darks[i], lo, hi), _spread(darks[i]))
             outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
             dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
             if params.keep_unilluminated:
@@ -209,14 +217,27 @@ class MakeBPM(GroupStep):
         group.streams[call.gives] = done
 
 
+Limit = np.ndarray | float | None
+
+
+def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Limit, Limit]:
+    """The limits that are given; for one that is not, what this dark scatters by, so that every camera has some."""
+    if low is not None and high is not None:
+        return low, high
+    around = mesh_background(dark.data, (dark.dq != 0).view(np.uint8)).evaluate()
+    rest = np.abs(dark.data - around)
+    scatter = 1.4826 * float(np.median(rest[np.isfinite(rest)])) if np.isfinite(rest).any() else 0.0
+    noise = 0.0 if dark.var is None else math.sqrt(max(float(np.nanmedian(dark.var)), 0.0))
+    room = DARK_SCATTER * max(scatter, noise)
+    return around - room if low is None else low, around + room if high is None else high
+
+
 def _spread(dark: Plane) -> np.ndarray | float:
     """What noise may do to a dark: 4 sigma. Thresholds are about pixels, not about the noise of few short darks."""
     return 0.0 if dark.var is None else 4.0 * np.sqrt(np.maximum(dark.var, 0.0))
 
 
-def _out_of_range(
-    data: np.ndarray, low: float | None, high: float | None, spread: np.ndarray | float = 0.0
-) -> np.ndarray:
+def _out_of_range(data: np.ndarray, low: Limit, high: Limit, spread: np.ndarray | float = 0.0) -> np.ndarray:
     bad: np.ndarray = ~np.isfinite(data)
     if low is not None:
         bad |= data + spread < low

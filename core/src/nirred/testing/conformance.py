@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .pytest_plugin import ReducedNight
 
 OFFSET_ERROR = 0.1  # px
+BAD_FOUND, GOOD_LOST, BLIND = 0.9, 0.005, 0.1  # shares of pixels, of light
 #: What a figure of one night may lie beyond its bar: times the error of its measurement, and that left over.
 LUCK = 4.0
 LEFTOVERS = 2
@@ -291,6 +292,23 @@ class PluginConformance:
         assert set(fates) == set(night.frames)
         idle = [f"{name} {fates[name]}" for name in night.groups["dither"].objects if fates[name] != "used"]
         assert not idle, f"not used: {', '.join(idle)}"
+
+    def test_bad_pixels_are_found(self, nirred_reduced: ReducedNight) -> None:
+        """The night's mask holds the pixels that are all but blind or very hot in truth, and few that are good."""
+        from ..fitsio import read_mask
+        from .detector_sim import load_truth
+
+        night = nirred_reduced.night
+        if "bpm" not in night.products:
+            pytest.skip("its night has no lamp frames to make a mask of")
+        masks = read_mask(nirred_reduced.out / night.products["bpm"])
+        for k, mask in enumerate(masks):
+            truth, flagged = load_truth(night.truth_dir / f"detector{k}.npz"), mask != 0
+            blind, hot = truth.flat < BLIND, truth.flat > 1 - BLIND  # a bad pixel that has its light is a hot one
+            useless = truth.bad & (truth.noisy == 0) & (truth.flat > 0) & (blind | hot)
+            found, false = flagged[useless].mean(), flagged[~truth.bad].mean()
+            assert found >= BAD_FOUND, f"plane {k}: {found:.0%} of its bad pixels found; check make_bpm's thresholds"
+            assert false <= GOOD_LOST, f"plane {k}: {false:.1%} of its good pixels flagged; check make_bpm's thresholds"
 
     def test_offsets_are_true(self, nirred_reduced: ReducedNight) -> None:
         """Reported offsets agree with the truth to a tenth of a pixel."""

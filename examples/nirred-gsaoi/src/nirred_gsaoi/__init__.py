@@ -142,9 +142,8 @@ def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Images are sharp and the fields small: dithers of an arcsec are enough for the sky. Limits as other cameras'."""
-    limits = {"dark_lo_thresh": -200.0, "dark_hi_thresh": 650.0, "flat_lo_thresh": 0.68, "flat_hi_thresh": 1.28}
-    return {"associate_sky": {"distance": 0.5}, "make_bpm": limits}.get(step, {})
+    """Images are sharp and the fields small: dithers of an arcsec are enough for the sky."""
+    return {"distance": 0.5} if step == "associate_sky" else {}
 
 
 def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
