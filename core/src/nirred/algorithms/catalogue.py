@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms import catalogue_kernels as kernels
+from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
 from nirred.algorithms.noise import aperture_sigma
 
@@ -284,27 +285,23 @@ def _windowed(
 
 def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of each pixel in circles (dx, dy) off the middle pixel of a window, shape (n, 2 half + 1, 2 half + 1)."""
-    from photutils.aperture import CircularAperture
-
     half = math.ceil(radius + 0.5)
-    masks = CircularAperture(np.column_stack([dx, dy]) + half, radius).to_mask(method="exact")
-    return np.stack([mask.to_image((2 * half + 1, 2 * half + 1)) for mask in masks])
+    reach, size = half + 0.5, 2 * half + 1
+    edges = [(-reach - x, reach - x, -reach - y, reach - y) for x, y in zip(dx.tolist(), dy.tolist(), strict=True)]
+    return np.stack([overlap.circle(e, (size, size), radius) for e in edges])
 
 
 def _ellipse(
     centre: NDArray[np.float64], axes: tuple[float, float], angle: float, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Share of each pixel in an ellipse, where it lies on the image, and (y, x) of the first of these pixels."""
-    from photutils.geometry import elliptical_overlap_grid
-
     c, s = math.cos(angle), math.sin(angle)
     reach = math.hypot(axes[0] * c, axes[1] * s), math.hypot(axes[0] * s, axes[1] * c)
     first = [max(0, math.floor(p - r + 0.5)) for p, r in zip(centre, reach, strict=True)]
     last = [min(n, math.ceil(p + r + 0.5)) for p, r, n in zip(centre, reach, shape[::-1], strict=True)]
-    edges = [n - 0.5 - p for p, a, b in zip(centre, first, last, strict=True) for n in (a, b)]
-    size = last[0] - first[0], last[1] - first[1]
-    share = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
-    return np.asarray(share), (first[1], first[0])
+    x0, x1, y0, y1 = (float(n - 0.5 - p) for p, a, b in zip(centre, first, last, strict=True) for n in (a, b))
+    share = overlap.ellipse((x0, x1, y0, y1), (last[0] - first[0], last[1] - first[1]), axes, angle)
+    return share, (first[1], first[0])
 
 
 def _apertures(

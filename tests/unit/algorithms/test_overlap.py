@@ -1,0 +1,46 @@
+"""Areas that circles and ellipses share with pixels."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nirred.algorithms import overlap
+
+GRID = ((-5.2, 5.8, -6.1, 4.9), (11, 11))
+
+
+def test_the_shares_add_up_to_the_area():
+    assert overlap.circle(*GRID, 4.3).sum() == pytest.approx(math.pi * 4.3**2, rel=1e-9)
+    assert overlap.ellipse(*GRID, (4.3, 1.7), 0.4).sum() == pytest.approx(math.pi * 4.3 * 1.7, rel=1e-9)
+
+
+def test_a_grid_cuts_a_circle():
+    assert overlap.circle((0.0, 5.0, -5.0, 5.0), (5, 10), 4.0).sum() == pytest.approx(math.pi * 8.0, rel=1e-9)
+    assert overlap.circle((7.0, 8.0, 7.0, 8.0), (1, 1), 4.0).sum() == 0.0
+
+
+def test_an_ellipse_is_turned_from_x_to_y():
+    share = overlap.ellipse((-5.5, 5.5, -5.5, 5.5), (11, 11), (5.0, 1.0), math.pi / 4)
+    y, x = np.mgrid[-5:6, -5:6]
+    assert (share * x * y).sum() > 0
+    np.testing.assert_allclose(share, share.T, atol=1e-12)
+
+
+def test_photutils_own_start_is_neither_needed_nor_spoilt():
+    code = """
+import sys
+from nirred.algorithms import overlap
+mine = overlap.circle((-2.5, 2.5, -2.5, 2.5), (5, 5), 2.0)
+assert not any(name.partition(".")[0] in ("photutils", "astropy") for name in sys.modules)
+from photutils.aperture import CircularAperture
+theirs = CircularAperture((2, 2), 2.0).to_mask(method="exact").data
+assert (mine == theirs).all()
+assert (overlap.circle((-2.5, 2.5, -2.5, 2.5), (5, 5), 2.0) == mine).all()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
