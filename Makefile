@@ -22,6 +22,7 @@ help:
 .venv/.ready: requirements-dev.txt $(PACKAGES:%=%/pyproject.toml)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(PACKAGES:%=-e ./%)
+	$(BIN)/python -m compileall -q $(PACKAGES:%=%/src)
 	touch $@
 
 demo: .venv/.ready
