@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from nirred.algorithms import gnomonic
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_gather import gather_rows
+from nirred.algorithms.resample_gather import gather_rows, survey_rows
 from nirred.algorithms.resample_kernels import kernel_correlation, phase_weights, split_shift
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 
@@ -262,3 +263,55 @@ def test_gather_of_nothing_is_nothing() -> None:
     assert one.tolist() == [[5.0]]
     with pytest.raises(ValueError, match="mask has shape"):
         gather_rows(np.ones((9, 9), np.float32), np.ones((9, 8), bool), shift)
+
+
+def bent(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A map with distortion, a turn and an edge outside the input."""
+    u, v = x - 40, y - 30
+    factor = 1 + 1e-5 * (u**2 + v**2)
+    return 38 + u * factor + 0.1 * v, 33 + v * factor - 0.1 * u
+
+
+def test_survey_finds_the_nearest_pixels_and_what_masks_hide() -> None:
+    rng = np.random.default_rng(8)
+    shape, out = (60, 70), (77, 90)
+    bad = (rng.random(shape) < 0.1).astype(np.uint8)
+    pixelmap = PixelMap.from_function(bent, out)
+    y, x = np.indices(out).astype(float)
+    u, v, area = pixelmap.read(x, y)
+    found = survey_rows(bad, pixelmap, (0, 77), (0, 60), shape)
+    inside = (u >= -0.5) & (u < 69.5) & (v >= -0.5) & (v < 59.5)
+    i, j = np.floor(u + 0.5).astype(int), np.floor(v + 0.5).astype(int)
+    assert np.array_equal(found.index, np.where(inside, j * 70 + i, -1))
+    np.testing.assert_allclose(found.area, area, rtol=1e-6)
+    # masked share of a bilinear interpolation; what lies beyond the edge is left out
+    masked = map_coordinates(np.pad(bad, 3).astype(float), [v + 3, u + 3], order=1)
+    weight = map_coordinates(np.pad(np.ones(shape), 3), [v + 3, u + 3], order=1)
+    np.testing.assert_allclose(found.hidden[inside], (masked / np.maximum(weight, 1e-9))[inside], atol=1e-6)
+    assert (found.hidden[~inside] == 1).all() and 0.2 < inside.mean() < 0.9
+    assert np.array_equal(survey_rows(None, pixelmap, (0, 77), (0, 60), shape).hidden, (~inside).astype(np.float32))
+    part = survey_rows(bad[10:40], pixelmap, (20, 31), (10, 40), shape)
+    assert np.array_equal(part.hidden, found.hidden[20:31])
+    assert np.array_equal(np.where(part.index < 0, -1, part.index + 700), found.index[20:31])
+    assert np.array_equal(found.take(np.arange(4200).reshape(shape), -5), np.where(inside, found.index, -5))
+
+
+def test_survey_of_nothing_and_of_one_pixel() -> None:
+    all_bad = survey_rows(np.ones((9, 9), np.uint8), PixelMap.from_shift(0.3, 0.3, (9, 9)), (0, 9), (0, 9), (9, 9))
+    assert (all_bad.hidden == 1).all() and (all_bad.index >= 0).sum() == 81
+    one = survey_rows(np.zeros((1, 1), np.uint8), PixelMap.from_shift(0.0, 0.0, (1, 1)), (0, 1), (0, 1), (1, 1))
+    assert one.index.tolist() == [[0]] and one.hidden.tolist() == [[0.0]]
+
+
+def test_a_projective_map_before_a_distortion() -> None:
+    pixelmap = PixelMap.from_function(bent, (200, 200))
+    matrix = gnomonic.motion(0.01, (50.0, 60.0), (53.3, 55.5))
+    matrix[2] = 1e-6, -2e-6, 1.0
+    both = pixelmap.behind(matrix, (-7, 12), (90, 110))
+    assert both.step == pixelmap.step and both.shape == (90, 110)
+    y, x = np.indices(both.x.shape) * float(both.step)
+    u, v = gnomonic.apply(matrix, x - 7, y + 12)
+    expected = pixelmap.read(u, v)
+    for got, wanted in zip((both.x, both.y), expected[:2], strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-9)
+    np.testing.assert_allclose(both.area, expected[2] * gnomonic.area(matrix, x - 7, y + 12), rtol=1e-12)

@@ -128,6 +128,22 @@ class PixelMap:
         _read(px.ravel(), py.ravel(), self.nodes, self.step, out)
         return out[0].reshape(px.shape), out[1].reshape(px.shape), out[2].reshape(px.shape)
 
+    def behind(self, matrix: FloatArray, origin: tuple[float, float], shape: tuple[int, int]) -> PixelMap:
+        """Return the map of a projective map's output pixels through both; nodes are as far apart as this map's.
+
+        Parameters
+        ----------
+        matrix : float64 array, shape (3, 3)
+            From homogeneous output positions to this map's output pixels.
+        origin : (x, y)
+            Output position of the new map's pixel (0, 0).
+        shape : tuple of int
+            (ny, nx) of the new map.
+        """
+        nodes = np.empty((3, *(-(-n // self.step) + 1 for n in shape)))
+        _behind(np.asarray(matrix, np.float64), origin, self.nodes, self.step, nodes)
+        return PixelMap(shape, self.step, *nodes)
+
     @cached_property
     def nodes(self) -> FloatArray:
         """x, y and area of the nodes as one array, (3, nodes_y, nodes_x)."""
@@ -190,6 +206,30 @@ def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
             upper = nodes[k, j, i] * (1 - tx) + nodes[k, j, i + 1] * tx
             lower = nodes[k, j + 1, i] * (1 - tx) + nodes[k, j + 1, i + 1] * tx
             out[k, n] = upper * (1 - ty) + lower * ty
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _behind(m, origin, nodes, step, out):  # type: ignore[no-untyped-def]
+    determinant = abs(
+        m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
+        - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
+        + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+    )
+    for r in range(out.shape[1]):
+        v = origin[1] + r * step
+        for c in range(out.shape[2]):
+            u = origin[0] + c * step
+            depth = m[2, 0] * u + m[2, 1] * v + m[2, 2]
+            x = (m[0, 0] * u + m[0, 1] * v + m[0, 2]) / depth / step
+            y = (m[1, 0] * u + m[1, 1] * v + m[1, 2]) / depth / step
+            i = min(max(int(np.floor(x)), 0), nodes.shape[2] - 2)
+            j = min(max(int(np.floor(y)), 0), nodes.shape[1] - 2)
+            tx, ty = x - i, y - j
+            for k in range(3):
+                upper = nodes[k, j, i] * (1 - tx) + nodes[k, j, i + 1] * tx
+                lower = nodes[k, j + 1, i] * (1 - tx) + nodes[k, j + 1, i + 1] * tx
+                out[k, r, c] = upper * (1 - ty) + lower * ty
+            out[2, r, c] *= determinant / abs(depth) ** 3
 
 
 def _nodes(shape: tuple[int, int], step: int) -> tuple[FloatArray, FloatArray]:

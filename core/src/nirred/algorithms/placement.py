@@ -165,9 +165,9 @@ class MapPatch:
 
     @cached_property
     def _under(self) -> Survey:
-        return self._survey(np.zeros((self.high - self.low, self.shape[1]), np.uint8))
+        return self._survey(None)
 
-    def _survey(self, bad: UInt8) -> Survey:
+    def _survey(self, bad: UInt8 | None) -> Survey:
         found = survey_rows(bad, self.pixelmap, self.rows, (self.low, self.high), self.shape)
         self.__dict__["_under"] = found  # what a mask does not change serves the rest
         return found
@@ -257,17 +257,16 @@ class Placement:
 
     def rows_of(self, grid: Grid, rows: tuple[int, int]) -> tuple[PixelMap, int]:
         """Map of rows of a grid, and the grid's row that is its first: nodes do not depend on the rows asked for."""
-        step = self.distortion.forward.step if self.distortion is not None else _STEP
-        first = rows[0] // step * step
-        height, width = rows[1] - first, grid.shape[1]
-        u, v = np.meshgrid(*(np.arange(-(-n // step) + 1) * float(step) for n in (width, height)))
-        u, v = u + grid.x0, v + (grid.y0 + first)
-        x, y = gnomonic.apply(self.matrix, u, v)
-        area = gnomonic.area(self.matrix, u, v)
         if self.distortion is not None:
-            x, y, more = self.distortion.to_detector(x, y)
-            area = area * more
-        return PixelMap((height, width), step, x, y, area), first
+            forward, (x0, y0) = self.distortion.forward, self.distortion.origin
+            first = rows[0] // forward.step * forward.step
+            matrix = gnomonic.motion(0.0, (x0, y0), (0.0, 0.0)) @ self.matrix
+            return forward.behind(matrix, (grid.x0, grid.y0 + first), (rows[1] - first, grid.shape[1])), first
+        first = rows[0] // _STEP * _STEP
+        shape = (rows[1] - first, grid.shape[1])
+        u, v = np.meshgrid(*(np.arange(-(-n // _STEP) + 1) * float(_STEP) for n in shape[::-1]))
+        u, v = u + grid.x0, v + (grid.y0 + first)
+        return PixelMap(shape, _STEP, *gnomonic.apply(self.matrix, u, v), gnomonic.area(self.matrix, u, v)), first
 
     def blot(self, model: Float32, count: Float32, grid: Grid, kernel: Kernel) -> tuple[Float32, Float32]:
         """A model on a grid, and its counts, at the pixels of the plane; NaN and 0 outside."""

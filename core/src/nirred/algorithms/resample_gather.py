@@ -86,10 +86,22 @@ def gather_rows(
 
 def _padded(part: NDArray[np.float32], bad: NDArray[np.uint8] | NDArray[np.bool_] | None) -> NDArray[np.float32]:
     """Copy rows into a frame of NaN; unusable pixels are NaN too."""
-    work = np.full((part.shape[0] + 2 * _PAD, part.shape[1] + 2 * _PAD), np.nan, dtype=np.float32)
-    usable = np.isfinite(part) if bad is None else np.isfinite(part) & (bad == 0)
-    np.copyto(work[_PAD:-_PAD, _PAD:-_PAD], part, where=usable)
+    work = np.empty((part.shape[0] + 2 * _PAD, part.shape[1] + 2 * _PAD), dtype=np.float32)
+    work[:_PAD] = work[-_PAD:] = np.nan
+    work[:, :_PAD] = work[:, -_PAD:] = np.nan
+    _keep_usable(part, np.zeros((0, 0), np.uint8) if bad is None else bad.view(np.uint8), work[_PAD:-_PAD, _PAD:-_PAD])
     return work
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _keep_usable(part, bad, out):  # type: ignore[no-untyped-def]
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            value = part[y, x]
+            usable = abs(value) < np.inf
+            if bad.size:
+                usable &= bad[y, x] == 0
+            out[y, x] = value if usable else np.float32(np.nan)
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ class Survey:
 
 
 def survey_rows(
-    bad: NDArray[np.uint8],
+    bad: NDArray[np.uint8] | None,
     pixelmap: PixelMap,
     rows: tuple[int, int],
     part: tuple[int, int],
@@ -128,7 +140,7 @@ def survey_rows(
 
     Parameters
     ----------
-    bad : uint8 (high - low, nx)
+    bad : uint8 (high - low, nx), or None
         Not zero where a pixel of rows [low, high) of the input is masked.
     pixelmap : PixelMap
         From output to input.
@@ -141,11 +153,23 @@ def survey_rows(
     """
     size = (rows[1] - rows[0], pixelmap.shape[1])
     found = Survey(np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32))
-    _survey(
-        pixelmap.nodes, (pixelmap.step, rows[0]), (*part, *shape),
-        bad, found.index, found.hidden, found.area,
-    )  # fmt: skip
+    how, extent = (pixelmap.step, rows[0]), (*part, *shape)
+    _survey(pixelmap.nodes, how, extent, found.index, found.area)
+    np.less(found.index, 0, out=found.hidden, casting="unsafe")
+    if bad is not None and bad.any():
+        _hide(pixelmap.nodes, how, extent, bad, _round(bad), found.index, found.hidden)
     return found
+
+
+def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Not zero where a pixel or one of its eight neighbours is."""
+    rows = bad.copy()
+    rows[1:] |= bad[:-1]
+    rows[:-1] |= bad[1:]
+    both = rows.copy()
+    both[:, 1:] |= rows[:, :-1]
+    both[:, :-1] |= rows[:, 1:]
+    return both
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -170,40 +194,51 @@ def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _survey(nodes, how, extent, bad, index, hidden, area):  # type: ignore[no-untyped-def]
-    (step, first), (low, high, ny, nx) = how, extent
-    flat = bad.ravel()
+def _survey(nodes, how, extent, index, area):  # type: ignore[no-untyped-def]
+    """Nearest pixels and areas; positions of a whole row first, so that the rest is one long loop for SIMD."""
+    (step, first), (low, high, _, nx) = how, extent
+    top, bottom, width = np.float64(low), np.float64(high), np.float64(nx)
+    x, y = np.empty(index.shape[1]), np.empty(index.shape[1])
     for r in range(index.shape[0]):
         j = (first + r) // step
         ty = (first + r - j * step) / step
         line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
-        indices, shares, areas = index[r], hidden[r], area[r]
         for i in range(line.shape[1] - 1):
             x0, y0, area0 = line[0, i], line[1, i], line[2, i]
             slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
             slope_area = (line[2, i + 1] - area0) / step
             for k in range(min(step, index.shape[1] - i * step)):
-                x, y = x0 + k * slope_x, y0 + k * slope_y
-                nearest, share = -1, 1.0
-                row = int(y + 0.5)
-                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and low <= row < high:
-                    column = int(x + 0.5)
-                    nearest = (row - low) * nx + column
-                    if row <= low or row + 1 >= high or column == 0 or column + 1 == nx:
-                        share = _hidden(bad, low, ny, x, y)
-                    else:  # one step from the nearest lie the others; unsigned: signed indices would be checked
-                        beside = np.uint64(nearest + (1 if x > column else -1))
-                        down = np.uint64(nx if y > row else -nx)
-                        share = 0.0
-                        if (
-                            flat[np.uint64(nearest)]
-                            | flat[beside]
-                            | flat[np.uint64(nearest) + down]
-                            | flat[beside + down]
-                        ):
-                            share = _hidden(bad, low, ny, x, y)
                 at = np.uint64(i * step + k)
-                indices[at], shares[at], areas[at] = nearest, share, area0 + k * slope_area
+                x[at] = x0 + k * slope_x + 0.5
+                y[at] = y0 + k * slope_y + 0.5
+                area[r, at] = area0 + k * slope_area
+        for c in range(index.shape[1]):
+            inside = (x[c] >= 0.0) & (x[c] < width) & (y[c] >= top) & (y[c] < bottom)
+            place = np.floor(y[c] - top) * width + np.floor(x[c])  # exact: far below 2^53
+            index[r, c] = np.int32(place if inside else -1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _between(rows, i, tx, ty):  # type: ignore[no-untyped-def]
+    left = rows[0, i] * (1.0 - ty) + rows[1, i] * ty
+    right = rows[0, i + 1] * (1.0 - ty) + rows[1, i + 1] * ty
+    return left * (1.0 - tx) + right * tx
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hide(nodes, how, extent, bad, near, index, hidden):  # type: ignore[no-untyped-def]
+    """Masked shares of the pixels that have one masked pixel nearby, which are few."""
+    (step, first), (low, _, ny, _) = how, extent
+    flat = near.ravel()
+    for r in range(index.shape[0]):
+        j = (first + r) // step
+        ty = (first + r - j * step) / step
+        for c in range(index.shape[1]):
+            if index[r, c] >= 0 and flat[index[r, c]]:
+                i = c // step
+                tx = (c - i * step) / step
+                x, y = _between(nodes[0, j : j + 2], i, tx, ty), _between(nodes[1, j : j + 2], i, tx, ty)
+                hidden[r, c] = _hidden(bad, low, ny, x, y)
 
 
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:

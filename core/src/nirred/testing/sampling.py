@@ -12,6 +12,8 @@ LANCZOS_RADIUS = 3
 #: Places that differ from a shift by less than this everywhere are sampled as one, pixels.
 NEARLY_A_SHIFT = 0.02
 _PHASES = 512
+#: Rows that are gathered at once, so that temporary arrays stay in the cache.
+_BLOCK = 8
 
 Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -62,21 +64,26 @@ def gather(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     """As `shift`, at any places; weights are tabulated for 512 places between two pixels."""
     table = np.array([kernel(k / _PHASES)[1] for k in range(_PHASES + 1)])
     table[-1] = np.roll(table[0], 1)  # the next pixel
+    table = np.ascontiguousarray(table.T)
     ny, nx = data.shape
+    pad = LANCZOS_RADIUS + 1
+    edged = np.pad(data, pad, mode="edge")
     inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     out = np.zeros(x.shape)
-    u, v = x[inside], y[inside]
-    i, j = np.floor(u).astype(int), np.floor(v).astype(int)
-    wx, wy = (table[np.rint((p - q) * _PHASES).astype(int)] for p, q in ((u, i), (v, j)))
-    total = np.zeros(u.size)
-    first = 1 - LANCZOS_RADIUS
-    for b in range(6):
-        row = np.clip(j + first + b, 0, ny - 1) * nx
-        across = np.zeros(u.size)
-        for a in range(6):
-            across += wx[:, a] * data.ravel()[row + np.clip(i + first + a, 0, nx - 1)]
-        total += wy[:, b] * across
-    out[inside] = total
+    for start in range(0, x.shape[0], _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        here = inside[rows]
+        u, v = x[rows][here], y[rows][here]
+        i, j = np.floor(u).astype(np.intp), np.floor(v).astype(np.intp)
+        wx, wy = (table[:, np.rint((p - q) * _PHASES).astype(np.intp)] for p, q in ((u, i), (v, j)))
+        corner = (j + 1 - LANCZOS_RADIUS + pad) * edged.shape[1] + i + 1 - LANCZOS_RADIUS + pad
+        total = np.zeros(u.size)
+        for b in range(6):
+            across = np.zeros(u.size)
+            for a in range(6):
+                across += wx[a] * edged.ravel().take(corner + (b * edged.shape[1] + a))
+            total += wy[b] * across
+        out[rows][here] = total
     return out, inside.astype(np.float64)
 
 
