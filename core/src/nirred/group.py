@@ -104,7 +104,10 @@ class FrameState:
 
 @dataclass
 class FrameSetup:
-    """What the fused per-frame pass is to do; frame steps set the fields."""
+    """What the fused per-frame pass is to do; frame steps set the fields.
+
+    The pass empties `dark` and `masks`, which nothing else reads, and takes the variances off `flat`.
+    """
 
     levels: bool = False
     masks: list[list[np.ndarray]] = field(default_factory=list)
@@ -249,6 +252,8 @@ class Group:
                     stack.close()
 
     def close(self) -> None:
-        """Free the working planes."""
+        """Free all pixels: closures in `extras` refer to the group, which would keep them until somebody collects."""
         self.give_up_frames()
-        self.planes.clear()
+        self.setup = FrameSetup()
+        for pixels in (self.planes, self.streams, self.calibrations, self.masks, self.extras):
+            pixels.clear()

@@ -28,10 +28,10 @@ def _concerns(spec: MaskSpec, tags: frozenset[str]) -> bool:
 
 
 def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> list[np.ndarray]:
-    """One mask of detector scope for every plane, with the user's parameters over the mask's own."""
-    first = group.task.first
-    registry = group.context.registry
-    return [_compute(registry, spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors))]
+    """One mask of detector scope for every plane, with the user's parameters over the mask's own: uint16."""
+    first, registry, bit = group.task.first, group.context.registry, np.uint16(spec.bit)
+    found = (_compute(registry, spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors)))
+    return [np.where(flagged, bit, np.uint16(0)) for flagged in found]
 
 
 def apply_late_masks(group: Group) -> None:
@@ -56,9 +56,9 @@ def apply_late_masks(group: Group) -> None:
                 info = group.frames[i].info
                 if _concerns(spec, info.tags):
                     own = _late(group, (spec, given), i, p, [i]) if shared is None else shared
-                    share = float(np.mean(own != 0))
+                    share = float(np.mean(own))
                     if share > 0:
-                        state.dq.put(i, state.dq.frame(i) | own)
+                        state.dq.put(i, np.where(own, state.dq.frame(i) | np.uint16(spec.bit), state.dq.frame(i)))
                         shares[info.name] = max(shares.get(info.name, 0.0), share)
         _say(group, spec, shares)
 
@@ -89,10 +89,10 @@ def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) 
 def _compute(
     registry: Registry, spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput
 ) -> np.ndarray:
-    """The mask's bit where it flags, uint16."""
+    """Bool: where a mask flags."""
     parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
     with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
         flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
     if flagged.shape != shape:
         raise StepError(f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)")
-    return np.where(flagged != 0, np.uint16(spec.bit), np.uint16(0))
+    return flagged.astype(bool, copy=False)
