@@ -206,3 +206,14 @@ def test_long_comments_are_cut_without_a_warning() -> None:
         set_cards(header, {"SPAN": (0.0539, "c" * 60), "NAME": ("x" * 41, "c" * 60), "COUNT": (3, "c" * 60)})
         header.tostring()
     assert len(header.comments["SPAN"]) == 47
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_damage_that_only_the_end_of_the_stream_shows(tmp_path, suffix):
+    squeeze = gzip.compress if suffix == ".gz" else bz2.compress
+    packed = bytearray(squeeze(write(tmp_path / "a.fits", np.ones((64, 64), np.int32)).read_bytes()))
+    packed[-4] ^= 1
+    path = tmp_path / f"a.fits{suffix}"
+    path.write_bytes(packed)
+    with pytest.raises(Unreadable, match="damaged compression"):
+        first(path)

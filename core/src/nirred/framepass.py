@@ -12,7 +12,7 @@ from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, 
 from .algorithms.combine_network import combine_block
 from .blame import blamed
 from .dq import DQ
-from .errors import NirredError, StepError, fault_of
+from .errors import NirredError, StepError, Unreadable, fault_of
 from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
@@ -102,8 +102,7 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
         _check_shapes(group, frame.info, raws)
         inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
     except (NirredError, OSError) as error:
-        frame.state, frame.reason = "failed", fault_of(error)
-        group.remark(f"{frame.info.name} left out: {error if isinstance(error, NirredError) else frame.reason}")
+        group.leave_out(i, fault_of(error), "unreadable" if isinstance(error, (Unreadable, OSError)) else "failed")
         return
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
         if state.sci.in_memory:
@@ -112,9 +111,10 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
             sci, dq = calibrate(raw, given, None, group.context.threads)
             state.sci.put(i, sci)
             state.dq.put(i, dq)
-    if all(state.bad(i).all() for state in group.planes):
-        frame.reject("not one usable pixel")
-        group.remark(f"{frame.info.name} left out: {frame.reason}")
+    for p, state in enumerate(group.planes, 1):
+        if state.bad(i).all():  # a sky level, a place, a weight of nothing: the frame is no use to the others either
+            group.leave_out(i, "not one usable pixel" + (f" in plane {p}" if len(group.planes) > 1 else ""))
+            return
 
 
 def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:
@@ -194,7 +194,7 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
         return None
     if p >= len(planes):
         raise StepError(
-            f"{group.task.id}: the {kind} has {len(planes)} planes, the frames more",
+            f"the {kind} has {len(planes)} planes, the frames more",
             f"give another --user-cal {kind}:FILE",
         )
     plane = planes[p]
@@ -210,7 +210,7 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
         cut = np.s_[section.y1 : section.y2, section.x1 : section.x2]
         return Plane(plane.data[cut], plane.dq[cut], None if plane.var is None else plane.var[cut])
     raise StepError(
-        f"{group.task.id}: the {kind} is {plane.data.shape[::-1]}, the frames {shape[::-1]} pixels (x, y)",
+        f"the {kind} is {plane.data.shape[::-1]}, the frames {shape[::-1]} pixels (x, y)",
         f"give another --user-cal {kind}:FILE",
     )
 

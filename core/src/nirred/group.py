@@ -97,9 +97,11 @@ class FrameState:
         """True until a step leaves the frame out."""
         return self.state == "used"
 
-    def reject(self, reason: str) -> None:
-        """Leave the frame out, with the reason that FRAMES and run.json give."""
-        self.state, self.reason = "rejected", reason
+    def reject(self, reason: str, state: str = "rejected") -> None:
+        """Leave the frame out, with the reason that FRAMES and run.json give; both name the frame already."""
+        for name in (self.info.name, self.info.path.name):
+            reason = reason.removeprefix(f"{name}: ")
+        self.state, self.reason = state, reason
 
 
 @dataclass
@@ -235,14 +237,20 @@ class Group:
         """`indices`, or an error when there are none."""
         if not indices:
             why = "; ".join(f"{f.info.name}: {f.reason}" for f in self.frames if not f.alive)
-            raise StepError(f"{self.task.id}: no {what} left" + (f" ({why})" if why else ""), "see FRAMES and the log")
+            raise StepError(f"no {what} left" + (f" ({why})" if why else ""), "see FRAMES and the log")
         return indices
 
     def remark(self, text: str) -> None:
-        """Something an observer should know, once."""
+        """Something an observer should know, once; the task's name is put before it where it is shown."""
         if text not in self.remarks:
             self.remarks.append(text)
-            self.context.say(text)
+            self.context.say(f"{self.task.id}: {text}")
+
+    def leave_out(self, i: int, reason: str, state: str = "rejected") -> None:
+        """Go on without frame `i`, and say why."""
+        frame = self.frames[i]
+        frame.reject(reason, state)
+        self.remark(f"{frame.info.name} left out: {frame.reason}")
 
     def give_up_frames(self) -> None:
         """Free the pixels of the frames; what was measured of them, and the planes' noise, stay."""

@@ -207,16 +207,22 @@ class Headers:
                     headers._first = _next_header(stream, declared, path, first=False)[0]
                 except EOFError:
                     headers._hdus = ()
-        headers._check_size()
+        headers.check_size()
         return headers
 
-    def _check_size(self) -> None:
-        """Refuse an uncompressed file that is shorter than its headers declare."""
+    def check_size(self) -> None:
+        """Refuse an uncompressed file that is shorter than those of its headers declare that have been read so far.
+
+        Raises
+        ------
+        Unreadable
+            It is truncated.
+        """
         if self.path is None or self.compressed:
             return
-        for header in (self.primary, *([self._first] if self._first else [])):
+        size = self.path.stat().st_size
+        for header in (self.primary, *([self._first] if self._first else []), *(self._hdus or ())):
             need = header.data_offset + header.data_bytes
-            size = self.path.stat().st_size
             if size < need:
                 raise Unreadable(
                     f"{self.path.name}: truncated: {size} bytes, its header declares {need}",

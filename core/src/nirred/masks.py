@@ -79,11 +79,8 @@ def _late(group: Group, mask: tuple[MaskSpec, Mapping[str, Any]], of: int, p: in
 
 
 def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) -> MaskInput:
-    def remark(text: str) -> None:
-        group.remark(f"{group.task.id}: {text}")
-
     flattened = group.setup.flat is not None
-    return MaskInput(info.detectors[p].shape, info.descriptors, info.tags, images, p, remark, flattened)
+    return MaskInput(info.detectors[p].shape, info.descriptors, info.tags, images, p, group.remark, flattened)
 
 
 def _compute(

@@ -15,7 +15,7 @@ import pluggy
 from . import hookspecs
 from .answers import WrongAnswer, checked
 from .cameras import answering
-from .errors import Ambiguous, PluginError, Unclaimed
+from .errors import Ambiguous, PluginError, Unclaimed, Unreadable
 from .headers import Header, Headers
 from .plugin.frames import Claim
 from .plugin.instrument import Instrument
@@ -282,6 +282,8 @@ class Registry:
                 continue
             try:
                 claim = checked("nirred_claim", plugin.nirred_claim(headers=headers))  # type: ignore[union-attr]
+            except Unreadable:  # damage that shows where the plugin looks is the file's fault
+                raise
             except FAULTS as error:
                 self.fault(name, _failure("nirred_claim", error))
                 continue
@@ -306,11 +308,15 @@ class Registry:
         ------
         PluginError
             The plugin raised or answered what it must not; the message names package and hook.
+        Unreadable
+            The file is damaged where the plugin looked.
         """
         if getattr(self.manager.get_plugin(owner), hook, None) is None:
             return None
         try:
             return checked(hook, self._owner(owner, hook)(**arguments))
+        except Unreadable:
+            raise
         except FAULTS as error:
             raise self._raised(owner, _failure(hook, error)) from error
 

@@ -3,14 +3,18 @@ from __future__ import annotations
 import bz2
 import gzip
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from nirred.plan.associate import Source, judge
 from nirred.plan.fates import summary
-from nirred.plan.scan import content_digest, names_file, scan
+from nirred.plan.scan import content_digest, names_file, scan, scan_file
+from nirred.plugin import hookimpl
+from nirred.registry import Registry
 
 
 def verdicts(night: Any) -> dict[str, tuple[Any, str]]:
@@ -112,5 +116,38 @@ def test_images_are_counted_where_that_is_cheap(night: Any) -> None:
     packed.unlink()
     found = verdicts(night)
     assert found["two.fits"] == ("unsupported", "2 images, 1 expected")
-    assert found["none.fits"] == ("unsupported", "0 images, 1 expected")
+    assert found["none.fits"] == ("unsupported", "no image in it")
     assert [found[n] for n in ("packed.fits.gz", "mask.fits", "cube.fits")] == [(None, "")] * 3
+
+
+def test_a_file_cut_behind_its_first_image(night: Any) -> None:
+    """Plain: the second image is shorter than declared. Compressed: the hook that asks for it is not to blame."""
+    path = night.frame("science", "two.fits")
+    fits.append(path, np.zeros((16, 16), np.int16))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2700])
+
+    class Greedy(type(night.registry.manager.get_plugin("cam"))):  # type: ignore[misc]
+        @hookimpl
+        def nirred_detectors(self, headers: Any) -> Any:
+            return super().nirred_detectors(headers) * len(headers.images)
+
+    registry = Registry()
+    registry.add(Greedy(), "cam", "nirred-cam")
+    packed = night.folder / "packed.fits.gz"
+    packed.write_bytes(gzip.compress(whole)[:-20])
+    found = {r.path.name: (r.verdict, r.reason) for r in scan([path, packed], registry)}
+    assert found["two.fits"][0] == "unreadable" and "truncated" in found["two.fits"][1]
+    assert found["packed.fits.gz"][0] == "unreadable" and "damaged compression" in found["packed.fits.gz"][1]
+    assert "nirred-cam" not in found["packed.fits.gz"][1] and registry.complaints() == []
+
+
+def test_lamps_of_another_number_of_planes_are_no_candidates(night: Any) -> None:
+
+    rule = next(r for _, r in night.registry.rules() if r.kind == "lampoff_flat")
+    on = scan_file(night.frame("lamp_on", "on.fits"), night.registry).frames[0]
+    off = scan_file(night.frame("lamp_off", "off.fits"), night.registry).frames[0]
+    assert judge(rule, on, Source("lampoff_flat", off, path=off.path)).passed
+    more = replace(off, detectors=off.detectors * 4)
+    missed = judge(rule, on, Source("lampoff_flat", more, path=off.path)).misses
+    assert [(m.rule, m.wanted, m.found) for m in missed] == [("planes", "1", "4")]

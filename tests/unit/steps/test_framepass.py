@@ -83,7 +83,7 @@ def test_unreadable_frames_are_left_out_by_name_and_none_left_is_an_error(make_g
     group = prepared(make_group, infos)
     calibrate_group(group)
     assert group.indices() == [0, 2]
-    assert group.frames[1].state == "failed" and "truncated" in group.frames[1].reason
+    assert group.frames[1].state == "unreadable" and "truncated" in group.frames[1].reason
     assert any("f1.fits left out" in r for r in group.remarks)
     for info in infos:
         info.path.write_bytes(infos[1].path.read_bytes()[:9000])
@@ -102,6 +102,26 @@ def test_a_frame_of_another_shape_or_number_of_planes_is_left_out(make_group, wr
     group = prepared(make_group, more)
     calibrate_group(group)
     assert group.indices() == [0] and "plane" in group.frames[1].reason
+
+
+def test_a_frame_with_one_plane_of_nothing_is_left_out(make_group, write_raw):
+    good, nothing = np.ones((6, 8)), np.full((6, 8), np.nan)
+    infos = write_raw([[good, good], [good, nothing], [good, good]])
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert group.indices() == [0, 2] and group.frames[1].reason == "not one usable pixel in plane 2"
+
+
+def test_a_frame_s_name_is_said_once(make_group, write_raw):
+    infos = write_raw([[np.ones((60, 80))] for _ in range(2)])
+    infos[1].path.write_bytes(infos[1].path.read_bytes()[:9000])
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert [r.count("f1.fits") for r in group.remarks] == [1]
+    group.frames[0].reject("f0.fits: dull")
+    with pytest.raises(StepError) as caught:
+        group.need(group.indices(), "frames")
+    assert caught.value.message.count("f1.fits") == caught.value.message.count("f0.fits") == 1
 
 
 def test_an_unknown_gain_refuses_the_frame_by_name(make_group, write_raw):

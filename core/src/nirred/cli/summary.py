@@ -65,7 +65,7 @@ def key_figures(path: Path) -> str:
     except NirredError as error:
         return f"[{error}]"
     figures = [
-        _figure(get("NCOMBINE"), "{:.0f} frames"),
+        _figure(get("NCOMBINE"), "1 frame" if get("NCOMBINE") == 1 else "{:.0f} frames"),
         _figure(get("TEXPTIME"), "{:.5g} s"),
         _figure(get("FWHM"), '{:.2f}" FWHM'),
         _figure(get("BADFRAC"), "{:.2%} bad"),

@@ -178,7 +178,11 @@ def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
         return []
     mine, its = frame.detectors[0], source.frame.detectors[0]
     wanted, found = ((f"{d.shape[1]}x{d.shape[0]} {d.epoch}".strip()) for d in (mine, its))
-    return [RuleResult("detector", wanted, found, wanted == found)]
+    rows = [RuleResult("detector", wanted, found, wanted == found)]
+    counts = len(frame.detectors), len(source.frame.detectors)
+    if (source.task or source.kind in INTERNAL) and counts[0] != counts[1]:  # raw: a product says it in its own way
+        rows.append(RuleResult("planes", str(counts[0]), str(counts[1]), passed=False))
+    return rows
 
 
 def _level(rule: CalibrationRule, source: Source, apart: float) -> tuple[int, str]:

@@ -13,6 +13,7 @@ _OUTCOMES: dict[str, Fate] = {
     "used": "used",
     "done": "used",
     "reused": "used",
+    "unreadable": "unreadable",
     "failed": "failed",
     "blocked": "failed",
     "rejected": "rejected",

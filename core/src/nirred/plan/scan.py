@@ -70,6 +70,10 @@ def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -
         headers = headers or Headers.read(path)
         owner, claim = registry.claim(headers)
         record.frames = _frames(path, headers, owner, claim, registry)
+        record.product = _product_kind(headers) or _master_kind(record.frames)
+        _judge(record, claim)
+        if record.verdict is None:
+            headers.check_size()
     except Unreadable as error:
         record.verdict, record.reason = "unreadable", str(error)
     except PluginError as error:
@@ -80,9 +84,6 @@ def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -
         record.verdict, record.reason = "ambiguous", str(error)
     except (OSError, EOFError, zlib.error) as error:
         record.verdict, record.reason = "unreadable", f"{path.name}: {error}"
-    else:
-        record.product = _product_kind(headers) or _master_kind(record.frames)
-        _judge(record, claim)
     return record
 
 
@@ -139,6 +140,8 @@ def _judge(record: FileRecord, claim: Claim) -> None:
         reason = "acquisition" if role == "acquisition" else f"no imaging frame or calibration ({what})"
     elif role != "bpm" and first.tags & PROCESSED:
         reason = "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
+    elif first.headers.image is None:
+        reason = "no image in it"
     elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
         mode = first.descriptors.read_mode or "not stated"
         reason = f"read mode {mode}: gain not known"

@@ -105,7 +105,7 @@ class RunResult:
     report : Path or None
         The page about the run; None where none was wanted, or it could not be written.
     messages : tuple of str
-        Errors and remarks of the tasks.
+        Errors and remarks of the tasks, each with the task's name.
     fault : str
         Why run.json could not be written.
     """
@@ -181,7 +181,7 @@ def run(
         {r.task.id: r.outcome for r in results},
         exit_code(plan, results, strict=options.strict) or (DataError.exit_code if fault else 0),
         record,
-        tuple(m for r in results for m in ([r.message] if r.message else []) + r.remarks),
+        tuple(f"{r.task.id}: {m}" for r in results for m in ([r.message] if r.message else []) + r.remarks),
         page,
         fault,
     )

@@ -116,8 +116,7 @@ def execute(job: Job, context: Context) -> TaskResult:
         if isinstance(error, PluginError) and error.__cause__ is not None:
             result.bug = "".join(traceback.format_exception(error.__cause__))
     except OSError as error:  # a file or directory that was there when the plan was made
-        what = f"{task.id}: {fault_of(error)}"
-        result = failure(task, what, "bring it back, and run again", DataError.exit_code, group)
+        result = failure(task, fault_of(error), "bring it back, and run again", DataError.exit_code, group)
     except MemoryError:
         result = failure(task, *_out_of_memory(task), StepError.exit_code, group)
     except Exception as error:  # noqa: BLE001 - the task runner's guard: a bug ends its group, not the night
@@ -129,13 +128,13 @@ def execute(job: Job, context: Context) -> TaskResult:
 
 
 def _out_of_memory(task: Task) -> tuple[str, str]:
-    return f"{task.id}: out of memory with {len(task.frames)} frames", "a smaller --memory, or fewer --jobs"
+    return f"out of memory with {len(task.frames)} frames", "a smaller --memory, or fewer --jobs"
 
 
 def _broken(task: Task, error: Exception, group: Group) -> TaskResult:
     if isinstance(error, RuntimeError | ImportError) and any(t in str(error) for t in _NO_MEMORY):
         return failure(task, *_out_of_memory(task), StepError.exit_code, group)
-    what = f"{task.id}: a bug in nirred or a plugin: {type(error).__name__}: {error}"
+    what = f"a bug in nirred or a plugin: {type(error).__name__}: {error}"
     result = failure(task, what, "please report it with the traceback in nirred.log", BUG, group)
     result.bug = "".join(traceback.format_exception(error))
     return result
@@ -191,7 +190,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
         keep_glimpse(group)
         save_record(out, key, task.id, recipe.name, files, frames=frames, remarks=tuple(group.remarks), cpu_s=spent)
     except (DataError, OSError) as error:
-        group.remark(f"{task.id}: not recorded, so that the next run makes it again: {error}")
+        group.remark(f"not recorded, so that the next run makes it again: {error}")
     return result
 
 
@@ -237,7 +236,7 @@ def _unmade(task: Task, made: Mapping[str, Path]) -> str:
     for a in task.calibrations:
         required = a.kind == "flat"
         if a.task and a.task not in made and required:
-            return f"{task.id}: its {a.kind} {a.task} was not made"
+            return f"its {a.kind} {a.task} was not made"
     return ""
 
 
@@ -246,7 +245,7 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
     for a in group.task.calibrations:
         path = made.get(a.task) if a.task else a.path
         if path is None:
-            group.remark(f"{group.task.id}: {a.kind} {a.task} was not made; going on without")
+            group.remark(f"{a.kind} {a.task} was not made; going on without")
             continue
         if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")

@@ -100,7 +100,7 @@ class StackDarks(GroupStep):
         frames = group.need(group.indices(role), "darks")
         times = {round(group.frames[i].info.descriptors.exposure_time or 0.0, 2) for i in frames}
         if max(times) - min(times) > 0.01 + 1e-9:
-            raise StepError(f"{group.task.id}: darks of different exposure times ({sorted(times)} s)", "split the list")
+            raise StepError(f"darks of different exposure times ({sorted(times)} s)", "split the list")
         group.streams[call.gives] = stack_planes(group, frames, params.nsigma)
         group.keywords["NCOMBINE"] = len(frames)
 
@@ -122,7 +122,7 @@ class MakeLampFlat(GroupStep):
         elif group.calibrations.get("dark") is not None:
             planes = [_subtract(a, b) for a, b in zip(planes, group.calibrations["dark"], strict=True)]
         elif group.indices("lamp_on"):
-            group.remark(f"{group.task.id}: no lamp-off frames; the flat keeps the thermal background")
+            group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
             group.keywords["NLAMPOFF"] = (len(off), "lamp-off frames subtracted")
         group.streams[call.gives] = planes
@@ -145,9 +145,7 @@ class NormalizeFlat(GroupStep):
         good = np.concatenate([p.data[(p.dq == 0) & np.isfinite(p.data)] for p in planes])
         level = float(np.median(good)) if good.size else 0.0
         if not level > 0:
-            raise StepError(
-                f"{group.task.id}: the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames"
-            )
+            raise StepError(f"the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames")
         group.keywords["FLATLEV"] = (round(level, 3), "[electron] median before normalisation")
         group.streams[call.gives] = [
             Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))

@@ -34,10 +34,9 @@ class Prepare(FrameStep):
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         if group.task.makes not in ("image", ""):
             return
-        for frame in group.frames:
+        for i, frame in enumerate(group.frames):
             if frame.info.wcs_state == "stale" and params.bad_wcs == "fix":
-                frame.reject(f"stale WCS that could not be mended: {frame.info.wcs_note}")
-                group.remark(f"{frame.info.name} left out: {frame.reason}")
+                group.leave_out(i, f"stale WCS that could not be mended: {frame.info.wcs_note}")
             elif frame.info.wcs_state in ("stale", "rebuilt") and params.bad_wcs == "exit":
                 raise StepError(f"{frame.info.name}: {frame.info.wcs_note}", "-p prepare:bad_wcs=fix, or leave it out")
 
@@ -170,7 +169,7 @@ class _UseCalibration(FrameStep):
             return None
         if found is None:
             if params.do_cal == "force":
-                raise StepError(f"{group.task.id}: no {self.kind} and do_cal=force", f"--user-cal {self.kind}:FILE")
+                raise StepError(f"no {self.kind} and do_cal=force", f"--user-cal {self.kind}:FILE")
             group.keywords[self.keyword] = f"SKIPPED: no {self.kind} found"
             return None
         group.keywords[self.keyword] = str(group.extras.get(f"{self.kind}_name", "done"))

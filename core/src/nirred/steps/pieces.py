@@ -63,8 +63,7 @@ class ReadPieces(HeaderStep):
             try:
                 _read(group, i, frame, first)
             except NirredError as error:
-                frame.state, frame.reason = "failed", error.message
-                group.remark(f"{frame.info.name} left out: {error}")
+                group.leave_out(i, error.message, "failed")
         group.need(group.indices(), "readable stacks")
         _refuse_turned(group)
         _say_shared(group)
@@ -78,8 +77,7 @@ def _refuse_turned(group: Group) -> None:
             first, own = (group.frames[j].info.wcs[p].wcs.pixel_scale_matrix for j in (alive[0], i))
             moved = np.abs(np.linalg.solve(first, own) - np.eye(2)).max() * max(state.shape) / 2
             if moved > MOST_TURNED and group.frames[i].alive:
-                group.frames[i].reject(f"turned or scaled against {group.frames[alive[0]].info.name} by {moved:.1f} px")
-                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+                group.leave_out(i, f"turned or scaled against {group.frames[alive[0]].info.name} by {moved:.1f} px")
 
 
 def _say_shared(group: Group) -> None:

@@ -54,8 +54,7 @@ class CleanReadout(GroupStep):
         group.keywords["READCLN"] = (len(cleaned), "frames of which readout pattern was removed")
         if cleaned:
             group.remark(
-                f"{group.task.id}: readout pattern of up to {max(cleaned):.3g} electron (rms) removed from "
-                f"{len(cleaned)} frames"
+                f"readout pattern of up to {max(cleaned):.3g} electron (rms) removed from {len(cleaned)} frames"
             )
 
 

@@ -133,11 +133,9 @@ class AdjustWcs(GroupStep):
                 self._fall_back(group, i, params, final=final and len(cluster) > 1)
 
     def _fall_back(self, group: Group, i: int, params: Params, *, final: bool) -> None:
-        frame = group.frames[i]
         trusted = params.method == "offsets" or params.offsets is not None
         if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
-            frame.reject("cannot be registered: too few stars in common with the other frames")
-            group.remark(f"{frame.info.name} left out: {frame.reason}")
+            group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
 
 
 class MaskObjects(GroupStep):
@@ -159,7 +157,7 @@ class MaskObjects(GroupStep):
                 layout, model, count = median_model(group, cluster, target, kernel="nearest")
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
-                    raise StepError(f"{group.task.id}: the first-pass stack is empty", "see the bad-pixel masks")
+                    raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
                 noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
                 deep = count >= 0.5 * len(cluster)
                 mask = _objects(np.nan_to_num(model), (bad != 0) | ~deep, noise, params.threshold)

@@ -138,8 +138,7 @@ class ScaleCounts(GroupStep):
                 group.frames[i].transparency = float(t)
             for i, t in zip(frames, measured, strict=True):
                 if t < params.min_transparency:
-                    group.frames[i].reject(f"transparency {t:.2f}, limit {params.min_transparency:g}")
-                    group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+                    group.leave_out(i, f"transparency {t:.2f}, limit {params.min_transparency:g}")
         frames = group.need(group.targets, "frames on target")
         for state in group.planes:
             state.weight = {i: _weight(group, state, i) for i in frames}
@@ -161,8 +160,7 @@ class ScaleCounts(GroupStep):
         for i, fwhm in known.items():
             enough = np.count_nonzero(all_stars(group, i).snr > 10) >= params.min_stars
             if enough and fwhm > params.max_fwhm * usual:
-                group.frames[i].reject(f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
-                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+                group.leave_out(i, f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
 
 
 def _weight(group: Group, state: PlaneState, i: int) -> float:

@@ -77,7 +77,7 @@ class AssociateSky(GroupStep):
                 late.append(group.frames[i].info.name)
         if late:
             group.remark(
-                f"{group.task.id}: fewer than {params.min_skies} sky frames within {params.time:g} s of "
+                f"fewer than {params.min_skies} sky frames within {params.time:g} s of "
                 f"{len(late)} frames ({late[0]} ...); later ones are used"
             )
 
@@ -140,11 +140,10 @@ class SkyCorrect(GroupStep):
         if params.offset_sky and params.scale_sky:
             raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
         if not any(group.skies.get(i) for i in group.indices()):
-            raise StepError(f"{group.task.id}: no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
+            raise StepError("no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
         for i in group.targets:
             if not group.skies.get(i):
-                group.frames[i].reject("no sky frame is far enough from it (associate_sky:distance)")
-                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+                group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
         for p, state in enumerate(group.planes):
             if state.sub is None:
                 scratch = None if state.sci.in_memory else group.context.scratch
@@ -203,7 +202,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
         levels[i] = _predicted(group, i, levels, p)
     if filled and params.mask_objects and p == 0:
         group.extras["filled"] = True
-        group.remark(f"{group.task.id}: the target fills the field; its zero level comes from the sky frames")
+        group.remark("the target fills the field; its zero level comes from the sky frames")
     if _additive(group, state, levels, params):
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels

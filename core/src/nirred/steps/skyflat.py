@@ -34,9 +34,9 @@ class MakeSkyFlat(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.indices(), "frames")
         if len(frames) < params.min_frames:
-            raise StepError(f"{group.task.id}: {len(frames)} frames, {params.min_frames} are wanted", "more frames")
+            raise StepError(f"{len(frames)} frames, {params.min_frames} are wanted", "more frames")
         if group.setup.dark is None:
-            group.remark(f"{group.task.id}: no dark is subtracted; the sky flat keeps the dark's pattern")
+            group.remark("no dark is subtracted; the sky flat keeps the dark's pattern")
         first = stack_planes(group, frames, params.nsigma, scaled=True)
         for plane, state in zip(first, group.planes, strict=True):
             for i in frames:

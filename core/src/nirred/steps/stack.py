@@ -58,7 +58,7 @@ class Resample(GroupStep):
         try:
             layouts = [lay_out(group, frames, target, common=params.crop == "common") for target in targets]
         except ValueError as error:
-            raise StepError(f"{group.task.id}: {error}", "--crop union") from None
+            raise StepError(str(error), "--crop union") from None
         group.extras["layouts"], group.extras["grid"] = layouts, layouts[0].grid
         group.extras["kernel"] = "nearest" if params.interpolant == "none" else params.interpolant
         even = holds_brightness(group) if params.conserve == "auto" else params.conserve == "surface"

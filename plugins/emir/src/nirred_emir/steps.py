@@ -62,7 +62,7 @@ class LevelAmplifiers(GroupStep):
                     _smooth(state, i, boxes, params.nside)
         group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels taken off")
         if unknown:
-            group.remark(f"{group.task.id}: {unknown} frames have amplifiers without blank sky, which are not levelled")
+            group.remark(f"{unknown} frames have amplifiers without blank sky, which are not levelled")
 
 
 def _boxes(detector: Any) -> list[tuple[slice, slice]]:
@@ -123,16 +123,15 @@ class CorrectIllumination(GroupStep):
             carried = large_scale(flat[p].data, flat[p].dq) if flat is not None else 0.0
             living = group.indices("sky", "both") or group.indices()
             sky = cells([(state.sci.frame(i), state.covered(i), group.frames[i].sky) for i in living])
-            name = group.task.id
             if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
-                _say(group, f"{name}: large-scale response from the flat", sky.span, params.fit_doughnut)
+                _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
                 continue
             split = divide_ring(sky) if params.fit_doughnut else Split(sky, 0.0, 0.0, 0.0)
             state.divide(split.response.evaluate())
             group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
             why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
-            group.remark(f"{name}: large-scale response from the sky ({why}); {_assumed(split, params)}")
+            group.remark(f"large-scale response from the sky ({why}); {_assumed(split, params)}")
 
 
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
@@ -168,8 +167,7 @@ class CorrectExtinction(GroupStep):
             frame = group.frames[i]
             airmass = frame.info.descriptors.airmass
             if airmass is None:
-                frame.reject("no AIRMASS for correct_extinction")
-                group.remark(f"{frame.info.name} left out: {frame.reason}")
+                group.leave_out(i, "no AIRMASS for correct_extinction")
                 continue
             factor = 10 ** (0.4 * params.extinction * airmass)
             frame.noise_scale *= factor
