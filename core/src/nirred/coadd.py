@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from .algorithms.coadd import Grid, common_grid, enclosing_grid
-from .algorithms.combine import combine
+from .algorithms.medians import medians
 from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle
 from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
@@ -120,34 +120,24 @@ def median_model(
     layout : Layout
     model : float32 (ny, nx)
         NaN without data.
-    count : float32 (ny, nx)
+    count : uint16 (ny, nx)
         Frames behind each pixel.
     """
     layout = lay_out(group, frames, target)
     grid = layout.grid
     model = np.empty(grid.shape, np.float32)
-    count = np.empty(grid.shape, np.float32)
-
-    def tile(start: int, stop: int) -> None:
-        images = [drawn_rows(group, layout, i, (start, stop), kernel) for i in frames]
-        result = combine(images, method="median")
-        model[start:stop] = _spared(images, result.sci, result.n, sigma)
-        count[start:stop] = result.n
+    count = np.empty(grid.shape, np.uint16)
 
     sigma = max(math.sqrt(s.expected_variance(s.sky.get(i, 0.0))) for s in group.planes for i in frames)
+
+    def tile(start: int, stop: int) -> None:
+        images = np.empty((len(frames), stop - start, grid.shape[1]), np.float32)
+        for image, i in zip(images, frames, strict=True):
+            image[:] = drawn_rows(group, layout, i, (start, stop), kernel)
+        model[start:stop], count[start:stop] = medians(images, 7.0 * sigma)
+
     run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(frames), grid.shape[1]))
     return layout, model, count
-
-
-def _spared(images: list[np.ndarray], middle: np.ndarray, count: np.ndarray, sigma: float) -> np.ndarray:
-    """Medians; of two values 7 sigma and half of the lower one apart, beyond what seeing does to a star, the lower."""
-    pairs = count == 2
-    if not pairs.any():
-        return middle
-    mean = middle[pairs]
-    lowest = np.fmin.reduce([image[pairs] for image in images])
-    middle[pairs] = np.where(2 * (mean - lowest) > 7.0 * sigma + 0.5 * np.abs(lowest), lowest, mean)
-    return middle
 
 
 def tile_rows(group: Group, n: int, width: int) -> int:

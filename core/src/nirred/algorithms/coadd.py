@@ -1,4 +1,4 @@
-"""Frames onto one grid by tiles: model of the sequence, outliers on the detector, and the weighted stack.
+"""Frames onto one grid by tiles, and the weighted stack.
 
 Everything works on rows of the output grid, so that memory is bounded whatever the number of frames, and sums run over
 frames in a fixed order in float64, so that neither tile size nor number of threads changes a bit of the result.
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-UInt8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -113,214 +112,66 @@ def frame_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag(sub, bright, model, count, constant, per_electron, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """1 where a pixel strays far from the model; 2 where it strays a little: kept only beside a 1.
-
-    Of two values the model is the mean: half their difference is compared, and only the higher is an outlier.
-    """
-    scale, sky, extra = frame
-    high, low, slope_high, slope_low, least, reach = limits
-    ny, nx = sub.shape
-    for y in range(ny):
-        for x in range(nx):
-            m = model[y, x]
-            flags[y, x] = 0
-            if not (count[y, x] >= 2 and math.isfinite(m)):
-                continue
-            if count[y, x] < least and not (least <= 3 and sub[y, x] > scale * m):
-                continue
-            variance = (constant[y, x] + (sky + max(m, 0.0) * scale) * per_electron[y, x]) * extra
-            n = count[y, x]
-            # the median of few frames is the highest of the others where this one is high: nearer than its noise says
-            sigma = math.sqrt(variance * (0.5 if n < 3 else 1.0 + 1.6 / n - 4.8 / (n * n)))
-            off = abs(sub[y, x] - scale * m)
-            others = scale * m if count[y, x] > 2 else 2.0 * scale * m - sub[y, x]
-            if bright[y, x] and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
-                continue
-            if not off > low * sigma:  # nearly all: spared the steps
-                continue
-            steep = 0.0
-            for step in range(8):
-                far = 1 if step < 4 else reach
-                yy = min(max(y + far * ((step % 4 == 0) - (step % 4 == 1)), 0), ny - 1)
-                xx = min(max(x + far * ((step % 4 == 2) - (step % 4 == 3)), 0), nx - 1)
-                d = abs(model[yy, xx] - m)
-                if d > steep:
-                    steep = d
-            # the steepest of eight steps of a model that has noise of its own is never nothing
-            steep = math.sqrt(max(steep * steep - 9.0 * variance * 1.6 / n, 0.0))
-            if count[y, x] < 3:
-                steep *= 0.5
-            if off > high * sigma + slope_high * steep:
-                flags[y, x] = 1
-            elif off > low * sigma + slope_low * steep:
-                flags[y, x] = 2
+def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
+    """Add one frame's rows: value / scale with its weight; `hidden` is the share of masked pixels in the value."""
+    weight, scale, sky, extra = frame
+    share, squared, gain = weight / scale, weight * weight * extra / (scale * scale), weight * weight / scale
+    x, y = origin
+    low = min(max(0, -x), values.shape[1])
+    high = max(low, min(values.shape[1], flags.shape[1] - x))
+    zero, infinite, every = np.float32(0), np.float32(np.inf), np.uint16(0xFFFF)
+    taken, bits = np.empty(high - low, np.float32), np.empty(high - low, np.uint16)
+    for r in range(max(0, -y), min(values.shape[0], flags.shape[0] - y)):
+        v, h, f = values[r, low:high], hidden[r, low:high], flags[y + r, x + low : x + high]
+        c, e = constant[y + r, x + low : x + high], per_electron[y + r, x + low : x + high]
+        light, total = sums[0, r, low:high], sums[1, r, low:high]
+        noise, own = sums[2, r, low:high], sums[3, r, low:high]
+        number, used, lost = count[r, low:high], seen[0, r, low:high], seen[1, r, low:high]
+        for j in range(v.size):
+            taken[j] = (h[j] <= limit) & (abs(v[j]) < infinite)
+        for j in range(v.size):
+            there = taken[j] > zero
+            electrons = np.float64(e[j])
+            light[j] += share * np.float64(v[j] if there else zero)
+            total[j] += weight if there else 0.0
+            noise[j] += squared * (np.float64(c[j]) + sky * electrons) if there else 0.0
+            own[j] += gain * electrons if there else 0.0
+        for j in range(v.size):  # a mask as wide as the flags, for the vector unit
+            bits[j] = every * np.uint16(taken[j])
+        for j in range(v.size):
+            number[j] -= bits[j]
+            used[j] |= f[j] & marks[0] & bits[j]
+            lost[j] |= f[j] & marks[1] & ~bits[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _grow(flags, out):  # type: ignore[no-untyped-def]
-    """Keep 1, and 2 that touches a 1."""
-    ny, nx = flags.shape
-    for y in range(ny):
-        for x in range(nx):
-            out[y, x] = flags[y, x] == 1
-            if flags[y, x] == 2:
-                for yy in range(max(y - 1, 0), min(y + 2, ny)):
-                    for xx in range(max(x - 1, 0), min(x + 2, nx)):
-                        if flags[yy, xx] == 1:
-                            out[y, x] = 1
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _mean_around(data, hidden, y, x):  # type: ignore[no-untyped-def]
-    """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
-    ny, nx = data.shape
-    for reach in range(1, 4):
-        total, n = 0.0, 0
-        for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
-            for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
-                if not hidden[yy, xx]:
-                    total += data[yy, xx]
-                    n += 1
-        if n > 0:
-            return np.float32(total / n)
-    return np.float32(0)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _patch(data, hidden, model, out):  # type: ignore[no-untyped-def]
-    """Give hidden pixels the model's value, else the mean of good ones around, else 0."""
-    ny, nx = data.shape
-    blocks = (nx + 15) // 16  # of 16 pixels: where three of them and seven rows hold no good pixel, none is sought
-    good = np.zeros((ny, blocks + 2), np.uint8)
-    for y in range(ny):
-        for x in range(nx):
-            good[y, x // 16 + 1] |= not hidden[y, x]
-    near = np.zeros(blocks + 2, np.uint8)
-    for y in range(ny):
-        near[:] = 0
-        for yy in range(max(y - 3, 0), min(y + 4, ny)):
-            near |= good[yy]
-        for x in range(nx):
-            b = x // 16 + 1
-            if not hidden[y, x]:
-                out[y, x] = data[y, x]
-            elif math.isfinite(model[y, x]):
-                out[y, x] = model[y, x]
-            elif near[b - 1] or near[b] or near[b + 1]:
-                out[y, x] = _mean_around(data, hidden, y, x)
-            else:
-                out[y, x] = np.float32(0)
-
-
-def patch_hidden(data: Float32, hidden: UInt8, model: Float32) -> Float32:
-    """Fill unusable pixels before interpolation, so that they ring into no neighbour.
-
-    Parameters
-    ----------
-    data : float32 (ny, nx)
-        Sky-subtracted frame.
-    hidden : uint8 (ny, nx)
-        Not zero where the value is not to be used.
-    model : float32 (ny, nx)
-        What the other frames say, at the frame's own scale; NaN where they say nothing: neighbours are taken.
-
-    Returns
-    -------
-    float32 (ny, nx)
-    """
-    out = np.empty(data.shape, np.float32)
-    _patch(data, hidden, model, out)
-    return out
+def _mean(sums, sci, var):  # type: ignore[no-untyped-def]
+    """Values and variances of sums, NaN without weight."""
+    for y in range(sci.shape[0]):
+        for x in range(sci.shape[1]):
+            weight = sums[1, y, x]
+            value = sums[0, y, x] / weight
+            sci[y, x] = value
+            var[y, x] = (sums[2, y, x] + sums[3, y, x] * (value if value > 0.0 else 0.0)) / (weight * weight)
 
 
 @dataclass(frozen=True)
-class OutlierLimits:
-    """When a pixel of a frame is an outlier against the sequence.
+class Under:
+    """What lies under rows of a grid on a plane: flags and noise model of the nearest pixels.
 
     Parameters
     ----------
-    high, low : float
-        Sigma of the noise model; `low` holds for neighbours of an outlier.
-    slope_high, slope_low : float
-        Share of the model's steepest step to a neighbour that is allowed besides: seeing and registration change it.
-    least : int
-        Frames that must have contributed to the model.
-    reach : int
-        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak when the
-        seeing does by a tenth, and falls by half of it that far away, whatever the sampling.
+    flags : uint16 (ny, nx)
+    constant, per_electron : float32 (ny, nx)
+        Noise model.
+    origin : (int, int)
+        (x, y) in these planes of the rows' pixel (0, 0); nothing lies under pixels beyond the planes.
     """
 
-    high: float = 5.0
-    low: float = 3.0
-    slope_high: float = 0.6
-    slope_low: float = 0.4
-    least: int = 3
-    reach: int = 2
-
-
-def core_slope(fwhm: float, usual: float) -> float:
-    """Share of the steepness by which a star's core may differ in a frame of seeing `fwhm` among others of `usual`.
-
-    A Gaussian of the same flux has (usual/fwhm)**2 times the peak, and its steepness is taken over half a FWHM: half of
-    the peak. A quarter of margin is for profiles that are no Gaussians; 0 where a width is not known, 2 at most.
-    """
-    change = abs((usual / fwhm) ** 2 - 1.0) if fwhm > 0 and usual > 0 else 0.0
-    return min(2.5 * change, 2.0)
-
-
-def flag_outliers(
-    sub: Float32,
-    bright: UInt8,
-    model: tuple[Float32, Float32],
-    noise: tuple[Float32, Float32],
-    frame: tuple[float, float, float],
-    limits: OutlierLimits,
-) -> UInt8:
-    """Pixels of a sky-subtracted frame, on its detector, that the sequence's blotted model does not explain.
-
-    Parameters
-    ----------
-    sub : float32 (ny, nx)
-        Sky-subtracted frame, electron.
-    bright : uint8 (ny, nx)
-        Not zero where the frame is saturated or non-linear: such a star's core differs from frame to frame.
-    model : (model, count), float32 (ny, nx)
-        Median of the sequence at the frame's pixels, NaN without one, and how many frames are behind it.
-    noise : (constant, per_electron), float32 (ny, nx)
-        Noise model of the frame's pixels.
-    frame : (scale, sky, extra)
-        Transparency of the frame, sky level (electron), and factor on its variance (sky noise, measured noise).
-    limits : OutlierLimits
-        Thresholds.
-
-    Returns
-    -------
-    uint8 (ny, nx)
-        1 where flagged.
-    """
-    flags = np.empty(sub.shape, np.uint8)
-    out = np.empty(sub.shape, np.uint8)
-    values = (limits.high, limits.low, limits.slope_high, limits.slope_low, float(limits.least), limits.reach)
-    _flag(sub, bright, model[0], model[1], *noise, frame, values, flags)
-    _grow(flags, out)
-    return out
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add(values, hidden, constant, per_electron, frame, limit, sums, count):  # type: ignore[no-untyped-def]
-    """Add one frame's rows: value / scale with its weight; `hidden` is the share of masked pixels in the value."""
-    weight, scale, sky, extra = frame
-    for y in range(values.shape[0]):
-        for x in range(values.shape[1]):
-            v = values[y, x]
-            if hidden[y, x] <= limit and math.isfinite(v):
-                sums[0, y, x] += weight * np.float64(v) / scale
-                sums[1, y, x] += weight
-                noise = (constant[y, x] + sky * per_electron[y, x]) * extra
-                sums[2, y, x] += weight * weight * noise / (scale * scale)
-                sums[3, y, x] += weight * weight * per_electron[y, x] / scale
-                count[y, x] += 1
+    flags: NDArray[np.uint16]
+    constant: Float32
+    per_electron: Float32
+    origin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -333,23 +184,27 @@ class Accumulator:
         Of weighted values, weights, weighted noise, weighted electrons per source electron.
     count : uint16 (rows, nx)
         Frames per pixel.
+    seen : uint16 (2, rows, nx)
+        Flags of what was taken, and of what was left out.
     """
 
     sums: Float64
     count: NDArray[np.uint16]
+    seen: NDArray[np.uint16]
 
     @classmethod
     def empty(cls, rows: int, nx: int) -> Accumulator:
         """All zero."""
-        return cls(np.zeros((4, rows, nx)), np.zeros((rows, nx), np.uint16))
+        return cls(np.zeros((4, rows, nx)), np.zeros((rows, nx), np.uint16), np.zeros((2, rows, nx), np.uint16))
 
     def add(
         self,
         values: Float32,
         hidden: Float32,
-        noise: tuple[Float32, Float32],
+        under: Under,
         frame: tuple[float, float, float, float],
         limit: float,
+        marks: tuple[int, int] = (0, 0),
     ) -> None:
         """Add one frame.
 
@@ -359,19 +214,21 @@ class Accumulator:
             Resampled, NaN without data.
         hidden : float32 (rows, nx)
             Share of the pixel that comes from masked pixels, 0 to 1.
-        noise : (constant, per_electron), float32 (rows, nx)
-            Noise model at the pixels.
+        under : Under
+            Flags and noise model at the pixels.
         frame : (weight, scale, sky, extra)
             Weight; transparency that values are divided by; sky level; factor on the variance.
         limit : float
             A pixel with more than this hidden is left out.
+        marks : (int, int)
+            Flags that are told of pixels that are taken, and of those that are left out.
         """
-        _add(values, hidden, *noise, frame, limit, self.sums, self.count)
+        bits = (np.uint16(marks[0]), np.uint16(marks[1]))
+        planes = (under.flags, under.constant, under.per_electron, under.origin)
+        _add(values, hidden, *planes, frame, np.float32(limit), bits, self.sums, self.count, self.seen)
 
     def result(self) -> tuple[Float32, Float32]:
         """Stacked rows and their variance, the stack's own signal included; NaN without data."""
-        value, weight, noise, gain = self.sums
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sci = value / weight
-            var = (noise + gain * np.maximum(sci, 0.0)) / weight**2
-        return sci.astype(np.float32), var.astype(np.float32)
+        sci, var = (np.empty(self.count.shape, np.float32) for _ in range(2))
+        _mean(self.sums, sci, var)
+        return sci, var

@@ -6,6 +6,7 @@ are drawn from rows of the plane, and neither tile nor thread changes a bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +101,10 @@ class Patch(Protocol):
     def area(self) -> Float32 | None:
         """Plane's pixels per pixel of the grid; None: 1."""
 
+    @property
+    def offset(self) -> tuple[int, int] | None:
+        """(x, y) in the plane's rows of the pixel nearest to pixel (0, 0), where all others follow from it."""
+
 
 @dataclass(frozen=True)
 class ShiftPatch:
@@ -113,7 +118,8 @@ class ShiftPatch:
     area: None = None
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
-        return shift_rows(data, bad, *self.shift, kernel=kernel, shape=self.shape, origin=self.origin)[0]
+        shape, origin = self.shape, self.origin
+        return shift_rows(data, bad, *self.shift, kernel=kernel, shape=shape, origin=origin, covered=False)[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
         return bad_fraction_shift_rows(bad, *self.shift, shape=self.shape, origin=self.origin)
@@ -122,6 +128,11 @@ class ShiftPatch:
         return nearest_rows(
             plane, self.shift, Grid(self.grid.x0, self.grid.y0 - self.low, self.grid.shape), self.rows, fill
         )
+
+    @property
+    def offset(self) -> tuple[int, int]:  # noqa: D102
+        dx, dy = self.shift
+        return self.origin[0] + math.floor(dx + 0.5), self.origin[1] + math.floor(dy + 0.5)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -143,6 +154,7 @@ class MapPatch:
     low: int
     high: int
     shape: tuple[int, int]
+    offset: None = None
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
         if kernel == "nearest":
@@ -268,19 +280,24 @@ class Placement:
         u, v = u + grid.x0, v + (grid.y0 + first)
         return PixelMap(shape, _STEP, *gnomonic.apply(self.matrix, u, v), gnomonic.area(self.matrix, u, v)), first
 
-    def blot(self, model: Float32, count: Float32, grid: Grid, kernel: Kernel) -> tuple[Float32, Float32]:
-        """A model on a grid, and its counts, at the pixels of the plane; NaN and 0 outside."""
-        hidden = (~np.isfinite(model)).view(np.uint8)
+    def blot(
+        self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel, out: Float32 | None = None
+    ) -> tuple[Float32, np.ndarray, tuple[int, int]]:
+        """A model on a grid at the pixels of the plane, NaN outside; its counts, and where the plane begins on them.
+
+        `out` is a buffer for the values, which a shift uses.
+        """
         if self.shift is None:
             back = self._onto(grid)
+            hidden = (~np.isfinite(model)).view(np.uint8)
             values = gather_rows(model, hidden, back, kernel=kernel, conserve=False)[0]
             patch = MapPatch(back, (0, self.shape[0]), 0, grid.shape[0], grid.shape)
-            return values, patch.nearest(count, 0.0)
+            return values, patch.nearest(count, 0), (0, 0)
         dx, dy = -self.shift[0], -self.shift[1]
-        origin = (-grid.x0, -grid.y0)
-        values = shift_rows(model, hidden, dx, dy, kernel=kernel, shape=self.shape, origin=origin)[0]
-        counts = nearest_rows(count, (dx, dy), Grid(*origin, self.shape), (0, self.shape[0]), 0.0)
-        return values, counts
+        x, y = -grid.x0, -grid.y0
+        shape = self.shape
+        values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), out=out, covered=False)
+        return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
 
     def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
         """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""

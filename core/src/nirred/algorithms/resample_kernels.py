@@ -28,6 +28,7 @@ CORRELATION_HALF_WIDTH = 3
 _TABLED = 1024
 
 
+@lru_cache(maxsize=4096)
 def split_shift(shift: float, kernel: Kernel) -> tuple[int, NDArray[np.float64]]:
     """Split a shift into the first input sample drawn on and the weights of the samples.
 
@@ -45,17 +46,17 @@ def split_shift(shift: float, kernel: Kernel) -> tuple[int, NDArray[np.float64]]
     first : int
         Index of the first sample for output pixel 0.
     weights : float64 array, shape (6,), (2,) or (1,)
-        They sum to 1, so a shift keeps every source's flux.
+        They sum to 1, so a shift keeps every source's flux. Read-only.
     """
     if not math.isfinite(shift):
         raise ValueError(f"a shift must be finite, got {shift}")
     nearest = math.floor(shift + 0.5)
-    if kernel == "nearest" or abs(shift - nearest) < WHOLE_PIXEL:
-        return nearest, np.ones(1)
-    base = math.floor(shift)
-    taps = TAPS[kernel]
-    first = base - taps // 2 + 1
-    return first, phase_weights(np.array([shift - base]), kernel)[0]
+    base, weights = nearest, np.ones(1)
+    if kernel != "nearest" and abs(shift - nearest) >= WHOLE_PIXEL:
+        base = math.floor(shift)
+        weights = phase_weights(np.array([shift - base]), kernel)[0]
+    weights.flags.writeable = False
+    return base - (weights.size - 1) // 2, weights
 
 
 def phase_weights(phase: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:

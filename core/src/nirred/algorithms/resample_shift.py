@@ -29,6 +29,7 @@ def shift_rows(
     rows: tuple[int, int] | None = None,
     out: NDArray[np.float32] | None = None,
     coverage: NDArray[np.float32] | None = None,
+    covered: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image by a shift onto rows of an output grid.
 
@@ -54,6 +55,8 @@ def shift_rows(
         Rows ``[first, last)`` of the output grid that are wanted; all if not given.
     out, coverage : float32 array, shape (last - first, nx), optional
         Buffers for the results, to be used again from tile to tile.
+    covered : bool
+        Whether the coverage is wanted; without, it has no rows.
 
     Returns
     -------
@@ -73,7 +76,8 @@ def shift_rows(
     grid = shape or image.shape
     first, last = rows or (0, grid[0])
     (x0, wx), (y0, wy) = split_shift(dx, kernel), split_shift(dy, kernel)
-    sci, cov = (_buffer(buffer, (last - first, grid[1])) for buffer in (out, coverage))
+    sci = _buffer(out, (last - first, grid[1]))
+    cov = _buffer(coverage, (last - first if covered else 0, grid[1]))
     corner = (x0 + origin[0], y0 + origin[1] + first)
     nearest = (int(np.floor(dx + 0.5)) + origin[0], int(np.floor(dy + 0.5)) + origin[1] + first)
     _shift(image, mask, corner, nearest, wx.astype(np.float32), wy.astype(np.float32), sci, cov)
@@ -105,23 +109,14 @@ def bad_fraction_shift_rows(
     """
     grid = shape or (bad.shape[0], bad.shape[1])
     first, last = rows or (0, grid[0])
-    low: int = max(0, int(np.floor(first + origin[1] + dy)) - 1)
-    high: int = max(low, min(bad.shape[0], int(np.ceil(last + origin[1] + dy)) + 2))
-    # Only the rows that are drawn on become float32; what is cut off lies outside every kernel.
-    part = (bad[low:high] != 0).astype(np.float32)
-    if part.size == 0:
-        return np.ones((last - first, grid[1]), dtype=np.float32)
-    fraction, _ = shift_rows(
-        part,
-        None,
-        dx,
-        dy,
-        kernel="bilinear",
-        shape=(last - first, grid[1]),
-        origin=(origin[0], origin[1] + first - low),
-    )
-    fraction[np.isnan(fraction)] = 1.0
-    return fraction
+    if bad.size == 0:
+        return np.ones((last - first, grid[1]), np.float32)
+    (x0, wx), (y0, wy) = split_shift(dx, "bilinear"), split_shift(dy, "bilinear")
+    out = np.empty((last - first, grid[1]), np.float32)
+    corner = (x0 + origin[0], y0 + origin[1] + first)
+    nearest = (int(np.floor(dx + 0.5)) + origin[0], int(np.floor(dy + 0.5)) + origin[1] + first)
+    _hide(_as_mask(bad, bad.shape), corner, nearest, wx.astype(np.float32), wy.astype(np.float32), out)
+    return out
 
 
 def _as_mask(bad: NDArray[np.uint8] | NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -142,29 +137,35 @@ def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArra
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _overlap(size, start, width):  # type: ignore[no-untyped-def]
+    """Part [low, high) of a row of `width` that lies on `size` pixels, of which it begins at `start`."""
+    low = min(max(0, -start), width)
+    return low, max(low, min(width, size - start))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
-    """Copy a row into padded buffers, zero where unusable; say whether anything inside is masked."""
+    """Copy a row into padded buffers, zero where unusable; return how many pixels inside are."""
     nx = data.shape[1]
-    low = min(max(0, -x0), values.size)
-    high = max(low, min(values.size, nx - x0))
+    low, high = _overlap(nx, x0, values.size)
     for j in range(values.size):
         values[j] = 0.0
         good[j] = 0.0
     if y < 0 or y >= data.shape[0] or low == high:
-        return False
+        return 0
     # Slices, because an index that might be negative keeps the loops from being vectorised.
     source = data[y, low + x0 : high + x0]
     flags = mask[y if mask.shape[0] > 1 else 0, low + x0 : high + x0]
     value_part = values[low:high]
     good_part = good[low:high]
-    unusable = 0
+    unusable = np.int32(0)  # as wide as the pixels, for the vector unit
     for j in range(source.size):
         value = source[j]
         usable = (value - value == np.float32(0.0)) & (flags[j] == 0)
         value_part[j] = value if usable else np.float32(0.0)
         good_part[j] = np.float32(1.0) if usable else np.float32(0.0)
-        unusable += 0 if usable else 1
-    return unusable > 0
+        unusable += np.int32(not usable)
+    return unusable
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -246,56 +247,97 @@ def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
+    """Weights of rows of the ring that are clean (0) or outside (1)."""
+    for k in range(state.size):
+        if state[k] < 2:
+            _copy_row(edge[0] if state[k] == 0 else zero, ring[1, k])
+            _copy_row(edge[1] if state[k] == 0 else zero, ring[2, k])
+            state[k] = 2
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[no-untyped-def]
-    """Shift with renormalisation: data, weight and absolute weight are filtered side by side."""
+    """Shift with renormalisation: data, weight and absolute weight are filtered side by side.
+
+    `coverage` may have no rows where it is not asked for.
+    """
     rows, width = out.shape
     taps_y = wy.size
     abs_x, abs_y = np.abs(wx), np.abs(wy)
-    scale = np.float32(1.0) / (abs_x.sum() * abs_y.sum())
+    zero, one = np.zeros(width, np.float32), np.ones(width, np.float32)
+    scale = np.float32(1.0) / (np.abs(wx).sum() * abs_y.sum())
     values = np.empty(width + wx.size - 1, np.float32)
     good = np.empty(width + wx.size - 1, np.float32)
     ring = np.zeros((3, taps_y, width), np.float32)
-    norm = np.empty(width, np.float32)
+    norm, cover = np.empty(width, np.float32), np.empty(width, np.float32)
     edge = np.zeros((2, width), np.float32)
-    # A clean row's weights depend on x alone: they are filtered once.
+    # A clean row's weights depend on x alone: they are filtered once, and are 1 where all samples lie inside.
     _edge_weights(data.shape[1], start[0], wx, good, edge)
     whole = edge[1] * np.float32(abs_y.sum())
-    zero = np.zeros(width, np.float32)
-    low = min(max(0, -nearest[0]), width)
-    high = max(low, min(width, data.shape[1] - nearest[0]))
-    signed = wx.size > 2 or wy.size > 2
-    clean = 0
+    first, last = _overlap(data.shape[1] - wx.size + 1, start[0], width)
+    inner = _overlap(data.shape[1], nearest[0], width)
+    state, clean = np.zeros(taps_y, np.uint8), 0
     for j in range(rows + taps_y - 1):
         y = j + start[1]
         slot = j % taps_y
-        dirty = _fill_row(data, mask, y, start[0], values, good)
+        lost = _fill_row(data, mask, y, start[0], values, good)
         _filter_row(values, wx, ring[0, slot])
         inside = 0 <= y < data.shape[0]
-        clean = clean + 1 if inside and not dirty else 0
-        if dirty:
+        clean = clean + 1 if inside and lost == 0 else 0
+        state[slot] = 0 if inside else 1  # as the edges leave it, or nothing: written down when a neighbour asks
+        if lost > 0:
             _filter_row(good, wx, ring[1, slot])
-            if signed:
-                _filter_row(good, abs_x, ring[2, slot])
-        else:
-            _copy_row(edge[0] if inside else zero, ring[1, slot])
-            _copy_row(edge[1] if inside else zero, ring[2, slot])
+            _filter_row(good, abs_x, ring[2, slot])
+            state[slot] = 2
         r = j - taps_y + 1
         if r < 0:
             continue
-        value, cover = out[r], coverage[r]
+        value = out[r]
         _filter_column(ring[0], r, wy, value)
         if clean >= taps_y:
-            _copy_row(edge[0], norm)
-            _copy_row(whole, cover)
+            for part in (slice(0, first), slice(last, width)):
+                _copy_row(edge[0, part], norm[part])
+                _copy_row(whole[part], cover[part])
+                _renormalise(norm[part], scale, value[part], cover[part])
+            if coverage.shape[0] > 0:
+                _copy_row(one[first:last], cover[first:last])
         else:
+            _write_down(state, edge, zero, ring)
             _filter_column(ring[1], r, wy, norm)
-            if signed:
-                _filter_column(ring[2], r, abs_y, cover)
-            else:
-                _copy_row(norm, cover)
-        _renormalise(norm, scale, value, cover)
-        if 0 <= nearest[1] + r < data.shape[0]:
-            _blank(value, cover, 0, low)
-            _blank(value, cover, high, width)
-        else:
-            _blank(value, cover, 0, width)
+            _filter_column(ring[2], r, abs_y, cover)
+            _renormalise(norm, scale, value, cover)
+        low, high = inner if 0 <= nearest[1] + r < data.shape[0] else (width, width)
+        _blank(value, cover, 0, low)
+        _blank(value, cover, high, width)
+        if coverage.shape[0] > 0:
+            _copy_row(cover, coverage[r])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
+    """Bilinear share of masked pixels; beyond the edges the outermost pixels go on for as long as they are nearest."""
+    (height, nx), (rows, width) = mask.shape, out.shape
+    low, high = _overlap(nx, nearest[0], width)
+    samples = np.zeros(width + wx.size - 1, np.float32)
+    ring = np.zeros((wy.size, width), np.float32)
+    first, last = _overlap(nx, start[0], samples.size)
+    for j in range(rows + wy.size - 1):
+        y = min(max(j + start[1], 0), height - 1)
+        flags, inside = mask[y, first + start[0] : last + start[0]], samples[first:last]
+        for x in range(flags.size):
+            inside[x] = np.float32(flags[x] != 0)
+        if last > first:
+            samples[:first] = samples[first]
+            samples[last:] = samples[last - 1]
+        _filter_row(samples, wx, ring[j % wy.size])
+        r = j - wy.size + 1
+        if r < 0:
+            continue
+        share = out[r]
+        if not 0 <= nearest[1] + r < height:
+            share[:] = np.float32(1.0)
+            continue
+        _filter_column(ring, r, wy, share)
+        share[:low] = np.float32(1.0)
+        share[high:] = np.float32(1.0)

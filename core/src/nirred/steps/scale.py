@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ..algorithms.coadd import OutlierLimits, core_slope, flag_outliers, patch_hidden
+from ..algorithms.outliers import Expected, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from ..algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
 from ..algorithms.resample_kernels import Kernel
+from ..algorithms.threads import run_blocks
 from ..coadd import Layout, lay_out, median_model
 from ..dq import DQ
 from ..geometry import Target, geometry, targets_of
@@ -21,6 +24,7 @@ from .register import all_stars
 BROAD = 3.5
 #: The stars are believed where they know the power of the area, 0 or 1, to this.
 SURE_OF_AREAS = 0.12
+_BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
 def noise_factor(group: Group, state: PlaneState, i: int) -> float:
@@ -65,14 +69,30 @@ class FlagOutliers(GroupStep):
         limits = {}
         for i in frames:
             slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
-            limits[i] = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach)
+            limits[i] = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach, _BRIGHT)
         noise = [noise_of(state) for state in group.planes]
         total = 0
         kernel = _model_kernel(group, frames)
         for target in targets_of(group, frames):
-            layout, model, count = median_model(group, frames, target, kernel)
-            total += sum(_flag(group, i, layout, (model, count, kernel), (noise, limits[i])) for i in frames)
+            sequence = _Sequence(*median_model(group, frames, target, kernel), kernel, noise)
+
+            def flag(start: int, stop: int, sequence: _Sequence = sequence) -> int:
+                return sum(_flag(group, i, sequence, limits[i]) for i in frames[start:stop])
+
+            share = -(-len(frames) // group.context.threads)
+            total += sum(run_blocks(flag, len(frames), group.context.threads, share))
         group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What all frames together say: their median on a grid, frames behind it, interpolant; noise models by plane."""
+
+    layout: Layout
+    model: np.ndarray
+    count: np.ndarray
+    kernel: Kernel
+    noise: list[tuple[np.ndarray, np.ndarray]]
 
 
 def _model_kernel(group: Group, frames: list[int]) -> Kernel:
@@ -84,34 +104,27 @@ def _model_kernel(group: Group, frames: list[int]) -> Kernel:
     return "bilinear" if broad and not geometry(group).plain(frames) else "lanczos3"
 
 
-def _flag(
-    group: Group,
-    i: int,
-    layout: Layout,
-    model: tuple[np.ndarray, np.ndarray, Kernel],
-    given: tuple[list[tuple[np.ndarray, np.ndarray]], OutlierLimits],
-) -> int:
-    """Flag outliers on the planes of a frame against the blotted model; return their number."""
+def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> int:
+    """Flag outliers on the planes of a frame against the blotted model; return their number.
+
+    All that is unusable takes the sequence's own value, so that interpolation beside it stays right.
+    """
     frame, total = group.frames[i], 0
-    noise, limits = given
-    for p, placed in layout.of(i):
+    for p, placed in sequence.layout.of(i):
         state = group.planes[p]
         assert state.sub is not None
-        values, counts = placed.blot(model[0], model[1], layout.grid, model[2])
+        model, count, origin = placed.blot(sequence.model, sequence.count, sequence.layout.grid, sequence.kernel)
         scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
-        dq = state.dq.frame(i)
-        bright = ((dq & np.uint16(DQ.SATURATED | DQ.NON_LINEAR)) != 0).view(np.uint8)
-        flags = flag_outliers(state.sub.frame(i), bright, (values, counts), noise[p], scale, limits)
-        total += int(np.count_nonzero(flags & ((dq & BAD) == 0)))
-        state.dq.put(i, dq | np.where(flags != 0, np.uint16(DQ.COSMIC_RAY), np.uint16(0)))
-        _fill(state, i, values * np.float32(frame.transparency))
+        sub, dq = state.sub.frame(i), state.dq.frame(i)
+        flags = flag_outliers(sub, dq, Expected(model, count, origin, *sequence.noise[p], *scale), limits)
+        found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
+        total += int(np.count_nonzero((flat[found] & BAD) == 0))
+        flat[found] |= np.uint16(DQ.COSMIC_RAY)
+        fill_hidden(sub, dq, int(BAD), model, frame.transparency)
+        for stack, changed in ((state.dq, dq), (state.sub, sub)):
+            if not stack.in_memory:
+                stack.put(i, changed)
     return total
-
-
-def _fill(state: PlaneState, i: int, values: np.ndarray) -> None:
-    """Put the sequence's own value where a frame has none, so that interpolation beside it stays right."""
-    assert state.sub is not None
-    state.sub.put(i, patch_hidden(state.sub.frame(i), state.bad(i), values))
 
 
 class ScaleCounts(GroupStep):

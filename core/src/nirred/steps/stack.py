@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.coadd import Accumulator
+from ..algorithms.coadd import Accumulator, Under
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Patch, Placement
 from ..algorithms.resample_kernels import Kernel
@@ -26,6 +26,8 @@ from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, holds_brightness, noi
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
+#: Bits that make a pixel useless in a stack, and those that are told of pixels that are taken.
+_HIDING, _TOLD = BAD & np.uint16(0xFFF9), int(DQ.NON_LINEAR | DQ.SATURATED)
 
 
 class Resample(GroupStep):
@@ -106,8 +108,6 @@ class _Rows:
     kernel: Kernel | Reprojection
     limit: float
     sums: Accumulator
-    used: np.ndarray
-    lost: np.ndarray
 
 
 def stack_frames(group: Group, layout: Layout, frames: list[int], limit: float) -> tuple[Plane, np.ndarray]:
@@ -120,14 +120,15 @@ def stack_frames(group: Group, layout: Layout, frames: list[int], limit: float) 
     gain = {} if is_reprojection(kernel) else {k: placed.noise_gain(kernel) for k, placed in layout.placements.items()}
 
     def tile(start: int, stop: int) -> None:
-        used, lost = (np.zeros((stop - start, nx), np.uint16) for _ in range(2))
-        part = _Rows(layout, (start, stop), kernel, limit, Accumulator.empty(stop - start, nx), used, lost)
+        sums = Accumulator.empty(stop - start, nx)
+        part = _Rows(layout, (start, stop), kernel, limit, sums)
         for i in frames:
             for p, placed in layout.of(i):
                 _add_plane(group, i, p, (placed, noise[p], gain.get((i, p), 1.0)), part)
-        sci[start:stop], var[start:stop] = part.sums.result()
-        count[start:stop] = part.sums.count
-        dq[start:stop] = np.where(part.sums.count > 0, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
+        sci[start:stop], var[start:stop] = sums.result()
+        count[start:stop] = sums.count
+        used, lost = sums.seen
+        dq[start:stop] = np.where(sums.count > 0, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
 
     run_blocks(tile, ny, group.context.threads, ny if is_reprojection(kernel) else TILE)
     return Plane(sci, dq, var), count
@@ -144,21 +145,19 @@ def _add_plane(
     assert state.sub is not None
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
-    bad = ((flags & BAD & np.uint16(0xFFF9)) != 0).view(np.uint8)
-    values, hidden = _drawn(group, state, i, p, (placed, patch, bad), part)
-    flag = patch.nearest(flags & np.uint16(BAD | 6), 0)
-    here = [patch.nearest(n[low:high], 1.0) for n in noise]
-    if patch.area is not None:
+    values, hidden = _drawn(group, state, i, p, (placed, patch, ((flags & _HIDING) != 0).view(np.uint8)), part)
+    if patch.offset is not None:
+        under = Under(flags, noise[0][low:high], noise[1][low:high], patch.offset)
+    else:
+        assert patch.area is not None
         # noise in apertures: the number of pixels of the grid that share a plane's pixel goes with 1 / area
         electrons = group.extras["area_power"] == 1
         values = values * patch.area if electrons else values
         factor = np.float32(gain) * (patch.area if electrons else 1 / patch.area)
-        here = [n * factor for n in here]
+        constant, per_electron = (patch.nearest(n[low:high], 1.0) * factor for n in noise)
+        under = Under(patch.nearest(flags, 0), constant, per_electron)
     own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
-    part.sums.add(values, hidden, (here[0], here[1]), own, part.limit)
-    taken = (hidden <= part.limit) & np.isfinite(values)
-    part.used[:] |= np.where(taken, flag & np.uint16(6), np.uint16(0))
-    part.lost[:] |= np.where(taken, np.uint16(0), flag)
+    part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
 
 
 def _drawn(

@@ -1,0 +1,101 @@
+"""Medians of aligned images, whose unusable pixels are NaN: nothing else, and as fast as that allows.
+
+As in `combine_network`, tiles of pixels are sorted frame-major by a network whose loops over lanes have no branches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.combine import sorting_network
+
+#: Pixels sorted at a time.
+_LANES = 256
+
+
+def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Median of each pixel, and of how many images it is.
+
+    Where only two values differ as a cosmic ray makes them the lower one is taken: their mean would spoil what
+    interpolation makes of the pixels around it.
+
+    Parameters
+    ----------
+    images : float32 (n, ny, nx)
+        Pixels that are not finite are left out.
+    apart : float
+        Two values differ too much by more than this and half of the lower one, which a star's seeing may do.
+
+    Returns
+    -------
+    values : float32 (ny, nx)
+        NaN without any.
+    count : uint16 (ny, nx)
+    """
+    n, shape = images.shape[0], images.shape[1:]
+    values, count = np.empty(shape, np.float32), np.empty(shape, np.uint16)
+    network = sorting_network(n, (max(n // 2 - 1, 0), n // 2))
+    flat = np.ascontiguousarray(images, np.float32).reshape(n, -1)
+    _medians(flat, network, np.float32(apart), values.reshape(-1), count.reshape(-1))
+    return values, count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load(images, start, work, sign, number, lowest):  # type: ignore[no-untyped-def]
+    """Fill lanes; what is missing becomes +inf and -inf in turn, so that the median stays on the middle wires."""
+    zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
+    sign[:], number[:], lowest[:] = infinite, zero, infinite
+    for i in range(images.shape[0]):
+        source, target = images[i, start : start + sign.size], work[i]
+        for j in range(sign.size):
+            there = abs(source[j]) < infinite
+            target[j] = source[j] if there else sign[j]
+            sign[j] = sign[j] if there else -sign[j]
+            number[j] += one if there else zero
+            lowest[j] = source[j] if there & (source[j] < lowest[j]) else lowest[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
+    """Move the two middle values to these rows: the first missing is +inf, so an odd number leaves one more above."""
+    zero = np.float32(0)
+    if even:
+        for j in range(sign.size):
+            above[j] = below[j] if sign[j] < zero else above[j]
+    else:
+        for j in range(sign.size):
+            below[j] = below[j] if sign[j] < zero else above[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _choose(first, last, number, lowest, apart, value):  # type: ignore[no-untyped-def]
+    half, two, zero = np.float32(0.5), np.float32(2), np.float32(0)
+    for j in range(value.size):
+        between = last[j] - first[j]
+        far = (number[j] == two) & (between > apart + half * abs(lowest[j]))
+        middle = lowest[j] if far else first[j] + half * between
+        value[j] = middle if number[j] > zero else np.float32(np.nan)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _medians(images, network, apart, values, count):  # type: ignore[no-untyped-def]
+    n, size = images.shape
+    lanes, scratch = np.empty((3, _LANES), np.float32), np.empty((n, _LANES), np.float32)
+    for start in range(0, size, _LANES):
+        m = min(_LANES, size - start)
+        sign, number, lowest = lanes[0, :m], lanes[1, :m], lanes[2, :m]
+        _load(images, start, scratch, sign, number, lowest)
+        for c in range(network.shape[0]):
+            a, b = scratch[network[c, 0]], scratch[network[c, 1]]
+            for j in range(m):
+                x, y = a[j], b[j]
+                a[j] = x if x < y else y
+                b[j] = x if x > y else y
+        below, above = scratch[max(n // 2 - 1, 0)], scratch[n // 2]
+        _middle(below, above, sign, n % 2 == 0)
+        _choose(below, above, number, lowest, apart, values[start : start + m])
+        behind = count[start : start + m]
+        for j in range(m):
+            behind[j] = np.uint16(number[j])

@@ -1,0 +1,49 @@
+"""Medians of images with missing pixels."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.medians import medians
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 10, 33])
+def test_it_is_numpys_median_of_what_is_there(n: int) -> None:
+    rng = np.random.default_rng(n)
+    images = rng.normal(size=(n, 11, 53)).astype(np.float32)
+    images[rng.random(images.shape) < 0.3] = np.nan
+    images[rng.random(images.shape) < 0.02] = np.inf
+    images[0, 0, :5], images[:, 1, :5] = -np.inf, np.nan
+    there = np.where(np.isfinite(images), images, np.nan).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        expected = np.nanmedian(there, axis=0)
+    values, count = medians(images)
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(count, np.isfinite(there).sum(axis=0))
+    assert values.dtype == np.float32 and count.dtype == np.uint16
+
+
+def test_a_pixel_does_not_depend_on_those_beside_it() -> None:
+    rng = np.random.default_rng(1)
+    images = np.where(rng.random((6, 9, 400)) < 0.3, np.nan, rng.normal(size=(6, 9, 400))).astype(np.float32)
+    whole = medians(images, 1.0)
+    parts = [medians(images[:, :, s], 1.0) for s in (slice(0, 1), slice(1, 300), slice(300, 400))]
+    for k in (0, 1):
+        assert np.concatenate([p[k] for p in parts], axis=1).tobytes() == whole[k].tobytes()
+    assert medians(np.full((3, 1, 1), np.nan, np.float32))[1].tolist() == [[0]]
+
+
+def test_a_cosmic_ray_in_one_of_two_frames_leaves_the_model() -> None:
+    rng = np.random.default_rng(1)
+    images = rng.normal(0.0, 10.0, (3, 8, 40)).astype(np.float32)
+    images[2, :, 20:] = np.nan  # two frames on the right
+    images[0, 3, 10], images[0, 4, 30] = 20000.0, 20000.0
+    images[0, 5, 35], images[1, 5, 35] = 9000.0, 8000.0  # a star's core, whose seeing changed
+    plain, spared = medians(images)[0], medians(images, 70.0)[0]
+    assert spared[4, 30] == images[1, 4, 30] and plain[4, 30] > 9000
+    plain[4, 30] = spared[4, 30]
+    assert np.array_equal(spared, plain)
