@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from nirred.plugin import ConfigError, DataError, RequestContext
 from nirred_emir.detector import H2RG, HAWAII2
 from nirred_emir.observation import read_control
 from nirred_emir.requests import read
-from nirred_emir.requirements import MODES, settings_of, table
+from nirred_emir.requirements import MODES, applicable, doubts, settings_of, table
 from nirred_emir.yamltext import documents
 
 STARE = """id: {id}
@@ -56,11 +57,11 @@ def test_g2_blocks(tmp_path: Path) -> None:
     [
         (("mode: STARE_IMAGE", "mode: STARE_IMGE"), ("STARE_IMGE", "STARE_IMAGE'?")),
         (("enabled:", "enable:"), ("'enable'", "'enabled'?")),
-        (("enabled: True", "enabled: 'yes please'"), ("enabled", "boolean")),
+        (("enabled: True", "enabled: 'yes please'"), ("enabled", "True or False", "write enabled: False")),
         (("instrument: EMIR", "instrument: MEGARA"), ("MEGARA", "is not EMIR")),
         (("instrument: EMIR\n", ""), ("'instrument' is missing",)),
         (("reprojection_method: interp", "reprojection: interp"), ("reprojection", "reprojection_method'?")),
-        (("reprojection_method: interp", "reprojection_method: bicubic"), ("bicubic", "'none'")),
+        (("_method: interp", "_method: bicubic"), ("bicubic", "none, interp, adaptive or exact")),
         ((" - _005.fits", " - /etc/passwd"), ("/etc/passwd", "leaves the data directory")),
         ((" - _005.fits", " - ../_005.fits"), ("leaves the data directory",)),
         ((" - _005.fits", "\t- _005.fits"), ("tab",)),
@@ -71,6 +72,8 @@ def test_g2_blocks(tmp_path: Path) -> None:
         (("enabled: True", "enabled: !!python/object/apply:os.system ['true']"), ("tag",)),
         (("enabled: True", "labels: " + "[" * 5000), ()),
         (("id: _005", "id: " + "9" * 5000), ()),
+        ((" - _005.fits", " - 5"), ("frames.0 is not '5' but a word",)),
+        (("requirements:\n  repro", "requirements:\n  - repro"), ("requirements is not", "keys with values")),
     ],
 )  # fmt: skip
 def test_one_bad_block_of_fourteen(tmp_path: Path, damage: tuple[str, str], words: tuple[str, ...]) -> None:
@@ -106,6 +109,8 @@ def test_whole_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_documents_know_their_lines() -> None:
+    (one,) = documents("%YAML 1.1\n---\na: 1\n")
+    assert (one.value, one.line_of(("a",))) == ({"a": 1}, 3)
     found = documents("# c\n---\na: 1\nb:\n  - x\n---\n\nc: 3\n")
     assert [(d.number, d.line, d.value) for d in found] == [(1, 3, {"a": 1, "b": ["x"]}), (2, 8, {"c": 3})]
     assert (found[0].line_of(("b", 0)), found[0].line_of(("b", 9))) == (5, 4)
@@ -199,7 +204,7 @@ def test_g9_g10_g11_requirements_become_parameters() -> None:
     asked = {
         **{"iterations": 0, "sky_images": 0, "refine_offsets": False, "method": "mean", "extinction": 0.2},
         **{"sky_images_sep_time": 5.0, "method_kwargs": {"low": 3.0, "high": 4.0}, "fit_doughnut": True},
-        **{"nside_adhoc_sky_correction": 10, "adhoc_sky_correction_h2rg": False},
+        **{"nside_adhoc_sky_correction": 10},
     }
     assert settings_of("FULL_DITHERED_IMAGE", asked) == {
         **{"sky_correct:mask_objects": False, "associate_sky:time": 300.0, "flag_outliers:skip": True},
@@ -209,6 +214,68 @@ def test_g9_g10_g11_requirements_become_parameters() -> None:
     assert settings_of("FULL_DITHERED_IMAGE", {"iterations": 1, "sky_images": 6, "refine_offsets": True}) == {
         **{"associate_sky:max_skies": 6, "associate_sky:min_skies": 3, "adjust_wcs_to_reference:method": "sources"}
     }
+
+
+def test_switches_of_one_detector_act_on_that_alone() -> None:
+    """What is written to be off is off; at its default it says nothing about the other detector."""
+    off = {"nside_adhoc_sky_correction": 0, "adhoc_sky_correction_h2rg": False}
+    for name in ("HAWAII-2", "H2RG"):
+        assert settings_of("FULL_DITHERED_IMAGE", applicable(off, name)) == {"level_amplifiers:skip": True}
+    assert applicable({"nside_adhoc_sky_correction": 0}, "H2RG") == {}
+    assert settings_of("FULL_DITHERED_IMAGE", {"adhoc_sky_correction_h2rg": True}) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"iterations": 0, "sky_images": 6}, "sources left in"),
+        ({"iterations": 1, "sky_images": 0}, "sky is made of all frames"),
+        ({"iterations": 3}, "three passes"),
+        ({"refine_offsets": False}, "offsets are not measured"),
+        ({"method": "median"}, "weighted mean"),
+        ({"adhoc_sky_correction_h2rg": False}, "channels stay"),
+        ({"iterations": 0, "sky_images": 0}, ""),
+        ({"iterations": 1, "sky_images": 6, "refine_offsets": True, "method": "sigmaclip"}, ""),
+    ],
+)
+def test_what_is_said_of_requirements(given: dict[str, Any], words: str) -> None:
+    """What a block asks for and does not mean, or means otherwise than the observatory's pipeline."""
+    said = " ".join(doubts("FULL_DITHERED_IMAGE", given))
+    assert (words in said) if words else not said
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("iterations: True", "a whole number"),
+        ("iterations: -1", "a whole number"),
+        ("sky_images: six", "a whole number"),
+        ("sky_images_sep_time: 0", "minutes, more than 0"),
+        ("refine_offsets: 1", "True or False"),
+        ("offsets: [[1, 2], [.nan, 3]]", "one x y per line"),
+        ("offsets: []", "one x y per line"),
+        ("offsets: ../list.txt", "leaves the data directory"),
+        ("offsets: absent.txt", "no file"),
+        ("method: mode", "mean, median or sigmaclip"),
+        ("method_kwargs: {hi: 3}", "{low: 3.0, high: 3.0}"),
+        ("extinction: -0.1", "from 0 to 5"),
+        ("fit_doughnut: 'on'", "True or False"),
+        ("nside_adhoc_sky_correction: 1.5", "a whole number"),
+        ("adhoc_sky_correction_h2rg: 2", "True or False"),
+        ("iteration: 1", "did you mean 'iterations'"),
+        ("skyimages: 1", "did you mean 'sky_images'"),
+        ("refine_offset: True", "did you mean 'refine_offsets'"),
+        ("master_flat: /data/flat.fits", "leaves the data directory"),
+    ],
+)
+def test_values_that_cannot_be(tmp_path: Path, written: str, words: str) -> None:
+    """Block, line and name of the requirement, and what it takes."""
+    stack = "id: all\ninstrument: EMIR\nmode: FULL_DITHERED_IMAGE\nchildren: [_000, _001]\nrequirements:\n"
+    found = read_text(tmp_path, "---\n".join([*fourteen()[:2], f"{stack}  {written}\n"])).requests
+    assert [bool(r.fault) for r in found] == [False, False, True]
+    assert "block 3 (all), line 24" in found[2].fault
+    assert written.partition(":")[0] in found[2].fault
+    assert words in f"{found[2].fault} ({found[2].hint})"
 
 
 def test_table_names_every_requirement() -> None:

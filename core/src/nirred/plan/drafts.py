@@ -31,7 +31,10 @@ LONG_FOR_MASK = 10.0  # s; darks of longer exposure show glow and warm pixels th
 
 @dataclass(frozen=True)
 class Draft:
-    """A task without its calibrations; `settings` and `masters` are those of the `request` that asks for it."""
+    """A task without its calibrations; `settings` and `masters` are those of the `request` that asks for it.
+
+    `named_by` says who names the master of each kind.
+    """
 
     id: str
     recipe: str
@@ -42,6 +45,7 @@ class Draft:
     missing: tuple[Missing, ...] = ()
     settings: tuple[Setting, ...] = ()
     masters: Mapping[str, Path] = field(default_factory=dict)
+    named_by: Mapping[str, str] = field(default_factory=dict)
     request: Request | None = None
 
     @property

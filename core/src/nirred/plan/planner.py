@@ -302,7 +302,7 @@ class Planner:
         if kind in self.user_cal or draft.request is None:
             return forced(kind, self.user_cal[kind], wish, self.described[kind])
         path = draft.masters[kind]
-        return forced(kind, path, wish, described(path, self.registry), draft.request.origin)
+        return forced(kind, path, wish, described(path, self.registry), draft.named_by[kind])
 
     def choose(self, wish: Wish, *, everything: bool = False) -> Association | Missing:
         """The calibration of one kind. One from the library is read first: a changed file gives way to the next.

@@ -32,11 +32,15 @@ _SCIENCE = ("image", "skyflat")
 
 @dataclass(frozen=True)
 class Order:
-    """A request with everything that it takes from its children: files in the order given, masters by kind."""
+    """A request with everything that it takes from its children: files in the order given, masters by kind.
+
+    `named_by` is the origin of the request that names the master of each kind.
+    """
 
     request: Request
     files: tuple[Path, ...]
     masters: Mapping[str, Path]
+    named_by: Mapping[str, str]
 
 
 def take_orders(asked: RequestSet) -> tuple[list[Order], list[Refusal]]:
@@ -86,6 +90,7 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
         raise DataError(f"{request.origin}: no file {absent}", "say where the frames are, or correct the name")
     files = dict.fromkeys(request.frames)
     masters: dict[str, Path] = {}
+    named: dict[str, str] = {}
     for name in request.children:
         if name not in by_id:
             raise DataError(f"{request.origin}: there is no child {name!r}", "put its block into the file, too")
@@ -102,9 +107,11 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
             if kind not in request.calibrations and masters.setdefault(kind, path) != path:
                 what = f"{request.origin}: its children name different calibrations: {masters[kind].name}, {path.name}"
                 raise DataError(what, f"combine those of one {kind}")
+            named.setdefault(kind, below.named_by[kind])
     if not files:
         raise DataError(f"{request.origin} has neither frames nor children", "name what it is made of")
-    return Order(request, tuple(files), masters | dict(request.calibrations))
+    own = dict(request.calibrations)
+    return Order(request, tuple(files), masters | own, named | dict.fromkeys(own, request.origin))
 
 
 def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Bench) -> Draft:
@@ -133,6 +140,7 @@ def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Benc
         remarks=(*remarks, *draft.remarks),
         settings=known_settings(given, request.recipe, bench.registry),
         masters=order_.masters,
+        named_by=order_.named_by,
         request=request,
     )
 

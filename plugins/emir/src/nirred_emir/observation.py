@@ -70,6 +70,18 @@ class Control(_Strict):
 
 M = TypeVar("M", bound=_Strict)
 
+#: Kinds of error of the schema, and what is wanted instead.
+_WANTED = {
+    **{"string_type": "a word", "bool_type": "True or False", "int_type": "a whole number"},
+    **{"list_type": "a list", "dict_type": "keys with values"},
+}
+_EXAMPLES = {
+    **{"id": "_0001877553", "instrument": "EMIR", "mode": "STARE_IMAGE", "enabled": "False"},
+    **{"frames": "[0001877553-20181217-EMIR-STARE_IMAGE.fits]", "children": "[_0001877553, _0001877559]"},
+    **{"requirements": "{reprojection_method: interp}", "labels": "{filter: J}", "tags": "{filter: J}"},
+}
+_EXAMPLES["images"] = _EXAMPLES["frames"]
+
 
 @dataclass(frozen=True)
 class Read:
@@ -109,8 +121,14 @@ def check(kind: type[M], value: Any, document: Document, where: Where = ()) -> M
             raise Fault(line, f"unknown key {key!r}", hint) from None
         if first["type"] == "missing":
             raise Fault(line, f"the key {key!r} is missing", f"write {key}: ...") from None
-        shown = str(first["input"])[:40]
-        raise Fault(line, f"{key}: {shown!r}: {first['msg']}", "correct it") from None
+        wanted = _WANTED.get(first["type"], first["msg"])
+        raise Fault(line, f"{key} is not {str(first['input'])[:40]!r} but {wanted}", _example(key)) from None
+
+
+def _example(key: str) -> str:
+    """How a key of a block may look."""
+    word = key.partition(".")[0]
+    return f"write {word}: {_EXAMPLES[word]}" if word in _EXAMPLES else "correct it"
 
 
 def read_blocks(path: Path) -> list[Read]:
@@ -159,11 +177,11 @@ def _frames(block: Block, document: Document) -> None:
         raise Fault(document.line_of(("images",)), "frames and images are one and the same", "leave one out")
     key = "frames" if block.frames else "images"
     for i, name in enumerate(block.frames or block.images or ()):
-        below(name, document.line_of((key, i)))
+        below(name, document.line_of((key, i)), key)
 
 
-def below(name: str, line: int) -> str:
-    """A file name that stays below the data directory.
+def below(name: str, line: int, key: str) -> str:
+    """A file name, the value of a key in that line, that stays below the data directory.
 
     Raises
     ------
@@ -172,9 +190,10 @@ def below(name: str, line: int) -> str:
     """
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name:
-        raise Fault(line, f"{name!r} is no file name", "name a file below the data directory")
+        raise Fault(line, f"{key}: {name!r} is no file name", "name a file below the data directory")
     if parts[0] == "/" or ".." in parts or re.match(r"[A-Za-z]:|~", name) or "\\" in name:
-        raise Fault(line, f"{name!r} leaves the data directory", "put the file there, or choose another --datadir")
+        hint = "put the file there, or choose another --datadir"
+        raise Fault(line, f"{key}: {name!r} leaves the data directory", hint)
     return name
 
 
@@ -233,7 +252,7 @@ def _products(control: Control, document: Document) -> list[Entry]:
     for uuid, where, items in _lists(section, ("products", INSTRUMENT), document):
         for i, item in enumerate(items):
             product = check(Product, item, document, (*where, i))
-            below(product.content, document.line_of((*where, i, "content")))
+            below(product.content, document.line_of((*where, i, "content")), "content")
             found.append(Entry(uuid, product.type, product.tags or {}, product.content))
     return found
 

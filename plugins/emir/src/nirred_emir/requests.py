@@ -24,7 +24,7 @@ from .observation import (
     read_control,
     suggestion,
 )
-from .requirements import MASTERS, MODES, contradiction, recipe_of, settings_of
+from .requirements import MASTERS, MODES, applicable, contradiction, doubts, recipe_of, settings_of
 from .results import results
 from .yamltext import Fault
 
@@ -34,6 +34,8 @@ SPECTRAL = ("MasterSpectralFlat", "MasterRectWave", "RefinedBoundaryModelParam",
 #: Read modes that have a bias.
 BIASED = ("SIMPLE", "BIAS", "SINGLE")
 DATA = "data"
+#: Where a value comes from, as the observatory's pipeline says it.
+_CONTROL, _BLOCK = "control file", "observation block"
 
 
 def read(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
@@ -77,6 +79,7 @@ class _Reader:
     control: ControlFile
     context: RequestContext
     remarks: list[str] = field(default_factory=list)
+    masters: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.context.placing:
@@ -112,31 +115,48 @@ class _Reader:
         observed = self._observed(read, set())
         if observed.fault:
             raise Fault(read.document.line, observed.fault)
-        given = self._requirements(read, block, mode, observed)
-        said = contradiction(mode, given, observed.profile.name if observed.profile else "")
+        given, sources = self._requirements(read, block, mode, observed)
+        detector = observed.profile.name if observed.profile else ""
+        said = contradiction(mode, given, detector)
         if said:
             raise Fault(read.document.line_of(("requirements",)), said, "leave one out")
+        enabled = block.enabled or read.id in self.context.enabled
+        acting = applicable(given, detector)
+        if enabled:
+            self.remarks += [f"{read.origin}: {text}" for text in doubts(mode, acting)]
         masters = self._masters(read, block, mode, given, observed)
-        params = settings_of(mode, {k: v for k, v in given.items() if k not in MASTERS})
-        if isinstance(given.get("offsets"), str):
-            params["adjust_wcs_to_reference:offsets"] = str(self._offsets(read, given["offsets"]))
-        elif "offsets" in given:
-            params["adjust_wcs_to_reference:offsets"] = tuple(map(tuple, given["offsets"]))
         details = {
             **{"mode": mode, "field": MODES[mode].result, "pipeline": block.pipeline, "uuid": observed.uuid},
-            **{"requirements": given, "inputs": {k: p.name for k, p in masters.items()}},
+            **{"requirements": given, "sources": sources, "masters": self._said(read, block, masters, sources)},
         }
         return Request(
             read.id,
             recipe_of(mode, given),
             tuple(self.data / f for f in block.frames or block.images or ()),
             tuple(map(str, block.children or ())),
-            block.enabled or read.id in self.context.enabled,
-            params,
+            enabled,
+            self._params(read, mode, acting),
             masters,
             read.origin,
             details=details,
         )
+
+    def _said(
+        self, read: Read, block: Block, masters: Mapping[str, Path], sources: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Who names the calibration of each kind, the children's included."""
+        said = {k: v for child in block.children or () for k, v in self.masters.get(str(child), {}).items()}
+        said |= dict.fromkeys(masters, _CONTROL)
+        self.masters[read.id] = said | {kind: sources[name] for name, kind in MASTERS.items() if name in sources}
+        return self.masters[read.id]
+
+    def _params(self, read: Read, mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        params = settings_of(mode, {k: v for k, v in given.items() if k not in MASTERS})
+        if isinstance(given.get("offsets"), str):
+            params["adjust_wcs_to_reference:offsets"] = str(self._offsets(read, given["offsets"]))
+        elif "offsets" in given:
+            params["adjust_wcs_to_reference:offsets"] = tuple(map(tuple, given["offsets"]))
+        return params
 
     def _mode(self, read: Read, block: Block) -> str:
         line = read.document.line_of
@@ -175,15 +195,22 @@ class _Reader:
         return _Observed(found, tags)
 
     # -- requirements ---------------------------------------------------------------------------------------------
-    def _requirements(self, read: Read, block: Block, mode: str, observed: _Observed) -> dict[str, Any]:
-        """Those of the control file, and over them those of the block."""
+    def _requirements(
+        self, read: Read, block: Block, mode: str, observed: _Observed
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Those of the control file, and over them those of the block; and which is whose."""
         known = MODES[mode].requirements
-        found = {}
+        found: dict[str, Any] = {}
         for entry in self._wanted(mode, observed):
-            if entry.name in known and not known[entry.name].check(entry.content):
+            if entry.name in known and known[entry.name].takes(entry.content):
                 found[entry.name] = entry.content
+            elif entry.name in known:
+                shown, wanted = str(entry.content)[:40], known[entry.name].accepts
+                self.remarks.append(f"control file: {entry.name} of {mode} is not {shown!r} but {wanted}: not used")
             else:
-                self.remarks.append(f"control file: requirement {entry.name!r} of {mode} is not used")
+                hint = suggestion(entry.name, list(known))
+                self.remarks.append(f"control file: {mode} has no requirement {entry.name!r}: not used; {hint}")
+        sources = dict.fromkeys(found, _CONTROL)
         for name, value in (block.requirements or {}).items():
             line = read.document.line_of(("requirements", name))
             if name not in known and self.context.strict:
@@ -193,12 +220,11 @@ class _Reader:
                 continue
             if value is None:
                 continue
-            wrong = known[name].check(value)
-            if wrong:
-                raise Fault(line, f"{name}: {str(value)[:40]!r}: {wrong}", known[name].becomes)
-            found[name] = value
-        self.remarks += [f"{read.origin}: {t}" for n, v in found.items() if (t := known[n].remark(v))]
-        return found
+            if not known[name].takes(value):
+                wanted = known[name].accepts
+                raise Fault(line, f"{name} is not {str(value)[:40]!r} but {wanted}", f"write {name}: {wanted}")
+            found[name], sources[name] = value, _BLOCK
+        return found, sources
 
     def _wanted(self, mode: str, observed: _Observed) -> Iterator[Entry]:
         for entry in self.control.requirements:
@@ -221,14 +247,14 @@ class _Reader:
                     found[kind] = self.data / entry.content
         for name in MASTERS.keys() & given.keys():
             where = ("requirements", name)
-            found[MASTERS[name]] = self.data / below(given[name], read.document.line_of(where))
+            found[MASTERS[name]] = self.data / below(given[name], read.document.line_of(where), name)
         if str(observed.tags.get("readmode") or "").upper() not in BIASED or mode == "IMAGE_DARK":
             found.pop("bias", None)
         return found
 
     def _offsets(self, read: Read, name: str) -> Path:
         line = read.document.line_of(("requirements", "offsets"))
-        path = self.data / below(name, line)
+        path = self.data / below(name, line, "offsets")
         if not path.is_file():
             raise Fault(line, f"offsets: no file {path}", "the file lies below the data directory")
         return path

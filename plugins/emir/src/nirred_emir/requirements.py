@@ -16,25 +16,32 @@ ALWAYS = 1e6
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement: its values, what it becomes, in words and as parameters of steps, and what is to be said."""
+    """One requirement: its values, what it becomes, in words and as parameters of steps, and what is to be said.
+
+    `accepts` says in words which values `kind` takes.
+    """
 
     kind: Any
+    accepts: str
     becomes: str
     settings: Callable[[Any], Settings] = lambda value: {}
     remark: Callable[[Any], str] = lambda value: ""
 
-    def check(self, value: Any) -> str:
-        """Why a value cannot be, or ''."""
+    def takes(self, value: Any) -> bool:
+        """Whether it can have that value."""
         try:
             TypeAdapter(self.kind).validate_python(value, strict=True)
-        except ValidationError as error:
-            return str(error.errors()[0]["msg"])
-        return ""
+        except ValidationError:
+            return False
+        return True
+
+
+_FILE, _SWITCH = "the name of a file below the data directory", "True or False"
 
 
 def master(kind: str) -> Requirement:
     """A file that serves as calibration."""
-    return Requirement(str, f"the {kind} of the block's frames, as `--user-cal {kind}:FILE`")
+    return Requirement(str, _FILE, f"the {kind} of the block's frames, as `--user-cal {kind}:FILE`")
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,15 @@ class Mode:
 
 
 Reprojection = Literal["none", "interp", "adaptive", "exact"]
-_BIAS = Requirement(str, "nothing: the dark that is made holds the bias", remark=lambda v: "the dark holds the bias")
+_BIAS = Requirement(
+    str, _FILE, "nothing: the dark that is made holds the bias", remark=lambda v: "the dark holds the bias"
+)
 
 CALIBRATIONS = {
     **{"master_bpm": master("bpm"), "master_dark": master("dark"), "master_flat": master("flat")},
-    "master_bias": Requirement(str, "the bias, where READMODE is SIMPLE, BIAS or SINGLE; subtracted with the dark"),
+    "master_bias": Requirement(
+        str, _FILE, "the bias, where READMODE is SIMPLE, BIAS or SINGLE; subtracted with the dark"
+    ),
 }
 #: Requirement that names a file, and the kind of calibration that it is.
 MASTERS = {"master_bpm": "bpm", "master_dark": "dark", "master_flat": "flat", "master_bias": "bias"}
@@ -90,70 +101,96 @@ def _limits(value: Mapping[str, float]) -> Settings:
 
 
 def _nside(value: int) -> Settings:
-    return {"level_amplifiers:nside": value}
+    return {"level_amplifiers:nside": value} if value else {"level_amplifiers:skip": True}
+
+
+def _channels(value: bool) -> Settings:
+    return {} if value else {"level_amplifiers:skip": True}
 
 
 Limits = dict[Literal["low", "high"], Annotated[float, Field(gt=0, le=100)]]
-Positions = str | list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+Positions = str | Annotated[list[Annotated[list[_Number], Field(min_length=2, max_length=2)]], Field(min_length=1)]
 _DITHERED = {
     "iterations": Requirement(
         Count,
+        "a whole number from 0 to 1000",
         "0: `sky_correct:mask_objects=False`; 1: the usual second pass with object masks; more: recipe `ultradeep`, "
         "a third pass",
         _iterations,
         lambda n: "iterations: three passes of the sky are all there are" if n > 2 else "",
     ),
     "sky_images": Requirement(
-        Count, "`associate_sky:max_skies`; 0: `associate_sky:time` of more than a night: all frames", _sky_images
+        Count,
+        "a whole number from 0 to 1000",
+        "`associate_sky:max_skies`, nearest in time; 0: `associate_sky:time` of more than a night: all frames",
+        _sky_images,
     ),
     "sky_images_sep_time": Requirement(
         Annotated[float, Field(gt=0, le=10_000)],
+        "minutes, more than 0, at most 10000",
         "`associate_sky:time`, in s instead of minutes",
         lambda minutes: {"associate_sky:time": 60.0 * minutes},
     ),
     "refine_offsets": Requirement(
         bool,
+        _SWITCH,
         "True: `adjust_wcs_to_reference:method=sources`; False: `method=offsets`, those of the headers or of `offsets`",
         _refine,
         lambda v: "" if v else "refine_offsets False: offsets are not measured, and are as good as headers or list are",
     ),
     "offsets": Requirement(
         Positions,
+        f"{_FILE}, with one x y per line, or a list of [x, y]",
         "`adjust_wcs_to_reference:offsets`: one x y for each frame, or for each child, on images without distortion",
         _offsets,
     ),
     "method": Requirement(
         Literal["mean", "median", "sigmaclip"],
+        "mean, median or sigmaclip",
         "mean: `flag_outliers:skip=True`; sigmaclip and median: the weighted mean with outliers flagged",
         _method,
         _method_said,
     ),
     "method_kwargs": Requirement(
         Limits,
+        "{low: 3.0, high: 3.0}, each more than 0, at most 100",
         "`flag_outliers:high`, the larger of low and high; sigma of the noise model, not of the few values",
         _limits,
     ),
     "extinction": Requirement(
         Annotated[float, Field(ge=0, le=5)],
+        "magnitudes per airmass, from 0 to 5",
         "`correct_extinction:extinction`",
         lambda value: {"correct_extinction:extinction": value},
     ),
     "fit_doughnut": Requirement(
-        bool, "`correct_illumination:fit_doughnut`", lambda value: {"correct_illumination:fit_doughnut": value}
+        bool,
+        _SWITCH,
+        "`correct_illumination:fit_doughnut`; it acts where the flat carries no large-scale response",
+        lambda value: {"correct_illumination:fit_doughnut": value},
     ),
     "nside_adhoc_sky_correction": Requirement(
         Annotated[int, Field(ge=0, le=64)],
-        "`level_amplifiers:nside`; of the HAWAII-2 only. Levels of quadrants are always taken off",
+        "a whole number from 0 to 64",
+        "`level_amplifiers:nside`; of the HAWAII-2 only. Levels of quadrants are taken off without it, too; "
+        "0, where it is written: `level_amplifiers:skip=True`",
         _nside,
+        lambda v: "" if v else "nside_adhoc_sky_correction 0: levels of quadrants stay in the frames",
     ),
     "adhoc_sky_correction_h2rg": Requirement(
         bool,
-        "`level_amplifiers`, of the H2RG's channels; it is always done, `-p level_amplifiers:skip=True` leaves it out",
+        _SWITCH,
+        "`level_amplifiers`, of the H2RG's channels, which is done without it, too; False, where it is written: "
+        "`level_amplifiers:skip=True`",
+        _channels,
+        lambda v: "" if v else "adhoc_sky_correction_h2rg False: levels of channels stay in the frames",
     ),
 }
 _STARE = {
     "reprojection_method": Requirement(
         Reprojection,
+        "none, interp, adaptive or exact",
         "of the block's own image: `resample_to_common_frame:interpolant`; none: recipe `stare_image_raw`, the "
         "detector's pixels. A combination resamples the calibrated frames once, whatever stands here",
         lambda value: {} if value == "none" else {"resample_to_common_frame:interpolant": value},
@@ -185,6 +222,15 @@ def recipe_of(mode: str, given: Mapping[str, Any]) -> str:
     return MODES[mode].recipe
 
 
+#: Requirement that one detector alone knows.
+_OF_DETECTOR = {"nside_adhoc_sky_correction": "HAWAII-2", "adhoc_sky_correction_h2rg": "H2RG"}
+
+
+def applicable(given: Mapping[str, Any], detector: str) -> dict[str, Any]:
+    """Requirements without those of the other detector, which say nothing at their defaults."""
+    return {k: v for k, v in given.items() if detector in ("", _OF_DETECTOR.get(k, detector))}
+
+
 def settings_of(mode: str, given: Mapping[str, Any]) -> Settings:
     """{"step:parameter": value} of a block's requirements."""
     known = MODES[mode].requirements
@@ -209,11 +255,26 @@ def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> str:
     return ""
 
 
+def doubts(mode: str, given: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a block's requirements, each alone and together."""
+    known = MODES[mode].requirements
+    found = [text for name, value in given.items() if (text := known[name].remark(value))]
+    number, skies = given.get("iterations"), given.get("sky_images")
+    if number == 0 and skies:
+        found.append(
+            f"iterations 0 with sky_images {skies}: the sky is made of the {skies} frames nearest in time with their "
+            "sources left in, which are subtracted again; iterations: 1 masks them"
+        )
+    if number and skies == 0:
+        found.append(f"iterations {number} with sky_images 0: the sky is made of all frames, objects masked")
+    return found
+
+
 def table() -> str:
     """The documented table: every mode and requirement, and what it becomes."""
-    lines = ["| mode | requirement | becomes |", "|---|---|---|"]
+    lines = ["| mode | requirement | takes | becomes |", "|---|---|---|---|"]
     for name, mode in MODES.items():
         recipe = f"recipe `{mode.recipe}`: {mode.doc}; result `{mode.result}.fits`"
-        lines.append(f"| `{name}` | | {recipe} |")
-        lines += [f"| | `{key}` | {r.becomes} |" for key, r in mode.requirements.items()]
+        lines.append(f"| `{name}` | | | {recipe} |")
+        lines += [f"| | `{key}` | {r.accepts} | {r.becomes} |" for key, r in mode.requirements.items()]
     return "\n".join(lines) + "\n"

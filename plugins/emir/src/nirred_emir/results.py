@@ -34,7 +34,7 @@ def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(plain(value), indent=2, default=str).encode()
+    return json.dumps(plain(value), indent=2, default=str).encode() + b"\n"
 
 
 def plain(value: Any) -> Any:
@@ -50,9 +50,10 @@ def _task(outcome: RequestOutcome, folder: str, identity: str) -> dict[str, Any]
     details, task = outcome.request.details, outcome.task
     moments = [when.isoformat() for when, _ in outcome.log] or [""]
     good = outcome.product is not None
-    inputs = {k: {"source": "observation block", "value": v} for k, v in details["requirements"].items()}
+    inputs = {k: {"source": details["sources"][k], "value": v} for k, v in details["requirements"].items()}
     for entry in task.get("calibrations", ()):
-        inputs[f"master_{entry['kind']}"] = {"source": entry["reason"], "value": entry["file"]}
+        source = details["masters"].get(entry["kind"], entry["reason"])
+        inputs[f"master_{entry['kind']}"] = {"source": source, "value": entry["file"]}
     return {
         "result": f"{folder}/result.json" if good else None,
         "id": identity,

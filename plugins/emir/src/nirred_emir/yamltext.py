@@ -86,7 +86,9 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
     first = 1
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
-        if _SEPARATOR.match(line) or _END.match(line):
+        if line.startswith("%") and not "".join(lines).strip():
+            lines.append("")  # %YAML 1.1: there is no other for us
+        elif _SEPARATOR.match(line) or _END.match(line):
             yield first, "\n".join(lines)
             first, lines = number, [line[3:] if line.startswith("---") else ""]
         else:
