@@ -214,9 +214,9 @@ class Geometry:
         placed, sky = self.place(i, p, target), self.tangent(target.reference, target.plane).matrix
         wcs, flat = self.wcs(i, p).deepcopy(), self.tangent(i, p)
         matrix = placed.matrix if placed.shift is None else gnomonic.motion(0.0, (0.0, 0.0), placed.shift)
-        true = gnomonic.tangent_of(sky @ np.linalg.inv(matrix), flat.x, flat.y)
-        there = gnomonic.tangent_of(sky @ np.linalg.inv(matrix), *(float(v) - 1 for v in wcs.wcs.crpix))
-        linear = true.cd @ np.linalg.solve(flat.cd, wcs.pixel_scale_matrix)
+        spot = self.tangent_positions(i, p, *map(float, wcs.wcs.crval))  # far off where CRPIX lies off the array
+        there = gnomonic.tangent_of(sky @ np.linalg.inv(matrix), *spot)
+        linear = there.cd @ np.linalg.solve(gnomonic.tangent_of(flat.matrix, *spot).cd, wcs.pixel_scale_matrix)
         if wcs.wcs.has_cd():
             wcs.wcs.cd = linear
         else:

@@ -39,6 +39,15 @@ def test_fewest_and_most_skies(make_group):
     assert choose_skies(group, 0, [], AssociateSky.Params()) == ((), False)
 
 
+def test_most_skies_are_half_and_half(make_group):
+    """Half before and half after, one-sided at the ends of the sequence."""
+    group = make_group(["both"] * 14, [np.zeros((8, 8))] * 14, step=10.0)
+    found = associated(group, time=600, max_skies=6)
+    assert found[0] == (1, 2, 3, 4, 5, 6)
+    assert found[7] == (4, 5, 6, 8, 9, 10)
+    assert found[13] == (7, 8, 9, 10, 11, 12)
+
+
 def test_sky_frames_serve_targets_and_each_other(make_group):
     group = make_group(["object", "sky", "sky"], [np.zeros((8, 8))] * 3, step=10.0)
     assert associated(group) == {0: (1, 2), 1: (2,), 2: (1,)}

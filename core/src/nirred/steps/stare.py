@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import level
+from ..algorithms.threads import run_blocks
+from ..coadd import TILE
 from ..dq import DQ
 from ..frame import Plane
 from ..group import Group
@@ -37,16 +39,34 @@ class RestoreLevel(GroupStep):
 
     name = "restore_level"
     uses_frames = False
-    doc = "add the frames' weighted mean sky level to their stack"
+    doc = "add the frames' weighted mean sky level to their stack, times the pixels' areas where these were corrected"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames, made = group.targets, []
-        for plane, state in zip(group.streams[call.takes], group.planes, strict=True):
+        for p, (plane, state) in enumerate(zip(group.streams[call.takes], group.planes, strict=True)):
             weights = np.array([state.weight.get(i, 1.0) for i in frames])
             mean = float(weights @ [state.sky.get(i, 0.0) for i in frames] / weights.sum())
-            made.append(Plane(plane.data + np.float32(mean), plane.dq, plane.var))
+            data = plane.data + _areas(group, frames[0], p) * np.float32(mean)
+            made.append(Plane(data, plane.dq, plane.var))
             group.keywords["SKYLEVEL"] = (round(mean, 3), "[electron] sky that is in SCI")
         group.streams[call.gives] = made
+
+
+def _areas(group: Group, i: int, p: int) -> np.ndarray:
+    """Pixels of a frame's plane in each of its stack, float32; 1 where the stack keeps surface brightness."""
+    if group.extras.get("area_power") != 1:
+        return np.ones((1, 1), np.float32)
+    layout = group.extras["layouts"][p]
+    grid, placed = layout.grid, layout.placements[i, p]
+    areas = np.empty(grid.shape, np.float32)
+    x = np.arange(grid.shape[1], dtype=float) + grid.x0
+
+    def block(start: int, stop: int) -> None:
+        y = np.arange(start, stop, dtype=float) + grid.y0
+        areas[start:stop] = placed.area_at(*np.meshgrid(x, y))
+
+    run_blocks(block, grid.shape[0], group.context.threads, TILE)
+    return areas
 
 
 class CombineExposures(GroupStep):
