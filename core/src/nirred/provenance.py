@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from . import __version__
 from .errors import DataError, Unreadable, fault_of
 from .headers import open_stream
 from .plan.model import file_root
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,11 @@ def file_digest(path: Path) -> str:
 @lru_cache(maxsize=4096)
 def _digest(path: Path, *state: int) -> str:
     """Digest of a file in this state: several tasks of a run take the same flats, and reading is not free."""
-    digest = hashlib.sha256()
     try:
         with open_stream(path) as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+            return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
-    return digest.hexdigest()
 
 
 def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..provenance import file_digest
 
 SCHEMA = "nirred-task/1"
 
@@ -27,7 +28,7 @@ class Written:
     def of(cls, out: Path, path: Path) -> Written:
         """The state of a file just written."""
         status = path.stat()
-        return cls(str(path.relative_to(out)), status.st_size, status.st_mtime_ns, sha256(path))
+        return cls(str(path.relative_to(out)), status.st_size, status.st_mtime_ns, file_digest(path))
 
     def intact(self, out: Path) -> bool:
         """Whether the file is as it was written; it is read only when its time of change differs."""
