@@ -112,9 +112,15 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
             state.sci.put(i, sci)
             state.dq.put(i, dq)
     for p, state in enumerate(group.planes, 1):
-        if state.bad(i).all():  # a sky level, a place, a weight of nothing: the frame is no use to the others either
+        if not _usable(state.dq, i):  # a sky level, a place, a weight of nothing: the frame is no use to the others either
             group.leave_out(i, "not one usable pixel" + (f" in plane {p}" if len(group.planes) > 1 else ""))
             return
+
+
+def _usable(flags: PlaneStack, i: int) -> bool:
+    """Whether a frame has a pixel with signal; the first rows mostly tell."""
+    ny = flags.shape[1]
+    return any(bool(((flags.rows(i, y, min(y + 64, ny)) & BAD) == 0).any()) for y in range(0, ny, 64))
 
 
 def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:
