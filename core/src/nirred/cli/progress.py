@@ -25,11 +25,18 @@ def shown(verbosity: int) -> Iterator[Observer]:
     verbosity : int
         Below 0: failures only; 0: tasks; above 0: messages and products, too.
     """
+
+    def tell(event: Event) -> None:
+        _line(event, verbosity, lambda text: click.echo(text, err=True))
+
+    if verbosity < 0:
+        yield tell
+        return
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    if verbosity < 0 or not console.is_terminal:
-        yield lambda event: _line(event, verbosity, lambda text: click.echo(text, err=True))
+    if not console.is_terminal:
+        yield tell
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
