@@ -112,7 +112,8 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
             state.sci.put(i, sci)
             state.dq.put(i, dq)
     for p, state in enumerate(group.planes, 1):
-        if not _usable(state.dq, i):  # a sky level, a place, a weight of nothing: the frame is no use to the others either
+        # a sky level, a place, a weight of nothing: the frame is no use to the others either
+        if not _usable(state.dq, i):
             group.leave_out(i, "not one usable pixel" + (f" in plane {p}" if len(group.planes) > 1 else ""))
             return
 
