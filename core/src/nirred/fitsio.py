@@ -92,7 +92,8 @@ def _inflate(path: Path, start: int, length: int) -> np.ndarray:
                 pass
             return found
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
+        what = str(error).partition(" 0x")[0]  # without the checksums
+        raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
 
 
 def _read_tiles(path: Path, header: Header) -> np.ndarray:

@@ -320,7 +320,8 @@ def _read(stream: IO[bytes], n: int, path: Path) -> bytes:
     try:
         return stream.read(n)
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
+        what = str(error).partition(" 0x")[0]  # without the checksums
+        raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
 
 
 def _skip(stream: IO[bytes], n: int, path: Path) -> None:

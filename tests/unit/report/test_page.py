@@ -115,6 +115,17 @@ def test_a_stack_and_what_was_left_out(tmp_path: Path) -> None:
     assert ("a", "href", "../t.fits") in page.attributes
 
 
+def test_nothing_is_said_twice(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    doubtful = {"kind": "dark", "file": "d.fits", "level": 2, "reason": "only 2 frames", "source": "input"}
+    told = ["b.fits left out: <b>clouds</b>", "dark: only 2 frames", "c.fits left out: dull"]
+    renamed = "named after the directory of /n/2/a.fits: another product is called t.fits"
+    page = save(tmp_path, task("t", calibrations=[doubtful], remarks=[*told, renamed]), task("u", remarks=[renamed]))
+    first = page.text[: page.text.index("Stacks", page.text.index("What to know first"))]
+    assert first.count("clouds") == first.count("only 2 frames") == first.count("c.fits left out") == 1
+    assert first.count("bear a directory's name") == 1 and "t, u" in first
+
+
 def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
     near = {"file": "old_dark.fits", "why": "exposure_time: wanted 20, found 10"}
@@ -130,7 +141,7 @@ def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) 
     order = ["no frames on target left", "no dark that fits", "truncated", "the sky was flat"]
     places = [page.text.index(text) for text in order]
     assert places == sorted(places)
-    assert "Nearest miss: old_dark.fits (exposure_time: wanted 20, found 10)." in page.text
+    assert "Nearest dark: old_dark.fits (exposure_time: wanted 20, found 10)." in page.text
     assert "--user-cal dark:FILE" in page.text and "3: a risk" in page.text and "90 d before" in page.text
     assert "2 groups: 1 done, 1 failed, 1 of them degraded" in page.text
 

@@ -104,6 +104,25 @@ def test_a_disk_that_is_read_only(disk, night, registry):
             run([night.raw_dir], out, RunOptions(jobs=1), registry)
 
 
+def test_an_output_that_turns_read_only(struck, disk, night, registry, reduced):
+    """What is finished stays, what could not be written is said, and run.json is the one of the run's start."""
+    out = disk / "out"
+
+    def turn(out):
+        subprocess.run(["mount", "--bind", out, out], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", out], check=True)
+
+    try:
+        result = struck(turn, out)
+    finally:
+        subprocess.run(["umount", "-l", out], check=True)
+    assert result.outcomes == {DARK: "done", BPM: "done", FLAT: "failed", IMAGE: "blocked"}
+    assert result.exit_code == 1 and "Read-only file system" in result.messages[0]
+    assert "Read-only file system" in result.fault and set(outcomes(out).values()) == {"interrupted"}
+    assert load_record(out, DARK) is not None and load_record(out, BPM) is not None
+    mended(night, registry, out, reduced, {FLAT, IMAGE})
+
+
 @pytest.mark.parametrize("count", [1, 4, 6])
 def test_any_write_may_be_the_last_that_fits(night, registry, tmp_path, reduced, monkeypatch, count):
     """The n-th file that is written, run.json and records among them, and all after it find no room."""

@@ -12,6 +12,7 @@ from .words import LEVELS
 
 if TYPE_CHECKING:
     from ..run.schema import FileEntry, MissingEntry, RunFile, TaskEntry
+    from .stack import FrameRow
 
 Grade = Literal["failed", "degraded", "warning", "note"]
 GRADES: tuple[Grade, ...] = ("failed", "degraded", "warning", "note")
@@ -19,6 +20,8 @@ GRADES: tuple[Grade, ...] = ("failed", "degraded", "warning", "note")
 SPOILED = ("unreadable", "unclaimed", "ambiguous", "duplicate", "unsupported", "rejected", "failed")
 #: Correction keywords of the kinds of calibration.
 _KEYS = {"dark": "DARKCOR", "flat": "FLATCOR"}
+#: How the remark on a product's name begins that stands for itself.
+_RENAMED = "named after the directory of"
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Finding:
 
 def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
     """All findings, gravest first; the same said of several groups is said once."""
+    out = {p.task.id: {_left_out(f) for f in p.stack.frames if not f.used} for p in products if p.stack is not None}
     found = [
-        *(f for t in run.tasks for f in _of_task(t)),
+        *(f for t in run.tasks for f in _of_task(t, out.get(t.id, set()))),
         *(f for p in products for f in _of_product(p)),
         *_of_files(run.files, {e.message for t in run.tasks if (e := t.error) is not None}),
         *(Finding("note", "Run", r) for r in run.remarks),
@@ -51,7 +55,8 @@ def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
     return sorted(unique, key=lambda f: GRADES.index(f.grade))
 
 
-def _of_task(task: TaskEntry) -> Iterator[Finding]:
+def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
+    """Its end, its calibrations, and its remarks but those that are `told` otherwise."""
     where = (task.id,)
     if task.outcome not in ("done", "reused"):
         message = task.error.message if task.error else "no reason is recorded: see nirred.log"
@@ -65,8 +70,17 @@ def _of_task(task: TaskEntry) -> Iterator[Finding]:
             if c.level >= 2:
                 text = f"{Path(c.file).name}: {c.reason}: {LEVELS[min(c.level, 3)]} (level {c.level})"
                 yield Finding("warning" if c.level > 2 else "note", f"Doubtful {c.kind}", text, "", where)
-    for remark in task.remarks:
-        yield Finding("note", "Remark", remark.removeprefix(f"{task.id}: "), "", where)
+    told = told | {f"{c.kind}: {c.reason}" for c in task.calibrations if c.level >= 2}
+    for remark in (r.removeprefix(f"{task.id}: ") for r in task.remarks):
+        if remark.startswith(_RENAMED):
+            yield Finding("note", "Names", "bear a directory's name, for another product is called so", "", where)
+        elif remark not in told:
+            yield Finding("note", "Remark", remark, "", where)
+
+
+def _left_out(frame: FrameRow) -> str:
+    """As the step that left it out remarked on it."""
+    return f"{frame.file} left out: {frame.reason}"
 
 
 def remedy(missing: MissingEntry) -> str:
@@ -79,7 +93,7 @@ def remedy(missing: MissingEntry) -> str:
 def nearest(missing: MissingEntry) -> str:
     """The candidate that missed by least, and by what; '' where there was none."""
     near = next((c for c in missing.candidates if c.why), None)
-    return f"Nearest miss: {Path(near.file).name} ({near.why}). " if near is not None else ""
+    return f"Nearest {missing.kind}: {Path(near.file).name} ({near.why}). " if near is not None else ""
 
 
 def _of_product(product: Product) -> Iterator[Finding]:
