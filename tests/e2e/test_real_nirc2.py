@@ -97,12 +97,20 @@ def test_sources_are_found(stack):
 
 
 def test_offsets_agree_with_centroids(stack):
-    """Centroids of two sources on raw frames less their median, by another program, against FRAMES."""
+    """Centroids of two sources on raw frames less their median, by another program, against FRAMES.
+
+    The camera distorts: what these two sources show beyond the stated errors is in proportion to the dither.
+    """
     offsets = np.array([stack.offset(f"n{n:04d}") for n in range(31, 44)])
     difference = offsets - offsets[0] - centroids()
     difference -= difference.mean(axis=0)
     assert np.sqrt((difference**2).mean(axis=0)).max() < 0.1
-    assert np.abs(difference).max() < 0.3
+    dither = offsets - offsets.mean(axis=0)
+    linear, *_ = np.linalg.lstsq(dither, difference, rcond=None)
+    assert np.abs(linear).max() < 0.005
+    rest = difference - dither @ linear
+    assert np.sqrt((rest**2).sum() / (rest.size - linear.size)) < 0.05
+    assert np.abs(rest).max() < 0.2
 
 
 def centroids():
@@ -137,10 +145,13 @@ def test_noise_falls_with_the_number_of_frames(stack, fewer):
         assert s.noise() / s.corrfac == pytest.approx(math.sqrt(np.median(s.var[s.deep])), rel=0.1)
 
 
-def test_bright_star_has_no_ring(stack):
+def test_bright_star_has_wings_and_no_ring(stack):
     x, y = stack.place(*BRIGHT)
     rows, columns = np.indices(stack.sci.shape)
     radius = np.hypot(columns - x, rows - y)
+    for inner in range(0, 40, 10):
+        part = (radius >= inner) & (radius < inner + 10)
+        assert np.median(stack.sci[part]) > stack.noise(), inner
     ring = (radius >= 20) & (radius < 140) & stack.deep
     assert stack.sci[ring].mean() > -0.25 * stack.noise()
     for inner in range(20, 140, 20):

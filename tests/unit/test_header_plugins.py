@@ -1,13 +1,11 @@
-"""Header-only seeds of more cameras, and this tree's plugins: modes, dates, planes, headers damaged at random."""
+"""This tree's plugins by headers alone: modes, dates, planes, headers damaged at random."""
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import re
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import nirred_emir
 import nirred_f2
 import nirred_gnirs
+import nirred_gsaoi
 import nirred_niri
 from nirred.headers import Headers
 from nirred.plugin import Descriptors
@@ -139,23 +138,14 @@ NIRI = nirred_niri.nirred_instruments()[0].examples[0]  # type: ignore[index]
 TEXTS = {"f2": F2, "gnirs": GNIRS, "emir": EMIR, "gsaoi": GSAOI, "niri": NIRI}
 
 
-INSTALLED = {"niri": nirred_niri, "emir": nirred_emir, "f2": nirred_f2, "gnirs": nirred_gnirs}
-
-
-def load(name: str) -> ModuleType:
-    path = ROOT / "tests" / "header_plugins" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"header_seed_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+PLUGINS = {"niri": nirred_niri, "emir": nirred_emir, "f2": nirred_f2, "gnirs": nirred_gnirs, "gsaoi": nirred_gsaoi}
 
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
     found = Registry()
     for name in sorted(TEXTS):
-        assert not found.add(INSTALLED.get(name) or load(name), name).error
+        assert not found.add(PLUGINS[name], name).error
     return found
 
 

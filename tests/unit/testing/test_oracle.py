@@ -151,7 +151,9 @@ def test_oracle_of_distorted_and_turned_frames_has_the_true_fluxes(distorted):
 def test_planes_of_one_camera_share_one_grid(tmp_path):
     one = simulation(256).detectors[0]
     there = (-280 * 0.1171, 3.0)
-    camera = replace(simulation(256), detectors=(one, replace(one, sky_position=there, turn=1.0, magnification=1.03)))
+    other = replace(one, sky_position=there, turn=1.0, magnification=1.03)
+    single = simulation(256)
+    camera = replace(single, detectors=(one, other), headers=lambda e: [*single.headers(e), {}])
     night = simulate_night(camera, tmp_path, scenario="dither", seed=1, frames=2, **FEW)
     grid = common_grid(night, "dither")
     assert grid.shape[1] > 256 + 280 and grid.shape[0] < 330
@@ -164,3 +166,22 @@ def test_planes_of_one_camera_share_one_grid(tmp_path):
         columns, _ = place.sample(np.mgrid[:256, :256][1].astype(float))
         near = columns[np.rint(y[on]).astype(int), np.rint(x[on]).astype(int)]
         assert on.any() and np.abs(near - px[on]).max() < 1.0
+
+
+def test_pixels_that_are_not_square_hold_surface_brightness(tmp_path):
+    """Stars of two planes, one of them with oblong, sheared pixels, have the same fluxes on one grid."""
+    one, single = simulation(256).detectors[0], simulation(256)
+    other = replace(one, sky_position=(-280 * 0.1171, 3.0), axes=(0.96, 0.03, 0.01, 1.01))
+    camera = replace(single, detectors=(one, other), headers=lambda e: [*single.headers(e), {}])
+    few = {"darks": 1, "short_darks": 1, "lamps_on": 1, "lamps_off": 1, "density": 800.0}
+    night = simulate_night(camera, tmp_path, scenario="dither", seed=1, frames=2, **few)
+    file = night.groups["dither"].objects[0]
+    square, oblong = night.scene(file, 0), night.scene(file, 1)
+    assert night.scale_of(1) == pytest.approx(0.1171 * np.sqrt(0.96 * 1.01 - 0.03 * 0.01))
+    again = load_night(tmp_path)
+    assert np.array_equal(again.scene(file, 1), oblong) and again.detectors[1].axes == (0.96, 0.03, 0.01, 1.01)
+    grid = common_grid(night, "dither", reference=file)
+    truth = true_scene(night, "dither", grid, {file: 1.0})
+    for plane, scene in ((0, square), (1, oblong)):
+        drawn, covered = places(night, file, plane, grid).sample(scene)
+        assert np.abs(drawn - truth)[covered > 0.5].max() < 6e-3 * truth.max()  # by area it would be 3 %

@@ -68,6 +68,9 @@ class SimulatedDetector:
         Place of the plane's centre in the focal plane, arcsec along the camera's +x and +y from the pointing.
     turn, magnification : float
         The plane's axes are turned against the camera's by degrees (from x to y), its pixels this much larger.
+    axes : (float, float, float, float) or None
+        Instead of both, for pixels that are not square: (xx, xy, yx, yy), the way that one pixel in x, and one in y,
+        goes along the camera's x (xx, xy) and y (yx, yy), in units of the camera's pixel scale.
     amplifiers : (int, int)
         Rows and columns of readout sections; each has its own zero level, `amplifier_rms` e- of scatter.
     amplifier_drift : float
@@ -94,6 +97,7 @@ class SimulatedDetector:
     sky_position: tuple[float, float] = (0.0, 0.0)
     turn: float = 0.0
     magnification: float = 1.0
+    axes: tuple[float, float, float, float] | None = None
     amplifiers: tuple[int, int] = (2, 2)
     amplifier_rms: float = 3.0
     amplifier_drift: float = 0.0

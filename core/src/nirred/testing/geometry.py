@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from nirred.plugin.simulation import SimulatedWcs, Simulation
+from nirred.plugin.simulation import SimulatedDetector, SimulatedWcs, Simulation
 
 _ARCSEC = math.radians(1 / 3600)
 _NEWTON_STEPS = 8
@@ -50,12 +50,19 @@ def _camera_matrix(simulation: Simulation, angle: float) -> np.ndarray:
     return scale * np.array([[math.sin(right), math.sin(up)], [math.cos(right), math.cos(up)]])
 
 
+def plane_axes(detector: SimulatedDetector) -> np.ndarray:
+    """Steps of one pixel in x and y (columns) along the camera's axes, in units of its pixel scale."""
+    if detector.axes is not None:
+        return np.reshape(detector.axes, (2, 2))
+    turn = math.radians(detector.turn)
+    return detector.magnification * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+
+
 def plane_wcs(simulation: Simulation, plane: int, ra: float, dec: float, angle: float) -> SimulatedWcs:
     """World coordinates of one plane for a pointing at (ra, dec) and a position angle, degrees."""
     detector = simulation.detectors[plane]
     ny, nx = detector.shape
-    turn = math.radians(detector.turn)
-    own = detector.magnification * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    own = plane_axes(detector)
     centre = np.linalg.solve(own, np.array(detector.sky_position) / simulation.pixel_scale)
     (a, b), (c, d) = (_camera_matrix(simulation, angle) @ own / 3600).tolist()
     crpix = ((nx + 1) / 2 - float(centre[0]), (ny + 1) / 2 - float(centre[1]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from nirred.plugin.simulation import FlatCharacter, SimulatedDetector, SimulatedWcs
 from nirred.testing.detector_sim import Cosmics, DetectorTruth, amplifier_image, load_truth, stray_light
-from nirred.testing.geometry import distort, flatten, from_flat, to_flat
+from nirred.testing.geometry import distort, flatten, from_flat, plane_axes, to_flat
 from nirred.testing.scene import Source, render, sample
 
 SCHEMA = 1
@@ -168,23 +170,44 @@ class Night:
         return float(x[0] - centre[0][0]), float(y[0] - centre[1][0])
 
     def scale_of(self, plane: int) -> float:
-        """Arcsec per pixel of a plane."""
-        return self.pixel_scale * self.detectors[plane].magnification
+        """Arcsec per pixel of a plane; the geometric mean where its pixels are not square."""
+        return self.pixel_scale * math.sqrt(abs(np.linalg.det(plane_axes(self.detectors[plane]))))
 
     def scene(self, file: str, plane: int = 0) -> np.ndarray:
         """Noise-free electrons of the sources in a frame at transparency 1, flat 1.
 
-        Of a camera that distorts: the sky's surface brightness where the pixels look, per area of an undistorted
-        pixel. That is what a flat of even surface brightness leaves, the pixels' own areas being part of the flat.
+        Of a camera that distorts, or whose pixels are not square: the sky's surface brightness where the pixels look,
+        per area of an undistorted pixel (of the camera's pixel scale squared). That is what a flat of even surface
+        brightness leaves, the pixels' own areas being part of the flat.
         """
         frame, wcs = self.frames[file], self.frames[file].wcs[plane]
-        sources, shape = self.groups[frame.group].sources, self.detectors[plane].shape
-        x, y = self.flat_positions(file, plane)
-        fwhm, scale = frame.conditions.fwhm, self.scale_of(plane)
-        if not wcs.pv:
-            return render(sources, x, y, shape, fwhm, scale)
+        sources, seeing = self.groups[frame.group].sources, [(frame.conditions.fwhm, 1.0)]
+        return self.drawn(sources, self.flat_positions(file, plane), (self.detectors[plane].shape, plane, wcs), seeing)
+
+    def drawn(
+        self,
+        sources: Sequence[Source],
+        places: tuple[np.ndarray, np.ndarray],
+        target: tuple[tuple[int, int], int, SimulatedWcs | None],
+        seeing: Sequence[tuple[float, float]],
+    ) -> np.ndarray:
+        """Noise-free image of sources at flat pixel positions.
+
+        `target` = (shape, plane whose pixels are meant, its WCS where they are those of the detector); `seeing` =
+        pairs of FWHM (arcsec) and share. float64 (ny, nx), electrons.
+        """
+        shape, plane, wcs = target
+        axes = self.detectors[plane].axes
+        if axes is None and (wcs is None or not wcs.pv):
+            images = (share * render(sources, *places, shape, fwhm, self.scale_of(plane)) for fwhm, share in seeing)
+            return reduce(np.add, images)
         rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-        return sample(sources, (x, y), flatten(wcs, columns, rows), fwhm, scale)
+        pixels = (columns, rows) if wcs is None else flatten(wcs, columns, rows)
+        if axes is None:
+            return sample(sources, places, pixels, seeing, self.scale_of(plane))
+        (a, b), (c, d) = plane_axes(self.detectors[plane])
+        there, pixels = ((a * x + b * y, c * x + d * y) for x, y in (places, pixels))
+        return sample(sources, there, pixels, seeing, self.pixel_scale)
 
     def sky(self, file: str, plane: int = 0, truth: DetectorTruth | None = None) -> np.ndarray:
         """Noise-free electrons of the sky in a frame at flat 1, stray light included; `truth` saves reading it."""

@@ -232,21 +232,15 @@ def true_scene(
 
     The scene is rendered directly at the positions of the grid's reference frame; float64 electrons of one exposure.
     """
-    from nirred.testing.scene import render
-
     members = night.groups[group]
     given = shares or dict.fromkeys(members.objects, 1.0)
     total = sum(given.values())
-    scale = night.scale_of(grid.plane)
-    large = 0.05 * night.detectors[grid.plane].shape[1] * scale
+    large = 0.05 * night.detectors[grid.plane].shape[1] * night.scale_of(grid.plane)
     sources = tuple(source for source in members.sources if extended or source.radius < large)
     x, y = night.flat_positions(grid.reference, grid.plane, sources)
     x, y = x + grid.origin[0], y + grid.origin[1]
-    image = np.zeros(grid.shape)
-    for file, share in given.items():
-        fwhm = night.frames[file].conditions.fwhm
-        image += share / total * render(sources, x, y, grid.shape, fwhm, scale)
-    return image
+    seeing = [(night.frames[file].conditions.fwhm, share / total) for file, share in given.items()]
+    return night.drawn(sources, (x, y), (grid.shape, grid.plane, None), seeing)
 
 
 def write_oracle(night: Night, group: str, path: Path | None = None, plane: int | None = None) -> Path:

@@ -153,15 +153,17 @@ def sample(
     sources: Sequence[Source],
     places: tuple[np.ndarray, np.ndarray],
     pixels: tuple[np.ndarray, np.ndarray],
-    fwhm: float,
+    seeing: Sequence[tuple[float, float]],
     pixel_scale: float,
 ) -> np.ndarray:
-    """Noise-free image in pixels that are not evenly spaced.
+    """Noise-free image in pixels that are not evenly spaced, or not square.
 
     Parameters
     ----------
-    sources, fwhm, pixel_scale
+    sources, pixel_scale
         As in `render`.
+    seeing : sequence of (fwhm, share)
+        What the image is the weighted sum of.
     places : (x, y)
         Positions of the sources on an even grid of pixels.
     pixels : (x, y), ndarray (ny, nx)
@@ -177,7 +179,10 @@ def sample(
     margin = 8
     x0, y0 = (math.floor(float(p.min())) - margin for p in pixels)
     x1, y1 = (math.ceil(float(p.max())) + margin for p in pixels)
-    even = render(sources, places[0] - x0, places[1] - y0, (y1 - y0 + 1, x1 - x0 + 1), fwhm, pixel_scale)
+    shape, x, y = (y1 - y0 + 1, x1 - x0 + 1), places[0] - x0, places[1] - y0
+    even = np.zeros(shape)
+    for fwhm, share in seeing:
+        even += share * render(sources, x, y, shape, fwhm, pixel_scale)
     return np.asarray(map_coordinates(even, [pixels[1] - y0, pixels[0] - x0], order=5))
 
 

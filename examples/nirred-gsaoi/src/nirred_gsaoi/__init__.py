@@ -21,12 +21,13 @@ TAGS = (
     rule(gemini.says("OBSTYPE", "FLAT"), "FLAT CAL"),
     rule(gemini.says("OBJECT", "Twilight", "TWILIGHT"), "TWILIGHT FLAT CAL"),
 )
-# array, lower left corner on the mosaic, gain (e-/ADU), read noise (e-), and place of the centre (arcsec)
+# array, gain (e-/ADU), read noise (e-); from a real header's coordinates: arcsec from the pointing to its centre along
+# the camera's x and y, and the way of one pixel in x and in y there, in pixels of SCALE
 ARRAYS = (
-    ("H2RG-032-074", (2048, 0), 2.434, 26.53, (22.0, -22.4)),
-    ("H2RG-032-064", (0, 0), 2.010, 19.10, (-22.0, -22.3)),
-    ("H2RG-032-071", (0, 2048), 2.411, 27.24, (-21.8, 22.1)),
-    ("H2RG-032-061", (2048, 2048), 2.644, 32.26, (22.2, 22.0)),
+    ("H2RG-032-074", 2.434, 26.53, (21.99, -38.33), (0.98774, 0.00906, 0.00785, 1.00110)),
+    ("H2RG-032-064", 2.010, 19.10, (-22.23, -38.53), (1.01694, 0.00942, 0.00781, 1.00094)),
+    ("H2RG-032-071", 2.411, 27.24, (-21.29, 4.59), (1.01583, -0.02091, 0.01094, 1.00072)),
+    ("H2RG-032-061", 2.644, 32.26, (22.72, 4.80), (0.98761, -0.01952, 0.00665, 0.99998)),
 )
 RAW: Mapping[str, Any] = {"INSTRUME": "GSAOI", "FILTER1": "Kshort_G1105", "FILTER2": "Clear", "INPORT": 1}
 RAW = {**RAW, "READMODE": "FOWLER", "LNRS": 2, "NCCDS": 4, "COADDS": 1, "DETECTOR": "GSAOI"}
@@ -151,7 +152,7 @@ def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
     settings = exposure.settings
     primary = {**simulated.primary(exposure, simulated.SOUTH), **RAW, **simulated.lamp(exposure)}
     found: list[dict[str, object]] = [{**primary, "EXPTIME": settings.exposure_time, "COADDS": settings.coadds}]
-    for wcs, (name, _, gain, noise, _) in zip(exposure.wcs, ARRAYS, strict=True):
+    for wcs, (name, gain, noise, *_) in zip(exposure.wcs, ARRAYS, strict=True):
         found.append({"ARRAYID": name, "GAIN": gain, "RDNOISE": noise, **simulated.world(wcs)})
     return found
 
@@ -161,9 +162,9 @@ def simulation(size: int = 2048) -> api.Simulation:
     detectors = tuple(
         api.SimulatedDetector(
             (size, size), gain, noise, saturation=SATURATION, non_linear=LINEAR_SHARE * SATURATION,
-            sky_position=(x * size / 2048, y * size / 2048), turn=0.1 * k,
+            sky_position=(x * size / 2048, y * size / 2048), axes=axes,
         )
-        for k, (_, _, gain, noise, (x, y)) in enumerate(ARRAYS)
+        for _, gain, noise, (x, y), axes in ARRAYS
     )  # fmt: skip
     times = {"object": 30.0, "dark": 30.0, "short_dark": 6.0, "lamp_on": 6.0}
     return api.Simulation(
