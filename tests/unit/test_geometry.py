@@ -12,7 +12,9 @@ from astropy.wcs import DistortionLookupTable
 from nirred import coadd
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.rectangle import largest_rectangle
-from nirred.geometry import geometry, targets_of
+from nirred.algorithms.register import Registration
+from nirred.algorithms.stars import StarList
+from nirred.geometry import Target, geometry, targets_of
 from nirred.group import Context, FrameState, Group, PlaneState
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
@@ -20,6 +22,7 @@ from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs
 from nirred.products import wcs_keywords
 from nirred.registry import Registry
 from nirred.steps import stack as stack_module
+from nirred.steps.register import AdjustWcs, _counts
 from nirred.steps.stack import Resample, ScaleCounts, StackFrames
 from nirred.store import PlaneStack
 
@@ -316,3 +319,81 @@ def test_tiles_and_threads_change_no_bit_of_a_general_map(tmp_path, monkeypatch)
         _, model, count = coadd.median_model(group, [0, 1], targets_of(group, [0, 1])[0], "lanczos3")
         made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
     assert all(m == made[0] for m in made)
+
+
+def star_lists(group, told, shifts, turns, n=40):
+    """Stars of one field as frames show them that lie by shifts (px) and turns (radian, about the middle)."""
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(15, 145, (2, n)) - 79.5
+    one, flux = np.ones(n), np.sort(rng.uniform(1e3, 1e5, n))[::-1]
+    lists = {}
+    for i, ((dx, dy), turn) in enumerate(zip(shifts, turns, strict=True)):
+        u = np.cos(turn) * x - np.sin(turn) * y + 79.5 + dx + rng.normal(0, 0.01, n)
+        v = np.sin(turn) * x + np.cos(turn) * y + 79.5 + dy + rng.normal(0, 0.01, n)
+        lists[i] = [StarList(u, v, 0.01 * one, flux, 100 * one, 4 * one, 0 * one, flux, 1.0)[:told]]
+    group.extras["stars"] = lists
+    return group
+
+
+SHIFTS = [(0.0, 0.0), (6.5, -3.0), (-4.0, 7.5)]
+
+
+def registered_turns(tmp_path, header, true, told=40, **params):
+    """Placements of three frames whose headers and stars tell turns (radian) of their own."""
+    at = [(-0.2 * 6.5, 0.6), (0.2 * 4.0, -1.5)]  # arcsec, about what the shifts say
+    worlds = [camera(parity=-1), *(camera(at=a, turn=-np.degrees(t)) for a, t in zip(at, header, strict=True))]
+    group = make_group(tmp_path, [[w] for w in worlds], [[np.zeros((160, 160), np.float32)] * 3])
+    star_lists(group, told, SHIFTS, (0.0, *true))
+    AdjustWcs().apply(group, AdjustWcs.Params(first_pass=30.0, **params), S("adjust_wcs_to_reference"))
+    assert all(f.alive for f in group.frames)
+    group.extras["reference"] = 0
+    geometry(group).refer(0)
+    target = targets_of(group, [0, 1, 2])[0]
+    return [geometry(group).place(i, 0, target) for i in (1, 2)]
+
+
+def turn_of(placed):
+    """Angle of a placement, 0 of a shift."""
+    (a, b), (c, d) = placed.jacobian()
+    return np.arctan2(c - b, a + d) if placed.shift is None else 0.0
+
+
+@pytest.mark.parametrize("header", [(0.0, 0.0), (4e-3, -5e-3)])
+@pytest.mark.parametrize("true", [(0.0, 0.0), (4e-3, -5e-3), (2e-3, 6e-3)])
+def test_stars_decide_whether_frames_are_turned(tmp_path, header, true):
+    placements = registered_turns(tmp_path, header, true)
+    assert [turn_of(p) for p in placements] == pytest.approx(list(true), abs=3e-4)
+    if not any(true):
+        assert all(p.shift is not None for p in placements)
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(0, 159, (2, 50))
+    for placed, (dx, dy), t in zip(placements, SHIFTS[1:], true, strict=True):
+        u, v = placed.to_plane(x, y)
+        np.testing.assert_allclose(u, np.cos(t) * (x - 79.5) - np.sin(t) * (y - 79.5) + 79.5 + dx, atol=0.05)
+        np.testing.assert_allclose(v, np.sin(t) * (x - 79.5) + np.cos(t) * (y - 79.5) + 79.5 + dy, atol=0.05)
+
+
+def test_without_enough_stars_the_headers_decide(tmp_path):
+    placements = registered_turns(tmp_path, (4e-3, -5e-3), (0.0, 0.0), told=4)
+    assert [turn_of(p) for p in placements] == pytest.approx([4e-3, -5e-3], abs=1e-4)
+    placements = registered_turns(tmp_path, (4e-3, -5e-3), (0.0, 0.0), rotate=False)
+    assert [turn_of(p) for p in placements] == pytest.approx([4e-3, -5e-3], abs=1e-4)
+    placements = registered_turns(tmp_path, (0.0, 0.0), (2e-3, 6e-3), rotate=True)
+    assert [turn_of(p) for p in placements] == pytest.approx([2e-3, 6e-3], abs=3e-4)
+
+
+def test_images_that_correlate_need_no_stars():
+    assert _counts(Registration(1.0, 2.0, 0.1, 0.1, method="correlation"), 1)
+    assert not _counts(Registration(1.0, 2.0, 0.1, 0.1, n_matched=2), 3)
+
+
+def test_offsets_refer_to_a_turned_frame_without_world_coordinates(tmp_path):
+    group = make_group(tmp_path, [[]] * 3, [[np.zeros((160, 160), np.float32)] * 3])
+    for frame, (dx, dy), turn in zip(group.frames, SHIFTS, (0.0, 0.02, -0.03), strict=True):
+        frame.dx, frame.dy, frame.turn = dx, dy, turn
+    where, x, y = geometry(group), np.array([20.0, 100.0]), np.array([60.0, 130.0])
+    before = [where.place(i, 0, Target(0, 0, (0,))).to_plane(x, y) for i in range(3)]
+    where.refer(1)
+    assert group.frames[1].dx == group.frames[1].dy == group.frames[1].turn == 0
+    after = [where.place(i, 0, Target(1, 0, (0,))).to_plane(*before[1]) for i in range(3)]
+    np.testing.assert_allclose(after, before, atol=1e-9)

@@ -92,7 +92,8 @@ class _Shifted:
         frame.refers, frame.turn = self.cluster[reference], 0.0
         if found is not None:
             frame.dx, frame.dy, frame.dx_err, frame.dy_err = found.dx, found.dy, found.dx_err, found.dy_err
-            frame.turn = found.rotation
+            if found.rotation != 0:  # what the header does not know of it
+                frame.turn = found.rotation - geometry(self.group).header_turn(frame.refers, self.cluster[k])
             return
         (dx, dy), (rx, ry) = self.guesses[k], self.guesses[reference]
         frame.dx, frame.dy, frame.dx_err, frame.dy_err = dx - rx, dy - ry, self.sigma, self.sigma

@@ -120,9 +120,16 @@ class Geometry:
             name = self._group.frames[i].info.name
             raise StepError(f"{name}: its distortion cannot be tabulated: {error}", "prepare:bad_wcs=ignore") from None
 
-    def by_header(self, i: int, j: int) -> np.ndarray:
-        """(3, 3): flat pixels of the first plane of frame i to those of frame j, by their headers."""
-        return np.asarray(np.linalg.solve(self.tangent(j, 0).matrix, self.tangent(i, 0).matrix))
+    def by_header(self, i: int, j: int, p: int = 0) -> np.ndarray:
+        """(3, 3): flat pixels of a plane of frame i to those of frame j, by their headers."""
+        return np.asarray(np.linalg.solve(self.tangent(j, p).matrix, self.tangent(i, p).matrix))
+
+    def header_turn(self, i: int, j: int) -> float:
+        """Angle (radian, from x to y) by which frame j is turned against frame i by their headers; 0 without any."""
+        if not self.has_wcs([i, j]):
+            return 0.0
+        (a, b), (c, d) = self.by_header(i, j)[:2, :2]
+        return float(np.arctan2(c - b, a + d))
 
     def place(self, i: int, p: int, target: Target) -> Placement:
         """Where a plane of a frame lies on a target's plane, its measured offset included."""
@@ -143,16 +150,13 @@ class Geometry:
         """The same as a shift where that is nearly true."""
         if placed.distortion is not None:
             return placed
-        ny, nx = placed.shape
-        u, v = np.array([0.0, nx - 1, 0, nx - 1, (nx - 1) / 2]), np.array([0.0, 0, ny - 1, ny - 1, (ny - 1) / 2])
-        x, y = placed.from_plane(u, v)
-        dx, dy = u - x, v - y
-        if np.hypot(dx - dx[-1], dy - dy[-1]).max() > NEARLY_A_SHIFT:
+        far, shift = beyond_shift(placed)
+        if far > NEARLY_A_SHIFT:
             return placed
         if p == target.plane == 0:
             frame = self._group.frames[i]
             return replace(placed, shift=(frame.dx, frame.dy))
-        return replace(placed, shift=(float(dx[-1]), float(dy[-1])))
+        return replace(placed, shift=shift)
 
     def plain(self, frames: list[int]) -> bool:
         """Whether these frames are copies of each other but for a shift, by their headers: one plane, not distorted."""
@@ -192,11 +196,14 @@ class Geometry:
         """Make all offsets relative to another frame."""
         frames = self._group.frames
         new = frames[reference]
-        if self.plain(self._group.indices()):
-            dx, dy = new.dx, new.dy
+        used = self._group.indices()
+        if not self.has_wcs(used) or (self.plain(used) and not any(frames[i].turn for i in used)):
+            dx, dy, turn = new.dx, new.dy, new.turn
             for frame in frames:
-                frame.dx, frame.dy = frame.dx - dx, frame.dy - dy
-        elif self.has_wcs(self._group.indices()) and new.refers >= 0 and new.refers != reference:
+                frame.turn -= turn
+                c, s = np.cos(frame.turn), np.sin(frame.turn)
+                frame.dx, frame.dy = frame.dx - float(c * dx - s * dy), frame.dy - float(s * dx + c * dy)
+        elif new.refers >= 0 and new.refers != reference:
             old = Target(new.refers, 0, (0,))
             cx, cy = self.centre(0)
             spot = _flat(self.place(reference, 0, old)).from_plane(np.array([cx]), np.array([cy]))
@@ -248,6 +255,15 @@ def targets_of(group: Group, frames: list[int], *, mosaic: bool = True) -> list[
     if mosaic and len(planes) > 1 and geometry(group).has_wcs([*frames, reference]):
         return [Target(reference, 0, planes)]
     return [Target(reference, p, (p,)) for p in planes]
+
+
+def beyond_shift(placed: Placement) -> tuple[float, tuple[float, float]]:
+    """How far (px) a plane's corners lie from where a shift puts them that is right in its middle; that shift."""
+    ny, nx = placed.shape
+    u, v = np.array([0.0, nx - 1, 0, nx - 1, (nx - 1) / 2]), np.array([0.0, 0, ny - 1, ny - 1, (ny - 1) / 2])
+    x, y = placed.from_plane(u, v)
+    dx, dy = u - x, v - y
+    return float(np.hypot(dx - dx[-1], dy - dy[-1]).max()), (float(dx[-1]), float(dy[-1]))
 
 
 def _flat(placed: Placement) -> Placement:

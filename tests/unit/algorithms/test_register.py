@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.correlate import cross_correlate
-from nirred.algorithms.register import Registration, match_offset, match_triangles
+from nirred.algorithms.register import Registration, match_offset
 from nirred.algorithms.sequence import solve_offsets
 from nirred.algorithms.stars import StarList
+from nirred.algorithms.triangles import match_triangles
 
 
 def star_list(x: np.ndarray, y: np.ndarray, flux: np.ndarray, error: np.ndarray | float = 0.02) -> StarList:
@@ -300,3 +301,39 @@ def test_a_chance_pair_with_the_reference_yields_to_a_firm_match_between() -> No
     found, reference = solve_offsets([first, middle, last], np.zeros((3, 2)), 2.0)
     assert reference == 0
     check(found[2], 0.0, 0.0, 0.1)
+
+
+def turned_sequence(n: int, angles: list[float], seed: int = 4) -> list[StarList]:
+    """Lists of one field, shifted and turned about (500, 500)."""
+    rng = np.random.default_rng(seed)
+    x, y, flux = sky(n, seed)
+    lists = []
+    for k, angle in enumerate(angles):
+        u, v = turned(x, y, angle, (500.0, 500.0))
+        noise = rng.normal(0, 0.02, (2, n))
+        lists.append(star_list(u + 3.3 * k + noise[0], v - 1.7 * k + noise[1], flux))
+    return lists
+
+
+def test_the_stars_tell_a_turn_where_it_matters() -> None:
+    angles = [0.0, 6e-4, -1.5e-3, 1e-4]
+    lists = turned_sequence(60, angles)
+    guesses = np.array([[3.3 * k, -1.7 * k] for k in range(4)])
+    found, reference = solve_offsets(lists, guesses, 1.0, centre=(500.0, 500.0), least_turn=2e-4)
+    turns = [r.rotation if r is not None else np.nan for r in found]
+    expected = np.array(angles) - angles[reference]
+    assert turns == pytest.approx([a if abs(a) > 2e-4 else 0.0 for a in expected], abs=5e-5)
+    for k, r in enumerate(found):
+        away = guesses[k] - guesses[reference]
+        c, s = np.cos(angles[k] - angles[reference]), np.sin(angles[k] - angles[reference])
+        here = guesses[k] - np.array([[c, -s], [s, c]]) @ guesses[reference]
+        check(r, *(here if turns[k] else away), 0.02)
+    plain, _ = solve_offsets(lists, guesses, 1.0, centre=(500.0, 500.0))
+    assert all(r is not None and r.rotation == 0 for r in plain)
+
+
+def test_few_stars_and_noise_tell_no_turn() -> None:
+    guesses = np.array([[0.0, 0.0], [3.3, -1.7]])
+    for n, angle in ((5, 2e-3), (60, 0.0)):
+        found, _ = solve_offsets(turned_sequence(n, [0.0, angle]), guesses, 1.0, centre=(500.0, 500.0), least_turn=1e-6)
+        assert [r.rotation if r is not None else None for r in found] == [0.0, 0.0]

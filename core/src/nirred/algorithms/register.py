@@ -20,6 +20,9 @@ POSITION_FLOOR = 0.005
 #: Residuals beyond this many sigma are left out.
 CLIP = 3.5
 
+#: A turn is measured from at least so many stars, and told where it exceeds so many sigma.
+STARS_OF_TURN, SURE_OF_TURN = 6, 5.0
+
 _BRIGHTEST = 150
 
 #: The best measured stars, one of which the others are to agree with.
@@ -58,6 +61,8 @@ class Registration:
         1-sigma errors (px), from the positions' errors and the residuals, the larger.
     rotation : float
         Angle (radian, from x to y) by which the frame's positions are turned.
+    rotation_err : float
+        Its 1-sigma error, NaN where none was fitted.
     scale : float
         Ratio of separations in the frame to those in the reference.
     n_matched : int
@@ -77,6 +82,7 @@ class Registration:
     n_matched: int = 0
     rms: float = 0.0
     method: str = "stars"
+    rotation_err: float = float("nan")
 
 
 def match_offset(
@@ -117,7 +123,7 @@ def match_offset(
     Registration or None
         None where no offset stands out from chance.
     """
-    a, b = _positions(reference), _positions(frame)
+    a, b = positions_of(reference), positions_of(frame)
     if len(a) == 0 or len(b) == 0:
         return None
     light = (np.log(np.maximum(reference.flux, 1e-30)), np.log(np.maximum(frame.flux, 1e-30)))
@@ -132,7 +138,7 @@ def match_offset(
             return None
     elif not _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02):
         return None
-    return _refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
+    return refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
 
 
 def _best_pairs(
@@ -145,7 +151,7 @@ def _best_pairs(
     """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
     (a, b), best, chosen = places, -np.inf, None
     for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
-        i, j = _one_to_one(a + offset, b, tolerance)
+        i, j = one_to_one(a + offset, b, tolerance)
         if i.size == 0:
             continue
         ratio = light[1][j] - light[0][i]
@@ -157,7 +163,8 @@ def _best_pairs(
     return chosen
 
 
-def _positions(stars: PointSources) -> FloatArray:
+def positions_of(stars: PointSources) -> FloatArray:
+    """(n, 2): x and y."""
     return np.asarray(np.column_stack([stars.x, stars.y]), dtype=np.float64)
 
 
@@ -183,7 +190,7 @@ def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolera
     return np.asarray(table[np.argsort(-table[:, 0], kind="stable")[:8], 1:])
 
 
-def _one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexArray, IndexArray]:
+def one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexArray, IndexArray]:
     """Pairs that are each other's nearest neighbours within the tolerance."""
     from scipy.spatial import cKDTree
 
@@ -214,7 +221,7 @@ def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
     return bool(pairs * gammainc(n - 1, expected) < chance)
 
 
-def _refine(
+def refine(
     reference: PointSources,
     frame: PointSources,
     i: IndexArray,
@@ -224,7 +231,7 @@ def _refine(
     method: str,
 ) -> Registration:
     """Weighted, clipped least squares for the offset and, if asked, a rotation, from matched stars."""
-    a, b = _positions(reference)[i] - centre, _positions(frame)[j] - centre
+    a, b = positions_of(reference)[i] - centre, positions_of(frame)[j] - centre
     variance = reference.position_error[i] ** 2 + frame.position_error[j] ** 2 + POSITION_FLOOR**2
     turn = fit_rotation and i.size >= 3
     use = np.ones(i.size, dtype=bool) if turn else consensus(b - a, variance)
@@ -233,7 +240,7 @@ def _refine(
         w = np.where(use, 1.0 / variance, 0.0)
         if turn:
             angle = _angle(a, b, w)
-        turned = a @ _rotation(angle).T
+        turned = a @ rotation_matrix(angle).T
         shift = (w[:, None] * (b - turned)).sum(axis=0) / w.sum()
         residual = b - turned - shift
         distance = np.abs(residual).max(axis=1)
@@ -248,7 +255,10 @@ def _refine(
     chi2 = (w[:, None] * residual**2)[use].sum(axis=0) / max(n - 1, 1)
     error = formal * np.sqrt(np.maximum(chi2 if n > 2 else 1.0, 1.0)) * np.ones(2)
     rms = float(np.sqrt(np.mean(residual[use] ** 2))) if n > 1 else 0.0
-    return Registration(float(shift[0]), float(shift[1]), float(error[0]), float(error[1]), angle, 1.0, n, rms, method)
+    place = (float(shift[0]), float(shift[1]), float(error[0]), float(error[1]))
+    lever = float((w[:, None] * (a - np.average(a, axis=0, weights=w)) ** 2)[use].sum()) if turn else 0.0
+    angle_error = float(error.max() / formal / np.sqrt(lever)) if lever > 0 else float("nan")
+    return Registration(*place, angle, 1.0, n, rms, method, angle_error)
 
 
 def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
@@ -286,110 +296,53 @@ def _angle(a: FloatArray, b: FloatArray, weight: FloatArray) -> float:
     return float(np.arctan2(cross, (weight[:, None] * a * b).sum()))
 
 
-def _rotation(angle: float) -> FloatArray:
+def rotation_matrix(angle: float) -> FloatArray:
+    """(2, 2), from x to y."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s], [s, c]])
 
 
-def match_triangles(
+def with_turn(
     reference: PointSources,
     frame: PointSources,
-    *,
-    n_brightest: int = 20,
+    known: Registration,
+    centre: tuple[float, float],
+    least: float,
     tolerance: float = 1.5,
-    max_rotation: float = np.pi,
-    centre: tuple[float, float] = (0.0, 0.0),
-) -> Registration | None:
-    """Find offset and rotation between two star lists without a guess.
-
-    Triangles of the brightest stars are compared by the lengths of their sides (the scale is that of the
-    camera, so lengths tell more than ratios); the motion that most stars confirm wins.
+) -> Registration:
+    """Registration of a frame with its turn where its stars show one, without where they do not.
 
     Parameters
     ----------
     reference, frame : PointSources
-        The lists, brightest first; three or more stars each.
-    n_brightest : int
-        Stars per list that form triangles.
-    tolerance : float
-        Agreement of sides and of positions (px).
-    max_rotation : float
-        Largest angle (radian).
+        The lists.
+    known : Registration
+        Of the frame.
     centre : tuple of float
         (x, y) in the reference at which the offset holds and about which it turns (px).
+    least : float
+        Smaller turns (radian) are none, nor are those within `SURE_OF_TURN` sigma.
+    tolerance : float
+        How far apart the stars of a pair may be (px).
 
     Returns
     -------
-    Registration or None
-        None where fewer than three stars agree, or no more than chance allows.
+    Registration
+        That which is known, where fewer than `STARS_OF_TURN` stars are common to both.
     """
-    from scipy.spatial import cKDTree
-
-    origin = np.array(centre)
-    a, b = _positions(reference) - origin, _positions(frame) - origin
-    if len(a) < 3 or len(b) < 3:
-        return None
-    corners_a, sides_a = _triangles(a[:n_brightest])
-    corners_b, sides_b = _triangles(b[:n_brightest])
-    hits = cKDTree(sides_b).query_ball_point(sides_a, tolerance)
-    first = np.repeat(np.arange(len(hits)), [len(h) for h in hits])
-    if first.size == 0:
-        return None
-    second = np.concatenate([np.array(h, dtype=np.intp) for h in hits if h])
-    motions = _triangle_motions(a[corners_a[first]], b[corners_b[second]], tolerance)
-    motions = motions[np.abs(motions[:, 0]) <= max_rotation]
-    found = _best_motion(a, b, motions, tolerance)
-    if found is None:
-        return None
-    i, j = found
-    expected = len(a) * len(b) * np.pi * tolerance**2 / max(float(np.prod(np.ptp(b, axis=0))), 1.0)
-    if i.size < max(3.0, 2.0 + expected + 4.0 * np.sqrt(expected)):
-        return None
-    fitted = _refine(reference, frame, i, j, True, origin, "triangles")
-    return fitted if abs(fitted.rotation) <= max_rotation else None
-
-
-def _triangles(points: FloatArray) -> tuple[IndexArray, FloatArray]:
-    """Corners, ordered by the side opposite (longest first), and lengths of the sides in that order."""
-    from itertools import combinations
-
-    corners = np.array(list(combinations(range(len(points)), 3)), dtype=np.intp)
-    p = points[corners]
-    sides = np.stack([np.hypot(*(p[:, (k + 1) % 3] - p[:, (k + 2) % 3]).T) for k in range(3)], axis=1)
-    order = np.argsort(-sides, axis=1, kind="stable")
-    return np.take_along_axis(corners, order, axis=1), np.take_along_axis(sides, order, axis=1)
-
-
-def _triangle_motions(p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
-    """[angle, dx, dy] of the rigid motions between triangles that fit; mirrored ones do not."""
-    pm, qm = p.mean(axis=1), q.mean(axis=1)
-    u, v = p - pm[:, None], q - qm[:, None]
-    cross = (u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]).sum(axis=1)
-    angle = np.arctan2(cross, (u * v).sum(axis=(1, 2)))
-    c, s = np.cos(angle), np.sin(angle)
-    turned = np.stack(
-        [c[:, None] * u[..., 0] - s[:, None] * u[..., 1], s[:, None] * u[..., 0] + c[:, None] * u[..., 1]], -1
-    )
-    fits = np.abs(turned - v).max(axis=(1, 2)) < tolerance
-    shift = qm - np.stack([c * pm[:, 0] - s * pm[:, 1], s * pm[:, 0] + c * pm[:, 1]], axis=-1)
-    return np.asarray(np.column_stack([angle, shift])[fits], dtype=np.float64)
-
-
-def _best_motion(
-    a: FloatArray, b: FloatArray, motions: FloatArray, tolerance: float
-) -> tuple[IndexArray, IndexArray] | None:
-    """Matched stars under the motion that most triangles agree on and most stars confirm."""
-    if len(motions) == 0:
-        return None
-    cells = np.round(motions / np.array([0.01, 3.0 * tolerance, 3.0 * tolerance])).astype(np.int64)
-    _, label, votes = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    best: tuple[IndexArray, IndexArray] | None = None
-    for cell in np.argsort(-votes, kind="stable")[:30]:
-        angle, dx, dy = np.median(motions[label.ravel() == cell], axis=0)
-        i, j = _one_to_one(a @ _rotation(angle).T + (dx, dy), b, 2.0 * tolerance)
-        if i.size and (best is None or i.size > best[0].size):
-            best = (i, j)
-    return best
+    origin, found = np.array(centre), known
+    a, b = positions_of(reference), positions_of(frame)
+    for _ in range(2):
+        carried = (a - origin) @ rotation_matrix(found.rotation).T + origin + (found.dx, found.dy)
+        i, j = one_to_one(carried, b, tolerance)
+        if i.size < STARS_OF_TURN:
+            return known
+        found = refine(reference, frame, i, j, True, origin, known.method)
+    if found.n_matched < STARS_OF_TURN:
+        return known
+    if abs(found.rotation) > max(least, SURE_OF_TURN * found.rotation_err):
+        return found
+    return known if known.rotation == 0 else refine(reference, frame, i, j, False, origin, known.method)
 
 
 def as_reference(n_stars: int) -> Registration:

@@ -16,9 +16,10 @@ from nirred.algorithms.register import (
     as_reference,
     consensus,
     match_offset,
-    match_triangles,
+    with_turn,
 )
 from nirred.algorithms.stars import StarList, estimate_fwhm
+from nirred.algorithms.triangles import match_triangles
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
@@ -43,6 +44,7 @@ def solve_offsets(
     fit_rotation: bool = False,
     centre: tuple[float, float] = (0.0, 0.0),
     images: Images | None = None,
+    least_turn: float = float("inf"),
 ) -> tuple[list[Registration | None], int]:
     """Register all frames of a sequence to its best one.
 
@@ -65,6 +67,8 @@ def solve_offsets(
         (x, y) at which offsets hold (px).
     images : callable, optional
         Returns (data, bad) of a frame, for frames whose stars cannot be matched.
+    least_turn : float
+        Without `fit_rotation`: turns of at least this (radian) are measured where enough stars show them.
 
     Returns
     -------
@@ -92,7 +96,25 @@ def solve_offsets(
             found[k] = _correlated(pair, guess, radius, images)
     for _ in range(2):
         found = _solve_together(lists, found, reference, np.array(centre))
+    if not fit_rotation and np.isfinite(least_turn):
+        turned = [_turned(lists, found, (reference, k), centre, least_turn) for k in range(len(lists))]
+        if any(r is not s for r, s in zip(turned, found, strict=True)):
+            found = _solve_together(lists, turned, reference, np.array(centre))
     return found, reference
+
+
+def _turned(
+    lists: Sequence[StarList],
+    found: Sequence[Registration | None],
+    pair: tuple[int, int],
+    centre: tuple[float, float],
+    least: float,
+) -> Registration | None:
+    reference, k = pair
+    known = found[k]
+    if known is None or k == reference or known.method == "correlation":
+        return known
+    return with_turn(lists[reference], lists[k], known, centre, least)
 
 
 def _by_triangles(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
 from ..algorithms.noise import noise_covariance
+from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import kernel_correlation
 from ..algorithms.resample_shift import shift_rows
 from ..algorithms.threads import run_blocks
@@ -17,6 +18,7 @@ from ..dq import DQ
 from ..errors import DataError, NirredError, StepError
 from ..fitsio import read_calibration, read_image
 from ..frame import Plane
+from ..geometry import Target, beyond_shift, geometry
 from ..group import BAD, FrameState, Group, PlaneState
 from ..headers import Headers
 from ..params import Params, param
@@ -70,14 +72,15 @@ class ReadPieces(HeaderStep):
 
 
 def _refuse_turned(group: Group) -> None:
-    """Leave out stacks that are turned or scaled against the first: only shifts are measured."""
-    alive = [i for i in group.indices() if group.frames[i].info.wcs]
+    """Leave out stacks that by their headers are no shift of the first, north's turn with the pointing included."""
+    alive = [i for i in group.indices() if len(group.frames[i].info.wcs) >= len(group.planes)]
+    where = geometry(group)
     for p, state in enumerate(group.planes):
         for i in alive[1:]:
-            first, own = (group.frames[j].info.wcs[p].wcs.pixel_scale_matrix for j in (alive[0], i))
-            moved = np.abs(np.linalg.solve(first, own) - np.eye(2)).max() * max(state.shape) / 2
+            moved, _ = beyond_shift(Placement(state.shape, None, where.by_header(alive[0], i, p)))
             if moved > MOST_TURNED and group.frames[i].alive:
-                group.leave_out(i, f"turned or scaled against {group.frames[alive[0]].info.name} by {moved:.1f} px")
+                group.frames[i].reject(f"turned or scaled against {group.frames[alive[0]].info.name} by {moved:.1f} px")
+                group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
 
 
 def _say_shared(group: Group) -> None:
@@ -186,6 +189,7 @@ class StackPieces(GroupStep):
         interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        _leave_out_turned(group)
         pieces = group.need(group.targets, "stacks")
         shifts = [shift_of(group, i) for i in pieces]
         made, counts = [], []
@@ -203,6 +207,16 @@ class StackPieces(GroupStep):
         group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
         group.keywords["REFX0"] = (-group.extras["grid"].x0, "x (from 0) of pixel (0,0) of REFFRAME")
         group.keywords["REFY0"] = (-group.extras["grid"].y0, "y (from 0) of pixel (0,0) of REFFRAME")
+
+
+def _leave_out_turned(group: Group) -> None:
+    """Leave out stacks that are no shift of the reference by what was measured."""
+    for i in group.targets:
+        moved, _ = beyond_shift(geometry(group).place(i, 0, Target(group.reference, 0, (0,))))
+        if moved > MOST_TURNED and i != group.reference:
+            reference = group.frames[group.reference].info.name
+            group.frames[i].reject(f"its stars are turned against those of {reference} by {moved:.1f} px")
+            group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
 
 
 def _stack(

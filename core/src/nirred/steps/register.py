@@ -16,7 +16,7 @@ from ..coadd import Layout, median_model
 from ..dq import DQ
 from ..errors import StepError
 from ..field import field_of, join
-from ..geometry import geometry, targets_of
+from ..geometry import NEARLY_A_SHIFT, geometry, targets_of
 from ..group import OBJECT, Group
 from ..offsets import pointing_clusters
 from ..params import Params, param
@@ -89,8 +89,12 @@ class AdjustWcs(GroupStep):
             "none", "a frame that cannot be measured: use the header's offset, or leave it out"
         )
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
-        min_sources: int = param(1, "fewer matched stars than this are no match", ge=1)
-        rotate: bool = param(False, "measure the frames' turn too, where headers do not know it well enough")
+        min_sources: int = param(1, "fewer matched stars than this are no match; images that correlate need none", ge=1)
+        rotate: bool | Literal["auto"] = param(
+            "auto",
+            "measure the frames' turn against the headers' from their stars; auto: where it moves corners by more than "
+            "0.15 pixel, beyond 5 sigma; False: believe the headers",
+        )
         offsets: Path | tuple[tuple[float, float], ...] | None = param(
             None,
             "pixel positions (x y) of one object in each frame, or pointing, in frame order: a file or a list",
@@ -119,11 +123,12 @@ class AdjustWcs(GroupStep):
                 [field.stars(i) for i in cluster],
                 np.asarray(field.guesses),
                 params.first_pass / scale / 5.0,
-                fit_rotation=params.rotate,
+                fit_rotation=params.rotate is True,
                 centre=field.centre if params.rotate else (0.0, 0.0),
+                least_turn=NEARLY_A_SHIFT / max(np.hypot(*field.centre), 1.0) if params.rotate else np.inf,
                 images=lambda k: field.image(cluster[k]),
             )
-            solved = [r if r is not None and r.n_matched >= params.min_sources else None for r in solved]
+            solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
         if final:
             group.extras["reference"] = cluster[reference]
         for k, i in enumerate(cluster):
@@ -136,6 +141,11 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _counts(found: Registration, least: int) -> bool:
+    """Whether a registration has enough stars behind it, or needs none."""
+    return found.method in ("correlation", "reference") or found.n_matched >= least
 
 
 class MaskObjects(GroupStep):
