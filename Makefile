@@ -3,6 +3,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
 BIN := .venv/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml))
 PACKAGES := core $(PLUGINS)
+DISTRIBUTIONS := core $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 FAST := not slow and not bench
 BENCHMARKS := kernels others speed long accuracy
 QUICK_kernels := --size 512
@@ -56,7 +57,8 @@ bench: .venv/.ready
 
 dist: .venv/.ready
 	rm -rf dist
-	set -e; for package in $(PACKAGES); do $(BIN)/python -m build --outdir dist $$package; done
+	set -e; for package in $(DISTRIBUTIONS); do $(BIN)/python -m build --outdir dist $$package; done
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf build dist nirred-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
