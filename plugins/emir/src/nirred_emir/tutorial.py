@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: Of the example's blocks: what each variant asks for besides (iterations, sky_images, refine_offsets).
 _NONE, _ITERATED = (0, 0), (1, 6)
+SMOOTH = 11  # pixels
 NAMED = {"offsets": "user_offsets.txt"}
 LEVELS: Mapping[Profile, dict[str, Any]] = {
     HAWAII2: {"nside_adhoc_sky_correction": 10},
@@ -40,12 +41,12 @@ def variants(profile: Profile) -> dict[str, dict[str, Any]]:
     }
 
 
-def control(profile: Profile, content: str = "master") -> str:
+def control(profile: Profile, flat: str = "flat") -> str:
     """A control file with the masters of one detector."""
-    kinds = {"bpm": "MasterBadPixelMask", "dark": "MasterDark", "flat": "MasterIntensityFlat"}
+    kinds = {"bpm": "MasterBadPixelMask", "dark": "MasterDark", flat: "MasterIntensityFlat"}
     lines = ["version: 1", "products:", "  EMIR:", f"    {profile.uuid}:"]
     lines += [
-        f"    - {{id: {i}, type: '{kind}', tags: {{}}, content: '{content}_{name}.fits'}}"
+        f"    - {{id: {i}, type: '{kind}', tags: {{}}, content: 'master_{name}.fits'}}"
         for i, (name, kind) in enumerate(kinds.items(), 1)
     ]
     return "\n".join(lines) + "\n"
@@ -58,11 +59,15 @@ def extras(night: Any, profile: Profile) -> dict[str, bytes | Path]:
     truth = night.detector_truth()
     seconds = night.frames[group.objects[0]].exposure_time
     masters = {"bpm": truth.bad, "flat": truth.flat, "dark": (truth.dark + truth.pattern / seconds) / GAIN}
-    files |= {f"data/master_{kind}.fits": _master(data, profile) for kind, data in masters.items()}
+    masters["flat_pixels"] = _pixels(truth.flat, truth.bad)
+    # of two flats, a run on the directory takes the later one
+    days = {kind: "07-02" if kind == "flat_pixels" else "09-01" for kind in masters}
+    files |= {f"data/master_{kind}.fits": _master(data, profile, days[kind]) for kind, data in masters.items()}
     files["data/user_offsets.txt"] = _positions(night, group)
     names = list(group.objects)
     files["list.txt"] = "".join(f"{n}\n" for n in names).encode()
     files["control.yaml"] = control(profile).encode()
+    files["control_pixels.yaml"] = control(profile, "flat_pixels").encode()
     files["dithered_ini.yaml"] = observation(names, step=0).encode()
     located = observation(names, step=1).rpartition("\n---\n")[0]
     children = [f"_{n[:10]}" for n in names]
@@ -71,12 +76,24 @@ def extras(night: Any, profile: Profile) -> dict[str, bytes | Path]:
     return files
 
 
-def _master(data: np.ndarray, profile: Profile) -> bytes:
+def _pixels(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """A flat without its large scales, as the observatory makes its own: divided by the mean of 11 x 11 pixels."""
+    import numpy as np
+    from scipy.ndimage import uniform_filter
+
+    good = (~bad & (flat > 0)).astype(np.float64)
+    count = uniform_filter(good, SMOOTH, mode="nearest")
+    smooth = uniform_filter(np.where(good > 0, flat, 0.0), SMOOTH, mode="nearest") / np.maximum(count, 1e-6)
+    return np.asarray(flat / np.where(smooth > 0, smooth, 1.0))
+
+
+def _master(data: np.ndarray, profile: Profile, day: str) -> bytes:
     """A master as the observatory's pipeline leaves it: a bare image, in ADU per second where it has a unit."""
     import numpy as np
     from astropy.io import fits
 
-    cards = {"INSTRUME": "EMIR", "INSCONF": profile.uuid, "DATE-OBS": f"{max(profile.since.year, 2018)}-09-01T12:00:00"}
+    date = f"{max(profile.since.year, 2018)}-{day}T12:00:00"
+    cards = {"INSTRUME": "EMIR", "INSCONF": profile.uuid, "DATE-OBS": date}
     stream = BytesIO()
     fits.PrimaryHDU(data.astype(np.uint8 if data.dtype == bool else np.float32), fits.Header(cards)).writeto(stream)
     return stream.getvalue()
