@@ -121,7 +121,8 @@ SHOWN = {
     f" {_BLOCKS}::test_g2_a_bad_block_loses_nothing_else",
     "G3": f"{_BLOCKS}::test_g3_g7_reprojection {_USERS}::test_masters_by_yaml_serve_the_other_blocks",
     "G4": f"{_BLOCKS}::test_g4_g5_children_are_stacked_from_raw",
-    "G5": f"{_BLOCKS}::test_g4_g5_children_are_stacked_from_raw {_YAML}::test_enabling_and_strictness",
+    "G5": f"{_BLOCKS}::test_g4_g5_children_are_stacked_from_raw {_YAML}::test_enabling_and_strictness"
+    f" {_BLOCKS}::test_g5_disabled_children_locate_their_earlier_results",
     "G6": f"{_BLOCKS}::test_g6_exposures_of_a_block_are_combined_with_rejection",
     "G7": f"{_USERS}::test_g7_g8_flux_and_sky_keep_through_the_distortion {_BLOCKS}::test_g3_g7_reprojection",
     "G8": f"{_USERS}::test_g7_g8_flux_and_sky_keep_through_the_distortion {_EMIR}::test_distortion_agrees_with_astropy",

@@ -87,6 +87,35 @@ def test_g4_g5_children_are_stacked_from_raw(night: Night, stacked: RunResult) -
         assert (row["xoff"], row["yoff"]) == pytest.approx(truth, abs=0.2)
 
 
+def test_g5_disabled_children_locate_their_earlier_results(night: Night, stacked: RunResult, tmp_path: Path) -> None:
+    """Without raw frames: what the blocks have left is stacked, and that is said; what has left nothing is named."""
+    made = go(night, "dithered_ini.yaml", tmp_path, report=False)
+    assert made.exit_code == 0
+    (tmp_path / "data").mkdir()
+    for path in (night.directory / "data").glob("master*"):
+        (tmp_path / "data" / path.name).symlink_to(path)
+    result = go(night, "dithered_v4.yaml", tmp_path, basedir=tmp_path, report=False)
+    assert result.outcomes == {"_combined_image": "done"}
+    assert any("earlier results of its children" in text for text in result.record["remarks"])
+    with fits.open(result.products["_combined_image"]) as own, fits.open(stacked.products["_combined_image"]) as raw:
+        reference = own[0].header["REFFRAME"]
+        assert reference.endswith("_image.fits")
+        frames = {f"_{name[:10]}_image.fits": name for name in night.groups["dither"].objects}
+        for row in own["FRAMES"].data:
+            truth = night.offset(frames[row["file"]], frames[reference])
+            assert (row["xoff"], row["yoff"]) == pytest.approx(truth, abs=0.2)
+        total = [float(np.nansum(np.clip(h["SCI"].data[30:-30, 30:-30], 300, None) - 300)) for h in (own, raw)]
+        assert total[0] == pytest.approx(total[1], rel=0.05)
+        noise = [float(np.nanmedian(h["VAR"].data[30:-30, 30:-30])) for h in (own, raw)]
+        assert noise[0] == pytest.approx(noise[1], rel=0.2)
+    (next(tmp_path.glob("obsid_0*_results")) / "result.json").unlink()
+    lost = go(night, "dithered_v0.yaml", tmp_path, basedir=tmp_path, report=False)
+    assert lost.exit_code == 4
+    reason = next(e["reason"] for e in lost.record["requests"] if e["id"] == "_combined")
+    assert "children: no file" in reason
+    assert "no earlier result in" in reason
+
+
 def test_equal_to_a_run_on_the_directory(night: Night, tmp_path: Path) -> None:
     """Without requirements: the same bytes, whichever way it is driven."""
     text = (night.directory / "dithered_v0.yaml").read_text()

@@ -153,7 +153,8 @@ def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tu
         record = records[path]
         usual = _USUAL.get(makes, ())
         role = record.frames[0].descriptors.role if record.frames else ""
-        if makes == "dark" and role == "bias":
+        finished = order_.request.finished and record.verdict == "product"
+        if finished or (makes == "dark" and role == "bias"):
             record.verdict, record.reason = None, ""
         if record.verdict is not None or not record.frames:
             remarks.append(f"{path.name} left out: {record.verdict or 'empty'}: {record.reason}")

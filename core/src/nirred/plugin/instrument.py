@@ -98,6 +98,8 @@ class Request:
         Not empty: why it cannot be carried out, and what to do; nothing else is lost.
     details : Mapping
         What the plugin wants to know again when results are laid out.
+    finished : bool
+        `frames` are images of earlier runs, calibrated, which the plugin opens as it does raw ones.
     """
 
     id: str
@@ -111,6 +113,7 @@ class Request:
     fault: str = ""
     hint: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = False
 
 
 @dataclass(frozen=True)

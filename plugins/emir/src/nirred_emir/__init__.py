@@ -146,6 +146,16 @@ def nirred_read_calibration(path: Path, kind: str, headers: Headers, descriptors
 
 
 @hookimpl
+def nirred_open(path: Path, headers: Headers) -> Frame | None:
+    """Positions that were reduced earlier and are to be stacked; raw frames are read by the core."""
+    if "NIRRED" not in headers.primary:
+        return None
+    from .masters import reduced
+
+    return reduced(path, headers)
+
+
+@hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
     """Parameters in which EMIR differs."""
     return rules.STEP_DEFAULTS.get(step, {})
@@ -172,6 +182,7 @@ def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
                 ("mask_objects", S("correct_illumination")),
                 ("sky_correct", S("level_amplifiers")),
                 ("sky_correct", S("correct_extinction")),
+                ("scale_counts_to_reference", S("allow_for_smoothing")),
             ),
         )
 

@@ -101,11 +101,20 @@ def amplifiers(name: str, shape: tuple[int, int]) -> tuple[Amplifier, ...]:
     return tuple(found)
 
 
+def _reduced(headers: Headers, shape: tuple[int, int]) -> Detector:
+    """Of an image that nirred made: electrons, the array's parts where they lie but for the distortion's 15 pixels."""
+    noise, name = gemini.number(headers, "RDNOISE", 0.0, 1e4), epoch(headers)
+    parts = amplifiers(name, shape) if max(shape) <= SIZE else ()
+    return Detector(shape=shape, gain=1.0, read_noise=noise, name=name, epoch=name, amplifiers=parts)
+
+
 def detectors(headers: Headers) -> Sequence[Detector]:
     """The one plane of an EMIR frame; empty for a file without an image. No response curve is published."""
     image = headers.image
     if image is None:
         return ()
+    if "NIRRED" in headers.primary:
+        return (_reduced(headers, (image.shape[-2], image.shape[-1])),)
     name, shape = epoch(headers), (image.shape[-2], image.shape[-1])
     known = bool(name)
     return (

@@ -10,6 +10,23 @@ if TYPE_CHECKING:
     from nirred.plugin import Descriptors, Frame, Headers
 
 
+def reduced(path: Path, headers: Headers) -> Frame | None:
+    """A single position that nirred has reduced, electrons with their sky, as a frame; None for any other file.
+
+    What is flagged there, saturated stars too, is without data: the level above which they are flagged is lost.
+    """
+    import numpy as np
+
+    from nirred.plugin import Frame, Plane, read_image
+
+    images = {str(h.get("EXTNAME", "")): h for _, h in headers.images}
+    if "NIRRED" not in headers.primary or not {"SCI", "DQ"} <= images.keys():
+        return None
+    data, dq = (read_image(path, images[name]) for name in ("SCI", "DQ"))
+    data = np.where(dq != 0, np.float32(np.nan), data).astype(np.float32)
+    return Frame((Plane(data, dq.astype(np.uint16)),), path.name, "electron")
+
+
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
     """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file that is nirred's.
 

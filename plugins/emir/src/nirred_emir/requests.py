@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nirred.plugin import ConfigError, Headers, NirredError, Request, RequestContext, RequestSet
+from nirred.plugin import ConfigError, DataError, Headers, NirredError, Request, RequestContext, RequestSet
 
 from . import headers as own
 from .detector import Profile, profile
@@ -24,8 +24,8 @@ from .observation import (
     read_control,
     suggestion,
 )
-from .requirements import MASTERS, MODES, applicable, contradiction, doubts, recipe_of, settings_of
-from .results import results
+from .requirements import MASTERS, MODES, REDUCED, applicable, contradiction, doubts, recipe_of, settings_of
+from .results import located, results
 from .yamltext import Fault
 
 #: Types of product in a control file, and the kind of calibration that they are; those of spectra are not used.
@@ -125,6 +125,7 @@ class _Reader:
         if enabled:
             self.remarks += [f"{read.origin}: {text}" for text in doubts(mode, acting)]
         masters = self._masters(read, block, mode, given, observed)
+        images = self._earlier(read, block) if enabled else ()
         details = {
             **{"mode": mode, "field": MODES[mode].result, "pipeline": block.pipeline, "uuid": observed.uuid},
             **{"requirements": given, "sources": sources, "masters": self._said(read, block, masters, sources)},
@@ -132,14 +133,34 @@ class _Reader:
         return Request(
             read.id,
             recipe_of(mode, given),
-            tuple(self.data / f for f in block.frames or block.images or ()),
-            tuple(map(str, block.children or ())),
+            images or tuple(self.data / f for f in block.frames or block.images or ()),
+            () if images else tuple(map(str, block.children or ())),
             enabled,
-            self._params(read, mode, acting),
-            masters,
+            self._params(read, mode, acting) | (REDUCED if images else {}),
+            {} if images else masters,
             read.origin,
             details=details,
+            finished=bool(images),
         )
+
+    def _earlier(self, read: Read, block: Block) -> tuple[Path, ...]:
+        """Earlier results of the children, all of them disabled, where raw frames are not at hand any more."""
+        children = [c for name in block.children or () if (c := self.by_id.get(str(name))) is not None]
+        known = [c.block for c in children if c.block is not None]
+        raw = [self.data / f for b in known for f in b.frames or b.images or ()]
+        absent = next((p for p in raw if not p.is_file()), None)
+        if absent is None or any(b.enabled or str(b.id) in self.context.enabled for b in known):
+            return ()
+        line = read.document.line_of(("children",))
+        try:
+            images = tuple(located(self.context.base_dir, str(b.id), MODES["STARE_IMAGE"].result) for b in known)
+        except DataError as error:
+            raise Fault(line, f"children: no file {absent}, and {error.message}", error.hint) from None
+        self.remarks.append(
+            f"{read.origin}: no file {absent}: the earlier results of its children are stacked, whose pixels are "
+            "resampled a second time"
+        )
+        return images
 
     def _said(
         self, read: Read, block: Block, masters: Mapping[str, Path], sources: Mapping[str, str]

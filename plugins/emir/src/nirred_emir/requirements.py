@@ -210,6 +210,11 @@ MODES: Mapping[str, Mode] = {
     "IMAGE_SKY": Mode("make_sky_flat", "skyframe", "flat of dithered frames of the sky", dict(CALIBRATIONS)),
 }
 RAW_STARE = "stare_image_raw"
+#: What is not done again to images that are calibrated.
+REDUCED: Settings = {
+    **{f"{step}:skip": True for step in ("add_dq", "dark_correct", "flat_correct")},
+    "correct_illumination:response": "flat",
+}
 DEEP = "ultradeep"
 
 

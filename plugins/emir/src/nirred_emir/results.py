@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nirred.plugin import RequestOutcome
+from nirred.plugin import DataError, Headers, NirredError, RequestOutcome, read_text
 
 DONE, FAILED = 2, 3
 _LEVELS = {"failed": "ERROR", "message": "ERROR"}
@@ -31,6 +31,29 @@ def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
     files[f"{folder}/task.json"] = _json(_task(outcome, folder, identity))
     files[f"{folder}/processing.log"] = _log(outcome)
     return files
+
+
+def located(base: Path, name: str, field: str) -> Path:
+    """The image that an earlier run of a block has left, under the name that tells it from those of other blocks.
+
+    Raises
+    ------
+    DataError
+        There is none, it is not ours, or it is a mean of several exposures, whose noise a stack does not know.
+    """
+    folder = base / f"obsid{name}_results"
+    try:
+        value = json.loads(read_text(folder / "result.json"))["values"][field]
+        path = folder / Path(value).name
+        headers = Headers.read(path)
+    except (OSError, ValueError, LookupError, TypeError, NirredError):
+        raise DataError(f"no earlier result in {folder}", "run its block, or say where the frames are") from None
+    if headers.primary.get("NIRKIND") != "image":
+        raise DataError(f"{path} was not made by nirred", "run its block again, or say where the frames are")
+    if headers.get("NCOMBINE") != 1:
+        raise DataError(f"{path} is a mean of several exposures", "say where the frames are")
+    product = base / f"{name}_image.fits"
+    return product if product.is_file() and product.samefile(path) else path
 
 
 def _json(value: Any) -> bytes:

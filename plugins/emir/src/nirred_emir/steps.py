@@ -176,4 +176,22 @@ class CorrectExtinction(GroupStep):
         group.keywords["EXTINCT"] = (params.extinction, "[mag/airmass] extinction corrected")
 
 
-STEPS = (LevelAmplifiers, CorrectIllumination, CorrectExtinction)
+class AllowForSmoothing(GroupStep):
+    """Positions that were resampled before show less noise than they have."""
+
+    name = "allow_for_smoothing"
+    doc = "raise the noise of frames that are earlier results to that of their pixels before these were resampled"
+
+    def apply(self, group: Any, params: StepParams, call: StepCall) -> None:  # noqa: D102
+        for i in group.indices():
+            headers = group.frames[i].info.headers
+            shown = headers.get("CORRFAC") if "NIRRED" in headers.primary else None
+            if not isinstance(shown, float) or not 0.1 < shown <= 1.0:
+                continue
+            group.frames[i].noise_scale /= shown
+            for state in group.planes:
+                if i in state.noise_scale:
+                    state.noise_scale[i] /= shown
+
+
+STEPS = (LevelAmplifiers, CorrectIllumination, CorrectExtinction, AllowForSmoothing)
