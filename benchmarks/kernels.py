@@ -24,7 +24,7 @@ from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.register import match_offset
 from nirred.algorithms.resample_gather import gather_rows
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
-from nirred.algorithms.sky import RunningSky, SkyFrames
+from nirred.algorithms.sky_rows import SkyFrames, Targets, subtract
 from nirred.algorithms.stars import find_stars
 
 #: Bandwidth of the machine that the goals were set on, copying, bytes per second.
@@ -111,18 +111,18 @@ def calibrating(size: int) -> Timing:
 def running_sky(size: int, window: int = 6, frames: int = 20) -> Timing:
     """Means of six neighbours: nanoseconds per pixel of a frame."""
     random = np.random.default_rng(3)
-    rows = (64, size)
-    data = [random.normal(1000, 30, rows).astype(np.float32) for _ in range(frames)]
-    ok = [(random.random(rows) > 0.01).view(np.uint8) for _ in range(frames)]
-    ones = np.ones(frames)
-    given = SkyFrames(data, ok, 0 * ones, 1000 * ones, 1000 * ones, ones)
+    rows = (16, size)
+    data = random.normal(1000, 30, (frames, *rows)).astype(np.float32)
+    dq = (random.random(data.shape) < 0.01).astype(np.uint16)
+    ones, order = np.ones(frames), range(frames)
+    given = SkyFrames(data, dq, order, 0, 0 * ones, 1000 * ones, 1000 * ones, ones)
+    first = [min(max(i - window // 2, 0), frames - window - 1) for i in order]
+    skies = [[j for j in range(first[i], first[i] + window + 1) if j != i] for i in order]
+    targets, out = Targets(order, 0 * ones, 1000 * ones, 0 * ones, skies), (np.empty_like(data), order, 0)
+    smooth = np.ones(rows, np.float32)
 
     def sweep() -> None:
-        sky = RunningSky(given)
-        for i in range(frames):
-            first = min(max(i - window // 2, 0), frames - window - 1)
-            sky.move_to(tuple(j for j in range(first, first + window + 1) if j != i))
-            sky.pattern()
+        subtract(given, targets, 1, smooth, None, out)
 
     return Timing("running sky of 6", 1e9 * least(sweep) / (frames * rows[0] * rows[1]), "ns/px", 6)
 

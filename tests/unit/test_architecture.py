@@ -28,7 +28,7 @@ LAYERS = (
     ("answers", "cameras"),
     ("registry",),
     ("requests",),
-    ("fitsio", "plan.model", "blame"),
+    ("fitsio", "plan.model", "blame", "slabs"),
     ("group", "provenance"),
     ("geometry", "offsets"),
     ("framepass", "masks", "coadd", "products"),

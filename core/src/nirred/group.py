@@ -173,8 +173,9 @@ class PlaneState:
 
     def bad(self, i: int, extra: int = 0) -> np.ndarray:
         """uint8 (ny, nx): 1 where frame i has no signal, or any bit of `extra`."""
-        flagged: np.ndarray = (self.dq.frame(i) & (BAD | np.uint16(extra))) != 0
-        return flagged.view(np.uint8)
+        from .algorithms.flags import flagged
+
+        return flagged(self.dq.frame(i), int(BAD) | extra)
 
     def covered(self, i: int) -> np.ndarray:
         """uint8 (ny, nx): 1 where frame i has no signal or an object covers the pixel."""

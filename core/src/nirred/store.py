@@ -62,6 +62,11 @@ class PlaneStack:
         return self.shape[0]
 
     @property
+    def array(self) -> np.ndarray | None:
+        """All planes, (n, ny, nx), while they are in memory."""
+        return self._array
+
+    @property
     def in_memory(self) -> bool:
         """True when `frame` and `rows` return views, False when they return copies."""
         return self._array is not None
@@ -71,11 +76,18 @@ class PlaneStack:
         if self._array is not None:
             return self._array[i, start:stop]
         out = np.empty((stop - start, self.shape[2]), self.dtype)
+        self.read(i, start, out)
+        return out
+
+    def read(self, i: int, start: int, out: np.ndarray) -> None:
+        """Copy rows of frame i from row `start` into `out`, C-contiguous, of the stack's type."""
+        if self._array is not None:
+            out[...] = self._array[i, start : start + out.shape[0]]
+            return
         view, position = out.reshape(-1).view(np.uint8).data, (i * self.shape[1] + start) * self._row
         while view:
             got = os.preadv(self._file, [view], position)
             view, position = view[got:], position + got
-        return out
 
     def frame(self, i: int) -> np.ndarray:
         """All rows of frame i."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.surface import fit_nested, fit_plane, fit_surface, shrink_nested
+from nirred.algorithms.surface import FIELD_STEP, fit_nested, fit_plane, fit_surface, shrink_nested
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -46,7 +46,7 @@ def field(seed: int, curve: float, slope: float) -> tuple[np.ndarray, np.ndarray
     unlit = np.abs(y - 128) > 40
     covered = np.abs(u) < 0.5
     image[covered] += 1000.0
-    return image, unlit | covered, unlit
+    return image, unlit | covered, ~unlit[::FIELD_STEP, ::FIELD_STEP]
 
 
 def middle_errors(curve: float, slope: float) -> tuple[float, float]:
@@ -81,13 +81,26 @@ def test_nested_surfaces_add_up() -> None:
 
 def test_too_few_boxes_allow_a_lower_order_or_none() -> None:
     image = np.random.default_rng(3).normal(0.0, 1.0, (64, 300))
-    fit = fit_nested(image, None, np.zeros_like(image), 2)
+    lit = np.ones((4, 19), bool)
+    fit = fit_nested(image, None, lit, 2)
     assert fit is not None and len(fit.surfaces) == 3
     bad = np.ones_like(image)
     bad[:, :110] = 0
-    small = fit_nested(image, bad, bad, 2)
+    small = fit_nested(image, bad, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
     assert small is not None and len(small.surfaces) == 2
-    for empty in (np.ones_like(image), bad * 0 + 1):
-        assert fit_nested(image, empty, empty, 2) is None
-    assert fit_nested(np.full((1, 1), np.nan), None, np.zeros((1, 1)), 2) is None
+    assert fit_nested(image, np.ones_like(image), lit, 2) is None
+    assert fit_nested(image, None, ~lit, 2) is None
+    assert fit_nested(np.full((1, 1), np.nan), None, np.ones((1, 1)), 2) is None
     assert shrink_nested([]) == []
+
+
+def test_rows_of_an_image_lose_the_surface_of_the_whole() -> None:
+    image = np.random.default_rng(4).normal(0.0, 1.0, (90, 70)).astype(np.float32)
+    surface = fit_surface(image + np.arange(70, dtype=np.float32), None, 2, size=8).raised(5.0)
+    expected = image - surface.evaluate()
+    rows = np.array([3, 40, 89])
+    some = image[rows]
+    surface.take_off(some, rows)
+    assert np.allclose(some, expected[rows], atol=1e-4)
+    assert np.allclose(surface.taken_off(image), expected, atol=1e-4)
+    assert np.array_equal(surface.taken_off(image)[rows], some)

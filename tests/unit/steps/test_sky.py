@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
+from nirred.steps import skymodel
 from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
+from nirred.store import PlaneStack
 
 CALL = S("any")
 SHAPE = (256, 256)
@@ -108,3 +112,42 @@ def test_masked_objects_leave_no_print(make_group):
     left = group.planes[0].sub.frame(2)
     assert abs(left[40:60, 20:40].mean()) < 10  # where frame 0 has its object
     assert left[40:60, 100:120].mean() == pytest.approx(2000, abs=15)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, monkeypatch, masked):
+    rng = np.random.default_rng(8)
+    frames = [rng.poisson(5000 + 20 * k, (150, 300)).astype(np.float32) for k in range(6)]
+    dq = [(rng.random(frames[0].shape) < 0.02).astype(np.uint16) for _ in frames]
+    made = []
+    for scratch, threads, rows in ((None, 1, 16), (tmp_path, 2, 16), (tmp_path, 1, 5), (None, 3, 1)):
+        group = make_group(["both"] * 6, frames, dq, step=10.0)
+        group.context = replace(group.context, threads=threads, scratch=tmp_path)
+        group.setup.dark = []
+        state = group.planes[0]
+        for name in ("sci", "dq"):
+            stack = getattr(state, name)
+            moved = PlaneStack(stack.shape, stack.dtype, scratch)
+            for i in range(6):
+                moved.put(i, stack.frame(i))
+            setattr(state, name, moved)
+        state.sub = None
+        associated(group, max_skies=4)
+        monkeypatch.setattr(skymodel, "BLOCK", rows)
+        monkeypatch.setattr(skymodel, "EPOCH", 5)
+        SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked), CALL)
+        made.append((np.stack([state.sub.frame(i) for i in range(6)]), state.noise_scale, state.sky_variance))
+    for other in made[1:]:
+        assert np.array_equal(made[0][0], other[0]) and made[0][1:] == other[1:]
+    assert abs(np.median(made[0][0])) < 0.5
+
+
+def test_a_frame_all_bad_and_one_pixel(make_group):
+    for shape in ((1, 1), (40, 70)):
+        frames = [np.full(shape, 1000.0 + k) for k in range(5)]
+        dq = [np.full(shape, k == 2, np.uint16) for k in range(5)]
+        group = make_group(["both"] * 5, frames, dq, step=10.0)
+        associated(group)
+        for masked in (False, True):
+            SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked, offset_sky=True), CALL)
+            assert all(np.isfinite(group.planes[0].sub.frame(i)).all() for i in (0, 1, 3, 4))

@@ -26,8 +26,8 @@ OWN = 5.0
 
 
 def sky_shape(
-    whole: tuple[Float64, Float64],
-    halves: Sequence[tuple[Float64, Float64]] = (),
+    whole: tuple[Float32, Float32],
+    halves: Sequence[tuple[Float32, Float32]] = (),
     amplifiers: Sequence[Box] = (),
 ) -> Float32:
     """Smooth part of a sky pattern.
@@ -39,7 +39,7 @@ def sky_shape(
 
     Parameters
     ----------
-    whole : (g, units), float64 (ny, nx)
+    whole : (g, units), float32 (ny, nx)
         Pattern of all frames, NaN where none shows sky, and the sum of units behind it.
     halves : sequence of (g, units), float64 (ny, nx)
         Of two disjoint halves of them; empty: the mesh alone.
@@ -51,60 +51,82 @@ def sky_shape(
     float32 (ny, nx)
         Defined everywhere.
     """
-    pattern = np.asarray(whole[0], np.float32)
+    pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
-    steps = np.zeros(pattern.shape, np.float32)
+    steps = None
     if len(amplifiers) > 1:
+        steps = np.zeros(pattern.shape, np.float32)
         for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
             steps[box] = value
-    mesh = mesh_background(pattern - steps, unknown)
-    base = mesh.evaluate() + steps
+    mesh = mesh_background(pattern if steps is None else pattern - steps, unknown)
+    if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
+        return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32)
+    base = mesh.evaluate()
+    if steps is not None:
+        base += steps
     ny, nx = pattern.shape
     coarse = max(SCALES)
     cells = coarse * round(ny / (CELL * coarse)), coarse * round(nx / (CELL * coarse))
-    if not halves or min(cells) == 0 or not np.isfinite(base).all():
+    if not halves or min(cells) == 0:
         return base
-    sums, units = np.zeros((3, *cells)), np.zeros((3, *cells))
-    limit = OWN * float(np.median(mesh.sigmas))
-    _sum_cells(whole, halves[0], halves[1], base, limit, sums, units)
+    parts = [np.asarray(a, np.float32) for half in halves for a in half]
+    sums, weights = np.zeros((3, *cells)), np.zeros((3, *cells))
+    limit = np.float32(OWN * float(np.median(mesh.sigmas)))
+    _sum_cells((pattern, units), (parts[0], parts[1]), (parts[2], parts[3]), base, limit, sums, weights)
     found = np.zeros(cells)
     for side in SCALES:
-        step = _one_scale(_coarser(sums, side), _coarser(units, side), cells)
+        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells)
         found += step
-        sums -= units * step
-    return base + Mesh(found, found, found, (ny, nx)).evaluate()
+        sums -= weights * step
+    base += Mesh(found, found, found, (ny, nx)).evaluate()
+    return base
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
+    """Median of g - base, of every other pixel of every other row, of the cells of one row, along the row's pixels."""
+    for i in range(nx):
+        start, stop = i * g.shape[1] // nx, (i + 1) * g.shape[1] // nx
+        n = 0
+        for y in range(rows[0], rows[1], 2):
+            for x in range(start + (y // 2) % 2, stop, 2):
+                if u[y, x] > 0:
+                    sample[n] = g[y, x] - base[y, x]
+                    n += 1
+        out[start:stop] = np.median(sample[:n]) if n else np.float32(np.nan)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_cells(whole, first, second, base, limit, sums, weights):  # type: ignore[no-untyped-def]
-    """Sums of units * (g - base), and of units, over pixels near the median of their cell in all three patterns."""
+    """Sums of units * (g - base), and of units, over pixels near the median of their cell in all three patterns.
+
+    Columns are summed first, over the rows of a cell.
+    """
     g, u = whole
     (ga, ua), (gb, ub) = first, second
     ny, nx = sums.shape[1:]
-    sample = np.empty((g.shape[0] // ny + 1) * (g.shape[1] // nx + 2))
+    width = g.shape[1]
+    sample = np.empty((g.shape[0] // ny + 1) * (width // nx + 2), np.float32)
+    middle, columns = np.empty(width, np.float32), np.empty((6, width))
+    zero = np.float32(0)
     for j in range(ny):
-        rows = range(j * g.shape[0] // ny, (j + 1) * g.shape[0] // ny)
+        rows = (j * g.shape[0] // ny, (j + 1) * g.shape[0] // ny)
+        _middles(g, u, base, rows, nx, sample, middle)
+        columns[:] = 0.0
+        for y in range(rows[0], rows[1]):
+            b = base[y]
+            near = np.abs(g[y] - b - middle) < limit
+            near &= (ua[y] > zero) & (ub[y] > zero)
+            for k, (p, w) in enumerate(((g[y], u[y]), (ga[y], ua[y]), (gb[y], ub[y]))):
+                total, count = columns[k], columns[3 + k]
+                for x in range(width):
+                    total[x] += w[x] * (p[x] - b[x]) if near[x] else zero
+                    count[x] += w[x] if near[x] else zero
         for i in range(nx):
-            start, stop = i * g.shape[1] // nx, (i + 1) * g.shape[1] // nx
-            n = 0
-            for y in rows:
-                for x in range(start + y % 2, stop, 2):
-                    if u[y, x] > 0:
-                        sample[n] = g[y, x] - base[y, x]
-                        n += 1
-            if n == 0:
-                continue
-            middle = np.median(sample[:n])
-            for y in rows:
-                for x in range(start, stop):
-                    b = np.float64(base[y, x])
-                    if (ua[y, x] > 0) & (ub[y, x] > 0) & (abs(g[y, x] - b - middle) < limit):
-                        sums[0, j, i] += u[y, x] * (g[y, x] - b)
-                        sums[1, j, i] += ua[y, x] * (ga[y, x] - b)
-                        sums[2, j, i] += ub[y, x] * (gb[y, x] - b)
-                        weights[0, j, i] += u[y, x]
-                        weights[1, j, i] += ua[y, x]
-                        weights[2, j, i] += ub[y, x]
+            for x in range(i * width // nx, (i + 1) * width // nx):
+                for k in range(3):
+                    sums[k, j, i] += columns[k, x]
+                    weights[k, j, i] += columns[3 + k, x]
 
 
 def _coarser(cells: Float64, side: int) -> Float64:
@@ -118,7 +140,10 @@ def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int]) -> Float64
     known = units > 0
     means = np.where(known, sums / np.where(known, units, 1.0), np.nan)
     zero = np.zeros(units.shape[1:], np.float32)
-    power, noise = pattern_power((means[1], units[1]), (means[2], units[2]), zero, TILE, robust=False)
+    halves = (means[1].astype(np.float32), units[1]), (means[2].astype(np.float32), units[2])
+    tiles = pattern_power(*halves, zero, TILE, robust=False)
+    rows, columns = (np.arange(units.shape[k + 1]) * tiles[0].shape[k] // units.shape[k + 1] for k in (0, 1))
+    power, noise = (t[np.ix_(rows, columns)] for t in tiles)
     variance = noise / np.where(known[0], units[0], np.inf)
     weight = np.where(power > variance, 1.0, power / np.maximum(power + variance, 1e-300))
     values = np.nan_to_num(means[0]) * weight

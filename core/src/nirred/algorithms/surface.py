@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import mesh_background
 
-_EVERY = 16  # px: rows and columns at which a surface is averaged over the field
+#: Rows and columns at which a surface is averaged over the field, pixels.
+FIELD_STEP = 16
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _take_off(data, along_y, lines, out):  # type: ignore[no-untyped-def]
-    """Write out = data less the sum of separable terms along_y[y, j] * lines[j, x]."""
-    row = np.empty(lines.shape[1])
+    """Write out = data less the sum of separable terms along_y[y, j] * lines[j, x]; out may be data."""
+    row = np.empty(lines.shape[1], np.float32)
     for y in range(out.shape[0]):
-        row[:] = 0.0
+        row[:] = np.float32(0)
         for j in range(lines.shape[0]):
             factor, line = along_y[y, j], lines[j]
             for x in range(row.size):
@@ -59,14 +60,25 @@ class Surface:
             out += along_y[:, j, None] * lines[j]
         return out
 
+    def take_off(self, data: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> None:
+        """Subtract the surface from an image in place, or from some of its rows."""
+        order = self.coefficients.shape[0] - 1
+        chosen = np.arange(self.shape[0]) if rows is None else rows
+        along_y = _legendre((chosen + 0.5) / self.shape[0], order).astype(np.float32)
+        along_x = _legendre((np.arange(self.shape[1]) + 0.5) / self.shape[1], order)
+        _take_off(data, along_y, np.einsum("ji,xi->jx", self.coefficients, along_x).astype(np.float32), data)
+
     def taken_off(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image less the surface, float32."""
-        order = self.coefficients.shape[0] - 1
-        along_y = _legendre((np.arange(self.shape[0]) + 0.5) / self.shape[0], order)
-        along_x = _legendre((np.arange(self.shape[1]) + 0.5) / self.shape[1], order)
-        out = np.empty(self.shape, np.float32)
-        _take_off(data, along_y, np.einsum("ji,xi->jx", self.coefficients, along_x), out)
+        out = np.array(data, np.float32)
+        self.take_off(out)
         return out
+
+    def raised(self, by: float) -> Surface:
+        """The surface and a constant."""
+        coefficients = self.coefficients.copy()
+        coefficients[0, 0] += by
+        return Surface(coefficients, self.errors, self.shape)
 
     def evaluate(self) -> NDArray[np.float64]:
         """Surface on the whole image, float64."""
@@ -176,15 +188,16 @@ class NestedSurfaces:
         return Surface(coefficients, self.surfaces[-1].errors, self.surfaces[-1].shape)
 
 
-def fit_nested(data: ArrayLike, bad: ArrayLike | None, unlit: ArrayLike, order: int) -> NestedSurfaces | None:
+def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int) -> NestedSurfaces | None:
     """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
 
     Parameters
     ----------
     data, bad
         As in `mesh_background`. Boxes are of 64 pixels, or of 32 where fewer than 64 of those would be lit.
-    unlit : array_like, shape (h, w)
-        Non-zero pixels are no part of the field over which gains and costs are averaged; those of objects are.
+    lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
+        Every so many pixels: non-zero ones are part of the field over which gains and costs are averaged, those of
+        objects too.
     order : int
         Highest total degree. Less is fitted where there are not twice as many boxes as terms.
 
@@ -193,19 +206,19 @@ def fit_nested(data: ArrayLike, bad: ArrayLike | None, unlit: ArrayLike, order: 
     NestedSurfaces or None
         None where not even a plane can be fitted.
     """
-    lit = np.asarray(unlit) == 0
-    size = 64 if np.count_nonzero(lit) >= 64**3 else 32
+    rows, columns = np.nonzero(np.asarray(lit))
+    size = 64 if rows.size * FIELD_STEP**2 >= 64**3 else 32
     mesh = mesh_background(data, bad, size, filter=1)
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
     while order > 0 and i.size < (order + 1) * (order + 2):
         order -= 1
-    rows, columns = np.nonzero(lit[::_EVERY, ::_EVERY])
     if order < 1 or rows.size == 0:
         return None
     values, shares = mesh.values[j, i], mesh.shares[j, i]
     ny, nx = mesh.shares.shape
     boxes = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
-    field = _terms((rows * _EVERY + 0.5) / lit.shape[0], (columns * _EVERY + 0.5) / lit.shape[1], order)
+    height, width = mesh.shape
+    field = _terms((rows * FIELD_STEP + 0.5) / height, (columns * FIELD_STEP + 0.5) / width, order)
     solution, _, robust = _robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
     fits = [_weighted(boxes[:, :n], values, shares * robust, field[:, :n]) for n in _counts(order)]
@@ -243,8 +256,8 @@ def _weighted(
     weighted = terms * weights[:, None]
     inverse = np.linalg.pinv(np.einsum("na,nb->ab", weighted, terms), hermitian=True)
     solution = np.einsum("ab,b->a", inverse, np.einsum("nb,n->b", weighted, values))
-    variance = np.einsum("na,ab,nb->n", field, inverse, field)
-    return solution, np.einsum("na,a->n", field, solution), float(np.mean(variance))
+    variance = np.sum(inverse * np.einsum("na,nb->ab", field, field)) / field.shape[0]
+    return solution, np.einsum("na,a->n", field, solution), float(variance)
 
 
 def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..algorithms.background import level
+from ..algorithms.background import SAMPLES, level
+from ..algorithms.flags import flagged
 from ..algorithms.sky import pixel_noise
-from ..algorithms.surface import Surface, fit_nested, shrink_nested, surface_order
-from ..group import OBJECT, Group, PlaneState
+from ..algorithms.surface import (
+    FIELD_STEP,
+    NestedSurfaces,
+    Surface,
+    fit_nested,
+    shrink_nested,
+    surface_order,
+)
+from ..algorithms.threads import run_blocks
+from ..group import BAD, OBJECT, Group, PlaneState
+from ..slabs import sample_rows, sampled
 
 
-def level_frames(
-    group: Group, state: PlaneState, frames: list[int], predicted: set[int], *, masked: bool, shape: bool
-) -> None:
-    """Take residual surface and level off sky-subtracted frames; measure their noise against the model.
+def level_frames(group: Group, state: PlaneState, frames: list[int], predicted: set[int], *, shape: bool) -> None:
+    """Take residual surface and level off sky-subtracted frames, objects known; measure their noise against the model.
 
     Parameters
     ----------
@@ -23,47 +31,63 @@ def level_frames(
         Frames whose sky was subtracted.
     predicted : set of int
         Those of them whose level is that of the sky frames: nothing is taken off.
-    masked : bool
-        Objects are known and left out.
     shape : bool
-        A surface is fitted where objects are known and enough of the field is blank.
+        A surface is fitted where enough of the field is blank.
     """
-    fitted = [i for i in frames if i not in predicted] if masked and shape else []
-    surfaces = _surfaces(group, state, fitted)
-    for i in frames:
-        scatter = float("nan") if i in predicted else _level(state, i, masked, surfaces.get(i))
-        _compare_noise(group, state, i, scatter if masked else float("nan"))
+    threads = group.context.threads
+    surfaces = _surfaces(group, state, [i for i in frames if i not in predicted]) if shape else {}
+
+    def one(k: int, _: int) -> None:
+        i = frames[k]
+        scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
+        if np.isnan(scatter):
+            assert state.sub is not None
+            scatter = pixel_noise(state.sub.frame(i), state.bad(i))
+        compare_noise(group, state, i, scatter)
+
+    run_blocks(one, len(frames), threads, 1)
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int]) -> dict[int, Surface]:
     """The sky's difference in shape in each frame that shows enough of it, as far as the frames together know."""
-    assert state.sub is not None
-    fits = {}
-    for i in frames:
+
+    def one(k: int, _: int) -> NestedSurfaces | None:
+        i = frames[k]
         order = surface_order(group.frames[i].blank)
-        found = fit_nested(state.sub.frame(i), state.bad(i, int(OBJECT)), state.bad(i), order) if order else None
-        if found is not None:
-            fits[i] = found
+        if not order:
+            return None
+        assert state.sub is not None
+        dq = state.dq.frame(i)
+        lit = (dq[::FIELD_STEP, ::FIELD_STEP] & BAD) == 0
+        return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order)
+
+    found = run_blocks(one, len(frames), group.context.threads, 1)
+    fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
     return dict(zip(fits, shrink_nested(list(fits.values())), strict=True))
 
 
-def _level(state: PlaneState, i: int, masked: bool, surface: Surface | None) -> float:
+def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
     """Take surface and level off frame i; scatter of its blank pixels, NaN where it has none."""
     assert state.sub is not None
-    data = state.sub.frame(i)
-    data = data if surface is None else surface.taken_off(data)
-    residual = level(data, state.bad(i, int(OBJECT) if masked else 0))
+    if surface is None:
+        surface = Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape)
+    rows = sample_rows(state.shape, SAMPLES)
+    data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sub, state.dq))
+    surface.take_off(data, rows)
+    residual = level(data, flagged(dq, int(BAD | OBJECT)), step=1)
+    if residual.n < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
+        residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    state.sub.put(i, data - np.float32(residual.value))
+    whole = state.sub.frame(i)
+    surface.raised(residual.value).take_off(whole)
+    if not state.sub.in_memory:
+        state.sub.put(i, whole)
     return residual.sigma
 
 
-def _compare_noise(group: Group, state: PlaneState, i: int, scatter: float) -> None:
-    """Noise of frame i over that of the model; from differences of neighbours where no scatter is given."""
-    assert state.sub is not None
-    if np.isnan(scatter):
-        scatter = pixel_noise(state.sub.frame(i), state.bad(i))
+def compare_noise(group: Group, state: PlaneState, i: int, scatter: float) -> None:
+    """Noise of frame i over that of the model, from the scatter of its pixels."""
     expected = state.expected_variance(state.sky.get(i, group.frames[i].sky)) * (1.0 + state.sky_variance.get(i, 0.0))
     if expected > 0 and np.isfinite(scatter):
         state.noise_scale[i] = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))

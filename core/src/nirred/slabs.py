@@ -1,0 +1,82 @@
+"""Rows of many frames at once, as kernels want them: views of what is in memory, else buffers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from .store import PlaneStack
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Rows of some frames.
+
+    Parameters
+    ----------
+    array : (m, h, nx), C-contiguous
+        Holds them.
+    places : list of int
+        Where the frames are in it.
+    top : int
+        Where the first of the rows is.
+    """
+
+    array: np.ndarray
+    places: list[int]
+    top: int
+
+
+class Slabs:
+    """Slabs of one stack of planes, for any number of threads.
+
+    Parameters
+    ----------
+    stack : PlaneStack
+        The planes.
+    frames : sequence of int
+        Frames wanted, in this order.
+    rows : int
+        Most rows of a slab.
+    """
+
+    def __init__(self, stack: PlaneStack, frames: Sequence[int], rows: int) -> None:
+        self._stack = stack
+        self._frames = list(frames)
+        self._shape = (len(self._frames), rows, stack.shape[2])
+        self._free: list[np.ndarray] = []
+
+    @contextmanager
+    def open(self, start: int, stop: int, *, read: bool = True, write: bool = False) -> Iterator[Slab]:
+        """Rows [start, stop); with `write` what they hold at the end goes back to the stack."""
+        if self._stack.array is not None:
+            yield Slab(self._stack.array, self._frames, start)
+            return
+        buffer = self._free.pop() if self._free else np.empty(self._shape, self._stack.dtype)
+        rows = stop - start
+        if read:
+            for k, i in enumerate(self._frames):
+                self._stack.read(i, start, buffer[k, :rows])
+        yield Slab(buffer, list(range(len(self._frames))), 0)
+        if write:
+            for k, i in enumerate(self._frames):
+                self._stack.put(i, buffer[k, :rows], start)
+        self._free.append(buffer)
+
+
+def sample_rows(shape: tuple[int, int], most: int) -> np.ndarray:
+    """Evenly spaced rows, an odd number apart, of about `most` pixels in all."""
+    step = min(max(1, shape[0] * shape[1] // max(most, 1)) | 1, shape[0])
+    return np.arange(step // 2, shape[0], step)
+
+
+def sampled(stack: PlaneStack, frames: Sequence[int], rows: np.ndarray) -> np.ndarray:
+    """Copies of single rows of some frames, (frames, rows, nx)."""
+    out = np.empty((len(frames), len(rows), stack.shape[2]), stack.dtype)
+    for k, i in enumerate(frames):
+        for r, row in enumerate(rows):
+            stack.read(i, row, out[k, r : r + 1])
+    return out

@@ -1,0 +1,244 @@
+"""The sky of each frame from its neighbours in time, by epochs that share what only many frames can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..algorithms.background import SAMPLES, level
+from ..algorithms.flags import flagged
+from ..algorithms.sky import join_halves, pattern_power, pixel_noise, shrinkage
+from ..algorithms.sky_rows import SkyFrames, Targets, subtract, survey
+from ..algorithms.sky_shape import sky_shape
+from ..algorithms.threads import run_blocks
+from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
+from ..slabs import Slab, Slabs, sample_rows, sampled
+from .residual import compare_noise
+
+#: Frames that share one estimate of the large-scale sky and of the pattern's power.
+EPOCH = 32
+#: Rows that are worked on at once, fewer where many frames would need more than a part of the memory for them.
+BLOCK, MEMORY_PART = 16, 16
+#: Pixels of all frames of an epoch from which levels are measured before the sky is subtracted.
+MOST_SAMPLED = 20_000_000
+#: Bits of pixels that are no sky, besides those without signal: saturated and non-linear ones.
+LEVELS = np.uint16(6)
+#: Bytes per pixel and frame in a block: calibrated, flags, sky-subtracted.
+BYTES = 10
+
+
+@dataclass(frozen=True)
+class SkyModel:
+    """What is known of the frames' sky before it is estimated: F_j = zero_j + unit_j * g(x, y) + noise.
+
+    Parameters
+    ----------
+    group, state
+        The group and one of its planes, whose `sub` takes the frames less their sky.
+    zero, unit : float64 (n,)
+        As in the model, of every frame of the group.
+    nsigma : float
+        Pixels of a sky frame this far from the others are not sky.
+    """
+
+    group: Group
+    state: PlaneState
+    zero: np.ndarray
+    unit: np.ndarray
+    nsigma: float
+
+    def skies(self, epoch: list[int]) -> list[int]:
+        """Sky frames of an epoch, in order of time."""
+        found = {j for i in epoch for j in self.group.skies[i]}
+        return sorted(found, key=lambda j: (time_of(self.group.frames[j]), j))
+
+    def frames(self, slabs: tuple[Slab, Slab], read: list[int], skies: list[int]) -> SkyFrames:
+        """Rows of an epoch's sky frames, of those in a slab that holds the frames `read`."""
+        data, dq = slabs
+        places = [data.places[read.index(j)] for j in skies]
+        levels = self.unit[skies] if not self.zero.any() else self.zero[skies]
+        scales = [self.state.noise_scale.get(j, self.group.frames[j].noise_scale) for j in skies]
+        return SkyFrames(
+            data.array, dq.array, places, data.top, self.zero[skies], self.unit[skies], np.maximum(levels, 0.0), scales
+        )
+
+    def targets(self, places: list[int], epoch: list[int], skies: list[int], offset: np.ndarray) -> Targets:
+        """The epoch's frames, `places` in the slab."""
+        rank = {j: k for k, j in enumerate(skies)}
+        members = [[rank[j] for j in self.group.skies[i]] for i in epoch]
+        return Targets(places, self.zero[epoch], self.unit[epoch], offset, members)
+
+    def noise(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Noise model of some rows."""
+        planes = (np.asarray(a, np.float32) for a in (self.state.constant, self.state.per_electron))
+        constant, per_electron = (a if a.ndim == 0 or a.shape[0] == 1 else a[rows] for a in planes)
+        return constant, per_electron
+
+
+def time_of(frame: FrameState) -> float:
+    """Start of an exposure, seconds; 0 where it is not known."""
+    when = frame.info.descriptors.ut_datetime
+    return when.timestamp() if when is not None else 0.0
+
+
+def epochs(group: Group, frames: list[int]) -> list[list[int]]:
+    """Runs of consecutive frames whose sky frames together are about `EPOCH`, or twice what one frame has."""
+    found: list[list[int]] = []
+    union: set[int] = set()
+    for i in sorted(frames, key=lambda i: (time_of(group.frames[i]), i)):
+        grown = union | set(group.skies[i])
+        if found and (len(grown) <= EPOCH or len(found[-1]) < len(group.skies[i])):
+            found[-1].append(i)
+            union = grown
+        else:
+            found.append([i])
+            union = set(group.skies[i])
+    return found
+
+
+def _useless(*, masked: bool) -> int:
+    return int(BAD | LEVELS | (OBJECT if masked else np.uint16(0)))
+
+
+def subtract_at_once(model: SkyModel, epoch: list[int]) -> None:
+    """Subtract the sky of an epoch's frames, objects unknown, in one sweep over the pixels: the full pattern.
+
+    Each frame's level beside that of its sky, and its noise, are measured on a sample of rows before.
+    """
+    group, state, skies = model.group, model.state, model.skies(epoch)
+    read = sorted({*skies, *epoch})
+    offset = _sample_levels(model, epoch, skies, read)
+    rows = _block_rows(model, len(read))
+    sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
+    assert state.sub is not None
+    sub = Slabs(state.sub, epoch, rows)
+
+    def block(start: int, stop: int) -> None:
+        with (
+            sci.open(start, stop) as data,
+            dq.open(start, stop) as flags,
+            sub.open(start, stop, read=False, write=True) as out,
+        ):
+            frames = model.frames((data, flags), read, skies)
+            targets = model.targets([data.places[read.index(i)] for i in epoch], epoch, skies, offset)
+            _subtract_rows(model, frames, targets, slice(start, stop), (out.array, out.places, out.top))
+
+    run_blocks(block, state.shape[0], group.context.threads, rows)
+    for i in epoch:
+        state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
+
+
+def _subtract_rows(
+    model: SkyModel,
+    frames: SkyFrames,
+    targets: Targets,
+    rows: slice | np.ndarray,
+    out: tuple[np.ndarray, Sequence[int], int],
+) -> None:
+    """Subtract the sky round its median from rows of frames."""
+    height = rows.stop - rows.start if isinstance(rows, slice) else rows.size
+    centres = np.empty((height, model.state.shape[1]), np.float32)
+    survey(frames, model.noise(rows), (_useless(masked=False), int(NOT_SKY)), model.nsigma, centres=centres)
+    subtract(frames, targets, _useless(masked=False) | int(NOT_SKY), centres, None, out)
+
+
+def _sample_levels(model: SkyModel, epoch: list[int], skies: list[int], read: list[int]) -> np.ndarray:
+    """Levels that the sky will leave in an epoch's frames, from a sample of rows; their noise against the model."""
+    state = model.state
+    rows = sample_rows(state.shape, min(SAMPLES, MOST_SAMPLED // len(read)))
+    data, dq = (sampled(stack, read, rows) for stack in (state.sci, state.dq))
+    places = list(range(len(read)))
+    frames = model.frames((Slab(data, places, 0), Slab(dq, places, 0)), read, skies)
+    mine = [read.index(i) for i in epoch]
+    out = np.empty((len(epoch), *data.shape[1:]), np.float32)
+    targets = model.targets(mine, epoch, skies, np.zeros(len(epoch)))
+    _subtract_rows(model, frames, targets, rows, (out, range(len(epoch)), 0))
+    offset = np.zeros(len(epoch))
+    for k, (i, place) in enumerate(zip(epoch, mine, strict=True)):
+        bad = flagged(dq[place], int(BAD))
+        left = level(out[k], bad, step=1)
+        offset[k] = left.value if left.n else 0.0
+        state.sky_variance[i] = 1.0 / max(len(model.group.skies[i]), 1)
+        compare_noise(model.group, state, i, pixel_noise(out[k], bad, step=1))
+    return offset
+
+
+def _block_rows(model: SkyModel, frames: int) -> int:
+    context = model.group.context
+    row = frames * model.state.shape[1] * BYTES * max(context.threads, 1)
+    return max(1, min(BLOCK, context.memory // MEMORY_PART // row))
+
+
+def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) -> None:
+    """Subtract the sky of an epoch's frames, objects known, in two sweeps: what is real of it, then the frames' own.
+
+    With `shrink` the noise of the pattern is shrunk; `p` is the number of the plane.
+    """
+    group, state, skies = model.group, model.state, model.skies(epoch)
+    read = sorted({*skies, *epoch})
+    rows = _block_rows(model, len(read))
+    halves = _survey_epoch(model, skies, rows)
+    whole = join_halves(halves)
+    shrink = shrink and len(skies) >= 4
+    first, second = (halves[0], halves[1]), (halves[2], halves[3])
+    sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
+    smooth = sky_shape(
+        whole, (first, second) if shrink else (), [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+    )
+    power = shrinkage(*pattern_power(first, second, smooth), whole[1]) if shrink else None
+    _record_sky_noise(model, epoch, power, whole[1])
+    del halves, first, second, whole
+    sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
+    assert state.sub is not None
+    sub, useless = Slabs(state.sub, epoch, rows), _useless(masked=True) | int(NOT_SKY)
+
+    def block(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        with (
+            sci.open(start, stop) as data,
+            dq.open(start, stop) as flags,
+            sub.open(start, stop, read=False, write=True) as out,
+        ):
+            frames = model.frames((data, flags), read, skies)
+            places = [data.places[read.index(i)] for i in epoch]
+            targets = model.targets(places, epoch, skies, np.zeros(len(epoch)))
+            known = None if power is None else (power[0][part], power[1][part])
+            subtract(frames, targets, useless, smooth[part], known, (out.array, out.places, out.top))
+
+    run_blocks(block, state.shape[0], group.context.threads, rows)
+
+
+def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
+    """Flag strays of an epoch's sky frames; the pattern of two halves of them, (g, units, g, units)."""
+    state = model.state
+    halves = np.empty((4, *state.shape), np.float32)
+    sci, dq = Slabs(state.sci, skies, rows), Slabs(state.dq, skies, rows)
+
+    def block(start: int, stop: int) -> None:
+        with sci.open(start, stop) as data, dq.open(start, stop, write=True) as flags:
+            frames = model.frames((data, flags), skies, skies)
+            bits = _useless(masked=True), int(NOT_SKY)
+            survey(frames, model.noise(slice(start, stop)), bits, model.nsigma, halves=halves[:, start:stop])
+
+    run_blocks(block, state.shape[0], model.group.context.threads, rows)
+    return halves
+
+
+def _record_sky_noise(
+    model: SkyModel, epoch: list[int], shrink: tuple[np.ndarray, np.ndarray] | None, units: np.ndarray
+) -> None:
+    """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model."""
+    group, state, unit = model.group, model.state, model.unit
+    total = float(np.sum(unit[model.skies(epoch)]))
+    for i in epoch:
+        if shrink is None or not shrink[1].any():
+            state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
+            continue
+        own = float(np.sum(unit[list(group.skies[i])]))
+        power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
+        v = noise / np.maximum(known * own / max(total, 1e-30), 1e-30)
+        added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
+        variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
+        state.sky_variance[i] = float(np.median(added)) * float(unit[i]) ** 2 / variance
