@@ -13,6 +13,7 @@ from .algorithms.medians import medians
 from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle
 from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
+from .algorithms.sky_rows import spread_order
 from .algorithms.threads import run_blocks
 from .geometry import Target, geometry
 from .group import BAD, Group
@@ -29,6 +30,8 @@ Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 TILE = 64
 #: What all frames cover of a grid is sought at points this far apart, pixels.
 _COARSE = 4
+#: How deep a model is, is told for cells of this side, pixels; a median of so many frames stands outliers.
+_CELL, _LEAST = 64, 7
 
 
 def shift_of(group: Group, i: int) -> tuple[float, float]:
@@ -102,15 +105,19 @@ def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kern
             continue
         assert state.sub is not None
         bad = (state.dq.rows(i, patch.low, patch.high) & BAD) != 0
-        values = patch.values(state.sub.rows(i, patch.low, patch.high), bad.view(np.uint8), kernel)
+        data = state.sub.rows(i, patch.low, patch.high)
+        if kernel == "nearest":
+            values = patch.nearest(np.where(bad, np.float32(np.nan), data), np.nan)
+        else:
+            values = patch.values(data, bad.view(np.uint8), kernel)
         out = values if out is None else np.where(np.isnan(out), values, out)
     return np.full((rows[1] - rows[0], layout.grid.shape[1]), np.nan, np.float32) if out is None else out
 
 
 def median_model(
-    group: Group, frames: list[int], target: Target, kernel: Kernel
+    group: Group, frames: list[int], target: Target, kernel: Kernel, most: int = 64
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
-    """Median of sky-subtracted frames on their union grid.
+    """Median of sky-subtracted frames on their union grid; of a long sequence of about `most`, spread over it.
 
     Where two frames differ as a cosmic ray makes them, the lower value stands in place of their mean, which would spoil
     what interpolation makes of the pixels around it.
@@ -118,26 +125,48 @@ def median_model(
     Returns
     -------
     layout : Layout
+        Of all frames.
     model : float32 (ny, nx)
         NaN without data.
     count : uint16 (ny, nx)
         Frames behind each pixel.
     """
     layout = lay_out(group, frames, target)
-    grid = layout.grid
+    grid, chosen = layout.grid, _as_deep(layout, frames, most)
     model = np.empty(grid.shape, np.float32)
     count = np.empty(grid.shape, np.uint16)
 
     sigma = max(math.sqrt(s.expected_variance(s.sky.get(i, 0.0))) for s in group.planes for i in frames)
 
     def tile(start: int, stop: int) -> None:
-        images = np.empty((len(frames), stop - start, grid.shape[1]), np.float32)
-        for image, i in zip(images, frames, strict=True):
+        images = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32)
+        for image, i in zip(images, chosen, strict=True):
             image[:] = drawn_rows(group, layout, i, (start, stop), kernel)
         model[start:stop], count[start:stop] = medians(images, 7.0 * sigma)
 
-    run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(frames), grid.shape[1]))
+    run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(chosen), grid.shape[1]))
     return layout, model, count
+
+
+def _as_deep(layout: Layout, frames: list[int], most: int) -> list[int]:
+    """Some `most` of the frames, in order, that thin out every part of a grid alike, but not below `_LEAST`."""
+    if len(frames) <= most:
+        return frames
+    grid = layout.grid
+    y, x = (first + np.arange(_CELL / 2, n + _CELL, _CELL) for first, n in zip((grid.y0, grid.x0), grid.shape))
+    covers = np.zeros((len(frames), y.size, x.size), bool)
+    for k, i in enumerate(frames):
+        for _, placed in layout.of(i):
+            x0, y0, x1, y1 = placed.bounds
+            covers[k] |= ((y > y0) & (y < y1))[:, None] & ((x > x0) & (x < x1))
+    total = covers.sum(axis=0)
+    needed = np.minimum(total, np.maximum(_LEAST, most * total // len(frames)))
+    depth, chosen = np.zeros(total.shape, int), []
+    for k in spread_order(len(frames)):
+        if (covers[k] & (depth < needed)).any():
+            depth += covers[k]
+            chosen.append(frames[k])
+    return sorted(chosen)
 
 
 def tile_rows(group: Group, n: int, width: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.sky_rows import LANES, MOST_IN_MEDIAN, SkyFrames, Targets, moves, subtract, survey
+from nirred.algorithms.frame_kernels import LANES
+from nirred.algorithms.sky_rows import MOST_IN_MEDIAN, SkyFrames, Targets, moves, subtract, survey
 
 BAD, OBJECT, STRAY = 1, 2, 4
 USELESS = BAD | OBJECT

@@ -20,3 +20,16 @@ def flagged(dq: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     out = np.empty(dq.shape, np.uint8)
     _flagged(np.ascontiguousarray(dq), np.uint16(bits), out)
     return out
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mark(dq, bits, mask):  # type: ignore[no-untyped-def]
+    for r in range(dq.shape[0]):
+        target, source = dq[r], mask[r]
+        for c in range(target.size):
+            target[c] = (target[c] & ~bits) | (bits if source[c] != 0 else np.uint16(0))
+
+
+def mark(dq: NDArray[np.uint16], bits: int, mask: NDArray[np.uint8]) -> None:
+    """Set bits of a 2-D `dq`, in place, where `mask` is not 0, and clear them elsewhere."""
+    _mark(dq, np.uint16(bits), mask)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..algorithms.flags import mark
 from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
@@ -30,6 +31,8 @@ SIZED = 3
 REFINEMENTS = 2
 #: With less of the field blank that surface is not known.
 LEAST_BLANK = 0.3
+#: Frames of a long sequence that make the stack which shows its objects.
+DEEP = 64
 
 
 class DetectSources(GroupStep):
@@ -164,12 +167,12 @@ class MaskObjects(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
-                layout, model, count = median_model(group, cluster, target, kernel="nearest")
+                layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
                     raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
                 noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
-                deep = count >= 0.5 * len(cluster)
+                deep = count >= 0.5 * min(len(cluster), DEEP)
                 mask = _objects(np.nan_to_num(model), (bad != 0) | ~deep, noise, params.threshold)
                 if not deep.all():
                     mask |= _compact(np.nan_to_num(model), (bad != 0) | deep, noise, params.threshold)
@@ -204,7 +207,9 @@ def _carry(group: Group, i: int, mask: np.ndarray, layout: Layout) -> None:
     for p, placed in layout.of(i):
         state = group.planes[p]
         dq = state.dq.frame(i)
-        state.dq.put(i, np.where(placed.carry(mask, layout.grid) != 0, dq | OBJECT, dq & ~OBJECT))
+        mark(dq, int(OBJECT), placed.carry(mask, layout.grid))
+        if not state.dq.in_memory:
+            state.dq.put(i, dq)
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

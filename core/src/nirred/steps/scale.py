@@ -22,6 +22,8 @@ from .register import all_stars
 
 #: Stars as wide as this are drawn well enough by the bilinear kernel to tell a cosmic ray from them, FWHM in pixels.
 BROAD = 3.5
+#: Frames that make the model of a long sequence: its noise is then a fifth of a frame's.
+DEEP = 32
 #: The stars are believed where they know the power of the area, 0 or 1, to this.
 SURE_OF_AREAS = 0.12
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
@@ -74,7 +76,7 @@ class FlagOutliers(GroupStep):
         total = 0
         kernel = _model_kernel(group, frames)
         for target in targets_of(group, frames):
-            sequence = _Sequence(*median_model(group, frames, target, kernel), kernel, noise)
+            sequence = _Sequence(*median_model(group, frames, target, kernel, DEEP), kernel, noise)
 
             def flag(start: int, stop: int, sequence: _Sequence = sequence) -> int:
                 return sum(_flag(group, i, sequence, limits[i]) for i in frames[start:stop])
