@@ -12,7 +12,7 @@ from nirred.algorithms.surface import Surface, surface_order
 from nirred.plugin import GroupStep, param
 from nirred.plugin import Params as StepParams
 
-from .illumination import Split, cells, divide_ring, large_scale
+from .illumination import Split, cells, divide_rings, large_scale
 
 if TYPE_CHECKING:
     from nirred.plugin import StepCall
@@ -115,7 +115,7 @@ class CorrectIllumination(GroupStep):
         response: Literal["auto", "flat", "sky"] = param(
             "auto", "where the large-scale response comes from: the flat; the sky; auto: the flat where it carries one"
         )
-        fit_doughnut: bool = param(False, "split a ring of stray light off the sky's structure before dividing by it")
+        fit_doughnut: bool = param(False, "split rings of stray light off the sky's structure before dividing by it")
 
     def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
         for p, state in enumerate(group.planes):
@@ -126,7 +126,7 @@ class CorrectIllumination(GroupStep):
             if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
                 _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
                 continue
-            split = divide_ring(sky) if params.fit_doughnut else Split(sky, 0.0, 0.0, 0.0)
+            split = divide_rings(sky) if params.fit_doughnut else Split(sky)
             state.divide(split.response.evaluate())
             group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
@@ -137,10 +137,13 @@ class CorrectIllumination(GroupStep):
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
     if not params.fit_doughnut:
         return "stray light, if any, is taken for response: correct_illumination:fit_doughnut=True splits a ring off"
-    return (
-        f"a ring of {100 * split.height:.2f} % at {split.radius:.0f} px radius is taken for stray light, "
-        f"all else that is smooth for response"
+    if not split.rings:
+        return "no ring of stray light was found beside it"
+    rings = " and ".join(
+        f"a ring of {100 * r.height:.2f} % and {r.radius:.0f} px radius round ({r.centre[0]:.0f}, {r.centre[1]:.0f})"
+        for r in split.rings
     )
+    return f"{rings} is taken for stray light, all else that is smooth for response"
 
 
 def _say(group: Any, what: str, span: float, asked: bool) -> None:

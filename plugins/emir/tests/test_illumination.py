@@ -1,0 +1,62 @@
+"""Rings of stray light told from a camera's response, whatever their shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred_emir.illumination import Structure, divide_rings
+
+N = 64
+V, U = np.meshgrid(*((np.arange(N) + 0.5) * 2 / N - 1,) * 2, indexing="ij")
+RADIUS = np.hypot(U, V)
+VIGNETTING = {
+    "quadratic": 1 - 0.04 * RADIUS**2,
+    "skew": 1 - 0.025 * RADIUS**4 + 0.02 * U * V + 0.01 * U,
+    "corners": 1 - 0.04 * RADIUS**2 - 0.3 * np.maximum(RADIUS - 1.05, 0) ** 2,
+}
+
+
+def ring(height: float, radius: float, width: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    return height * np.exp(-0.5 * ((np.hypot(U - x, V - y) - radius) / width) ** 2)
+
+
+def split_of(response: np.ndarray, light: np.ndarray) -> tuple[object, np.ndarray]:
+    noise = np.random.default_rng(5).normal(0, 3e-4, light.shape)
+    seen = response + light + noise
+    split = divide_rings(Structure(seen / np.median(seen), (2048, 2048)))
+    found = split.response.values
+    return split, found / np.median(found) / (response / np.median(response)) - 1
+
+
+@pytest.mark.parametrize(
+    ("light", "count", "response", "allowed"),
+    [
+        (ring(0.05, 0.5, 0.16), 1, "quadratic", 5e-4),
+        (ring(0.05, 0.6, 0.3), 1, "skew", 5e-4),
+        (ring(0.05, 0.5, 0.16, 0.2, 0.1), 1, "quadratic", 5e-4),
+        (ring(0.05, 0.4, 0.1) + ring(0.03, 0.8, 0.08), 2, "skew", 5e-4),
+        (ring(0.05, 0.5, 0.16) * (1 + 0.5 * U / RADIUS), 1, "quadratic", 5e-4),
+        (ring(0.05, 0.5, 0.16), 1, "corners", 2e-3),
+        (0 * U, 0, "quadratic", 5e-4),
+    ],
+    ids=["plain", "wide", "off-centre", "double", "one-sided", "steep-corners", "none"],
+)
+def test_rings_of_any_shape(light: np.ndarray, count: int, response: str, allowed: float) -> None:
+    split, error = split_of(VIGNETTING[response], light)
+    assert len(split.rings) == count
+    assert error.std() < allowed
+    assert split.height == pytest.approx(light.max(), rel=0.1, abs=1e-9)
+
+
+def test_a_ring_says_where_it_is() -> None:
+    split, _ = split_of(VIGNETTING["quadratic"], ring(0.05, 0.5, 0.16, 0.2, 0.1))
+    (found,) = split.rings
+    assert found.centre == (pytest.approx(1024 * 1.2 - 0.5, abs=5), pytest.approx(1024 * 1.1 - 0.5, abs=5))
+    assert (found.radius, found.width) == (pytest.approx(512, abs=5), pytest.approx(164, abs=5))
+
+
+def test_a_disc_is_no_ring() -> None:
+    """Its light cannot be told from response; what is taken off stays below what there is."""
+    split, _ = split_of(VIGNETTING["quadratic"], 0.05 / (1 + np.exp((RADIUS - 0.5) / 0.05)))
+    assert split.height < 0.05
