@@ -26,24 +26,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms import combine_network as kernels
+from nirred.algorithms import combine_tiles as tiles
+from nirred.algorithms.combine_network import combine_block
 from nirred.algorithms.threads import row_blocks, run_blocks
 
 Planes = Sequence[NDArray[Any]] | NDArray[Any]
 
 MAX_FRAMES = 1024
 RULES = {
-    "none": kernels.NONE,
-    "minmax": kernels.MINMAX,
-    "sigclip": kernels.SIGCLIP,
-    "varclip": kernels.VARCLIP,
-    "noise": kernels.NOISE,
+    "none": tiles.NONE,
+    "minmax": tiles.MINMAX,
+    "sigclip": tiles.SIGCLIP,
+    "varclip": tiles.VARCLIP,
+    "noise": tiles.NOISE,
 }
 METHODS = {
-    "mean": kernels.MEAN,
-    "median": kernels.MEDIAN,
-    "lmedian": kernels.LOWER_MEDIAN,
-    "wtmean": kernels.INVERSE_VARIANCE,
+    "mean": tiles.MEAN,
+    "median": tiles.MEDIAN,
+    "lmedian": tiles.LOWER_MEDIAN,
+    "wtmean": tiles.INVERSE_VARIANCE,
 }
 
 _CACHED_VALUES = 1 << 17  # pixels x frames copied at a time: they should stay in the second-level cache
@@ -173,18 +174,18 @@ def _source(var: Planes | None, noise: NoiseModel | None) -> int:
     if var is not None and noise is not None:
         raise ValueError("variances are given twice: as planes and as a noise model")
     if noise is not None:
-        return kernels.CENTRE if noise.levels is None else kernels.MODEL
-    return kernels.NO_VARIANCE if var is None else kernels.PLANES
+        return tiles.CENTRE if noise.levels is None else tiles.MODEL
+    return tiles.NO_VARIANCE if var is None else tiles.PLANES
 
 
-def _checked(method: str, rejection: Rejection, source: int, weighted: bool) -> kernels.Options:
+def _checked(method: str, rejection: Rejection, source: int, weighted: bool) -> tiles.Options:
     """Options of the kernel; ValueError where method, weights and variances do not go together."""
     if weighted and method != "wtmean":
         raise ValueError(f"weights belong to wtmean, not to {method}")
     options = _options(METHODS[_known(method, METHODS)], rejection, source)
     if method == "wtmean" and weighted:
-        return options._replace(operation=kernels.MEAN)
-    if method == "wtmean" and source == kernels.NO_VARIANCE:
+        return options._replace(operation=tiles.MEAN)
+    if method == "wtmean" and source == tiles.NO_VARIANCE:
         raise ValueError("wtmean needs weights or variances")
     return options
 
@@ -219,7 +220,7 @@ class _Stack:
 
 
 def _combine_rows(
-    stack: _Stack, frames: NDArray[np.float32], options: kernels.Options, tile: int, threads: int
+    stack: _Stack, frames: NDArray[np.float32], options: tiles.Options, tile: int, threads: int
 ) -> Combined:
     n, (ny, nx) = len(stack.data), stack.data[0].shape
     middle, full = sorting_network(n, (max(n // 2 - 1, 0), n // 2)), sorting_network(n)
@@ -241,7 +242,7 @@ def _combine_rows(
             none = stack.var is None
             var = var_scratch.reshape(1, 1) if none else stack.rows(stack.var, rows, var_scratch)
             results = [plane[rows].reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]
-            kernels.combine_block(data, dq, var, stack.model(rows), frames, middle, full, options, tile, *results)
+            combine_block(data, dq, var, stack.model(rows), frames, middle, full, options, tile, *results)
 
     run_blocks(block, ny, threads)
     return out
@@ -253,12 +254,12 @@ def _known(name: str, table: dict[str, int]) -> str:
     return name
 
 
-def _options(operation: int, rejection: Rejection, variance: int) -> kernels.Options:
+def _options(operation: int, rejection: Rejection, variance: int) -> tiles.Options:
     rule = RULES[_known(rejection.rule, RULES)]
-    if rule in (kernels.VARCLIP, kernels.NOISE) and variance == kernels.NO_VARIANCE:
+    if rule in (tiles.VARCLIP, tiles.NOISE) and variance == tiles.NO_VARIANCE:
         raise ValueError(f"rejection {rejection.rule} needs variances")
-    most = 2 if rule == kernels.NOISE else _MAX_ITERS
-    return kernels.Options(
+    most = 2 if rule == tiles.NOISE else _MAX_ITERS
+    return tiles.Options(
         rule=rule,
         operation=operation,
         variance=variance,

@@ -8,46 +8,24 @@ not depend on the tile it lies in.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-NONE, MINMAX, SIGCLIP, VARCLIP, NOISE = range(5)  # rejection rules
-MEAN, MEDIAN, LOWER_MEDIAN, INVERSE_VARIANCE = range(4)  # operations
-NO_VARIANCE, PLANES, MODEL, CENTRE = range(4)  # where variances come from; CENTRE: the model at the pixel's median
+from nirred.algorithms import combine_tiles as kinds
+from nirred.algorithms.combine_tiles import WIDTH, Options, Tile
 
+__all__ = ["Options", "Tile", "combine_block"]  # kernels in numba's caches know both types by this module's name
+
+_COUNT, _TOTAL, _EXTRA, _SHARE, _MIDDLE = (
+    0,
+    WIDTH,
+    2 * WIDTH,
+    3 * WIDTH,
+    4 * WIDTH,
+)  # in the rows of Tile.lanes, end to end
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
 _GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are as good as any
 _RANKED = 1 | 2 | 4 | 8 | 32 | 64
-
-
-class Options(NamedTuple):
-    """What the kernel does; plain numbers only."""
-
-    rule: int
-    operation: int
-    variance: int
-    low_squared: np.float32  # squared clipping limits in sigma
-    high_squared: np.float32
-    n_low: int
-    n_high: int
-    max_iters: int
-    median_clip: bool
-
-
-class Tile(NamedTuple):
-    """Scratch of one thread: (n_frames, width) float32 planes, and one row per lane quantity."""
-
-    values: NDArray[np.float32]
-    variances: NDArray[np.float32]
-    sorted: NDArray[np.float32]
-    few_values: NDArray[np.float32]  # the lanes that still change, packed
-    few_variances: NDArray[np.float32]
-    lanes: NDArray[np.float32]  # (8, width)
-    seen: NDArray[np.int32]  # (width,): flags
-    order: NDArray[np.int64]  # (2, width): lane of each packed lane; 1 if rejection took everything
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -60,7 +38,7 @@ def _badness(bits):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _usable(value, variance, options):  # type: ignore[no-untyped-def]
-    positive = variance > 0 or options.operation != INVERSE_VARIANCE
+    positive = variance > 0 or options.operation != kinds.INVERSE_VARIANCE
     return abs(value) < _INF and abs(variance) < _INF and positive
 
 
@@ -69,13 +47,13 @@ def _load_pixel(data, dq, var, frames, options, pixel, lane, tile):  # type: ign
     """Fill one lane with the best tier of its pixel; variances are those of `_load`."""
     best = 16
     for i in range(data.shape[0]):
-        variance = var[i, pixel] if options.variance == PLANES else np.float32(1)
+        variance = var[i, pixel] if options.variance == kinds.PLANES else np.float32(1)
         if _usable(data[i, pixel], variance, options):
             best = min(best, _badness(np.int64(dq[i, pixel])))
     limit = best | best >> 1
     limit = min(limit | limit >> 2 | limit >> 4, 15)
     for i in range(data.shape[0]):
-        variance = var[i, pixel] if options.variance == PLANES else np.float32(1)
+        variance = var[i, pixel] if options.variance == kinds.PLANES else np.float32(1)
         usable = _usable(data[i, pixel], variance, options) and _badness(np.int64(dq[i, pixel])) <= limit
         tile.values[i, lane] = data[i, pixel] * frames[0, i] + frames[1, i] if usable else _NAN
 
@@ -92,21 +70,25 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
         values, variances = tile.values[i], tile.variances[i]
         for j in range(m):
             good = ((bits[j] & _GOOD_BITS) == 0) & (abs(source[j]) < _INF)
-            values[j] = source[j] * scale + zero if good else _NAN
-        if options.variance == PLANES:
+            value = source[j] * scale + zero
+            values[j] = value if good else _NAN
+        if options.variance == kinds.PLANES:
             given = var[i, start : start + m]
-            needs_positive = options.operation == INVERSE_VARIANCE
+            needs_positive = options.operation == kinds.INVERSE_VARIANCE
             for j in range(m):
                 usable = (abs(given[j]) < _INF) & ((given[j] > nothing) | (not needs_positive))
                 values[j] = values[j] if usable else _NAN
                 variances[j] = given[j] * (scale * scale) if usable else nothing
-        elif options.variance == MODEL:
+        elif options.variance == kinds.MODEL:
             constant, per_electron = model[0, start : start + m], model[1, start : start + m]
             for j in range(m):
                 variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
         for j in range(m):
             n_good[j] += one if values[j] == values[j] else nothing
+    empty = 0
     for j in range(m):
+        empty += 1 if n_good[j] == nothing else 0
+    for j in range(m if empty else 0):
         if n_good[j] == 0:
             _load_pixel(data, dq, var, frames, options, start + j, j, tile)
 
@@ -139,10 +121,11 @@ def _median(values, work, middle, m, lower, infinity, out):  # type: ignore[no-u
     below, above = work[max(n // 2 - 1, 0)], work[n // 2]
     even, half = n % 2 == 0, np.float32(0 if lower else 0.5)
     for j in range(m):
-        odd_dead = infinity[j] < 0
-        first = below[j] if odd_dead | even else above[j]
-        last = below[j] if odd_dead & even else above[j]
-        out[j] = first if first == last else first + half * (last - first)
+        low, high, odd_dead = below[j], above[j], infinity[j] < 0
+        first = low if odd_dead | even else high
+        last = low if odd_dead & even else high
+        between = first + half * (last - first)
+        out[j] = first if first == last else between
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -153,14 +136,12 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
 
         sigclip   extra = population variance      share = 0
         varclip   extra = 0                        share = 1
-        noise 1st extra = pi/2 mean(var)/n         share = 1        the median's own noise
-        noise 2nd extra = mean(var)/n              share = 1 - 2/n  the mean contains the value
 
-    lanes: 1 centre, 2 number before, 3 number after, 4 extra, 5 share; 6, 7 scratch.
+    lanes: 1 centre, 2 number before, 3 number after, 4 extra; 6, 7 scratch.
     """
-    centre, before, after, extra, share = lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    centre, before, after, extra = lanes[1], lanes[2], lanes[3], lanes[4]
     first, second, zero, one = lanes[6], lanes[7], np.float32(0), np.float32(1)
-    before[:m], after[:m], extra[:m], first[:m], second[:m] = zero, zero, zero, zero, zero
+    before[:m], after[:m], first[:m], second[:m] = zero, zero, zero, zero
     for i in range(values.shape[0]):
         x, u = values[i], variances[i]
         for j in range(m):
@@ -169,30 +150,21 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
             before[j] += one if alive else zero
             first[j] += d
             second[j] += d * d
-        if options.rule == NOISE:
-            for j in range(m):
-                extra[j] += u[j] if x[j] == x[j] else zero
-    about_mean = step > 0 and (options.rule == NOISE or not options.median_clip)
-    by_scatter = one if options.rule == SIGCLIP else zero
-    centre_noise = np.float32(np.pi / 2) if options.rule == NOISE and step == 0 else one
-    centre_noise = centre_noise if options.rule == NOISE else zero
-    contained = np.float32(2) if options.rule == NOISE and step > 0 else zero
-    fewest = np.float32(3) if options.rule == NOISE else zero
+    about_mean = step > 0 and not options.median_clip
+    by_scatter = one if options.rule == kinds.SIGCLIP else zero
+    share = one - by_scatter
     for j in range(m):
         n = before[j]
-        mean, square, mean_variance = first[j] / n, second[j] / n, extra[j] / n
+        mean, square = first[j] / n, second[j] / n
         centre[j] += mean if about_mean else zero
         scatter = square - mean * mean
-        scatter = scatter if scatter > zero else zero
-        limit = by_scatter * scatter + centre_noise * mean_variance / n
-        extra[j] = _INF if n < fewest else limit
-        share[j] = one - by_scatter - contained / n
+        extra[j] = by_scatter * (scatter if scatter > zero else zero)
     for i in range(values.shape[0]):
         x, u = values[i], variances[i]
         for j in range(m):
             d = x[j] - centre[j]
             limit = options.low_squared if d < zero else options.high_squared
-            rejected = d * d > limit * (extra[j] + share[j] * u[j])
+            rejected = d * d > limit * (extra[j] + share * u[j])
             x[j] = _NAN if rejected else x[j]
             after[j] += one if x[j] == x[j] else zero
 
@@ -202,24 +174,69 @@ def _centre(model, frames, options, middle, start, m, tile, base):  # type: igno
     """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
     _median(tile.values, tile.sorted, middle, m, False, tile.lanes[0], base)
     zero, constant, per_electron = np.float32(0), model[0, start : start + m], model[1, start : start + m]
+    modelled = m if options.variance == kinds.CENTRE else 0
+    at_median = tile.lanes[1]
+    for j in range(modelled):
+        level = base[j]
+        level = level if level > zero else zero
+        at_median[j] = constant[j] + level * per_electron[j]
     for i in range(tile.values.shape[0]):
         row, variances, scale = tile.values[i], tile.variances[i], frames[0, i]
         for j in range(m):
             row[j] -= base[j]
-        for j in range(m if options.variance == CENTRE else 0):
-            level = base[j] if base[j] > zero else zero
-            variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
+        for j in range(modelled):
+            variances[j] = at_median[j] * (scale * scale)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _clip_noise(options, m, tile):  # type: ignore[no-untyped-def]
+    """Reject by the noise model, once about zero (the median) and once about the mean of what is left.
+
+    A value goes where its squared deviation exceeds limit**2 (extra + share variance)::
+
+        first     extra = pi/2 mean(var)/n     share = 1          the median's own noise
+        second    extra = mean(var)/n          share = 1 - 2/n    the mean contains the value
+
+    Lanes with fewer than three values keep them. tile.order[1] tells those in which everything was rejected.
+    """
+    values, variances, rows, emptied = tile.values, tile.variances, tile.lanes.reshape(8 * WIDTH), tile.order[1]
+    zero, one = np.float32(0), np.float32(1)
+    rows[_MIDDLE : _MIDDLE + m] = zero
+    for step in range(2):
+        rows[_COUNT : _COUNT + m], rows[_TOTAL : _TOTAL + m], rows[_EXTRA : _EXTRA + m] = zero, zero, zero
+        for i in range(values.shape[0]):
+            x, u = values[i], variances[i]
+            for j in range(m):
+                alive = x[j] == x[j]
+                rows[_COUNT + j] += one if alive else zero
+                rows[_TOTAL + j] += x[j] if alive else zero
+                rows[_EXTRA + j] += u[j] if alive else zero
+        noise, contained = (np.float32(np.pi / 2), zero) if step == 0 else (one, np.float32(2))
+        for j in range(m):
+            n = rows[_COUNT + j]
+            limit = noise * (rows[_EXTRA + j] / n) / n
+            rows[_EXTRA + j] = _INF if n < np.float32(3) else limit
+            rows[_SHARE + j] = one - contained / n
+            mean = rows[_TOTAL + j] / n
+            rows[_MIDDLE + j] = mean if step > 0 else zero
+        for i in range(values.shape[0]):
+            x, u = values[i], variances[i]
+            for j in range(m):
+                d = x[j] - rows[_MIDDLE + j]
+                limit = options.low_squared if d < zero else options.high_squared
+                rejected = d * d > limit * (rows[_EXTRA + j] + rows[_SHARE + j] * u[j])
+                x[j] = _NAN if rejected else x[j]
+    emptied[:m] = 1
+    for i in range(values.shape[0]):
+        for j in range(m):
+            emptied[j] = 0 if values[i, j] == values[i, j] else emptied[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
-    """Iterate `_clip_pass` on values relative to their median; only lanes that changed go on, packed.
-
-    tile.order[1] tells the lanes in which everything was rejected.
-    """
+    """Iterate `_clip_pass` about medians; only lanes that changed go on, packed. tile.order[1] as `_clip_noise`."""
     values, variances, lanes = tile.values, tile.variances, tile.lanes
-    index, emptied = tile.order[0], tile.order[1]
-    n = values.shape[0]
+    index, emptied, n = tile.order[0], tile.order[1], values.shape[0]
     lanes[1, :m], emptied[:m] = 0, 0
     index[:m] = np.arange(m)
     count, packed = m, False
@@ -227,14 +244,13 @@ def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
         width = min((count + 15) // 16 * 16, values.shape[1]) if packed else m
         current = tile.few_values if packed else values
         current_variances = tile.few_variances if packed else variances
-        if step > 0 and options.median_clip and options.rule != NOISE:
+        if step > 0 and options.median_clip:
             _median(current, tile.sorted, middle, width, False, lanes[0], lanes[1])
         _clip_pass(current, current_variances, width, options, step, lanes)
         again = 0
-        all_again = options.rule == NOISE and step == 0
         for j in range(count):
             lane, before, after = index[j], lanes[2, j], lanes[3, j]
-            if after == before and not all_again:
+            if after == before:
                 continue
             if packed:
                 for i in range(n):
@@ -247,18 +263,11 @@ def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
                 again += 1
         if again == 0:
             return
-        packed = again < m
-        count = again
-        if packed:
-            _pack(values, variances, index, count, tile)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _pack(values, variances, index, count, tile):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):
-        for j in range(count):
-            tile.few_values[i, j] = values[i, index[j]]
-            tile.few_variances[i, j] = variances[i, index[j]]
+        packed, count = again < m, again
+        for i in range(n if packed else 0):
+            for j in range(count):
+                tile.few_values[i, j] = values[i, index[j]]
+                tile.few_variances[i, j] = variances[i, index[j]]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -302,24 +311,17 @@ def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
     """Sums per lane: weights, weighted values, and weight**2 variance (unknown: weight value**2)."""
     sums[:, :m] = 0.0
     weights, totals, spread = sums[0], sums[1], sums[2]
-    by_variance, known = options.operation == INVERSE_VARIANCE, options.variance != NO_VARIANCE
+    by_variance, known = options.operation == kinds.INVERSE_VARIANCE, options.variance != kinds.NO_VARIANCE
     for i in range(tile.values.shape[0]):
         values, variances, weight = tile.values[i], tile.variances[i], np.float64(frames[3, i])
-        if by_variance:
-            for j in range(m):
-                alive = values[j] == values[j]
-                g = 1.0 / np.float64(variances[j]) if alive else 0.0
-                weights[j] += g
-                totals[j] += g * values[j] if alive else 0.0
-                spread[j] += g
-        else:
-            for j in range(m):
-                alive = values[j] == values[j]
-                value = np.float64(values[j] if alive else np.float32(0))
-                square = np.float64(variances[j]) * weight if known else value * value
-                weights[j] += weight if alive else 0.0
-                totals[j] += weight * value
-                spread[j] += weight * square if alive else 0.0
+        for j in range(m):
+            alive = values[j] == values[j]
+            given = 1.0 / np.float64(variances[j]) if by_variance else weight
+            w, value = given if alive else 0.0, np.float64(values[j] if alive else np.float32(0))
+            square = np.float64(variances[j]) * w if known else value * value
+            weights[j] += w
+            totals[j] += w * value
+            spread[j] += w * square if alive else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -331,13 +333,12 @@ def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  
     for i in range(n_frames):
         values, bits = tile.values[i], dq[i, start : start + m]
         for j in range(m):
-            alive = values[j] == values[j]
+            alive, flag = values[j] == values[j], np.int32(bits[j])
             count[j] += np.float32(1) if alive else np.float32(0)
-            seen[j] |= np.int32(bits[j]) if alive else np.int32(0)
-    is_median = options.operation == MEDIAN or options.operation == LOWER_MEDIAN
+            seen[j] |= flag if alive else np.int32(0)
+    is_median = options.operation == kinds.MEDIAN or options.operation == kinds.LOWER_MEDIAN
     factor = np.pi / 2 if is_median else 1.0
-    known = options.variance != NO_VARIANCE
-    value, variance = sci[start : start + m], var[start : start + m]
+    known, value, variance = options.variance != kinds.NO_VARIANCE, sci[start : start + m], var[start : start + m]
     for j in range(m):
         weight, n = sums[0, j], np.float64(count[j])
         mean = sums[1, j] / weight
@@ -345,10 +346,13 @@ def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  
         scatter = (scatter if scatter > 0.0 else 0.0) / (n - 1.0)
         value[j] = base[j] if is_median else base[j] + mean
         variance[j] = factor * (sums[2, j] / (weight * weight) if known else scatter)
+    known_flags, known_number, empty = flags[start : start + m], number[start : start + m], 0
     for j in range(m):
-        p = start + j
-        flags[p], number[p] = seen[j], count[j]
-        if number[p] == 0:
+        known_flags[j], known_number[j] = seen[j], np.int32(count[j])
+        empty += 1 if count[j] == 0 else 0
+    for j in range(m if empty else 0):
+        if count[j] == 0:
+            p = start + j
             sci[p], var[p], flags[p] = _NAN, _NAN, 16
             for i in range(n_frames):
                 flags[p] |= dq[i, p]
@@ -363,37 +367,31 @@ def combine_block(  # type: ignore[no-untyped-def]
     data, dq (n, size); var (n, size) or (1, 1); model (2, size) constant and per-electron variance, or
     (2, 1); frames (4, n): scale, zero, level, weight; results (size,).
     """
-    n, size = data.shape
-    shape = (n, width)
-    tile = Tile(
-        np.empty(shape, np.float32),
-        np.zeros(shape, np.float32),
-        np.empty(shape, np.float32),
-        np.zeros(shape, np.float32),
-        np.zeros(shape, np.float32),
-        np.zeros((8, width), np.float32),
-        np.zeros(width, np.int32),
-        np.zeros((2, width), np.int64),
-    )
+    (n, size), width = data.shape, min(width, WIDTH)
+    planes = np.zeros((5, n, width), np.float32)
+    lanes, seen, order = np.zeros((8, WIDTH), np.float32), np.zeros(width, np.int32), np.zeros((2, width), np.int64)
+    tile = Tile(planes[0], planes[1], planes[2], planes[3], planes[4], lanes, seen, order)
     base, centre, sums = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty((3, width))
     for start in range(0, size, width):
         m = min(width, size - start)
         _load(data, dq, var, model, frames, options, start, m, tile)
-        if options.rule == MINMAX:
+        if options.rule == kinds.MINMAX:
             _minmax(options, full, m, tile)
-        if options.rule > MINMAX or options.variance == CENTRE:
+        if options.rule > kinds.MINMAX or options.variance == kinds.CENTRE:
             _centre(model, frames, options, middle, start, m, tile, base)
-        if options.rule > MINMAX:
+        if options.rule == kinds.NOISE:
+            _clip_noise(options, m, tile)
+        elif options.rule > kinds.MINMAX:
             _clip(options, middle, m, tile)
-            for j in range(m):
-                if tile.order[1, j]:  # everything rejected means nothing rejected
-                    _load_pixel(data, dq, var, frames, options, start + j, j, tile)
-                    for i in range(n):
-                        tile.values[i, j] -= base[j]
+        for j in range(m if options.rule > kinds.MINMAX else 0):
+            if tile.order[1, j]:  # everything rejected means nothing rejected
+                _load_pixel(data, dq, var, frames, options, start + j, j, tile)
+                for i in range(n):
+                    tile.values[i, j] -= base[j]
         _sums(tile, frames, options, m, sums)
         at = base
-        if options.operation == MEDIAN or options.operation == LOWER_MEDIAN:
-            lower, at = options.operation == LOWER_MEDIAN, centre
+        if options.operation == kinds.MEDIAN or options.operation == kinds.LOWER_MEDIAN:
+            lower, at = options.operation == kinds.LOWER_MEDIAN, centre
             _median(tile.values, tile.sorted, middle, m, lower, tile.lanes[0], centre)
             for j in range(m):
                 centre[j] += base[j]
