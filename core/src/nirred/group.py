@@ -202,7 +202,7 @@ class Group:
     planes: list[PlaneState] = field(default_factory=list)
     streams: dict[str, list[Plane]] = field(default_factory=dict)
     keywords: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, np.ndarray] = field(default_factory=dict)
+    tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
     table_keywords: dict[str, dict[str, Any]] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)

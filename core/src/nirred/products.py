@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import replace
@@ -82,25 +83,46 @@ def original_cards(info: FrameInfo) -> fits.Header:
     return header
 
 
-def plane_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
-    """Keywords of SCI: unit, detector, and levels in electrons."""
-    from .algorithms.calibrate import linear_level
-
-    detector = info.detectors[p]
+def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
+    """Keywords of SCI: unit, and noise and levels in electrons of the detectors behind it."""
     keywords: dict[str, Any] = {"BUNIT": ("electron", "unit of the pixels")} | group.keywords
     if info.descriptors.exposure_time is not None:
         keywords["EXPTIME"] = (info.descriptors.exposure_time, "[s] exposure that SCI stands for")
     number = group.keywords.get("NCOMBINE", 1)
     keywords["GAIN"] = (float(number if isinstance(number, int) else number[0]), "SCI x GAIN = electrons collected")
-    if detector.read_noise is not None:
-        keywords["RDNOISE"] = (float(detector.read_noise), "[electron] read noise of one exposure")
-    inputs = group.planes[p].inputs if p < len(group.planes) else None
-    for key, level in (("SATLEVEL", detector.saturation), ("NONLINEA", detector.non_linear)):
-        if level is not None and inputs is not None:
-            keywords[key] = (round(linear_level(level, inputs), 3), "[electron] before dark and flat")
+    keywords |= _detector_keywords(group, info, planes)
     scale = info.descriptors.pixel_scale
     if scale is not None:
         keywords["PIXSCALE"] = (scale, "[arcsec/pixel]")
+    return keywords
+
+
+def drawn_planes(group: Group, p: int) -> tuple[int, ...]:
+    """The detectors behind a plane of the product: several in a mosaic."""
+    layouts = group.extras.get("layouts")
+    return layouts[p].target.planes if layouts is not None and p < len(layouts) else (p,)
+
+
+def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
+    """Read noise and levels of a detector; of several their rms, and the lowest."""
+    from .algorithms.calibrate import linear_level
+
+    detectors = [info.detectors[p] for p in planes]
+    several = f" of {len(planes)} arrays" if len(planes) > 1 else ""
+    keywords: dict[str, Any] = {}
+    noises = [d.read_noise for d in detectors if d.read_noise is not None]
+    if len(noises) == len(detectors):
+        rms = math.sqrt(sum(noise**2 for noise in noises) / len(noises)) if several else noises[0]
+        keywords["RDNOISE"] = (float(rms), f"[electron] read noise, {'rms' + several if several else 'one exposure'}")
+    inputs = [group.planes[p].inputs if p < len(group.planes) else None for p in planes]
+    for key, level in (("SATLEVEL", "saturation"), ("NONLINEA", "non_linear")):
+        told = [(getattr(d, level), given) for d, given in zip(detectors, inputs, strict=True)]
+        levels = [linear_level(value, given) for value, given in told if value is not None and given is not None]
+        if levels and len(levels) == len(told):
+            keywords[key] = (
+                round(min(levels), 3),
+                f"[electron] {'lowest' + several if several else 'before dark and flat'}",
+            )
     return keywords
 
 
@@ -157,7 +179,7 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
     extensions: list[Extension] = []
     for p, plane in enumerate(group.streams["main"]):
         version = p + 1
-        keywords = plane_keywords(group, info, p) | (
+        keywords = plane_keywords(group, info, drawn_planes(group, p)) | (
             wcs_keywords(group, info, p) if kind in ("image", "skyflat") else {}
         )
         if kind == "bpm":
@@ -174,8 +196,9 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
             extensions.append(Extension("NEXP", group.extras["nexp"][p], {}, version))
     if "noisecov" in group.extras:
         extensions.append(Extension("NOISECOV", np.asarray(group.extras["noisecov"], np.float64)))
-    for name, table in group.tables.items():
-        extensions.append(Extension(name, table, group.table_keywords.get(name, {})))
+    for name, tables in group.tables.items():
+        keywords = group.table_keywords.get(name, {})
+        extensions += [Extension(name, table, keywords, version) for version, table in enumerate(tables, 1)]
     extensions.append(Extension("PROVENANCE", provenance))
     write_product(path, primary_header(group, group.task.first, kind), extensions)
     group.product = path

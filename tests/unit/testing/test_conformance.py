@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nirred.cli import main
-from nirred.errors import ConfigError
+from nirred.errors import ConfigError, PluginError
 from nirred.registry import Registry
 from nirred.testing.checks import check_plugin, in_directory
 from nirred.testing.conformance import PluginConformance
@@ -134,6 +134,47 @@ NIGHT = {
         "def raw(",
     ),
 }
+#: More ways to fail a check than one.
+MORE = (
+    ("test_raw_frames_are_described", "Detector((ny, nx), GAIN,", "Detector((ny, nx), None,", "without gain"),
+    (
+        "test_raw_frames_are_described",
+        "GAIN, READ_NOISE, SATURATION, NON_LINEAR)",
+        "GAIN, READ_NOISE, None)",
+        "without saturation",
+    ),
+    (
+        "test_raw_frames_are_described",
+        "for *_, ny, nx in shapes]",
+        "for *_, ny, nx in 2 * shapes]",
+        "2 detectors, 1 planes",
+    ),
+    ("test_raw_frames_are_described", "pixel_scale=SCALE", "pixel_scale=float('nan')", "pixel_scale = nan"),
+    ("test_raw_frames_are_described", "pixel_scale=SCALE", "pixel_scale=SCALE, airmass=-1.0", "airmass = -1"),
+    ("test_raw_frames_are_described", 'headers.text("OBSTYPE"), "other")', '"", "other")', "role other"),
+    ("test_wcs", "PlaneWcs(wcs, POINTING)", "PlaneWcs(wcs, 0.0)", "sigma_arcsec = 0"),
+    ("test_wcs", "[api.PlaneWcs(wcs, POINTING)]", "2 * [api.PlaneWcs(wcs, POINTING)]", "2 WCS"),
+    ("test_rules_name_descriptors", '"bpm", image, optional', '"bpm", frozenset(), optional', "frames of every camera"),
+    (
+        "test_step_defaults_validate",
+        "def raw(",
+        "@hookimpl\ndef nirred_step_defaults(step):\n"
+        "    return {'flat_lo_thresh': 3} if step == 'make_bpm' else {}\n\n\ndef raw(",
+        "flat_lo_thresh",
+    ),
+    (
+        "test_masks_compute",
+        "def raw(",
+        "@hookimpl\ndef nirred_masks():\n    import numpy as np\n"
+        "    return [api.MaskSpec('d', 64, 'detector', frozenset({'MYCAM'}), lambda g, p: np.ones(g.shape))]\n\n\n"
+        "def raw(",
+        "d",
+    ),
+)
+TIE = (
+    "def raw(",
+    "@hookimpl\ndef nirred_recipes():\n    return 2 * [api.Recipe('mine', (api.S('prepare'),))]\n\n\ndef raw(",
+)
 REDUCED = {
     "test_night_is_reduced": ('filters, "180 d", not_tags=flat', 'filters, "1 s", not_tags=flat'),
     "test_rules_can_be_satisfied": (
@@ -172,6 +213,37 @@ def test_fails_on_a_night(check: str, night: Any) -> None:
         getattr(Kit(), check)(registry_of(NIGHT[check]), night)
     assert not isinstance(caught.value, (TypeError, KeyError)), caught.value
     assert len(str(caught.value)) > 5
+
+
+@pytest.mark.parametrize(("check", "old", "new", "said"), MORE)
+def test_fails_in_other_ways_on_a_night(check: str, old: str, new: str, said: str, night: Any) -> None:
+    with pytest.raises((AssertionError, ConfigError, PluginError)) as caught:
+        getattr(Kit(), check)(registry_of((old, new)), night)
+    assert said in str(caught.value)
+
+
+def test_fails_where_two_recipes_have_one_name() -> None:
+    with pytest.raises(AssertionError, match="'mine' is already brought by"):
+        Kit().test_is_accepted(registry_of(TIE))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import numpy", "imports numpy"),
+        ("import time\nwhile time.process_time() < 2.5: pass", "s of CPU to import"),
+        ("import no_such_module", "no_such_module"),
+    ],
+)
+def test_fails_where_the_import_is_heavy_or_slow(line: str, said: str, tmp_path: Any) -> None:
+    home = tmp_path / "nirred-mycam"
+    new_plugin("mycam", home, Registry())
+    with in_directory(home):
+        Kit().test_import_is_light()
+        path = home / "src" / "nirred_mycam" / "__init__.py"
+        path.write_text(f"{line}\n{path.read_text()}")
+        with pytest.raises(AssertionError, match=said):
+            Kit().test_import_is_light()
 
 
 def test_fails_where_an_example_is_claimed_twice(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def _catalogue(stars: StarList) -> np.ndarray:
 
 
 def _cards(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
-    cards = plane_keywords(group, info, p)
+    cards = plane_keywords(group, info, (p,))
     if not group.setup.electrons:
         cards["BUNIT"] = ("adu", "unit of the pixels")
     return cards

@@ -87,31 +87,36 @@ class MakeCatalogue(GroupStep):
         threshold: float = param(4.5, "detection threshold in sigma of the smoothed stack", gt=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        from ..algorithms.catalogue import detect
-
         if params.skip:
             return
-        plane = group.streams[call.takes][0]
-        bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
-        found = detect(
-            np.nan_to_num(plane.data),
-            np.nan_to_num(plane.var if plane.var is not None else np.ones_like(plane.data)),
-            bad.view(np.uint8),
-            noisecov=group.extras["noisecov"],
-            fwhm=group.extras.get("fwhm") or 4.0,
-            threshold=params.threshold,
-            saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
-        )
-        columns = dict(found.columns)
-        layouts = group.extras.get("layouts")
-        target = layouts[0].target if layouts else Target(group.reference, 0, (0,), group.extras["grid"])
-        wcs = geometry(group).target_wcs(replace(target, grid=NO_GRID))
-        if wcs is not None:
-            grid = target.grid
-            x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
-            columns["X_WORLD"], columns["Y_WORLD"] = wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
-        group.tables["OBJCAT"] = structured(columns)
-        group.table_keywords["OBJCAT"] = {"APRADIUS": (found.aperture_radius, "[pixel] radius of FLUX_APER")}
+        found = [_catalogue(group, p, plane, params.threshold) for p, plane in enumerate(group.streams[call.takes])]
+        group.tables["OBJCAT"] = [table for table, _ in found]
+        group.table_keywords["OBJCAT"] = {"APRADIUS": (found[0][1], "[pixel] radius of FLUX_APER")}
+
+
+def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np.ndarray, float]:
+    """Sources of one plane of the stack, and the radius of their apertures in pixels."""
+    from ..algorithms.catalogue import detect
+
+    bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
+    found = detect(
+        np.nan_to_num(plane.data),
+        np.nan_to_num(plane.var if plane.var is not None else np.ones_like(plane.data)),
+        bad.view(np.uint8),
+        noisecov=group.extras["noisecov"],
+        fwhm=group.extras.get("fwhm") or 4.0,
+        threshold=threshold,
+        saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
+    )
+    columns = dict(found.columns)
+    layouts = group.extras.get("layouts")
+    target = layouts[p].target if layouts else Target(group.reference, p, (p,), group.extras["grid"])
+    wcs = geometry(group).target_wcs(replace(target, grid=NO_GRID))
+    if wcs is not None:
+        grid = target.grid
+        x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
+        columns["X_WORLD"], columns["Y_WORLD"] = wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
+    return structured(columns), float(found.aperture_radius)
 
 
 def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -178,7 +183,7 @@ class StoreScience(_Store):
         airmass = [a for i in frames if (a := group.frames[i].info.descriptors.airmass) is not None]
         if airmass:
             group.keywords["AIRMASS"] = (round(float(np.mean(airmass)), 4), "mean of the frames")
-        group.tables["FRAMES"] = frames_table(group)
+        group.tables["FRAMES"] = [frames_table(group)]
         group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
         super().apply(group, params, call)
 

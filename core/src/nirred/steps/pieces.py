@@ -321,7 +321,7 @@ class StorePieces(GroupStep):
         group.keywords["NCOMBINE"] = int(sum(counts))
         group.keywords["REFFRAME"] = (reference, "stack that offsets refer to")
         group.keywords["WCSSTAT"] = ("registered" if len(pieces) > 1 else "ok", "ok, rebuilt or registered")
-        group.tables["FRAMES"] = frames_table(group)
+        group.tables["FRAMES"] = [frames_table(group)]
         group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
         if "provenance" in group.extras:
             write(group, "image", group.extras["provenance"]())

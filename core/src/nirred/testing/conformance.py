@@ -26,7 +26,7 @@ from ..headers import Headers
 from ..plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
 from ..plugin.recipes import Recipe, RecipePatch
 from ..plugin.rules import CalibrationRule, MaskInput, seconds
-from ..registry import GROUP, HEAVY, Registry
+from ..registry import GROUP, HEAVY, SLOW_IMPORT, Registry
 from .headers import headers_from_text
 
 if TYPE_CHECKING:
@@ -89,16 +89,18 @@ class PluginConformance:
 
     # -- the package ----------------------------------------------------------------------------------------------
     def test_import_is_light(self) -> None:
-        """The plugin is imported at every start of every command: numpy, astropy and the like come later."""
+        """The plugin is imported at every start of every command: soon, and numpy, astropy and the like later."""
         module = next(point.module for point in entry_points(group=GROUP) if point.name == self.plugin)
         code = (
-            f"import sys, importlib, nirred.registry; before = set(sys.modules); importlib.import_module({module!r});"
-            f"print(*[m for m in {HEAVY!r} if m in sys.modules and m not in before])"
+            "import sys, time, importlib, nirred.registry; before = set(sys.modules); start = time.process_time();"
+            f"importlib.import_module({module!r}); print(time.process_time() - start,"
+            f"*[m for m in {HEAVY!r} if m in sys.modules and m not in before])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr.strip().split("\n")[-1]
-        heavy = done.stdout.split()
+        seconds, *heavy = done.stdout.split("\n")[-2].split()
         assert not heavy, f"imports {', '.join(heavy)}: do it in the functions that need them"
+        assert float(seconds) <= SLOW_IMPORT, f"takes {float(seconds):.1f} s of CPU to import"
 
     def test_is_accepted(self, nirred_registry: Registry) -> None:
         """API version, hooks, instruments, steps, recipes, masks and executors fit this nirred."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ NIGHT: dict[str, Any] = {"frames": 5, "size": 256, "seed": 3}
 KNOBS: dict[str, Any] = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3000.0}
 #: What the bars of accuracy are made for.
 FULL: dict[str, Any] = {"frames": 9, "seed": 5}
+#: Cameras of more pixels are tried with sub-arrays of this side.
+MOST_PIXELS, SUB_ARRAY = 2 * 2048**2, 1024
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,9 +75,11 @@ class NightCache:
         return ReducedNight(night, out, run([night.raw_dir], out, RunOptions(jobs=1), registry))
 
     def full(self, plugin: str, registry: Registry) -> ReducedNight:
-        """A night of full size with the usual calibrations, reduced."""
-        home = self.home / f"{plugin}-full"
-        return self._reduce(self._simulate(plugin, registry, home, FULL), registry, home / "reduced")
+        """A night with the usual calibrations, of full size but for mosaics of many pixels, reduced."""
+        home, cameras = self.home / f"{plugin}-full", registry.simulations()
+        pixels = sum(math.prod(d.shape) for d in cameras[min(cameras)].detectors) if cameras else 0
+        options = {**FULL, "size": SUB_ARRAY if pixels > MOST_PIXELS else None}
+        return self._reduce(self._simulate(plugin, registry, home, options), registry, home / "reduced")
 
 
 @pytest.fixture(scope="session", autouse=True)
