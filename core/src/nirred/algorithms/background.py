@@ -80,8 +80,8 @@ def _good_sample(data: NDArray[Any], bad: NDArray[np.uint8], step: int) -> NDArr
     return sample
 
 
-def _stride(size: int, width: int) -> int:
-    step = max(1, size // SAMPLES)
+def _stride(size: int, width: int, samples: int) -> int:
+    step = max(1, size // samples)
     while math.gcd(step, width) != 1:  # a common divisor would leave whole columns unseen
         step += 1
     return step
@@ -128,7 +128,9 @@ def _fit_core(values: NDArray[np.float64], clip: float) -> tuple[float, float, f
     return float(mode), sigma, clipped
 
 
-def level(data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, clip: float = 3.0) -> Level:
+def level(
+    data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, clip: float = 3.0, samples: int = SAMPLES
+) -> Level:
     """Measure the background level in the presence of sources.
 
     Parameters
@@ -137,8 +139,8 @@ def level(data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, cl
         Image of any shape and unit; pixels that are not finite are left out.
     bad : array_like or None
         Same shape; non-zero pixels are left out.
-    step : int, optional
-        Use every `step`-th pixel; by default as many as leave some 100 000.
+    step, samples : int
+        Use every `step`-th pixel; by default such that some `samples` are left.
     clip : float
         Pixels below ``-clip`` and above ``+clip/2`` sigma of the level are left out of the fit.
 
@@ -155,9 +157,9 @@ def level(data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, cl
     """
     image = np.asarray(data)
     mask = as_mask(bad, image.shape)
-    stride = step if step is not None else _stride(image.size, image.shape[-1] if image.ndim else 1)
+    stride = step if step is not None else _stride(image.size, image.shape[-1] if image.ndim else 1, samples)
     values = _good_sample(image, mask, stride)
-    if step is None and stride > 1 and values.size < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
+    if step is None and stride > 1 and values.size < samples // 5:  # mostly masked: the rest deserves more pixels
         values = _good_sample(image, mask, 1)
     if values.size == 0:
         return Level(math.nan, math.inf, math.nan, 0)

@@ -21,6 +21,7 @@ from nirred.algorithms.profile import extended_ellipses
 
 KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
 COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
+SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold: to 0.01 sigma
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -105,6 +106,25 @@ def dilate(mask: ArrayLike, radius: float) -> NDArray[np.uint8]:
     return out
 
 
+def halved(
+    data: NDArray[np.float32], bad: NDArray[np.uint8], noise: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
+    """Means of the good pixels of blocks of 2 x 2, where none is good, and the means' noise.
+
+    Parameters
+    ----------
+    data, bad, noise : arrays, shape (h, w)
+        As for `object_mask`; not finite data are bad.
+    """
+    shape = ((data.shape[0] + 1) // 2, (data.shape[1] + 1) // 2)
+    sums = np.empty((3, *shape), np.float32)
+    good = (bad == 0) & np.isfinite(data)
+    for plane, out in zip((np.where(good, data, 0), np.where(good, noise**2, 0), good.astype(np.float32)), sums):
+        _halve(np.ascontiguousarray(plane, np.float32), out)
+    count = np.maximum(sums[2], np.float32(1))
+    return sums[0] / count, (sums[2] == 0).view(np.uint8), np.sqrt(sums[1]) / count
+
+
 def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
     """Fraction of the good pixels that no object covers; NaN where no pixel is good."""
     objects = np.asarray(mask) != 0
@@ -164,14 +184,20 @@ def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-unt
 @njit(nogil=True, cache=True, error_model="numpy")
 def _halve(plane, out):  # type: ignore[no-untyped-def]
     """Sums of blocks of 2 x 2 pixels; incomplete blocks at the far edges count as they are."""
-    out[:] = 0
-    for y in range(plane.shape[0]):
-        row, target = plane[y], out[y // 2]
-        even, odd = row[0::2], row[1::2]
-        for x in range(odd.size):
-            target[x] += even[x] + odd[x]
-        if even.size > odd.size:
-            target[odd.size] += even[odd.size]
+    height, width = plane.shape
+    for j in range(out.shape[0]):
+        target, row = out[j], plane[2 * j]
+        pairs = row[: width // 2 * 2].reshape(-1, 2)
+        for x in range(pairs.shape[0]):
+            target[x] = pairs[x, 0] + pairs[x, 1]
+        if 2 * j + 1 < height:
+            below = plane[2 * j + 1, : width // 2 * 2].reshape(-1, 2)
+            for x in range(pairs.shape[0]):
+                target[x] += below[x, 0] + below[x, 1]
+        if width % 2:
+            target[width // 2] = row[width - 1] + (
+                plane[2 * j + 1, width - 1] if 2 * j + 1 < height else row.dtype.type(0)
+            )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -233,7 +259,7 @@ class _Layer:
             kernel = (half / (2.0 * half.sum() - half[0])).astype(np.float32)
             smoothed = np.empty_like(self.signal)
             _smooth(self.signal, self.weight, kernel, np.float32(COVERAGE * self.factor**2), smoothed)
-        noise = level(smoothed, self.weight == 0 if sigma == 0 else None)
+        noise = level(smoothed, self.weight == 0 if sigma == 0 else None, samples=SAMPLES)
         if noise.n < 10 or not noise.sigma > 0:
             return
         runs, begins = _find_runs(smoothed, np.float32(noise.value + threshold * noise.sigma))
@@ -314,7 +340,7 @@ def object_mask(
     if list(scales) != sorted(scales):
         raise ValueError(f"scales must ascend: {scales}")
     signal, weight = np.empty_like(image), np.empty_like(image)
-    zero = level(image, mask)
+    zero = level(image, mask, samples=SAMPLES)
     if zero.n == 0:
         return np.zeros(image.shape, np.uint8)
     _standardise(image, mask, sigma, np.float32(zero.value), signal, weight)

@@ -68,10 +68,8 @@ def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
 
 def stack_mask(plane: Plane, threshold: float) -> np.ndarray:
     """Objects of a stack, from its own noise."""
-    bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
-    noise = np.sqrt(np.maximum(plane.var if plane.var is not None else 1.0, 0.0)).astype(np.float32)
-    noise = np.where(np.isfinite(noise) & (noise > 0), noise, np.float32(1.0))
-    return object_mask(np.nan_to_num(plane.data), bad.view(np.uint8), noise, threshold=threshold)
+    noise = np.sqrt(plane.var if plane.var is not None else np.ones_like(plane.data))
+    return object_mask(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold)
 
 
 class MakeCatalogue(GroupStep):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ..algorithms.flags import mark
-from ..algorithms.objmask import blank_fraction, dilate, object_mask
+from ..algorithms.objmask import blank_fraction, dilate, halved, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
@@ -171,11 +172,11 @@ class MaskObjects(GroupStep):
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
                     raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
-                noise = (1.0 / np.sqrt(np.maximum(count, 1.0))).astype(np.float32)
-                deep = count >= 0.5 * min(len(cluster), DEEP)
-                mask = _objects(np.nan_to_num(model), (bad != 0) | ~deep, noise, params.threshold)
-                if not deep.all():
-                    mask |= _compact(np.nan_to_num(model), (bad != 0) | deep, noise, params.threshold)
+                noise = (1.0 / np.sqrt(np.maximum(count, 1))).astype(np.float32)
+                thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
+                mask = _objects(model, bad | thin, noise, params.threshold)
+                if (thin & ~bad).any():
+                    mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
                 mask = dilate(mask, params.dilation)
                 for i in cluster:
                     _carry(group, i, mask, layout)
@@ -186,15 +187,18 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
-    as enough of the field is blank to know it, and the objects are sought again.
+    as enough of the field is blank to know it, and the objects are sought again. Blocks of 2 x 2 pixels tell as much.
     """
-    mask = object_mask(model, bad, noise, threshold=threshold)
+    small, hidden, scatter = halved(model, bad, noise)
+    flat, surface = small, None
     for _ in range(REFINEMENTS):
-        if blank_fraction(mask, bad) < LEAST_BLANK:
-            return mask
-        surface = fit_surface(model, (bad != 0) | (mask != 0), 2).evaluate().astype(np.float32)
-        mask = object_mask(model - surface, bad, noise, threshold=threshold)
-    return mask
+        mask = object_mask(flat, hidden, scatter, threshold=threshold, scales=(0.0, 1.5, 3.0, 6.0))
+        if blank_fraction(mask, hidden) < LEAST_BLANK:
+            break
+        surface = fit_surface(small, hidden | mask, 2, size=32)
+        flat = surface.taken_off(small)
+    whole = model if surface is None else replace(surface, shape=model.shape).taken_off(model)
+    return object_mask(whole, bad, noise, threshold=threshold)
 
 
 def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
