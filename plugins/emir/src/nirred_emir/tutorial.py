@@ -60,8 +60,9 @@ def extras(night: Any, profile: Profile) -> dict[str, bytes | Path]:
     seconds = night.frames[group.objects[0]].exposure_time
     masters = {"bpm": truth.bad, "flat": truth.flat, "dark": (truth.dark + truth.pattern / seconds) / GAIN}
     masters["flat_pixels"] = _pixels(truth.flat, truth.bad)
-    # of two flats, a run on the directory takes the later one
-    days = {kind: "07-02" if kind == "flat_pixels" else "09-01" for kind in masters}
+    # of two flats, a run on the directory takes the nearer in time: that with the large scales
+    farther = "07-02" if profile is H2RG else "11-01"
+    days = {kind: farther if kind == "flat_pixels" else "09-01" for kind in masters}
     files |= {f"data/master_{kind}.fits": _master(data, profile, days[kind]) for kind, data in masters.items()}
     files["data/user_offsets.txt"] = _positions(night, group)
     names = list(group.objects)
