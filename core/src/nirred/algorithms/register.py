@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +25,8 @@ CLIP = 3.5
 STARS_OF_TURN, SURE_OF_TURN = 6, 5.0
 
 _BRIGHTEST = 150
+#: Offsets with a smaller share of the most pairs, beyond a few, are no candidates beside it.
+_WEAK, _FEW = 0.3, 8
 
 #: The best measured stars, one of which the others are to agree with.
 _CANDIDATES = 50
@@ -169,25 +172,46 @@ def positions_of(stars: PointSources) -> FloatArray:
 
 
 def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
-    """Return up to eight candidate offsets: those with most pairs within the tolerance."""
-    from scipy.spatial import cKDTree
-
+    """Return up to eight candidate offsets: those with most pairs within the tolerance, none far behind many."""
     differences = (b[None, :, :] - a[:, None, :]).reshape(-1, 2)
-    differences = differences[np.hypot(*(differences - guess).T) <= radius]
+    away = differences - guess
+    differences = np.ascontiguousarray(differences[(away**2).sum(axis=1) <= radius**2])
     if len(differences) == 0:
         return np.empty((0, 2))
-    cells, votes = np.unique(np.floor(differences / tolerance).astype(np.int64), axis=0, return_counts=True)
-    best = cells[np.argsort(-votes, kind="stable")[:24]]
-    centres = (best + 0.5) * tolerance
-    tree = cKDTree(differences)
-    refined = []
-    for centre in centres:
-        near = tree.query_ball_point(centre, 1.5 * tolerance)
-        median = np.median(differences[near], axis=0)
-        core = tree.query_ball_point(median, tolerance)
-        refined.append((len(core), *(np.mean(differences[core], axis=0) if core else median)))
-    table = np.array(refined)
-    return np.asarray(table[np.argsort(-table[:, 0], kind="stable")[:8], 1:])
+    cells = np.floor(differences / tolerance).astype(np.int64)
+    first = cells.min(axis=0)
+    height = int(cells[:, 1].max() - first[1]) + 1
+    keys, votes = np.unique((cells[:, 0] - first[0]) * height + cells[:, 1] - first[1], return_counts=True)
+    best = keys[np.argsort(-votes, kind="stable")[:24]]
+    centres = (np.stack([best // height, best % height], axis=1) + first + 0.5) * tolerance
+    table = np.empty((len(centres), 3))
+    _gather(differences, centres, tolerance, table)
+    table = table[np.argsort(-table[:, 0], kind="stable")[:8]]
+    return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-def]
+    """Number and mean of the differences within the tolerance of the median of those around each centre."""
+    near = np.empty((2, differences.shape[0]))
+    for k in range(centres.shape[0]):
+        x, y = centres[k, 0], centres[k, 1]
+        n = 0
+        for i in range(differences.shape[0]):
+            u, v = differences[i, 0], differences[i, 1]
+            if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * tolerance) ** 2:
+                near[0, n], near[1, n] = u, v
+                n += 1
+        x, y = np.median(near[0, :n]), np.median(near[1, :n])
+        count, total_x, total_y = 0, 0.0, 0.0
+        for i in range(differences.shape[0]):
+            u, v = differences[i, 0], differences[i, 1]
+            if (u - x) ** 2 + (v - y) ** 2 <= tolerance**2:
+                count += 1
+                total_x += u
+                total_y += v
+        table[k, 0] = count
+        table[k, 1], table[k, 2] = (total_x / count, total_y / count) if count > 0 else (x, y)
 
 
 def one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexArray, IndexArray]:
@@ -195,7 +219,7 @@ def one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexArr
     from scipy.spatial import cKDTree
 
     distance, j = cKDTree(b).query(a, distance_upper_bound=tolerance)
-    _, back = cKDTree(a).query(b)
+    _, back = cKDTree(a).query(b, distance_upper_bound=tolerance)
     i = np.flatnonzero(np.isfinite(distance))
     i = i[back[j[i]] == i]
     return i, np.asarray(j[i], dtype=np.intp)

@@ -25,6 +25,9 @@ SHARPEST_FWHM = 1.2
 #: Part of the squared window that may be masked before a star is dropped.
 MAX_LOST = 0.15
 
+#: Stars of this FWHM (px) are sought in means of 2x2 pixels: a quarter of the work, 1 to 3 % less signal-to-noise.
+BROAD = 3.0
+
 _PEAK_LIMIT = 20000
 
 
@@ -220,13 +223,14 @@ def _peaks(
     known: bool,
 ) -> FloatArray:
     """Return [x, y, smoothed, top] of the peaks at this smoothing, brightest first."""
-    sigma = fwhm / FWHM_PER_SIGMA
+    binning = 2 if known and fwhm >= BROAD else 1
+    sigma = fwhm / FWHM_PER_SIGMA / binning
     half = max(2, int(np.ceil(2.5 * sigma)))
     weights = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
     weights /= weights.sum()
     # A star of FWHM 1.8 px keeps this part of its peak; a single pixel that of the kernel's centre.
     star = 0.5 if known else 0.34
-    sharp = float(np.sqrt(weights[half] ** 2 * star))
+    sharp = float(np.sqrt(weights[half] ** 2 / binning**2 * star))
     found = kernels.find_peaks(
         image,
         mask,
@@ -236,6 +240,7 @@ def _peaks(
         weights.astype(np.float32),
         np.float32(0.8 * threshold),
         np.float32(sharp),
+        binning,
         _PEAK_LIMIT,
     ).astype(np.float64)
     return np.asarray(found[np.argsort(-found[:, 2], kind="stable")])

@@ -67,6 +67,36 @@ def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: ignore[no-untyped-def]
+    """Flat row of (binned) pixels into `row`, behind `half` of padding, and the brightest pixel of each into `raw`."""
+    if binning == 1:
+        _flat_row(data, bad, y, mesh, step, row, half)
+        for x in range(raw.size):
+            raw[x] = row[x + half]
+        return
+    for k in range(2):
+        _flat_row(data, bad, 2 * y + k, mesh, step, lines[k], 0)
+    pairs, below, quarter = lines[0].reshape(-1, 2), lines[1].reshape(-1, 2), np.float32(0.25)
+    target = row[half:]
+    for x in range(raw.size):
+        target[x] = quarter * ((pairs[x, 0] + pairs[x, 1]) + (below[x, 0] + below[x, 1]))
+    for x in range(raw.size):
+        one, two = max(pairs[x, 0], pairs[x, 1]), max(below[x, 0], below[x, 1])
+        raw[x] = max(one, two)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _unusable(bad, x, y, binning):  # type: ignore[no-untyped-def]
+    """Whether a pixel, or most of a block of 2 x 2, is bad."""
+    if binning == 1:
+        return bad[y, x] != 0
+    lost = 0
+    for k in range(4):
+        lost += bad[2 * y + k // 2, 2 * x + k % 2] != 0
+    return lost > 2
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
     """Highest of 3x3; of equal neighbours the last one counts."""
     v = b[x]
@@ -75,10 +105,11 @@ def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, found, count):  # type: ignore[no-untyped-def]
+def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, binning, found, count):  # type: ignore[no-untyped-def]
     """Append the peaks of one row; return how many there are by now."""
-    nx = bad.shape[1]
+    nx = smooth.shape[1]
     a, b, c = smooth[(y - 1) % 3], smooth[y % 3], smooth[(y + 1) % 3]
+    tiny = np.float32(1e-30)
     for box in range(noise.size):
         level = threshold * noise[box]
         first, last = max(1, box * step), min(nx - 1, (box + 1) * step)
@@ -88,44 +119,50 @@ def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, found, count
             above += np.int32(part[x] > level)
         for x in range(first, last if above > 0 else first):
             v = b[x]
-            if not v > level or bad[y, x] != 0 or not _is_summit(a, b, c, x):
+            if not v > level or not _is_summit(a, b, c, x) or _unusable(bad, x, y, binning):
                 continue
             top = np.float32(0.0)
             for k in range(y - 1, y + 2):
                 line = raw[k % raw.shape[0]]
                 top = max(top, line[x - 1], line[x], line[x + 1])
             if v >= sharp * (top - 3 * noise[box]) and count < found.shape[0]:
-                found[count, 0], found[count, 1], found[count, 2], found[count, 3] = x, y, v, top
+                # the vertex of a parabola through the neighbours: nearer than half a pixel
+                across, along = b[x - 1] - 2 * v + b[x + 1], a[x] - 2 * v + c[x]
+                middle = np.float32(0.5 * (binning - 1))
+                found[count, 0] = binning * (x + 0.5 * (b[x - 1] - b[x + 1]) / min(across, -tiny)) + middle
+                found[count, 1] = binning * (y + 0.5 * (a[x] - c[x]) / min(along, -tiny)) + middle
+                found[count, 2], found[count, 3] = v, top
                 count += 1
     return count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, limit):  # type: ignore[no-untyped-def]
+def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning, limit):  # type: ignore[no-untyped-def]
     """Return [x, y, smoothed value, raw maximum] of the peaks of the smoothed image.
 
     A peak is the highest of 3x3, above ``threshold`` times the local noise of the smoothed image, and
-    not as sharp as a single bright pixel (smoothed value below ``sharp`` of the brightest pixel).
+    not as sharp as a single bright pixel (smoothed value below ``sharp`` of the brightest pixel). With a
+    ``binning`` of 2 means of 2x2 pixels are smoothed and searched; ``weights`` are then of these.
     """
-    ny, nx = data.shape
+    ny, nx = data.shape[0] // binning, data.shape[1] // binning
     taps = weights.size
     half = taps // 2
     row = np.zeros(nx + 2 * half, np.float32)
+    lines = np.zeros((2, (data.shape[1] + 1) // 2 * 2), np.float32)
     ring = np.zeros((taps, nx), np.float32)
     raw = np.zeros((taps, nx), np.float32)
     smooth = np.zeros((3, nx), np.float32)
-    gain = np.float32((weights**2).sum())
+    # of the noise: that of a mean of binning**2 pixels, smoothed along both axes
+    gain = np.float32((weights**2).sum() / binning)
+    boxes, count = step // binning, 0
     found = np.empty((limit, 4), np.float32)
-    count = 0
     for y in range(-half, ny + half + 1):
         # Row y enters the ring; row y - half is smoothed; row y - half - 1 is searched.
         enter = y + half
         slot = enter % taps
         if enter < ny:
-            _flat_row(data, bad, enter, mesh, step, row, half)
+            _enter(data, bad, enter, mesh, step, binning, lines, row, raw[slot], half)
             _filter_into(row, weights, ring[slot])
-            for x in range(nx):
-                raw[slot, x] = row[x + half]
         else:
             for x in range(nx):
                 ring[slot, x] = 0.0
@@ -136,8 +173,8 @@ def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, limit): 
         yc = y - 1
         if yc < 1 or yc >= ny - 1:
             continue
-        noise_row = noise[min(yc // step, noise.shape[0] - 1)]
-        count = _search_row(smooth, raw, bad, yc, noise_row, step, threshold * gain, sharp, found, count)
+        noise_row = noise[min(yc // boxes, noise.shape[0] - 1)]
+        count = _search_row(smooth, raw, bad, yc, noise_row, boxes, threshold * gain, sharp, binning, found, count)
     return found[:count]
 
 
