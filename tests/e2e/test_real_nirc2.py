@@ -139,10 +139,10 @@ def test_noise_falls_with_the_number_of_frames(stack, fewer):
     stacks = {**fewer, 13: stack}
     assert all(s.nexp.max() >= n - 1 for n, s in stacks.items())
     unit = {n: s.noise() / s.corrfac * math.sqrt(s.nexp.max()) for n, s in stacks.items()}
-    assert unit[9] == pytest.approx(unit[4], rel=0.15)
-    assert unit[13] == pytest.approx(unit[4], rel=0.15)
+    assert unit[9] == pytest.approx(unit[4], rel=0.1)
+    assert unit[13] == pytest.approx(unit[4], rel=0.1)
     for s in stacks.values():
-        assert s.noise() / s.corrfac == pytest.approx(math.sqrt(np.median(s.var[s.deep])), rel=0.1)
+        assert s.noise() / s.corrfac == pytest.approx(math.sqrt(np.median(s.var[s.deep])), rel=0.05)
 
 
 def test_bright_star_has_wings_and_no_ring(stack):
