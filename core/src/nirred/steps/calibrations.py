@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
@@ -36,13 +37,14 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
     frame alike is stacked as anything else and flagged in the result: the stack does not depend on the mask, so that
     a flat takes over the stack of lamps that its bad-pixel mask was made from.
     """
-    return _hidden(group, [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes])
+    made = [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes]
+    return _hidden(group, frames, made)
 
 
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
     """As `stack_planes`; the bad-pixel mask's task leaves the stack to that of the flat from the same frames."""
     setup, shared = group.setup, group.context.lamp_stacks
-    if setup.dark is not None or setup.flat is not None or setup.late_masks:
+    if setup.dark is not None or setup.flat is not None:
         return stack_planes(group, frames, nsigma, scaled=scaled)
     infos = [group.frames[i].info for i in (group.indices()[0], *frames)]  # the first one gives the noise model
     files = tuple((info.path, info.exposure) for info in infos)
@@ -52,16 +54,13 @@ def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool
         made = [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes]
         if group.task.makes == "bpm":
             shared[key] = made
-    return _hidden(group, made)
+    return _hidden(group, frames, made)
 
 
 def _stack_plane(group: Group, state: PlaneState, frames: list[int], nsigma: float, *, scaled: bool) -> Plane:
-    data = [state.sci.frame(i) for i in frames]
-    dq = [state.dq.frame(i) for i in frames]
-    static = _static(state)
-    if static is not None:
-        dq = [flags & ~static for flags in dq]
-    levels = np.array([_level(d, q) for d, q in zip(data, dq, strict=True)])
+    data, common = [state.sci.frame(i) for i in frames], _common(state, frames)
+    dq = [state.dq.frame(i) & ~common for i in frames]
+    levels = np.array([_level(state, i) for i in frames])
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
     noise = NoiseModel(state.constant, state.per_electron)
@@ -71,20 +70,22 @@ def _stack_plane(group: Group, state: PlaneState, frames: list[int], nsigma: flo
     return Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var))
 
 
-def _static(state: PlaneState) -> np.ndarray | None:
-    """Flags that all frames of the group share."""
-    return None if state.inputs is None else state.inputs.static_dq
+def _common(state: PlaneState, frames: list[int]) -> np.ndarray:
+    """Flags that all of the frames share, pixel by pixel."""
+    return reduce(np.bitwise_and, (state.dq.frame(i) for i in frames))
 
 
-def _hidden(group: Group, planes: list[Plane]) -> list[Plane]:
-    masks = [_static(state) for state in group.planes]
-    return [p if m is None else Plane(p.data, p.dq | m, p.var) for p, m in zip(planes, masks, strict=True)]
+def _hidden(group: Group, frames: list[int], planes: list[Plane]) -> list[Plane]:
+    masks = [_common(state, frames) for state in group.planes]
+    return [Plane(p.data, p.dq | (m & np.uint16(0x3FFF)), p.var) for p, m in zip(planes, masks, strict=True)]
 
 
-def _level(data: np.ndarray, dq: np.ndarray) -> float:
-    """Median of a regular sample of the good pixels."""
-    sample, flags = data[::3, ::3], dq[::3, ::3]
-    good = sample[flags == 0]
+def _level(state: PlaneState, i: int) -> float:
+    """Median of a regular sample of the pixels that are good, or bad by a mask that was known before the pass."""
+    every = np.s_[::3, ::3]
+    sample, flags = state.sci.frame(i)[every], state.dq.frame(i)[every]
+    known = None if state.inputs is None else state.inputs.static_dq
+    good = sample[(flags if known is None else flags & ~known[every]) == 0]
     return float(np.median(good if good.size else sample))
 
 
