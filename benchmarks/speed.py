@@ -19,11 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nirred.registry import Registry
+from nirred.testing.simulate import simulate_night
 
 #: Bars of the cameras that have some: CPU seconds and bytes.
 BARS = {"niri": (5.0, 1e9), "f2": (10.0, 1.2e9), "gnirs": (5.0, 1e9), "emir": (8.0, 1.5e9)}
-#: Science frames of the chain that a bar is for; others have ten.
+#: Science frames of the chain that a bar is for, and of each kind of calibration; others have ten.
 FRAMES = {"f2": 9, "gnirs": 9, "emir": 14}
+CALIBRATIONS = {"f2": 6, "gnirs": 8}
 #: Bar of all first-use compilation together, CPU seconds.
 COMPILATION = 60.0
 
@@ -57,9 +59,10 @@ def chain(camera: str, raw: Path, out: Path, cache: Path, threads: int, *, compi
 
 def chains(camera: str, directory: Path, size: int | None, turns: int) -> list[Chain]:
     """A camera's night with a fresh kernel cache, then the best of some turns with 1 and 2 threads."""
-    command = [sys.executable, "-m", "nirred", "simulate", camera, "-o", str(directory / camera)]
-    command += ["--frames", str(FRAMES.get(camera, 10))] + (["--size", str(size)] if size else [])
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    simulation = Registry.discover().simulations()[camera]
+    each = dict.fromkeys(("darks", "short_darks", "lamps_on", "lamps_off"), CALIBRATIONS.get(camera, 10))
+    frames = FRAMES.get(camera, 10)
+    simulate_night(simulation, directory / camera, scenario=simulation.scenario, frames=frames, size=size, **each)
     raw, cache = directory / camera / "raw", directory / f"{camera}-kernels"
     done = [chain(camera, raw, directory / f"{camera}-cold", cache, 1, compiling=True)]
     for threads in (1, 2):
