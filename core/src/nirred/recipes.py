@@ -69,6 +69,7 @@ REDUCE = Recipe(
         S("detect_sources"),
         S("adjust_wcs_to_reference"),
         S("scale_counts_to_reference"),
+        S("match_backgrounds"),
         S("flag_outliers"),
         S("resample_to_common_frame"),
         S("stack_frames"),

@@ -8,6 +8,7 @@ from ..algorithms.background import SAMPLES, level
 from ..algorithms.drift import predict_level
 from ..algorithms.flags import flagged
 from ..algorithms.objmask import blank_fraction
+from ..algorithms.surface import surface_order
 from ..errors import StepError
 from ..group import BAD, OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
@@ -145,6 +146,9 @@ class SkyCorrect(GroupStep):
                 subtract_shrunk(model, epoch, p, shrink=params.model)
             predicted = {i for i in targets if _from_sky_frames(group, i, params)}
             level_frames(group, state, targets, predicted, shape=params.gradient)
+            if params.gradient:
+                covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
+                group.extras["unshaped"] = predicted | covered
 
 
 def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:

@@ -22,6 +22,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+from .match import MatchBackgrounds
 from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, holds_brightness, noise_factor, noise_of, sky_of
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
@@ -196,4 +197,4 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
 
 __all__ = ["STACK_STEPS", "FlagOutliers", "Resample", "ScaleCounts", "StackFrames"]
 
-STACK_STEPS = (*SCALE_STEPS, Resample, StackFrames)
+STACK_STEPS = (*SCALE_STEPS, MatchBackgrounds, Resample, StackFrames)
