@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.frame_kernels import LANES
-from nirred.algorithms.sky_rows import MOST_IN_MEDIAN, SkyFrames, Targets, moves, subtract, survey
+from nirred.algorithms.sky_rows import (
+    MOST_IN_MEDIAN,
+    SkyFrames,
+    Targets,
+    _with_themselves,
+    moves,
+    subtract,
+    survey,
+)
 
 BAD, OBJECT, STRAY = 1, 2, 4
 USELESS = BAD | OBJECT
@@ -188,3 +196,14 @@ def test_moves_touch_what_differs():
     assert begins.tolist() == [0, 4, 6, 8]
     assert who.tolist() == [-1, 0, 1, 2, 0, 3, -1, 7]
     assert sign.tolist() == [0, 1, 1, 1, -1, 1, 0, 1]
+
+
+def test_frames_that_serve_each_other_move_nothing():
+    data, dq, zero, unit = night(6, (1, 1))
+    frames = frames_of(data, dq, zero, unit)
+    everyone = [[j for j in range(6) if j != i] for i in range(6)]
+    whole, without = _with_themselves(Targets(range(6), zero, unit, zero, everyone), frames)
+    assert all(s == set(range(6)) for s in whole) and without.tolist() == list(range(6))
+    assert moves(whole)[1].tolist() == [-1, *range(6)]
+    alone, without = _with_themselves(Targets([5, 4], zero[:2], unit[:2], zero[:2], [(0, 1), (0, 1)]), frames)
+    assert alone == [{0, 1}, {0, 1}] and without.tolist() == [6, 6]

@@ -175,9 +175,9 @@ def _residuals(data, dq, table, useless, row, start, smooth, left, seen):  # typ
 @njit(nogil=True, cache=True, error_model="numpy")
 def subtract_rows(data, dq, skies, targets, moves, useless, first, least, smooth, shrink, offsets, out, tops):  # type: ignore[no-untyped-def]
     """See `sky_rows.subtract`."""
-    begins, who, sign = moves
+    begins, who, sign, without = moves
     power, noise = shrink
-    left, seen = np.empty((2, skies.place.size, LANES), np.float32)
+    left, seen = np.zeros((2, skies.place.size + 1, LANES), np.float32)  # the last stands for no frame
     total, units = np.empty((2, LANES), np.float32)
     zero, one, nine = np.float32(0), np.float32(1), np.float32(9)
     for r in range(smooth.shape[0]):
@@ -198,10 +198,12 @@ def subtract_rows(data, dq, skies, targets, moves, useless, first, least, smooth
                         units[j] += by * u[j]
                 x, target = data[targets.place[e], first + r, start:stop], out[tops[e], tops[-1] + r, start:stop]
                 own, unit, offset = targets.zero[e], targets.unit[e], offsets[e]
+                gone, lost = left[without[e]], seen[without[e]]
                 for j in range(m):
-                    known = units[j] > least
-                    g = total[j] / units[j] if known else zero
-                    w = v[j] / units[j] if known else zero
+                    behind = units[j] - lost[j]
+                    known = behind > least
+                    g = (total[j] - gone[j]) / behind if known else zero
+                    w = v[j] / behind if known else zero
                     whole = p[j] + w
                     share = w / whole if whole > zero else zero
                     square = g * g

@@ -12,7 +12,7 @@ noise, not sky, so that nothing is lost by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -142,27 +142,6 @@ def survey(
     )
 
 
-def moves(sets: Sequence[Sequence[int]]) -> tuple[Index, Index, Float32]:
-    """How to go from one set of numbers to the next: where each set's moves begin, whom they concern (-1: all), sign.
-
-    A set that has nothing in common with the one before starts from nothing.
-    """
-    begins, who, sign = [0], [], []
-    here: set[int] = set()
-    for members in sets:
-        wanted = set(members)
-        if not here & wanted:
-            who.append(-1)
-            sign.append(0.0)
-            here = set()
-        gone, new = sorted(here - wanted), sorted(wanted - here)
-        who += [*gone, *new]
-        sign += [*(-1.0 for _ in gone), *(1.0 for _ in new)]
-        begins.append(len(who))
-        here = wanted
-    return np.array(begins), np.array(who, np.int64), np.array(sign, np.float32)
-
-
 @dataclass(frozen=True)
 class Targets:
     """Frames whose sky is to be subtracted, rows of which are among those of `SkyFrames`.
@@ -184,6 +163,46 @@ class Targets:
     unit: ArrayLike
     offset: ArrayLike
     skies: Sequence[Sequence[int]]
+
+
+def moves(sets: Sequence[Iterable[int]]) -> tuple[Index, Index, Float32]:
+    """How to go from one set of numbers to the next: where each set's moves begin, whom they concern (-1: all), sign.
+
+    A set that has nothing in common with the one before starts from nothing.
+    """
+    begins, who, sign = [0], [], []
+    here: set[int] = set()
+    for members in sets:
+        wanted = set(members)
+        if not here & wanted:
+            who.append(-1)
+            sign.append(0.0)
+            here = set()
+        gone, new = sorted(here - wanted), sorted(wanted - here)
+        who += [*gone, *new]
+        sign += [*(-1.0 for _ in gone), *(1.0 for _ in new)]
+        begins.append(len(who))
+        here = wanted
+    return np.array(begins), np.array(who, np.int64), np.array(sign, np.float32)
+
+
+def _with_themselves(targets: Targets, frames: SkyFrames) -> tuple[list[set[int]], Index]:
+    """The skies of each frame and, where those of a neighbour hold it, the frame itself; whom to leave out (n: none).
+
+    A sequence whose frames all serve each other as sky has one such set: nothing is to be moved.
+    """
+    number = {place: k for k, place in enumerate(frames.places)}
+    none = len(number)
+    sets = [set(members) for members in targets.skies]
+    without = np.full(len(sets), none)
+    whole = [set(members) for members in sets]
+    for e, place in enumerate(targets.places):
+        own = number.get(place, none)
+        beside = sets[max(e - 1, 0)] | sets[min(e + 1, len(sets) - 1)]
+        if own not in sets[e] and own in beside:
+            whole[e].add(own)
+            without[e] = own
+    return whole, without
 
 
 def subtract(
@@ -223,13 +242,14 @@ def subtract(
     zero, unit = (np.asarray(c, np.float32) for c in (targets.zero, targets.unit))
     table = Table(np.asarray(targets.places, np.int64), zero, unit, unused, unused)
     array, places, top = out
+    whole, without = _with_themselves(targets, frames)
     least = np.float32(1e-3 * float(np.min(np.asarray(frames.unit))))  # what rounding leaves of frames taken away
     subtract_rows(
         frames.data,
         frames.dq,
         frames.table,
         table,
-        moves(targets.skies),
+        (*moves(whole), without),
         np.uint16(useless),
         frames.top,
         least,
