@@ -151,3 +151,19 @@ def test_a_frame_all_bad_and_one_pixel(make_group):
         for masked in (False, True):
             SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked, offset_sky=True), CALL)
             assert all(np.isfinite(group.planes[0].sub.frame(i)).all() for i in (0, 1, 3, 4))
+
+
+def test_the_light_of_a_target_is_no_noise_of_the_model(make_group):
+    """Frames whose target fills the field: photon noise of sky and target against the model of both."""
+    rng = np.random.default_rng(9)
+    roles = ["sky", "object"] * 4
+    frames = [rng.poisson(5000 + (4000 if role == "object" else 0), SHAPE).astype(np.float32) for role in roles]
+    dq = [np.full(SHAPE, OBJECT if role == "object" else 0, np.uint16) for role in roles]
+    group = make_group(roles, frames, dq, step=10.0)
+    group.setup.dark = []
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    for i, role in enumerate(roles):
+        assert group.frames[i].noise_scale == pytest.approx(1.0, abs=0.05), role
+    assert np.median(group.planes[0].sub.frame(1)) == pytest.approx(4000, rel=0.01)
+    assert group.extras["filled"] and group.extras["unshaped"] == {1, 3, 5, 7}

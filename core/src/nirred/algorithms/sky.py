@@ -11,6 +11,8 @@ Float64 = NDArray[np.float64]
 
 #: Median of a chi-square variable of one degree of freedom.
 MEDIAN_CHI2 = 0.4549364
+#: Every so many rows tell the noise of single pixels.
+NOISE_STEP = 7
 #: Values that a tile needs for a variance of its own.
 FEWEST = 32
 #: Power beside which every noise is small.
@@ -148,7 +150,7 @@ def _join(halves, g, units):  # type: ignore[no-untyped-def]
                 to_g[x] = nothing
 
 
-def pixel_noise(data: Float32, bad: NDArray[np.uint8], step: int = 7) -> float:
+def pixel_noise(data: Float32, bad: NDArray[np.uint8], step: int = NOISE_STEP) -> float:
     """Scatter of single pixels, whatever smooth light covers them: from second differences along rows.
 
     Parameters

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.flags import flagged
-from ..algorithms.sky import pixel_noise
+from ..algorithms.sky import NOISE_STEP, pixel_noise
 from ..algorithms.surface import (
     FIELD_STEP,
     NestedSurfaces,
@@ -40,10 +40,13 @@ def level_frames(group: Group, state: PlaneState, frames: list[int], predicted: 
     def one(k: int, _: int) -> None:
         i = frames[k]
         scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
-        if np.isnan(scatter):
+        light = 0.0
+        if np.isnan(scatter):  # no blank pixels: what is seen is the target's photon noise, too
             assert state.sub is not None
-            scatter = pixel_noise(state.sub.frame(i), state.bad(i))
-        compare_noise(group, state, i, scatter)
+            data, bad = state.sub.frame(i), state.bad(i)
+            scatter, seen = pixel_noise(data, bad), data[::NOISE_STEP][bad[::NOISE_STEP] == 0]
+            light = max(float(np.median(seen)), 0.0) if seen.size else 0.0
+        compare_noise(group, state, i, scatter, light)
 
     run_blocks(one, len(frames), threads, 1)
 
@@ -86,9 +89,10 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
     return residual.sigma
 
 
-def compare_noise(group: Group, state: PlaneState, i: int, scatter: float) -> None:
-    """Noise of frame i over that of the model, from the scatter of its pixels."""
+def compare_noise(group: Group, state: PlaneState, i: int, scatter: float, light: float = 0.0) -> None:
+    """Noise of frame i over that of the model, from the scatter of its pixels, on which `light` lies, too."""
     expected = state.expected_variance(state.sky.get(i, group.frames[i].sky)) * (1.0 + state.sky_variance.get(i, 0.0))
+    expected += light * state.typical_noise[1]
     if expected > 0 and np.isfinite(scatter):
         state.noise_scale[i] = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))
         if state is group.planes[0]:
