@@ -19,6 +19,7 @@ from nirred.group import Context, FrameState, Group, PlaneState
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
 from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs, wcs_from_header
+from nirred.plugin.coordinates import as_astropy
 from nirred.products import wcs_keywords
 from nirred.registry import Registry
 from nirred.steps import stack as stack_module
@@ -179,7 +180,7 @@ def distorted(kind, at=(0.0, 0.0)):
         name = "TPV" if kind == "TPV" else "TAN"
         cards |= {"CTYPE1": f"RA---{name}", "CTYPE2": f"DEC--{name}"}
         cards |= {"PV1_0": 0.0, "PV1_1": 1.0, "PV1_4": 3.0, "PV2_0": 0.0, "PV2_1": 1.0, "PV2_5": -4.0, "PV2_7": 500.0}
-    wcs = wcs_from_header(cards)
+    wcs = as_astropy(wcs_from_header(cards))
     if kind == "tables":
         y, x = np.mgrid[:10, :10] / 9.0 - 0.5
         for axis, values in ((1, 6 * x * x), (2, 4 * x * y)):

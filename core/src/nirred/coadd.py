@@ -17,7 +17,7 @@ from .algorithms.sky_rows import spread_order
 from .algorithms.threads import run_blocks
 from .geometry import Target, geometry
 from .group import BAD, Group
-from .plugin.coordinates import make_wcs
+from .plugin.coordinates import AnyWcs, as_astropy, make_wcs
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -216,11 +216,12 @@ def reprojected(
 
 
 def reproject_between(
-    image: np.ndarray, source: WCS, target: WCS, shape: tuple[int, int], method: Reprojection
+    image: np.ndarray, before: AnyWcs, after: AnyWcs, shape: tuple[int, int], method: Reprojection
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample an image of surface brightness from one WCS to another, as `reprojected`."""
     import reproject
 
+    source, target = as_astropy(before), as_astropy(after)
     if method == "exact":
         values, footprint = reproject.reproject_exact((image, source), target, shape_out=shape)
     else:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dq import NOT_SIGNAL
+from .plugin.coordinates import AnyWcs, as_astropy
 from .plugin.frames import Descriptors, Detector
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
-    from astropy.wcs import WCS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Plane:
         Bits of `nirred.dq.DQ`.
     var : float32 (ny, nx), optional
         Variance, unit squared.
-    wcs : astropy.wcs.WCS, optional
+    wcs : astropy.wcs.WCS or TangentWcs, optional
         World coordinates.
     detector : Detector, optional
         What it was read with.
@@ -36,7 +36,7 @@ class Plane:
     data: np.ndarray
     dq: np.ndarray
     var: np.ndarray | None = None
-    wcs: WCS | None = None
+    wcs: AnyWcs | None = None
     detector: Detector | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +87,8 @@ class Frame:
         from astropy.nddata import CCDData, VarianceUncertainty
 
         p = self.planes[plane]
-        ccd = CCDData(p.data, unit=getattr(units, self.unit), mask=p.bad, wcs=p.wcs)
+        wcs = None if p.wcs is None else as_astropy(p.wcs)
+        ccd = CCDData(p.data, unit=getattr(units, self.unit), mask=p.bad, wcs=wcs)
         ccd.flags = p.dq
         if p.var is not None:
             ccd.uncertainty = VarianceUncertainty(p.var)

@@ -22,7 +22,7 @@ from .group import Group
 from .plugin.coordinates import is_tangential, make_wcs, projection_cards
 
 if TYPE_CHECKING:
-    from astropy.wcs import WCS
+    from .plugin.coordinates import AnyWcs
 
 #: Undistorted frames that a shift brings to within this of their place everywhere are drawn by separable filters, px.
 #: Decision 8: stars in the corners widen by less than 0.1 %, and headers do not know the turn of a dither better.
@@ -77,7 +77,7 @@ class Geometry:
         ny, nx = self.shape(p)
         return (nx - 1) / 2, (ny - 1) / 2
 
-    def wcs(self, i: int, p: int) -> WCS:
+    def wcs(self, i: int, p: int) -> AnyWcs:
         """World coordinates of a plane by its header."""
         return self._group.frames[i].info.wcs[p].wcs
 
@@ -98,7 +98,7 @@ class Geometry:
             self._distortions[key] = self._tabulate(wcs, p, i)
         return self._distortions[key]
 
-    def _tabulate(self, wcs: WCS, p: int, i: int) -> Distortion | None:
+    def _tabulate(self, wcs: AnyWcs, p: int, i: int) -> Distortion | None:
         tangent = self.tangent(i, p)
 
         def to_flat(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +216,7 @@ class Geometry:
         for frame in frames:
             frame.refers = reference
 
-    def corrected_wcs(self, i: int, p: int, target: Target) -> WCS:
+    def corrected_wcs(self, i: int, p: int, target: Target) -> AnyWcs:
         """World coordinates of a plane, mended by the measured offset so that they agree with the target's."""
         placed, sky = self.place(i, p, target), self.tangent(target.reference, target.plane).matrix
         wcs, flat = self.wcs(i, p).deepcopy(), self.tangent(i, p)
@@ -232,7 +232,7 @@ class Geometry:
         wcs.wcs.set()
         return wcs
 
-    def target_wcs(self, target: Target) -> WCS | None:
+    def target_wcs(self, target: Target) -> AnyWcs | None:
         """World coordinates of a target's grid; None without any."""
         i, p = target.reference, target.plane
         if len(self._group.frames[i].info.wcs) <= p:
@@ -279,7 +279,7 @@ def geometry(group: Group) -> Geometry:
     return found
 
 
-def _kind(wcs: WCS) -> tuple[Any, ...]:
+def _kind(wcs: AnyWcs) -> tuple[Any, ...]:
     """What makes a distortion: all of a WCS but where it points."""
     cards = projection_cards(wcs)
     sip = () if wcs.sip is None else tuple(a.tobytes() for a in (wcs.sip.a, wcs.sip.b) if a is not None)
@@ -293,7 +293,7 @@ def _kind(wcs: WCS) -> tuple[Any, ...]:
     return cards, tuple(wcs.wcs.crpix), float(f"{size:.6e}"), tuple(linear), sip, tables
 
 
-def flat_tangent(wcs: WCS, shape: tuple[int, int]) -> Tangent:
+def flat_tangent(wcs: AnyWcs, shape: tuple[int, int]) -> Tangent:
     """The tangent plane that touches a WCS at CRPIX, or at the array's middle where CRPIX lies off the array."""
     x, y = (float(v) - 1 for v in wcs.wcs.crpix)
     ny, nx = shape

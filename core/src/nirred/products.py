@@ -16,6 +16,7 @@ from .fitsio import Extension, set_cards, write_product
 from .geometry import NO_GRID, geometry
 from .group import Group
 from .plan.model import FrameInfo
+from .plugin.coordinates import wcs_cards
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -27,8 +28,6 @@ _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND
 _WCS = re.compile(
     r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
-#: Of astropy's WCS keywords: the matrix, which is written as CD, and the time, which the primary has.
-_NO_WCS = re.compile(r"DATE-OBS|MJD-OBS|MJDREF|WCSAXES|CDELT\d|(PC|CD)\d_\d")
 #: By these the incumbents' tools know what a file is.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -135,8 +134,7 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
         wcs = info.wcs[p].wcs if p < len(info.wcs) else None
     if wcs is None:
         return {}
-    header = wcs.to_header()
-    keywords = {k: (header[k], header.comments[k]) for k in header if not _NO_WCS.fullmatch(k)}
+    keywords: dict[str, Any] = dict(wcs_cards(wcs))
     # astropy writes PC with CDELT = 1; what reads CDELT alone would take that for the scale
     for i, row in enumerate(wcs.pixel_scale_matrix, 1):
         keywords |= {f"CD{i}_{j}": (float(v), "[deg/pixel]") for j, v in enumerate(row, 1)}
@@ -145,7 +143,7 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
         # offsets may refer to a frame that has been left out since
         reference = group.frames[group.reference]
         for key, origin in (("CRPIX1", grid.x0 + reference.dx), ("CRPIX2", grid.y0 + reference.dy)):
-            keywords[key] = (header[key] - origin, "reference pixel")
+            keywords[key] = (keywords[key][0] - origin, "reference pixel")
     return keywords
 
 

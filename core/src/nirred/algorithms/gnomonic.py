@@ -53,11 +53,16 @@ def triad(ra: float, dec: float) -> tuple[Float64, Float64, Float64]:
     return east, north, outward
 
 
+def direction_of(ra: Float64, dec: Float64) -> Float64:
+    """Unit vectors to points of the sky (degrees), shape (3, ...)."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+
+
 def project(ra: Float64, dec: Float64, ra0: float, dec0: float) -> tuple[Float64, Float64]:
     """Tangent-plane coordinates (east, north; degrees) of points (degrees) about (ra0, dec0)."""
     east, north, outward = triad(ra0, dec0)
-    a, d = np.radians(ra), np.radians(dec)
-    direction = np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+    direction = direction_of(ra, dec)
     xi, eta, depth = (np.tensordot(v, direction, 1) for v in (east, north, outward))
     return np.degrees(xi / depth), np.degrees(eta / depth)
 

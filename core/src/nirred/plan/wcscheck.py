@@ -16,8 +16,7 @@ from ..plugin.frames import PlaneWcs
 from .moments import configuration, end, order, split, stamp
 
 if TYPE_CHECKING:
-    from astropy.wcs import WCS
-
+    from ..plugin.coordinates import AnyWcs
     from .model import FrameInfo
 
 LIMIT = 30.0  # arcsec
@@ -168,7 +167,7 @@ class _Pointing:
     """A frame with the numbers that the check compares."""
 
     frame: FrameInfo
-    wcs: WCS
+    wcs: AnyWcs
     position: tuple[float, float]  # degrees, of the WCS reference
     expected: tuple[float, float] | None
     scale: float  # arcsec per pixel

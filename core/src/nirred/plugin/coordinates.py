@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from .tangent import TangentWcs
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 Matrix = Sequence[Sequence[float]]
+#: World coordinates of a plane: astropy's, or what stands for it.
+AnyWcs: TypeAlias = Union["WCS", TangentWcs]
+#: Of astropy's keywords: the matrix, which is written as CD, and the time, which the primary has.
+_NOT_SAID = re.compile(r"DATE-OBS|MJD-OBS|MJDREF|WCSAXES|CDELT\d|(PC|CD)\d_\d")
 
 
 def make_wcs(
@@ -58,27 +65,46 @@ def make_wcs(
 _STATE = ("crpix", "crval", "lonpole", "latpole", "radesys", "equinox", "dateobs", "mjdobs")
 
 
-def has_tables(wcs: WCS) -> bool:
+def has_tables(wcs: AnyWcs) -> bool:
     """Whether a look-up table is part of a WCS."""
     return any(t is not None for t in (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2))
 
 
-def projection_cards(wcs: WCS) -> tuple[str, ...]:
+def projection_cards(wcs: AnyWcs) -> tuple[str, ...]:
     """Cards that say which projection and distortion a WCS has: wcslib shows TPV as TAN, its terms nowhere else."""
+    if isinstance(wcs, TangentWcs):
+        return tuple(f"CTYPE{i}  = '{name}'" for i, name in enumerate(wcs.wcs.ctype, 1))
     text = wcs.wcs.to_header()
     cards = (text[start : start + 80].split("/")[0].rstrip() for start in range(0, len(text), 80))
     return tuple(card for card in cards if card.startswith(("CTYPE", "PV", "DP", "DQ")))
 
 
-def is_tangential(wcs: WCS) -> bool:
+def wcs_cards(wcs: AnyWcs) -> dict[str, tuple[Any, str]]:
+    """{keyword: (value, comment)} that a header needs to have this WCS, the matrix apart."""
+    if isinstance(wcs, TangentWcs):
+        return wcs.wcs.cards()
+    header = wcs.to_header()
+    return {k: (header[k], header.comments[k]) for k in header if not _NOT_SAID.fullmatch(k)}
+
+
+def as_astropy(wcs: AnyWcs) -> WCS:
+    """The same as `astropy.wcs.WCS`, for packages that take no other."""
+    return wcs.astropy() if isinstance(wcs, TangentWcs) else wcs
+
+
+def is_tangential(wcs: AnyWcs) -> bool:
     """Whether a WCS is a plain gnomonic projection."""
+    if isinstance(wcs, TangentWcs):
+        return True
     said = projection_cards(wcs)
     plain = len(said) == 2 and all("--TAN" in card for card in said)
     return plain and wcs.sip is None and not has_tables(wcs)
 
 
-def wcs_state(wcs: WCS) -> dict[str, Any] | None:
-    """Numbers and words of a celestial WCS; None for one that has tables, hidden terms (TPV), or is not 2-D."""
+def wcs_state(wcs: AnyWcs) -> dict[str, Any] | None:
+    """Numbers and words of astropy's celestial WCS; None for one with tables, hidden terms (TPV), or not of 2 axes."""
+    if isinstance(wcs, TangentWcs):
+        return None
     inner = wcs.wcs
     if wcs.naxis != 2 or has_tables(wcs) or not all(inner.ctype[i] in projection_cards(wcs)[i] for i in (0, 1)):
         return None
@@ -108,12 +134,13 @@ def wcs_from_state(state: Mapping[str, Any]) -> WCS:
     return wcs
 
 
-def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
+def wcs_from_header(header: Mapping[str, Any]) -> AnyWcs | None:
     """Celestial WCS of an image header, or None when it has none that can be used.
 
     Reads CTYPE, CRPIX, CRVAL, CD (or CDELT with PC or CROTA2), PV, and SIP's polynomials; a third axis is ignored. A
     value that is missing, not a number or a singular matrix gives None, and so does a distortion by a look-up table
-    (CPDIS, D2IM), whose pixels no header holds: a plugin that reads them hands over astropy's WCS itself.
+    (CPDIS, D2IM), whose pixels no header holds: a plugin that reads them hands over astropy's WCS itself. A gnomonic
+    projection without distortion comes as `TangentWcs`, which answers as astropy's does and has it as `astropy()`.
     """
     try:
         ctype = [str(header["CTYPE1"]).strip(), str(header["CTYPE2"]).strip()]
@@ -121,18 +148,19 @@ def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
         crval = [float(header["CRVAL1"]), float(header["CRVAL2"])]
     except (KeyError, TypeError, ValueError):
         return None
-    if not (ctype[0].startswith("RA-") and ctype[1].startswith("DEC-")):
+    tables = any(header.get(f"{key}{axis}") is not None for key in ("CPDIS", "D2IMDIS", "CQDIS") for axis in (1, 2))
+    if tables or not (ctype[0].startswith("RA-") and ctype[1].startswith("DEC-")):
         return None
     cd = _cd_matrix(header)
     numbers = [*crpix, *crval, *(cd[0] + cd[1] if cd else [math.nan])]
     if cd is None or not all(map(math.isfinite, numbers)) or cd[0][0] * cd[1][1] == cd[0][1] * cd[1][0]:
         return None
-    if any(header.get(f"{key}{axis}") is not None for key in ("CPDIS", "D2IMDIS", "CQDIS") for axis in (1, 2)):
-        return None
     frame = header.get("RADESYS") or header.get("RADECSYS") or ""
     frame = frame if frame in ("FK5", "ICRS", "FK4") else ""
     projection, terms = _projection(header, ctype[0].removesuffix("-SIP")[-3:])
     try:
+        if ctype == ["RA---TAN", "DEC--TAN"] and projection == "TAN":
+            return _gnomonic(crpix, crval, cd, frame)
         wcs = make_wcs(crpix, crval, cd, projection=projection, pv=terms, frame=frame)
         if ctype[0].endswith("-SIP"):
             _add_sip(wcs, header, crpix)
@@ -140,6 +168,19 @@ def wcs_from_header(header: Mapping[str, Any]) -> WCS | None:
         return None
     # terms that wcslib hides travel to other processes as text: the same bits there as here
     return type(wcs)(wcs.to_header(relax=True)) if projection == "TPV" else wcs
+
+
+def _gnomonic(crpix: Sequence[float], crval: Sequence[float], cd: Matrix, frame: str = "") -> AnyWcs:
+    """A plain WCS; coordinates out of range, and the pole, for which LONPOLE has another default, are left to astropy.
+
+    Raises
+    ------
+    ValueError
+        A declination beyond the poles.
+    """
+    if 0 <= crval[0] <= 360 and -90 <= crval[1] < 90:
+        return TangentWcs(crpix, crval, cd, frame)
+    return make_wcs(crpix, crval, cd, frame=frame)
 
 
 def _number(header: Mapping[str, Any], key: str) -> float | None:
@@ -207,7 +248,7 @@ def wcs_from_pointing(
     *,
     center: tuple[float, float],
     flipped: bool = False,
-) -> WCS:
+) -> AnyWcs:
     """TAN WCS of a frame that has only a pointing.
 
     Parameters
@@ -227,4 +268,4 @@ def wcs_from_pointing(
     cos, sin = math.cos(pa), math.sin(pa)
     x = s if flipped else -s  # along +x, 90 degrees west (flipped: east) of +y
     cd = [[x * cos, s * sin], [-x * sin, s * cos]]
-    return make_wcs((center[0] + 1, center[1] + 1), (ra, dec), cd)
+    return _gnomonic((center[0] + 1, center[1] + 1), (ra % 360.0, dec), cd)

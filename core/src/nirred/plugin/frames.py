@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
-    from astropy.wcs import WCS
+
+    from .coordinates import AnyWcs
 
 Role = Literal[
     "science", "sky", "standard", "acquisition", "dark", "bias", "lamp_on", "lamp_off", "flat", "bpm", "other"
@@ -164,7 +165,7 @@ class PlaneWcs:
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
+    wcs : astropy.wcs.WCS or TangentWcs
         Celestial, two axes, ICRS or FK5 (J2000).
     sigma_arcsec : float
         1-sigma pointing error of one frame against its neighbours.
@@ -172,7 +173,7 @@ class PlaneWcs:
         The header's own; made from the telescope's pointing; or mended by the planner.
     """
 
-    wcs: WCS
+    wcs: AnyWcs
     sigma_arcsec: float = 1.0
     origin: Literal["header", "pointing", "rebuilt"] = "header"
 

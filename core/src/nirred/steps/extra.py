@@ -15,6 +15,7 @@ from ..group import OBJECT, FrameState, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plan.model import FrameInfo
+from ..plugin.coordinates import wcs_cards
 from ..plugin.recipes import StepCall
 from ..products import original_cards, plane_keywords
 from ..step import GroupStep
@@ -156,8 +157,8 @@ def _wcs_cards(info: FrameInfo, p: int) -> dict[str, Any]:
     if p >= len(info.wcs):
         return {}
     wcs = info.wcs[p].wcs
-    header = wcs.to_header()
-    cards = {k: header[k] for k in header if k[:2] in ("CT", "CR", "CU", "LO", "LA", "RA", "PV", "EQ")}
+    said = ("CT", "CR", "CU", "LO", "LA", "RA", "PV", "EQ")
+    cards = {k: value for k, (value, _) in wcs_cards(wcs).items() if k[:2] in said}
     matrix = wcs.pixel_scale_matrix
     return cards | {f"CD{r + 1}_{c + 1}": float(matrix[r, c]) for r in range(2) for c in range(2)}
 

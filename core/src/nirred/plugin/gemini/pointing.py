@@ -14,9 +14,8 @@ from .values import ABSURD, number, text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from astropy.wcs import WCS
-
     from ...headers import Headers
+    from ..coordinates import AnyWcs
 
 Position = tuple[float, float]
 """(right ascension, declination), degrees."""
@@ -209,5 +208,5 @@ def plane_wcs(
     return found or None
 
 
-def _wcs(header: Mapping[str, Any] | None) -> WCS | None:
+def _wcs(header: Mapping[str, Any] | None) -> AnyWcs | None:
     return None if header is None else wcs_from_header(header)
