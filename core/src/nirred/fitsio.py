@@ -249,7 +249,8 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
 
     hdus = fits.HDUList([fits.PrimaryHDU(header=primary)])
     for e in extensions:
-        hdu = fits.BinTableHDU(e.data, name=e.name) if e.data.dtype.names else fits.ImageHDU(e.data, name=e.name)
+        hdu = (fits.BinTableHDU if e.data.dtype.names else fits.ImageHDU)(name=e.name)
+        hdu.data = e.data  # a constructor of a table that is given rows loads all of astropy.table
         hdu.header["EXTVER"] = e.version
         set_cards(hdu.header, e.keywords)
         hdus.append(hdu)
