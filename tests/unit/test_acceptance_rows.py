@@ -150,9 +150,19 @@ SHOWN = {
     "G28": f"{_BLOCKS}::test_g6_exposures_of_a_block_are_combined_with_rejection",
     "G29": f"{_YAML}::test_one_bad_block_of_fourteen",
 }
-#: Rows of one plugin, and those of the calibration library, which its own tests show.
-ELSEWHERE = {"A2": "f2", "A3": "gnirs"}
-ELSEWHERE |= dict.fromkeys(("D12", "D13", "E9"), "f2") | dict.fromkeys(("D21", "E8"), "gnirs")
+_F2, _GNIRS = "plugins/f2/tests/test", "plugins/gnirs/tests/test"
+SHOWN |= {
+    "A2": f"{_F2}_nights.py::test_lamp_off_frames_of_three_days_before",
+    "A3": " ".join(
+        f"{_GNIRS}_nights.py::test_{name}"
+        for name in ("dark_of_another_day_is_found", "darks_of_the_mask_are_named", "no_darks_no_mask")
+    ),
+    "D12": f"{_F2}_masks.py::test_disc_is_the_observatorys",
+    "E8": f"{_GNIRS}_keyhole.py::test_as_many_pixels_are_lit_as_were_measured",
+    "E9": f"{_F2}_nights.py::test_the_probes_shadow_is_flagged_and_said",
+}
+#: Rows of one plugin, which its own tests show.
+ELSEWHERE = {"D13": "f2", "D21": "gnirs"}
 
 
 def test_every_row_is_shown_by_tests_that_exist() -> None:
