@@ -42,7 +42,8 @@ SHOWN = {
     "A11": f"{_E2E}::test_a11_e11_d19_excess_of_exposure_time_is_close_enough",
     "A12": f"{_PLANNER}::test_failed_calibration_frames_are_left_out",
     "A13": f"{_E2E}::test_a10_a13_plan_organises_the_data",
-    "A14": f"{_EMIR}::test_pattern_and_identity {_PLANNER}::test_configurations_exposures_targets_and_nights_split"
+    "A14": f"{_EMIR}::test_pattern_and_identity {_USERS}::test_a14_exposures_of_a_position_share_the_skys_noise"
+    f" {_PLANNER}::test_configurations_exposures_targets_and_nights_split"
     f" {_PLANNER}::test_each_exposure_of_a_burst_is_a_frame",
     "A15": f"{_FILES}::test_show_keywords_needs_no_plugin",
     "B1": "tests/unit/test_real_headers.py::test_tags_are_the_archives plugins/niri/tests/test_niri.py::test_tags",

@@ -19,6 +19,7 @@ from astropy.wcs import WCS
 import nirred
 from nirred.testing.night import Night
 from nirred.testing.simulate import simulate_night
+from nirred_emir.commands import dithered
 from nirred_emir.detector import H2RG
 from nirred_emir.simulation import DISTORTION, REFERENCE, simulation
 
@@ -118,6 +119,43 @@ def test_g7_g8_flux_and_sky_keep_through_the_distortion(
         at = [float(np.nansum(axis[near] * left[near]) / flux) for axis in (x, y)]
         assert at == pytest.approx([px, py], abs=0.02)
     assert fluxes * sizes / np.mean(fluxes * sizes) == pytest.approx(1.0, abs=0.004)
+
+
+# -- A14: several exposures of a position -------------------------------------------------------------------------
+def test_a14_exposures_of_a_position_share_the_skys_noise(tmp_path: Path) -> None:
+    """Four positions, three exposures each, on a pattern that the sky must follow: VAR is what pixels scatter by."""
+    rng, side = np.random.default_rng(3), 160
+    pattern, lines = 7000.0 * (1 + 0.03 * rng.standard_normal((side, side))), []
+    (tmp_path / "data").mkdir()
+    for k, (dx, dy) in enumerate([(0, 0), (40, -30), (-35, 20), (25, 38)]):
+        ra, dec = 40.0 + dx * 5.396e-5, -1.5 + dy * 5.396e-5
+        cards = fits.Header(
+            {
+                **{"INSTRUME": "EMIR", "INSCONF": H2RG.uuid, "OBSMODE": "STARE_IMAGE", "READMODE": "RAMP"},
+                **{"FILTER": "J", "GRISM": "OPEN", "OBJECT": "blank", "EXPTIME": 10.0, "RA": ra, "DEC": dec},
+                **{"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": ra, "CRVAL2": dec, "NEXP": 3},
+                **{"CD1_1": -5.396e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": -5.396e-5},
+                **{"CRPIX1": 80.5, "CRPIX2": 80.5},
+            }
+        )
+        names = [f"{10 * k + e:010d}-20240201-EMIR-STARE_IMAGE.fits" for e in range(3)]
+        for e, name in enumerate(names):
+            cards["DATE-OBS"], cards["EXP"] = f"2024-02-01T00:{k:02d}:{15 * e:02d}", e + 1
+            noise = np.sqrt(pattern + 28.45**2) * rng.standard_normal((side, side))
+            fits.writeto(tmp_path / "data" / name, ((pattern + noise) / 5.0).astype(np.float32), cards)
+        lines.append(block(f"p{k}", "STARE_IMAGE", names) + "enabled: False\n")
+    wanted = {"iterations": 1, "sky_images": 6, "refine_offsets": False, "adhoc_sky_correction_h2rg": False}
+    lines.append(dithered("stack", ["p0", "p1", "p2", "p3"], wanted) + "\n")
+    (tmp_path / "obs.yaml").write_text("---\n".join(lines))
+    options: dict[str, Any] = {"basedir": tmp_path, "library": None, "allow_missing": ("flat",), "report": False}
+    result = nirred.run([tmp_path / "obs.yaml"], out=tmp_path, jobs=1, **options)
+    assert result.exit_code == 0, result.messages
+    with fits.open(result.products["stack_image"]) as hdus:
+        whole = hdus["NEXP"].data == 12
+        pulls = (hdus["SCI"].data / np.sqrt(hdus["VAR"].data))[whole]
+        shown = hdus["SCI"].header["CORRFAC"]
+    assert whole.sum() > 5000
+    assert np.std(pulls) / shown == pytest.approx(1.0, abs=0.04)
 
 
 # -- IMAGE_DARK, IMAGE_BIAS, IMAGE_FLAT, IMAGE_SKY ----------------------------------------------------------------

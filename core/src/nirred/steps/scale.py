@@ -29,10 +29,13 @@ SURE_OF_AREAS = 0.12
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
-def noise_factor(group: Group, state: PlaneState, i: int) -> float:
-    """Factor on a frame's modelled variance: the noise of its sky, and what was measured against the model."""
+def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0) -> float:
+    """Factor on a frame's modelled variance: the noise of its sky, and what was measured against the model.
+
+    `together`: frames in whose mean that sky's noise does not average out, see `frames_together`.
+    """
     scale = state.noise_scale.get(i, group.frames[i].noise_scale)
-    return (1.0 + state.sky_variance.get(i, 0.0)) * scale**2
+    return (1.0 + together * state.sky_variance.get(i, 0.0)) * scale**2
 
 
 def sky_of(group: Group, state: PlaneState, i: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,7 @@ from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from .match import MatchBackgrounds
 from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, holds_brightness, noise_factor, noise_of, sky_of
+from .together import frames_together
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
@@ -109,6 +111,7 @@ class _Rows:
     kernel: Kernel | Reprojection
     limit: float
     sums: Accumulator
+    together: Mapping[int, float]
 
 
 def stack_frames(group: Group, layout: Layout, frames: list[int], limit: float) -> tuple[Plane, np.ndarray]:
@@ -118,11 +121,12 @@ def stack_frames(group: Group, layout: Layout, frames: list[int], limit: float) 
     sci, var = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     dq, count = np.zeros((ny, nx), np.uint16), np.empty((ny, nx), np.uint16)
     noise = {p: noise_of(group.planes[p]) for p in layout.target.planes}
+    together = frames_together(group, frames)
     gain = {} if is_reprojection(kernel) else {k: placed.noise_gain(kernel) for k, placed in layout.placements.items()}
 
     def tile(start: int, stop: int) -> None:
         sums = Accumulator.empty(stop - start, nx)
-        part = _Rows(layout, (start, stop), kernel, limit, sums)
+        part = _Rows(layout, (start, stop), kernel, limit, sums, together)
         for i in frames:
             for p, placed in layout.of(i):
                 _add_plane(group, i, p, (placed, noise[p], gain.get((i, p), 1.0)), part)
@@ -157,7 +161,8 @@ def _add_plane(
         factor = np.float32(gain) * (patch.area if electrons else 1 / patch.area)
         constant, per_electron = (patch.nearest(n[low:high], 1.0) * factor for n in noise)
         under = Under(patch.nearest(flags, 0), constant, per_electron)
-    own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
+    noisier = noise_factor(group, state, i, part.together[i])
+    own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noisier)
     part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
 
 
