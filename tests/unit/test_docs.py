@@ -30,6 +30,7 @@ PAGES = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLE = ROOT / "examples" / "nirred-nirc2"
+ADDITIONS = ROOT / "tests" / "packages" / "nirred-niri-site"
 
 
 def load(path: Path) -> ModuleType:
@@ -160,9 +161,10 @@ def test_rarer_hooks_are_accepted_and_asked() -> None:
 
 
 def test_plugin_tutorial_quotes_the_example() -> None:
-    sources = [p.read_text(encoding="utf-8") for p in [*EXAMPLE.rglob("*.py"), *EXAMPLE.rglob("*.toml")]]
+    files = [p for home in (EXAMPLE, ADDITIONS) for kind in ("*.py", "*.toml") for p in home.rglob(kind)]
+    sources = [p.read_text(encoding="utf-8") for p in files]
     quoted = [*fences(INSTALLS, "python"), *fences(INSTALLS, "toml")]
-    assert len(quoted) >= 6
+    assert len(quoted) >= 8
     for block in quoted:
         assert any(block in source for source in sources), block
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from types import ModuleType, SimpleNamespace
@@ -68,6 +69,30 @@ def test_import_error_is_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.found["bad"].package == "nirred-bad"
     assert "SystemError" in found.found["worse"].error
     assert [i.name for i in plugins(list(found.found.values()))] == ["good", "bad", "worse"]
+
+
+def test_a_slow_or_heavy_import_is_told_and_hinders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, quick=plugin("quick"), slow=plugin("slow"), heavy=plugin("heavy"))
+    clock = iter(float(t) for t in (0, 0.2, 10, 10.1, 20, 23.5))  # heavy, quick, slow: in order of their names
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(module, "HEAVY", ("nirred_heavy_library",))
+    before = dict(sys.modules)
+    point = next(p for p in module.entry_points(group=module.GROUP) if p.name == "heavy")
+    load = point.load
+    point.load = lambda: sys.modules.setdefault("nirred_heavy_library", ModuleType("x")) and load()
+    try:
+        found = Registry.discover()
+    finally:
+        for name in set(sys.modules) - set(before):
+            del sys.modules[name]
+    assert found.names == ["heavy", "quick", "slow"] and found.complaints() == []
+    remarks = {name: info.remarks for name, info in found.found.items()}
+    wait = "every command waits for it"
+    assert remarks == {
+        "quick": (),
+        "slow": (f"takes 3.5 s to import: {wait}",),
+        "heavy": (f"imports nirred_heavy_library at start: {wait}",),
+    }
 
 
 def test_real_entry_point_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
