@@ -131,7 +131,7 @@ def environment(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environ
     others = home / "others"
     others.mkdir()
     for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if not re.match(r"_?_?editable|nirred|pip\b|distutils-precedence", path.name):
+        if not re.match(r"_editable_impl|__editable__|nirred|pip\b|distutils-precedence", path.name):
             (others / path.name).symlink_to(path)
     (place,) = home.glob("lib/python*/site-packages")
     (place / "others.pth").write_text(f"{others}\n")
@@ -167,11 +167,10 @@ def test_a_plugin_that_goes_leaves_the_rest_working(environment: Environment, re
     environment.pip("uninstall", "--yes", "nirred-emir")
     assert environment.plugins() == set(PACKAGES) - {"nirred", "nirred-emir"}
     assert "emir" not in environment.run("nirred", "--help").stdout
-    said = environment.run("nirred", "plan", "other/raw", check=False)
+    said = environment.run("nirred", "run", "other/raw", "-o", "nothing", check=False)
     assert said.returncode == 4 and "pip install nirred-emir" in said.stdout + said.stderr
     again = environment.run("nirred", "run", "night/raw", "-o", "reduced")
     assert "4 reused" in again.stdout + again.stderr
-    environment.pip("uninstall", "--yes", "nirred-f2", "nirred-gnirs")
 
 
 def test_a_package_of_additions_acts_and_is_named(environment: Environment, reduced: Path) -> None:
@@ -179,7 +178,7 @@ def test_a_package_of_additions_acts_and_is_named(environment: Environment, redu
     build(SITE, environment.dist)
     environment.pip("install", "nirred-niri-site")
     try:
-        assert environment.plugins() == {"nirred-niri", "nirred-niri-site"}
+        assert {"nirred-niri", "nirred-niri-site"} <= environment.plugins()
         environment.run(*"nirred run night/raw -o added -q -p sign_site:site=Valley".split())
     finally:
         environment.pip("uninstall", "--yes", "nirred-niri-site")

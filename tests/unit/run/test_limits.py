@@ -12,6 +12,7 @@ import pytest
 from nirred.errors import ConfigError
 from nirred.group import Context
 from nirred.run import limits
+from nirred.testing.simulate import simulate_night
 
 
 @pytest.fixture
@@ -68,3 +69,27 @@ def test_a_run_in_a_small_address_space(night, tmp_path):
     command = [sys.executable, "-m", "nirred", "run", str(night.raw_dir), "-o", str(tmp_path / "out"), "-q"]
     done = subprocess.run(command, preexec_fn=small, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2 and "ulimit -v" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_more_frames_than_files_may_be_open(registry, tmp_path, executor):
+    """80 frames, their planes in scratch files, and 64 descriptors for all."""
+    few = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 12000.0}
+    camera = registry.simulations()["niri"]
+    night = simulate_night(camera, tmp_path, scenario="dither", frames=80, size=64, seed=3, **few)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom nirred.run.api import RunOptions, run\n"
+        "if __name__ == '__main__':\n"
+        f"    options = RunOptions(jobs=4, memory=1, executor={executor!r})\n"
+        "    sys.exit(run([Path('raw')], Path('out'), options).exit_code)\n"
+    )
+    (tmp_path / "reduce.py").write_text(script)
+
+    def few_files():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    words = [sys.executable, "reduce.py"]
+    done = subprocess.run(words, cwd=tmp_path, preexec_fn=few_files, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / night.groups["dither"].product).is_file()
