@@ -344,6 +344,7 @@ class PluginConformance:
         from .accuracy import measure, missed
 
         product = nirred_full.out / nirred_full.night.groups["dither"].product
+        assert product.is_file(), f"{product.name} was not made: {'; '.join(nirred_full.result.messages)}"
         worst = missed(measure(product, nirred_full.night, "dither"), LUCK, LEFTOVERS)
         assert not worst, "; ".join(worst)
 
