@@ -9,6 +9,7 @@ import pytest
 
 from nirred.plan.planner import PlanOptions, make_plan
 from nirred.registry import Registry
+from nirred.run.api import RunOptions, run
 from nirred.testing.simulate import simulate_night
 
 CAMERAS = ("niri", "f2", "gnirs")
@@ -57,3 +58,13 @@ def test_frames_of_absent_plugins_are_unclaimed_with_the_package_named(
     assert set(left) == set().union(*(mixed[camera] for camera in CAMERAS if camera not in present))
     for camera in set(CAMERAS) - set(present):
         assert all(f"pip install nirred-{camera}" in left[name].reason for name in mixed[camera])
+
+
+@pytest.mark.slow
+def test_one_run_reduces_them_all(mixed: dict[str, set[str]], tmp_path: Path) -> None:
+    result = run([raw(mixed)], tmp_path / "out", RunOptions(jobs=1), Registry.discover(only=CAMERAS))
+    assert result.exit_code == 0
+    assert len(list((tmp_path / "out").glob("*_image.fits"))) == len(CAMERAS)
+    fates = {entry["file"].rsplit("/", 1)[-1]: entry["fate"] for entry in result.record["files"]}
+    science = {name for name, fate in fates.items() if fate == "used"}
+    assert all(science & mixed[camera] for camera in CAMERAS)
