@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from nirred.algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate
+from nirred.algorithms.coadd import Accumulator, Under
 from nirred.algorithms.combine import NoiseModel, Rejection, combine
 from nirred.algorithms.correlate import cross_correlate
+from nirred.algorithms.medians import medians
 from nirred.algorithms.objmask import object_mask
+from nirred.algorithms.outliers import Expected, OutlierLimits, fill_hidden, flag_outliers
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.register import match_offset
 from nirred.algorithms.resample_gather import gather_rows
@@ -144,6 +147,24 @@ def field(size: int, dx: float, dy: float, seed: int) -> tuple[np.ndarray, np.nd
     return image, bad.astype(np.uint8)
 
 
+def after_the_sky(size: int) -> Iterator[Timing]:
+    """What a frame goes through before it is in the stack, but for the resampling."""
+    random = np.random.default_rng(9)
+    shape = (size, size)
+    frame, plane = random.normal(0, 30, shape).astype(np.float32), np.ones(shape, np.float32)
+    dq = (random.random(shape) < 0.01).astype(np.uint16)
+    images = random.normal(0, 30, (10, size // 4, size)).astype(np.float32)
+    images[random.random(images.shape) < 0.01] = np.nan
+    yield Timing("median of images, 10 frames", images.size / least(lambda: medians(images)) / 1e6, "Mpx/s", 350, True)
+    expected = Expected(0 * plane, np.full(shape, 10, np.uint16), (0, 0), 100 * plane, plane, 1.0, 800.0, 1.0)
+    yield in_ms("outliers of a frame", lambda: flag_outliers(frame, dq, expected, OutlierLimits()))
+    yield in_ms("hidden pixels filled", lambda: fill_hidden(frame, dq, 1, expected.model, 1.0))
+    sums, under, clear = Accumulator.empty(*shape), Under(dq, plane, plane), 0 * plane
+    yield in_ms(
+        "sums of a stack, a frame", lambda: sums.add(frame, clear, under, (0.1, 1.0, 800.0, 1.0), 0.35, (6, 255))
+    )
+
+
 def distorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The radial distortion of a wide camera, 60 pixels at the corners of 2048 x 2048."""
     u, v = x - 1021.5, y - 1015.5
@@ -181,6 +202,7 @@ def timings(size: int) -> Iterator[Timing]:
         yield from combining(size // 2, frames)
     yield running_sky(size)
     yield from imaging(size)
+    yield from after_the_sky(size)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
