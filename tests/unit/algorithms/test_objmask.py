@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import gammaincinv
 
-from nirred.algorithms.objmask import blank_fraction, dilate, halved, object_mask
+from nirred.algorithms.objmask import blank_fraction, dilate, object_mask
 
 
 def sersic(index: float, brightness: float, ratio: float = 1.0, size: int = 768, radius: float = 20.0) -> np.ndarray:
@@ -88,19 +88,3 @@ def test_blank_fraction_counts_good_pixels_only() -> None:
     mask[:3], bad[:2], bad[9] = 1, 1, 1
     assert blank_fraction(mask, bad) == pytest.approx(6 / 7)
     assert math.isnan(blank_fraction(mask, np.ones((10, 10))))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (6, 8), (7, 9), (1, 4), (5, 2)])
-def test_halved_is_the_mean_of_good_pixels(shape: tuple[int, int]) -> None:
-    rng = np.random.default_rng(5)
-    data, noise = rng.normal(size=shape).astype(np.float32), (1 + rng.random(shape)).astype(np.float32)
-    bad = (rng.random(shape) < 0.4).astype(np.uint8)
-    data[0, 0] = np.nan
-    small, hidden, scatter = halved(data, bad, noise)
-    for j, i in np.ndindex((shape[0] + 1) // 2, (shape[1] + 1) // 2):
-        block = np.s_[2 * j : 2 * j + 2, 2 * i : 2 * i + 2]
-        good = (bad[block] == 0) & np.isfinite(data[block])
-        assert hidden[j, i] == (not good.any())
-        if good.any():
-            assert small[j, i] == pytest.approx(data[block][good].mean(), rel=1e-5, abs=1e-6)
-            assert scatter[j, i] == pytest.approx(np.sqrt((noise[block][good] ** 2).sum()) / good.sum(), rel=1e-5)

@@ -106,25 +106,6 @@ def dilate(mask: ArrayLike, radius: float) -> NDArray[np.uint8]:
     return out
 
 
-def halved(
-    data: NDArray[np.float32], bad: NDArray[np.uint8], noise: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
-    """Means of the good pixels of blocks of 2 x 2, where none is good, and the means' noise.
-
-    Parameters
-    ----------
-    data, bad, noise : arrays, shape (h, w)
-        As for `object_mask`; not finite data are bad.
-    """
-    shape = ((data.shape[0] + 1) // 2, (data.shape[1] + 1) // 2)
-    sums = np.empty((3, *shape), np.float32)
-    good = (bad == 0) & np.isfinite(data)
-    for plane, out in zip((np.where(good, data, 0), np.where(good, noise**2, 0), good.astype(np.float32)), sums):
-        _halve(np.ascontiguousarray(plane, np.float32), out)
-    count = np.maximum(sums[2], np.float32(1))
-    return sums[0] / count, (sums[2] == 0).view(np.uint8), np.sqrt(sums[1]) / count
-
-
 def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
     """Fraction of the good pixels that no object covers; NaN where no pixel is good."""
     objects = np.asarray(mask) != 0

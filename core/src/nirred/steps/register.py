@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ..algorithms.flags import mark
-from ..algorithms.objmask import blank_fraction, dilate, halved, object_mask
+from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
@@ -187,18 +186,15 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
-    as enough of the field is blank to know it, and the objects are sought again. Blocks of 2 x 2 pixels tell as much.
+    as enough of the field is blank to know it, and the objects are sought again.
     """
-    small, hidden, scatter = halved(model, bad, noise)
-    flat, surface = small, None
+    mask = object_mask(model, bad, noise, threshold=threshold)
     for _ in range(REFINEMENTS):
-        mask = object_mask(flat, hidden, scatter, threshold=threshold, scales=(0.0, 1.5, 3.0, 6.0))
-        if blank_fraction(mask, hidden) < LEAST_BLANK:
-            break
-        surface = fit_surface(small, hidden | mask, 2, size=32)
-        flat = surface.taken_off(small)
-    whole = model if surface is None else replace(surface, shape=model.shape).taken_off(model)
-    return object_mask(whole, bad, noise, threshold=threshold)
+        if blank_fraction(mask, bad) < LEAST_BLANK:
+            return mask
+        flat = fit_surface(model, bad | mask, 2).taken_off(model)
+        mask = object_mask(flat, bad, noise, threshold=threshold)
+    return mask
 
 
 def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
