@@ -204,4 +204,5 @@ def test_h4_named_packages_are_used(package: str) -> None:
     wanted = tomli.loads((ROOT / "core" / "pyproject.toml").read_text())["project"]["dependencies"]
     assert any(re.match(rf"{package}\b", d) for d in wanted)
     sources = [p.read_text(encoding="utf-8") for p in (ROOT / "core" / "src").rglob("*.py")]
-    assert any(re.search(rf"^\s*(import|from) {package}\b", s, re.MULTILINE) for s in sources)
+    used = rf"^\s*(import|from) {package}\b|import_module\(\"{package}\b"
+    assert any(re.search(used, s, re.MULTILINE) for s in sources)
