@@ -58,6 +58,7 @@ bench: .venv/.ready
 dist: .venv/.ready
 	rm -rf dist
 	set -e; for package in $(DISTRIBUTIONS); do $(BIN)/python -m build --outdir dist $$package; done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'twine>=6.1'
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
