@@ -63,12 +63,12 @@ def test_order_and_compression_of_the_input_change_no_byte(reduced, night, reduc
 
 def test_tile_sizes_change_no_byte(reduced, night, reduce, tmp_path, monkeypatch):
     import nirred.coadd
-    import nirred.steps.sky
+    import nirred.steps.skymodel
     import nirred.steps.stack
 
     monkeypatch.setattr(nirred.coadd, "TILE", 16)
     monkeypatch.setattr(nirred.steps.stack, "TILE", 40)
-    monkeypatch.setattr(nirred.steps.sky, "BLOCK", 1000)
+    monkeypatch.setattr(nirred.steps.skymodel, "BLOCK", 5)
     reduce(night.raw_dir)
     assert digests(tmp_path / "out") == digests(reduced[1])
 
