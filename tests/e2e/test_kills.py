@@ -94,6 +94,11 @@ def test_killed_and_started_again_many_times(undisturbed, tmp_path, seed):
     check(undisturbed, cameras()[seed % len(cameras())], seed, tmp_path)
 
 
+def attend():
+    """Hear Ctrl-C, which a job in the background of a shell is started deaf to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", WAYS)
 def test_ctrl_c(undisturbed, tmp_path, executor):
@@ -101,7 +106,11 @@ def test_ctrl_c(undisturbed, tmp_path, executor):
     night, expected, seconds = undisturbed("niri")
     out = tmp_path / "out"
     process = subprocess.Popen(
-        command(night, out, "--executor", executor), start_new_session=True, stderr=subprocess.PIPE, text=True
+        command(night, out, "--executor", executor),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=attend,
     )
     deadline = time.monotonic() + 60 * max(seconds, 1)
     while not list(out.glob("*.fits")) and time.monotonic() < deadline:

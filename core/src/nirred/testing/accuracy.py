@@ -293,7 +293,8 @@ def _background(comparison: Comparison) -> tuple[Figure, Figure]:
 class Bar:
     """One row of the table: its title, the figure, what it must reach.
 
-    `slack` = number of standard errors that a mean may lie outside the limits.
+    `slack` = number of standard errors that a mean may lie outside the limits: of the nights' scatter or of the floor,
+    whichever is larger, for the scatter of few nights may be small by luck.
     """
 
     title: str
@@ -348,9 +349,9 @@ def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
                 continue
             values = np.array([figure.value for figure in known])
             error = known[0].error if len(known) == 1 else float(values.std(ddof=1) / math.sqrt(len(known)))
-            mean, margin = float(values.mean()), bar.slack * error
-            passed = bool(bar.low - margin <= mean <= bar.high + margin)
             floor = math.sqrt(sum(figure.error**2 for figure in known)) / len(known)
+            mean, margin = float(values.mean()), bar.slack * max(error, floor)
+            passed = bool(bar.low - margin <= mean <= bar.high + margin)
             row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error), "floor": floor}
             rows.append({**row, "nights": len(known), "must": bar.must, "passed": passed})
     return rows
