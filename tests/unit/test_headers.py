@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nirred.errors import Unreadable
@@ -194,6 +194,7 @@ def test_values_are_astropys(card: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example("'/")
 @given(
     st.one_of(
         st.booleans(),
@@ -205,8 +206,9 @@ def test_values_are_astropys(card: str) -> None:
 def test_values_come_back(value: bool | int | float | str) -> None:
     card = fits.Card("KEY", value, "comment")
     found = headers_from_text(str(card)).primary["KEY"]
-    wanted = fits.Card.fromstring(str(card)).value
-    assert found == (wanted.rstrip() if isinstance(wanted, str) else wanted)
+    # astropy reads '/ back without its slash; a number comes back as it was printed
+    wanted = value.rstrip() if isinstance(value, str) else fits.Card.fromstring(str(card)).value
+    assert found == wanted
     assert type(found) is type(wanted)
 
 
