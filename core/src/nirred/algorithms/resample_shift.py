@@ -2,7 +2,8 @@
 
 Leaving masked pixels out and renormalising the kernel is the quotient of two convolutions, of the data with
 masked pixels set to zero and of the mask's complement.  With a product kernel both are separable, so masked
-regions cost no gather.
+regions cost no gather.  Masked and non-finite pixels and those outside the array are left out; a shift by whole
+pixels is an exact copy; the weights sum to 1 per axis, so flux is kept.
 
 A variance plane is carried with ``kernel="bilinear"``: plain weights, not their squares.  It then predicts the noise in
 apertures of one FWHM and larger; the scatter of single pixels is lower by the centre of `kernel_correlation`.
@@ -33,9 +34,7 @@ def shift_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image by a shift onto rows of an output grid.
 
-    Output pixel ``(X, Y)`` is the input at ``(X + origin_x + dx, Y + origin_y + dy)``.  Masked and
-    non-finite pixels and those outside the array are left out and the kernel is renormalised.  A shift
-    by whole pixels is an exact copy.  The weights sum to 1 per axis, so flux is kept.
+    Output pixel ``(X, Y)`` is the input at ``(X + origin_x + dx, Y + origin_y + dy)``.
 
     Parameters
     ----------
@@ -47,10 +46,8 @@ def shift_rows(
         Position in the input minus position in the reference (px).
     kernel : {"lanczos3", "bilinear", "nearest"}
         The interpolant.
-    shape : tuple of int, optional
-        (ny, nx) of the whole output grid; that of the input if not given.
-    origin : tuple of int
-        (x, y) of output pixel (0, 0) in the reference frame.
+    shape, origin : tuple of int
+        (ny, nx) of the whole output grid, else the input's; (x, y) of its pixel (0, 0) in the reference frame.
     rows : tuple of int, optional
         Rows ``[first, last)`` of the output grid that are wanted; all if not given.
     out, coverage : float32 array, shape (last - first, nx), optional

@@ -1,4 +1,10 @@
-"""Offsets of a whole sequence of frames, solved together."""
+"""Offsets of a whole sequence of frames, solved together.
+
+Frames are first matched with the best frame one by one by stars near the guess; those that share too few
+with it, with the nearest frame matched already; the rest by triangles, or images where given.  Then all
+positions of all stars are fitted together for one position per star and one offset per frame, so that an
+offset's error is that of the frame's own stars and of the reference's, not of a pair.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +52,7 @@ def solve_offsets(
     images: Images | None = None,
     least_turn: float = float("inf"),
 ) -> tuple[list[Registration | None], int]:
-    """Register all frames of a sequence to its best one.
-
-    Frames are first matched with the best frame one by one by stars near the guess; those that share too few
-    with it, with the nearest frame matched already; the rest by triangles, or images where given.  Then all
-    positions of all stars are fitted together for one position per star and one offset per frame, so that an
-    offset's error is that of the frame's own stars and of the reference's, not of a pair.
+    """Register all frames of a sequence to its best one, as the module says.
 
     Parameters
     ----------
