@@ -48,7 +48,7 @@ class Accuracy:
     flux_bias, flux_scatter : Figure
         Stars of signal-to-noise above 100 against the oracle, percent.
     pull_median, pull_width : Figure
-        Faint stars: (flux - truth) / predicted error.
+        Faint stars: (flux - truth) / predicted error; the median less the oracle's.
     galaxy : Figure
         Flux kept inside 3 (with sky frames) or 2 half-light radii, relative to the oracle.
     offset_rms : Figure
@@ -104,7 +104,7 @@ def measure(product_path: Path | str, night: Night, group: str, oracle: OracleSt
     if oracle is None or oracle.grid != product.grid:
         oracle = oracle_stack(night, group, product.grid)
     comparison = Comparison(night, group, product, oracle)
-    pulls = _pulls(comparison)
+    pull_median, pull_width = _pulls(comparison)
     bias, spread = _bright_fluxes(comparison)
     background, level = _background(comparison)
     return Accuracy(
@@ -114,8 +114,8 @@ def measure(product_path: Path | str, night: Night, group: str, oracle: OracleSt
         depth=_depth(comparison),
         flux_bias=bias,
         flux_scatter=spread,
-        pull_median=median_figure(pulls) if pulls.size > 2 else NOTHING,
-        pull_width=Figure(scatter(pulls), 1 / math.sqrt(2 * pulls.size)) if pulls.size > 2 else NOTHING,
+        pull_median=pull_median,
+        pull_width=pull_width,
         galaxy=_galaxy(comparison),
         offset_rms=_offsets(comparison),
         fwhm_ratio=_fwhm_ratio(comparison),
@@ -172,11 +172,22 @@ def _depth(comparison: Comparison) -> Figure:
     return Figure(value, value * math.hypot(error, noise.error / noise.value))
 
 
-def _pulls(comparison: Comparison) -> np.ndarray:
+def _pulls(comparison: Comparison) -> tuple[Figure, Figure]:
+    """Median (less the oracle's: same stars, same noise) and width of faint stars' errors over those predicted."""
     apertures, _ = _faint(comparison)
-    sigma = apertures.sigmas(comparison.product.var, comparison.product.noisecov)
-    pulls = apertures.sums(comparison.flat_residuals[0]) / sigma
-    return np.asarray(pulls[np.isfinite(pulls)])
+    stacks = (comparison.product, comparison.oracle)
+    pulls = np.array(
+        [
+            apertures.sums(residual) / apertures.sigmas(stack.var, stack.noisecov)
+            for residual, stack in zip(comparison.flat_residuals, stacks, strict=True)
+        ]
+    )
+    pulls = pulls[:, np.isfinite(pulls).all(axis=0)]
+    if pulls.shape[1] < 3:
+        return NOTHING, NOTHING
+    own = median_figure(pulls[0])
+    median = Figure(own.value - median_figure(pulls[1]).value, own.error)
+    return median, Figure(scatter(pulls[0]), 1 / math.sqrt(2 * pulls.shape[1]))
 
 
 def _bright(comparison: Comparison, radius: float) -> tuple[Apertures, np.ndarray]:
