@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.neighbours import mutual, nearest
+
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
@@ -134,7 +136,7 @@ def match_offset(
     if best is None:
         return None
     i, j = best
-    pairs = _pairs_within(a + guess, b, radius)
+    pairs = nearest(a + guess, b, radius)[2]
     if i.size == 1:
         alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(3.0)
         if not (trust_guess and alike and pairs == 1):
@@ -154,7 +156,7 @@ def _best_pairs(
     """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
     (a, b), best, chosen = places, -np.inf, None
     for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
-        i, j = one_to_one(a + offset, b, tolerance)
+        i, j = mutual(a + offset, b, tolerance)
         if i.size == 0:
             continue
         ratio = light[1][j] - light[0][i]
@@ -173,9 +175,8 @@ def positions_of(stars: PointSources) -> FloatArray:
 
 def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
     """Return up to eight candidate offsets: those with most pairs within the tolerance, none far behind many."""
-    differences = (b[None, :, :] - a[:, None, :]).reshape(-1, 2)
-    away = differences - guess
-    differences = np.ascontiguousarray(differences[(away**2).sum(axis=1) <= radius**2])
+    differences = np.empty((len(a) * len(b), 2))
+    differences = differences[: _differences(a, b, guess, radius, differences)]
     if len(differences) == 0:
         return np.empty((0, 2))
     cells = np.floor(differences / tolerance).astype(np.int64)
@@ -188,6 +189,19 @@ def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolera
     _gather(differences, centres, tolerance, table)
     table = table[np.argsort(-table[:, 0], kind="stable")[:8]]
     return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
+    """Fill in b - a of all pairs within a radius of the guess; return how many there are."""
+    n = 0
+    for i in range(a.shape[0]):
+        for j in range(b.shape[0]):
+            x, y = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
+            if (x - guess[0]) ** 2 + (y - guess[1]) ** 2 <= radius**2:
+                out[n, 0], out[n, 1] = x, y
+                n += 1
+    return n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -212,23 +226,6 @@ def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-
                 total_y += v
         table[k, 0] = count
         table[k, 1], table[k, 2] = (total_x / count, total_y / count) if count > 0 else (x, y)
-
-
-def one_to_one(a: FloatArray, b: FloatArray, tolerance: float) -> tuple[IndexArray, IndexArray]:
-    """Pairs that are each other's nearest neighbours within the tolerance."""
-    from scipy.spatial import cKDTree
-
-    distance, j = cKDTree(b).query(a, distance_upper_bound=tolerance)
-    _, back = cKDTree(a).query(b, distance_upper_bound=tolerance)
-    i = np.flatnonzero(np.isfinite(distance))
-    i = i[back[j[i]] == i]
-    return i, np.asarray(j[i], dtype=np.intp)
-
-
-def _pairs_within(a: FloatArray, b: FloatArray, radius: float) -> int:
-    from scipy.spatial import cKDTree
-
-    return int(cKDTree(a).count_neighbors(cKDTree(b), radius))
 
 
 def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
@@ -285,6 +282,21 @@ def refine(
     return Registration(*place, angle, 1.0, n, rms, method, angle_error)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _most_agreed(candidates, shifts, weights, most):  # type: ignore[no-untyped-def]
+    """Which candidate has the least sum of weighted squared distances to all shifts, each capped."""
+    best, least = 0, np.inf
+    for k in range(candidates.shape[0]):
+        x, y = candidates[k]
+        cost = 0.0
+        for i in range(weights.size):
+            squared = (shifts[i, 0] - x) ** 2 + (shifts[i, 1] - y) ** 2
+            cost += min(squared * weights[i], most)
+        if cost < least:
+            best, least = k, cost
+    return best
+
+
 def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
     """Stars that agree with the one that most of the others agree with.
 
@@ -304,9 +316,8 @@ def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
         True for at least one star.
     """
     best = shifts[np.argsort(variance, kind="stable")[:_CANDIDATES]]
-    deviation = ((shifts[None] - best[:, None]) ** 2).sum(axis=2)
-    cost = np.minimum(deviation / variance, 2.0 * CLIP**2).sum(axis=1)
-    near = np.abs(shifts - best[np.argmin(cost)]).max(axis=1) / np.sqrt(variance)
+    chosen = best[_most_agreed(best, shifts, 1.0 / variance, 2.0 * CLIP**2)]
+    near = np.abs(shifts - chosen).max(axis=1) / np.sqrt(variance)
     # the larger of two normal deviates has a median of 1.05 sigma
     return np.asarray(near <= CLIP * max(1.0, float(np.median(near)) / 1.05))
 
@@ -358,7 +369,7 @@ def with_turn(
     a, b = positions_of(reference), positions_of(frame)
     for _ in range(2):
         carried = (a - origin) @ rotation_matrix(found.rotation).T + origin + (found.dx, found.dy)
-        i, j = one_to_one(carried, b, tolerance)
+        i, j = mutual(carried, b, tolerance)
         if i.size < STARS_OF_TURN:
             return known
         found = refine(reference, frame, i, j, True, origin, known.method)

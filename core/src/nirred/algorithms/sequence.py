@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.correlate import cross_correlate
+from nirred.algorithms.neighbours import nearest
 from nirred.algorithms.register import (
     CLIP,
     POSITION_FLOOR,
@@ -38,6 +39,8 @@ FIRM = 3
 RECHECK = 30.0
 #: Two measurements of one offset agree within this (px).
 AGREEMENT = 2.0
+#: Stars of several frames are one source within this distance (px).
+SAME = 1.0
 
 Images = Callable[[int], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
@@ -218,8 +221,6 @@ def _link(
     lists: Sequence[StarList], found: Sequence[Registration | None], reference: int, centre: FloatArray
 ) -> tuple[list[IndexArray], int]:
     """Give each star of each frame the number of its source in a common list, -1 where it has none."""
-    from scipy.spatial import cKDTree
-
     order = [reference, *(k for k in range(len(lists)) if k != reference)]
     master = np.empty((0, 2))
     labels = [np.full(len(stars), -1, dtype=np.intp) for stars in lists]
@@ -229,11 +230,10 @@ def _link(
             continue
         here = _on_reference(lists[k], registration, centre)
         if len(master):
-            distance, nearest = cKDTree(master).query(here, distance_upper_bound=1.0)
-            # One star per source: the nearest one.
-            for s in np.argsort(distance, kind="stable"):
-                if np.isfinite(distance[s]) and nearest[s] not in labels[k]:
-                    labels[k][s] = nearest[s]
+            distance, source, _ = nearest(here, master, SAME)
+            by_distance = np.argsort(distance, kind="stable")[: np.count_nonzero(np.isfinite(distance))]
+            known, first = np.unique(source[by_distance], return_index=True)  # one star per source: the nearest one
+            labels[k][by_distance[first]] = known
         new = np.flatnonzero(labels[k] < 0)
         labels[k][new] = len(master) + np.arange(new.size)
         master = np.vstack([master, here[new]])
@@ -301,13 +301,21 @@ def _linked(frame: IndexArray, source: IndexArray, n_frames: int, reference: int
 
 def _agreeing(frame: IndexArray, source: IndexArray, position: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
     """Measurements that agree, frame by frame, on how the frame lies to the medians of the sources."""
-    apart = position.copy()
-    for here in _members(source):
-        apart[here] -= np.median(position[here], axis=0)
+    apart = position - np.stack([_medians(source, position[:, axis]) for axis in range(2)], axis=1)[source]
     use = np.zeros(frame.size, dtype=bool)
     for here in _members(frame):
         use[here] = consensus(apart[here], variance[here])
     return use
+
+
+def _medians(label: IndexArray, values: FloatArray) -> FloatArray:
+    """Median of the values of each label, from 0 to the highest; labels without values hold nothing of use."""
+    order = np.lexsort((values, label))
+    count = np.bincount(label)
+    first = np.cumsum(count) - count
+    low, high = (np.minimum(first + np.maximum(n, 0) // 2, values.size - 1) for n in (count - 1, count))
+    ranked = values[order]
+    return np.asarray(0.5 * (ranked[low] + ranked[high]))
 
 
 def _members(label: IndexArray) -> list[IndexArray]:

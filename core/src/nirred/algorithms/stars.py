@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms import stars_kernels as kernels
+from nirred.algorithms.neighbours import nearest
 from nirred.algorithms.stars_mesh import BOX, BackgroundMesh, background_mesh
 
 FloatArray = NDArray[np.float64]
@@ -322,11 +323,5 @@ def _star_list(table: FloatArray, local_noise: FloatArray, fwhm: float, noise: f
 
 def _without_doubles(stars: StarList, radius: float) -> StarList:
     """Drop the fainter of two entries for one object."""
-    if len(stars) < 2:
-        return stars
-    from scipy.spatial import cKDTree
-
-    pairs = cKDTree(np.column_stack([stars.x, stars.y])).query_pairs(radius, output_type="ndarray")
-    keep = np.ones(len(stars), dtype=bool)
-    keep[pairs.max(axis=1) if pairs.size else []] = False
-    return stars[keep]
+    places = np.column_stack([stars.x, stars.y])
+    return stars[np.isinf(nearest(places, places, radius, earlier=True)[0])]

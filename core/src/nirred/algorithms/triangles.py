@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nirred.algorithms.neighbours import mutual
 from nirred.algorithms.register import (
     PointSources,
     Registration,
-    one_to_one,
     positions_of,
     refine,
     rotation_matrix,
@@ -113,7 +113,7 @@ def _best_motion(
     best: tuple[IndexArray, IndexArray] | None = None
     for cell in np.argsort(-votes, kind="stable")[:30]:
         angle, dx, dy = np.median(motions[label.ravel() == cell], axis=0)
-        i, j = one_to_one(a @ rotation_matrix(angle).T + (dx, dy), b, 2.0 * tolerance)
+        i, j = mutual(a @ rotation_matrix(angle).T + (dx, dy), b, 2.0 * tolerance)
         if i.size and (best is None or i.size > best[0].size):
             best = (i, j)
     return best
