@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
+ROUNDS = 10  # of an alternation by medians, and of clipping, at most
+
 
 def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -> tuple[Float64, Float64]:
     """Transparency of each frame relative to their mean, from stars that several frames show.
 
-    Solves ln flux[k, s] = ln T[k] + ln F[s] by weighted least squares with one round of clipping at 4 sigma.
+    Solves ln flux[k, s] = ln T[k] + ln F[s] by weighted least squares without what lies 4 sigma off. What that is, is
+    told from a start by medians: of few stars, one that a cosmic ray doubled draws a fit by squares after itself.
 
     Parameters
     ----------
@@ -28,11 +31,14 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     y, w = _logarithms(flux, error)
     if (w.sum(axis=0) > 0).sum() < min_stars:
         return np.ones(n), np.full(n, np.inf)
-    for _ in range(2):
+    (t, star), all_w = _polish(y, w), w
+    for _ in range(ROUNDS):
+        residual = (y - t[:, None] - star[None, :]) * np.sqrt(all_w)
+        spread = 1.4826 * np.median(np.abs(residual[all_w > 0]))
+        before, w = w, np.where(np.abs(residual) > 4 * max(spread, 1.0), 0.0, all_w)
         t, star = _alternate(y, w)
-        residual = (y - t[:, None] - star[None, :]) * np.sqrt(w)
-        spread = 1.4826 * np.median(np.abs(residual[w > 0])) if (w > 0).any() else 1.0
-        w = np.where(np.abs(residual) > 4 * max(spread, 1.0), 0.0, w)
+        if np.array_equal(w, before):
+            break
     total = w.sum(axis=1)
     enough = (w > 0).sum(axis=1) >= min_stars
     with np.errstate(divide="ignore"):
@@ -76,12 +82,37 @@ def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, 
 
 
 def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:
-    """Logarithms of fluxes and their weights, 0 for what is fainter than 10 sigma or seen once."""
+    """Logarithms of fluxes and their weights, 0 for what is fainter than 10 sigma or seen once.
+
+    A weight is of the star's usual flux: one that a cosmic ray brightens would else count more for it.
+    """
     good = np.isfinite(flux) & (flux > 0) & (error > 0) & (flux > 10 * error)
-    sure = np.where(good, flux, 1.0)
-    w = np.where(good, 1.0 / np.maximum(np.where(good, error, 1.0) / sure, 1e-4) ** 2, 0.0)
-    w[:, good.sum(axis=0) < 2] = 0.0
-    return np.log(sure), w
+    good &= good.sum(axis=0) >= 2
+    y = np.log(np.where(good, flux, 1.0))
+    usual = np.exp(_medians(y.T, good.T.astype(float)))
+    w = np.where(good, 1.0 / np.maximum(np.where(good, error, 1.0) / usual, 1e-4) ** 2, 0.0)
+    return y, w
+
+
+def _polish(y: Float64, w: Float64) -> tuple[Float64, Float64]:
+    """Two-way layout by alternating weighted medians: nearly that of least squares, and outliers do not move it."""
+    t, star = np.zeros(y.shape[0]), np.zeros(y.shape[1])
+    for _ in range(ROUNDS):
+        star = _medians((y - t[:, None]).T, w.T)
+        t = _medians(y - star[None, :], w)
+        t -= t.mean()
+    return t, star
+
+
+def _medians(values: Float64, weights: Float64) -> Float64:
+    """Weighted median of each row, the mean of both middle values where half of the weight lies on either side."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=1)
+    summed = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    half, last, rows = 0.5 * summed[:, -1:], values.shape[1] - 1, np.arange(values.shape[0])
+    low = ranked[rows, np.minimum((summed < (1 - 1e-9) * half).sum(axis=1), last)]
+    high = ranked[rows, np.minimum((summed <= (1 + 1e-9) * half).sum(axis=1), last)]
+    return np.asarray(0.5 * (low + high))
 
 
 def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:
