@@ -36,6 +36,27 @@ def test_first_frame_kept_from_the_previous_target_is_rebuilt_from_a_neighbour(n
     assert {f.wcs_state for f in others} == {"ok"}
 
 
+def test_first_frames_that_kept_a_neighbours_wcs_are_not_the_measure(night: Any) -> None:
+    """Within the limit of their own pointing, but against what most of the others say."""
+    night.sky(0, 0)
+    night.sky(0, 20, stale=(0.0, -20.0))  # the WCS of the frame before
+    night.sky(20, 0, stale=(-20.0, 20.0))  # likewise
+    for east, north in ((20, 20), (-10, 15), (5, -20), (-15, -5)):
+        night.sky(east, north)
+    night.sky(0, -8, stale=(0.0, 400.0))
+    states = [f.wcs_state for f in check(night)]
+    assert states == ["ok", "rebuilt", "rebuilt", "ok", "ok", "ok", "ok", "rebuilt"]
+
+
+def test_a_frame_that_kept_another_wcs_is_not_the_measure_even_if_it_is_the_first(night: Any) -> None:
+    night.sky(0, 0, stale=(-12.0, 20.0))
+    for east, north in ((15, 10), (-15, 15), (5, -20)):
+        night.sky(east, north)
+    found = check(night)
+    assert [f.wcs_state for f in found] == ["rebuilt", "ok", "ok", "ok"]
+    assert separation(position(found[0]), (150.0, 0.0)) < 0.1
+
+
 @pytest.mark.parametrize("dec", [0.0, 60.0])
 def test_a_wcs_that_did_not_follow_an_offset(night: Any, dec: float) -> None:
     night.sky(0, 0, at=(150.0, dec))

@@ -147,12 +147,14 @@ def _undecided(pointings: Sequence[_Pointing], wrong: Mapping[int, str]) -> set[
 
 
 def _base(pointings: Sequence[_Pointing], bad: dict[int, str]) -> _Pointing | None:
-    """The frame to trust: the first one that agrees with its own pointing, else the first that most agree with."""
+    """The frame to trust: the first that most agree with, of those that agree with their own pointing if any do.
+
+    Agreeing with one's pointing is not enough: a frame that kept the WCS of a neighbour may be within the limit.
+    """
     good = [p for i, p in enumerate(pointings) if i not in bad]
-    confirmed = [p for p in good if p.expected is not None]
-    if confirmed or not good:
-        return confirmed[0] if confirmed else None
-    return next((p for p in good if 2 * sum(bool(q.contradicts(p)) for q in good) < len(good)), good[0])
+    trusted = [p for p in good if p.expected is not None] or good
+    agreed = (p for p in trusted if 2 * sum(bool(q.contradicts(p)) for q in good) < len(good))
+    return next(agreed, trusted[0] if trusted else None)
 
 
 def _follows(pointings: Sequence[_Pointing]) -> bool:
