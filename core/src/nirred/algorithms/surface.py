@@ -60,13 +60,21 @@ class Surface:
             out += along_y[:, j, None] * lines[j]
         return out
 
-    def take_off(self, data: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> None:
-        """Subtract the surface from an image in place, or from some of its rows."""
+    def take_off(
+        self,
+        data: NDArray[np.float32],
+        rows: NDArray[np.int64] | None = None,
+        levels: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Subtract the surface from an image in place, or from some of its rows; and levels of columns with it."""
         order = self.coefficients.shape[0] - 1
         chosen = np.arange(self.shape[0]) if rows is None else rows
         along_y = _legendre((chosen + 0.5) / self.shape[0], order).astype(np.float32)
         along_x = _legendre((np.arange(self.shape[1]) + 0.5) / self.shape[1], order)
-        _take_off(data, along_y, np.einsum("ji,xi->jx", self.coefficients, along_x).astype(np.float32), data)
+        lines = np.einsum("ji,xi->jx", self.coefficients, along_x).astype(np.float32)
+        if levels is not None:
+            lines[0] += levels  # the first degree along y is 1
+        _take_off(data, along_y, lines, data)
 
     def taken_off(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image less the surface, float32."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nirred.algorithms.amplifiers import amplifier_levels, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmix
 from nirred.algorithms.background import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
 from nirred.plugin import GroupStep, param
@@ -53,9 +53,8 @@ class LevelAmplifiers(GroupStep):
             own = unmix(measured, _sky_shares(group, living)) if params.frames else measured
             largest = max(largest, float(np.std(own)))
             for i, levels, differences, (_, surface) in zip(living, own, measured, found, strict=True):
-                _subtract(state.sub, i, boxes, differences)
-                if surface_order(group.frames[i].blank) >= params.order:
-                    state.sub.put(i, surface.taken_off(state.sub.frame(i)))
+                told = surface_order(group.frames[i].blank) >= params.order
+                _subtract(state.sub, i, boxes, differences, surface if told else None)
                 if params.frames:
                     _subtract(state.sci, i, boxes, levels)
                 if params.nside:
@@ -86,11 +85,13 @@ def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
     return np.asarray(shares / np.where(sums > 0, sums, 1.0))
 
 
-def _subtract(stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray) -> None:
+def _subtract(
+    stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray, surface: Surface | None = None
+) -> None:
     data = stack.frame(i)
-    for box, value in zip(boxes, levels, strict=True):
-        data[box] -= np.float32(value)
-    stack.put(i, data)
+    take_levels_off(data, boxes, levels, surface)
+    if not stack.in_memory:
+        stack.put(i, data)
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
