@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.amplifiers import amplifier_levels, edge_levels, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, edge_levels, take_levels_off, unmix
 from nirred.algorithms.surface import fit_surface
 
 N = 256
@@ -117,3 +117,31 @@ def test_a_surface_taken_off_before_leaves_no_slopes():
     columns = surface.taken_off(image).mean(axis=0)
     assert np.std(columns) < 1.15 * 5.0 / np.sqrt(N)
     assert abs(np.mean(columns)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "boxes", [CHANNELS, QUADRANTS, [(slice(3, 90), slice(5, 77)), (slice(90, 250), slice(60, 61))]]
+)
+def test_taking_levels_off(boxes):
+    """Amplifiers of any layout, and pixels in none."""
+    rng = np.random.default_rng(8)
+    levels = rng.normal(0.0, 30.0, len(boxes))
+    noise = rng.normal(0.0, 3.0, (N, N)).astype(np.float32)
+    surface = fit_surface(noise + np.linspace(0, 20, N), None, 2, size=32)
+    image = stepped(boxes, levels) + noise + surface.evaluate().astype(np.float32)
+    take_levels_off(image, boxes, levels, surface)
+    np.testing.assert_allclose(image, noise, atol=1e-4)
+    take_levels_off(image, boxes, np.zeros(len(boxes)))
+    np.testing.assert_allclose(image, noise, atol=1e-4)
+
+
+def test_levels_are_as_good_as_their_pixels_allow():
+    """Half of the pixels covered, bright ones that are not masked beside them: 1.2 sigma by the root of what is left."""
+    rng, off = np.random.default_rng(9), []
+    covered = rng.random((N, N)) < 0.5
+    for _ in range(12):
+        image = rng.normal(0.0, 10.0, (N, N)).astype(np.float32)
+        image[rng.random((N, N)) < 0.005] += 500.0
+        off.append(amplifier_levels(image, covered, CHANNELS, order=0)[0])
+    expected = 1.2 * 10.0 / np.sqrt(0.5 * 32 * N) * np.sqrt(1 - 1 / 8)
+    assert 0.8 * expected < np.std(off) < 1.3 * expected

@@ -9,6 +9,7 @@ import numpy as np
 from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmix
 from nirred.algorithms.background import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
+from nirred.algorithms.threads import run_blocks
 from nirred.plugin import GroupStep, param
 from nirred.plugin import Params as StepParams
 
@@ -46,7 +47,7 @@ class LevelAmplifiers(GroupStep):
             if len(boxes) < 2 or state.sub is None:
                 continue
             living = group.indices()
-            found = [_levels(state, i, boxes, params.order) for i in living]
+            found = _levels(group, state, living, boxes, params.order)
             measured = np.stack([levels for levels, _ in found])
             unknown += int(np.isnan(measured).any(axis=1).sum())
             measured = np.nan_to_num(measured)
@@ -69,8 +70,13 @@ def _boxes(detector: Any) -> list[tuple[slice, slice]]:
     return [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
 
 
-def _levels(state: Any, i: int, boxes: list[tuple[slice, slice]], order: int) -> tuple[np.ndarray, Surface]:
-    return amplifier_levels(state.sub.frame(i), state.covered(i), boxes, order=order)
+def _levels(
+    group: Any, state: Any, frames: list[int], boxes: list[tuple[slice, slice]], order: int
+) -> list[tuple[np.ndarray, Surface]]:
+    def one(k: int, _: int) -> tuple[np.ndarray, Surface]:
+        return amplifier_levels(state.sub.frame(frames[k]), state.covered(frames[k]), boxes, order=order)
+
+    return run_blocks(one, len(frames), group.context.threads, 1)
 
 
 def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
