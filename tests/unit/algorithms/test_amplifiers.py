@@ -136,7 +136,7 @@ def test_taking_levels_off(boxes):
 
 
 def test_levels_are_as_good_as_their_pixels_allow():
-    """Half of the pixels covered, bright ones that are not masked beside them: 1.2 sigma by the root of what is left."""
+    """Half of the pixels covered, some bright ones not: 1.2 sigma by the root of what is left."""
     rng, off = np.random.default_rng(9), []
     covered = rng.random((N, N)) < 0.5
     for _ in range(12):

@@ -8,6 +8,7 @@ amplifiers, and only levels and surface together undo that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -88,13 +89,15 @@ def amplifier_levels(
 def take_levels_off(
     data: NDArray[np.float32], boxes: Sequence[Box], levels: ArrayLike, surface: Surface | None = None
 ) -> None:
-    """Take levels of amplifiers off an image in place, and a surface with them; pixels in no box keep the surface."""
+    """Take levels of amplifiers off an image in place, and a surface with them."""
     values = np.asarray(levels, np.float32)
     surface = surface or Surface(np.zeros((1, 1)), np.zeros((1, 1)), (data.shape[0], data.shape[1]))
-    for (start, stop), members in _bands(boxes).items():
+    cuts = sorted({0, data.shape[0], *(edge for rows, _ in boxes for edge in (rows.start, rows.stop))})
+    for start, stop in pairwise(cuts):
         columns = np.zeros(data.shape[1], np.float32)
-        for k in members:
-            columns[boxes[k][1]] = values[k]
+        for value, (rows, span) in zip(values, boxes, strict=True):
+            if rows.start <= start < rows.stop:
+                columns[span] = value
         surface.take_off(data[start:stop], np.arange(start, stop), columns)
 
 
