@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.placement import Placement
-from nirred.algorithms.surface import Surface
 from nirred.plugin import S
-from nirred.steps.match import MatchBackgrounds, on_plane
+from nirred.steps.match import MatchBackgrounds
 
 CALL = S("any")
 SHAPE = (512, 576)
@@ -52,11 +50,3 @@ def test_frames_that_know_their_sky_stay_as_they_are(nebula, unshaped) -> None:
     before = [group.planes[0].sub.frame(k).copy() for k in range(5)]
     MatchBackgrounds().apply(group, MatchBackgrounds.Params(), CALL)
     assert all(np.array_equal(before[k], group.planes[0].sub.frame(k)) for k in range(5))
-
-
-def test_a_plane_of_a_grid_is_one_of_a_shifted_detector() -> None:
-    grid = Surface(np.array([[3.0, 20.0], [-7.0, 0.0]]), np.zeros((2, 2)), (90, 120))
-    moved = on_plane(grid, Placement.shifted(4.0, -6.0, (50, 60)), (-10, 5))
-    whole = grid.evaluate()
-    # pixel (x, y) of the detector is (x - 4, y + 6) of the target, whose (-10, 5) begins the grid
-    np.testing.assert_allclose(moved.evaluate(), whole[1:51, 6:66], atol=1e-9)

@@ -88,6 +88,16 @@ class Surface:
         coefficients[0, 0] += by
         return Surface(coefficients, self.errors, self.shape)
 
+    def times(self, factor: float) -> Surface:
+        """The surface times a factor."""
+        return Surface(self.coefficients * factor, self.errors * abs(factor), self.shape)
+
+    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Surface at positions, pixels from 0, float64."""
+        order = self.coefficients.shape[0] - 1
+        along_x, along_y = (_legendre((p + 0.5) / n, order) for p, n in zip((x, y), self.shape[::-1], strict=True))
+        return np.asarray(np.einsum("ji,...j,...i->...", self.coefficients, along_y, along_x))
+
     def evaluate(self) -> NDArray[np.float64]:
         """Surface on the whole image, float64."""
         return self.rows(0, self.shape[0])
@@ -146,15 +156,31 @@ def fit_surface(data: ArrayLike, bad: ArrayLike | None, order: int = 1, *, size:
     mesh = mesh_background(data, bad, size, filter=1)
     ny, nx = mesh.shares.shape
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
+    terms = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
+    return _solved(terms, mesh.values[j, i], mesh.shares[j, i], mesh.shape)
+
+
+def fit_points(
+    x: NDArray[np.float64], y: NDArray[np.float64], values: NDArray[np.float64], shape: tuple[int, int], order: int
+) -> Surface:
+    """Fit a robust low-order surface to values at positions (pixels from 0) of an image; as `fit_surface` else."""
+    ny, nx = shape
+    return _solved(_terms((y + 0.5) / ny, (x + 0.5) / nx, order), values, np.ones(values.size), shape)
+
+
+def _solved(
+    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64], shape: tuple[int, int]
+) -> Surface:
+    """The surface of terms as `_terms` makes them; NaN where there are fewer values than terms."""
+    order = int(np.sqrt(2 * terms.shape[1])) - 1
     coefficients = np.zeros((order + 1, order + 1))
     errors = np.zeros_like(coefficients)
     rows, columns = zip(*_degrees(order), strict=True)
-    if i.size < len(rows):
+    if values.size < len(rows):
         coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
-        return Surface(coefficients, errors, mesh.shape)
-    terms = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
-    coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, mesh.values[j, i], mesh.shares[j, i])
-    return Surface(coefficients, errors, mesh.shape)
+    else:
+        coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, values, weights)
+    return Surface(coefficients, errors, shape)
 
 
 def fit_plane(data: ArrayLike, bad: ArrayLike | None, *, size: int = 64) -> Surface:

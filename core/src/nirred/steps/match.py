@@ -1,20 +1,20 @@
-"""Frames on a target that hides their own sky's slope: what they differ by, they can tell each other."""
+"""Frames on one target that differ by the slopes of their skies: what they differ by, they can tell each other."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..algorithms.placement import Placement
-from ..algorithms.surface import Surface, fit_plane
-from ..coadd import Layout, drawn_rows, lay_out
+from ..algorithms.flags import flagged
+from ..algorithms.mutual import block_means, mutual_surfaces
+from ..coadd import lay_out
 from ..geometry import Target, targets_of
-from ..group import Group
+from ..group import BAD, Group
 from ..params import Params
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 
-#: Where not all frames overlap, their mean is not of all: planes are sought so often beside it.
-ROUNDS = 2
+#: Frames are compared at this many places along the longer side of the grid that holds them.
+_PLACES = 80
 
 
 class MatchBackgrounds(GroupStep):
@@ -25,55 +25,43 @@ class MatchBackgrounds(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = [i for i in group.targets if i in group.extras.get("unshaped", ())]
-        if params.skip or len(frames) < 2:
-            return
-        for target in targets_of(group, frames):
-            for _ in range(ROUNDS):
-                _match(group, frames, target)
+        if frames and not params.skip:
+            for target in targets_of(group, frames):
+                match_frames(group, frames, target, order=1)
 
 
-def _match(group: Group, frames: list[int], target: Target) -> None:
-    """Bring frames to their mean by a plane each; the weighted mean of the planes, which the stack shows, stays."""
-    layout = lay_out(group, frames, target)
-    total, count = np.zeros(layout.grid.shape), np.zeros(layout.grid.shape)
-    for i in frames:
-        image = _drawn(group, layout, i)
-        seen = np.isfinite(image)
-        total += np.where(seen, image, 0.0)
-        count += seen
-    mean = np.where(count > 1, total / np.maximum(count, 1.0), np.nan).astype(np.float32)
-    planes = {}
-    for i in frames:
-        found = fit_plane(_drawn(group, layout, i) - mean, None)
-        if np.isfinite(found.coefficients).all():
-            planes[i] = found
-    if not planes:
+def match_frames(group: Group, frames: list[int], target: Target, *, order: int) -> None:
+    """Bring frames to their mean by a surface each; the weighted mean of the surfaces, which a stack shows, stays.
+
+    They are compared at places of the sky, where objects are the same in all of them.
+    """
+    if len(frames) < 2:
         return
-    weights = np.array([max(group.frames[i].weight, 1e-30) for i in planes])
-    common = np.tensordot(weights / weights.sum(), np.array([plane.coefficients for plane in planes.values()]), 1)
-    for i, plane in planes.items():
-        own = Surface((plane.coefficients - common) * group.frames[i].transparency, plane.errors, plane.shape)
-        for p, placed in layout.of(i):
-            sub = group.planes[p].sub
-            assert sub is not None
-            data = sub.frame(i)
-            on_plane(own, placed, (layout.grid.x0, layout.grid.y0)).take_off(data)
-            if not sub.in_memory:
-                sub.put(i, data)
-
-
-def _drawn(group: Group, layout: Layout, i: int) -> np.ndarray:
-    rows = (0, layout.grid.shape[0])
-    return drawn_rows(group, layout, i, rows, "nearest") / np.float32(group.frames[i].transparency)
-
-
-def on_plane(surface: Surface, placed: Placement, origin: tuple[int, int]) -> Surface:
-    """A plane on a grid, as a plane on the pixels of a detector: through its values at three of its corners."""
-    ny, nx = placed.shape
-    x, y = placed.from_plane(np.array([-0.5, nx - 0.5, -0.5]), np.array([-0.5, -0.5, ny - 0.5]))
-    height, width = surface.shape
-    u, v = (2 * (x - origin[0] + 0.5) / width - 1, 2 * (y - origin[1] + 0.5) / height - 1)
-    (constant, along_x), (along_y, _) = surface.coefficients
-    corner, right, top = constant + along_x * u + along_y * v
-    a, b = (right - corner) / 2, (top - corner) / 2
-    return Surface(np.array([[corner + a + b, a], [b, 0.0]]), np.zeros((2, 2)), (ny, nx))
+    layout = lay_out(group, frames, target)
+    grid = layout.grid
+    step = max(-(-max(grid.shape) // _PLACES), 4)
+    x, y = np.meshgrid(
+        *(first + np.arange(step / 2, n, step) for first, n in zip((grid.x0, grid.y0), grid.shape[::-1]))
+    )
+    members = [(i, *found) for i in frames for found in layout.of(i)]
+    places = [placed.to_plane(x.ravel(), y.ravel()) for _, _, placed in members]
+    values = np.empty((len(members), x.size))
+    for row, (i, p, _), (u, v) in zip(values, members, places, strict=True):
+        sub = group.planes[p].sub
+        assert sub is not None
+        bad = flagged(group.planes[p].dq.frame(i), int(BAD))
+        row[:] = block_means(sub.frame(i), bad, u, v, max(step // 4, 1)) / group.frames[i].transparency
+    surfaces = mutual_surfaces(
+        values,
+        (np.array([u for u, _ in places]), np.array([v for _, v in places])),
+        [placed.shape for _, _, placed in members],
+        np.array([max(group.frames[i].weight, 1e-30) for i, _, _ in members]),
+        order,
+    )
+    for (i, p, _), surface in zip(members, surfaces, strict=True):
+        sub = group.planes[p].sub
+        assert sub is not None
+        data = sub.frame(i)
+        surface.times(group.frames[i].transparency).take_off(data)
+        if not sub.in_memory:
+            sub.put(i, data)

@@ -24,6 +24,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+from .match import match_frames
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
 SIZED = 3
@@ -155,7 +156,7 @@ class MaskObjects(GroupStep):
     """Pixels covered by objects, found in the first-pass stack of each pointing and carried to every frame."""
 
     name = "mask_objects"
-    doc = "detect objects in the stack of each pointing, grow them, and mark them in every frame"
+    doc = "level frames among each other, detect objects in the stack of each pointing, grow and mark them in each"
     aliases = ("transferObjectMask", "dilateObjectMask")
 
     class Params(StepParams):
@@ -167,6 +168,7 @@ class MaskObjects(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
+                match_frames(group, cluster, target, order=2)  # steps where a frame ends would be halos
                 layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():

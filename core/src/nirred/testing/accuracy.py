@@ -175,13 +175,11 @@ def _depth(comparison: Comparison) -> Figure:
 def _pulls(comparison: Comparison) -> tuple[Figure, Figure]:
     """Median (less the oracle's: same stars, same noise) and width of faint stars' errors over those predicted."""
     apertures, _ = _faint(comparison)
-    stacks = (comparison.product, comparison.oracle)
-    pulls = np.array(
-        [
-            apertures.sums(residual) / apertures.sigmas(stack.var, stack.noisecov)
-            for residual, stack in zip(comparison.flat_residuals, stacks, strict=True)
-        ]
-    )
+    product, oracle = comparison.product, comparison.oracle
+    sigmas = [
+        apertures.sigmas(var, cov) for var, cov in ((product.var, product.noisecov), (oracle.var, oracle.noisecov))
+    ]
+    pulls = np.array([apertures.sums(image) / s for image, s in zip(comparison.flat_residuals, sigmas, strict=True)])
     pulls = pulls[:, np.isfinite(pulls).all(axis=0)]
     if pulls.shape[1] < 3:
         return NOTHING, NOTHING

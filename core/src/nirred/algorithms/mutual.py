@@ -1,0 +1,105 @@
+"""What images of one sky differ by smoothly: seen at the same places of it, so that objects cancel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirred.algorithms.surface import Surface, fit_points
+
+Float64 = NDArray[np.float64]
+
+#: Differences are sought so often: where not all images overlap, their mean is not of all.
+ROUNDS = 3
+#: A surface of an image is of its order where others see this share of the image, a constant where they see less than
+#: the second; between, a plane: none is carried on where nothing tells it.
+_SHAPED, _SLOPED = 0.6, 0.25
+
+
+def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, size: int) -> Float64:
+    """Means of the good pixels in squares of `size` pixels round positions.
+
+    Parameters
+    ----------
+    data, bad : ndarray, shape (ny, nx)
+        An image, and where it is not to be used.
+    x, y : float64, shape (m,)
+        Positions, pixels from 0.
+    size : int
+        Side of the squares.
+
+    Returns
+    -------
+    float64, shape (m,)
+        NaN where a square leaves the image, or less than half of it is good.
+    """
+    first = [np.floor(np.asarray(p) - 0.5 * size + 1.0) for p in (x, y)]
+    inside = np.ones(first[0].shape, bool)
+    for start, n in zip(first, data.shape[::-1], strict=True):
+        inside &= (start >= 0) & (start + size <= n)
+    columns, rows = (np.where(inside, start, 0).astype(np.int64) for start in first)
+    total, count = np.zeros(inside.shape), np.zeros(inside.shape)
+    for dy in range(size):
+        for dx in range(size):
+            good = inside & (bad[rows + dy, columns + dx] == 0)
+            total += np.where(good, data[rows + dy, columns + dx], 0.0)
+            count += good
+    return np.where(2 * count >= size * size, total / np.maximum(count, 1.0), np.nan)
+
+
+def mutual_surfaces(
+    values: Float64,
+    positions: tuple[Float64, Float64],
+    shapes: list[tuple[int, int]],
+    weights: Float64,
+    order: int,
+) -> list[Surface]:
+    """Surfaces whose removal brings images of one sky to their mean; what they have in common stays in the images.
+
+    Parameters
+    ----------
+    values : float64, shape (n, m)
+        Of n images at m places of the sky; NaN where an image does not see one.
+    positions : (x, y), float64, each of shape (n, m)
+        Pixels of the images at these places.
+    shapes : list of (int, int)
+        (ny, nx) of the images.
+    weights : float64, shape (n,)
+        Of the images in their mean.
+    order : int
+        Highest degree of the surfaces.
+
+    Returns
+    -------
+    list of Surface
+        One for each image: zero where no other sees enough of it.
+    """
+    left = np.array(values, float)
+    seen = np.isfinite(left)
+    shared = seen & (seen.sum(axis=0) > 1)
+    orders = [_order(float(shared[k].sum()) / max(int(seen[k].sum()), 1), order) for k in range(len(shapes))]
+    sums = [np.zeros((order + 1, order + 1)) for _ in shapes]
+    parts = np.where(seen, np.asarray(weights, float)[:, None], 0.0)
+    for _ in range(ROUNDS):
+        mean = (parts * np.where(seen, left, 0.0)).sum(axis=0) / np.maximum(parts.sum(axis=0), 1e-300)
+        for k, shape in enumerate(shapes):
+            use = shared[k]
+            if orders[k] is None or use.sum() < 4 * (order + 1) * (order + 2):
+                continue
+            x, y = (p[k] for p in positions)
+            found = fit_points(x[use], y[use], (left[k] - mean)[use], shape, orders[k] or 0)
+            sums[k][: found.coefficients.shape[0], : found.coefficients.shape[1]] += found.coefficients
+            left[k] -= found.at(x, y)
+    share = np.asarray(weights, float) / np.sum(weights)
+    common = np.tensordot(share, np.array(sums), 1)
+    return [
+        Surface((own - common) if known is not None else 0.0 * own, np.zeros_like(own), shape)
+        for own, shape, known in zip(sums, shapes, orders, strict=True)
+    ]
+
+
+def _order(share: float, order: int) -> int | None:
+    """Degree that the share of an image that others see can tell; None: nothing."""
+    if share == 0.0:
+        return None
+    return order if share >= _SHAPED else min(order, 1) if share >= _SLOPED else 0
