@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.surface import FIELD_STEP, fit_nested, fit_plane, fit_surface, shrink_nested
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested, fit_plane, fit_surface, shrink_nested
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -104,3 +104,15 @@ def test_rows_of_an_image_lose_the_surface_of_the_whole() -> None:
     assert np.allclose(some, expected[rows], atol=1e-4)
     assert np.allclose(surface.taken_off(image), expected, atol=1e-4)
     assert np.array_equal(surface.taken_off(image)[rows], some)
+
+
+def test_two_surfaces_are_never_farther_apart_than_their_coefficients_say() -> None:
+    rng = np.random.default_rng(5)
+    shape = (40, 60)
+    one, other = (Surface(rng.normal(size=(3, 3)), np.zeros((3, 3)), shape) for _ in range(2))
+    seen = np.abs(one.evaluate() - other.evaluate()).max()
+    assert seen <= one.apart(other)
+    assert one.apart(other) < 20.0 * seen
+    assert one.apart(one) == 0.0
+    level = Surface(one.coefficients + np.eye(3)[:, :1] * np.eye(3)[:1] * 0.25, one.errors, shape)
+    assert one.apart(level) == pytest.approx(0.25)

@@ -152,33 +152,31 @@ def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignor
 @njit(nogil=True, cache=True, error_model="numpy")
 def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-untyped-def]
     """Fill `signal` with (data - zero) / noise and `weight` with 1, both 0 where a pixel is bad or has no noise."""
-    mapped = noise.size > 1
+    nothing, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
+    constant = np.full(data.shape[1], noise[0, 0])
     for y in range(data.shape[0]):
-        for x in range(data.shape[1]):
-            sigma = noise[y, x] if mapped else noise[0, 0]
-            value = (data[y, x] - zero) / sigma
-            good = bad[y, x] == 0 and sigma > 0 and abs(value) < np.inf
-            signal[y, x] = value if good else np.float32(0.0)
-            weight[y, x] = np.float32(1.0) if good else np.float32(0.0)
+        sigma = noise[y] if noise.size > 1 else constant
+        source, flags, value, cover = data[y], bad[y], signal[y], weight[y]
+        for x in range(source.size):
+            scaled = (source[x] - zero) / sigma[x]
+            good = (flags[x] == 0) & (sigma[x] > nothing) & (abs(scaled) < infinite)
+            value[x] = scaled if good else nothing
+            cover[x] = one if good else nothing
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _halve(plane, out):  # type: ignore[no-untyped-def]
     """Sums of blocks of 2 x 2 pixels; incomplete blocks at the far edges count as they are."""
     height, width = plane.shape
+    line = np.zeros(2 * out.shape[1], np.float32)
+    pairs = line.reshape(-1, 2)
     for j in range(out.shape[0]):
-        target, row = out[j], plane[2 * j]
-        pairs = row[: width // 2 * 2].reshape(-1, 2)
-        for x in range(pairs.shape[0]):
+        target, row, below = out[j], plane[2 * j], plane[min(2 * j + 1, height - 1)]
+        share = np.float32(1 if 2 * j + 1 < height else 0)
+        for x in range(width):
+            line[x] = row[x] + share * below[x]
+        for x in range(target.size):
             target[x] = pairs[x, 0] + pairs[x, 1]
-        if 2 * j + 1 < height:
-            below = plane[2 * j + 1, : width // 2 * 2].reshape(-1, 2)
-            for x in range(pairs.shape[0]):
-                target[x] += below[x, 0] + below[x, 1]
-        if width % 2:
-            target[width // 2] = row[width - 1] + (
-                plane[2 * j + 1, width - 1] if 2 * j + 1 < height else row.dtype.type(0)
-            )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -188,14 +186,18 @@ def _smooth(signal, weight, kernel, floor, out):  # type: ignore[no-untyped-def]
     radius = kernel.size - 1
     columns = np.zeros((2, width + 2 * radius), np.float32)
     sums = np.zeros((2, width), np.float32)
+    beyond = np.zeros(width, np.float32)
     for y in range(height):
         for plane, source in ((0, signal), (1, weight)):
-            column = columns[plane, radius : radius + width]
-            column[:] = 0
-            for k in range(max(0, y - radius), min(height, y + radius + 1)):
-                factor, row = kernel[abs(k - y)], source[k]
+            column, row = columns[plane, radius : radius + width], source[y]
+            for x in range(width):
+                column[x] = kernel[0] * row[x]
+            for dy in range(1, radius + 1):
+                factor = kernel[dy]
+                above = source[y - dy] if y >= dy else beyond
+                below = source[y + dy] if y + dy < height else beyond
                 for x in range(width):
-                    column[x] += factor * row[x]
+                    column[x] += factor * (above[x] + below[x])
             total = sums[plane]
             for x in range(width):
                 total[x] = kernel[0] * column[x]
@@ -249,9 +251,9 @@ class _Layer:
 
 
 def _doubled(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Mask of a layer at the next finer binning, of the given shape."""
-    out = np.empty((2 * mask.shape[0], 2 * mask.shape[1]), np.uint8)
-    pairs = np.repeat(mask, 2, axis=1)
+    """Mask (0 and 1) of a layer at the next finer binning, of the given shape."""
+    pairs = (mask * np.uint16(0x0101)).view(np.uint8)  # both bytes of a word
+    out = np.empty((2 * mask.shape[0], pairs.shape[1]), np.uint8)
     out[0::2], out[1::2] = pairs, pairs
     return out[: shape[0], : shape[1]]
 
@@ -260,16 +262,19 @@ def _paint_ellipses(mask: NDArray[np.uint8], ellipses: NDArray[np.float64]) -> N
     """Set the pixels of `mask` within each ellipse (x, y, semi-major, axis ratio, angle in radian)."""
     for x0, y0, major, ratio, angle in ellipses:
         c, s = math.cos(angle), math.sin(angle)
-        dy = np.arange(max(0, int(y0 - major)), min(mask.shape[0], int(y0 + major) + 2)) - y0
+        rows = np.arange(max(0, int(y0 - major)), min(mask.shape[0], int(y0 + major) + 2))
+        dy = rows - y0
         # |(along, across / ratio)| <= major, a quadratic in x for each row
         square, half = c * c + (s / ratio) ** 2, c * s * (1.0 - 1.0 / ratio**2) * dy
         root = half**2 - square * (dy * dy * (s * s + (c / ratio) ** 2) - major * major)
         reach = np.sqrt(np.maximum(root, 0.0)) / square
         middle = x0 - half / square
-        first = np.maximum(np.ceil(middle - reach), 0).astype(int)
-        past = np.where(root >= 0, np.floor(middle + reach) + 1, 0).astype(int)
-        for y, start, stop in zip((dy + y0).round().astype(int), first, np.maximum(past, 0), strict=True):
-            mask[y, start:stop] = 1
+        first = np.maximum(np.ceil(middle - reach), 0).astype(np.int64)
+        past = np.maximum(np.where(root >= 0, np.floor(middle + reach) + 1, 0), 0).astype(np.int64)
+        if rows.size:
+            left, right = int(first.min()), max(int(past.max()), int(first.min()))
+            x = np.arange(left, min(right, mask.shape[1]))
+            mask[rows[0] : rows[-1] + 1, left : left + x.size] |= (x >= first[:, None]) & (x < past[:, None])
 
 
 def object_mask(
@@ -358,6 +363,7 @@ def _match(layer: _Layer, whole: _Layer) -> NDArray[np.uint8]:
         ratio = whole.factor // factor
         padded = np.zeros((ratio * whole.found.shape[0], ratio * whole.found.shape[1]), np.uint8)
         padded[: found.shape[0], : found.shape[1]] = found
-        blocks = sum(padded[j::ratio, i::ratio] for j in range(ratio) for i in range(ratio))
+        lines = sum(padded[j::ratio] for j in range(ratio))
+        blocks = sum(np.asarray(lines)[:, i::ratio] for i in range(ratio))
         found = (2 * np.asarray(blocks) >= ratio * ratio).view(np.uint8)
     return found[: whole.found.shape[0], : whole.found.shape[1]]

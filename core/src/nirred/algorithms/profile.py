@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 MIN_AREA = 20  # binned pixels that make an object extended
@@ -15,6 +17,8 @@ GROWTH = 8.0  # and extrapolated to this many
 PROFILE_ERROR = 0.2  # relative, for what is no ellipse and no Sersic profile
 INDICES = np.array([0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 SIZES = np.geomspace(0.1, 3.0, 32)  # effective radii, in isophotal radii
+#: Edges of the profile's annuli, in isophotal radii.
+RINGS = np.geomspace(0.1, REACH, 19)
 #: Share of the flux left outside for index 1, and its growth with the index (steep profiles never end).
 OUTSIDE = 0.003
 OUTSIDE_POWER = 1.2
@@ -42,12 +46,12 @@ def extended_ellipses(
     ndarray of float64, shape (n, 5)
         Centre x and y, semi-major axis (blocks), axis ratio, angle (radian, from x towards y).
     """
-    from scipy.ndimage import find_objects, label
+    from scipy.ndimage import label
 
     from nirred.algorithms.background import level
 
-    labels, _ = label(found, np.ones((3, 3), int))
-    area = np.bincount(labels.ravel())[1:]
+    labels, number = label(found, np.ones((3, 3), int))
+    area = np.bincount(labels.ravel(), minlength=number + 1)[1:]
     chosen = [k for k in np.argsort(-area, kind="stable")[:MOST_OBJECTS] if area[k] >= MIN_AREA]
     if not chosen:
         return np.empty((0, 5))
@@ -55,15 +59,14 @@ def extended_ellipses(
     noise = level(surface, found)
     if noise.n < 10 or not noise.sigma > 0:
         return np.empty((0, 5))
-    boxes = find_objects(labels)
+    surface -= np.float32(noise.value)
+    flux, isophotes = _isophotes(surface, labels, number)
     ellipses = []
     for k in chosen:
-        member = labels[boxes[k]] == k + 1
-        flux = float(np.nansum(surface[boxes[k]][member] - noise.value))
-        if flux < SIGNIFICANCE * noise.sigma * np.sqrt(area[k]):
+        ellipse = isophotes[k]
+        if flux[k] < SIGNIFICANCE * noise.sigma * np.sqrt(area[k]):
             continue
-        ellipse = _isophote(member, boxes[k])
-        radius, means, errors = _annuli(surface - noise.value, labels, k + 1, ellipse)
+        radius, means, errors = _annuli(surface, labels, k + 1, ellipse)
         usable = np.isfinite(means) & (radius > INNER_RADIUS)
         if np.count_nonzero(usable) >= 4:
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
@@ -73,54 +76,78 @@ def extended_ellipses(
     return np.array(ellipses).reshape(-1, 5)
 
 
-def _isophote(member: NDArray[np.bool_], box: tuple[slice, slice]) -> NDArray[np.float64]:
-    """Ellipse of the area and second moments of a set of pixels."""
-    y, x = np.nonzero(member)
-    x0, y0 = x.mean(), y.mean()
-    xx, yy, xy = np.mean((x - x0) ** 2), np.mean((y - y0) ** 2), np.mean((x - x0) * (y - y0))
+def _isophotes(
+    surface: NDArray[np.float32], labels: NDArray[np.int32], number: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Flux of each object, and the ellipse of its area and second moments."""
+    y, x = np.nonzero(labels)
+    own = labels[y, x] - 1
+    area = np.bincount(own, minlength=number)
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(own, values, number) / area)
+
+    x0, y0 = mean(x), mean(y)
+    u, v = x - x0[own], y - y0[own]
+    xx, yy, xy = mean(u * u), mean(v * v), mean(u * v)
+    half = 0.5 * (xx + yy)
     root = np.hypot(0.5 * (xx - yy), xy)
-    ratio = np.sqrt(max((0.5 * (xx + yy) - root) / (0.5 * (xx + yy) + root), 0.04))
+    ratio = np.sqrt(np.maximum((half - root) / np.maximum(half + root, 1e-300), 0.04))
     angle = 0.5 * np.arctan2(2.0 * xy, xx - yy)
-    return np.array([x0 + box[1].start, y0 + box[0].start, np.sqrt(x.size / (np.pi * ratio)), ratio, angle])
+    flux = np.bincount(own, np.nan_to_num(surface[y, x]), number)
+    return np.asarray(flux, np.float64), np.stack([x0, y0, np.sqrt(area / (np.pi * ratio)), ratio, angle], axis=1)
 
 
 def _annuli(
-    surface: NDArray[np.float64], labels: NDArray[Any], own: int, ellipse: NDArray[np.float64]
+    surface: NDArray[np.float32], labels: NDArray[np.int32], own: int, ellipse: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Semi-major axis, mean brightness and 1/sqrt(pixels) of annuli along an ellipse, other objects left out."""
-    x0, y0, major, ratio, angle = ellipse
-    half = REACH * major
-    rows = slice(max(0, int(y0 - half)), int(y0 + half) + 2)
-    columns = slice(max(0, int(x0 - half)), int(x0 + half) + 2)
-    cut, near = surface[rows, columns], labels[rows, columns]
-    y = np.arange(rows.start, rows.start + cut.shape[0])[:, None] - y0
-    x = np.arange(columns.start, columns.start + cut.shape[1])[None, :] - x0
-    along = x * np.cos(angle) + y * np.sin(angle)
-    across = (y * np.cos(angle) - x * np.sin(angle)) / ratio
-    distance = np.sqrt(along * along + across * across)
-    edges = np.geomspace(0.1 * major, half, 19)
-    use = np.isfinite(cut) & ((near == 0) | (near == own)) & (distance < half)
-    ring = np.searchsorted(edges, distance[use], side="right")
-    count = np.bincount(ring, minlength=edges.size + 1)[1 : edges.size]
-    total = np.bincount(ring, weights=cut[use], minlength=edges.size + 1)[1 : edges.size]
-    radius = np.bincount(ring, weights=distance[use], minlength=edges.size + 1)[1 : edges.size]
+    sums = np.zeros((RINGS.size, 3))
+    _sum_rings(surface, labels, own, ellipse, np.cos(ellipse[4]), np.sin(ellipse[4]), ellipse[2] * RINGS, sums)
+    count, light, distance = sums[1:].T
     with np.errstate(invalid="ignore", divide="ignore"):
-        return radius / count, total / count, 1.0 / np.sqrt(count)
+        return distance / count, light / count, 1.0 / np.sqrt(count)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignore[no-untyped-def]
+    """Number of pixels, their light and their distances between neighbouring edges; sums[0] is inside the first."""
+    x0, y0, _, ratio, _ = ellipse
+    half = edges[-1]
+    for y in range(max(0, int(y0 - half)), min(surface.shape[0], int(y0 + half) + 2)):
+        for x in range(max(0, int(x0 - half)), min(surface.shape[1], int(x0 + half) + 2)):
+            along = (x - x0) * c + (y - y0) * s
+            across = ((y - y0) * c - (x - x0) * s) / ratio
+            distance = np.sqrt(along * along + across * across)
+            if not distance < half or not (labels[y, x] == 0 or labels[y, x] == own) or np.isnan(surface[y, x]):
+                continue
+            ring = 0
+            while edges[ring] <= distance:
+                ring += 1
+            sums[ring, 0] += 1.0
+            sums[ring, 1] += surface[y, x]
+            sums[ring, 2] += distance
+
+
+@lru_cache(maxsize=1)
+def _profiles() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steepness of each index, (indices, 1, 1), and the radius that leaves its share outside, (indices, sizes)."""
+    from scipy.special import gammainccinv, gammaincinv
+
+    steepness = gammaincinv(2.0 * INDICES, 0.5)
+    outside = np.minimum(OUTSIDE * INDICES**OUTSIDE_POWER, 0.5)
+    limit = SIZES * ((gammainccinv(2.0 * INDICES, outside) / steepness) ** INDICES)[:, None]
+    return steepness[:, None, None], limit
 
 
 def _reach(radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
     """Radius that leaves the wanted share of the flux outside, in the units of `radius`, from 1 to `GROWTH`."""
-    from scipy.special import gammainccinv, gammaincinv
-
-    index, size = INDICES[:, None, None], SIZES[None, :, None]
-    steepness = gammaincinv(2.0 * index, 0.5)
-    model = np.exp(-steepness * (radius / size) ** (1.0 / index))
+    steepness, limit = _profiles()
+    model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))
     weights = 1.0 / (errors * errors)
     scale = np.sum(weights * model * means, axis=-1) / np.maximum(np.sum(weights * model * model, axis=-1), 1e-300)
     misfit = np.sum(weights * (means - np.maximum(scale, 0.0)[..., None] * model) ** 2, axis=-1)
     likelihood = np.exp(-0.5 * (misfit - misfit.min()))
-    outside = np.minimum(OUTSIDE * INDICES**OUTSIDE_POWER, 0.5)
-    limit = SIZES * ((gammainccinv(2.0 * INDICES, outside) / steepness[:, 0, 0]) ** INDICES)[:, None]
     order = np.argsort(limit, axis=None)
     below = np.cumsum(likelihood.ravel()[order])
     wanted = float(limit.ravel()[order][np.searchsorted(below, CONFIDENCE * below[-1])])

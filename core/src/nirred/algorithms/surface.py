@@ -65,8 +65,9 @@ class Surface:
         data: NDArray[np.float32],
         rows: NDArray[np.int64] | None = None,
         levels: NDArray[np.float32] | None = None,
+        out: NDArray[np.float32] | None = None,
     ) -> None:
-        """Subtract the surface from an image in place, or from some of its rows; and levels of columns with it."""
+        """Subtract the surface from an image or some of its rows, in place or into `out`; and levels of columns."""
         order = self.coefficients.shape[0] - 1
         chosen = np.arange(self.shape[0]) if rows is None else rows
         along_y = _legendre((chosen + 0.5) / self.shape[0], order).astype(np.float32)
@@ -74,12 +75,12 @@ class Surface:
         lines = np.einsum("ji,xi->jx", self.coefficients, along_x).astype(np.float32)
         if levels is not None:
             lines[0] += levels  # the first degree along y is 1
-        _take_off(data, along_y, lines, data)
+        _take_off(data, along_y, lines, data if out is None else out)
 
     def taken_off(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image less the surface, float32."""
-        out = np.array(data, np.float32)
-        self.take_off(out)
+        out = np.empty(self.shape, np.float32)
+        self.take_off(data, out=out)
         return out
 
     def raised(self, by: float) -> Surface:
@@ -97,6 +98,10 @@ class Surface:
         order = self.coefficients.shape[0] - 1
         along_x, along_y = (_legendre((p + 0.5) / n, order) for p, n in zip((x, y), self.shape[::-1], strict=True))
         return np.asarray(np.einsum("ji,...j,...i->...", self.coefficients, along_y, along_x))
+
+    def apart(self, other: Surface) -> float:
+        """How far two surfaces of one order may differ at most: no Legendre polynomial exceeds 1."""
+        return float(np.abs(self.coefficients - other.coefficients).sum())
 
     def evaluate(self) -> NDArray[np.float64]:
         """Surface on the whole image, float64."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..algorithms.background import level
 from ..algorithms.flags import mark
 from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
@@ -32,6 +33,8 @@ SIZED = 3
 REFINEMENTS = 2
 #: With less of the field blank that surface is not known.
 LEAST_BLANK = 0.3
+#: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
+SETTLED = 0.005
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
 
@@ -191,11 +194,14 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     as enough of the field is blank to know it, and the objects are sought again.
     """
     mask = object_mask(model, bad, noise, threshold=threshold)
+    known, limit = None, SETTLED * level(model, bad).sigma
     for _ in range(REFINEMENTS):
         if blank_fraction(mask, bad) < LEAST_BLANK:
             return mask
-        flat = fit_surface(model, bad | mask, 2).taken_off(model)
-        mask = object_mask(flat, bad, noise, threshold=threshold)
+        surface = fit_surface(model, bad | mask, 2)
+        if known is not None and surface.apart(known) < limit:
+            return mask
+        mask, known = object_mask(surface.taken_off(model), bad, noise, threshold=threshold), surface
     return mask
 
 
