@@ -1,0 +1,53 @@
+"""Objects are masked, and slopes of the sky that drift from frame to frame are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.group import OBJECT
+from nirred.plugin import S
+from nirred.steps.register import MaskObjects
+
+SHAPE = (512, 512)
+STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
+
+
+@pytest.fixture
+def drifting(make_group):
+    """Five dithered frames of five stars whose sky tilts from one side to the other."""
+    rng = np.random.default_rng(8)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]] / 256 - 1
+    shifts = rng.uniform(-70, 70, (5, 2)).round()
+    frames = []
+    for k, (dx, dy) in enumerate(shifts):
+        image = rng.normal(0, 30, SHAPE) + 40 * (k / 2 - 1) * (0.8 * u + 0.5 * v)
+        for x, y in STARS:
+            r2 = (np.arange(SHAPE[1]) - x - dx) ** 2 + ((np.arange(SHAPE[0]) - y - dy) ** 2)[:, None]
+            image += 3000 * np.exp(-r2 / 2 / 2.0**2)
+        frames.append(image)
+    group = make_group(["object"] * 5, frames)
+    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
+        frame.dx, frame.dy = float(dx), float(dy)
+    return group, shifts
+
+
+def _masked(group) -> list[np.ndarray]:
+    return [(group.planes[0].dq.frame(k) & OBJECT) != 0 for k in range(5)]
+
+
+def test_stars_are_masked_and_drifting_slopes_are_not(drifting) -> None:
+    group, shifts = drifting
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    for mask, (dx, dy) in zip(_masked(group), shifts, strict=True):
+        assert mask.mean() < 0.04
+        for x, y in STARS:
+            inside = 0 <= x + dx < SHAPE[1] and 0 <= y + dy < SHAPE[0]
+            assert not inside or mask[int(y + dy), int(x + dx)]
+
+
+def test_they_would_be_if_frames_were_not_levelled_among_each_other(drifting, monkeypatch) -> None:
+    group, _ = drifting
+    monkeypatch.setattr("nirred.steps.register.match_frames", lambda *_, **__: None)
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert max(mask.mean() for mask in _masked(group)) > 0.1
