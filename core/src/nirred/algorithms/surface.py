@@ -14,6 +14,8 @@ from nirred.algorithms.background import mesh_background
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
+#: A fit has settled where it moves by less than this part of the boxes' scatter, some 0.5 % of its error.
+SETTLED = 1e-4
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -113,23 +115,45 @@ def _legendre(fraction: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     return np.asarray(np.polynomial.legendre.legvander(2.0 * fraction - 1.0, order), np.float64)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
+    """Weighted sums of products of terms and of terms with values.
+
+    Plain sums, not a BLAS product: the same bits on any number of threads.
+    """
+    number = terms.shape[1]
+    normal, right = np.zeros((number, number)), np.zeros(number)
+    for k in range(values.size):
+        for a in range(number):
+            weighted = weights[k] * terms[k, a]
+            right[a] += weighted * values[k]
+            for b in range(a + 1):
+                normal[a, b] += weighted * terms[k, b]
+    for a in range(number):
+        for b in range(a):
+            normal[b, a] = normal[a, b]
+    return normal, right
+
+
 def _robust_solve(
     terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma); solution, its errors, biweights."""
     robust = np.ones_like(values)
+    last = np.full(terms.shape[1], np.inf)
     for _ in range(15):
         both = weights * robust
-        # plain sums, not a BLAS product: the same bits on any number of threads
-        weighted = terms * both[:, None]
-        normal = np.einsum("na,nb->ab", weighted, terms)
+        normal, right = _normal_equations(terms, values, both)
         inverse = np.linalg.pinv(normal, hermitian=True)
-        solution = np.einsum("ab,b->a", inverse, np.einsum("nb,n->b", weighted, values))
+        solution = np.einsum("ab,b->a", inverse, right)
         residual = values - np.einsum("na,a->n", terms, solution)
         scatter = 1.4826 * float(np.median(np.abs(residual)))
         if scatter <= 1e-12 * float(np.max(np.abs(values))):
             break
         robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2
+        if float(np.sum(np.abs(solution - last))) < SETTLED * scatter:
+            break
+        last = solution
     freedom = max(1.0, float(np.sum(robust > 0)) - terms.shape[1])
     variance = float(np.sum(both * residual * residual)) / freedom
     errors: NDArray[np.float64] = np.sqrt(variance * np.clip(np.diag(inverse), 0.0, None))
@@ -258,13 +282,15 @@ def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: in
     boxes = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
     height, width = mesh.shape
     field = _terms((rows * FIELD_STEP + 0.5) / height, (columns * FIELD_STEP + 0.5) / width, order)
+    over = _normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size
     solution, _, robust = _robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
-    fits = [_weighted(boxes[:, :n], values, shares * robust, field[:, :n]) for n in _counts(order)]
-    steps = [0.0, *(float(np.mean((b[1] - a[1]) ** 2)) for a, b in itertools.pairwise(fits))]
-    costs = [0.0, *(max(b[2] - a[2], 0.0) for a, b in itertools.pairwise(fits))]
+    normal, right = _normal_equations(boxes, values, shares * robust)
+    fits = [_part(normal, right, over, n) for n in _counts(order)]
+    steps = [0.0, *(_mean_square(b[0] - a[0], over) for a, b in itertools.pairwise(fits))]
+    costs = [0.0, *(max(b[1] - a[1], 0.0) for a, b in itertools.pairwise(fits))]
     return NestedSurfaces(
-        tuple(_surface(fit[0], k, mesh.shape) for k, fit in enumerate(fits)),
+        tuple(_surface(fit[0][:n], k, mesh.shape) for k, (fit, n) in enumerate(zip(fits, _counts(order), strict=True))),
         tuple(steps),
         tuple(costs),
         float(np.sum(shares * robust * residual**2)),
@@ -288,15 +314,22 @@ def _terms(v: NDArray[np.float64], u: NDArray[np.float64], order: int) -> NDArra
     return np.stack([along_y[:, q] * along_x[:, p] for q, p in _degrees(order)], axis=1)
 
 
-def _weighted(
-    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64], field: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Least squares: solution, its values over a field, and their mean variance for values of variance 1 / weight."""
-    weighted = terms * weights[:, None]
-    inverse = np.linalg.pinv(np.einsum("na,nb->ab", weighted, terms), hermitian=True)
-    solution = np.einsum("ab,b->a", inverse, np.einsum("nb,n->b", weighted, values))
-    variance = np.sum(inverse * np.einsum("na,nb->ab", field, field)) / field.shape[0]
-    return solution, np.einsum("na,a->n", field, solution), float(variance)
+def _part(
+    normal: NDArray[np.float64], right: NDArray[np.float64], over: NDArray[np.float64], number: int
+) -> tuple[NDArray[np.float64], float]:
+    """Least squares of the first terms, the others 0, and the solution's mean variance over a field.
+
+    For values of variance 1 / weight; `over` are means of products of terms over the field.
+    """
+    inverse = np.linalg.pinv(normal[:number, :number], hermitian=True)
+    solution = np.zeros(right.size)
+    solution[:number] = np.einsum("ab,b->a", inverse, right[:number])
+    return solution, float(np.sum(inverse * over[:number, :number]))
+
+
+def _mean_square(solution: NDArray[np.float64], over: NDArray[np.float64]) -> float:
+    """Of a surface over a field."""
+    return float(np.einsum("a,ab,b->", solution, over, solution))
 
 
 def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:
