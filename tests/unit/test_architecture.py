@@ -24,7 +24,7 @@ LAYERS = (
     ("textfiles",),
     ("headers", "files", "params", "inputs", "picture", "drawing"),
     ("plugin",),
-    ("frame", "step", "store", "digests", "hookspecs", "expressions", "recipe_files"),
+    ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("answers", "cameras"),
     ("registry",),
     ("requests",),

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 
+import pytest
+
 from nirred import __version__
-from nirred.provenance import Record, input_records, parameter_records, table
+from nirred.errors import Unreadable
+from nirred.provenance import Record, file_digest, input_records, parameter_records, table
 
 CONTENT = b"SIMPLE  =" + bytes(range(256)) * 12000
+
+
+def test_compression_does_not_change_the_digest(tmp_path):
+    files = {"a.fits": CONTENT, "b.fits.gz": gzip.compress(CONTENT), "c.fits.bz2": bz2.compress(CONTENT)}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert file_digest(tmp_path / name) == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_changed_file_has_another_digest(tmp_path):
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"one")
+    before = file_digest(path)
+    path.write_bytes(b"three")
+    assert file_digest(path) == hashlib.sha256(b"three").hexdigest() != before
+
+
+def test_a_missing_or_damaged_file_is_unreadable(tmp_path):
+    with pytest.raises(Unreadable, match=r"none\.fits"):
+        file_digest(tmp_path / "none.fits")
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(CONTENT)[:-2000])
+    with pytest.raises(Unreadable, match="fetch the file again"):
+        file_digest(tmp_path / "a.fits.gz")
 
 
 def test_inputs_are_named_without_directory_and_compression(tmp_path):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from . import __version__
-from .digests import file_digest
-from .errors import DataError, Unreadable
+from .errors import DataError, Unreadable, fault_of
+from .headers import open_stream
 from .plan.model import file_root
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,31 @@ class Record:
     name: str
     value: str = ""
     origin: str = ""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's decompressed bytes, so that compression changes nothing.
+
+    Raises
+    ------
+    Unreadable
+        The file vanished or its compression is damaged.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Unreadable(fault_of(error), "fetch the file again") from error
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *state: int) -> str:
+    """Digest of a file in this state: several tasks of a run take the same flats, and reading is not free."""
+    try:
+        with open_stream(path) as stream:
+            return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
 
 
 def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nirred.digests import file_digest
 from nirred.errors import ConfigError, DataError
 from nirred.files import replacing
 from nirred.params import Setting
-from nirred.provenance import read_table
+from nirred.provenance import file_digest, read_table
 from nirred.run.api import RunOptions, run
 from nirred.run.lock import output_lock
 from nirred.run.records import load_record, record_path

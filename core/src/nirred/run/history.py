@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, provenance
-from ..digests import file_digest
 from ..errors import Unreadable
 from ..group import Group
 from ..plan.model import FrameInfo, file_root
@@ -37,7 +36,7 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
         rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins)
     rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
     rows += [_input(f.info, f.role) for f in group.frames]
-    rows += [provenance.Record("file", v.name, name, file_digest(v)) for name, v in _named(calls)]
+    rows += [provenance.Record("file", v.name, name, provenance.file_digest(v)) for name, v in _named(calls)]
     used: list[tuple[str, Path]] = group.extras.get("calibration_files", [])
     rows += provenance.input_records((path, "calibration", kind) for kind, path in used)
     rows += [provenance.Record("scale", a.kind, repr(a.scale)) for a in task.calibrations if a.scale != 1.0]
@@ -65,6 +64,6 @@ def _input(info: FrameInfo, role: str) -> provenance.Record:
     name = file_root(info.path) + ".fits"
     value = role if info.exposure.plane is None else f"{role} {info.exposure.index}"
     try:
-        return provenance.Record("input", name, value, file_digest(info.path))
+        return provenance.Record("input", name, value, provenance.file_digest(info.path))
     except Unreadable:
         return provenance.Record("unreadable", name, value)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..digests import digest_ahead, file_digest
 from ..errors import Unreadable
+from ..provenance import file_digest
 from .addons import addons
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def task_key(
     keep : bool
         Whether intermediate frames are written, too.
     """
-    digest_ahead(info.path for info, _ in task.frames)
     what = {
         "software": software(task, calls, registry),
         "task": [task.id, task.recipe, task.makes, task.instrument, keep],

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..digests import file_digest
 from ..files import write_json
+from ..provenance import file_digest
 
 SCHEMA = "nirred-task/1"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..digests import file_digest
 from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
 from ..group import Context
 from ..inputs import expand_inputs
@@ -19,7 +18,7 @@ from ..plan.model import Association, FrameInfo, Missing, Task, file_root
 from ..plan.scan import scan
 from ..plan.wcscheck import check_wcs
 from ..plugin.recipes import Recipe, StepCall
-from ..provenance import Record, read_table
+from ..provenance import Record, file_digest, read_table
 from ..recipes import step_types
 from ..registry import Registry
 from .differences import differences

@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import provenance
 from ..blame import blamed
-from ..digests import file_digest
 from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, fault_of
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
@@ -248,7 +247,7 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
         if path is None:
             group.remark(f"{a.kind} {a.task} was not made; going on without")
             continue
-        if a.checksum and file_digest(path) != a.checksum:
+        if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
         planes = _planes(a, path, group)
         if a.kind == "user_bpm":

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..digests import file_digest
 from ..errors import ConfigError, NirredError
 from ..files import PART
-from ..provenance import read_table
+from ..provenance import file_digest, read_table
 from .records import TaskRecord, load_record, recorded_tasks, sha256
 from .schema import TaskEntry, read_run
 
