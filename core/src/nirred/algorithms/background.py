@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from nirred.algorithms.bicubic import interpolate, taps
+
 SAMPLES = 100_000  # pixels that a level is measured on: 0.004 sigma
 UPPER_CLIP = 0.5  # of the lower clip: the asymmetry that keeps sources out
 BINS = 192  # of a box's histogram, over +-6 sigma
@@ -280,33 +282,6 @@ def _box_levels(data, bad, window, factors, values, sigmas, shares):  # type: ig
                 sigmas[j, i] = width / scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _interpolate(grid, first_y, weight_y, first_x, weight_x, out):  # type: ignore[no-untyped-def]
-    """Separable four-tap interpolation of a padded grid to the rows of `out`."""
-    line = np.empty(grid.shape[1])
-    for y in range(out.shape[0]):
-        k = first_y[y]
-        for i in range(line.size):
-            line[i] = (weight_y[y, 0] * grid[k, i] + weight_y[y, 1] * grid[k + 1, i]) + (
-                weight_y[y, 2] * grid[k + 2, i] + weight_y[y, 3] * grid[k + 3, i]
-            )
-        for x in range(out.shape[1]):
-            i = first_x[x]
-            out[y, x] = (weight_x[x, 0] * line[i] + weight_x[x, 1] * line[i + 1]) + (
-                weight_x[x, 2] * line[i + 2] + weight_x[x, 3] * line[i + 3]
-            )
-
-
-def _taps(pixels: NDArray[np.int64], size: int, boxes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """First node (of the grid padded by 2) and Catmull-Rom weights (Keys 1981, a = -1/2) of each pixel."""
-    position = (pixels + 0.5) * boxes / size - 0.5
-    node = np.floor(position)
-    t = (position - node)[:, None]
-    powers = np.concatenate([t**0, t, t**2, t**3], axis=1)
-    basis = 0.5 * np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]], np.float64)
-    return node.astype(np.int64) + 1, np.einsum("nk,km->nm", powers, basis)
-
-
 @dataclass(frozen=True, slots=True)
 class Mesh:
     """Background on an even grid of boxes over an image.
@@ -329,10 +304,10 @@ class Mesh:
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Background of the image rows ``start:stop``, by bicubic interpolation; linear beyond the outer centres."""
         padded = np.pad(self.values, 2, mode="reflect", reflect_type="odd")
-        first_y, weight_y = _taps(np.arange(start, stop), self.shape[0], self.values.shape[0])
-        first_x, weight_x = _taps(np.arange(self.shape[1]), self.shape[1], self.values.shape[1])
+        first_y, weight_y = taps(np.arange(start, stop), self.shape[0], self.values.shape[0])
+        first_x, weight_x = taps(np.arange(self.shape[1]), self.shape[1], self.values.shape[1])
         out = np.empty((stop - start, self.shape[1]), np.float32)
-        _interpolate(padded, first_y, weight_y, first_x, weight_x, out)
+        interpolate(padded, first_y, weight_y, first_x, weight_x, out)
         return out
 
     def evaluate(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
