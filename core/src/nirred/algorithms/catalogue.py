@@ -89,50 +89,61 @@ def detect(
     """
     if not fwhm > 0:
         raise ValueError(f"a FWHM must be positive, not {fwhm}")
-    image, variance = np.asarray(sci, np.float64), np.asarray(var, np.float64)
+    image, variance = np.asarray(sci, np.float32), np.asarray(var, np.float32)
     if variance.shape != image.shape:
         raise ValueError(f"variance has shape {variance.shape}, image {image.shape}")
     good = (as_mask(bad, image.shape) == 0) & np.isfinite(image) & (variance > 0) & np.isfinite(variance)
-    image, variance = np.where(good, image, 0.0), np.where(good, variance, 0.0)
+    image, variance = np.where(good, image, np.float32(0)), np.where(good, variance, np.float32(0))
     covariance = np.asarray(noisecov, np.float64)
     convolved, significance = _matched(image, variance, good, covariance, fwhm)
-    segments, deblended = _segment(np.where(good, image, convolved), (convolved, significance), threshold, fwhm)
+    segments = _segment(np.where(good, image, convolved), (convolved, significance), threshold, fwhm)
     if segments is None:
         empty = {name: np.empty(0, np.int64 if name in INTEGERS else np.float64) for name in COLUMNS}
         return Catalogue(empty, fwhm)
     bundle = _Image(image, variance, good, covariance, fwhm)
-    return Catalogue(_measure(bundle, segments, convolved, deblended, as_mask(saturated, image.shape)), fwhm)
+    return Catalogue(_measure(bundle, segments, convolved, as_mask(saturated, image.shape)), fwhm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Pixels of the sources: labels 1 to n, the (y, x) of all that have one, and which came out of a blend."""
+
+    labels: NDArray[np.int32]
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+    deblended: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    data: NDArray[np.float64]
-    variance: NDArray[np.float64]
+    data: NDArray[np.float32]
+    variance: NDArray[np.float32]
     good: NDArray[np.bool_]
     noisecov: NDArray[np.float64]
     fwhm: float
 
 
 def _matched(
-    image: NDArray[np.float64],
-    variance: NDArray[np.float64],
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
     good: NDArray[np.bool_],
     noisecov: NDArray[np.float64],
     fwhm: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Image convolved with a Gaussian of `fwhm`, bad pixels bridged, and the same over its noise."""
     sigma = fwhm / FWHM_PER_SIGMA
     reach = math.ceil(4.0 * sigma)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = np.outer(line, line) / line.sum() ** 2
-    factor = aperture_sigma(noisecov, np.ones_like(kernel), kernel)
+    factor = np.float32(aperture_sigma(noisecov, np.ones_like(kernel), kernel))
     cover = _blurred(good, sigma)
-    known = np.maximum(cover, np.float32(0.1))
+    known: NDArray[np.float32] = np.maximum(cover, np.float32(0.1))
     convolved = _blurred(image, sigma) / known
     noise = factor * np.sqrt(_blurred(variance, sigma) / known)
-    usable = (cover > 0.3) & (noise > 0)
-    significance = np.where(usable, convolved / np.where(usable, noise, 1.0), 0.0)
-    return np.where(usable, convolved, 0.0).astype(np.float64), significance
+    usable = (cover > np.float32(0.3)) & (noise > 0)
+    nothing = np.zeros_like(convolved)
+    significance = np.divide(convolved, noise, out=nothing, where=usable)
+    return np.where(usable, convolved, np.float32(0)), significance
 
 
 def _blurred(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
@@ -144,12 +155,12 @@ def _blurred(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
 
 
 def _segment(
-    image: NDArray[np.float64],
-    matched: tuple[NDArray[np.float64], NDArray[np.float64]],
+    image: NDArray[np.float32],
+    matched: tuple[NDArray[np.float32], NDArray[np.float32]],
     threshold: float,
     fwhm: float,
-) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_]]:
-    """Labels 1 to n of the pixels (None without sources) and which of them came out of a blend.
+) -> _Segments | None:
+    """Pixels of the sources; None without any.
 
     Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
     """
@@ -157,36 +168,30 @@ def _segment(
 
     convolved, significance = matched
     islands, _ = label(significance > threshold, np.ones((3, 3)))
-    area = np.bincount(islands.ravel())
-    area[0] = 0
-    y, x = np.nonzero((area >= MIN_AREA)[islands])
+    y, x = np.nonzero(islands)
+    island = islands[y, x]
+    large = (np.bincount(island) >= MIN_AREA)[island]
+    y, x, island = y[large], x[large], island[large]
     if y.size == 0:
-        return None, np.zeros(0, bool)
+        return None
     sharp = _blurred(image, 0.5 * fwhm / FWHM_PER_SIGMA)
     # half the kernel's width, about twice the noise: heights in units of it
-    noise = 2.0 * convolved[y, x] / significance[y, x]
-    height = np.zeros(image.shape)
-    height[y, x] = sharp[y, x] / noise
-    order = np.argsort(-height[y, x], kind="stable")
-    parts = np.zeros(image.shape, np.int64)
-    kernels.part_blends(height, y[order], x[order], PROMINENCE, CONTRAST, parts)
-    labels, parents = np.unique(parts[y, x]), np.zeros(int(parts.max()) + 1, np.int64)
-    parents[parts[y, x]] = islands[y, x]
-    siblings = np.bincount(parents[labels])
-    numbers = np.zeros(parents.size, np.int64)
-    numbers[labels] = np.arange(1, labels.size + 1)
-    return numbers[parts], np.asarray(siblings[parents[labels]] > 1)
+    height = sharp[y, x].astype(np.float64) / (2.0 * convolved[y, x] / significance[y, x])
+    order = np.argsort(-height, kind="stable")
+    labels = np.zeros(image.shape, np.int32)
+    kernels.part_blends(height[order], y[order], x[order], PROMINENCE, CONTRAST, labels)
+    _, first, number = np.unique(labels[y, x], return_index=True, return_inverse=True)
+    labels[y, x] = number + 1
+    parents = island[first]
+    return _Segments(labels, y, x, np.asarray(np.bincount(parents)[parents] > 1))
 
 
 def _measure(
-    image: _Image,
-    labels: NDArray[np.int64],
-    convolved: NDArray[np.float64],
-    deblended: NDArray[np.bool_],
-    hot: NDArray[np.uint8],
+    image: _Image, segments: _Segments, convolved: NDArray[np.float32], hot: NDArray[np.uint8]
 ) -> dict[str, NDArray[Any]]:
     """All columns."""
-    places, isophotal = _moments(image, labels, convolved)
+    labels = segments.labels
+    places, isophotal = _moments(image, segments, convolved)
     x, y, shape = _windowed(image, places[:, 0], places[:, 1])
     shape = np.where(np.isnan(shape[:, :1, :1]), isophotal, shape)
     major, minor, angle = _axes(shape)
@@ -200,7 +205,7 @@ def _measure(
         "FLUXERR_AUTO": kron_error,
         "FWHM_IMAGE": FWHM_PER_SIGMA * np.sqrt(0.5 * (major**2 + minor**2)),
         "ELLIPTICITY": 1.0 - minor / major,
-        "FLAGS": flags | np.where(deblended, DEBLENDED, 0),
+        "FLAGS": flags | np.where(segments.deblended, DEBLENDED, 0),
         "FLUX_APER": flux,
         "FLUXERR_APER": error,
         "A_IMAGE": major,
@@ -211,14 +216,15 @@ def _measure(
 
 
 def _moments(
-    image: _Image, labels: NDArray[np.int64], convolved: NDArray[np.float64]
+    image: _Image, segments: _Segments, convolved: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Isophotal centres (n, 2) as x, y, and second moments (n, 2, 2), at least of a pixel's width, zero-based pixel."""
-    y, x = np.nonzero(labels)
-    own, n = labels[y, x] - 1, int(labels.max())
-    light = np.where(image.good[y, x], convolved[y, x], 0.0)
+    y, x = segments.y, segments.x
+    own, n = segments.labels[y, x] - 1, segments.deblended.size
+    smooth = convolved[y, x].astype(np.float64)
+    light = np.where(image.good[y, x], smooth, 0.0)
     unseen = np.bincount(own, light, n) <= 0  # of bad pixels only: the bridged image tells where it is
-    light = np.where(unseen[own], convolved[y, x], light)
+    light = np.where(unseen[own], smooth, light)
 
     def mean(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.bincount(own, light * values, n) / np.bincount(own, light, n)
@@ -243,13 +249,17 @@ def _axes(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _windows(plane: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> NDArray[Any]:
     """Square cut-outs round pixels, zero beyond the image, shape (n, 2 half + 1, 2 half + 1)."""
-    padded = np.pad(plane, half)
-    return np.lib.stride_tricks.sliding_window_view(padded, (2 * half + 1, 2 * half + 1))[y, x]
+    rows, columns = (c[:, None] + np.arange(-half, half + 1) for c in (y, x))
+    above, beside = ((0 <= i) & (i < n) for i, n in zip((rows, columns), plane.shape, strict=True))
+    cut = plane[np.where(above, rows, 0)[:, :, None], np.where(beside, columns, 0)[:, None, :]]
+    cut[~(above[:, :, None] & beside[:, None, :])] = 0
+    return cut
 
 
-def _mirrored(values: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mirrored(values: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Values with bad pixels replaced by those across the centre of each window."""
-    return np.where(good, values, np.where(good[:, ::-1, ::-1], values[:, ::-1, ::-1], 0.0))
+    across = np.where(good[:, ::-1, ::-1], values[:, ::-1, ::-1], np.float32(0))
+    return np.where(good, values, across).astype(np.float64)
 
 
 def _windowed(
@@ -261,18 +271,11 @@ def _windowed(
     column = np.clip(np.rint(x), 0, image.data.shape[1] - 1).astype(np.int64)
     row = np.clip(np.rint(y), 0, image.data.shape[0] - 1).astype(np.int64)
     values = _mirrored(_windows(image.data, column, row, half), _windows(image.good, column, row, half))
-    offsets = np.arange(-half, half + 1, dtype=np.float64)
-    dx, dy = x - column, y - row
-    for _ in range(CENTROID_ROUNDS):
-        u, v = offsets[None, None, :] - dx[:, None, None], offsets[None, :, None] - dy[:, None, None]
-        weighted = values * np.exp(-0.5 * (u * u + v * v) / sigma2)
-        total = weighted.sum(axis=(1, 2))
-        total = np.where(total > 0, total, np.inf)
-        step_x, step_y = (2.0 * (weighted * w).sum(axis=(1, 2)) / total for w in (u, v))
-        dx, dy = np.clip(dx + step_x, -half / 2, half / 2), np.clip(dy + step_y, -half / 2, half / 2)
+    found = np.stack([x - column, y - row, *np.zeros((3, x.size))], axis=1)
+    kernels.windowed_moments(values, sigma2, CENTROID_ROUNDS, found)
+    dx, dy, xx, yy, xy = found.T
     lost = np.hypot(column + dx - x, row + dy - y) > image.fwhm  # drawn to a neighbour: keep the isophotal centre
     dx, dy = np.where(lost, x - column, dx), np.where(lost, y - row, dy)
-    xx, yy, xy = ((weighted * w).sum(axis=(1, 2)) / total for w in (u * u, v * v, u * v))
     # a Gaussian seen through a Gaussian: 1/measured = 1/source + 1/window, as matrices
     determinant = xx * yy - xy * xy
     wide = ~(determinant > 0) | lost | (0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy) > 0.85 * sigma2)
@@ -280,7 +283,7 @@ def _windowed(
     inverse = np.stack([np.stack([yy, -xy], -1), np.stack([-xy, xx], -1)], -2) / safe[:, None, None]
     inverse = np.where(wide[:, None, None], np.eye(2), inverse - np.eye(2) / sigma2)
     shape = np.where(wide[:, None, None], np.nan, np.linalg.inv(inverse))
-    return column + dx, row + dy, shape
+    return np.asarray(column + dx), np.asarray(row + dy), shape
 
 
 def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -305,7 +308,7 @@ def _ellipse(
 
 
 def _apertures(
-    image: _Image, labels: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
+    image: _Image, labels: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Fluxes and errors in circles of one FWHM, and flags but for deblending."""
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
@@ -333,7 +336,7 @@ def _apertures(
 
 
 def _kron(
-    image: _Image, labels: NDArray[np.int64], places: NDArray[np.float64], shape: NDArray[np.float64]
+    image: _Image, labels: NDArray[np.int32], places: NDArray[np.float64], shape: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
     radii = np.empty(len(places))

@@ -32,22 +32,24 @@ def blur(plane, half, out):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _trunk(parents, k):  # type: ignore[no-untyped-def]
     while parents[k] != k:
+        parents[k] = parents[parents[k]]
         k = parents[k]
     return k
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def part_blends(height, rows, columns, prominence, contrast, parts):  # type: ignore[no-untyped-def]
+def part_blends(heights, rows, columns, prominence, contrast, parts):  # type: ignore[no-untyped-def]
     """Flood peaks from the top down; where two meet, the lower one stays apart only if it stands out.
 
-    It does with a rise of `prominence` above the saddle and `contrast` of the higher one's flux above it. Labels in
-    `parts` are 1 plus the place of the peak in the list of pixels, which descends in height.
+    Heights are those of the pixels listed, in descending order. A peak stands out with a rise of `prominence` above the
+    saddle and `contrast` of the higher one's flux above it. Labels in `parts` are 1 plus the place of the peak in the
+    list.
     """
     n = rows.size
     parents, area, total = np.arange(n), np.zeros(n), np.zeros(n)
     near = np.zeros(9, np.int64)
     for k in range(n):
-        value, best, met = height[rows[k], columns[k]], -1, 0
+        value, best, met = heights[k], -1, 0
         for dy in range(-1, 2):
             for dx in range(-1, 2):
                 y, x = rows[k] + dy, columns[k] + dx
@@ -61,7 +63,7 @@ def part_blends(height, rows, columns, prominence, contrast, parts):  # type: ig
             if other == best:
                 continue
             high, low = min(best, other), max(best, other)  # trunks are peaks, and peaks are listed by height
-            rise = height[rows[low], columns[low]] - value
+            rise = heights[low] - value
             above = total[low] - area[low] * value
             if rise < prominence or above < contrast * (total[high] - area[high] * value):
                 parents[low] = high
@@ -74,6 +76,44 @@ def part_blends(height, rows, columns, prominence, contrast, parts):  # type: ig
         total[best] += value
     for k in range(n):
         parts[rows[k], columns[k]] = _trunk(parents, parts[rows[k], columns[k]] - 1) + 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-def]
+    """Centroids in a Gaussian window, which follows them, and the second moments in its last place.
+
+    values (n, s, s): square windows; found (n, 5): dx, dy from their middles, at first where to begin, at most a
+    quarter of the window off; xx, yy, xy.
+    """
+    size = values.shape[1]
+    half = size // 2
+    across, along = np.empty(size), np.empty(size)
+    for k in range(values.shape[0]):
+        dx, dy = found[k, 0], found[k, 1]
+        for _ in range(rounds):
+            for i in range(size):
+                across[i] = np.exp(-0.5 * (i - half - dy) ** 2 / sigma2)
+                along[i] = np.exp(-0.5 * (i - half - dx) ** 2 / sigma2)
+            total, sx, sy, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for j in range(size):
+                light, light_x, light_xx = 0.0, 0.0, 0.0
+                for i in range(size):
+                    u, weighted = i - half - dx, values[k, j, i] * along[i]
+                    light += weighted
+                    light_x += weighted * u
+                    light_xx += weighted * u * u
+                v = j - half - dy
+                total += across[j] * light
+                sx += across[j] * light_x
+                sy += across[j] * v * light
+                sxx += across[j] * light_xx
+                syy += across[j] * v * v * light
+                sxy += across[j] * v * light_x
+            total = total if total > 0 else np.inf
+            dx = min(max(dx + 2.0 * sx / total, -0.5 * half), 0.5 * half)
+            dy = min(max(dy + 2.0 * sy / total, -0.5 * half), 0.5 * half)
+        found[k, 0], found[k, 1] = dx, dy
+        found[k, 2], found[k, 3], found[k, 4] = sxx / total, syy / total, sxy / total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
