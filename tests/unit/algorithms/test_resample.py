@@ -6,9 +6,10 @@ from scipy.ndimage import map_coordinates
 
 from nirred.algorithms import gnomonic
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_gather import gather_rows, survey_rows
+from nirred.algorithms.resample_gather import gather_rows
 from nirred.algorithms.resample_kernels import kernel_correlation, phase_weights, split_shift
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+from nirred.algorithms.survey import survey_rows
 
 
 def gaussian(shape: tuple[int, int], x: float, y: float, fwhm: float, flux: float = 1e4) -> np.ndarray:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from nirred.algorithms import gnomonic
 from nirred.algorithms.coadd import Grid, frame_rows, nearest_rows
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_gather import Survey, gather_rows, input_rows, survey_rows
+from nirred.algorithms.resample_gather import gather_rows, input_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+from nirred.algorithms.survey import Survey, survey_rows
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -32,6 +33,8 @@ Bounds = tuple[float, float, float, float]
 _STEP = 64
 #: The distortion is known this far beyond the detector's edges, flat pixels.
 _MARGIN = 8
+#: A distortion's table, read linearly, is true to this, pixels: a fifth of what a position may be off.
+_TRUE = 2e-3
 #: Pixels per axis at which a map's sub-pixel phases are sampled.
 _SAMPLES = 20
 
@@ -63,13 +66,13 @@ class Distortion:
         ValueError
             It is not smooth, or not defined.
         """
-        inverse = PixelMap.from_function(to_flat, shape)
+        inverse = PixelMap.from_function(to_flat, shape, _TRUE)
         if inverse.is_identity:
             return None
         x0, y0 = (float(np.floor(np.nanmin(v))) - _MARGIN for v in (inverse.x, inverse.y))
         x1, y1 = (float(np.ceil(np.nanmax(v))) + _MARGIN for v in (inverse.x, inverse.y))
         size = (int(y1 - y0) + 1, int(x1 - x0) + 1)
-        forward = PixelMap.from_function(lambda x, y: to_detector(x + x0, y + y0), size)
+        forward = PixelMap.from_function(lambda x, y: to_detector(x + x0, y + y0), size, _TRUE)
         return cls(forward, (x0, y0), inverse)
 
     def to_detector(self, x: Float64, y: Float64) -> tuple[Float64, Float64, Float64]:
@@ -157,11 +160,9 @@ class MapPatch:
     offset: None = None
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
-        if kernel == "nearest":
-            hidden = ~np.isfinite(data) if bad is None else ~np.isfinite(data) | (bad != 0)
-            return np.asarray(self.nearest(np.where(hidden, np.float32(np.nan), data), np.nan))
+        part = (self.low, self.shape[0])
         return gather_rows(
-            data, bad, self.pixelmap, kernel=kernel, rows=self.rows, conserve=False, part=(self.low, self.shape[0])
+            data, bad, self.pixelmap, kernel=kernel, rows=self.rows, conserve=False, part=part, covered=False
         )[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
@@ -289,8 +290,7 @@ class Placement:
         """
         if self.shift is None:
             back = self._onto(grid)
-            hidden = (~np.isfinite(model)).view(np.uint8)
-            values = gather_rows(model, hidden, back, kernel=kernel, conserve=False)[0]
+            values = gather_rows(model, None, back, kernel=kernel, conserve=False, covered=False)[0]
             patch = MapPatch(back, (0, self.shape[0]), 0, grid.shape[0], grid.shape)
             return values, patch.nearest(count, 0), (0, 0)
         dx, dy = -self.shift[0], -self.shift[1]

@@ -1,26 +1,37 @@
 """Resampling by any smooth map: each output pixel gathers its kernel's samples from the input.
 
+Neighbouring output pixels mostly draw on neighbouring input pixels: such runs of pixels are eight lanes of the vector
+unit each. Weights are polynomials of the position between two samples, so that no table is looked up.
+
 A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels in an
 aperture goes with 1 / area, variance times area keeps the aperture's noise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_kernels import MIN_COVERAGE, TAPS, Kernel, phase_weights
+from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel
+from nirred.algorithms.survey import survey_rows
 
-#: Weights are tabulated for this many positions between two samples: true to 1/4096 px.
-PHASES = 2048
-
+#: Of Lanczos-3's weights what is free beside their sum, place and width, least squares over all phases, true to 5e-7.
+#: With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times the first polynomial
+#: in u^2, the odd parts of the first two are u (1/4 - u^2) times the others: at samples they are exact.
+_FREE = (
+    (0.096551391, -0.009239491, -0.024005453, -0.011558874),
+    (-0.23716348, 0.21907687, -0.032973859, -0.042755364),
+    (0.81224516, -0.54122531, 0.12387517, 0.028301472),
+)
+#: Samples beyond the outermost ones that a window may reach.
 _PAD = 3
+#: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
+_CHUNK, _LANES = 256, 8
+_PITCH = _CHUNK + _LANES
+#: No window begins there: a pixel outside the input; the end of a row.
+_OUTSIDE, _END = -9, -99
 
 
 def gather_rows(
@@ -32,6 +43,7 @@ def gather_rows(
     rows: tuple[int, int] | None = None,
     conserve: bool = True,
     part: tuple[int, int] | None = None,
+    covered: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image through a pixel map onto rows of the output grid, unusable pixels left out.
 
@@ -49,6 +61,8 @@ def gather_rows(
         Multiply by the input area of each output pixel, which keeps the flux of sources.
     part : (int, int), optional
         `data` and `bad` are rows of an image (the first one's number, how many it has), all that `input_rows` names.
+    covered : bool
+        Whether the coverage is wanted; without, it has no rows.
 
     Returns
     -------
@@ -68,177 +82,50 @@ def gather_rows(
     start, ny = part or (0, data.shape[0])
     low, high = input_rows(pixelmap, first, last, ny)
     mine = slice(low - start, high - start)
-    work = _padded(data[mine], None if bad is None else bad[mine])
+    image, mask = data[mine], _as_mask(bad, mine)
     out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
-    coverage = np.empty_like(out)
-    _gather(
-        work,
-        (low, ny),
-        _weight_table(kernel),
-        kernel == "bilinear",
-        pixelmap.nodes,
-        (pixelmap.step, first, conserve),
-        out,
-        coverage,
-    )
+    coverage = np.empty((last - first if covered else 0, pixelmap.shape[1]), dtype=np.float32)
+    if kernel == "nearest":
+        found = survey_rows(None, pixelmap, (first, last), (low, high), (ny, data.shape[1]))
+        out[:] = found.take(_padded(image, mask)[0][_PAD:-_PAD, _PAD:-_PAD], np.nan)
+        coverage[:] = np.isfinite(out)[: len(coverage)]
+    else:
+        extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, kernel == "bilinear")
+        _gather(_padded(image, mask)[1], extent, pixelmap.nodes, how, out, coverage)
+    if conserve:
+        out *= pixelmap.area_rows(first, last)
     return out, coverage
 
 
-def _padded(part: NDArray[np.float32], bad: NDArray[np.uint8] | NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """Copy rows into a frame of NaN; unusable pixels are NaN too."""
-    work = np.empty((part.shape[0] + 2 * _PAD, part.shape[1] + 2 * _PAD), dtype=np.float32)
-    work[:_PAD] = work[-_PAD:] = np.nan
-    work[:, :_PAD] = work[:, -_PAD:] = np.nan
-    _keep_usable(part, np.zeros((0, 0), np.uint8) if bad is None else bad.view(np.uint8), work[_PAD:-_PAD, _PAD:-_PAD])
-    return work
+def _as_mask(bad: NDArray[np.uint8] | NDArray[np.bool_] | None, rows: slice) -> NDArray[np.uint8]:
+    return np.zeros((0, 0), np.uint8) if bad is None else bad[rows].view(np.uint8)
+
+
+def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Copy rows into a frame of NaN; unusable pixels are NaN too. Also raveled, with as much more as blocks overrun."""
+    ny, nx = data.shape[0] + 2 * _PAD, data.shape[1] + 2 * _PAD
+    flat = np.empty(ny * nx + 2 * _LANES, dtype=np.float32)
+    work = flat[: ny * nx].reshape(ny, nx)
+    work[:_PAD], work[-_PAD:], flat[ny * nx :] = np.nan, np.nan, np.nan
+    _keep_usable(data, bad, work[_PAD:-_PAD])
+    return work, flat
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _keep_usable(part, bad, out):  # type: ignore[no-untyped-def]
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            value = part[y, x]
-            usable = abs(value) < np.inf
-            if bad.size:
-                usable &= bad[y, x] == 0
-            out[y, x] = value if usable else np.float32(np.nan)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What lies under the pixels of rows of an output grid, each array of shape (rows, nx).
-
-    Parameters
-    ----------
-    index : int32
-        Nearest pixel, as an index into the ravelled input rows; -1 outside the input.
-    hidden : float32
-        Share that masked pixels have in a bilinear interpolation, 0 to 1; 1 outside the input.
-    area : float32
-        Input area per output area.
-    """
-
-    index: NDArray[np.int32]
-    hidden: NDArray[np.float32]
-    area: NDArray[np.float32]
-
-    def take(self, plane: NDArray[Any], fill: float) -> NDArray[Any]:
-        """Values of the nearest pixels of input rows of any dtype; `fill` outside."""
-        out = np.empty(self.index.shape, plane.dtype)
-        _take(np.ascontiguousarray(plane).ravel(), self.index.ravel(), np.asarray(fill, plane.dtype)[()], out.ravel())
-        return out
-
-
-def survey_rows(
-    bad: NDArray[np.uint8] | None,
-    pixelmap: PixelMap,
-    rows: tuple[int, int],
-    part: tuple[int, int],
-    shape: tuple[int, int],
-) -> Survey:
-    """Find what lies under rows of the output grid.
-
-    Parameters
-    ----------
-    bad : uint8 (high - low, nx), or None
-        Not zero where a pixel of rows [low, high) of the input is masked.
-    pixelmap : PixelMap
-        From output to input.
-    rows : (int, int)
-        Rows [first, last) of the output grid.
-    part : (int, int)
-        Rows [low, high) of the input that there are.
-    shape : (int, int)
-        (ny, nx) of the whole input.
-    """
-    size = (rows[1] - rows[0], pixelmap.shape[1])
-    found = Survey(np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32))
-    how, extent = (pixelmap.step, rows[0]), (*part, *shape)
-    _survey(pixelmap.nodes, how, extent, found.index, found.area)
-    np.less(found.index, 0, out=found.hidden, casting="unsafe")
-    if bad is not None and bad.any():
-        _hide(pixelmap.nodes, how, extent, bad, _round(bad), found.index, found.hidden)
-    return found
-
-
-def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Not zero where a pixel or one of its eight neighbours is."""
-    rows = bad.copy()
-    rows[1:] |= bad[:-1]
-    rows[:-1] |= bad[1:]
-    both = rows.copy()
-    both[:, 1:] |= rows[:, :-1]
-    both[:, :-1] |= rows[:, 1:]
-    return both
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _take(plane, index, fill, out):  # type: ignore[no-untyped-def]
-    for k in range(index.size):
-        out[k] = plane[index[k]] if index[k] >= 0 else fill
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
-    """Masked share of the four pixels round a position, those beyond the edge left out."""
-    ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
-    masked, weight = 0.0, 0.0
-    for j in range(2):
-        across = y - iy if j else 1.0 + iy - y
-        for i in range(2):
-            share = across * (x - ix if i else 1.0 + ix - x)
-            if 0 <= iy + j < ny and 0 <= ix + i < bad.shape[1]:
-                weight += share
-                masked += share * (bad[iy + j - low, ix + i] != 0)
-    return masked / weight
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _survey(nodes, how, extent, index, area):  # type: ignore[no-untyped-def]
-    """Nearest pixels and areas; positions of a whole row first, so that the rest is one long loop for SIMD."""
-    (step, first), (low, high, _, nx) = how, extent
-    top, bottom, width = np.float64(low), np.float64(high), np.float64(nx)
-    x, y = np.empty(index.shape[1]), np.empty(index.shape[1])
-    for r in range(index.shape[0]):
-        j = (first + r) // step
-        ty = (first + r - j * step) / step
-        line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
-        for i in range(line.shape[1] - 1):
-            x0, y0, area0 = line[0, i], line[1, i], line[2, i]
-            slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
-            slope_area = (line[2, i + 1] - area0) / step
-            for k in range(min(step, index.shape[1] - i * step)):
-                at = np.uint64(i * step + k)
-                x[at] = x0 + k * slope_x + 0.5
-                y[at] = y0 + k * slope_y + 0.5
-                area[r, at] = area0 + k * slope_area
-        for c in range(index.shape[1]):
-            inside = (x[c] >= 0.0) & (x[c] < width) & (y[c] >= top) & (y[c] < bottom)
-            place = np.floor(y[c] - top) * width + np.floor(x[c])  # exact: far below 2^53
-            index[r, c] = np.int32(place if inside else -1.0)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _between(rows, i, tx, ty):  # type: ignore[no-untyped-def]
-    left = rows[0, i] * (1.0 - ty) + rows[1, i] * ty
-    right = rows[0, i + 1] * (1.0 - ty) + rows[1, i + 1] * ty
-    return left * (1.0 - tx) + right * tx
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _hide(nodes, how, extent, bad, near, index, hidden):  # type: ignore[no-untyped-def]
-    """Masked shares of the pixels that have one masked pixel nearby, which are few."""
-    (step, first), (low, _, ny, _) = how, extent
-    flat = near.ravel()
-    for r in range(index.shape[0]):
-        j = (first + r) // step
-        ty = (first + r - j * step) / step
-        for c in range(index.shape[1]):
-            if index[r, c] >= 0 and flat[index[r, c]]:
-                i = c // step
-                tx = (c - i * step) / step
-                x, y = _between(nodes[0, j : j + 2], i, tx, ty), _between(nodes[1, j : j + 2], i, tx, ty)
-                hidden[r, c] = _hidden(bad, low, ny, x, y)
+def _keep_usable(part, bad, work):  # type: ignore[no-untyped-def]
+    nan, infinite = np.float32(np.nan), np.float32(np.inf)
+    width = part.shape[1]
+    for y in range(part.shape[0]):
+        row, source = work[y], part[y]
+        row[:_PAD] = nan
+        row[width + _PAD :] = nan
+        inner = row[_PAD : width + _PAD]
+        for x in range(width):
+            inner[x] = source[x] if abs(source[x]) < infinite else nan
+        if bad.size:
+            flags = bad[y]
+            for x in range(width):
+                inner[x] = inner[x] if flags[x] == 0 else nan
 
 
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
@@ -251,107 +138,237 @@ def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int,
     return low, int(np.clip(np.ceil(nodes.max()) + _PAD + 1, low, ny))
 
 
-@lru_cache(maxsize=4)
-def _weight_table(kernel: Kernel) -> NDArray[np.float32]:
-    """Weights for PHASES + 1 positions from one sample to the next, six taps (zeros for shorter kernels)."""
-    phase = np.arange(PHASES + 1) / PHASES
-    table = np.zeros((PHASES + 1, 6), dtype=np.float32)
-    if kernel == "nearest":
-        table[phase < 0.5, 2] = 1.0
-        table[phase >= 0.5, 3] = 1.0
-        return table
-    start = 3 - TAPS[kernel] // 2
-    table[:, start : start + TAPS[kernel]] = phase_weights(phase, kernel)
-    return table
+# Fused multiply-adds are safe here: every pixel goes through the same code, wherever a run begins.
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _polynomial(terms, square):  # type: ignore[no-untyped-def]
+    higher = np.float32(terms[2]) + square * np.float32(terms[3])
+    return np.float32(terms[0]) + square * (np.float32(terms[1]) + square * higher)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _weights(phase):  # type: ignore[no-untyped-def]
+    """Six weights: the free parts by their polynomials, the rest from the sum, 1, and from two moments."""
+    two, three, five = np.float32(2), np.float32(3), np.float32(5)
+    u = phase - np.float32(0.5)
+    square, quarter = u * u, np.float32(0.25)
+    gap = quarter - square
+    even0 = gap * _polynomial(_FREE[0], square)
+    even1 = quarter * square - np.float32(1 / 16) - three * even0
+    even2 = np.float32(9 / 16) - quarter * square + two * even0
+    odd0 = u * gap * _polynomial(_FREE[1], square)
+    odd1 = u * gap * _polynomial(_FREE[2], square)
+    odd2 = -u - five * odd0 - three * odd1
+    return even0 + odd0, even1 + odd1, even2 + odd2, even2 - odd2, even1 - odd1, even0 - odd0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _across(flat, p, w):  # type: ignore[no-untyped-def]
+    i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
+    left = w[0] * flat[p] + w[1] * flat[p + i1] + w[2] * flat[p + i2]
+    return left + (w[3] * flat[p + i3] + w[4] * flat[p + i4] + w[5] * flat[p + i5])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+    """Values of n pixels from `at`, and up to seven more, whose windows lie side by side from `corner`.
+
+    `lanes` holds values and phases in x and y. It is one array, and its indices are unsigned: otherwise each run would
+    begin by asking whether arrays overlap and indices count from the end.
+    """
+    start, down, pitch = np.uint64(corner), np.uint64(stride), np.uint64(_PITCH)
+    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
+        i, p = np.uint64(at) + k, start + k
+        x, y = _weights(lanes[i + pitch]), _weights(lanes[i + pitch + pitch])
+        value = y[0] * _across(flat, p, x)
+        p += down
+        value += y[1] * _across(flat, p, x)
+        p += down
+        value += y[2] * _across(flat, p, x)
+        p += down
+        value += y[3] * _across(flat, p, x)
+        p += down
+        value += y[4] * _across(flat, p, x)
+        p += down
+        lanes[i] = value + y[5] * _across(flat, p, x)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+    """The same for the four samples of the bilinear kernel, in the middle of the window."""
+    one, pitch = np.uint64(1), np.uint64(_PITCH)
+    upper = np.uint64(corner + 2 * stride + 2)
+    lower = upper + np.uint64(stride)
+    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
+        i, p, q = np.uint64(at) + k, upper + k, lower + k
+        x, y = lanes[i + pitch], lanes[i + pitch + pitch]
+        above = flat[p] + x * (flat[p + one] - flat[p])
+        below = flat[q] + x * (flat[q + one] - flat[q])
+        lanes[i] = above + y * (below - above)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _masked(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
-    """Weighted mean, weight and part of the absolute weight over the usable samples of a 6x6 window."""
-    value, weight, good, total = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for j in range(6):
-        for i in range(6):
-            w = table[ky + j] * table[kx + i]
-            total += abs(w)
-            sample = flat[corner + j * stride + i]
-            if w != 0 and sample == sample:
-                value += w * sample
-                weight += w
-                good += abs(w)
-    return value / weight, weight, good / total
+def _plus(sums, share, more):  # type: ignore[no-untyped-def]
+    """Weighted sum, weight and absolute weight with a share of others."""
+    return sums[0] + share * more[0], sums[1] + share * more[1], sums[2] + abs(share) * more[2]
 
 
-# Fused multiply-adds are safe here: every pixel goes through the same scalar code, whatever the tile.
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _clean(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
-    """Weighted sum over a 6x6 window; NaN if a sample is not usable. Columns side by side, for SIMD."""
-    # Unsigned indices: signed ones would be checked for counting from the end.
-    i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
-    p, k = np.uint64(corner), np.uint64(ky)
-    down = np.uint64(stride)
-    a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    d, e, f = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for _ in range(6):
-        w = table[k]
-        a += w * flat[p]
-        b += w * flat[p + i1]
-        c += w * flat[p + i2]
-        d += w * flat[p + i3]
-        e += w * flat[p + i4]
-        f += w * flat[p + i5]
-        p += down
-        k += i1
-    q = np.uint64(kx)
-    left = a * table[q] + b * table[q + i1] + c * table[q + i2]
-    return left + (d * table[q + i3] + e * table[q + i4] + f * table[q + i5])
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sample(flat, p, i):  # type: ignore[no-untyped-def]
+    """A sample and its weights 1, or nothing where it is not usable."""
+    zero, sample = np.float32(0), flat[p + np.uint64(i)]
+    one = np.float32(1) if sample == sample else zero
+    return sample if sample == sample else zero, one, one
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _clean_bilinear(flat, corner, stride, table, kx, ky):  # type: ignore[no-untyped-def]
-    """The same for the four samples of the bilinear kernel, which sit in the middle of the window."""
-    i1, i2, i3 = np.uint64(1), np.uint64(2), np.uint64(3)
-    p = np.uint64(corner + 2 * stride + 2)
-    q = p + np.uint64(stride)
-    x, y = np.uint64(kx), np.uint64(ky)
-    upper = table[x + i2] * flat[p] + table[x + i3] * flat[p + i1]
-    lower = table[x + i2] * flat[q] + table[x + i3] * flat[q + i1]
-    return table[y + i2] * upper + table[y + i3] * lower
+@njit(nogil=True, cache=True, error_model="numpy")
+def _usable(flat, p, w):  # type: ignore[no-untyped-def]
+    """Weighted sum, weight and absolute weight of the usable ones of six samples side by side."""
+    sums = _plus((np.float32(0), np.float32(0), np.float32(0)), w[0], _sample(flat, p, 0))
+    sums = _plus(_plus(sums, w[1], _sample(flat, p, 1)), w[2], _sample(flat, p, 2))
+    sums = _plus(_plus(sums, w[3], _sample(flat, p, 3)), w[4], _sample(flat, p, 4))
+    return _plus(sums, w[5], _sample(flat, p, 5))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _gather(work, extent, table, small, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
-    """Positions are linear between nodes; weights come from the table at the nearest phase."""
-    (low, ny), (step, first, conserve) = extent, how
-    stride = work.shape[1]
-    nx = stride - 6
-    flat, weights = work.ravel(), table.ravel()
-    phases = table.shape[0] - 1
-    for r in range(out.shape[0]):
-        j = (first + r) // step
-        ty = (first + r - j * step) / step
-        line = nodes[:, j] * (1.0 - ty) + nodes[:, j + 1] * ty
-        for i in range(line.shape[1] - 1):
-            x0, y0, area0 = line[0, i], line[1, i], line[2, i]
-            slope_x, slope_y = (line[0, i + 1] - x0) / step, (line[1, i + 1] - y0) / step
-            slope_area = (line[2, i + 1] - area0) / step
-            for k in range(min(step, out.shape[1] - i * step)):
-                x, y = x0 + k * slope_x, y0 + k * slope_y
-                value, part = np.float32(np.nan), np.float32(0.0)
-                if x >= -0.5 and x < nx - 0.5 and y >= -0.5 and y < ny - 0.5:
-                    ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
-                    # The window starts two samples before the one below; the padding of three allows for it.
-                    corner = (iy - low + 1) * stride + ix + 1
-                    kx, ky = 6 * int((x - ix) * phases + 0.5), 6 * int((y - iy) * phases + 0.5)
-                    part = np.float32(1.0)
-                    if small:
-                        value = _clean_bilinear(flat, corner, stride, weights, kx, ky)
-                    else:
-                        value = _clean(flat, corner, stride, weights, kx, ky)
-                    if not value == value:
-                        value, weight, part = _masked(flat, corner, stride, weights, kx, ky)
-                        if weight < np.float32(MIN_COVERAGE) or part < np.float32(MIN_COVERAGE):
-                            value = np.float32(np.nan)
-                    if conserve:
-                        value *= np.float32(area0 + k * slope_area)
-                out[r, i * step + k] = value
-                coverage[r, i * step + k] = part
+@njit(nogil=True, cache=True, error_model="numpy")
+def _size(w):  # type: ignore[no-untyped-def]
+    return abs(w[0]) + abs(w[1]) + abs(w[2]) + (abs(w[3]) + abs(w[4]) + abs(w[5]))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _run_masked(flat, corner, stride, lanes, at, n, small):  # type: ignore[no-untyped-def]
+    """The same by either kernel over the usable samples alone, and their part of the absolute weight in the last row.
+
+    NaN where less than half of the weight is left.
+    """
+    start, down, pitch = np.uint64(corner), np.uint64(stride), np.uint64(_PITCH)
+    zero, one, least = np.float32(0), np.float32(1), np.float32(MIN_COVERAGE)
+    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
+        i, p = np.uint64(at) + k, start + k
+        u, v = lanes[i + pitch], lanes[i + pitch + pitch]
+        x = (zero, zero, one - u, u, zero, zero) if small else _weights(u)
+        y = (zero, zero, one - v, v, zero, zero) if small else _weights(v)
+        q = p + down + down
+        sums = _plus((zero, zero, zero), y[0], _usable(flat, p, x))
+        sums = _plus(_plus(sums, y[1], _usable(flat, p + down, x)), y[2], _usable(flat, q, x))
+        sums = _plus(_plus(sums, y[3], _usable(flat, q + down, x)), y[4], _usable(flat, q + down + down, x))
+        value, weight, good = _plus(sums, y[5], _usable(flat, q + down + down + down, x))
+        part = good / (_size(x) * _size(y))
+        lanes[i] = value / weight if (weight >= least) & (part >= least) else np.float32(np.nan)
+        lanes[i + pitch + pitch + pitch] = part
+
+
+# The functions of a strip are given whole arrays: each slice of one is counted by its owner, which takes longer than to
+# do some twenty pixels.
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
+    """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `_CHUNK`."""
+    part, row = 1.0 / step, nodes.shape[2]
+    line = nodes.ravel()
+    for axis in range(2):
+        before, at = (axis * nodes.shape[1] + j) * row, axis * _CHUNK - start
+        for i in range(start // step, (start + n - 1) // step + 1):
+            left = line[np.uint64(before + i)]
+            slope = (line[np.uint64(before + i + 1)] - left) * part
+            for k in range(max(start, i * step), min(start + n, (i + 1) * step)):
+                out[np.uint64(at + k)] = left + (k - i * step) * slope
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-untyped-def]
+    """Phases and corners of the windows of n pixels, `down` of the way between two rows of nodes.
+
+    A window starts two samples before the one below; the padding of three allows for it.
+    """
+    low, ny, nx = extent
+    stride, top = np.float64(nx + 2 * _PAD), np.float64(low - 1)
+    right, bottom, outside = nx - 0.5, ny - 0.5, np.float64(_OUTSIDE)
+    half, pitch = np.uint64(_CHUNK), np.uint64(_PITCH)
+    for c in range(np.uint64(n)):
+        u, v = above[c] + down * (below[c] - above[c]), above[c + half] + down * (below[c + half] - above[c + half])
+        inside = (u >= -0.5) & (u < right) & (v >= -0.5) & (v < bottom)
+        column, row = np.floor(u), np.floor(v)
+        lanes[c + pitch], lanes[c + pitch + pitch] = u - column, v - row
+        corner[c] = np.int32((row - top) * stride + (column + 1.0) if inside else outside)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _marked(marks, words, found):  # type: ignore[no-untyped-def]
+    """Where marks are set, of which few are; `words` are eight of them each."""
+    number = 0
+    for w in range(words.size):
+        if words[w] != 0:
+            for c in range(8 * w, 8 * w + 8):
+                found[number] = c
+                number += marks[c]
+    return number
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _values(flat, stride, corner, n, small, work, lanes):  # type: ignore[no-untyped-def]
+    """Values of n pixels into the first row of `lanes`, NaN outside, run by run of windows that lie side by side."""
+    marks, words, found = work
+    for c in range(np.uint64(n)):
+        step = corner[c + np.uint64(1)] - corner[c]
+        marks[c] = (step != 1) & ((step != 0) | (corner[c] != _OUTSIDE))
+    start = 0
+    for k in range(_marked(marks, words, found)):
+        end = found[k] + 1
+        if corner[start] == _OUTSIDE:
+            for c in range(start, end):
+                lanes[c] = np.nan
+        elif small:
+            _run_bilinear(flat, corner[start], stride, lanes, start, end - start)
+        else:
+            _run_lanczos(flat, corner[start], stride, lanes, start, end - start)
+        start = end
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _store(flat, stride, corner, place, small, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
+    """Write n values into a row from `start`, those that are lost anew; coverage where it is asked for."""
+    (r, start, n), (marks, words, found) = place, work
+    first, covered = np.uint64(start), coverage.shape[0] > 0
+    for c in range(np.uint64(n)):
+        out[r, first + c] = lanes[c]
+    for c in range(np.uint64(n)):
+        marks[c] = lanes[c] != lanes[c]
+    if covered:
+        for c in range(n):
+            coverage[r, start + c] = np.float32(corner[c] != _OUTSIDE)
+    number, k = _marked(marks, words, found), 0
+    while k < number:
+        c, m = found[k], 1
+        while k + m < number and found[k + m] == c + m and corner[c + m] - corner[c] == m:
+            m += 1
+        k += m
+        if corner[c] != _OUTSIDE:
+            _run_masked(flat, corner[c], stride, lanes, c, m, small)
+            for i in range(c, c + m):
+                out[r, start + i] = lanes[i]
+                if covered:
+                    coverage[r, start + i] = lanes[3 * _PITCH + i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
+    """Rows of the output, strip by strip of columns, so that a strip's samples stay in the first cache."""
+    step, first, small = how
+    stride, width = extent[2] + 2 * _PAD, out.shape[1]
+    corner, lanes = np.empty(_CHUNK + 1, np.int32), np.zeros(4 * _PITCH, np.float32)
+    marks = np.zeros(_CHUNK, np.uint8)
+    work = marks, marks.view(np.uint64), np.empty(_CHUNK + 1, np.int64)
+    above, below = np.empty(2 * _CHUNK), np.empty(2 * _CHUNK)
+    for start in range(0, width, _CHUNK):
+        n, known = min(_CHUNK, width - start), -9
+        corner[n], marks[n:] = _END, 0
+        for r in range(out.shape[0]):
+            j = (first + r) // step
+            if j != known:
+                above, below = below, above
+                if j != known + 1:
+                    _spread(nodes, j, step, start, n, above)
+                _spread(nodes, j + 1, step, start, n, below)
+                known = j
+            _windows(above, below, (first + r - j * step) / step, extent, n, lanes, corner)
+            _values(flat, stride, corner, n, small, work, lanes)
+            _store(flat, stride, corner, (r, start, n), small, work, lanes, out, coverage)

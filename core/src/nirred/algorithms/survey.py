@@ -1,0 +1,162 @@
+"""What lies under the pixels of an output grid: nearest pixels of the input, masked shares, areas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.pixelmap import PixelMap
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies under the pixels of rows of an output grid, each array of shape (rows, nx).
+
+    Parameters
+    ----------
+    index : int32
+        Nearest pixel, as an index into the ravelled input rows; -1 outside the input.
+    hidden : float32
+        Share that masked pixels have in a bilinear interpolation, 0 to 1; 1 outside the input.
+    area : float32
+        Input area per output area.
+    """
+
+    index: NDArray[np.int32]
+    hidden: NDArray[np.float32]
+    area: NDArray[np.float32]
+
+    def take(self, plane: NDArray[Any], fill: float) -> NDArray[Any]:
+        """Values of the nearest pixels of input rows of any dtype; `fill` outside."""
+        out = np.empty(self.index.shape, plane.dtype)
+        _take(np.ascontiguousarray(plane).ravel(), self.index.ravel(), np.asarray(fill, plane.dtype)[()], out.ravel())
+        return out
+
+
+def survey_rows(
+    bad: NDArray[np.uint8] | None,
+    pixelmap: PixelMap,
+    rows: tuple[int, int],
+    part: tuple[int, int],
+    shape: tuple[int, int],
+) -> Survey:
+    """Find what lies under rows of the output grid.
+
+    Parameters
+    ----------
+    bad : uint8 (high - low, nx), or None
+        Not zero where a pixel of rows [low, high) of the input is masked.
+    pixelmap : PixelMap
+        From output to input.
+    rows : (int, int)
+        Rows [first, last) of the output grid.
+    part : (int, int)
+        Rows [low, high) of the input that there are.
+    shape : (int, int)
+        (ny, nx) of the whole input.
+    """
+    size = (rows[1] - rows[0], pixelmap.shape[1])
+    found = Survey(np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32))
+    how, extent = (pixelmap.step, rows[0]), (*part, *shape)
+    _survey(pixelmap.nodes, how, extent, found.index, found.area)
+    np.less(found.index, 0, out=found.hidden, casting="unsafe")
+    if bad is not None and bad.any():
+        _hide(pixelmap.nodes, how, extent, bad, _round(bad), found.index, found.hidden)
+    return found
+
+
+def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Not zero where a pixel or one of its eight neighbours is."""
+    rows = bad.copy()
+    rows[1:] |= bad[:-1]
+    rows[:-1] |= bad[1:]
+    both = rows.copy()
+    both[:, 1:] |= rows[:, :-1]
+    both[:, :-1] |= rows[:, 1:]
+    return both
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _take(plane, index, fill, out):  # type: ignore[no-untyped-def]
+    for k in range(index.size):
+        out[k] = plane[index[k]] if index[k] >= 0 else fill
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
+    """Masked share of the four pixels round a position, those beyond the edge left out."""
+    ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
+    masked, weight = 0.0, 0.0
+    for j in range(2):
+        across = y - iy if j else 1.0 + iy - y
+        for i in range(2):
+            share = across * (x - ix if i else 1.0 + ix - x)
+            if 0 <= iy + j < ny and 0 <= ix + i < bad.shape[1]:
+                weight += share
+                masked += share * (bad[iy + j - low, ix + i] != 0)
+    return masked / weight
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
+    """Values in a row of nodes at all pixels, linear between nodes."""
+    part = 1.0 / step  # a power of two
+    for axis in range(out.shape[0]):
+        line, places = nodes[axis], out[axis]
+        for i in range(line.size - 1):
+            start, slope = line[i], (line[i + 1] - line[i]) * part
+            for k in range(min(step, places.size - i * step)):
+                places[np.uint64(i * step + k)] = start + k * slope
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _survey(nodes, how, extent, index, area):  # type: ignore[no-untyped-def]
+    """Nearest pixels and areas: all pixels of a row of nodes first, so that the rest is one long loop for SIMD."""
+    (step, first), (low, high, _, nx) = how, extent
+    top, bottom, width = np.float64(low) - 0.5, np.float64(high) - 0.5, np.float64(nx)
+    right, shape = width - 0.5, (3, index.shape[1])
+    above, below, known = np.empty(shape), np.empty(shape), -9
+    for r in range(index.shape[0]):
+        j = (first + r) // step
+        if j != known:
+            above, below = below, above
+            if j != known + 1:
+                _spread(nodes[:, j], step, above)
+            _spread(nodes[:, j + 1], step, below)
+            known = j
+        down = (first + r - j * step) / step
+        x0, y0, area0, x1, y1, area1 = above[0], above[1], above[2], below[0], below[1], below[2]
+        places, sizes = index[r], area[r]
+        for c in range(places.size):
+            x, y = x0[c] + down * (x1[c] - x0[c]), y0[c] + down * (y1[c] - y0[c])
+            inside = (x >= -0.5) & (x < right) & (y >= top) & (y < bottom)
+            place = np.floor(y - top) * width + np.floor(x + 0.5)  # exact: far below 2^53
+            places[c] = np.int32(place if inside else -1.0)
+            sizes[c] = area0[c] + down * (area1[c] - area0[c])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _between(rows, i, tx, ty):  # type: ignore[no-untyped-def]
+    left = rows[0, i] * (1.0 - ty) + rows[1, i] * ty
+    right = rows[0, i + 1] * (1.0 - ty) + rows[1, i + 1] * ty
+    return left * (1.0 - tx) + right * tx
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hide(nodes, how, extent, bad, near, index, hidden):  # type: ignore[no-untyped-def]
+    """Masked shares of the pixels that have one masked pixel nearby, which are few."""
+    (step, first), (low, _, ny, _) = how, extent
+    flat = near.ravel()
+    for r in range(index.shape[0]):
+        j = (first + r) // step
+        ty = (first + r - j * step) / step
+        for c in range(index.shape[1]):
+            if index[r, c] >= 0 and flat[index[r, c]]:
+                i = c // step
+                tx = (c - i * step) / step
+                x, y = _between(nodes[0, j : j + 2], i, tx, ty), _between(nodes[1, j : j + 2], i, tx, ty)
+                hidden[r, c] = _hidden(bad, low, ny, x, y)
