@@ -17,7 +17,7 @@ from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
 from .masks import apply_late_masks
-from .plan.model import FrameInfo
+from .plan.model import FrameInfo, Task
 from .store import PlaneStack
 
 if TYPE_CHECKING:
@@ -25,16 +25,25 @@ if TYPE_CHECKING:
 
 #: A flat below this is no flat: the pixel is unilluminated.
 FLAT_FLOOR = 0.01
-#: Bytes per pixel and frame: calibrated, flags, sky-subtracted.
-BYTES_PER_PIXEL = 10
+#: Bytes per pixel and frame: calibrated and flags; sky-subtracted, too.
+CALIBRATED, WITH_SKY = 6, 10
+#: What is made without subtracting a sky.
+SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
 #: Planes that need more than this part of the memory go to scratch files.
 SCRATCH_FROM = 0.6
 
 
-def calibrate_group(group: Group) -> None:
+def frame_bytes(task: Task) -> int:
+    """Bytes that the planes of a task's frames take."""
+    pixels = sum(d.shape[0] * d.shape[1] for d in task.first.detectors)
+    return pixels * len(task.frames) * (CALIBRATED if task.makes in SKYLESS else WITH_SKY)
+
+
+def calibrate_group(group: Group, *, read: bool = True) -> None:
     """Read and calibrate every frame of the group into `group.planes`.
 
-    A frame that cannot be read is left out by name; no frame left is an error.
+    A frame that cannot be read is left out by name; no frame left is an error. Without `read` the planes stay empty:
+    no step will look at them.
 
     Raises
     ------
@@ -51,12 +60,13 @@ def calibrate_group(group: Group) -> None:
         read_noise = first.detectors[p].read_noise
         if group.setup.variance and read_noise is not None:
             state.constant, state.per_electron = noise_planes(state.inputs, read_noise)
-    for i in group.indices():
-        _calibrate_frame(group, i, cache)
-    group.need(group.indices(), "readable frames")
-    apply_late_masks(group)
-    if group.setup.latency > 0:
-        flag_latency(group)
+    if read:
+        for i in group.indices():
+            _calibrate_frame(group, i, cache)
+        group.need(group.indices(), "readable frames")
+        apply_late_masks(group)
+        if group.setup.latency > 0:
+            flag_latency(group)
     _release(group)
 
 
@@ -83,8 +93,7 @@ def compiled() -> bool:
 
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
-    n = len(group.frames)
-    need = sum(n * ny * nx * BYTES_PER_PIXEL for ny, nx in shapes)
+    n, need = len(group.frames), frame_bytes(group.task)
     scratch = group.context.scratch if need > SCRATCH_FROM * group.context.memory else None
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)

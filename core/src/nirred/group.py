@@ -52,7 +52,8 @@ class Context:
     stopped : callable
         True once the run is to end: asked between steps.
     lamp_stacks : dict
-        Stacks of lamps that a bad-pixel mask was made from, for the flat of the same lamps; each is taken once.
+        Stacks of lamps that a bad-pixel mask was made from, with the flags that all of them share, for the flat of the
+        same lamps; each is taken once.
     """
 
     registry: Registry
@@ -63,7 +64,7 @@ class Context:
     say: Callable[[str], None] = lambda message: None
     keep: bool = False
     stopped: Callable[[], bool] = lambda: False
-    lamp_stacks: dict[Hashable, list[Plane]] = field(default_factory=dict)
+    lamp_stacks: dict[Hashable, tuple[list[Plane], list[np.ndarray]]] = field(default_factory=dict)
 
 
 @dataclass

@@ -55,6 +55,10 @@ class GroupStep(Step):
 
     uses_frames: ClassVar[bool] = True
 
+    def needs_frames(self, group: Group, params: Any) -> bool:
+        """Whether `apply` will look at the group's frames: where no step does, they are not even read."""
+        return self.uses_frames
+
     @abstractmethod
     def apply(self, group: Group, params: Any, call: StepCall) -> None:
         """Do the work on `group`, from stream `call.takes` to `call.gives`; `params` is of the step's own `Params`."""

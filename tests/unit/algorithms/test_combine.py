@@ -176,6 +176,14 @@ def test_tiles_threads_and_layout_change_nothing(rejection, method):
             np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), err_msg=f"{name} {kwargs}")
 
 
+def test_ignored_flags_are_as_if_they_were_not_there():
+    data, dq, _ = stack(7, (90, 40), seed=4)
+    ignored = np.where(np.random.default_rng(6).random(data[0].shape) < 0.5, 0xFFFF, 2).astype(np.uint16)
+    expected, found = combine(data, dq & ~ignored), combine(data, dq, ignored=ignored, threads=2)
+    for name in ("sci", "var", "dq", "n"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
 def test_one_cosmic_ray_among_three_goes():
     rng = np.random.default_rng(5)
     data = rng.normal(1000, 10, (3, 50, 50)).astype(np.float32)

@@ -31,14 +31,14 @@ DARK = "N20260115S0013_dark"
 
 @pytest.fixture
 def struck(night, registry, tmp_path, reduced):
-    """Reduce a night that something happens to as its flat is begun; then say what a run after that does."""
+    """Reduce a night that something happens to as a task is begun; then say what a run after that does."""
 
-    def call(strike, out=None, **options):
+    def call(strike, out=None, at=FLAT, **options):
         out, told = out or tmp_path / "out", []
 
         def watch(event):
             told.append(event)
-            if event.kind == "started" and event.task == FLAT:
+            if event.kind == "started" and event.task == at:
                 strike(out)
 
         result = run([night.raw_dir], out, RunOptions(**{"jobs": 1, "on_event": watch, **options}), registry)
@@ -178,7 +178,7 @@ def test_scratch_that_vanishes_or_is_full(struck, disk, night, registry, reduced
     scratch = disk / "scratch"
     result = struck(lambda out: shutil.rmtree(scratch), memory=1, scratch=scratch)
     assert set(result.outcomes.values()) == {"done"}  # it is made again
-    result = struck(lambda out: fill(scratch), memory=1, scratch=scratch, fresh=True)
+    result = struck(lambda out: fill(scratch), at=BPM, memory=1, scratch=scratch, fresh=True)
     assert result.outcomes[FLAT] == "failed" and "scratch file: No space left" in result.messages[0]
     (disk / "filler").unlink()
     mended(night, registry, tmp_path / "out", reduced, set())  # what the first run made is still there

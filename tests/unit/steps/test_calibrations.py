@@ -180,16 +180,26 @@ def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):
         flags = [static | unlit for _ in frames]
         made = with_noise(make_group(roles, frames, flags, makes=makes), 100.0)
         made.planes[0].inputs = CalibrationInputs(2.0, 1, 1.0, static_dq=static)
+        for frame in made.frames:
+            frame.info.path.write_bytes(b"raw")
         return made
 
-    alone = group("flat", mask)
+    alone, step = group("flat", mask), MakeLampFlat()
+    assert step.needs_frames(alone, StackParams())
     MakeLampFlat().apply(alone, StackParams(), CALL)
     bpm, flat = group("bpm", np.zeros_like(mask)), group("flat", mask)
     object.__setattr__(flat, "context", bpm.context)
     MakeLampFlat().apply(bpm, StackParams(), CALL)
     assert len(bpm.context.lamp_stacks) == 2
-    for state in flat.planes:
-        state.sci.put(0, np.full((64, 64), np.nan, np.float32))  # not looked at again
+    assert not step.needs_frames(flat, StackParams())
+    assert step.needs_frames(flat, StackParams(nsigma=5.0))
+    flat.frames[0].info.path.write_bytes(b"changed")
+    assert step.needs_frames(flat, StackParams())
+    flat.frames[0].info.path.write_bytes(b"raw")
+    for state in flat.planes:  # not looked at again
+        for i in range(len(roles)):
+            state.sci.put(i, np.full((64, 64), np.nan, np.float32))
+            state.dq.put(i, np.zeros((64, 64), np.uint16))
     MakeLampFlat().apply(flat, StackParams(), CALL)
     assert not bpm.context.lamp_stacks
     (one,), (other,) = alone.streams["main"], flat.streams["main"]

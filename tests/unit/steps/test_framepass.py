@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
-from nirred.framepass import calibrate_group, reciprocal
+from nirred.framepass import calibrate_group, frame_bytes, reciprocal
 from nirred.plugin import Linearity, Section
 
 
@@ -50,6 +52,16 @@ def test_memory_or_scratch_makes_no_difference(make_group, write_raw):
         )
         group.close()
     assert stacks[0] == stacks[1]
+
+
+def test_frames_that_nobody_looks_at_are_not_read(make_group, write_raw):
+    infos = write_raw([[np.full((6, 8), 100.0)]])
+    infos[0].path.unlink()
+    group = prepared(make_group, infos)
+    calibrate_group(group, read=False)
+    assert group.planes[0].inputs is not None and group.indices() == [0]
+    assert frame_bytes(group.task) == 480
+    assert frame_bytes(replace(group.task, makes="flat")) == 288
 
 
 def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):

@@ -120,6 +120,7 @@ def combine(
     scale: ArrayLike | None = None,
     zero: ArrayLike | None = None,
     weights: ArrayLike | None = None,
+    ignored: NDArray[np.uint16] | None = None,
     threads: int = 1,
     tile: int = 256,
 ) -> Combined:
@@ -145,6 +146,8 @@ def combine(
         Values become ``data * scale + zero``.
     weights : (N,) array, optional
         One positive weight per frame, for wtmean.
+    ignored : (ny, nx) array of uint16, optional
+        Flags that are taken off each pixel's.
     threads : int
         Number of threads.
     tile : int
@@ -166,7 +169,7 @@ def combine(
     options = _checked(method, rejection, _source(var, noise), weights is not None)
     if rejection.rule == "minmax" and rejection.nlow + rejection.nhigh >= len(data):
         raise ValueError(f"minmax {rejection.nlow}+{rejection.nhigh} leaves nothing of {len(data)} frames")
-    return _combine_rows(_Stack(data, dq, var, noise), frames, options, tile, threads)
+    return _combine_rows(_Stack(data, dq, var, noise, ignored), frames, options, tile, threads)
 
 
 def _source(var: Planes | None, noise: NoiseModel | None) -> int:
@@ -198,6 +201,14 @@ class _Stack:
     dq: Planes | None
     var: Planes | None
     noise: NoiseModel | None
+    ignored: NDArray[np.uint16] | None
+
+    def flags(self, rows: slice, scratch: NDArray[Any]) -> NDArray[Any]:
+        """Rows of all flags as `rows` copies them, those to be ignored taken off."""
+        flags = self.rows(self.dq, rows, scratch)
+        if self.ignored is not None:
+            flags &= ~self.ignored[rows].ravel()
+        return flags
 
     def rows(self, planes: Planes | None, rows: slice, scratch: NDArray[Any]) -> NDArray[Any]:
         """Copy rows of all planes to (n_frames, pixels) of the scratch; zeros if there are no planes."""
@@ -238,7 +249,7 @@ def _combine_rows(
         var_scratch = np.empty(size if stack.var is not None else 1, np.float32)
         for part in row_blocks(stop - start, few_rows):
             rows = slice(start + part.start, start + part.stop)
-            data, dq = stack.rows(stack.data, rows, data_scratch), stack.rows(stack.dq, rows, dq_scratch)
+            data, dq = stack.rows(stack.data, rows, data_scratch), stack.flags(rows, dq_scratch)
             none = stack.var is None
             var = var_scratch.reshape(1, 1) if none else stack.rows(stack.var, rows, var_scratch)
             results = [plane[rows].reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]

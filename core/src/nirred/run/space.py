@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..framepass import BYTES_PER_PIXEL, SCRATCH_FROM
+from ..framepass import SCRATCH_FROM, frame_bytes
 from ..plan.model import Plan, Task
 
 #: Bytes per pixel of a product: SCI, VAR, DQ, NEXP.
@@ -38,7 +38,7 @@ def check_space(plan: Plan, out: Path, scratch: Path, memory: int, *, width: int
     ConfigError
         Naming the directory, what is needed and what is free.
     """
-    products = sum(product_bytes(t) + keep * frame_bytes(t) for t in plan.tasks if not _there(t, out))
+    products = sum(product_bytes(t) + keep * kept_bytes(t) for t in plan.tasks if not _there(t, out))
     temporary = max((product_bytes(t) for t in plan.tasks if _there(t, out)), default=0)
     largest = sorted((scratch_bytes(t, memory // width) for t in plan.tasks), reverse=True)[:width]
     needs = {out: products + temporary + _SMALL}
@@ -69,12 +69,12 @@ def product_bytes(task: Task) -> int:
     return int(_pixels(task) * _PRODUCT * (_UNION if task.makes == "image" else 1.0)) if task.makes else 0
 
 
-def frame_bytes(task: Task) -> int:
-    """About the size of a task's intermediate frames: calibrated, and sky-subtracted where it makes an image."""
-    return _pixels(task) * len(task.frames) * BYTES_PER_PIXEL * (2 if task.makes == "image" else 1)
+def kept_bytes(task: Task) -> int:
+    """About the size of a task's intermediate frames: SCI, VAR and DQ, and the sky-subtracted ones of an image."""
+    return _pixels(task) * len(task.frames) * 10 * (2 if task.makes == "image" else 1)
 
 
 def scratch_bytes(task: Task, memory: int) -> int:
     """Size of a task's scratch files: nothing where its planes fit in memory."""
-    need = _pixels(task) * len(task.frames) * BYTES_PER_PIXEL
+    need = frame_bytes(task)
     return need if need > SCRATCH_FROM * memory else 0

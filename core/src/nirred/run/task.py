@@ -210,8 +210,10 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                 bound.step.configure(group.setup, bound.params, group)
             continue
         if not fused and not isinstance(bound.step, HeaderStep):
-            group.context.say(f"{group.task.id}: calibrating {len(group.indices())} frames")
-            calibrate_group(group)
+            read = group.context.keep or _frames_needed(group, calls[number:])
+            what = f"calibrating {len(group.indices())} frames" if read else "taking over what an earlier task stacked"
+            group.context.say(f"{group.task.id}: {what}")
+            calibrate_group(group, read=read)
             fused = True
             keep_frames(group, calls[:number])
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
@@ -222,6 +224,13 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             written_after(group, bound, calls[number + 1 :])
             if not any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in calls[number + 1 :]):
                 _give_up_frames(group)
+
+
+def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
+    """Whether one of the steps looks at the frames; where all make do without, they have been seen before."""
+    steps = [(c.step, c.params) for c in calls if isinstance(c.step, GroupStep) and not c.params.skip]
+    using = [(step, params) for step, params in steps if step.uses_frames]
+    return not using or any(step.needs_frames(group, params) for step, params in using)
 
 
 def _give_up_frames(group: Group) -> None:

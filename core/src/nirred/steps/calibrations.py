@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import reduce
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..digests import file_digest
 from ..dq import DQ
-from ..errors import StepError
+from ..errors import StepError, Unreadable
 from ..frame import Plane
 from ..group import Group, PlaneState
 from ..params import Params, param
@@ -37,47 +39,64 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
     frame alike is stacked as anything else and flagged in the result: the stack does not depend on the mask, so that
     a flat takes over the stack of lamps that its bad-pixel mask was made from.
     """
-    made = [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes]
-    return _hidden(group, frames, made)
+    return _flagged(*_stacked(group, frames, nsigma, scaled=scaled))
 
 
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
     """As `stack_planes`; the bad-pixel mask's task leaves the stack to that of the flat from the same frames."""
-    setup, shared = group.setup, group.context.lamp_stacks
+    key, shared = _lamps(group, frames, nsigma, scaled=scaled), group.context.lamp_stacks
+    if key in shared:
+        made, common = shared.pop(key)
+        known = (None if state.inputs is None else state.inputs.static_dq for state in group.planes)
+        return _flagged(made, [c if k is None else c | k for c, k in zip(common, known, strict=True)])
+    stacked = _stacked(group, frames, nsigma, scaled=scaled)
+    if group.task.makes == "bpm" and key is not None:
+        shared[key] = stacked
+    return _flagged(*stacked)
+
+
+def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> Hashable | None:
+    """What a stack of lamps depends on; None with a dark or flat, which differ from task to task, or a lost file."""
+    setup = group.setup
     if setup.dark is not None or setup.flat is not None:
-        return stack_planes(group, frames, nsigma, scaled=scaled)
+        return None
     infos = [group.frames[i].info for i in (group.indices()[0], *frames)]  # the first one gives the noise model
-    files = tuple((info.path, info.exposure) for info in infos)
-    key = (repr(replace(setup, masks=[], notes={})), nsigma, scaled, files)
-    made = shared.pop(key, None)
-    if made is None:
-        made = [_stack_plane(group, state, frames, nsigma, scaled=scaled) for state in group.planes]
-        if group.task.makes == "bpm":
-            shared[key] = made
-    return _hidden(group, frames, made)
+    try:
+        files = tuple((info.path, file_digest(info.path), info.exposure) for info in infos)
+    except Unreadable:
+        return None
+    return repr(replace(setup, masks=[], notes={})), nsigma, scaled, files
 
 
-def _stack_plane(group: Group, state: PlaneState, frames: list[int], nsigma: float, *, scaled: bool) -> Plane:
-    data, common = [state.sci.frame(i) for i in frames], _common(state, frames)
-    dq = [state.dq.frame(i) & ~common for i in frames]
+def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> tuple[list[Plane], list[np.ndarray]]:
+    """Stack of each plane, and the flags that all of its frames share."""
+    common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) for state in group.planes]
+    made = [
+        _stack_plane(group, state, frames, nsigma, flags, scaled=scaled)
+        for state, flags in zip(group.planes, common, strict=True)
+    ]
+    return made, common
+
+
+def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
+    return [Plane(p.data, p.dq | (c & np.uint16(0x3FFF)), p.var) for p, c in zip(planes, common, strict=True)]
+
+
+def _stack_plane(
+    group: Group, state: PlaneState, frames: list[int], nsigma: float, common: np.ndarray, *, scaled: bool
+) -> Plane:
+    data, dq = [state.sci.frame(i) for i in frames], [state.dq.frame(i) for i in frames]
     levels = np.array([_level(state, i) for i in frames])
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
     noise = NoiseModel(state.constant, state.per_electron)
     rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
-    threads = group.context.threads
-    done = combine(data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, threads=threads)
-    return Plane(np.nan_to_num(done.sci), done.dq & np.uint16(0x3FFF), np.nan_to_num(done.var))
-
-
-def _common(state: PlaneState, frames: list[int]) -> np.ndarray:
-    """Flags that all of the frames share, pixel by pixel."""
-    return reduce(np.bitwise_and, (state.dq.frame(i) for i in frames))
-
-
-def _hidden(group: Group, frames: list[int], planes: list[Plane]) -> list[Plane]:
-    masks = [_common(state, frames) for state in group.planes]
-    return [Plane(p.data, p.dq | (m & np.uint16(0x3FFF)), p.var) for p, m in zip(planes, masks, strict=True)]
+    done = combine(
+        data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, ignored=common,
+        threads=group.context.threads,
+    )  # fmt: skip
+    done.dq[...] &= np.uint16(0x3FFF)
+    return Plane(np.nan_to_num(done.sci, copy=False), done.dq, np.nan_to_num(done.var, copy=False))
 
 
 def _level(state: PlaneState, i: int) -> float:
@@ -113,6 +132,12 @@ class MakeLampFlat(GroupStep):
     doc = "mean of lamp-on frames minus mean of lamp-off frames"
     Params = StackParams
 
+    def needs_frames(self, group: Group, params: StackParams) -> bool:
+        """Not where the bad-pixel mask's task left the stacks of these lamps."""
+        wanted = {True: group.indices("lamp_on", "flat"), False: group.indices("lamp_off")}
+        keys = [_lamps(group, frames, params.nsigma, scaled=on) for on, frames in wanted.items() if frames]
+        return not keys or not all(key in group.context.lamp_stacks for key in keys)
+
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
         on = group.need(group.indices("lamp_on", "flat"), "flat frames")
         off = group.indices("lamp_off")
@@ -139,6 +164,7 @@ class NormalizeFlat(GroupStep):
     """Divide by the median of the good pixels of all planes."""
 
     name = "normalize_flat"
+    uses_frames = False
     doc = "scale to a median of 1 over the good pixels; one scale for all planes keeps their relative sensitivity"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -158,6 +184,7 @@ class ThresholdFlatfield(GroupStep):
     """Flag pixels where the flat is out of range; they read 1."""
 
     name = "threshold_flatfield"
+    uses_frames = False
     doc = "flag as unilluminated where the flat is out of range, and set 1 there"
 
     class Params(StepParams):
@@ -180,6 +207,7 @@ class MakeBPM(GroupStep):
     """Bad where the flat or the short dark is out of range."""
 
     name = "make_bpm"
+    uses_frames = False
     doc = "flag pixels whose flat or short dark is out of range"
 
     class Params(StepParams):
