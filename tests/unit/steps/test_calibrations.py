@@ -180,14 +180,14 @@ def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):
         flags = [static | unlit for _ in frames]
         made = with_noise(make_group(roles, frames, flags, makes=makes), 100.0)
         made.planes[0].inputs = CalibrationInputs(2.0, 1, 1.0, static_dq=static)
-        for frame in made.frames:
-            frame.info.path.write_bytes(b"raw")
         return made
 
-    alone, step = group("flat", mask), MakeLampFlat()
+    alone, bpm, flat = group("flat", mask), group("bpm", np.zeros_like(mask)), group("flat", mask)
+    step = MakeLampFlat()
+    for frame in alone.frames:
+        frame.info.path.write_bytes(b"raw")
     assert step.needs_frames(alone, StackParams())
     MakeLampFlat().apply(alone, StackParams(), CALL)
-    bpm, flat = group("bpm", np.zeros_like(mask)), group("flat", mask)
     object.__setattr__(flat, "context", bpm.context)
     MakeLampFlat().apply(bpm, StackParams(), CALL)
     assert len(bpm.context.lamp_stacks) == 2

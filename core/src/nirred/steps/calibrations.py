@@ -11,7 +11,6 @@ import numpy as np
 
 from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
-from ..digests import file_digest
 from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
@@ -19,6 +18,7 @@ from ..group import Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..provenance import file_digest
 from ..step import GroupStep
 
 #: A pixel whose short dark stands out by this many times the scatter of all is of no use in a long exposure.
