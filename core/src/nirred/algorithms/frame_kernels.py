@@ -201,13 +201,9 @@ def subtract_rows(data, dq, skies, targets, moves, useless, first, least, smooth
                 gone, lost = left[without[e]], seen[without[e]]
                 for j in range(m):
                     behind = units[j] - lost[j]
-                    known = behind > least
-                    g = (total[j] - gone[j]) / behind if known else zero
-                    w = v[j] / behind if known else zero
-                    whole = p[j] + w
-                    share = w / whole if whole > zero else zero
-                    square = g * g
-                    cut = one if square < nine * whole else nine * whole / square
-                    target[j] = (
-                        x[j] - own - unit * (s[j] + (one - (cut * share if whole > zero else zero)) * g) - offset
-                    )
+                    per_unit = one / behind if behind > least else zero
+                    g, w = (total[j] - gone[j]) * per_unit, v[j] * per_unit
+                    whole, square = p[j] + w, g * g
+                    real = square >= nine * whole  # keeps all but 9/t^2 of what noise would take
+                    share = (nine * w if real else w) / (square if real else whole) if whole > zero else zero
+                    target[j] = x[j] - own - unit * (s[j] + (one - share) * g) - offset
