@@ -59,6 +59,8 @@ class OutlierLimits:
         seeing does by a tenth, and falls by half of it that far away, whatever the sampling.
     bright : int
         Flags of saturated and non-linear pixels: such a star's core differs from frame to frame.
+    bad : int
+        Flags of unusable pixels: they are judged for their neighbours' sake alone.
     """
 
     high: float = 5.0
@@ -68,6 +70,7 @@ class OutlierLimits:
     least: int = 3
     reach: int = 2
     bright: int = 0
+    bad: int = 0
 
 
 def core_slope(fwhm: float, usual: float) -> float:
@@ -88,7 +91,7 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     sub : float32 (ny, nx)
         Sky-subtracted frame, electron.
     dq : uint16 (ny, nx)
-        Its flags, of which those of bright pixels count.
+        Its flags, of which those of bright and of unusable pixels count.
     expected : Expected
         Model and noise.
     limits : OutlierLimits
@@ -102,9 +105,10 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     flags = np.zeros(sub.shape, np.uint8)
     e, u = expected, limits
     noise = (e.constant, e.per_electron)
-    values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright)
-    _flag(sub, dq, e.model, e.count, e.origin, noise, (e.scale, e.sky, e.extra), values, flags)
-    _grow(flags)
+    values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad)
+    rows = np.zeros(sub.shape[0], np.uint8)
+    _flag(sub, dq, e.model, e.count, e.origin, noise, (e.scale, e.sky, e.extra), values, flags, rows)
+    _grow(flags, rows)
     return flags
 
 
@@ -174,12 +178,25 @@ def _judge(sub, bright, model, y, x, n, noise, frame, limits):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag(sub, dq, model, count, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
+def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
+    """Whether a pixel and all its neighbours are unusable."""
+    for yy in range(max(y - 1, 0), min(y + 2, dq.shape[0])):
+        for xx in range(max(x - 1, 0), min(x + 2, dq.shape[1])):
+            if dq[yy, xx] & bad == 0:
+                return False
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _flag(sub, dq, model, count, origin, noise, frame, limits, flags, rows):  # type: ignore[no-untyped-def]
+    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000.
+
+    `rows` tells in which rows there are any.
+    """
     ny, nx = sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
     low = np.float32(0.999 * limits[1])  # rounding decides nothing here
-    bright, zero = np.uint16(limits[6]), np.float32(0)
+    bright, bad, zero = np.uint16(limits[6]), np.uint16(limits[7]), np.float32(0)
     x0 = min(max(0, -origin[0]), nx)
     x1 = max(x0, min(nx, count.shape[1] - origin[0]))
     stray = np.zeros((nx + 7) // 8 * 8, np.uint8)
@@ -197,23 +214,21 @@ def _flag(sub, dq, model, count, origin, noise, frame, limits, flags):  # type: 
             if words[k] == 0:
                 continue
             for x in range(8 * k, min(8 * k + 8, nx)):
-                if stray[x]:
+                if stray[x] and not (dq[y, x] & bad != 0 and _buried(dq, bad, y, x)):
                     n = count[y + origin[1], x + origin[0]]
                     core = dq[y, x] & bright != 0
                     flags[y, x] = _judge(sub[y, x], core, model, y, x, n, noise, frame, limits)
+                    rows[y] |= flags[y, x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _grow(flags):  # type: ignore[no-untyped-def]
-    """Keep 1, and 2 that touches a 1."""
+def _grow(flags, rows):  # type: ignore[no-untyped-def]
+    """Keep 1, and 2 that touches a 1, in the rows that hold any."""
     ny, nx = flags.shape
     for mark in (3, 1):
         for y in range(ny):
             row = flags[y]
-            any_set = np.uint8(0)
-            for x in range(nx):
-                any_set |= row[x]
-            for x in range(nx if any_set else 0):
+            for x in range(nx if rows[y] else 0):
                 if mark == 1:
                     row[x] &= np.uint8(1)
                 elif row[x] == 2:
@@ -265,6 +280,7 @@ def _fill(data, dq, bits, model, scale):  # type: ignore[no-untyped-def]
         flags = dq[y]
         for x in range(nx):
             hidden[x] = flags[x] & bits != 0
+        block, near = -1, False
         for k in range(words.size):
             if words[k] == 0:
                 continue
@@ -273,7 +289,10 @@ def _fill(data, dq, bits, model, scale):  # type: ignore[no-untyped-def]
                     continue
                 if math.isfinite(model[y, x]):
                     data[y, x] = scale * model[y, x]
-                elif _good_blocks(dq, bits, y, x // 16, known, good):
+                    continue
+                if x // 16 != block:
+                    block, near = x // 16, _good_blocks(dq, bits, y, x // 16, known, good)
+                if near:
                     data[y, x] = _mean_around(data, dq, bits, y, x)
                 else:
                     data[y, x] = np.float32(0)

@@ -22,6 +22,7 @@ from nirred.algorithms.resample_gather import gather_rows, input_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 from nirred.algorithms.survey import Survey, survey_rows
+from nirred.algorithms.threads import row_blocks
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -289,15 +290,22 @@ class Placement:
         `out` is a buffer for the values, which a shift uses.
         """
         if self.shift is None:
-            back = self._onto(grid)
-            values = gather_rows(model, None, back, kernel=kernel, conserve=False, covered=False)[0]
-            patch = MapPatch(back, (0, self.shape[0]), 0, grid.shape[0], grid.shape)
-            return values, patch.nearest(count, 0), (0, 0)
+            return *self._drawn_back(model, count, grid, kernel), (0, 0)
         dx, dy = -self.shift[0], -self.shift[1]
         x, y = -grid.x0, -grid.y0
         shape = self.shape
         values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), out=out, covered=False)
         return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
+
+    def _drawn_back(self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel) -> tuple[Float32, np.ndarray]:
+        """A model and its counts through a map, by rows that stay in the cache."""
+        back, values, counts = self._onto(grid), np.empty(self.shape, np.float32), np.empty(self.shape, count.dtype)
+        for rows in row_blocks(self.shape[0]):
+            low, high = input_rows(back, rows.start, rows.stop, grid.shape[0])
+            patch = MapPatch(back, (rows.start, rows.stop), low, high, grid.shape)
+            values[rows] = patch.values(model[low:high], None, kernel)
+            counts[rows] = patch.nearest(count[low:high], 0)
+        return values, counts
 
     def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
         """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""

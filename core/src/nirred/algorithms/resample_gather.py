@@ -9,6 +9,8 @@ aperture goes with 1 / area, variance times area keeps the aperture's noise.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -131,11 +133,14 @@ def _keep_usable(part, bad, work):  # type: ignore[no-untyped-def]
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
     """Rows of the input that output rows [first, last) draw on."""
     nodes = pixelmap.y[first // pixelmap.step : -(-last // pixelmap.step) + 1]
-    nodes = nodes[np.isfinite(nodes)]
-    if nodes.size == 0:
-        return 0, 0
-    low = int(np.clip(np.floor(nodes.min()) - _PAD, 0, ny))
-    return low, int(np.clip(np.ceil(nodes.max()) + _PAD + 1, low, ny))
+    top, bottom = float(np.fmin.reduce(nodes, axis=None)), float(np.fmax.reduce(nodes, axis=None))
+    if not (math.isfinite(top) and math.isfinite(bottom)):
+        nodes = nodes[np.isfinite(nodes)]
+        if nodes.size == 0:
+            return 0, 0
+        top, bottom = float(nodes.min()), float(nodes.max())
+    low = min(max(math.floor(top) - _PAD, 0), ny)
+    return low, min(max(math.ceil(bottom) + _PAD + 1, low), ny)
 
 
 # Fused multiply-adds are safe here: every pixel goes through the same code, wherever a run begins.

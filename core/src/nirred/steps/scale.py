@@ -74,7 +74,9 @@ class FlagOutliers(GroupStep):
         limits = {}
         for i in frames:
             slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
-            limits[i] = OutlierLimits(params.high, params.low, slope, slope * 2 / 3, params.least, reach, _BRIGHT)
+            limits[i] = OutlierLimits(
+                params.high, params.low, slope, slope * 2 / 3, params.least, reach, _BRIGHT, int(BAD)
+            )
         noise = [noise_of(state) for state in group.planes]
         total = 0
         kernel = _model_kernel(group, frames)
