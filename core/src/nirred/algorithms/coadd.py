@@ -112,36 +112,70 @@ def frame_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
-    """Add one frame's rows: value / scale with its weight; `hidden` is the share of masked pixels in the value."""
+def _add_row(what, frame, limit, marks, into, work):  # type: ignore[no-untyped-def]
+    """Add a row of one frame: value / scale with its weight; `h` is the share of masked pixels in the value."""
+    (v, h, f, c, e), (light, total, noise, own, number, used, lost), (taken, bits) = what, into, work
     weight, scale, sky, extra = frame
     share, squared, gain = weight / scale, weight * weight * extra / (scale * scale), weight * weight / scale
+    zero, infinite, every = np.float32(0), np.float32(np.inf), np.uint16(0xFFFF)
+    for j in range(v.size):
+        taken[j] = (h[j] <= limit) & (abs(v[j]) < infinite)
+    for j in range(v.size):
+        there = taken[j] > zero
+        electrons = np.float64(e[j])
+        light[j] += share * np.float64(v[j] if there else zero)
+        total[j] += weight if there else 0.0
+        noise[j] += squared * (np.float64(c[j]) + sky * electrons) if there else 0.0
+        own[j] += gain * electrons if there else 0.0
+    for j in range(v.size):  # a mask as wide as the flags, for the vector unit
+        bits[j] = every * np.uint16(taken[j])
+    for j in range(v.size):
+        number[j] -= bits[j]
+        used[j] |= f[j] & marks[0] & bits[j]
+        lost[j] |= f[j] & marks[1] & ~bits[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sums_of(r, low, high, sums, count, seen):  # type: ignore[no-untyped-def]
+    light, total, noise, own = sums[0, r, low:high], sums[1, r, low:high], sums[2, r, low:high], sums[3, r, low:high]
+    return light, total, noise, own, count[r, low:high], seen[0, r, low:high], seen[1, r, low:high]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
+    """Add one frame's rows, of which pixels of the planes lie under all but for `origin`."""
     x, y = origin
     low = min(max(0, -x), values.shape[1])
     high = max(low, min(values.shape[1], flags.shape[1] - x))
-    zero, infinite, every = np.float32(0), np.float32(np.inf), np.uint16(0xFFFF)
-    taken, bits = np.empty(high - low, np.float32), np.empty(high - low, np.uint16)
+    work = np.empty(high - low, np.float32), np.empty(high - low, np.uint16)
     for r in range(max(0, -y), min(values.shape[0], flags.shape[0] - y)):
-        v, h, f = values[r, low:high], hidden[r, low:high], flags[y + r, x + low : x + high]
+        f = flags[y + r, x + low : x + high]
         c, e = constant[y + r, x + low : x + high], per_electron[y + r, x + low : x + high]
-        light, total = sums[0, r, low:high], sums[1, r, low:high]
-        noise, own = sums[2, r, low:high], sums[3, r, low:high]
-        number, used, lost = count[r, low:high], seen[0, r, low:high], seen[1, r, low:high]
-        for j in range(v.size):
-            taken[j] = (h[j] <= limit) & (abs(v[j]) < infinite)
-        for j in range(v.size):
-            there = taken[j] > zero
-            electrons = np.float64(e[j])
-            light[j] += share * np.float64(v[j] if there else zero)
-            total[j] += weight if there else 0.0
-            noise[j] += squared * (np.float64(c[j]) + sky * electrons) if there else 0.0
-            own[j] += gain * electrons if there else 0.0
-        for j in range(v.size):  # a mask as wide as the flags, for the vector unit
-            bits[j] = every * np.uint16(taken[j])
-        for j in range(v.size):
-            number[j] -= bits[j]
-            used[j] |= f[j] & marks[0] & bits[j]
-            lost[j] |= f[j] & marks[1] & ~bits[j]
+        what = values[r, low:high], hidden[r, low:high], f, c, e
+        _add_row(what, frame, limit, marks, _sums_of(r, low, high, sums, count, seen), work)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
+    """Add one frame's rows, under which lie the pixels that `index` names, of this area; nothing where it is -1."""
+    (flags, constant, per_electron), (gain, electrons) = planes, factors
+    one, width = np.float32(1), values.shape[1]
+    bits, models, grey = flags.ravel(), constant.ravel(), per_electron.ravel()
+    light, f = np.empty(width, np.float32), np.empty(width, np.uint16)
+    c, e, factor = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    work = np.empty(width, np.float32), np.empty(width, np.uint16)
+    for r in range(values.shape[0]):
+        v, places, size = values[r], index[r], area[r]
+        for j in range(width):
+            factor[j] = gain * (size[j] if electrons else one / size[j])
+            light[j] = v[j] * (size[j] if electrons else one)
+        for j in range(width):
+            k = np.uint64(places[j] if places[j] > 0 else 0)
+            c[j], e[j] = models[k] * factor[j], grey[k] * factor[j]
+        for j in range(width):
+            f[j] = bits[np.uint64(places[j])] if places[j] >= 0 else 0
+        what = light, hidden[r], f, c, e
+        _add_row(what, frame, limit, marks, _sums_of(r, 0, width, sums, count, seen), work)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -156,6 +190,29 @@ def _mean(sums, sci, var):  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
+class Through:
+    """How pixels of a plane lie under rows of a grid that a map leads to.
+
+    Parameters
+    ----------
+    index : int32 (rows, nx)
+        Nearest pixel, as an index into the ravelled plane; -1 where there is none.
+    area : float32 (rows, nx)
+        Plane's pixels per pixel of the grid.
+    electrons : bool
+        Values are those of the plane's pixels and are multiplied by the area; else they are surface brightness.
+    gain : float
+        Factor on the variance, beside the area: noise in apertures, in which the number of the grid's pixels that
+        share a plane's pixel goes with 1 / area.
+    """
+
+    index: NDArray[np.int32]
+    area: Float32
+    electrons: bool
+    gain: float = 1.0
+
+
+@dataclass(frozen=True)
 class Under:
     """What lies under rows of a grid on a plane: flags and noise model of the nearest pixels.
 
@@ -166,12 +223,15 @@ class Under:
         Noise model.
     origin : (int, int)
         (x, y) in these planes of the rows' pixel (0, 0); nothing lies under pixels beyond the planes.
+    through : Through, optional
+        Where the planes' pixels do not lie side by side under the rows', instead of `origin`.
     """
 
     flags: NDArray[np.uint16]
     constant: Float32
     per_electron: Float32
     origin: tuple[int, int] = (0, 0)
+    through: Through | None = None
 
 
 @dataclass(frozen=True)
@@ -224,8 +284,13 @@ class Accumulator:
             Flags that are told of pixels that are taken, and of those that are left out.
         """
         bits = (np.uint16(marks[0]), np.uint16(marks[1]))
-        planes = (under.flags, under.constant, under.per_electron, under.origin)
-        _add(values, hidden, *planes, frame, np.float32(limit), bits, self.sums, self.count, self.seen)
+        planes, rules = (under.flags, under.constant, under.per_electron), (frame, np.float32(limit), bits)
+        if under.through is None:
+            _add(values, hidden, *planes, under.origin, *rules, self.sums, self.count, self.seen)
+            return
+        t = under.through
+        factors = (np.float32(t.gain), t.electrons)
+        _add_mapped(values, hidden, planes, t.index, t.area, factors, *rules, self.sums, self.count, self.seen)
 
     def result(self) -> tuple[Float32, Float32]:
         """Stacked rows and their variance, the stack's own signal included; NaN without data."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms import gnomonic
-from nirred.algorithms.coadd import Grid, frame_rows, nearest_rows
+from nirred.algorithms.coadd import Grid, Through, frame_rows, nearest_rows
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows, input_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
@@ -101,9 +101,8 @@ class Patch(Protocol):
     def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:
         """Values of the nearest pixels; `fill` outside the plane."""
 
-    @property
-    def area(self) -> Float32 | None:
-        """Plane's pixels per pixel of the grid; None: 1."""
+    def through(self, electrons: bool, gain: float) -> Through | None:
+        """Which pixels lie under those of the grid, and how their values count; None: side by side from `offset`."""
 
     @property
     def offset(self) -> tuple[int, int] | None:
@@ -119,7 +118,9 @@ class ShiftPatch:
     rows: tuple[int, int]
     low: int
     high: int
-    area: None = None
+
+    def through(self, electrons: bool, gain: float) -> None:  # noqa: D102
+        return None
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
         shape, origin = self.shape, self.origin
@@ -172,10 +173,8 @@ class MapPatch:
     def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
         return self._under.take(plane, fill)
 
-    @property
-    def area(self) -> Float32:
-        """Plane's pixels per pixel of the grid."""
-        return self._under.area
+    def through(self, electrons: bool, gain: float) -> Through:  # noqa: D102
+        return Through(self._under.index, self._under.area, electrons, gain)
 
     @cached_property
     def _under(self) -> Survey:

@@ -151,16 +151,11 @@ def _add_plane(
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
     values, hidden = _drawn(group, state, i, p, (placed, patch, ((flags & _HIDING) != 0).view(np.uint8)), part)
+    planes = (flags, noise[0][low:high], noise[1][low:high])
     if patch.offset is not None:
-        under = Under(flags, noise[0][low:high], noise[1][low:high], patch.offset)
+        under = Under(*planes, patch.offset)
     else:
-        assert patch.area is not None
-        # noise in apertures: the number of pixels of the grid that share a plane's pixel goes with 1 / area
-        electrons = group.extras["area_power"] == 1
-        values = values * patch.area if electrons else values
-        factor = np.float32(gain) * (patch.area if electrons else 1 / patch.area)
-        constant, per_electron = (patch.nearest(n[low:high], 1.0) * factor for n in noise)
-        under = Under(patch.nearest(flags, 0), constant, per_electron)
+        under = Under(*planes, through=patch.through(group.extras["area_power"] == 1, gain))
     noisier = noise_factor(group, state, i, part.together[i])
     own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noisier)
     part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
