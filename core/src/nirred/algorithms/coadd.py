@@ -165,17 +165,23 @@ def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, mark
     c, e, factor = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     work = np.empty(width, np.float32), np.empty(width, np.uint16)
     for r in range(values.shape[0]):
-        v, places, size = values[r], index[r], area[r]
-        for j in range(width):
+        low, high = 0, width
+        while low < high and index[r, low] < 0:
+            low += 1
+        while high > low and index[r, high - 1] < 0:
+            high -= 1
+        v, places, size = values[r, low:high], index[r, low:high], area[r, low:high]
+        for j in range(size.size):
             factor[j] = gain * (size[j] if electrons else one / size[j])
             light[j] = v[j] * (size[j] if electrons else one)
-        for j in range(width):
+        for j in range(places.size):
             k = np.uint64(places[j] if places[j] > 0 else 0)
             c[j], e[j] = models[k] * factor[j], grey[k] * factor[j]
-        for j in range(width):
+        for j in range(places.size):
             f[j] = bits[np.uint64(places[j])] if places[j] >= 0 else 0
-        what = light, hidden[r], f, c, e
-        _add_row(what, frame, limit, marks, _sums_of(r, 0, width, sums, count, seen), work)
+        n = high - low
+        what = light[:n], hidden[r, low:high], f[:n], c[:n], e[:n]
+        _add_row(what, frame, limit, marks, _sums_of(r, low, high, sums, count, seen), work)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

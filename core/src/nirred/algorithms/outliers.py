@@ -102,13 +102,13 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     uint8 (ny, nx)
         1 where flagged.
     """
-    flags = np.zeros(sub.shape, np.uint8)
+    words = np.zeros(-(-sub.size // 8), np.uint64)  # of eight flags each
+    flags = words.view(np.uint8)[: sub.size].reshape(sub.shape)
     e, u = expected, limits
     noise = (e.constant, e.per_electron)
     values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad)
-    rows = np.zeros(sub.shape[0], np.uint8)
-    _flag(sub, dq, e.model, e.count, e.origin, noise, (e.scale, e.sky, e.extra), values, flags, rows)
-    _grow(flags, rows)
+    _flag(sub, dq, e.model, e.count, e.origin, noise, (e.scale, e.sky, e.extra), values, flags)
+    _grow(flags, words)
     return flags
 
 
@@ -188,11 +188,8 @@ def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag(sub, dq, model, count, origin, noise, frame, limits, flags, rows):  # type: ignore[no-untyped-def]
-    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000.
-
-    `rows` tells in which rows there are any.
-    """
+def _flag(sub, dq, model, count, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
     ny, nx = sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
     low = np.float32(0.999 * limits[1])  # rounding decides nothing here
@@ -218,24 +215,31 @@ def _flag(sub, dq, model, count, origin, noise, frame, limits, flags, rows):  # 
                     n = count[y + origin[1], x + origin[0]]
                     core = dq[y, x] & bright != 0
                     flags[y, x] = _judge(sub[y, x], core, model, y, x, n, noise, frame, limits)
-                    rows[y] |= flags[y, x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _grow(flags, rows):  # type: ignore[no-untyped-def]
-    """Keep 1, and 2 that touches a 1, in the rows that hold any."""
-    ny, nx = flags.shape
+def _touches(flags, y, x):  # type: ignore[no-untyped-def]
+    """Whether a neighbour is a 1."""
+    for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
+        for xx in range(max(x - 1, 0), min(x + 2, flags.shape[1])):
+            if flags[yy, xx] == 1:
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _grow(flags, words):  # type: ignore[no-untyped-def]
+    """Keep 1, and 2 that touches a 1; `words` are eight flags each, of which most are 0."""
+    flat, nx = flags.ravel(), flags.shape[1]
     for mark in (3, 1):
-        for y in range(ny):
-            row = flags[y]
-            for x in range(nx if rows[y] else 0):
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for p in range(8 * k, min(8 * k + 8, flat.size)):
                 if mark == 1:
-                    row[x] &= np.uint8(1)
-                elif row[x] == 2:
-                    for yy in range(max(y - 1, 0), min(y + 2, ny)):
-                        for xx in range(max(x - 1, 0), min(x + 2, nx)):
-                            if flags[yy, xx] == 1:
-                                row[x] = 3
+                    flat[p] &= np.uint8(1)
+                elif flat[p] == 2 and _touches(flags, p // nx, p % nx):
+                    flat[p] = 3
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
