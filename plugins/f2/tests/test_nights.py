@@ -59,7 +59,7 @@ def messages(result: RunResult) -> str:
     return "\n".join([*result.messages, *(r for t in result.record["tasks"] for r in t.get("remarks", ()))])
 
 
-def test_lamp_off_frames_of_three_days_before(tmp_path: Path, registry: Registry) -> None:
+def test_a2_lamp_off_frames_of_three_days_before(tmp_path: Path, registry: Registry) -> None:
     night = take(tmp_path, simulation(SIZE))
     edit(night, "lamp_off", earlier(3))
     plan = make_plan([night.raw_dir], registry, PlanOptions())
@@ -71,6 +71,19 @@ def test_lamp_off_frames_of_three_days_before(tmp_path: Path, registry: Registry
     plan = make_plan([night.raw_dir], registry, PlanOptions())
     flat = next(t for t in plan.tasks if t.makes == "flat")
     assert {role for _, role in flat.frames} == {"lamp_on"} and flat.missing
+
+
+def test_d13_no_static_mask_is_said_and_no_failure(tmp_path: Path, registry: Registry) -> None:
+    """Without darks there is no fresh mask either: frames are planned, and why there is none is told."""
+    night = take(tmp_path, simulation(SIZE))
+    for name, frame in night.frames.items():
+        if frame.kind in ("dark", "short_dark"):
+            (night.raw_dir / name).unlink()
+    plan = make_plan([night.raw_dir], registry, PlanOptions())
+    assert {t.makes for t in plan.tasks} == {"flat", "image"}
+    for task in plan.tasks:
+        (why,) = [m.reason for m in task.missing if m.kind == "bpm"]
+        assert "no bpm at all" in why and "flats and short darks" in why
 
 
 def test_k_band_flats_are_lamp_off_minus_dark_with_the_disc_flagged(tmp_path: Path, registry: Registry) -> None:
@@ -150,7 +163,7 @@ def test_a_wcs_kept_from_the_frame_before_is_rebuilt(tmp_path: Path, registry: R
     assert np.hypot(rows[fourth]["xoff"] - x, rows[fourth]["yoff"] - y) < 0.1
 
 
-def test_the_probes_shadow_is_flagged_and_said(tmp_path: Path, registry: Registry) -> None:
+def test_e9_the_probes_shadow_is_flagged_and_said(tmp_path: Path, registry: Registry) -> None:
     night = take(tmp_path, simulation(512))
     y, x = np.mgrid[:512, :512]
     light = 1 - 0.5 / (1 + np.exp(-(np.minimum(x - 330, 300 - y)) / 8.0))  # from the lower right

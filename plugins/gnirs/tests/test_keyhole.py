@@ -14,16 +14,14 @@ from nirred_gnirs.keyhole import SHAPE, Keyhole, keyhole, unlit
 
 NO_SHIFT = {"xshift": 0.0, "yshift": 0.0}
 
-# Camera, filter: pixels as measured, and how far the geometry may be from that. For ShortRed the observatory's two
-# statements disagree: the number is 13 % above what its geometry gives.
+# Camera, filter, pixels as measured.
 MEASURED = [
-    ("LongBlue_G5542", "JPHOT", 205000, 0.05),
-    ("LongBlue_G5542", "J", 275000, 0.05),
-    ("LongRed_G5543", "KPHOT", 198000, 0.05),
-    ("LongRed_G5543", "K", 272000, 0.05),
-    ("ShortBlue_G5538", "YPHOT", 25000, 0.05),
-    ("ShortBlue_G5540", "J", 49000, 0.05),
-    ("ShortRed_G5539", "K", 58000, 0.14),
+    ("LongBlue_G5542", "JPHOT", 205000),
+    ("LongBlue_G5542", "J", 275000),
+    ("LongRed_G5543", "KPHOT", 198000),
+    ("LongRed_G5543", "K", 272000),
+    ("ShortBlue_G5538", "YPHOT", 25000),
+    ("ShortBlue_G5540", "J", 49000),
 ]
 
 
@@ -48,14 +46,27 @@ def frame(lit: np.ndarray, level: float = 2000.0, noise: float = 10.0, seed: int
     return image.astype(np.float32)
 
 
-@pytest.mark.parametrize(("camera", "filter_name", "pixels", "within"), MEASURED)
-def test_as_many_pixels_are_lit_as_were_measured(camera: str, filter_name: str, pixels: int, within: float) -> None:
+SHORT_RED = ("ShortRed_G5539", "K")
+
+
+@pytest.mark.parametrize(("camera", "filter_name", "pixels"), MEASURED)
+def test_e8_as_many_pixels_are_lit_as_were_measured(camera: str, filter_name: str, pixels: int) -> None:
     found = known(camera, filter_name)
     assert found.pixels == pixels
-    assert np.count_nonzero(found.lit()) == pytest.approx(pixels, rel=within)
+    assert np.count_nonzero(found.lit()) == pytest.approx(pixels, rel=0.05)
 
 
-@pytest.mark.parametrize(("camera", "filter_name"), [m[:2] for m in MEASURED])
+def test_e8_the_red_cameras_see_the_same_hole_as_the_blue_ones() -> None:
+    """Pixels go with the square of the scale: what was measured of three cameras tells those of the fourth."""
+    short, red = known(), known(*SHORT_RED)
+    long, long_red = known("LongBlue_G5542"), known("LongRed_G5543", "K")
+    assert long_red.pixels == pytest.approx(long.pixels * (0.05071 / 0.05095) ** 2, rel=0.01)
+    expected = short.pixels * (0.15170 / 0.15) ** 2
+    assert np.count_nonzero(red.lit()) == pytest.approx(expected, rel=0.02)
+    assert red.pixels == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(("camera", "filter_name"), [*(m[:2] for m in MEASURED), SHORT_RED])
 def test_the_middle_is_lit_and_the_corners_are_not(camera: str, filter_name: str) -> None:
     found = known(camera, filter_name)
     lit = found.lit()

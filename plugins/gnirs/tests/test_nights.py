@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nirred.cli import main
 from nirred.config import load_config
 from nirred.plan.planner import PlanOptions, make_plan
 from nirred.registry import Registry
+from nirred.run.api import RunOptions, run
 from nirred.testing.night import Night
 from nirred.testing.pytest_plugin import ReducedNight
 from nirred.testing.simulate import simulate_night
@@ -50,25 +52,25 @@ class TestNight:
 
     plugin = "gnirs"
 
-    def test_dark_of_another_day_is_found(self, nirred_night: Night, nirred_registry: Registry) -> None:
+    def test_a3_c17_dark_of_another_day_is_found(self, nirred_night: Night, nirred_registry: Registry) -> None:
         dark = chosen(make_plan([nirred_night.raw_dir], nirred_registry, PlanOptions()), "dark")
         assert dark.task + ".fits" == nirred_night.products["dark"]
         assert dark.reason.startswith("60 s, 3 frames, 14.")
 
-    def test_failed_darks_are_not_used(self, raw: Path, nirred_registry: Registry) -> None:
+    def test_a12_failed_darks_are_not_used(self, raw: Path, nirred_registry: Registry) -> None:
         for path in raw.glob("N2025*.fits"):
             change(path, RAWPIREQ="NO", RAWGEMQA="BAD")
         plan = make_plan([raw], nirred_registry, PlanOptions())
         assert chosen(plan, "dark") is None
         assert [m.kind for m in image(plan).missing if m.kind == "dark"] == ["dark"]
 
-    def test_a_dark_that_the_user_names(self, raw: Path, nirred_reduced: ReducedNight) -> None:
+    def test_c17_a_dark_that_the_user_names(self, raw: Path, nirred_reduced: ReducedNight) -> None:
         named = nirred_reduced.out / nirred_reduced.night.products["dark"]
         registry = Registry.discover(only=["gnirs", "niri"])
         plan = make_plan([raw], registry, PlanOptions(user_cal={"processed_dark": named}))
         assert (chosen(plan, "dark").path, chosen(plan, "dark").source) == (named, "user")
 
-    def test_a_dark_that_is_configured(
+    def test_c17_a_dark_that_is_configured(
         self, raw: Path, nirred_reduced: ReducedNight, nirred_registry: Registry
     ) -> None:
         shutil.copy(nirred_reduced.out / nirred_reduced.night.products["dark"], raw.parent / "master.fits")
@@ -90,13 +92,13 @@ class TestNight:
         plan = make_plan([raw], registry, PlanOptions(user_cal={"dark": master}))
         assert chosen(plan, "dark").source != "user"
 
-    def test_darks_of_the_mask_are_named(self, nirred_reduced: ReducedNight) -> None:
+    def test_a3_darks_of_the_mask_are_named(self, nirred_reduced: ReducedNight) -> None:
         bpm = next(t for t in nirred_reduced.result.record["tasks"] if t["recipe"] == "make_processed_bpm")
         (said,) = [r for r in bpm["remarks"] if "no short darks" in r]
         assert "3 darks of 60 s, N20251231S00" in said
         assert sum("N2025" in str(f) for f in bpm["inputs"]) == 3
 
-    def test_no_darks_no_mask(self, raw: Path, nirred_registry: Registry) -> None:
+    def test_a3_no_darks_no_mask(self, raw: Path, nirred_registry: Registry) -> None:
         for path in raw.glob("N2025*.fits"):
             path.unlink()
         plan = make_plan([raw], nirred_registry, PlanOptions())
@@ -129,10 +131,26 @@ class TestNight:
         first = frames["N20260115S0001.fits"].wcs[0].wcs.wcs_world2pix([[34.4071, -5.1614]], 0)[0]
         assert np.hypot(*(there - first)) < 60
 
-    def test_sky_frames_are_of_ten_minutes(self, raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["params", str(raw / "N20260115S0001.fits"), "associate_sky"]) == 0
+    def test_e7_sky_frames_are_of_ten_minutes(
+        self, raw: Path, nirred_registry: Registry, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The window is shown, and it acts: a frame taken 20 minutes later has no sky in it."""
+        first, last = raw / "N20260115S0001.fits", raw / "N20260115S0005.fits"
+        assert main(["params", str(first), "associate_sky"]) == 0
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.split()[:1] == ["time"]]
         assert "600" in line and "gnirs" in line
+        taken = datetime.fromisoformat(f"2026-01-15T{fits.getval(last, 'UT')}") + timedelta(minutes=20)
+        change(last, **dict.fromkeys(("UT", "UTSTART", "TIME-OBS"), f"{taken:%H:%M:%S.%f}"[:-5]))
+        result = run([raw], raw.parent / "out", RunOptions(jobs=1), nirred_registry)
+        said = [r for t in result.record["tasks"] for r in t.get("remarks", ())]
+        assert any("fewer than 3 sky frames within 600 s of 1 frames" in r and last.name in r for r in said)
+
+    def test_d21_the_report_tells_how_good_the_data_are(self, nirred_reduced: ReducedNight) -> None:
+        """Numbers of flat, mask and stack: keyhole data depend on their flats."""
+        assert main(["report", str(nirred_reduced.out)]) == 0
+        page = (nirred_reduced.out / "report" / "index.html").read_text(encoding="utf-8")
+        for figure in ("Level before normalisation", "Noise per pixel", "unilluminated", "FWHM", "% bad"):
+            assert figure in page, figure
 
     def test_without_the_plugin_its_package_is_named(self, raw: Path) -> None:
         plan = make_plan([raw], Registry.discover(only=["niri"]), PlanOptions())
