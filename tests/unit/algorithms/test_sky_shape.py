@@ -86,3 +86,21 @@ def test_steps_between_amplifiers_stay_sharp():
     error = sky_shape(*patterns, boxes) - truth
     assert np.std(error) < 0.15 * NOISE, np.std(error)
     assert np.std(error) < 0.5 * np.std(sky_shape(*patterns) - truth)
+
+
+def test_few_boxes_of_a_bar_do_not_bend_the_sky_in_its_middle():
+    """A bar one box high, as GNIRS' keyhole: its middle less its ends, where the level is measured."""
+    lit = np.zeros((SIZE, SIZE), bool)
+    lit[210:273] = True
+    y, x = np.mgrid[:SIZE, :SIZE]
+    truth = 0.002 * x - 0.004 * y
+    middle, ends = lit & (abs(x - 256) < 110), lit & (abs(x - 256) > 150)
+    errors = []
+    for seed in range(12):
+        whole, both = halves(truth, seed)
+        parts = [(np.where(lit, g, np.nan), np.where(lit, u, 0.0)) for g, u in (whole, *both)]
+        shape = sky_shape(parts[0], parts[1:])
+        mesh = mesh_background(parts[0][0], ~lit).evaluate()
+        errors.append([np.mean((s - truth)[middle]) - np.mean((s - truth)[ends]) for s in (shape, mesh)])
+    own, meshed = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert own < 0.6 * meshed

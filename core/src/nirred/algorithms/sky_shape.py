@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import Box, edge_levels
-from nirred.algorithms.background import Mesh, mesh_background
+from nirred.algorithms.background import FIT_SCATTER, Mesh, mesh_background
 from nirred.algorithms.sky import pattern_power
+from nirred.algorithms.surface import FIELD_STEP, fit_nested, shrink_nested
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+#: Side of the boxes of the mesh, pixels.
+MESH = 64
+#: Sigma by which boxes must scatter more than noise does to be believed.
+SURE = 2.0
 #: Side of the smallest cell, pixels.
 CELL = 16
 #: Sides of the scales, in cells, from coarse to fine: what a mesh of 64 pixels loses is sought at 32, then at 16.
@@ -32,10 +38,11 @@ def sky_shape(
 ) -> Float32:
     """Smooth part of a sky pattern.
 
-    A mesh of 64 pixels, robust against sources, has the large scale but flattens what is curved: a ring of stray light
-    by some percent of its height. What it loses is added scale by scale, each with the weight of `pattern_power`: whole
+    A parabola has the largest scale. A mesh of 64 pixels, robust against sources, has the next, as far as its boxes
+    scatter round the parabola by more than their noise, but flattens what is curved: a ring of stray light by some
+    percent of its height. What it loses is added scale by scale, each with the weight of `pattern_power`: whole
     where two halves of the frames agree on it, nothing where they show noise. So a sky without such structure keeps
-    the little noise of the mesh alone. Steps between amplifiers are no curvature: they are taken by `edge_levels`.
+    the little noise of the parabola alone. Steps between amplifiers are no curvature: they are taken by `edge_levels`.
 
     Parameters
     ----------
@@ -58,10 +65,10 @@ def sky_shape(
         steps = np.zeros(pattern.shape, np.float32)
         for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
             steps[box] = value
-    mesh = mesh_background(pattern if steps is None else pattern - steps, unknown)
+    mesh = mesh_background(pattern if steps is None else pattern - steps, unknown, MESH)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
         return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32)
-    base = mesh.evaluate()
+    base = _large_scale(mesh, pattern if steps is None else pattern - steps, unknown) if halves else mesh.evaluate()
     if steps is not None:
         base += steps
     ny, nx = pattern.shape
@@ -80,6 +87,27 @@ def sky_shape(
         sums -= weights * step
     base += Mesh(found, found, found, (ny, nx)).evaluate()
     return base
+
+
+def _large_scale(mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:
+    """A surface, of order 2 at most, and of what the mesh has beside it as much as its noise lets believe.
+
+    A box of the mesh errs by its own noise, and what few boxes show of a narrow field is noise from end to end.
+    """
+    fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2)
+    if fit is None:
+        return mesh.evaluate()
+    (surface,) = shrink_nested([fit])
+    # of tall boxes the mesh looks at every other row
+    noise = 2.0 * (FIT_SCATTER * float(np.median(mesh.sigmas))) ** 2 / MESH**2
+    limit = (1.0 + SURE * float(np.sqrt(2.0 / fit.freedom))) * noise * (MESH / fit.size) ** 2
+    power = max(fit.chi2 / fit.freedom - limit, 0.0)
+    weight = 1.0 if power > noise else power / max(power + noise, 1e-300)
+    ny, nx = mesh.values.shape
+    y, x = ((np.arange(n) + 0.5) * size / n - 0.5 for n, size in zip((ny, nx), mesh.shape, strict=True))
+    expected = surface.at(*np.meshgrid(x, y))
+    base = replace(mesh, values=weight * (mesh.values - expected)).evaluate()
+    return np.asarray(base + surface.evaluate(), np.float32)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

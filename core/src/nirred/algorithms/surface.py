@@ -233,6 +233,8 @@ class NestedSurfaces:
         Sum of share times squared residual of the highest order; divided by `freedom` it is the boxes' variance.
     freedom : float
         Boxes less terms of the highest order.
+    size : int
+        Side of a box, pixels.
     """
 
     surfaces: tuple[Surface, ...]
@@ -240,6 +242,7 @@ class NestedSurfaces:
     costs: tuple[float, ...]
     chi2: float
     freedom: float
+    size: int
 
     def shrunk(self, factors: Sequence[float]) -> Surface:
         """The surface of order 0 plus each order's addition times its factor."""
@@ -295,6 +298,7 @@ def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: in
         tuple(costs),
         float(np.sum(shares * robust * residual**2)),
         max(1.0, float(np.sum(robust > 0)) - boxes.shape[1]),
+        size,
     )
 
 
