@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..algorithms.background import level
+from ..algorithms.background import SAMPLES, level
 from ..algorithms.objmask import dilate, object_mask
 from ..dq import DQ
 from ..frame import Plane
@@ -17,6 +17,9 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
 from ..step import GroupStep
+
+#: Pixels of a stack with so many times the variance of its deepest ones are shallow.
+SHALLOW = 2.0
 
 
 class LevelStack(GroupStep):
@@ -58,12 +61,27 @@ def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
+    blank = _deep(plane, blank)
     values = plane.data[blank]
     if values.size == 0:
         return 0.0, float("inf")
     middle = float(np.median(values))
     mode = level(plane.data, ~blank)
     return middle, float(np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * (middle - mode.value)))
+
+
+def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
+    """Blank pixels where most frames look: elsewhere brighter sources hide in the noise, and raise the level.
+
+    All of them where these alone tell much less of the level.
+    """
+    if plane.var is None or not blank.any():
+        return blank
+    sample = plane.var[blank]
+    sample = sample[:: -(-sample.size // SAMPLES)]
+    limit = SHALLOW * np.percentile(sample, 10)
+    told = 1.0 / np.sqrt(np.maximum(sample, 1e-30))  # what a pixel adds to the precision of a median
+    return np.asarray(blank & (plane.var <= limit)) if 2 * told[sample <= limit].sum() >= told.sum() else blank
 
 
 def stack_mask(plane: Plane, threshold: float) -> np.ndarray:

@@ -1,0 +1,45 @@
+"""Zero level of a stack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.frame import Plane
+from nirred.steps.finish import zero_level
+
+SHAPE = (200, 400)
+
+
+def stack(deep: int, shallow: float, faint: float) -> Plane:
+    """Noise of variance 1 in the first columns, of five times that in the others, where faint light is left."""
+    rng = np.random.default_rng(1)
+    var = np.ones(SHAPE, np.float32)
+    var[:, deep:] = shallow
+    data = np.sqrt(var) * rng.standard_normal(SHAPE) + 10.0
+    data[:, deep:] += faint
+    return Plane(data.astype(np.float32), np.zeros(SHAPE, np.uint16), var)
+
+
+def test_level_is_that_of_blank_pixels() -> None:
+    plane = stack(400, 1.0, 0.0)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:50], plane.data[:50] = 1, 1000.0
+    plane.data[50, 0] = np.nan
+    value, error = zero_level(plane, mask)
+    assert value == pytest.approx(10.0, abs=4 * error) and 0.003 < error < 0.02
+
+
+def test_level_is_taken_where_the_stack_is_deep() -> None:
+    value, error = zero_level(stack(200, 5.0, 0.5), np.zeros(SHAPE, np.uint8))
+    assert value == pytest.approx(10.0, abs=4 * error) and error < 0.02
+
+
+def test_a_small_deep_part_does_not_decide() -> None:
+    value, _ = zero_level(stack(50, 5.0, 0.5), np.zeros(SHAPE, np.uint8))
+    assert value > 10.3
+
+
+def test_no_blank_pixel_at_all() -> None:
+    plane = Plane(np.full(SHAPE, np.nan, np.float32), np.zeros(SHAPE, np.uint16), np.ones(SHAPE, np.float32))
+    assert zero_level(plane, np.zeros(SHAPE, np.uint8)) == (0.0, float("inf"))
