@@ -99,6 +99,21 @@ def test_mask_is_aligned_on_the_frames(camera: str, filter_name: str, dx: int, d
     assert wrong < 0.01 * np.count_nonzero(true)  # a displacement by half a pixel
 
 
+@pytest.mark.parametrize("level", [60.0, 60000.0])
+@pytest.mark.parametrize(("camera", "filter_name"), [m[:2] for m in MEASURED if m[0] != "ShortBlue_G5538"])
+def test_mask_ends_where_the_light_has_fallen_to_half(camera: str, filter_name: str, level: float) -> None:
+    """The hole's edge is out of focus: far above the noise, light is seen pixels beyond it."""
+    from scipy.ndimage import gaussian_filter
+
+    true = np.roll(known(camera, filter_name).lit(), (9, -6), (0, 1))
+    light = gaussian_filter(true.astype(np.float32), 3.0)
+    described = describe(CAMERA=f"'{camera}'", FILTER2=f"'{filter_name}_G1'")
+    mask = unlit(
+        MaskInput(SHAPE, described, frozenset(), [frame(light, level, seed=s) for s in (1, 2, 3, 4)]), NO_SHIFT
+    )
+    assert np.count_nonzero(mask == true) < 0.006 * np.count_nonzero(true)
+
+
 def test_mask_moves_by_the_users_shift() -> None:
     given = MaskInput(SHAPE, describe(), frozenset(), [frame(known().lit())])
     still, moved = unlit(given, NO_SHIFT), unlit(given, {"xshift": 4.0, "yshift": -6.0})

@@ -190,14 +190,29 @@ def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> P
 
 
 def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarray:
-    """The largest connected region well above read noise; what is narrow does not count."""
+    """The largest connected region well above read noise; what is narrow does not count.
+
+    Its edge is where the light has fallen to half, unless noise hides that.
+    """
+    image = np.nan_to_num(np.mean(images, axis=0))
+    noise = 3.0 * read_noise / len(images) ** 0.5
+    limit = max(float(np.median(image)), 0.0) + noise
+    found = _connected(image >= limit)
+    if not found.any():
+        return found
+    level = float(np.median(image[found]))
+    scatter = 1.4826 * float(np.median(np.abs(image[found] - level)))
+    half = min(0.5 * level, level - 3.0 * scatter)
+    return _connected(image >= half) if half > limit else found
+
+
+def _connected(bright: np.ndarray) -> np.ndarray:
+    """The largest connected region of what is wider than two pixels."""
     from scipy.ndimage import label, maximum_filter, minimum_filter
 
-    image = np.nan_to_num(np.mean(images, axis=0))
-    bright = image >= max(float(np.median(image)), 0.0) + 3.0 * read_noise / len(images) ** 0.5
     regions, n = label(minimum_filter(bright, 3, mode="nearest"))
     sizes = np.bincount(regions.ravel(), minlength=2)[1:]
-    found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(image.shape, bool)
+    found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(bright.shape, bool)
     return np.asarray(maximum_filter(found, 3, mode="nearest"))
 
 
@@ -209,17 +224,23 @@ def _mass(lit: np.ndarray) -> Point:
 def _best_overlap(expected: Keyhole, bright: np.ndarray, within: np.ndarray, start: Point) -> Point:
     """Climb from `start` to the centre whose keyhole differs in the fewest pixels from those lit."""
 
-    def difference(centre: Point) -> int:
-        return int(np.count_nonzero((expected.lit(centre, step=2 * STEP) ^ bright[::2, ::2]) & within[::2, ::2]))
+    def difference(centre: Point, thin: int) -> int:
+        part = np.s_[::thin, ::thin]
+        return int(np.count_nonzero((expected.lit(centre, step=thin * STEP) ^ bright[part]) & within[part]))
 
-    best, least = start, difference(start)
-    stride = 8.0
-    while stride >= 0.5:
-        around = [(best[0] + dx, best[1] + dy) for dx, dy in ((stride, 0), (-stride, 0), (0, stride), (0, -stride))]
-        found = [difference(c) for c in around]
-        if min(found) < least:
-            least = min(found)
-            best = around[found.index(least)]
-        else:
-            stride /= 2
+    best = start
+    for strides, thin in (((8.0, 4.0, 2.0), 2), ((1.0, 0.5, 0.25), 1)):
+        least = difference(best, thin)
+        for stride in strides:
+            while True:
+                around = [(best[0] + dx, best[1] + dy) for dx, dy in _ways(stride)]
+                found = [difference(c, thin) for c in around]
+                if min(found) >= least:
+                    break
+                least = min(found)
+                best = around[found.index(least)]
     return best
+
+
+def _ways(stride: float) -> list[Point]:
+    return [(stride, 0), (-stride, 0), (0, stride), (0, -stride)]
