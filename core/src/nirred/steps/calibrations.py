@@ -171,6 +171,10 @@ class NormalizeFlat(GroupStep):
         planes = group.streams[call.takes]
         good = np.concatenate([p.data[(p.dq == 0) & np.isfinite(p.data)] for p in planes])
         level = float(np.median(good)) if good.size else 0.0
+        if not good.size:
+            full = np.mean([np.mean((p.dq & DQ.SATURATED) != 0) for p in planes])
+            what = f"no pixel of the flat is good: {full:.0%} are saturated, others dark or bad"
+            raise StepError(what, "a lamp that does not saturate, or --allow-missing flat")
         if not level > 0:
             raise StepError(f"the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames")
         group.keywords["FLATLEV"] = (round(level, 3), "[electron] median before normalisation")
