@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -47,9 +48,11 @@ class PlaneStack:
         self.dtype = np.dtype(dtype)
         self._row = shape[2] * self.dtype.itemsize
         self._array: np.ndarray | None = None
+        self._memory: mmap.mmap | None = None  # unmapped when the last array in it is gone
         self._file = -1
         if scratch is None:
-            self._array = np.zeros(shape, dtype)
+            self._memory = _pages(shape[0] * shape[1] * self._row)
+            self._array = np.frombuffer(self._memory, self.dtype, shape[0] * shape[1] * shape[2]).reshape(shape)
         else:
             try:
                 self._file, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=scratch)
@@ -112,15 +115,42 @@ class PlaneStack:
         except OSError as error:
             raise _no_scratch(error) from error
 
+    def drop(self, i: int) -> None:
+        """Free the memory of frame i, whose pixels are lost; scratch files keep theirs."""
+        if self._array is None:
+            return
+        size, page = self.shape[1] * self._row, mmap.PAGESIZE
+        start, stop = -(-i * size // page) * page, (i + 1) * size // page * page
+        if self._memory is not None and stop > start and hasattr(mmap, "MADV_DONTNEED"):
+            self._memory.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
     def close(self) -> None:
         """Free memory and scratch space."""
-        self._array = None
+        self._array = self._memory = None
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def __del__(self) -> None:
         self.close()
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Zeros in pages of their own, large ones where the system has them: parts can be given back one by one.
+
+    Raises
+    ------
+    MemoryError
+        There are none.
+    """
+    try:
+        memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _no_scratch(error: OSError) -> DataError:

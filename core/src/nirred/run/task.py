@@ -222,8 +222,7 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                 bound.step.apply(group, bound.params, bound.call)
             fused = fused or bool(group.planes)
             written_after(group, bound, calls[number + 1 :])
-            if not any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in calls[number + 1 :]):
-                _give_up_frames(group)
+            _give_up_frames(group, calls[number + 1 :])
 
 
 def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
@@ -233,12 +232,16 @@ def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
     return not using or any(step.needs_frames(group, params) for step, params in using)
 
 
-def _give_up_frames(group: Group) -> None:
-    """Free the frames, once, when no later step uses them; the report's picture is taken before."""
-    if not group.extras.get("given_up"):
+def _give_up_frames(group: Group, later: Sequence[BoundCall]) -> None:
+    """Free the frames that no later step uses; the report's picture is taken before the last ones go."""
+    using = [c.step for c in later if isinstance(c.step, GroupStep) and c.step.uses_frames]
+    if not using and not group.extras.get("given_up"):
         take_glimpse(group)
         group.give_up_frames()
         group.extras["given_up"] = True
+    if using and all(step.roles for step in using):
+        wanted = {role for step in using for role in step.roles}
+        group.drop_frames([i for i, frame in enumerate(group.frames) if frame.role not in wanted])
 
 
 def _unmade(task: Task, made: Mapping[str, Path]) -> str:
