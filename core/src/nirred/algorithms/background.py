@@ -310,6 +310,16 @@ class Mesh:
         interpolate(padded, first_y, weight_y, first_x, weight_x, out)
         return out
 
+    def filtered(self, size: int) -> Mesh:
+        """The mesh with a median filter of `size` x `size` boxes over its values and sigmas."""
+        from scipy.ndimage import median_filter
+
+        (ny, nx), edge = self.values.shape, size // 2
+        # continued linearly, or the filter would flatten gradients at the corners
+        padded = np.pad(self.values, edge, mode="reflect", reflect_type="odd")
+        values = median_filter(padded, size)[edge : edge + ny, edge : edge + nx]
+        return Mesh(values, median_filter(self.sigmas, size, mode="nearest"), self.shares, self.shape)
+
     def evaluate(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Background of the whole image, float32; with `shape`, stretched to an image of that shape."""
         stretched = self if shape is None else Mesh(self.values, self.sigmas, self.shares, shape)
@@ -362,8 +372,6 @@ def mesh_background(
     ValueError
         If the shapes differ or the image is not two-dimensional.
     """
-    from scipy.ndimage import median_filter
-
     image = np.ascontiguousarray(data, np.float32)
     if image.ndim != 2:
         raise ValueError(f"a mesh needs a two-dimensional image, not {image.ndim}")
@@ -375,9 +383,5 @@ def mesh_background(
     _box_levels(image, mask, window, np.array(_truncation(-3.0, 3.0 * UPPER_CLIP)), values, sigmas, shares)
     valid = (shares >= minimum) & (shares > 0.0)
     _fill(values, sigmas, valid, np.argwhere(valid))
-    if filter > 1 and valid.any():
-        edge = filter // 2  # continued linearly, or the filter would flatten gradients at the corners
-        padded = np.pad(values, edge, mode="reflect", reflect_type="odd")
-        values = median_filter(padded, filter)[edge : edge + boxes[0], edge : edge + boxes[1]]
-        sigmas = median_filter(sigmas, filter, mode="nearest")
-    return Mesh(values, sigmas, shares, (image.shape[0], image.shape[1]))
+    mesh = Mesh(values, sigmas, shares, (image.shape[0], image.shape[1]))
+    return mesh.filtered(filter) if filter > 1 and valid.any() else mesh

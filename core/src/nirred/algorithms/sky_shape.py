@@ -65,10 +65,12 @@ def sky_shape(
         steps = np.zeros(pattern.shape, np.float32)
         for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
             steps[box] = value
-    mesh = mesh_background(pattern if steps is None else pattern - steps, unknown, MESH)
+    rest = pattern if steps is None else pattern - steps
+    boxes = mesh_background(rest, unknown, MESH, filter=1)
+    mesh = boxes.filtered(3)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
         return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32)
-    base = _large_scale(mesh, pattern if steps is None else pattern - steps, unknown) if halves else mesh.evaluate()
+    base = _large_scale(boxes, mesh, rest, unknown) if halves else mesh.evaluate()
     if steps is not None:
         base += steps
     ny, nx = pattern.shape
@@ -89,12 +91,12 @@ def sky_shape(
     return base
 
 
-def _large_scale(mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:
-    """A surface, of order 2 at most, and of what the mesh has beside it as much as its noise lets believe.
+def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:
+    """A surface through boxes, of order 2 at most, and of what their filtered mesh has beside it as much as is real.
 
     A box of the mesh errs by its own noise, and what few boxes show of a narrow field is noise from end to end.
     """
-    fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2)
+    fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2, boxes)
     if fit is None:
         return mesh.evaluate()
     (surface,) = shrink_nested([fit])
@@ -107,7 +109,8 @@ def _large_scale(mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Fl
     y, x = ((np.arange(n) + 0.5) * size / n - 0.5 for n, size in zip((ny, nx), mesh.shape, strict=True))
     expected = surface.at(*np.meshgrid(x, y))
     base = replace(mesh, values=weight * (mesh.values - expected)).evaluate()
-    return np.asarray(base + surface.evaluate(), np.float32)
+    surface.times(-1.0).take_off(base)
+    return base
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

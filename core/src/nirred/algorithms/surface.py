@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import mesh_background
+from nirred.algorithms.background import Mesh, mesh_background
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
@@ -254,7 +254,9 @@ class NestedSurfaces:
         return Surface(coefficients, self.surfaces[-1].errors, self.surfaces[-1].shape)
 
 
-def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int) -> NestedSurfaces | None:
+def fit_nested(
+    data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int, mesh: Mesh | None = None
+) -> NestedSurfaces | None:
     """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
 
     Parameters
@@ -266,6 +268,8 @@ def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: in
         objects too.
     order : int
         Highest total degree. Less is fitted where there are not twice as many boxes as terms.
+    mesh : Mesh, optional
+        Unfiltered boxes of 64 pixels, where these were measured before.
 
     Returns
     -------
@@ -274,7 +278,8 @@ def fit_nested(data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: in
     """
     rows, columns = np.nonzero(np.asarray(lit))
     size = 64 if rows.size * FIELD_STEP**2 >= 64**3 else 32
-    mesh = mesh_background(data, bad, size, filter=1)
+    if mesh is None or size != 64:
+        mesh = mesh_background(data, bad, size, filter=1)
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
     while order > 0 and i.size < (order + 1) * (order + 2):
         order -= 1
