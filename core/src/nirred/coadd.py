@@ -148,6 +148,11 @@ def median_model(
     return layout, model, count
 
 
+def deep_frames(group: Group, frames: list[int], target: Target, most: int) -> list[int]:
+    """The frames of which `median_model` takes the median."""
+    return _as_deep(lay_out(group, frames, target), frames, most)
+
+
 def _as_deep(layout: Layout, frames: list[int], most: int) -> list[int]:
     """Some `most` of the frames, in order, that thin out every part of a grid alike, but not below `_LEAST`."""
     if len(frames) <= most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.surface import Surface, fit_points
@@ -37,14 +38,23 @@ def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y
     inside = np.ones(first[0].shape, bool)
     for start, n in zip(first, data.shape[::-1], strict=True):
         inside &= (start >= 0) & (start + size <= n)
-    columns, rows = (np.where(inside, start, 0).astype(np.int64) for start in first)
-    total, count = np.zeros(inside.shape), np.zeros(inside.shape)
-    for dy in range(size):
-        for dx in range(size):
-            good = inside & (bad[rows + dy, columns + dx] == 0)
-            total += np.where(good, data[rows + dy, columns + dx], 0.0)
-            count += good
-    return np.where(2 * count >= size * size, total / np.maximum(count, 1.0), np.nan)
+    columns, rows = (np.where(inside, start, -1).astype(np.int64) for start in first)
+    means = np.empty(inside.shape)
+    _block_means(data, bad, columns, rows, size, means)
+    return means
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _block_means(data, bad, columns, rows, size, means):  # type: ignore[no-untyped-def]
+    """Means of squares that begin at these pixels; -1: none."""
+    for k in range(means.size):
+        total, count = 0.0, 0
+        for y in range(rows[k], rows[k] + size if columns[k] >= 0 and rows[k] >= 0 else rows[k]):
+            for x in range(columns[k], columns[k] + size):
+                if bad[y, x] == 0:
+                    total += data[y, x]
+                    count += 1
+        means[k] = total / count if count > 0 and 2 * count >= size * size else np.nan
 
 
 def mutual_surfaces(

@@ -14,7 +14,7 @@ from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
 from ..algorithms.surface import fit_surface
-from ..coadd import Layout, median_model
+from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError
 from ..field import field_of, join
@@ -171,7 +171,8 @@ class MaskObjects(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
-                match_frames(group, cluster, target, order=2)  # steps where a frame ends would be halos
+                deep = deep_frames(group, cluster, target, DEEP)
+                match_frames(group, deep, target, order=2)  # steps where a frame ends would be halos
                 layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
