@@ -27,6 +27,16 @@ def test_mask_holds_nearly_all_light_of_a_galaxy(index: float, outside: float, b
     assert mask.mean() < 0.3
 
 
+def test_mask_reaches_beyond_the_hollow_that_a_galaxy_dithered_over_its_own_sky_makes() -> None:
+    galaxy = sersic(1.0, 20.0, size=768, radius=40.0)
+    moves = [(110, 30), (-60, 100), (-90, -70), (50, -105)]
+    sunk = galaxy - sum(np.roll(galaxy, move, (0, 1)) for move in moves) / 4
+    image = sunk + np.random.default_rng(4).normal(0.0, 1.0, galaxy.shape)
+    outside = {flag: galaxy[object_mask(image, None, 1.0, sunk=flag) == 0].sum() for flag in (True, False)}
+    assert outside[True] < 0.01 * galaxy.sum()
+    assert outside[False] > 2 * outside[True]
+
+
 def test_mask_of_pure_noise_is_nearly_empty() -> None:
     noise = np.random.default_rng(2).normal(0.0, 3.0, (1024, 1024))
     assert object_mask(noise, None, 3.0, grow=0.0).mean() < 0.005

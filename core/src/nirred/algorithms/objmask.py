@@ -286,6 +286,7 @@ def object_mask(
     scales: Sequence[float] = (0.0, 1.5, 3.0, 6.0, 12.0),
     min_area: int = 6,
     grow: float = 1.5,
+    sunk: bool = False,
 ) -> NDArray[np.uint8]:
     """Mask objects of every size in a sky-subtracted image.
 
@@ -307,6 +308,8 @@ def object_mask(
     grow : float
         Detections are dilated by this many sigma of the scale they were found at (at least as many pixels). Extended
         ones are grown further, to where their extrapolated profile leaves little flux outside.
+    sunk : bool
+        Extended objects lie in hollows: the sky that was subtracted held some of their own light.
 
     Returns
     -------
@@ -336,14 +339,14 @@ def object_mask(
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
             layers.append(layers[-1].halved())
         layers[-1].detect(scale, threshold, min_area, grow)
-    return _merge(layers, whole)
+    return _merge(layers, whole, sunk=sunk)
 
 
-def _merge(layers: list[_Layer], whole: _Layer) -> NDArray[np.uint8]:
+def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool) -> NDArray[np.uint8]:
     """Union of the layers' grown detections and of the extended objects' ellipses, at full resolution."""
     for layer in layers:
         whole.found |= _match(layer, whole)
-    ellipses = extended_ellipses(whole.signal, whole.weight, whole.found)
+    ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
     union = np.zeros_like(layers[-1].found)
     for layer in reversed(layers):
         if union.shape != layer.found.shape:

@@ -23,11 +23,12 @@ RINGS = np.geomspace(0.1, REACH, 19)
 OUTSIDE = 0.003
 OUTSIDE_POWER = 1.2
 CONFIDENCE = 0.9  # that no more flux is left outside
+_FEWEST = 4  # rings that tell a profile
 SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
 
 
 def extended_ellipses(
-    signal: NDArray[np.float32], weight: NDArray[np.float32], found: NDArray[np.uint8]
+    signal: NDArray[np.float32], weight: NDArray[np.float32], found: NDArray[np.uint8], *, sunk: bool = False
 ) -> NDArray[np.float64]:
     """Ellipses that hold nearly all the light of the extended objects in a binned image.
 
@@ -40,6 +41,8 @@ def extended_ellipses(
         Sums of the signal and of the good pixels in each block; the background is zero.
     found : ndarray of uint8, shape (h, w)
         Detected pixels.
+    sunk : bool
+        Objects lie in hollows: the sky that was subtracted held some of their own light.
 
     Returns
     -------
@@ -68,10 +71,10 @@ def extended_ellipses(
             continue
         radius, means, errors = _annuli(surface, labels, k + 1, ellipse)
         usable = np.isfinite(means) & (radius > INNER_RADIUS)
-        if np.count_nonzero(usable) >= 4:
+        if np.count_nonzero(usable) >= _FEWEST:
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
             total = np.hypot(errors * noise.sigma, floor)
-            ellipse[2] *= _reach(radius[usable] / ellipse[2], means[usable], total[usable])
+            ellipse[2] *= _reach(radius[usable] / ellipse[2], means[usable], total[usable], sunk=sunk)
             ellipses.append(ellipse)
     return np.array(ellipses).reshape(-1, 5)
 
@@ -140,13 +143,29 @@ def _profiles() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return steepness[:, None, None], limit
 
 
-def _reach(radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
-    """Radius that leaves the wanted share of the flux outside, in the units of `radius`, from 1 to `GROWTH`."""
+def _reach(
+    radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64], *, sunk: bool
+) -> float:
+    """Radius that leaves the wanted share of the flux outside, in the units of `radius`, from 1 to `GROWTH`.
+
+    Images of an object that dithers drew apart make a hollow round it. To its lowest ring, where the profile ends that
+    still falls, it is taken for even.
+    """
+    if sunk:
+        kept = slice(0, max(int(np.argmin(means)) + 1, _FEWEST))
+        radius, means, errors = radius[kept], means[kept], errors[kept]
     steepness, limit = _profiles()
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))
     weights = 1.0 / (errors * errors)
-    scale = np.sum(weights * model * means, axis=-1) / np.maximum(np.sum(weights * model * model, axis=-1), 1e-300)
-    misfit = np.sum(weights * (means - np.maximum(scale, 0.0)[..., None] * model) ** 2, axis=-1)
+    floor = 0.0
+    if sunk:
+        apart = model - np.sum(weights * model, axis=-1, keepdims=True) / weights.sum()
+        level = np.sum(weights * means) / weights.sum()
+        scale = np.sum(weights * apart * means, axis=-1) / np.maximum(np.sum(weights * apart * apart, axis=-1), 1e-300)
+        floor = np.minimum(level - scale * (np.sum(weights * model, axis=-1) / weights.sum()), 0.0)[..., None]
+    left = means - floor
+    scale = np.sum(weights * model * left, axis=-1) / np.maximum(np.sum(weights * model * model, axis=-1), 1e-300)
+    misfit = np.sum(weights * (left - np.maximum(scale, 0.0)[..., None] * model) ** 2, axis=-1)
     likelihood = np.exp(-0.5 * (misfit - misfit.min()))
     order = np.argsort(limit, axis=None)
     below = np.cumsum(likelihood.ravel()[order])

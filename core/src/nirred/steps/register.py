@@ -179,7 +179,8 @@ class MaskObjects(GroupStep):
                     raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
                 noise = (1.0 / np.sqrt(np.maximum(count, 1))).astype(np.float32)
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
-                mask = _objects(model, bad | thin, noise, params.threshold)
+                sunk = any(group.frames[i].role == "both" for i in cluster)
+                mask = _objects(model, bad | thin, noise, params.threshold, sunk=sunk)
                 if (thin & ~bad).any():
                     mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
                 mask = dilate(mask, params.dilation)
@@ -188,13 +189,13 @@ class MaskObjects(GroupStep):
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
 
 
-def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
+def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float, *, sunk: bool) -> np.ndarray:
     """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
     as enough of the field is blank to know it, and the objects are sought again.
     """
-    mask = object_mask(model, bad, noise, threshold=threshold)
+    mask = object_mask(model, bad, noise, threshold=threshold, sunk=sunk)
     known, limit = None, SETTLED * level(model, bad).sigma
     for _ in range(REFINEMENTS):
         if blank_fraction(mask, bad) < LEAST_BLANK:
@@ -202,7 +203,8 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
         surface = fit_surface(model, bad | mask, 2)
         if known is not None and surface.apart(known) < limit:
             return mask
-        mask, known = object_mask(surface.taken_off(model), bad, noise, threshold=threshold), surface
+        flat, known = surface.taken_off(model), surface
+        mask = object_mask(flat, bad, noise, threshold=threshold, sunk=sunk)
     return mask
 
 
