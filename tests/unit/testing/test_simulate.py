@@ -1,4 +1,5 @@
 import math
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from astropy.io import fits
 
 from nirred.plugin.simulation import SimulatedDetector, Simulation
 from nirred.testing.detector_sim import calibrate
+from nirred.testing.schedule import Knobs, science
 from nirred.testing.simulate import load_night, simulate_night
 from nirred_niri.simulation import simulation
 
@@ -53,6 +55,17 @@ def test_header_offsets_move_sources_as_the_rules_say(night):
     pointing = 5 * 0.12 * math.sqrt(2) / night.pixel_scale
     assert dx == pytest.approx(dp / night.pixel_scale, abs=pointing)
     assert dy == pytest.approx(-dq / night.pixel_scale, abs=pointing)
+
+
+def test_the_telescope_stands_still_between_exposures_of_a_position():
+    rng, start = np.random.default_rng(1), datetime(2026, 1, 15, 5, 30)
+    planned = science(simulation(), "offset", (5, 4), Knobs(repeats=2), (1, 1, start), rng)
+    places = [(item.wcs[0].crval, item.exposure.offset_east) for item in planned]
+    assert places[0] == places[1] and places[2] == places[3] and places[5] == places[6] and places[7] == places[8]
+    assert len(set(places)) == 5
+    assert [item.exposure.repeat for item in planned] == [1, 2, 1, 2, 1, 1, 2, 1, 2]
+    assert len({item.conditions.sky for item in planned}) == 9
+    assert {item.exposure.repeats for item in planned} == {2}
 
 
 def test_calibrated_raw_equals_the_truth(night):

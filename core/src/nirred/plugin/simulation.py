@@ -171,6 +171,8 @@ class SimulatedExposure:
         Number of the observation within the night; becomes an observation identifier.
     index : int
         Number of the frame within its observation, from 1.
+    repeat, repeats : int
+        Number of the exposure at its position, from 1, and how many are taken there.
     """
 
     kind: ExposureKind
@@ -189,6 +191,8 @@ class SimulatedExposure:
     observation_class: str = "science"
     group: int = 1
     index: int = 1
+    repeat: int = 1
+    repeats: int = 1
 
     @property
     def offset_p(self) -> float:

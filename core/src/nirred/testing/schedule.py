@@ -48,6 +48,8 @@ class Knobs:
         Stars per (1024 pixel)^2; None = the camera's own.
     dither, sky_offset : float or None
         Arcsec: step of the dither pattern, and distance of the sky field; None = by camera, scenario and field of view.
+    repeats : int
+        Exposures at each position, between which the telescope stands still.
     sky_guiding : bool
         Whether sky frames are guided; unguided ones are known for sky by their header.
     standard_darks : bool
@@ -73,6 +75,7 @@ class Knobs:
     density: float | None = None
     dither: float | None = None
     sky_offset: float | None = None
+    repeats: int = 1
     sky_guiding: bool = False
     standard_darks: bool = False
     turn: float = 0.0
@@ -140,6 +143,8 @@ def science(
     offsets = _offsets(simulation, target, kinds, knobs, rng)
     settings = simulation.settings_for("standard" if scenario == "standard" else "object")
     conditions = _conditions(simulation, len(kinds), settings.exposure_time * settings.coadds, knobs, rng)
+    stands = _stands(kinds, knobs.repeats)
+    errors = [conditions[first].pointing_error for first in stands]
     planned = []
     for index, kind in enumerate(kinds):
         cadence = simulation.settings_for(kind).exposure_time * settings.coadds + simulation.overhead
@@ -160,10 +165,24 @@ def science(
             observation_class="partnerCal" if kind == "standard" else "science",
             group=group,
             index=index + 1,
+            repeat=index - stands[index] + 1,
+            repeats=knobs.repeats,
         )
         error = knobs.turn_rms * float(rng.standard_normal()) if knobs.turn_rms else 0.0
-        planned.append(_pointed(simulation, exposure, scenario, conditions[index], error))
+        own = replace(conditions[index], pointing_error=errors[index])
+        planned.append(_pointed(simulation, exposure, scenario, own, error))
     return planned
+
+
+def _stands(kinds: Sequence[str], repeats: int) -> list[int]:
+    """Of each frame, the number of the first exposure at its position, on target or on sky."""
+    found: list[int] = []
+    seen: dict[str, list[int]] = {"sky": [], "target": []}
+    for index, kind in enumerate(kinds):
+        mine = seen["sky" if kind == "sky" else "target"]
+        found.append(mine[-(len(mine) % repeats)] if len(mine) % repeats else index)
+        mine.append(index)
+    return found
 
 
 def _order(scenario: str, counts: tuple[int, int]) -> list[ExposureKind]:
@@ -195,9 +214,10 @@ def _offsets(
     away = target.sky_offset * span(simulation) if knobs.sky_offset is None else knobs.sky_offset
     jitter = rng.uniform(-3, 3, (len(kinds), 2)) * simulation.pixel_scale
     found, seen = [], {"sky": 0, "target": 0}
-    for kind, (jitter_east, jitter_north) in zip(kinds, jitter):
+    for kind, first in zip(kinds, _stands(kinds, knobs.repeats), strict=True):
         place = "sky" if kind == "sky" else "target"
-        position = seen[place] % (simulation.positions or len(kinds))
+        position = seen[place] // knobs.repeats % (simulation.positions or len(kinds))
+        jitter_east, jitter_north = jitter[first]
         turn, radius = position * GOLDEN_ANGLE, step * math.sqrt(position)
         seen[place] += 1
         east = radius * math.cos(turn) + jitter_east + (away if place == "sky" else 0.0)

@@ -104,7 +104,7 @@ def headers(exposure: SimulatedExposure, profile: Profile = HAWAII2) -> Sequence
 
 
 def _pattern(exposure: SimulatedExposure) -> dict[str, object]:
-    n = exposure.index - 1
+    n = (exposure.index - 1) // exposure.repeats
     return {
         "OBSMODE": _mode(exposure),
         "OBJECT": exposure.target or exposure.kind.replace("_", " "),
@@ -112,8 +112,8 @@ def _pattern(exposure: SimulatedExposure) -> dict[str, object]:
         "OBSBLOCK": n // POSITIONS + 1,
         "NIMGOBBL": POSITIONS,
         "IMGOBBL": n % POSITIONS + 1,
-        "NEXP": 1,
-        "EXP": 1,
+        "NEXP": exposure.repeats,
+        "EXP": exposure.repeat,
         "UUID": f"00000000-0000-4000-8000-{exposure.start:%y%m%d}{exposure.number:06d}",
     }
 
