@@ -66,6 +66,19 @@ def test_hot_pixels_and_holes():
     assert np.std((shape - clean)[away]) < 0.5
 
 
+def test_the_sky_goes_on_under_what_hides_it():
+    """The bottom of a bowl that the mesh flattens: a half of what it is too high there is known from around."""
+    truth = ring(200.0, 30.0)
+    (g, u), (first, second) = halves(truth)
+    hidden = slice(208, 304), slice(208, 304)
+    for pattern in (g, first[0], second[0]):
+        pattern[hidden] = np.nan
+    u, first, second = (np.where(np.isnan(a), 0.0, b) for a, b in ((g, u), first, second))
+    mesh = mesh_background(g, np.isnan(g)).evaluate() - truth
+    error = sky_shape((g, u), ((halves(truth)[1][0][0], first), (halves(truth)[1][1][0], second))) - truth
+    assert abs(np.mean(error[hidden])) < 0.5 * abs(np.mean(mesh[hidden]))
+
+
 @pytest.mark.parametrize("shape", [(7, 300), (40, 50), (200, 333)])
 def test_any_shape_and_nothing_known(shape):
     known = np.full(shape, 3.0), np.ones(shape)

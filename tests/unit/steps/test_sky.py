@@ -99,6 +99,22 @@ def test_the_sky_goes_and_its_noise_is_told(skies, scale):
         assert frame.noise_scale == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize(("ring", "whole"), [(0.0, False), (0.02, True)])
+def test_few_frames_shrink_a_pattern_without_structure(make_group, n, ring, whole):
+    """Their sky adds 1/(n - 1) of a frame's variance where it is taken off whole."""
+    rng = np.random.default_rng(n)
+    y, x = np.indices(SHAPE) - 127.5
+    pattern = 1 + ring * np.exp(-0.5 * ((np.hypot(x, y) - 70) / 25) ** 2) + 0.001 * rng.standard_normal(SHAPE)
+    group = make_group(["both"] * n, [rng.poisson(5000 * pattern) for _ in range(n)], step=10.0)
+    group.setup.dark = []
+    associated(group, min_skies=1)
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    added = group.planes[0].sub.frame(0).var() / 5000 - 1
+    assert added == pytest.approx(1 / (n - 1), rel=0.1) if whole else added < 0.1
+    assert group.planes[0].sky_variance[0] == pytest.approx(added, abs=0.06)
+
+
 def test_masked_objects_leave_no_print(make_group):
     rng = np.random.default_rng(1)
     frames = [rng.normal(5000, 70, SHAPE) for _ in range(5)]

@@ -327,7 +327,7 @@ class Mesh:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fill(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
+def fill_boxes(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
     """Fill boxes that are not valid with the mean of the `good` ones (y, x), weighted by distance to the power -4."""
     for j in range(valid.shape[0]):
         for i in range(valid.shape[1]):
@@ -382,6 +382,6 @@ def mesh_background(
     window = np.array([-3.0, 3.0 * UPPER_CLIP])
     _box_levels(image, mask, window, np.array(_truncation(-3.0, 3.0 * UPPER_CLIP)), values, sigmas, shares)
     valid = (shares >= minimum) & (shares > 0.0)
-    _fill(values, sigmas, valid, np.argwhere(valid))
+    fill_boxes(values, sigmas, valid, np.argwhere(valid))
     mesh = Mesh(values, sigmas, shares, (image.shape[0], image.shape[1]))
     return mesh.filtered(filter) if filter > 1 and valid.any() else mesh

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import Box, edge_levels
-from nirred.algorithms.background import FIT_SCATTER, Mesh, mesh_background
+from nirred.algorithms.background import FIT_SCATTER, Mesh, fill_boxes, mesh_background
 from nirred.algorithms.sky import pattern_power
 from nirred.algorithms.surface import FIELD_STEP, fit_nested, shrink_nested
 
@@ -27,6 +27,8 @@ CELL = 16
 SCALES = (2, 1)
 #: Cells per side of an area that shares one measure of power.
 TILE = 8
+#: Cells of the coarsest scale with less than this share of the usual units are continued from those around them.
+LEAST = 0.25
 #: A pixel this far from the large scale, in sigma, is its own (hot, or a source): no part of a cell.
 OWN = 5.0
 
@@ -84,7 +86,7 @@ def sky_shape(
     _sum_cells((pattern, units), (parts[0], parts[1]), (parts[2], parts[3]), base, limit, sums, weights)
     found = np.zeros(cells)
     for side in SCALES:
-        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells)
+        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, LEAST if side == coarse else 0.0)
         found += step
         sums -= weights * step
     base += Mesh(found, found, found, (ny, nx)).evaluate()
@@ -166,8 +168,12 @@ def _coarser(cells: Float64, side: int) -> Float64:
     return np.asarray(cells.reshape(n, ny // side, side, nx // side, side).sum(axis=(2, 4)))
 
 
-def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int]) -> Float64:
-    """What is real of one scale, on the finest grid of cells."""
+def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], least: float) -> Float64:
+    """What is real of one scale, on the finest grid of cells.
+
+    Under a large object, which no frame sees beside, the sky goes on as around it: cells with less than `least` of the
+    usual units are filled.
+    """
     known = units > 0
     means = np.where(known, sums / np.where(known, units, 1.0), np.nan)
     zero = np.zeros(units.shape[1:], np.float32)
@@ -178,4 +184,7 @@ def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int]) -> Float64
     variance = noise / np.where(known[0], units[0], np.inf)
     weight = np.where(power > variance, 1.0, power / np.maximum(power + variance, 1e-300))
     values = np.nan_to_num(means[0]) * weight
+    valid = known[0] & (units[0] >= least * np.median(units[0]))
+    if least > 0 and valid.any():
+        fill_boxes(values, values.copy(), valid, np.argwhere(valid))
     return np.asarray(Mesh(values, values, values, cells).evaluate(), np.float64)

@@ -19,6 +19,10 @@ from .residual import compare_noise
 
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.
 EPOCH = 32
+#: Fewer sky frames leave open what is real of the sky between its large scale and its pixels.
+SURE = 4
+#: Such structure, rms over the noise of a pixel of the pattern, above which so few frames' pattern is taken off whole.
+STRUCTURE = 0.04
 #: Rows that are worked on at once, fewer where many frames would need more than a part of the memory for them.
 BLOCK, MEMORY_PART = 16, 16
 #: Pixels of all frames of an epoch from which levels are measured before the sky is subtracted.
@@ -181,13 +185,16 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     rows = _block_rows(model, len(read))
     halves = _survey_epoch(model, skies, rows)
     whole = join_halves(halves)
-    shrink = shrink and len(skies) >= 4
     first, second = (halves[0], halves[1]), (halves[2], halves[3])
     sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
-    smooth = sky_shape(
-        whole, (first, second) if shrink else (), [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
-    )
+    amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+    shrink = shrink and len(skies) > 1
+    smooth = sky_shape(whole, (first, second) if shrink else (), amplifiers)
     power = shrinkage(*pattern_power(first, second, smooth), whole[1]) if shrink else None
+    if power is not None and len(skies) < SURE:
+        plain = sky_shape(whole, (), amplifiers)
+        if _structured(smooth - plain, power[1], whole[1]):
+            smooth, power = plain, None
     _record_sky_noise(model, epoch, power, whole[1])
     del halves, first, second, whole
     sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
@@ -208,6 +215,14 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
             subtract(frames, targets, useless, smooth[part], known, (out.array, out.places, out.top))
 
     run_blocks(block, state.shape[0], group.context.threads, rows)
+
+
+def _structured(scales: np.ndarray, noise: np.ndarray, units: np.ndarray) -> bool:
+    """Whether a sky has structure between its large scale and its pixels that matters beside their noise."""
+    part = slice(None, None, 4), slice(None, None, 4)
+    known = units[part] > 0
+    variance = float(np.median(noise[part][known] / units[part][known])) if known.any() else 0.0
+    return float(np.std(scales[part][known])) > STRUCTURE * np.sqrt(variance) if known.any() else False
 
 
 def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
