@@ -37,8 +37,8 @@ def sky_shape(
     whole: tuple[Float32, Float32],
     halves: Sequence[tuple[Float32, Float32]] = (),
     amplifiers: Sequence[Box] = (),
-) -> Float32:
-    """Smooth part of a sky pattern.
+) -> tuple[Float32, float]:
+    """Smooth part of a sky pattern, and how much of it lies between the mesh and single pixels.
 
     A parabola has the largest scale. A mesh of 64 pixels, robust against sources, has the next, as far as its boxes
     scatter round the parabola by more than their noise, but flattens what is curved: a ring of stray light by some
@@ -57,8 +57,10 @@ def sky_shape(
 
     Returns
     -------
-    float32 (ny, nx)
+    smooth : float32 (ny, nx)
         Defined everywhere.
+    structure : float
+        The rms of what was added below the mesh.
     """
     pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
@@ -71,7 +73,7 @@ def sky_shape(
     boxes = mesh_background(rest, unknown, MESH, filter=1)
     mesh = boxes.filtered(3)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
-        return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32)
+        return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32), 0.0
     base = _large_scale(boxes, mesh, rest, unknown) if halves else mesh.evaluate()
     if steps is not None:
         base += steps
@@ -79,7 +81,7 @@ def sky_shape(
     coarse = max(SCALES)
     cells = coarse * round(ny / (CELL * coarse)), coarse * round(nx / (CELL * coarse))
     if not halves or min(cells) == 0:
-        return base
+        return base, 0.0
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
     sums, weights = np.zeros((3, *cells)), np.zeros((3, *cells))
     limit = np.float32(OWN * float(np.median(mesh.sigmas)))
@@ -90,7 +92,8 @@ def sky_shape(
         found += step
         sums -= weights * step
     base += Mesh(found, found, found, (ny, nx)).evaluate()
-    return base
+    seen = weights[0] > 0
+    return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
 
 
 def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:

@@ -189,12 +189,10 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
     amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
     shrink = shrink and len(skies) > 1
-    smooth = sky_shape(whole, (first, second) if shrink else (), amplifiers)
+    smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers)
     power = shrinkage(*pattern_power(first, second, smooth), whole[1]) if shrink else None
-    if power is not None and len(skies) < SURE:
-        plain = sky_shape(whole, (), amplifiers)
-        if _structured(smooth - plain, power[1], whole[1]):
-            smooth, power = plain, None
+    if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
+        (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
     del halves, first, second, whole
     sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
@@ -217,12 +215,11 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     run_blocks(block, state.shape[0], group.context.threads, rows)
 
 
-def _structured(scales: np.ndarray, noise: np.ndarray, units: np.ndarray) -> bool:
-    """Whether a sky has structure between its large scale and its pixels that matters beside their noise."""
-    part = slice(None, None, 4), slice(None, None, 4)
-    known = units[part] > 0
-    variance = float(np.median(noise[part][known] / units[part][known])) if known.any() else 0.0
-    return float(np.std(scales[part][known])) > STRUCTURE * np.sqrt(variance) if known.any() else False
+def _pixel_sigma(noise: np.ndarray, units: np.ndarray) -> float:
+    """Typical noise of a pixel of the pattern, from its variance times the units behind it."""
+    some, behind = noise[::4, ::4], units[::4, ::4]
+    known = behind > 0
+    return float(np.sqrt(np.median(some[known] / behind[known]))) if known.any() else 0.0
 
 
 def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
