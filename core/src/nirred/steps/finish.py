@@ -54,20 +54,18 @@ class LevelStack(GroupStep):
 
 
 def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
-    """Median of a stack's blank pixels and its error.
+    """Median of a stack's deep blank pixels and its error.
 
     In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
-    half of the difference between both, for sources too faint to be masked, to the statistical one.
+    half of the difference between both on all blank pixels, for sources too faint to be masked, to the statistical one.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
-    blank = _deep(plane, blank)
-    values = plane.data[blank]
-    if values.size == 0:
+    if not blank.any():
         return 0.0, float("inf")
-    middle = float(np.median(values))
-    mode = level(plane.data, ~blank)
-    return middle, float(np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * (middle - mode.value)))
+    values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
+    apart = float(np.median(plane.data[blank])) - mode.value
+    return float(np.median(values)), float(np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart))
 
 
 def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
