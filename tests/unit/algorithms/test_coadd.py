@@ -8,6 +8,7 @@ import pytest
 from nirred.algorithms.coadd import (
     Accumulator,
     Grid,
+    Through,
     Under,
     common_grid,
     frame_rows,
@@ -91,6 +92,29 @@ def test_weighted_mean_and_its_variance_against_a_monte_carlo():
         assert abs(part.mean()) < 4 / np.sqrt(part.size)
         assert part.std() == pytest.approx(1.0, abs=0.03)
     assert (stack.count == 3).all()
+
+
+@pytest.mark.parametrize("electrons", [True, False])
+def test_through_a_map_the_pixels_below_count_by_their_area(electrons):
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(4, 9)).astype(np.float32)
+    flags = rng.integers(0, 8, (6, 7)).astype(np.uint16)
+    constant, per_electron = (1 + rng.random((6, 7)).astype(np.float32) for _ in range(2))
+    index = rng.integers(0, 42, (4, 9)).astype(np.int32)
+    index[:, :2], index[2, 5], index[3] = -1, -1, -1
+    area = (0.8 + 0.4 * rng.random((4, 9))).astype(np.float32)
+    hidden = (index < 0).astype(np.float32)
+    stack, drawn = Accumulator.empty(4, 9), Accumulator.empty(4, 9)
+    rest = ((0.5, 2.0, 3.0, 1.5), 0.1, (3, 5))
+    through = Through(index, area, electrons, 1.25)
+    stack.add(values, hidden, Under(flags, constant, per_electron, through=through), *rest)
+    factor = np.float32(1.25) * (area if electrons else 1 / area)
+    below = [np.where(index < 0, 0, plane.ravel()[index]) for plane in (flags, constant, per_electron)]
+    under = Under(below[0].astype(np.uint16), below[1] * factor, below[2] * factor)
+    drawn.add(values * area if electrons else values, hidden, under, *rest)
+    for name in ("sums", "count", "seen"):
+        np.testing.assert_array_equal(getattr(stack, name), getattr(drawn, name))
+    assert stack.count.sum() == (index >= 0).sum()
 
 
 def test_hidden_and_missing_values_are_left_out_and_their_flags_told():

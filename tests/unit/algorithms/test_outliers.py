@@ -179,3 +179,14 @@ def test_every_pixel_is_judged_by_the_frames_behind_it(origin):
     beside = np.any([grown[1 + j : 41 + j, 1 + i : 44 + i] for j in (-1, 0, 1) for i in (-1, 0, 1)], axis=0)
     np.testing.assert_array_equal(flags, far | (near & beside))
     assert far.any() or origin in ((-50, 0), (0, 60))
+
+
+def test_deep_in_a_bad_region_nothing_is_judged() -> None:
+    sub, dq = np.full((20, 24), 1e4, np.float32), np.zeros((20, 24), np.uint16)
+    dq[4:12, 4:12] = 1
+    plane = np.ones(sub.shape, np.float32)
+    expected = Expected(0 * plane, np.full(sub.shape, 9, np.uint16), (0, 0), plane, plane, 1.0, 100.0, 1.0)
+    flags = flag_outliers(sub, dq, expected, OutlierLimits(bad=1))
+    assert (
+        not flags[5:11, 5:11].any() and flags.sum() == flags.size - 36
+    )  # those at its edge count for their neighbours

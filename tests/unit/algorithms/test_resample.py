@@ -250,6 +250,28 @@ def test_gather_keeps_flux_and_place_through_distortion(fwhm: float, allowed: fl
     assert centroid(inner) == (pytest.approx(140.3, abs=0.005), pytest.approx(61.8, abs=0.005))
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.01, 0.5, 2.2])
+def test_gather_is_lanczos_at_every_phase_masked_or_not(angle: float) -> None:
+    rng = np.random.default_rng(6)
+    image = rng.normal(0, 1, (60, 70)).astype(np.float32)
+    bad = rng.random(image.shape) < 0.03
+    c, s = np.cos(angle), np.sin(angle)
+    matrix = np.array([[c, s], [-s, c]])
+    pixelmap = PixelMap.from_affine(matrix, np.array([35.3, 30.6]) - matrix @ (150.0, 20.0), (40, 300))
+    plain, masked = gather_rows(image, None, pixelmap)[0], gather_rows(image, bad, pixelmap)[0]
+    y, x = np.indices(plain.shape)
+    u, v = pixelmap.at(x.astype(float), y.astype(float))
+    inner = (u > 3) & (u < 66) & (v > 3) & (v < 56)
+    assert 500 < inner.sum() and np.isnan(plain[:, 0]).all()
+    for r, k in np.argwhere(inner)[::7]:
+        i, j = int(u[r, k]), int(v[r, k])
+        wx, wy = (phase_weights(np.array([f]), "lanczos3")[0] for f in (u[r, k] - i, v[r, k] - j))
+        window, good, weight = image[j - 2 : j + 4, i - 2 : i + 4], ~bad[j - 2 : j + 4, i - 2 : i + 4], np.outer(wy, wx)
+        assert plain[r, k] == pytest.approx((weight * window).sum(), abs=2e-5)
+        if np.isfinite(masked[r, k]):
+            assert masked[r, k] == pytest.approx((weight * window * good).sum() / (weight * good).sum(), abs=1e-4)
+
+
 def test_gather_of_nothing_is_nothing() -> None:
     shift = PixelMap.from_shift(0.3, 0.3, (9, 9))
     for image, bad in (
