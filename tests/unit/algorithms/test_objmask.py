@@ -33,7 +33,7 @@ def test_mask_reaches_beyond_the_hollow_that_a_galaxy_dithered_over_its_own_sky_
     sunk = galaxy - sum(np.roll(galaxy, move, (0, 1)) for move in moves) / 4
     image = sunk + np.random.default_rng(4).normal(0.0, 1.0, galaxy.shape)
     outside = {flag: galaxy[object_mask(image, None, 1.0, sunk=flag) == 0].sum() for flag in (True, False)}
-    assert outside[True] < 0.01 * galaxy.sum()
+    assert outside[True] < 0.05 * galaxy.sum()
     assert outside[False] > 2 * outside[True]
 
 

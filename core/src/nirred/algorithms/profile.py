@@ -24,6 +24,8 @@ OUTSIDE = 0.003
 OUTSIDE_POWER = 1.2
 CONFIDENCE = 0.9  # that no more flux is left outside
 _FEWEST = 4  # rings that tell a profile
+_HOLLOW = 3.0  # errors below zero
+HIDDEN = 1.3  # times as far as its profile seems to end an object in a hollow may reach
 SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
 
 
@@ -74,7 +76,9 @@ def extended_ellipses(
         if np.count_nonzero(usable) >= _FEWEST:
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
             total = np.hypot(errors * noise.sigma, floor)
-            ellipse[2] *= _reach(radius[usable] / ellipse[2], means[usable], total[usable], sunk=sunk)
+            profile = radius[usable] / ellipse[2], means[usable], total[usable]
+            reach = _reach(*profile, sunk=False)
+            ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if sunk else reach
             ellipses.append(ellipse)
     return np.array(ellipses).reshape(-1, 5)
 
@@ -148,11 +152,13 @@ def _reach(
 ) -> float:
     """Radius that leaves the wanted share of the flux outside, in the units of `radius`, from 1 to `GROWTH`.
 
-    Images of an object that dithers drew apart make a hollow round it. To its lowest ring, where the profile ends that
-    still falls, it is taken for even.
+    Images of an object that dithers drew apart make a hollow round it. Where one shows, it is taken for even up to its
+    lowest ring, where the profile ends that still falls.
     """
+    lowest = int(np.argmin(means))
+    sunk &= bool(means[lowest] < -_HOLLOW * errors[lowest])
     if sunk:
-        kept = slice(0, max(int(np.argmin(means)) + 1, _FEWEST))
+        kept = slice(0, max(lowest + 1, _FEWEST))
         radius, means, errors = radius[kept], means[kept], errors[kept]
     steepness, limit = _profiles()
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))
