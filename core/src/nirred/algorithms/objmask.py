@@ -292,10 +292,8 @@ def object_mask(
 
     Parameters
     ----------
-    data : array_like, shape (h, w)
-        Image; a constant background is found and left out.
-    bad : array_like or None, shape (h, w)
-        Non-zero pixels are not looked at (and not set in the result unless an object covers them).
+    data, bad : array_like, shape (h, w)
+        Image, whose constant background is left out; pixels not to be looked at (non-zero), None for all.
     noise : float or array_like, shape (h, w)
         1-sigma noise of each pixel; only its variation over the image matters, its level is measured.
     threshold : float
@@ -303,18 +301,16 @@ def object_mask(
     scales : sequence of float
         Sigma of the smoothing Gaussians, in pixels, ascending; 0 is the image itself.
     min_area : int
-        Least connected pixels of an object; at scales of 3 and more, pixels binned so that the kernel's sigma is 1.5
-        to 3 of them.
+        Least connected pixels of an object; at scales of 3 and more they are binned to a sigma of 1.5 to 3.
     grow : float
-        Detections are dilated by this many sigma of the scale they were found at (at least as many pixels). Extended
-        ones are grown further, to where their extrapolated profile leaves little flux outside.
+        Detections are dilated by this many sigma of their scale; extended ones along their extrapolated profile.
     sunk : bool
-        Extended objects lie in hollows: the sky that was subtracted held some of their own light.
+        Extended objects lie in hollows: their own light was subtracted with the sky.
 
     Returns
     -------
     ndarray of uint8, shape (h, w)
-        1 on objects. Nothing is masked where the noise cannot be measured.
+        1 on objects; none where the noise cannot be measured.
 
     Raises
     ------
@@ -323,15 +319,15 @@ def object_mask(
     """
     image = np.ascontiguousarray(data, np.float32)
     mask = as_mask(bad, image.shape)
-    sigma = np.ascontiguousarray(np.atleast_2d(np.asarray(noise, np.float32)))
+    sigma = np.ascontiguousarray(np.atleast_2d(noise), np.float32)
     if sigma.size > 1 and sigma.shape != image.shape:
         raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
     if list(scales) != sorted(scales):
         raise ValueError(f"scales must ascend: {scales}")
-    signal, weight = np.empty_like(image), np.empty_like(image)
     zero = level(image, mask, samples=SAMPLES)
     if zero.n == 0:
-        return np.zeros(image.shape, np.uint8)
+        return np.zeros_like(mask)
+    signal, weight = (np.empty_like(image) for _ in range(2))
     _standardise(image, mask, sigma, np.float32(zero.value), signal, weight)
     layers = [_Layer.of(signal, weight, 1)]
     whole = layers[0].halved().halved()
