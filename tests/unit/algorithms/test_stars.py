@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from nirred.algorithms.stars import StarList, estimate_fwhm, find_stars, measure_at
+from nirred.algorithms.stars import StarList, estimate_fwhm, find_stars
 from nirred.algorithms.stars_mesh import background_mesh
 
 NOISE = 20.0
@@ -127,17 +127,3 @@ def test_mesh_follows_level_and_noise() -> None:
     level, noise = mesh.at(np.array([30.0, 280.0]), np.array([100.0, 100.0]))
     np.testing.assert_allclose(level, [50, 150], atol=2)
     np.testing.assert_allclose(noise, 4, rtol=0.25)
-
-
-def test_forced_measurement() -> None:
-    image, x, y = grid_field(4.0, 80.0, seed=9)
-    image += 500.0
-    still = measure_at(image, None, x, y, 4.06, move=False, gain=np.inf)
-    assert np.median(still.flux) == pytest.approx(sky_flux(80.0, 4.0), rel=0.03)
-    np.testing.assert_array_equal(still.x, x)
-    moved = measure_at(image, None, x + 0.8, y - 0.6, 4.06)
-    assert np.hypot(moved.x - x, moved.y - y).max() < 0.25
-    gone = measure_at(image, None, [-50.0], [10.0], 4.06)
-    assert np.isnan(gone.x).all() and len(gone) == 1
-    with pytest.raises(ValueError, match="mask has shape"):
-        measure_at(image, np.zeros((3, 3), bool), x, y, 4.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested, fit_plane, fit_surface, shrink_nested
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested, fit_surface, shrink_nested
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -11,7 +11,7 @@ def test_plane_recovers_a_gradient_within_its_errors() -> None:
     y, x = np.mgrid[:512, :768]
     image = 20.0 + 0.01 * x - 0.02 * y + rng.normal(0.0, 5.0, x.shape)
     image[100:140, 100:140] += 300.0
-    plane = fit_plane(image, None)
+    plane = fit_surface(image, None, 1, size=64)
     truth = np.array([[20.0 + 0.01 * 383.5 - 0.02 * 255.5, 3.84], [-5.12, 0.0]])
     errors = np.where(plane.errors > 0, plane.errors, 1.0)
     assert np.all(np.abs(plane.coefficients - truth) < 4 * errors)
@@ -30,7 +30,7 @@ def test_surface_of_order_two_and_its_rows() -> None:
 def test_surface_without_enough_boxes_says_so() -> None:
     surface = fit_surface(np.full((300, 300), np.nan), None, 1)
     assert np.isnan(surface.coefficients[0, 0]) and np.isinf(surface.errors[0, 0])
-    assert np.isnan(fit_plane(np.ones((1, 1)), None).coefficients[0, 0])
+    assert np.isnan(fit_surface(np.ones((1, 1)), None, 1).coefficients[0, 0])
 
 
 def test_surface_rejects_a_negative_order() -> None:

@@ -8,8 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import as_mask, level, mesh_background
-from nirred.algorithms.objmask import dilate
+from nirred.algorithms.background import as_mask, mesh_background
 
 CLIP = 5.0  # sigma: what exceeds it is left out of the measured correlation
 
@@ -176,37 +175,3 @@ def _quarter(x: NDArray[np.float64], y: NDArray[np.float64], radius: float) -> N
     beyond = u * np.sqrt(radius**2 - u * u) + v * np.sqrt(radius**2 - v * v)
     beyond = 0.5 * (beyond + radius**2 * (np.arcsin(u / radius) + np.arcsin(v / radius) - 0.5 * math.pi))
     return np.asarray(np.sign(x) * np.sign(y) * np.where(u * u + v * v <= radius**2, u * v, beyond))
-
-
-def aperture_noise_scatter(data: ArrayLike, bad: ArrayLike | None, radius: float, n: int, seed: int) -> float:
-    """Empirical noise of blank circular apertures.
-
-    Parameters
-    ----------
-    data : array_like, shape (h, w)
-        Sky-subtracted image.
-    bad : array_like or None, shape (h, w)
-        Non-zero where a pixel is bad or holds an object; no aperture touches one.
-    radius : float
-        Of the apertures, in pixels.
-    n : int
-        How many apertures (they may overlap).
-    seed : int
-        Of their random places.
-
-    Returns
-    -------
-    float
-        Robust scatter (`nirred.algorithms.background.level`) of the aperture sums; NaN if there is no room.
-    """
-    image = np.asarray(data, np.float64)
-    weights = disc(radius)
-    reach = weights.shape[0] // 2
-    blocked = dilate((as_mask(bad, image.shape) != 0) | ~np.isfinite(image), reach * math.sqrt(2.0))
-    rows, columns = np.nonzero(blocked[reach:-reach, reach:-reach] == 0)
-    if rows.size == 0:
-        return math.nan
-    chosen = np.random.default_rng(seed).choice(rows.size, size=n, replace=n > rows.size)
-    windows = np.lib.stride_tricks.sliding_window_view(image, weights.shape)
-    sums = np.einsum("nyx,yx->n", windows[rows[chosen], columns[chosen]], weights)
-    return level(sums, None).sigma

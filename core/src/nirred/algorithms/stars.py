@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nirred.algorithms import stars_kernels as kernels
 from nirred.algorithms.neighbours import nearest
@@ -136,50 +136,6 @@ def find_stars(
     return _without_doubles(stars[np.argsort(-stars.flux, kind="stable")], 0.7 * size)[:max_stars]
 
 
-def measure_at(
-    data: NDArray[np.float32],
-    bad: Mask | None,
-    x: ArrayLike,
-    y: ArrayLike,
-    fwhm: float,
-    *,
-    noise: float | None = None,
-    move: bool = True,
-    gain: float = 1.0,
-) -> StarList:
-    """Measure stars at given positions, each above the median of a ring of 2.5 to 5 FWHM round it.
-
-    Parameters
-    ----------
-    data, bad, gain
-        As for `find_stars`.
-    x, y : array_like, shape (n,)
-        Zero-based positions (px).
-    fwhm : float
-        FWHM of the image (px): the size of the window, so that fluxes of frames of different seeing compare.
-    noise : float, optional
-        Noise of a background pixel (data units); measured if not given.
-    move : bool
-        Centre the window on the star (at most 1 FWHM away); otherwise the flux is measured where it stands.
-
-    Returns
-    -------
-    StarList
-        In the order given; NaN where nothing could be measured.
-    """
-    image, mask = _prepared(data, bad)
-    xs = np.ascontiguousarray(np.atleast_1d(np.asarray(x, dtype=np.float64)))
-    ys = np.ascontiguousarray(np.atleast_1d(np.asarray(y, dtype=np.float64)))
-    if noise is None:
-        noise = float(np.median(background_mesh(image, mask).noise))
-    table = np.empty((xs.size, kernels.COLUMNS))
-    ring = np.array([2.5 * fwhm, 5.0 * fwhm])
-    sigma = fwhm / FWHM_PER_SIGMA
-    kernels.measure(image, mask, xs, ys, np.zeros(xs.size), sigma, max(fwhm, 1.5), move, ring, table)
-    table[~(table[:, kernels.LOST] <= 2 * MAX_LOST)] = np.nan
-    return _star_list(table, np.full(xs.size, noise), fwhm, noise, gain)
-
-
 def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
     """Return the FWHM of the point sources (px), NaN for an empty list.
 
@@ -260,7 +216,7 @@ def _measure(
     table = np.empty((x.size, kernels.COLUMNS))
     xs, ys = np.ascontiguousarray(x), np.ascontiguousarray(y)
     sigma = fwhm / FWHM_PER_SIGMA
-    kernels.measure(image, mask, xs, ys, level, sigma, max(fwhm, 1.5), True, np.zeros(2), table)
+    kernels.measure(image, mask, xs, ys, level, sigma, max(fwhm, 1.5), table)
     return table, noise
 
 

@@ -223,29 +223,7 @@ def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sky_ring(data, bad, x, y, inner, outer, scratch):  # type: ignore[no-untyped-def]
-    """Median of an annulus after one clipping from above and below."""
-    count = 0
-    for j in range(max(0, int(y - outer)), min(data.shape[0], int(y + outer) + 2)):
-        for i in range(max(0, int(x - outer)), min(data.shape[1], int(x + outer) + 2)):
-            r2 = (i - x) ** 2 + (j - y) ** 2
-            if r2 < inner * inner or r2 > outer * outer or bad[j, i] != 0 or not np.isfinite(data[j, i]):
-                continue
-            if count < scratch.size:
-                scratch[count] = data[j, i]
-                count += 1
-    if count < 8:
-        return 0.0
-    values = np.sort(scratch[:count])
-    middle = values[count // 2]
-    spread = 1.4826 * np.median(np.abs(values - middle))
-    low = np.searchsorted(values, middle - 2.5 * spread)
-    high = np.searchsorted(values, middle + 2.5 * spread)
-    return values[(low + high) // 2] if high > low else middle
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def measure(data, bad, xs, ys, levels, sigma, reach, move, ring, table):  # type: ignore[no-untyped-def]
+def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-untyped-def]
     """Fit position and amplitude of a Gaussian of fixed size to each star (Gauss-Newton).
 
     With ``w`` the Gaussian itself this is the windowed centroid, and for white noise the estimate of least
@@ -255,14 +233,11 @@ def measure(data, bad, xs, ys, levels, sigma, reach, move, ring, table):  # type
     size = 2 * half + 1
     px, py, sums = np.empty(size), np.empty(size), np.empty(13)
     corner, centre = np.empty(2, np.int64), np.empty(2)
-    scratch = np.empty(int(4 * (ring[1] + 2) ** 2) + 1)
     s2 = sigma * sigma
     for s in range(xs.size):
         table[s, :] = np.nan
         centre[0], centre[1] = xs[s], ys[s]
         level = levels[s]
-        if ring[1] > 0:
-            level = _sky_ring(data, bad, xs[s], ys[s], ring[0], ring[1], scratch)
         amplitude = 0.0
         done = False
         for _turn in range(40):
@@ -274,8 +249,7 @@ def measure(data, bad, xs, ys, levels, sigma, reach, move, ring, table):  # type
             if not sums[1] > 0.3 * sums[0]:
                 break
             amplitude = sums[2] / sums[1]
-            if done or not move:
-                done = True
+            if done:
                 break
             if not amplitude > 0:
                 break

@@ -212,11 +212,6 @@ def _solved(
     return Surface(coefficients, errors, shape)
 
 
-def fit_plane(data: ArrayLike, bad: ArrayLike | None, *, size: int = 64) -> Surface:
-    """Fit a plane to the background: `fit_surface` of order 1."""
-    return fit_surface(data, bad, 1, size=size)
-
-
 @dataclass(frozen=True, slots=True)
 class NestedSurfaces:
     """Surfaces of order 0 to some order through the same boxes, and what each order is worth.
