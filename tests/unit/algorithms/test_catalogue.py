@@ -113,6 +113,30 @@ def test_flags_of_blends_edges_and_saturation() -> None:
     assert flags == {"first": 3, "second": 3, "hot": 4, "edge": 8}
 
 
+@pytest.mark.parametrize("peak", [1e4, 1e5, 1e6])
+def test_saturated_star_round_a_hole_is_one_source(peak: float) -> None:
+    v, u = np.mgrid[:160, :160]
+    light = peak * (1.0 + ((u - 80.3) ** 2 + (v - 79.6) ** 2) / 3.9**2) ** -3.0
+    variance = 1.0 + 0.2 * light
+    image = light + np.random.default_rng(8).normal(0.0, np.sqrt(variance)) + star(light.shape, 40, 40, 2e4)
+    core = light > 3000.0
+    columns = detect(image, np.ones(light.shape), core, noisecov=WHITE, fwhm=FWHM, saturated=core).columns
+    near = np.hypot(columns["X_IMAGE"] - 81.3, columns["Y_IMAGE"] - 80.6)
+    assert np.count_nonzero(near < 20.0) == 1 and near.min() < 0.5
+    assert columns["FLAGS"][near.argmin()] & 4
+    other = np.hypot(columns["X_IMAGE"] - 41, columns["Y_IMAGE"] - 41).argmin()
+    assert columns["FLAGS"][other] == 0 and columns["FLUX_AUTO"][other] == pytest.approx(2e4, rel=0.02)
+
+
+def test_saturated_pixels_without_light_round_them_are_no_source() -> None:
+    image = np.random.default_rng(9).normal(0.0, 1.0, (100, 100))
+    core = np.zeros(image.shape, bool)
+    core[40:44, 50:54] = True
+    assert (
+        detect(image, np.ones(image.shape), core, noisecov=WHITE, fwhm=FWHM, saturated=core).columns["NUMBER"].size == 0
+    )
+
+
 def test_bad_pixels_are_mirrored_and_flagged() -> None:
     shape = (60, 60)
     image = star(shape, 30.0, 30.0, 1e4)

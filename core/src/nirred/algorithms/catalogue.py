@@ -13,6 +13,7 @@ from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
 from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.objmask import dilate
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 MIN_AREA = 5  # connected pixels of a source
@@ -22,6 +23,7 @@ PROMINENCE = 5.0  # of a blended peak over the saddle, in units of noise
 #: (Bertin & Arnouts 1996; Barbary 2016 for the last).
 KRON = (6.0, 2.5, 1.4)
 CENTROID_ROUNDS = 12
+SEEN = 0.6  # share of a star's core that tells its place
 NEIGHBOUR, DEBLENDED, SATURATED, TRUNCATED = 1, 2, 4, 8
 INTEGERS = ("NUMBER", "FLAGS")
 COLUMNS = (
@@ -96,12 +98,13 @@ def detect(
     image, variance = np.where(good, image, np.float32(0)), np.where(good, variance, np.float32(0))
     covariance = np.asarray(noisecov, np.float64)
     convolved, significance = _matched(image, variance, good, covariance, fwhm)
-    segments = _segment(np.where(good, image, convolved), (convolved, significance), threshold, fwhm)
+    hot = as_mask(saturated, image.shape)
+    segments = _segment(np.where(good, image, convolved), (convolved, significance), hot, threshold, fwhm)
     if segments is None:
         empty = {name: np.empty(0, np.int64 if name in INTEGERS else np.float64) for name in COLUMNS}
         return Catalogue(empty, fwhm)
     bundle = _Image(image, variance, good, covariance, fwhm)
-    return Catalogue(_measure(bundle, segments, convolved, as_mask(saturated, image.shape)), fwhm)
+    return Catalogue(_measure(bundle, segments, convolved, hot), fwhm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,7 @@ def _blurred(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
 def _segment(
     image: NDArray[np.float32],
     matched: tuple[NDArray[np.float32], NDArray[np.float32]],
+    hot: NDArray[np.uint8],
     threshold: float,
     fwhm: float,
 ) -> _Segments | None:
@@ -167,16 +171,22 @@ def _segment(
     from scipy.ndimage import label
 
     convolved, significance = matched
-    islands, _ = label(significance > threshold, np.ones((3, 3)))
-    y, x = np.nonzero(islands)
-    island = islands[y, x]
-    large = (np.bincount(island) >= MIN_AREA)[island]
-    y, x, island = y[large], x[large], island[large]
+    cores = _cores(hot, fwhm)
+    found = significance > threshold
+    islands, number = label(found | (cores > 0), np.ones((3, 3)))
+    large = np.bincount(islands[found], minlength=number + 1) >= MIN_AREA
+    y, x = np.nonzero(large[islands])
     if y.size == 0:
         return None
+    island, core = islands[y, x], cores[y, x]
     sharp = _blurred(image, 0.5 * fwhm / FWHM_PER_SIGMA)
     # half the kernel's width, about twice the noise: heights in units of it
-    height = sharp[y, x].astype(np.float64) / (2.0 * convolved[y, x] / significance[y, x])
+    known = found[y, x]
+    height = np.zeros(y.size)
+    height[known] = sharp[y, x][known] / (2.0 * convolved[y, x][known] / significance[y, x][known])
+    tops = np.zeros(int(cores.max()) + 1)
+    np.maximum.at(tops, core, height)
+    height = np.where(core > 0, tops[core], height)
     order = np.argsort(-height, kind="stable")
     labels = np.zeros(image.shape, np.int32)
     kernels.part_blends(height[order], y[order], x[order], PROMINENCE, CONTRAST, labels)
@@ -184,6 +194,16 @@ def _segment(
     labels[y, x] = number + 1
     parents = island[first]
     return _Segments(labels, y, x, np.asarray(np.bincount(parents)[parents] > 1))
+
+
+def _cores(hot: NDArray[np.uint8], fwhm: float) -> NDArray[np.int32]:
+    """Label saturated stars' cores with a rim of one FWHM: light that rises round a hole has its peak in the hole."""
+    from scipy.ndimage import label
+
+    if not hot.any():
+        return np.zeros(hot.shape, np.int32)
+    labels, _ = label(dilate(hot, max(fwhm, 1.0)))
+    return np.asarray(labels, np.int32)
 
 
 def _measure(
@@ -270,11 +290,14 @@ def _windowed(
     half = math.ceil(4.0 * math.sqrt(sigma2)) + 1
     column = np.clip(np.rint(x), 0, image.data.shape[1] - 1).astype(np.int64)
     row = np.clip(np.rint(y), 0, image.data.shape[0] - 1).astype(np.int64)
-    values = _mirrored(_windows(image.data, column, row, half), _windows(image.good, column, row, half))
+    good = _windows(image.good, column, row, half)
+    values = _mirrored(_windows(image.data, column, row, half), good)
     found = np.stack([x - column, y - row, *np.zeros((3, x.size))], axis=1)
     kernels.windowed_moments(values, sigma2, CENTROID_ROUNDS, found)
     dx, dy, xx, yy, xy = found.T
-    lost = np.hypot(column + dx - x, row + dy - y) > image.fwhm  # drawn to a neighbour: keep the isophotal centre
+    # drawn to a neighbour, or to one side of a saturated core: keep the isophotal centre
+    lost = np.hypot(column + dx - x, row + dy - y) > image.fwhm
+    lost |= np.mean(_central(good, image.fwhm), axis=(1, 2)) < SEEN
     dx, dy = np.where(lost, x - column, dx), np.where(lost, y - row, dy)
     # a Gaussian seen through a Gaussian: 1/measured = 1/source + 1/window, as matrices
     determinant = xx * yy - xy * xy
@@ -284,6 +307,13 @@ def _windowed(
     inverse = np.where(wide[:, None, None], np.eye(2), inverse - np.eye(2) / sigma2)
     shape = np.where(wide[:, None, None], np.nan, np.linalg.inv(inverse))
     return np.asarray(column + dx), np.asarray(row + dy), shape
+
+
+def _central(windows: NDArray[Any], fwhm: float) -> NDArray[Any]:
+    """The middle square of one FWHM, at least 3 pixels wide."""
+    middle, reach = windows.shape[-1] // 2, max(round(fwhm / 2), 1)
+    cut = slice(middle - reach, middle + reach + 1)
+    return windows[:, cut, cut]
 
 
 def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -320,10 +350,11 @@ def _apertures(
     values = _mirrored(_windows(image.data, column, row, half), good)
     variances = _mirrored(_windows(image.variance, column, row, half), good)
     near, covered = _windows(labels, column, row, half), weights > 0
-    flux = np.where(inside, np.sum(weights * values, axis=(1, 2)), np.nan)
     noise = np.empty(x.size)
     kernels.correlated_sums(weights * np.sqrt(variances), image.noisecov, noise)
-    error = np.where(inside, np.sqrt(np.maximum(noise, 0.0)), np.nan)
+    noise[~inside] = 0.0
+    flux = np.where(noise > 0.0, np.sum(weights * values, axis=(1, 2)), np.nan)
+    error = np.where(noise > 0.0, np.sqrt(np.maximum(noise, 0.0)), np.nan)
     lost = _windows(~image.good, column, row, half)
     hole = np.sum(weights * lost, axis=(1, 2)) > 0.1 * weights.sum(axis=(1, 2))
     own = np.arange(1, x.size + 1)[:, None, None]
