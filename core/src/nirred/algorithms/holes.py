@@ -1,4 +1,7 @@
-"""Holes of saturated stars: regions that read low because the detector went past its well."""
+"""Regions of pixels that touch: numbered, and the holes of saturated stars among them.
+
+A hole reads low because the detector went past its well.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,38 @@ def flag_holes(raw: NDArray[Any], non_linear: float, seeds: NDArray[np.intp], dq
     seeds = seeds[np.sum(high, axis=0) >= 2]
     if seeds.size:
         _flag_holes(raw < non_linear, seeds, np.zeros(raw.shape, np.int32), dq)
+
+
+def label(found: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
+    """Number the 8-connected regions of an image's true pixels.
+
+    Parameters
+    ----------
+    found : (ny, nx) array
+        Not zero where a region is.
+
+    Returns
+    -------
+    labels : (ny, nx) int32
+        0 outside, else the region's number, in reading order of first pixels.
+    number : int
+    """
+    inside = np.asarray(found) != 0
+    labels = np.zeros(inside.shape, np.int32)
+    return labels, int(_label(~inside, np.flatnonzero(inside), labels))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _label(low, seeds, labels):  # type: ignore[no-untyped-def]
+    """Number the regions that are not low; `labels` holds zeros."""
+    ny, nx = low.shape
+    stack = np.empty(1024, np.int64)
+    number = 0
+    for seed in seeds:
+        if labels[seed // nx, seed % nx] == 0:
+            number += 1
+            stack, _, _ = _flood(low, False, seed, (0, ny - 1, 0, nx - 1), number, labels, stack)
+    return number
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
