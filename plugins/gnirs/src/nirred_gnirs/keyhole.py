@@ -208,12 +208,12 @@ def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarr
 
 def _connected(bright: np.ndarray) -> np.ndarray:
     """The largest connected region of what is wider than two pixels."""
-    from scipy.ndimage import label, maximum_filter, minimum_filter
+    from nirred.algorithms.holes import grown, label
 
-    regions, n = label(minimum_filter(bright, 3, mode="nearest"))
+    regions, n = label(~grown(~bright), corners=False)
     sizes = np.bincount(regions.ravel(), minlength=2)[1:]
     found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(bright.shape, bool)
-    return np.asarray(maximum_filter(found, 3, mode="nearest"))
+    return grown(found)
 
 
 def _mass(lit: np.ndarray) -> Point:
