@@ -134,6 +134,8 @@ def test_unsupported(cards: dict[str, str], reason: str) -> None:
         ({"OBJECT": "'TWILIGHT'"}, "TWILIGHT CAL IMAGE", "SPECT"),
         ({"GRISM": "'HK_G5802'", "MOSPOS": "'2pix-slit'"}, "LS SPECT", "IMAGE"),
         ({"PROCSTND": "'now'"}, "STANDARD CAL", ""),
+        ({"DISPERSR": "'DISP_WOLLASTON'"}, "POL IMAGE", "SPECT"),
+        ({"DISPERSR": "'DISP_PRISM'"}, "SPECT IFU", "POL"),
     ],
 )
 def test_tags(cards: dict[str, str], has: str, lacks: str) -> None:
@@ -218,7 +220,7 @@ def test_names_of_before_2010() -> None:
     ("cards", "camera"),
     [
         ({}, "f/16_G5830"),
-        ({"LYOT": "'J-lo_G0801'", "FOCUS": "'f/16'"}, "f/16"),
+        ({"LYOT": "'J-lo_G0801'", "FOCUS": "'f/16'"}, "f/16_G5830"),
         ({"LYOT": "'J-lo_G0801'", "FOCUS": "'Undefined'"}, "f/16_G5830"),
         ({"LYOT": "'Undefined'", "FOCUS": "'Datum'"}, "f/16_G5830"),
     ],

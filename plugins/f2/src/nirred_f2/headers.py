@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ _MICRON: Mapping[str, float] = {
 }
 # Wavelength of the order-sorting filters, micron, where WAVELENG is known to be wrong.
 _CENTRAL_MICRON = {"K-long_G0812": 2.2000, "JH_G0816": 1.3385, "HK_G0817": 1.9000}
+_CAMERA_IDS = {"f/16": "_G5830", "f/32": "_G9999"}
 _ZERO_POINTS = {"Y": 26.73, "J": 26.51, "H": 26.75, "Ks": 26.12}  # 1 e-/s, f/16
 
 # Until then UTEND was the end of the previous exposure.
@@ -76,15 +77,19 @@ def filters(headers: Headers) -> tuple[str | None, str | None]:
 
 
 def camera(headers: Headers, scale: float | None) -> str | None:
-    """f/16, or f/32 behind the adaptive optics: by the Lyot stop, else the focus position, else the pixel scale."""
+    """f/16, or f/32 behind the adaptive optics: by the Lyot stop, else the focus position, else the pixel scale.
+
+    One name however it was found: frames of one sequence may differ in what FOCUS says.
+    """
     stop, focus = lyot(headers) or "", gemini.text(headers, "FOCUS", "") or ""
     if stop.startswith("f/"):
         return stop
     if re.fullmatch(r"f/\d+", focus):
-        return focus
+        return f"{focus}{_CAMERA_IDS.get(focus, '')}"
     if scale is None:
         return None
-    return "f/16_G5830" if scale > 0.1 else "f/32_G9999"
+    derived = "f/16" if scale > 0.1 else "f/32"
+    return derived + _CAMERA_IDS[derived]
 
 
 def _is_dark(h: Headers) -> bool:
@@ -111,6 +116,10 @@ def _twilight(h: Headers) -> bool:
     return (gemini.text(h, "OBJECT", "") or "").upper() == "TWILIGHT"
 
 
+def _disperser_is(start: str) -> Callable[[Headers], bool]:
+    return lambda h: (gemini.text(h, "DISPERSR", "") or "").startswith(start)
+
+
 _closed = gemini.negation(_is_open)
 
 TAGS: tuple[TagRule, ...] = (
@@ -121,6 +130,8 @@ TAGS: tuple[TagRule, ...] = (
     rule(gemini.both(_in_long_slit, _is_open), "LS THRUSLIT", if_present="IMAGE"),
     rule(gemini.both(_in_many_slits, _closed), "MOS SPECT"),
     rule(gemini.both(_in_many_slits, _is_open), "MOS THRUSLIT", if_present="IMAGE"),
+    rule(_disperser_is("DISP_WOLLASTON"), "POL"),
+    rule(_disperser_is("DISP_PRISM"), "SPECT IFU"),
     rule(gemini.says("OBSTYPE", "ARC"), "ARC CAL"),
     rule(gemini.says("OBSTYPE", "FLAT"), "FLAT CAL"),
     rule(gemini.both(_twilight, _is_open), "TWILIGHT CAL"),
