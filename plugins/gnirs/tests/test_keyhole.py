@@ -128,6 +128,17 @@ def test_dark_frames_give_the_usual_place_and_a_remark() -> None:
     assert said == ["the keyhole does not show in the frames: its mask is put where it usually is"]
 
 
+def test_frames_too_dark_to_show_it_have_the_mask_of_their_flat() -> None:
+    """The flat shows where the keyhole is now; that may be ten pixels from where it usually is."""
+    said: list[str] = []
+    dark = [frame(np.zeros(SHAPE))]
+    given = MaskInput(SHAPE, describe(), frozenset(), dark, remark=said.append, flattened=True)
+    assert not unlit(given, NO_SHIFT).any()
+    assert said == ["the keyhole does not show in the frames: the mask is that of their flat"]
+    moved = unlit(given, {"xshift": 3.0, "yshift": 0.0})
+    assert np.array_equal(moved, ~known().lit(shift=(3.0, 0.0)))
+
+
 def test_unknown_cameras_have_no_mask_and_a_remark() -> None:
     said: list[str] = []
     given = MaskInput(SHAPE, describe(CAMERA="'Other_G1'"), frozenset(), [frame(known().lit())], remark=said.append)

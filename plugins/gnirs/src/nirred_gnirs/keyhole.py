@@ -155,6 +155,11 @@ def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
         return np.zeros(given.shape, bool)
     centre = _aligned(given, found, cut)
     shift = float(parameters["xshift"]), float(parameters["yshift"])
+    if centre is None and given.flattened and shift == (0.0, 0.0):
+        given.remark("the keyhole does not show in the frames: the mask is that of their flat")
+        return np.zeros(given.shape, bool)
+    if centre is None:
+        given.remark("the keyhole does not show in the frames: its mask is put where it usually is")
     return np.asarray(~found.lit(centre, shift)[cut])
 
 
@@ -168,8 +173,8 @@ def _place(given: MaskInput) -> tuple[slice, slice] | None:
     return slice(section.y1, section.y2), slice(section.x1, section.x2)
 
 
-def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point:
-    """Centre at which the keyhole covers most of what is lit; the measured one where the frames do not show it.
+def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point | None:
+    """Centre at which the keyhole covers most of what is lit; None where the frames do not show it.
 
     Looks at every other row and column.
     """
@@ -182,8 +187,7 @@ def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> P
         bright[thin] = _largest_region(images, given.descriptors.read_noise or 0.0)
     usual = expected.lit(step=STEP) & within
     if 2 * np.count_nonzero(bright) < np.count_nonzero(usual):
-        given.remark("the keyhole does not show in the frames: its mask is put where it usually is")
-        return expected.x, expected.y
+        return None
     (x, y), (x0, y0) = _mass(bright), _mass(usual)
     # The lit pixels' centre of mass depends on how light falls off at the edges; the overlap does not.
     return _best_overlap(expected, bright, within, (expected.x + STEP * (x - x0), expected.y + STEP * (y - y0)))
