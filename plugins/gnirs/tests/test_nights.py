@@ -131,6 +131,14 @@ class TestNight:
         first = frames["N20260115S0001.fits"].wcs[0].wcs.wcs_world2pix([[34.4071, -5.1614]], 0)[0]
         assert np.hypot(*(there - first)) < 60
 
+    def test_the_bottom_port_does_not_mirror_the_sky(self, raw: Path, nirred_registry: Registry) -> None:
+        """Frames of that port have the WCS of others: offsets that move sources the other way do not contradict it."""
+        for path in raw.glob("N20260115S000*.fits"):
+            change(path, INPORT=1)
+        frames = [f for f, _ in image(make_plan([raw], nirred_registry, PlanOptions())).frames]
+        assert [f.wcs_note for f in frames] == [""] * 5
+        assert max(abs(f.descriptors.detector_x_offset or 0.0) for f in frames) > 2.0
+
     def test_e7_sky_frames_are_of_ten_minutes(
         self, raw: Path, nirred_registry: Registry, capsys: pytest.CaptureFixture[str]
     ) -> None:

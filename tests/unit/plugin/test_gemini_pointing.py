@@ -46,23 +46,34 @@ def test_moved_and_separation_are_astropys(ra: float, dec: float, angle: float, 
     assert gemini.separation((ra, dec), there) == pytest.approx(abs(arcsec), abs=1e-4)
 
 
-@pytest.mark.parametrize("flipped", [False, True])
-@pytest.mark.parametrize("angle", [0.0, 31.4, 200.0])
-def test_expected_position_is_the_wcs_of_shifted_sources(angle: float, flipped: bool) -> None:
-    """Sources move by (3, -2) arcsec on the detector: the centre then shows the target's opposite side."""
-    target, shift, scale = (200.0, -40.0), (3.0, -2.0), 0.1
-    wcs = wcs_from_pointing(*target, scale, angle, center=(500.0, 500.0), flipped=flipped)
-    wanted = wcs.wcs_pix2world([[500.0 - shift[0] / scale, 500.0 - shift[1] / scale]], 0)[0]
-    found = gemini.expected(target, shift, angle, flipped=flipped)
+# Real frames: PA, P, Q, CRVAL minus target (arcsec; the telescope points to within 2); GNIRS of port 1, F2 of port 5.
+@pytest.mark.parametrize(
+    ("pa", "p", "q", "east", "north"),
+    [(0.0, -2.108, 3.600, -2.02, 3.40), (0.0, 15.0, 0.0, 15.97, -0.08), (180.0, -55.0, 90.0, 54.39, -90.13)],
+)
+def test_expected_position_is_offset_on_the_sky_whatever_the_port(
+    pa: float, p: float, q: float, east: float, north: float
+) -> None:
+    found = gemini.expected((200.0, -40.0), (p, q), pa)
     assert found is not None
-    assert gemini.separation(found, (wanted[0], wanted[1])) < 1e-3
+    assert (found[0] - 200.0) * 3600 * np.cos(np.radians(40.0)) == pytest.approx(east, abs=2.0)
+    assert (found[1] + 40.0) * 3600 == pytest.approx(north, abs=2.0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 31.4, 200.0])
+def test_expected_position_goes_along_the_position_angle(angle: float) -> None:
+    scale, target = 0.1, (200.0, -40.0)
+    wcs = wcs_from_pointing(*target, scale, angle, center=(500.0, 500.0))
+    wanted = wcs.wcs_pix2world([[500.0 - 3.0 / scale, 500.0 - 2.0 / scale]], 0)[0]  # +x is west of +y
+    found = gemini.expected(target, (3.0, -2.0), angle)
+    assert found is not None and gemini.separation(found, (wanted[0], wanted[1])) < 1e-3
 
 
 @pytest.mark.parametrize("missing", range(3))
 def test_expected_position_needs_everything(missing: int) -> None:
     given_ = [(1.0, 2.0), (0.0, 0.0), 0.0]
     given_[missing] = None  # type: ignore[call-overload]
-    assert gemini.expected(*given_, flipped=False) is None  # type: ignore[arg-type]
+    assert gemini.expected(*given_) is None  # type: ignore[arg-type]
 
 
 def test_proper_motion_is_in_seconds_of_time_and_arcsec_per_year() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LIMIT = 30.0  # arcsec
 MAX_DEAD_TIME = 60.0  # s; a longer pause ends a sequence
+SCALES_AGREE = 0.1  # share by which the WCS's scale along one axis may differ from the camera's
 ROTATED = 0.1  # deg; frames that differ by more cannot lend each other their WCS
 SIGMA_SHIFTED, SIGMA_POINTING = 1.0, 5.0  # arcsec, added error of a WCS rebuilt from a neighbour, from the pointing
 
@@ -201,7 +202,19 @@ class _Pointing:
         a, b = self.frame.descriptors, other.frame.descriptors
         if None in (a.detector_x_offset, a.detector_y_offset, b.detector_x_offset, b.detector_y_offset):
             return None
-        return b.detector_x_offset - a.detector_x_offset, b.detector_y_offset - a.detector_y_offset  # type: ignore[operator]
+        x, y = b.detector_x_offset - a.detector_x_offset, b.detector_y_offset - a.detector_y_offset  # type: ignore[operator]
+        drawn = self._drawn_shift(other)
+        # A port that mirrors the field does so in offsets and WCS, or in one of both: the WCS is what is checked.
+        if drawn is not None and abs(math.hypot(*drawn) - math.hypot(x, y)) <= 1.0 + SCALES_AGREE * math.hypot(x, y):
+            return drawn
+        return x, y
+
+    def _drawn_shift(self, other: _Pointing) -> tuple[float, float] | None:
+        """The same by the pointings on the sky, through the WCS of `self`."""
+        if self.expected is None or other.expected is None:
+            return None
+        before, after = self.wcs.wcs_world2pix([self.expected, other.expected], 0)
+        return float(before[0] - after[0]), float(before[1] - after[1])
 
     def contradicts(self, base: _Pointing) -> str:
         """Why the frame's WCS contradicts the base's by the header's offsets, or ''."""

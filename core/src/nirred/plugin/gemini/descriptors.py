@@ -301,8 +301,7 @@ def _pointing(
     """What the planner's check of the world coordinates needs."""
     center = pointing.wcs_center(headers, when) or (None, None)
     aim = pointing.target(headers, when)
-    angle = None if pa is None else pa + own.turn
-    should = pointing.expected(aim, own.shift, angle, flipped=own.flipped) or (None, None)
+    should = pointing.expected(aim, _telescope_offset(headers), pa) or (None, None)
     start, _ = ut_span(headers, when, None)
     return {
         "wcs_ra": center[0],
@@ -316,6 +315,11 @@ def _pointing(
         "ut_date": when.date() if when else None,
         "ut_time": when.time() if when else None,
     }
+
+
+def _telescope_offset(headers: Headers) -> tuple[float, float] | None:
+    p, q = number(headers, "POFFSET"), number(headers, "QOFFSET")
+    return None if p is None or q is None else (p, q)
 
 
 def _pretty(headers: Headers, own: Own) -> dict[str, Any]:

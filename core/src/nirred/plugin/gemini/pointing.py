@@ -147,30 +147,24 @@ def separation(a: Position, b: Position) -> float:
     return 3600.0 * math.degrees(2 * math.asin(min(1.0, math.sqrt(h))))
 
 
-def expected(
-    aim: Position | None,
-    shift: tuple[float, float] | None,
-    position_angle: float | None,
-    *,
-    flipped: bool,
-) -> Position | None:
-    """Where the projection centre should be: the target moved against the sources' shift on the detector.
+def expected(aim: Position | None, offset: tuple[float, float] | None, pa: float | None) -> Position | None:
+    """Where the projection centre should be: the target moved by the telescope's offsets.
+
+    On the sky these offsets are the same on every port: only the detector sees them mirrored on some. Real GNIRS and
+    F2 frames of ports 1, 3 and 5 say so; the observatory's own check goes by the detector and mirrors them on port 1.
 
     Parameters
     ----------
     aim : (float, float) or None
         Target, degrees.
-    shift : (float, float) or None
-        Detector offsets in arcsec, positive when sources move towards higher x (y).
-    position_angle : float or None
-        Degrees east of north of detector +y.
-    flipped : bool
-        True when +x is east of north-up +y instead of west.
+    offset : (float, float) or None
+        P and Q of the telescope, arcsec: Q is along `pa`, P 90 degrees east of it.
+    pa : float or None
+        The header's PA, degrees east of north.
     """
-    if aim is None or shift is None or position_angle is None:
+    if aim is None or offset is None or pa is None:
         return None
-    along_y = moved(aim, position_angle, -shift[1])
-    return moved(along_y, position_angle + (90.0 if flipped else -90.0), -shift[0])
+    return moved(moved(aim, pa, offset[1]), pa + 90.0, offset[0])
 
 
 def plane_wcs(
