@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.bicubic import interpolate, taps
@@ -312,21 +311,19 @@ class Mesh:
         return out
 
     def filtered(self, size: int) -> Mesh:
-        """The mesh with a median filter of `size` x `size` boxes, an odd number, over its values and sigmas."""
+        """The mesh with a median filter of `size` x `size` boxes over its values and sigmas."""
+        from scipy.ndimage import median_filter
+
+        (ny, nx), edge = self.values.shape, size // 2
         # continued linearly, or the filter would flatten gradients at the corners
-        values = np.pad(self.values, size // 2, mode="reflect", reflect_type="odd")
-        sigmas = np.pad(self.sigmas, size // 2, mode="edge")
-        return Mesh(_medians_of(values, size), _medians_of(sigmas, size), self.shares, self.shape)
+        padded = np.pad(self.values, edge, mode="reflect", reflect_type="odd")
+        values = median_filter(padded, size)[edge : edge + ny, edge : edge + nx]
+        return Mesh(values, median_filter(self.sigmas, size, mode="nearest"), self.shares, self.shape)
 
     def evaluate(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Background of the whole image, float32; with `shape`, stretched to an image of that shape."""
         stretched = self if shape is None else Mesh(self.values, self.sigmas, self.shares, shape)
         return stretched.rows(0, stretched.shape[0])
-
-
-def _medians_of(padded: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Medians of all `size` x `size` boxes inside."""
-    return np.asarray(np.median(sliding_window_view(padded, (size, size)), axis=(2, 3)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
-from nirred.algorithms.holes import label
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.objmask import dilate
 
@@ -169,11 +168,13 @@ def _segment(
 
     Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
     """
+    from scipy.ndimage import label
+
     convolved, significance = matched
     cores = _cores(hot, fwhm)
     found = significance > threshold
-    islands, many = label(found | (cores > 0))
-    large = np.bincount(islands[found], minlength=many + 1) >= MIN_AREA
+    islands, number = label(found | (cores > 0), np.ones((3, 3)))
+    large = np.bincount(islands[found], minlength=number + 1) >= MIN_AREA
     y, x = np.nonzero(large[islands])
     if y.size == 0:
         return None
@@ -197,6 +198,8 @@ def _segment(
 
 def _cores(hot: NDArray[np.uint8], fwhm: float) -> NDArray[np.int32]:
     """Label saturated stars' cores with a rim of one FWHM: light that rises round a hole has its peak in the hole."""
+    from scipy.ndimage import label
+
     if not hot.any():
         return np.zeros(hot.shape, np.int32)
     labels, _ = label(dilate(hot, max(fwhm, 1.0)))

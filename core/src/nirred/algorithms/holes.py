@@ -1,7 +1,4 @@
-"""Regions of pixels that touch: numbered, and the holes of saturated stars among them.
-
-A hole reads low because the detector went past its well.
-"""
+"""Holes of saturated stars: regions that read low because the detector went past its well."""
 
 from __future__ import annotations
 
@@ -42,47 +39,6 @@ def flag_holes(raw: NDArray[Any], non_linear: float, seeds: NDArray[np.intp], dq
     seeds = seeds[np.sum(high, axis=0) >= 2]
     if seeds.size:
         _flag_holes(raw < non_linear, seeds, np.zeros(raw.shape, np.int32), dq)
-
-
-def label(found: NDArray[Any], *, corners: bool = True) -> tuple[NDArray[np.int32], int]:
-    """Number the connected regions of an image's true pixels.
-
-    Parameters
-    ----------
-    found : (ny, nx) array
-        Not zero where a region is.
-    corners : bool
-        Pixels that touch at a corner are connected.
-
-    Returns
-    -------
-    labels : (ny, nx) int32
-        0 outside, else the region's number, in reading order of first pixels.
-    number : int
-    """
-    inside = np.asarray(found) != 0
-    labels = np.zeros(inside.shape, np.int32)
-    return labels, int(_label(~inside if corners else inside, not corners, np.flatnonzero(inside), labels))
-
-
-def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Bool (ny, nx): the mask and its eight neighbours."""
-    wide = np.pad(mask, 1)
-    ny, nx = mask.shape
-    return np.asarray(np.logical_or.reduce([wide[j : j + ny, i : i + nx] for j in range(3) for i in range(3)]))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _label(plane, value, seeds, labels):  # type: ignore[no-untyped-def]
-    """Number the regions of `value`; `labels` holds zeros."""
-    ny, nx = plane.shape
-    stack = np.empty(1024, np.int64)
-    number = 0
-    for seed in seeds:
-        if labels[seed // nx, seed % nx] == 0:
-            number += 1
-            stack, _, _ = _flood(plane, value, seed, (0, ny - 1, 0, nx - 1), number, labels, stack)
-    return number
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -9,9 +9,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from nirred.algorithms.gamma import gamma_point
-from nirred.algorithms.holes import label
-
 MIN_AREA = 20  # binned pixels that make an object extended
 MOST_OBJECTS = 64  # the largest
 INNER_RADIUS = 1.5  # binned pixels: nearer the centre the seeing rules
@@ -54,9 +51,11 @@ def extended_ellipses(
     ndarray of float64, shape (n, 5)
         Centre x and y, semi-major axis (blocks), axis ratio, angle (radian, from x towards y).
     """
+    from scipy.ndimage import label
+
     from nirred.algorithms.background import level
 
-    labels, number = label(found)
+    labels, number = label(found, np.ones((3, 3), int))
     area = np.bincount(labels.ravel(), minlength=number + 1)[1:]
     chosen = [k for k in np.argsort(-area, kind="stable")[:MOST_OBJECTS] if area[k] >= MIN_AREA]
     if not chosen:
@@ -140,10 +139,11 @@ def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignor
 @lru_cache(maxsize=1)
 def _profiles() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steepness of each index, (indices, 1, 1), and the radius that leaves its share outside, (indices, sizes)."""
+    from scipy.special import gammainccinv, gammaincinv
+
+    steepness = gammaincinv(2.0 * INDICES, 0.5)
     outside = np.minimum(OUTSIDE * INDICES**OUTSIDE_POWER, 0.5)
-    steepness = np.array([gamma_point(2.0 * n, 0.5) for n in INDICES])
-    ends = np.array([gamma_point(2.0 * n, 1.0 - share) for n, share in zip(INDICES, outside, strict=True)])
-    limit = SIZES * ((ends / steepness) ** INDICES)[:, None]
+    limit = SIZES * ((gammainccinv(2.0 * INDICES, outside) / steepness) ** INDICES)[:, None]
     return steepness[:, None, None], limit
 
 

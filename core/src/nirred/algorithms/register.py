@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from nirred.algorithms.gamma import gamma_share
 from nirred.algorithms.neighbours import mutual, nearest
 
 FloatArray = NDArray[np.float64]
@@ -235,10 +234,12 @@ def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
     Pairs within a radius, in units of the tolerance, fall at random on radius^2 places, so a place that
     holds one pair holds n or more with the Poisson probability of n - 1 or more at a mean of pairs / places.
     """
+    from scipy.special import gammainc
+
     if n < 2:
         return False
     expected = pairs / max(radius**2, 1.0)
-    return bool(pairs * gamma_share(n - 1, expected) < chance)
+    return bool(pairs * gammainc(n - 1, expected) < chance)
 
 
 def refine(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import provenance
-from ..algorithms.blas import defer_blas
 from ..blame import blamed
 from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, fault_of
 from ..fitsio import read_calibration, read_mask
@@ -174,7 +173,6 @@ def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
 
 def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path], key: str) -> TaskResult:
     start = time.process_time()
-    defer_blas()
     _load_calibrations(group, made)
     clear(group)
     run_recipe(group, recipe, calls)

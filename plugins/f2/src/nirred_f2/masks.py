@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nirred.algorithms.background import mesh_background
-from nirred.algorithms.holes import grown, label
 from nirred.plugin import DQ, MaskSpec
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     if not dark.any():
         return nothing
     rows, columns = (np.arange(n) * cells // n for n, cells in zip(given.shape, dark.shape, strict=True))
-    return np.asarray(grown(dark)[np.ix_(rows, columns)])
+    return np.asarray(_grown(dark)[np.ix_(rows, columns)])
 
 
 def _cells(image: np.ndarray, unlit: np.ndarray) -> np.ndarray:
@@ -81,10 +80,12 @@ def _loss(cells: np.ndarray) -> np.ndarray | None:
 
 def _reaching_in(loss: np.ndarray) -> np.ndarray:
     """Connected regions of loss that are dark and large enough, and touch the rim at one side."""
+    from scipy.ndimage import label
+
     with np.errstate(invalid="ignore"):
-        labels, number = label(loss > _EDGE)
+        labels, number = label(loss > _EDGE, structure=np.ones((3, 3)))
     lit = np.isfinite(loss)
-    rim = lit & grown(np.pad(~lit, 1, constant_values=True))[1:-1, 1:-1]
+    rim = lit & _grown(np.pad(~lit, 1, constant_values=True))[1:-1, 1:-1]
     wanted = max(4.0, _SMALLEST * lit.sum())
     found = np.zeros(loss.shape, bool)
     for region in (labels == k for k in range(1, number + 1)):
@@ -92,6 +93,13 @@ def _reaching_in(loss: np.ndarray) -> np.ndarray:
         if 0 < touched <= _WIDEST and (loss[region] > _DARKEST).sum() >= wanted:
             found |= region
     return found
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and its eight neighbours."""
+    wide = np.pad(mask, 1)
+    ny, nx = mask.shape
+    return np.asarray(np.logical_or.reduce([wide[j : j + ny, i : i + nx] for j in range(3) for i in range(3)]))
 
 
 _IMAGE = frozenset({"F2", "IMAGE"})

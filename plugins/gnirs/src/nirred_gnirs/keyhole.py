@@ -212,12 +212,12 @@ def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarr
 
 def _connected(bright: np.ndarray) -> np.ndarray:
     """The largest connected region of what is wider than two pixels."""
-    from nirred.algorithms.holes import grown, label
+    from scipy.ndimage import label, maximum_filter, minimum_filter
 
-    regions, n = label(~grown(~bright), corners=False)
+    regions, n = label(minimum_filter(bright, 3, mode="nearest"))
     sizes = np.bincount(regions.ravel(), minlength=2)[1:]
     found = regions == 1 + int(np.argmax(sizes)) if n else np.zeros(bright.shape, bool)
-    return grown(found)
+    return np.asarray(maximum_filter(found, 3, mode="nearest"))
 
 
 def _mass(lit: np.ndarray) -> Point:
