@@ -225,6 +225,33 @@ def test_reading_masters(tmp_path: Path) -> None:
     assert read(write(tmp_path / "own_flat.fits", values, NIRRED="0.1.0"), "flat") is None
 
 
+def test_a_flat_names_pixels_that_no_mask_does(tmp_path: Path) -> None:
+    """A dead pixel and a dead channel are bad, a dark corner is not."""
+    flat = np.random.default_rng(1).normal(1, 0.03, (512, 512))
+    flat *= np.linspace(0.7, 1.1, 512)
+    flat[100, 100], flat[200, 300] = 0.5, 1.8
+    flat[:, 128:192] *= 0.02
+    dq = read(write(tmp_path / "master_flat.fits", flat), "flat").planes[0].dq
+    expected = np.zeros(flat.shape, bool)
+    expected[100, 100] = expected[200, 300] = True
+    expected[:, 128:192] = True
+    np.testing.assert_array_equal(dq != 0, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "says_nothing"),
+    [
+        ("master_flat_ones.fits", True),
+        ("master_bpm_zeros.fits", True),
+        ("master_flat_spec.fits", False),
+        ("zones.fits", False),
+        ("field_ones.fits", False),
+    ],
+)
+def test_placeholders_are_known_by_name(name: str, says_nothing: bool) -> None:
+    assert describe(name).get("placeholder") is says_nothing
+
+
 # -- rules -------------------------------------------------------------------------------------------------------------
 def kinds(**cards: Any) -> dict[str, CalibrationRule]:
     tags, descriptors = nirred_emir.nirred_tags(headers(**cards)), describe(**cards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred_emir.illumination import Structure, divide_rings
+from nirred_emir.illumination import Structure, divide_rings, unresponsive
 
 N = 64
 V, U = np.meshgrid(*((np.arange(N) + 0.5) * 2 / N - 1,) * 2, indexing="ij")
@@ -60,3 +60,18 @@ def test_a_disc_is_no_ring() -> None:
     """Its light cannot be told from response; what is taken off stays below what there is."""
     split, _ = split_of(VIGNETTING["quadratic"], 0.05 / (1 + np.exp((RADIUS - 0.5) / 0.05)))
     assert split.height < 0.05
+
+
+def test_pixels_that_do_not_see_the_sky() -> None:
+    """Known by most frames; neither vignetting nor objects nor a hot pixel makes or hides one."""
+    vignetting = VIGNETTING["quadratic"]
+    rng = np.random.default_rng(2)
+    frames = [(rng.normal(sky * vignetting, 30).astype(np.float32), sky) for sky in (900.0, 1000.0, 1100.0)]
+    for data, sky in frames:
+        data[:2] -= np.float32(sky)
+        data[40, 40] = 5 * sky
+    frames[0][0][0, 7] += 1e5
+    frames[1][0][30, 30] = 0.0
+    expected = np.zeros((N, N), bool)
+    expected[:2] = True
+    np.testing.assert_array_equal(unresponsive(frames, Structure(vignetting, (N, N))), expected)

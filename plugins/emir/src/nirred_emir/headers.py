@@ -29,6 +29,7 @@ MASTERS = {
 }
 _MODE_IN_NAME = re.compile(r"EMIR-([A-Z_]+)")
 _MASTER_NAME = re.compile(r"master_?(bpm|bias|dark|flat)", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"_(ones|zeros)\b", re.IGNORECASE)
 _WROTE = ("NUMRNAM", "NUMDRP", "NUMXVER")
 
 
@@ -59,6 +60,11 @@ def master(headers: Headers) -> str:
         return MASTERS.get(recipe.rpartition(".")[2], "")
     found = _MASTER_NAME.match(headers.path.name) if headers.path is not None else None
     return found[1].lower() if found else ""
+
+
+def placeholder(headers: Headers) -> bool:
+    """True for a master that says nothing, as its name tells: master_flat_ones.fits, master_dark_zeros.fits."""
+    return bool(master(headers) and headers.path is not None and _PLACEHOLDER.search(headers.path.name))
 
 
 def dispersed(headers: Headers) -> bool:
@@ -162,6 +168,7 @@ def describe(headers: Headers) -> Descriptors:
         dec=dec,
         configuration=(("epoch", epoch), ("filter_name", name), ("read_mode", read_mode)),
         extra={
+            **{"placeholder": placeholder(h)},
             **{"epoch": epoch, "master": made, "disperser": gemini.stated(h, "GRISM"), "array_id": epoch},
             **{"repetition": gemini.integer(h, "OBSBLOCK"), "position": gemini.integer(h, "IMGOBBL")},
             **{"positions": gemini.integer(h, "NIMGOBBL"), "exposure": gemini.integer(h, "EXP")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,6 +27,9 @@ MOST = 3  # rings
 #: A ring counts that is at least this high, of the sky, and takes this share off the squares of what is left.
 HEIGHT, GAIN = 0.001, 0.5
 STEPS = 15  # of the fit
+#: A pixel sees less than this share of the sky around it: it does not respond. Sky is known where that is SIGNIFICANT.
+RESPONDS = 0.65
+SIGNIFICANT = 5.0  # sigma
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,19 @@ def cells(frames: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8], float]]
         total = total + good * np.where(np.isfinite(mesh.values), mesh.values, sky)
         weights = weights + good * sky
     return _relative(np.asarray(total / weights, np.float64), (shape[0], shape[1]))
+
+
+def unresponsive(frames: Iterable[tuple[NDArray[np.float32], float]], structure: Structure) -> NDArray[np.bool_]:
+    """Pixels that do not see the sky: in more than half of the frames, (data, sky level) each, they fall short of it.
+
+    Objects only add to a pixel, whatever they cover.
+    """
+    expected = structure.evaluate() * np.float32(RESPONDS)
+    count, low = 0, np.zeros(structure.shape, np.uint8)
+    for data, sky in frames:
+        low += data < expected * np.float32(sky)
+        count += 1
+    return np.asarray(2 * low.astype(np.int16) > count)
 
 
 def _relative(values: Float64, shape: tuple[int, int]) -> Structure:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+
     from nirred.plugin import Descriptors, Frame, Headers
+
+BOX = 64  # pixels: side of what a pixel of a flat is compared with
+#: Share of the whole flat's median below which a pixel is bad however dark its surroundings are: a dead channel.
+DARKEST = 0.25
 
 
 def reduced(path: Path, headers: Headers) -> Frame | None:
@@ -31,7 +37,8 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
     """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file that is nirred's.
 
     Darks are in ADU per second and are multiplied by the frame's exposure time. In a mask, and in the mask that a
-    master may carry in BPM, anything above 0 is bad. A flat that is not positive is none.
+    master may carry in BPM, anything above 0 is bad. A flat that is not positive is none, and where it strays from
+    its surroundings as no pixel should, the pixel is bad: the masks that come with the H2RG's masters are empty.
     """
     import numpy as np
 
@@ -51,7 +58,24 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
         data = np.zeros_like(data)
     elif kind == "flat":
         bad |= ~(data > 0)
+        bad |= _astray(data, bad)
     elif kind == "dark":
         data = data * np.float32(descriptors.exposure_time or 0.0)
     dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
     return Frame((Plane(np.nan_to_num(data).astype(np.float32), dq),), path.name, "adu")
+
+
+def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Pixels of a flat that a bad-pixel mask made from it would name."""
+    import numpy as np
+
+    from nirred.algorithms.background import mesh_background
+
+    from .rules import FLAT_LIMITS
+
+    if bad.all():
+        return np.zeros_like(bad)
+    dark = flat < DARKEST * np.median(flat[~bad])
+    smooth = mesh_background(flat, bad | dark, BOX).evaluate()
+    low, high = (np.float32(limit) * smooth for limit in FLAT_LIMITS)
+    return np.asarray(dark | (flat < low) | (flat > high))

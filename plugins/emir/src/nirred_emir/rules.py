@@ -11,7 +11,8 @@ _IMAGE = frozenset({"EMIR", "IMAGE"})
 _MADE = frozenset({"PROCESSED"})
 
 # The observatory's masters bear no setting of the read-out, and a dark is one for all exposures, per second: what they
-# do not state need not match. Another detector's never match, whatever the rule says.
+# do not state need not match. Another detector's never match, whatever the rule says. Beside its masters lie a dark of
+# zeros, a mask of zeros and a flat of ones: a flat of ones is none unless named, the others give way to better ones.
 RULES: tuple[CalibrationRule, ...] = (
     CalibrationRule(
         "dark",
@@ -19,24 +20,38 @@ RULES: tuple[CalibrationRule, ...] = (
         (Match("read_mode", or_unstated=True), Match("exposure_time", tol=0.01, or_unstated=True)),
         minimum=3,
         optional=True,
+        rank=("placeholder",),
         not_tags=_MADE,
         remark_beyond="180 d",
     ),
     CalibrationRule(
         "flat",
         _IMAGE,
-        (Match("filter_name", or_unstated=True),),
+        (Match("filter_name", or_unstated=True), Match("placeholder")),
         not_tags=_MADE | {"FLAT"},
         remark_beyond="180 d",
     ),
-    CalibrationRule("bpm", frozenset({"EMIR"}), (Match("epoch"),), optional=True, not_tags=frozenset({"BPM"})),
+    CalibrationRule(
+        "bpm",
+        frozenset({"EMIR"}),
+        (Match("epoch"),),
+        optional=True,
+        rank=("placeholder",),
+        not_tags=frozenset({"BPM"}),
+    ),
     # Short darks for the bad-pixel mask: any exposure; the planner takes the shortest.
     CalibrationRule("bpm_dark", _IMAGE | {"FLAT"}, (), "180 d", 3, optional=True, not_tags=_MADE),
 )
 
+#: Shares of its surroundings between which a pixel of a flat is good.
+FLAT_LIMITS = (0.65, 1.35)
+
 STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "add_dq": {"latency": True, "time": 120.0},
-    "make_bpm": {"dark_lo_thresh": -200.0, "dark_hi_thresh": 1500.0, "flat_lo_thresh": 0.65, "flat_hi_thresh": 1.35},
+    "make_bpm": {
+        **{"dark_lo_thresh": -200.0, "dark_hi_thresh": 1500.0},
+        **{"flat_lo_thresh": FLAT_LIMITS[0], "flat_hi_thresh": FLAT_LIMITS[1]},
+    },
 }
 
 _CALIBRATED = tuple(

@@ -10,10 +10,19 @@ from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmi
 from nirred.algorithms.background import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
 from nirred.algorithms.threads import run_blocks
-from nirred.plugin import GroupStep, param
+from nirred.plugin import DQ, GroupStep, param
 from nirred.plugin import Params as StepParams
 
-from .illumination import Split, cells, divide_rings, large_scale
+from .illumination import (
+    RESPONDS,
+    SIGNIFICANT,
+    Split,
+    Structure,
+    cells,
+    divide_rings,
+    large_scale,
+    unresponsive,
+)
 
 if TYPE_CHECKING:
     from nirred.plugin import StepCall
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
 CARRIES = 0.01
 #: Peak to peak of the sky's large-scale structure that is worth a remark.
 NOTABLE = 0.01
+#: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
+WITNESSES, FEWEST = 9, 3
 
 
 class LevelAmplifiers(GroupStep):
@@ -114,7 +125,10 @@ class CorrectIllumination(GroupStep):
     """Tell vignetting, which is divided out, from stray light, which is subtracted with the sky."""
 
     name = "correct_illumination"
-    doc = "divide by the large-scale response where the flat lacks it; stray light (the doughnut) is left to the sky"
+    doc = (
+        "divide by the large-scale response where the flat lacks it; stray light (the doughnut) is left to the sky; "
+        "flag pixels that do not see the sky"
+    )
 
     class Params(StepParams):
         """Parameters of `correct_illumination`."""
@@ -130,6 +144,7 @@ class CorrectIllumination(GroupStep):
             carried = large_scale(flat[p].data, flat[p].dq) if flat is not None else 0.0
             living = group.indices("sky", "both") or group.indices()
             sky = cells([(state.sci.frame(i), state.covered(i), group.frames[i].sky) for i in living])
+            _mask_unresponsive(group, state, living, sky)
             if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
                 _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
                 continue
@@ -139,6 +154,25 @@ class CorrectIllumination(GroupStep):
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
             why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
             group.remark(f"large-scale response from the sky ({why}); {_assumed(split, params)}")
+
+
+def _mask_unresponsive(group: Any, state: Any, frames: list[int], structure: Structure) -> None:
+    """Flag what neither mask nor flat says: dead pixels and reference pixels where the flat is 1."""
+    levels = {i: group.frames[i].sky for i in frames}
+    clear = [i for i in frames if (1 - RESPONDS) * levels[i] > SIGNIFICANT * state.expected_variance(levels[i]) ** 0.5]
+    if len(clear) < FEWEST:
+        return
+    shown = [clear[k * len(clear) // WITNESSES] for k in range(WITNESSES)] if len(clear) > WITNESSES else clear
+    blind = unresponsive(((state.sci.frame(i), levels[i]) for i in shown), structure)
+    blind &= state.bad(shown[0]) == 0
+    rows = np.flatnonzero(blind.any(axis=1))
+    if not rows.size:
+        return
+    for i in group.indices():
+        flags = state.dq.rows(i, rows[0], rows[-1] + 1)
+        flags[blind[rows[0] : rows[-1] + 1]] |= np.uint16(DQ.BAD_PIXEL)
+        state.dq.put(i, flags, rows[0])
+    group.keywords["DEADPIX"] = (int(blind.sum()), "pixels flagged as they do not see the sky")
 
 
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
