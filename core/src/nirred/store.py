@@ -96,6 +96,12 @@ class PlaneStack:
         """All rows of frame i."""
         return self.rows(i, 0, self.shape[1])
 
+    def planes(self, frames: list[int]) -> np.ndarray | list[np.ndarray]:
+        """All rows of several frames: one array, where they lie side by side in memory."""
+        if self._array is not None and frames == list(range(frames[0], frames[0] + len(frames))):
+            return self._array[frames[0] : frames[0] + len(frames)]
+        return [self.frame(i) for i in frames]
+
     def block(self, start: int, stop: int, frames: list[int] | None = None) -> list[np.ndarray]:
         """Rows [start, stop) of several frames (default all), in that order."""
         chosen = range(self.shape[0]) if frames is None else frames

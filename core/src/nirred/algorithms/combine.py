@@ -203,12 +203,17 @@ class _Stack:
     noise: NoiseModel | None
     ignored: NDArray[np.uint16] | None
 
-    def flags(self, rows: slice, scratch: NDArray[Any]) -> NDArray[Any]:
-        """Rows of all flags as `rows` copies them, those to be ignored taken off."""
-        flags = self.rows(self.dq, rows, scratch)
-        if self.ignored is not None:
-            flags &= ~self.ignored[rows].ravel()
-        return flags
+    @property
+    def in_place(self) -> bool:
+        """Whether the kernel can read the planes where they lie."""
+        pairs = ((self.data, np.float32), (self.dq, np.uint16), (self.var, np.float32))
+        return self.dq is not None and all(p is None or _is_block(p, kind) for p, kind in pairs)
+
+    def flags_to_ignore(self) -> NDArray[np.uint16]:
+        """One value for each pixel, or a single one where there are none."""
+        if self.ignored is None:
+            return np.zeros(1, np.uint16)
+        return np.ascontiguousarray(self.ignored, np.uint16).reshape(-1)
 
     def rows(self, planes: Planes | None, rows: slice, scratch: NDArray[Any]) -> NDArray[Any]:
         """Copy rows of all planes to (n_frames, pixels) of the scratch; zeros if there are no planes."""
@@ -243,20 +248,39 @@ def _combine_rows(
     )
     few_rows = max(1, _CACHED_VALUES // max(1, n * nx))
 
-    def block(start: int, stop: int) -> None:
+    results = [plane.reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]
+    ignored = stack.flags_to_ignore()
+    nothing = np.zeros((1, 1), np.float32)
+
+    def where_it_lies(start: int, stop: int) -> None:
+        data, dq, var = (
+            np.reshape(p, (n, -1)) if p is not None else nothing for p in (stack.data, stack.dq, stack.var)
+        )
+        model = stack.model(slice(start, stop))
+        pixels = (start * nx, stop * nx)
+        combine_block(data, dq, ignored, var, model, frames, middle, full, options, tile, *pixels, *results)
+
+    def copied(start: int, stop: int) -> None:
         size = n * min(few_rows, stop - start) * nx
         data_scratch, dq_scratch = np.empty(size, np.float32), np.empty(size, np.uint16)
         var_scratch = np.empty(size if stack.var is not None else 1, np.float32)
         for part in row_blocks(stop - start, few_rows):
             rows = slice(start + part.start, start + part.stop)
-            data, dq = stack.rows(stack.data, rows, data_scratch), stack.flags(rows, dq_scratch)
-            none = stack.var is None
-            var = var_scratch.reshape(1, 1) if none else stack.rows(stack.var, rows, var_scratch)
-            results = [plane[rows].reshape(-1) for plane in (out.sci, out.var, out.dq, out.n)]
-            combine_block(data, dq, var, stack.model(rows), frames, middle, full, options, tile, *results)
+            data, dq = stack.rows(stack.data, rows, data_scratch), stack.rows(stack.dq, rows, dq_scratch)
+            var = nothing if stack.var is None else stack.rows(stack.var, rows, var_scratch)
+            pixels = slice(rows.start * nx, rows.stop * nx)
+            known = ignored[pixels] if ignored.size > 1 else ignored
+            combine_block(
+                data, dq, known, var, stack.model(rows), frames, middle, full, options, tile,
+                0, data.shape[1], *(plane[pixels] for plane in results),
+            )  # fmt: skip
 
-    run_blocks(block, ny, threads)
+    run_blocks(where_it_lies if stack.in_place else copied, ny, threads)
     return out
+
+
+def _is_block(planes: Planes, kind: type) -> bool:
+    return isinstance(planes, np.ndarray) and planes.dtype == kind and planes.flags.c_contiguous
 
 
 def _known(name: str, table: dict[str, int]) -> str:

@@ -43,23 +43,23 @@ def _usable(value, variance, options):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _load_pixel(data, dq, var, frames, options, pixel, lane, tile):  # type: ignore[no-untyped-def]
+def _load_pixel(data, dq, kept, var, frames, options, pixel, lane, tile):  # type: ignore[no-untyped-def]
     """Fill one lane with the best tier of its pixel; variances are those of `_load`."""
-    best = 16
+    best, mask = 16, kept[lane]
     for i in range(data.shape[0]):
         variance = var[i, pixel] if options.variance == kinds.PLANES else np.float32(1)
         if _usable(data[i, pixel], variance, options):
-            best = min(best, _badness(np.int64(dq[i, pixel])))
+            best = min(best, _badness(np.int64(dq[i, pixel] & mask)))
     limit = best | best >> 1
     limit = min(limit | limit >> 2 | limit >> 4, 15)
     for i in range(data.shape[0]):
         variance = var[i, pixel] if options.variance == kinds.PLANES else np.float32(1)
-        usable = _usable(data[i, pixel], variance, options) and _badness(np.int64(dq[i, pixel])) <= limit
+        usable = _usable(data[i, pixel], variance, options) and _badness(np.int64(dq[i, pixel] & mask)) <= limit
         tile.values[i, lane] = data[i, pixel] * frames[0, i] + frames[1, i] if usable else _NAN
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignore[no-untyped-def]
+def _load(data, dq, kept, var, model, frames, options, place, start, m, tile):  # type: ignore[no-untyped-def]
     """Fill a tile with the scaled good values; a pixel that has none gets its best tier."""
     n_good = tile.lanes[0]
     n_good[:m] = 0
@@ -69,7 +69,7 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
         source, bits = data[i, start : start + m], dq[i, start : start + m]
         values, variances = tile.values[i], tile.variances[i]
         for j in range(m):
-            good = ((bits[j] & _GOOD_BITS) == 0) & (abs(source[j]) < _INF)
+            good = ((bits[j] & kept[j] & _GOOD_BITS) == 0) & (abs(source[j]) < _INF)
             value = source[j] * scale + zero
             values[j] = value if good else _NAN
         if options.variance == kinds.PLANES:
@@ -80,7 +80,7 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
                 values[j] = values[j] if usable else _NAN
                 variances[j] = given[j] * (scale * scale) if usable else nothing
         elif options.variance == kinds.MODEL:
-            constant, per_electron = model[0, start : start + m], model[1, start : start + m]
+            constant, per_electron = model[0, place : place + m], model[1, place : place + m]
             for j in range(m):
                 variances[j] = (constant[j] + level * per_electron[j]) * (scale * scale)
         for j in range(m):
@@ -90,7 +90,7 @@ def _load(data, dq, var, model, frames, options, start, m, tile):  # type: ignor
         empty += 1 if n_good[j] == nothing else 0
     for j in range(m if empty else 0):
         if n_good[j] == 0:
-            _load_pixel(data, dq, var, frames, options, start + j, j, tile)
+            _load_pixel(data, dq, kept, var, frames, options, start + j, j, tile)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -170,10 +170,10 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _centre(model, frames, options, middle, start, m, tile, base):  # type: ignore[no-untyped-def]
+def _centre(model, frames, options, middle, place, m, tile, base):  # type: ignore[no-untyped-def]
     """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
     _median(tile.values, tile.sorted, middle, m, False, tile.lanes[0], base)
-    zero, constant, per_electron = np.float32(0), model[0, start : start + m], model[1, start : start + m]
+    zero, constant, per_electron = np.float32(0), model[0, place : place + m], model[1, place : place + m]
     modelled = m if options.variance == kinds.CENTRE else 0
     at_median = tile.lanes[1]
     for j in range(modelled):
@@ -325,7 +325,7 @@ def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
+def _finish(dq, kept, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
     """Results of a tile: `base` is the zero point of its values, or its median where that is asked for."""
     n_frames = tile.values.shape[0]
     count, seen = tile.lanes[0], tile.seen
@@ -333,7 +333,7 @@ def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  
     for i in range(n_frames):
         values, bits = tile.values[i], dq[i, start : start + m]
         for j in range(m):
-            alive, flag = values[j] == values[j], np.int32(bits[j])
+            alive, flag = values[j] == values[j], np.int32(bits[j] & kept[j])
             count[j] += np.float32(1) if alive else np.float32(0)
             seen[j] |= flag if alive else np.int32(0)
     is_median = options.operation == kinds.MEDIAN or options.operation == kinds.LOWER_MEDIAN
@@ -355,37 +355,40 @@ def _finish(dq, options, start, m, tile, base, sums, sci, var, flags, number):  
             p = start + j
             sci[p], var[p], flags[p] = _NAN, _NAN, 16
             for i in range(n_frames):
-                flags[p] |= dq[i, p]
+                flags[p] |= dq[i, p] & kept[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def combine_block(  # type: ignore[no-untyped-def]
-    data, dq, var, model, frames, middle, full, options, width, sci, out_var, flags, number
+    data, dq, ignored, var, model, frames, middle, full, options, width, first, last, sci, out_var, flags, number
 ):
-    """Combine the pixels of one block.
+    """Combine pixels `first` to `last`, this one left out.
 
-    data, dq (n, size); var (n, size) or (1, 1); model (2, size) constant and per-electron variance, or
-    (2, 1); frames (4, n): scale, zero, level, weight; results (size,).
+    data, dq (n, size); ignored (size,) or (1,) for none; var (n, size) or (1, 1); model (2, last - first) constant
+    and per-electron variance, or (2, 1); frames (4, n): scale, zero, level, weight; results (size,).
     """
-    (n, size), width = data.shape, min(width, WIDTH)
+    n, width = data.shape[0], min(width, WIDTH)
+    kept = np.full(width, 0xFFFF, np.uint16)
     planes = np.zeros((5, n, width), np.float32)
     lanes, seen, order = np.zeros((8, WIDTH), np.float32), np.zeros(width, np.int32), np.zeros((2, width), np.int64)
     tile = Tile(planes[0], planes[1], planes[2], planes[3], planes[4], lanes, seen, order)
     base, centre, sums = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty((3, width))
-    for start in range(0, size, width):
-        m = min(width, size - start)
-        _load(data, dq, var, model, frames, options, start, m, tile)
+    for start in range(first, last, width):
+        m = min(width, last - start)
+        for j in range(m if ignored.size > 1 else 0):
+            kept[j] = ~ignored[start + j]
+        _load(data, dq, kept, var, model, frames, options, start - first, start, m, tile)
         if options.rule == kinds.MINMAX:
             _minmax(options, full, m, tile)
         if options.rule > kinds.MINMAX or options.variance == kinds.CENTRE:
-            _centre(model, frames, options, middle, start, m, tile, base)
+            _centre(model, frames, options, middle, start - first, m, tile, base)
         if options.rule == kinds.NOISE:
             _clip_noise(options, m, tile)
         elif options.rule > kinds.MINMAX:
             _clip(options, middle, m, tile)
         for j in range(m if options.rule > kinds.MINMAX else 0):
             if tile.order[1, j]:  # everything rejected means nothing rejected
-                _load_pixel(data, dq, var, frames, options, start + j, j, tile)
+                _load_pixel(data, dq, kept, var, frames, options, start + j, j, tile)
                 for i in range(n):
                     tile.values[i, j] -= base[j]
         _sums(tile, frames, options, m, sums)
@@ -395,4 +398,4 @@ def combine_block(  # type: ignore[no-untyped-def]
             _median(tile.values, tile.sorted, middle, m, lower, tile.lanes[0], centre)
             for j in range(m):
                 centre[j] += base[j]
-        _finish(dq, options, start, m, tile, at, sums, sci, out_var, flags, number)
+        _finish(dq, kept, options, start, m, tile, at, sums, sci, out_var, flags, number)

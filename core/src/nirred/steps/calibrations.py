@@ -11,6 +11,7 @@ import numpy as np
 
 from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..algorithms.typical import sampled_median
 from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
@@ -85,27 +86,28 @@ def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
 def _stack_plane(
     group: Group, state: PlaneState, frames: list[int], nsigma: float, common: np.ndarray, *, scaled: bool
 ) -> Plane:
-    data, dq = [state.sci.frame(i) for i in frames], [state.dq.frame(i) for i in frames]
     levels = np.array([_level(state, i) for i in frames])
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
     noise = NoiseModel(state.constant, state.per_electron)
     rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
     done = combine(
-        data, dq, noise=noise, rejection=rejection, scale=factors, zero=shifts, ignored=common,
-        threads=group.context.threads,
+        state.sci.planes(frames), state.dq.planes(frames), noise=noise, rejection=rejection, scale=factors,
+        zero=shifts, ignored=common, threads=group.context.threads,
     )  # fmt: skip
     done.dq[...] &= np.uint16(0x3FFF)
-    return Plane(np.nan_to_num(done.sci, copy=False), done.dq, np.nan_to_num(done.var, copy=False))
+    return Plane(_finite(done.sci), done.dq, _finite(done.var))
+
+
+def _finite(plane: np.ndarray) -> np.ndarray:
+    """The plane, 0 where it is NaN."""
+    return plane if np.isfinite(plane).all() else np.nan_to_num(plane, copy=False)
 
 
 def _level(state: PlaneState, i: int) -> float:
     """Median of a regular sample of the pixels that are good, or bad by a mask that was known before the pass."""
-    every = np.s_[::3, ::3]
-    sample, flags = state.sci.frame(i)[every], state.dq.frame(i)[every]
     known = None if state.inputs is None else state.inputs.static_dq
-    good = sample[(flags if known is None else flags & ~known[every]) == 0]
-    return float(np.median(good if good.size else sample))
+    return sampled_median(state.sci.frame(i), state.dq.frame(i), known, 3)
 
 
 class StackDarks(GroupStep):

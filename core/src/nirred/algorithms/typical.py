@@ -1,0 +1,88 @@
+"""The median of a plane's sampled good pixels, to the last bit, without sorting."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_SIGN = np.uint32(0x80000000)
+
+
+def sampled_median(
+    data: NDArray[np.float32], flags: NDArray[np.uint16], known: NDArray[np.uint16] | None, step: int
+) -> float:
+    """Median of every `step`-th pixel of every `step`-th row that is good; of all of these where none is.
+
+    Parameters
+    ----------
+    data : (ny, nx) float32, C-contiguous
+        No NaN.
+    flags : (ny, nx) uint16, C-contiguous
+        0 where a pixel is good.
+    known : (ny, nx) uint16, optional
+        Flags that do not count.
+    step : int
+        Of the sample, in rows and columns.
+
+    Returns
+    -------
+    float
+        As numpy's median of the sample.
+    """
+    ny, nx = data.shape
+    values = np.empty(-(-ny // step) * -(-nx // step), np.float32)
+    ignored = np.zeros((1, nx), np.uint16) if known is None else np.ascontiguousarray(known)
+    return float(_median(data, flags, ignored, step, values, values.view(np.uint32)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
+    """Put the good pixels before the others; return their number."""
+    n, end = 0, values.size
+    for y in range(0, data.shape[0], step):
+        row = y % ignored.shape[0]
+        for x in range(0, data.shape[1], step):
+            if flags[y, x] & ~ignored[row, x]:
+                end -= 1
+                values[end] = data[y, x]
+            else:
+                values[n] = data[y, x]
+                n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _ranked(keys, rank):  # type: ignore[no-untyped-def]
+    """The key of a rank (from 0), and how many are not above it: upper halves are counted first, then the lower."""
+    key, left = np.uint32(0), rank
+    for shift in (np.uint32(16), np.uint32(0)):
+        counts = np.zeros(1 << 16, np.int64)
+        for k in keys:
+            if shift or (k ^ key) < np.uint32(1 << 16):
+                counts[(k >> shift) & np.uint32(0xFFFF)] += 1
+        place = 0
+        while left >= counts[place]:
+            left -= counts[place]
+            place += 1
+        key |= np.uint32(place) << shift
+    return key, rank - left + counts[place]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _median(data, flags, ignored, step, values, bits):  # type: ignore[no-untyped-def]
+    """Median of what `_gather` finds; `bits` shares the memory of `values`."""
+    n = _gather(data, flags, ignored, step, values)
+    keys = bits[:n] if n else bits
+    for i in range(keys.size):  # in the order of numbers: negative ones come first, and backwards
+        keys[i] = ~keys[i] if keys[i] & _SIGN else keys[i] | _SIGN
+    key, behind = _ranked(keys, (keys.size - 1) // 2)
+    following = key
+    if behind <= keys.size // 2:
+        following = np.uint32(0xFFFFFFFF)
+        for k in keys:
+            following = k if key < k < following else following
+    bits[0] = key ^ _SIGN if key & _SIGN else ~key
+    first = values[0]
+    bits[0] = following ^ _SIGN if following & _SIGN else ~following
+    return (first + values[0]) / np.float32(2)
