@@ -22,7 +22,7 @@ from nirred.algorithms.combine import NoiseModel, Rejection, combine
 from nirred.algorithms.correlate import cross_correlate
 from nirred.algorithms.medians import medians
 from nirred.algorithms.objmask import object_mask
-from nirred.algorithms.outliers import Expected, OutlierLimits, fill_hidden, flag_outliers
+from nirred.algorithms.outliers import Expected, OnPlane, OutlierLimits, fill_hidden, flag_outliers
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.register import match_offset
 from nirred.algorithms.resample_gather import gather_rows
@@ -156,9 +156,10 @@ def after_the_sky(size: int) -> Iterator[Timing]:
     images = random.normal(0, 30, (10, size // 4, size)).astype(np.float32)
     images[random.random(images.shape) < 0.01] = np.nan
     yield Timing("median of images, 10 frames", images.size / least(lambda: medians(images)) / 1e6, "Mpx/s", 350, True)
-    expected = Expected(0 * plane, np.full(shape, 10, np.uint16), (0, 0), 100 * plane, plane, 1.0, 800.0, 1.0)
+    told = OnPlane(0 * plane, np.full(shape, 10, np.uint16), (0, 0))
+    expected = Expected(told, 100 * plane, plane, 1.0, 800.0, 1.0)
     yield in_ms("outliers of a frame", lambda: flag_outliers(frame, dq, expected, OutlierLimits()))
-    yield in_ms("hidden pixels filled", lambda: fill_hidden(frame, dq, 1, expected.model, 1.0))
+    yield in_ms("hidden pixels filled", lambda: fill_hidden(frame, dq, 1, told, 1.0))
     sums, under, clear = Accumulator.empty(*shape), Under(dq, plane, plane), 0 * plane
     yield in_ms(
         "sums of a stack, a frame", lambda: sums.add(frame, clear, under, (0.1, 1.0, 800.0, 1.0), 0.35, (6, 255))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from .algorithms.coadd import Grid, common_grid, enclosing_grid
+from .algorithms.flags import flagged
 from .algorithms.medians import medians
 from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle
@@ -104,12 +105,8 @@ def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kern
         if patch is None:
             continue
         assert state.sub is not None
-        bad = (state.dq.rows(i, patch.low, patch.high) & BAD) != 0
-        data = state.sub.rows(i, patch.low, patch.high)
-        if kernel == "nearest":
-            values = patch.nearest(np.where(bad, np.float32(np.nan), data), np.nan)
-        else:
-            values = patch.values(data, bad.view(np.uint8), kernel)
+        bad = flagged(state.dq.rows(i, patch.low, patch.high), int(BAD))
+        values = patch.values(state.sub.rows(i, patch.low, patch.high), bad, kernel)
         out = values if out is None else np.where(np.isnan(out), values, out)
     return np.full((rows[1] - rows[0], layout.grid.shape[1]), np.nan, np.float32) if out is None else out
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nirred.algorithms.outliers import Expected, OutlierLimits, core_slope, fill_hidden, flag_outliers
+from nirred.algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
+from nirred.algorithms.pixelmap import PixelMap
+from nirred.algorithms.resample_gather import gather_rows
 
 
 def star(x, y, fwhm, size=48):
@@ -20,7 +24,7 @@ SKY = 2500.0
 def flagged(sub, model, n=3, scale=1.0, bright=False, **limits):
     counts, dq = np.full(model.shape, n, np.uint16), np.full(model.shape, 4 * bright, np.uint16)
     noise = np.zeros(sub.shape, np.float32), np.ones(sub.shape, np.float32)
-    expected = Expected(model.astype(np.float32), counts, (0, 0), *noise, scale, SKY, 1.0)
+    expected = Expected(OnPlane(model.astype(np.float32), counts, (0, 0)), *noise, scale, SKY, 1.0)
     return flag_outliers(sub.astype(np.float32), dq, expected, OutlierLimits(bright=4, **limits))
 
 
@@ -109,13 +113,14 @@ def test_without_model_nothing_is_flagged():
     assert flagged(sub, np.full((48, 48), np.nan)).sum() == 0
     assert flagged(sub, np.zeros((48, 48)), n=1).sum() == 0
     unit, nothing = np.ones((1, 1), np.float32), np.zeros((1, 1), np.uint16)
-    expected = Expected(0 * unit, 3 * np.ones((1, 1), np.uint16), (0, 0), unit, unit, 1.0, 1.0, 1.0)
+    expected = Expected(OnPlane(0 * unit, 3 * np.ones((1, 1), np.uint16), (0, 0)), unit, unit, 1.0, 1.0, 1.0)
     assert flag_outliers(1e6 * unit, nothing, expected, OutlierLimits()).tolist() == [[1]]
 
 
 def filled(data, hidden, model, scale=1.0):
     out = data.copy()
-    fill_hidden(out, 9 * hidden.astype(np.uint16) + 2, 1, model, scale)
+    told = OnPlane(model, np.ones(model.shape, np.uint16), (0, 0))
+    fill_hidden(out, 9 * hidden.astype(np.uint16) + 2, 1, told, scale)
     return out
 
 
@@ -156,7 +161,7 @@ def test_every_pixel_is_judged_by_the_frames_behind_it(origin):
     count = rng.integers(0, 6, (45, 44)).astype(np.uint16)
     dq = np.where(rng.random(shape) < 0.1, 6, 0).astype(np.uint16)
     constant, electrons = (1 + rng.random(shape).astype(np.float32) for _ in range(2))
-    expected = Expected(model, count, origin, constant, electrons, 0.9, SKY, 1.1)
+    expected = Expected(OnPlane(model, count, origin), constant, electrons, 0.9, SKY, 1.1)
     limits = OutlierLimits(bright=4)
     flags = flag_outliers(sub, dq, expected, limits)
     far, near = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -185,8 +190,60 @@ def test_deep_in_a_bad_region_nothing_is_judged() -> None:
     sub, dq = np.full((20, 24), 1e4, np.float32), np.zeros((20, 24), np.uint16)
     dq[4:12, 4:12] = 1
     plane = np.ones(sub.shape, np.float32)
-    expected = Expected(0 * plane, np.full(sub.shape, 9, np.uint16), (0, 0), plane, plane, 1.0, 100.0, 1.0)
+    expected = Expected(OnPlane(0 * plane, np.full(sub.shape, 9, np.uint16), (0, 0)), plane, plane, 1.0, 100.0, 1.0)
     flags = flag_outliers(sub, dq, expected, OutlierLimits(bad=1))
     assert (
         not flags[5:11, 5:11].any() and flags.sum() == flags.size - 36
     )  # those at its edge count for their neighbours
+
+
+def distorted(shape, step):
+    """A frame that is turned and bent a little on its grid, nodes of its map this far apart."""
+    y, x = np.mgrid[0 : shape[0] + step : step, 0 : shape[1] + step : step].astype(float)
+    bend = 1e-5 * (x - 40) * (y - 30)
+    return PixelMap(shape, step, 1.004 * x - 0.02 * y + 3.3 + bend, 0.02 * x + 0.997 * y - 2.4 + bend, np.ones(x.shape))
+
+
+@pytest.mark.parametrize("step", [2, 8, 16])
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_a_model_on_a_grid_tells_what_it_tells_drawn_to_the_plane(step, n):
+    rng = np.random.default_rng(step)
+    shape, back = (75, 91), distorted((75, 91), step)
+    model = (2000 * star(40.0, 30.0, 5.0, 96)[:80] + 300 * star(70.0, 60.0, 4.0, 96)[:80]).astype(np.float32)
+    model += 20 * rng.standard_normal(model.shape).astype(np.float32)
+    model[rng.random(model.shape) < 0.01], model[60:, :30] = np.nan, np.nan
+    count = np.full(model.shape, n, np.uint16)
+    count[:20, 50:] = 1
+    drawn, near = (gathered(v, back, kernel) for v, kernel in ((model, "bilinear"), (count, "nearest")))
+    plane = OnPlane(drawn, np.nan_to_num(near).astype(np.uint16), (0, 0))
+    grid = replace(OnGrid.of(model, count), back=back)
+    sub = (0.9 * np.nan_to_num(drawn) + 60 * rng.standard_normal(shape)).astype(np.float32)
+    sub[rng.random(shape) < 0.05] += 700
+    dq = np.where(rng.random(shape) < 0.1, 3, 0).astype(np.uint16)
+    constant, electrons = (1 + rng.random(shape).astype(np.float32) for _ in range(2))
+    flags = [
+        flag_outliers(sub, dq, Expected(told, constant, electrons, 0.9, SKY, 1.1), OutlierLimits(bright=4, bad=1))
+        for told in (plane, grid)
+    ]
+    np.testing.assert_array_equal(*flags)
+    assert flags[0].sum() > 50
+    filled = [sub.copy(), sub.copy()]
+    for data, told in zip(filled, (plane, grid), strict=True):
+        fill_hidden(data, dq, 1, told, 0.9)
+    np.testing.assert_allclose(*filled, rtol=1e-5, atol=1e-3)
+    assert (filled[0] != sub).sum() > 100
+
+
+def gathered(image, back, kernel):
+    return gather_rows(image.astype(np.float32), None, back, kernel=kernel, conserve=False)[0]
+
+
+def test_a_model_on_a_grid_of_one_pixel_or_of_none_and_without_a_map():
+    one, noise = np.ones((1, 1), np.float32), (np.ones((1, 1), np.float32), np.ones((1, 1), np.float32))
+    nothing = np.zeros((1, 1), np.uint16)
+    for value, flag in ((0.0, 1), (np.nan, 0)):
+        told = replace(OnGrid.of(value * one, 9 * np.ones((1, 1), np.uint16)), back=PixelMap.from_shift(0, 0, (1, 1)))
+        expected = Expected(told, *noise, 1.0, 1.0, 1.0)
+        assert flag_outliers(1e6 * one, nothing, expected, OutlierLimits()).tolist() == [[flag]]
+    with pytest.raises(ValueError, match="needs the map"):
+        fill_hidden(one, nothing, 1, OnGrid.of(one, nothing), 1.0)

@@ -7,7 +7,7 @@ are drawn from rows of the plane, and neither tile nor thread changes a bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -98,9 +98,6 @@ class Patch(Protocol):
     def hidden(self, bad: UInt8) -> Float32:
         """Share of each pixel that masked pixels cover."""
 
-    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:
-        """Values of the nearest pixels; `fill` outside the plane."""
-
     def through(self, electrons: bool, gain: float) -> Through | None:
         """Which pixels lie under those of the grid, and how their values count; None: side by side from `offset`."""
 
@@ -123,16 +120,15 @@ class ShiftPatch:
         return None
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
+        if kernel == "nearest":
+            image = data if bad is None else np.where(bad, np.float32(np.nan), data)
+            grid = Grid(self.grid.x0, self.grid.y0 - self.low, self.grid.shape)
+            return nearest_rows(image, self.shift, grid, self.rows, np.nan)
         shape, origin = self.shape, self.origin
         return shift_rows(data, bad, *self.shift, kernel=kernel, shape=shape, origin=origin, covered=False)[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
         return bad_fraction_shift_rows(bad, *self.shift, shape=self.shape, origin=self.origin)
-
-    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
-        return nearest_rows(
-            plane, self.shift, Grid(self.grid.x0, self.grid.y0 - self.low, self.grid.shape), self.rows, fill
-        )
 
     @property
     def offset(self) -> tuple[int, int]:  # noqa: D102
@@ -169,9 +165,6 @@ class MapPatch:
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
         return self._survey(bad).hidden
-
-    def nearest(self, plane: np.ndarray, fill: float) -> np.ndarray:  # noqa: D102
-        return self._under.take(plane, fill)
 
     def through(self, electrons: bool, gain: float) -> Through:  # noqa: D102
         return Through(self._under.index, self._under.area, electrons, gain)
@@ -289,32 +282,38 @@ class Placement:
         `out` is a buffer for the values, which a shift uses.
         """
         if self.shift is None:
-            return *self._drawn_back(model, count, grid, kernel), (0, 0)
+            values, counts = np.empty(self.shape, np.float32), np.empty(self.shape, count.dtype)
+            for rows, drawn in self._rows_back(model, grid, kernel):
+                values[rows] = drawn
+            for rows, drawn in self._rows_back(count, grid, "nearest"):
+                counts[rows] = np.nan_to_num(drawn)
+            return values, counts, (0, 0)
         dx, dy = -self.shift[0], -self.shift[1]
         x, y = -grid.x0, -grid.y0
         shape = self.shape
         values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), out=out, covered=False)
         return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
 
-    def _drawn_back(self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel) -> tuple[Float32, np.ndarray]:
-        """A model and its counts through a map, by rows that stay in the cache."""
-        back, values, counts = self._onto(grid), np.empty(self.shape, np.float32), np.empty(self.shape, count.dtype)
+    def _rows_back(self, plane: np.ndarray, grid: Grid, kernel: Kernel) -> Iterator[tuple[slice, Float32]]:
+        """A plane on a grid through a map at this one's pixels, NaN outside, by rows that stay in the cache."""
+        back = self.onto(grid)
         for rows in row_blocks(self.shape[0]):
             low, high = input_rows(back, rows.start, rows.stop, grid.shape[0])
             patch = MapPatch(back, (rows.start, rows.stop), low, high, grid.shape)
-            values[rows] = patch.values(model[low:high], None, kernel)
-            counts[rows] = patch.nearest(count[low:high], 0)
-        return values, counts
+            yield rows, patch.values(np.asarray(plane[low:high], np.float32), None, kernel)
 
     def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
         """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""
         if self.shift is None:
-            return MapPatch(self._onto(grid), (0, self.shape[0]), 0, grid.shape[0], grid.shape).nearest(mask, 0)
+            out = np.empty(self.shape, np.uint8)
+            for rows, drawn in self._rows_back(mask, grid, "nearest"):
+                np.greater(drawn, 0, out=out[rows].view(np.bool_))
+            return out
         moved = Grid(-grid.x0 - round(self.shift[0]), -grid.y0 - round(self.shift[1]), self.shape)
         return nearest_rows(mask, (0.0, 0.0), moved, (0, self.shape[0]), 0)
 
-    def _onto(self, grid: Grid) -> PixelMap:
-        """Map from the plane's pixels to a grid's."""
+    def onto(self, grid: Grid) -> PixelMap:
+        """Map from the plane's pixels to a grid's, for a plane that no mere shift places."""
         if self.distortion is not None:
             nodes = self.distortion.inverse
             x, y, area, step = nodes.x, nodes.y, nodes.area, nodes.step

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel
-from nirred.algorithms.survey import survey_rows
 
 #: Of Lanczos-3's weights what is free beside their sum, place and width, least squares over all phases, true to 5e-7.
 #: With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times the first polynomial
@@ -27,6 +26,8 @@ _FREE = (
     (-0.23716348, 0.21907687, -0.032973859, -0.042755364),
     (0.81224516, -0.54122531, 0.12387517, 0.028301472),
 )
+#: Samples per axis of each interpolant.
+_TAPS = {"lanczos3": 6, "bilinear": 2, "nearest": 1}
 #: Samples beyond the outermost ones that a window may reach.
 _PAD = 3
 #: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
@@ -84,33 +85,24 @@ def gather_rows(
     start, ny = part or (0, data.shape[0])
     low, high = input_rows(pixelmap, first, last, ny)
     mine = slice(low - start, high - start)
-    image, mask = data[mine], _as_mask(bad, mine)
+    image, mask = data[mine], np.zeros((0, 0), np.uint8) if bad is None else bad[mine].view(np.uint8)
     out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
     coverage = np.empty((last - first if covered else 0, pixelmap.shape[1]), dtype=np.float32)
-    if kernel == "nearest":
-        found = survey_rows(None, pixelmap, (first, last), (low, high), (ny, data.shape[1]))
-        out[:] = found.take(_padded(image, mask)[0][_PAD:-_PAD, _PAD:-_PAD], np.nan)
-        coverage[:] = np.isfinite(out)[: len(coverage)]
-    else:
-        extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, kernel == "bilinear")
-        _gather(_padded(image, mask)[1], extent, pixelmap.nodes, how, out, coverage)
+    extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, _TAPS[kernel])
+    _gather(_padded(image, mask), extent, pixelmap.nodes, how, out, coverage)
     if conserve:
         out *= pixelmap.area_rows(first, last)
     return out, coverage
 
 
-def _as_mask(bad: NDArray[np.uint8] | NDArray[np.bool_] | None, rows: slice) -> NDArray[np.uint8]:
-    return np.zeros((0, 0), np.uint8) if bad is None else bad[rows].view(np.uint8)
-
-
-def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Copy rows into a frame of NaN; unusable pixels are NaN too. Also raveled, with as much more as blocks overrun."""
+def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Rows within a frame of NaN, unusable pixels NaN too; raveled, with as much more as blocks overrun."""
     ny, nx = data.shape[0] + 2 * _PAD, data.shape[1] + 2 * _PAD
     flat = np.empty(ny * nx + 2 * _LANES, dtype=np.float32)
     work = flat[: ny * nx].reshape(ny, nx)
     work[:_PAD], work[-_PAD:], flat[ny * nx :] = np.nan, np.nan, np.nan
     _keep_usable(data, bad, work[_PAD:-_PAD])
-    return work, flat
+    return flat
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -240,6 +232,14 @@ def _size(w):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _run_nearest(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+    """The same for the sample in the window's third row and column."""
+    start = np.uint64(corner + 2 * stride + 2)
+    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
+        lanes[np.uint64(at) + k] = flat[start + k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _run_masked(flat, corner, stride, lanes, at, n, small):  # type: ignore[no-untyped-def]
     """The same by either kernel over the usable samples alone, and their part of the absolute weight in the last row.
 
@@ -279,11 +279,12 @@ def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-untyped-def]
+def _windows(above, below, down, extent, taps, n, lanes, corner):  # type: ignore[no-untyped-def]
     """Phases and corners of the windows of n pixels, `down` of the way between two rows of nodes.
 
-    A window starts two samples before the one below; the padding of three allows for it.
+    A window starts two samples before the one below, or the nearest; the padding of three allows for it.
     """
+    lift = 0.5 if taps == 1 else 0.0
     low, ny, nx = extent
     stride, top = np.float64(nx + 2 * _PAD), np.float64(low - 1)
     right, bottom, outside = nx - 0.5, ny - 0.5, np.float64(_OUTSIDE)
@@ -291,7 +292,7 @@ def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-u
     for c in range(np.uint64(n)):
         u, v = above[c] + down * (below[c] - above[c]), above[c + half] + down * (below[c + half] - above[c + half])
         inside = (u >= -0.5) & (u < right) & (v >= -0.5) & (v < bottom)
-        column, row = np.floor(u), np.floor(v)
+        column, row = np.floor(u + lift), np.floor(v + lift)
         lanes[c + pitch], lanes[c + pitch + pitch] = u - column, v - row
         corner[c] = np.int32((row - top) * stride + (column + 1.0) if inside else outside)
 
@@ -309,7 +310,7 @@ def _marked(marks, words, found):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _values(flat, stride, corner, n, small, work, lanes):  # type: ignore[no-untyped-def]
+def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-untyped-def]
     """Values of n pixels into the first row of `lanes`, NaN outside, run by run of windows that lie side by side."""
     marks, words, found = work
     for c in range(np.uint64(n)):
@@ -321,7 +322,9 @@ def _values(flat, stride, corner, n, small, work, lanes):  # type: ignore[no-unt
         if corner[start] == _OUTSIDE:
             for c in range(start, end):
                 lanes[c] = np.nan
-        elif small:
+        elif taps == 1:
+            _run_nearest(flat, corner[start], stride, lanes, start, end - start)
+        elif taps == 2:
             _run_bilinear(flat, corner[start], stride, lanes, start, end - start)
         else:
             _run_lanczos(flat, corner[start], stride, lanes, start, end - start)
@@ -329,35 +332,50 @@ def _values(flat, stride, corner, n, small, work, lanes):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _store(flat, stride, corner, place, small, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
+def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
     """Write n values into a row from `start`, those that are lost anew; coverage where it is asked for."""
     (r, start, n), (marks, words, found) = place, work
     first, covered = np.uint64(start), coverage.shape[0] > 0
     for c in range(np.uint64(n)):
         out[r, first + c] = lanes[c]
     for c in range(np.uint64(n)):
-        marks[c] = lanes[c] != lanes[c]
+        marks[c] = (lanes[c] != lanes[c]) & (corner[c] != _OUTSIDE)
     if covered:
         for c in range(n):
-            coverage[r, start + c] = np.float32(corner[c] != _OUTSIDE)
-    number, k = _marked(marks, words, found), 0
+            coverage[r, start + c] = np.float32((corner[c] != _OUTSIDE) & (marks[c] == 0))
+    number, k = _marked(marks, words, found) if taps > 1 else 0, 0
     while k < number:
         c, m = found[k], 1
         while k + m < number and found[k + m] == c + m and corner[c + m] - corner[c] == m:
             m += 1
         k += m
-        if corner[c] != _OUTSIDE:
-            _run_masked(flat, corner[c], stride, lanes, c, m, small)
-            for i in range(c, c + m):
-                out[r, start + i] = lanes[i]
-                if covered:
-                    coverage[r, start + i] = lanes[3 * _PITCH + i]
+        _run_masked(flat, corner[c], stride, lanes, c, m, taps == 2)
+        for i in range(c, c + m):
+            out[r, start + i] = lanes[i]
+            if covered:
+                coverage[r, start + i] = lanes[3 * _PITCH + i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
+    """Whether all pixels of these rows and columns lie outside the input, as the nodes round them tell."""
+    places = nodes.ravel()
+    for axis in range(2):
+        low, high = np.inf, -np.inf
+        for j in range(rows[0] // step, (rows[1] - 1) // step + 2):
+            before = (axis * nodes.shape[1] + j) * nodes.shape[2]
+            for i in range(columns[0] // step, (columns[1] - 1) // step + 2):
+                place = places[np.uint64(before + i)]
+                low, high = min(low, place), max(high, place)
+        if not (low < extent[2 - axis] - 0.5 and high >= -0.5):
+            return True
+    return False
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
     """Rows of the output, strip by strip of columns, so that a strip's samples stay in the first cache."""
-    step, first, small = how
+    step, first, taps = how
     stride, width = extent[2] + 2 * _PAD, out.shape[1]
     corner, lanes = np.empty(_CHUNK + 1, np.int32), np.zeros(4 * _PITCH, np.float32)
     marks = np.zeros(_CHUNK, np.uint8)
@@ -365,6 +383,9 @@ def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped
     above, below = np.empty(2 * _CHUNK), np.empty(2 * _CHUNK)
     for start in range(0, width, _CHUNK):
         n, known = min(_CHUNK, width - start), -9
+        if _beyond(nodes, step, (first, first + out.shape[0]), (start, start + n), extent):
+            out[:, start : start + n], coverage[:, start : start + n] = np.nan, 0.0
+            continue
         corner[n], marks[n:] = _END, 0
         for r in range(out.shape[0]):
             j = (first + r) // step
@@ -374,6 +395,6 @@ def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped
                     _spread(nodes, j, step, start, n, above)
                 _spread(nodes, j + 1, step, start, n, below)
                 known = j
-            _windows(above, below, (first + r - j * step) / step, extent, n, lanes, corner)
-            _values(flat, stride, corner, n, small, work, lanes)
-            _store(flat, stride, corner, (r, start, n), small, work, lanes, out, coverage)
+            _windows(above, below, (first + r - j * step) / step, extent, taps, n, lanes, corner)
+            _values(flat, stride, corner, n, taps, work, lanes)
+            _store(flat, stride, corner, (r, start, n), taps, work, lanes, out, coverage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -29,12 +28,6 @@ class Survey:
     index: NDArray[np.int32]
     hidden: NDArray[np.float32]
     area: NDArray[np.float32]
-
-    def take(self, plane: NDArray[Any], fill: float) -> NDArray[Any]:
-        """Values of the nearest pixels of input rows of any dtype; `fill` outside."""
-        out = np.empty(self.index.shape, plane.dtype)
-        _take(np.ascontiguousarray(plane).ravel(), self.index.ravel(), np.asarray(fill, plane.dtype)[()], out.ravel())
-        return out
 
 
 def survey_rows(
@@ -78,12 +71,6 @@ def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
     both[:, 1:] |= rows[:, :-1]
     both[:, :-1] |= rows[:, 1:]
     return both
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _take(plane, index, fill, out):  # type: ignore[no-untyped-def]
-    for k in range(index.size):
-        out[k] = plane[index[k]] if index[k] >= 0 else fill
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

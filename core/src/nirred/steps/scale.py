@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..algorithms.outliers import Expected, OutlierLimits, core_slope, fill_hidden, flag_outliers
+from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from ..algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
+from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
 from ..algorithms.threads import run_blocks
 from ..coadd import Layout, lay_out, median_model
@@ -81,7 +82,8 @@ class FlagOutliers(GroupStep):
         total = 0
         kernel = _model_kernel(group, frames)
         for target in targets_of(group, frames):
-            sequence = _Sequence(*median_model(group, frames, target, kernel, DEEP), kernel, noise)
+            layout, *median = median_model(group, frames, target, kernel, DEEP)
+            sequence = _Sequence(layout, OnGrid.of(*median), kernel, noise)
 
             def flag(start: int, stop: int, sequence: _Sequence = sequence) -> int:
                 return sum(_flag(group, i, sequence, limits[i]) for i in frames[start:stop])
@@ -93,13 +95,19 @@ class FlagOutliers(GroupStep):
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What all frames together say: their median on a grid, frames behind it, interpolant; noise models by plane."""
+    """What all frames together say: their median on a grid, its interpolant; noise models by plane."""
 
     layout: Layout
-    model: np.ndarray
-    count: np.ndarray
+    median: OnGrid
     kernel: Kernel
     noise: list[tuple[np.ndarray, np.ndarray]]
+
+    def seen_by(self, placed: Placement) -> OnPlane | OnGrid:
+        """What they say of a plane's pixels: blotted, or drawn where it is asked for."""
+        grid, median = self.layout.grid, self.median
+        if placed.shift is None and self.kernel == "bilinear":
+            return replace(median, back=placed.onto(grid))
+        return OnPlane(*placed.blot(median.model, median.count, grid, self.kernel))
 
 
 def _model_kernel(group: Group, frames: list[int]) -> Kernel:
@@ -120,14 +128,14 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
     for p, placed in sequence.layout.of(i):
         state = group.planes[p]
         assert state.sub is not None
-        model, count, origin = placed.blot(sequence.model, sequence.count, sequence.layout.grid, sequence.kernel)
+        told = sequence.seen_by(placed)
         scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
         sub, dq = state.sub.frame(i), state.dq.frame(i)
-        flags = flag_outliers(sub, dq, Expected(model, count, origin, *sequence.noise[p], *scale), limits)
+        flags = flag_outliers(sub, dq, Expected(told, *sequence.noise[p], *scale), limits)
         found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
         total += int(np.count_nonzero((flat[found] & BAD) == 0))
         flat[found] |= np.uint16(DQ.COSMIC_RAY)
-        fill_hidden(sub, dq, int(BAD), model, frame.transparency)
+        fill_hidden(sub, dq, int(BAD), told, frame.transparency)
         for stack, changed in ((state.dq, dq), (state.sub, sub)):
             if not stack.in_memory:
                 stack.put(i, changed)

@@ -1,0 +1,393 @@
+"""Kernels of `outliers`: which pixels stray from what the sequence says, and what takes the place of useless ones.
+
+What the sequence says is a plane of its own, pixel by pixel; or it lies on a grid, and a map leads there: then it is
+sought only where a pixel may stray, by what blocks of the grid hold at most.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+#: Side of a block of a grid, and most of one of a plane's tiles, pixels.
+BLOCK = 8
+#: Weight that usable samples must have of four.
+_LEAST_WEIGHT = 0.5
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spread(n):  # type: ignore[no-untyped-def]
+    """Variance of the difference to the median of n frames, over that of the frame; for two, of half the difference.
+
+    The median of few frames is the highest of the others where this one is high: nearer than its noise says.
+    """
+    few = n < np.float32(3)
+    more = np.float32(1) + (np.float32(1.6) - np.float32(4.8) / n) / n
+    return np.float32(0.5) if few else more
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
+    """Where a pixel of the plane lies on the grid, linear between nodes."""
+    rows, columns, part = nodes.shape[1], np.uint64(nodes.shape[2]), 1.0 / step
+    j, i = min(np.uint32(y) // np.uint32(step), rows - 2), min(np.uint32(x) // np.uint32(step), nodes.shape[2] - 2)
+    down, right, line = (y - j * step) * part, (x - i * step) * part, nodes.ravel()
+    k = np.uint64(j) * columns + np.uint64(i)
+    u = _between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
+    k += np.uint64(rows) * columns
+    v = _between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
+    return u, v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
+    """Between two values above and two below."""
+    upper, lower = a + right * (b - a), c + right * (d - c)
+    return upper + down * (lower - upper)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
+    """The model at a place on the grid, usable samples alone; NaN where it says nothing."""
+    if 0.0 <= u < model.shape[1] - 1 and 0.0 <= v < model.shape[0] - 1:
+        p, q, one = np.uint64(u), np.uint64(v), np.uint64(1)
+        right, down = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
+        value = _between(model[q, p], model[q, p + one], model[q + one, p], model[q + one, p + one], right, down)
+        if value == value:
+            return value
+    if not (-0.5 <= u < model.shape[1] - 0.5 and -0.5 <= v < model.shape[0] - 0.5):
+        return np.float32(np.nan)
+    i, j = math.floor(u), math.floor(v)
+    total, weight = 0.0, 0.0
+    for k in range(4):
+        yy, xx = j + k // 2, i + k % 2
+        share = (v - j if k // 2 else 1.0 + j - v) * (u - i if k % 2 else 1.0 + i - u)
+        if 0 <= yy < model.shape[0] and 0 <= xx < model.shape[1] and model[yy, xx] == model[yy, xx]:
+            total += share * model[yy, xx]
+            weight += share
+    return np.float32(total / weight if weight >= _LEAST_WEIGHT else np.nan)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
+    """The model at a pixel of the plane: its own, or drawn from the grid."""
+    if nodes.size == 0:
+        return model[y, x]
+    u, v = _place(nodes, step, y, x)
+    return _bilinear(model, u, v)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
+    """Frames behind the grid's nearest pixel."""
+    u, v = _place(nodes, step, y, x)
+    i, j = math.floor(u + 0.5), math.floor(v + 0.5)
+    return count[j, i] if 0 <= i < count.shape[1] and 0 <= j < count.shape[0] else np.uint16(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
+    """One of eight pixels around another: its neighbours, and those at the distance of half a FWHM."""
+    far = 1 if way < 4 else reach
+    yy = min(max(y + far * ((way % 4 == 0) - (way % 4 == 1)), 0), shape[0] - 1)
+    return yy, min(max(x + far * ((way % 4 == 2) - (way % 4 == 3)), 0), shape[1] - 1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
+    """Largest difference of the model to those around a pixel of the plane, where it is `m`."""
+    steep, place = 0.0, (0.0, 0.0)
+    if nodes.size > 0:
+        place = _place(nodes, step, y, x)
+        right, down = _place(nodes, step, y, x + 1), _place(nodes, step, y + 1, x)
+    for way in range(8):
+        yy, xx = _beside(way, reach, y, x, shape)
+        if nodes.size > 0:  # as even as the map is within so few pixels
+            u = place[0] + (xx - x) * (right[0] - place[0]) + (yy - y) * (down[0] - place[0])
+            v = place[1] + (xx - x) * (right[1] - place[1]) + (yy - y) * (down[1] - place[1])
+            d = abs(_bilinear(model, u, v) - m)
+        else:
+            d = abs(model[yy, xx] - m)
+        if d > steep:
+            steep = d
+    return steep
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
+    """1 where a pixel strays far from the model `m`; 2 where it strays a little: kept only beside a 1.
+
+    `steep` is the model's steepest step. Of two values the model is the mean: half their difference is compared, and
+    only the higher is an outlier.
+    """
+    scale, sky, extra = frame
+    high, low, slope_high, slope_low, least = limits[:5]
+    if n < least and not (least <= 3 and value > scale * m):
+        return 0
+    variance = (noise[0] + (sky + max(m, 0.0) * scale) * noise[1]) * extra
+    sigma = math.sqrt(variance * _spread(np.float32(n)))
+    off = abs(value - scale * m)
+    others = scale * m if n > 2 else 2.0 * scale * m - value
+    if bright and others > high * sigma:  # a star's core, not a cosmic ray or a hot pixel
+        return 0
+    # the steepest of eight steps of a model that has noise of its own is never nothing
+    steep = math.sqrt(max(steep * steep - 9.0 * variance * 1.6 / n, 0.0))
+    if n < 3:
+        steep *= 0.5
+    if off > high * sigma + slope_high * steep:
+        return 1
+    return 2 if off > low * sigma + slope_low * steep else 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
+    """Whether a pixel and all its neighbours are unusable."""
+    for yy in range(max(y - 1, 0), min(y + 2, dq.shape[0])):
+        for xx in range(max(x - 1, 0), min(x + 2, dq.shape[1])):
+            if dq[yy, xx] & bad == 0:
+                return False
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
+    (model, count, nodes, step), (ny, nx) = what, sub.shape
+    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    low = np.float32(0.999 * limits[1])  # rounding decides nothing here
+    bright, bad, zero = np.uint16(limits[6]), np.uint16(limits[7]), np.float32(0)
+    x0 = min(max(0, -origin[0]), nx)
+    x1 = max(x0, min(nx, count.shape[1] - origin[0]))
+    stray = np.zeros((nx + 7) // 8 * 8, np.uint8)
+    words = stray.view(np.uint64)
+    for y in range(max(0, -origin[1]), min(ny, count.shape[0] - origin[1])):
+        values, middle, number = sub[y, x0:x1], model[y, x0:x1], count[y + origin[1], x0 + origin[0] : x1 + origin[0]]
+        constant, electrons, found = noise[0][y, x0:x1], noise[1][y, x0:x1], stray[x0:x1]
+        for x in range(values.size):
+            off = values[x] - scale * middle[x]
+            signal = middle[x] if middle[x] > zero else zero
+            n = np.float32(number[x])
+            variance = (constant[x] + (sky + signal * scale) * electrons[x]) * extra * _spread(n)
+            found[x] = (off * off > low * low * variance) & (n > np.float32(1))
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for x in range(8 * k, min(8 * k + 8, nx)):
+                if stray[x] and not (dq[y, x] & bad != 0 and _buried(dq, bad, y, x)):
+                    n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
+                    core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
+                    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+                    flags[y, x] = _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
+    """Largest absolute value of each block of a grid, -1 where there is none, inf where some are; its least count."""
+    for j in range(most.shape[0]):
+        for i in range(most.shape[1]):
+            found, fewest, lost = np.float32(-1), np.uint16(0xFFFF), 0
+            for y in range(BLOCK * j, min(BLOCK * (j + 1), model.shape[0])):
+                for x in range(BLOCK * i, min(BLOCK * (i + 1), model.shape[1])):
+                    size = abs(model[y, x])
+                    lost += size != size
+                    found = size if size > found else found
+                    fewest = min(fewest, count[y, x])
+            most[j, i] = np.float32(np.inf) if found >= 0 and lost else found
+            least[j, i] = fewest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tile(nodes, step, most, least, extent, y, x, side):  # type: ignore[no-untyped-def]
+    """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
+    height, width = extent
+    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
+    for k in range(4):
+        u, v = _place(nodes, step, y + side * (k // 2), x + side * (k % 2))
+        left, right, top, bottom = min(left, u), max(right, u), min(top, v), max(bottom, v)
+    if not (left < width and right >= -1.0 and top < height and bottom >= -1.0):
+        return np.float32(-1), np.uint16(0)
+    x0, x1, y0, y1 = (
+        math.floor(left),
+        math.floor(right) + 1,
+        math.floor(top),
+        math.floor(bottom) + 1,
+    )
+    lost = x0 < 0 or y0 < 0 or x1 >= width or y1 >= height
+    found, fewest = np.float32(-1), np.uint16(0xFFFF)
+    for j in range(max(y0, 0) // BLOCK, min(y1, height - 1) // BLOCK + 1):
+        for i in range(max(x0, 0) // BLOCK, min(x1, width - 1) // BLOCK + 1):
+            lost |= most[j, i] < 0
+            found = max(found, most[j, i])
+            fewest = min(fewest, least[j, i])
+    return (np.float32(np.inf) if found >= 0 and lost else found), fewest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _limit_row(nodes, step, most, least, extent, y, reach, factor):  # type: ignore[no-untyped-def]
+    """Of the tiles from row y on: the model's largest value and the least factor on a variance, pixel by pixel."""
+    side, none = min(step, BLOCK), np.float32(-1)
+    for x in range(0, reach.size, side):
+        found, fewest = _tile(nodes, step, most, least, extent, y, x, side)
+        spread = np.float32(
+            np.inf if found == none else 0.5 if fewest < 3 else 1.0
+        )  # the least for any number of frames
+        for k in range(x, min(x + side, reach.size)):
+            reach[k], factor[k] = max(found, np.float32(0)), spread
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
+    """The model at some pixels of row y of the plane: a loop of its own, for calls take longer than what they do."""
+    columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
+    j = min(y // step, nodes.shape[1] - 2)
+    down, shift = (y - j * step) * part, 0
+    while 1 << shift < step:
+        shift += 1
+    line = np.empty((2, columns))
+    for axis in range(2):
+        for i in range(columns):
+            line[axis, i] = nodes[axis, j, i] + down * (nodes[axis, j + 1, i] - nodes[axis, j, i])
+    across, along, width, height = line[0], line[1], model.shape[1], model.shape[0]
+    for m in range(number):
+        k = np.uint64(m)
+        x = chosen[k]
+        node, right = np.uint64(x >> shift), (x & (step - 1)) * part
+        u = across[node] + right * (across[node + one] - across[node])
+        v = along[node] + right * (along[node + one] - along[node])
+        inside = (u >= 0.0) & (u < width - 1) & (v >= 0.0) & (v < height - 1)
+        p, q = np.uint64(u) if inside else zero, np.uint64(v) if inside else zero
+        r, d = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
+        above = model[q, p] + r * (model[q, p + one] - model[q, p])
+        below = model[q + one, p] + r * (model[q + one, p + one] - model[q + one, p])
+        drawn[k] = above + d * (below - above) if inside else np.float32(np.nan)
+    for n in range(number):
+        if drawn[n] != drawn[n]:
+            drawn[n] = _model_at(model, nodes, step, y, chosen[n])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold."""
+    (model, count, nodes, step), (most, least), (constant, electrons), (ny, nx) = what, blocks, noise, sub.shape
+    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    square, zero = np.float32(0.999 * limits[1]) ** 2, np.float32(0)
+    bright, bad = np.uint16(limits[6]), np.uint16(limits[7])
+    reach, factor, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
+    stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)
+    words = stray.view(np.uint64)
+    for y in range(ny):
+        if y % min(step, BLOCK) == 0:
+            _limit_row(nodes, step, most, least, model.shape, y, reach, factor)
+        values, fixed, grey = sub[y], constant[y], electrons[y]
+        for x in range(nx):
+            far = abs(values[x]) + scale * reach[x]
+            stray[x] = far * far > np.float32(0.99) * square * extra * factor[x] * (fixed[x] + sky * grey[x])
+        number = 0
+        for k in range(words.size):
+            if words[k] != 0:
+                for x in range(8 * k, 8 * k + 8):
+                    chosen[number] = x
+                    number += stray[x]
+        _draw_row(model, nodes, step, y, chosen, number, drawn)
+        for k in range(number):
+            x, middle = chosen[k], drawn[k]
+            off, signal = values[x] - scale * middle, middle if middle > zero else zero
+            variance = (fixed[x] + (sky + signal * scale) * grey[x]) * extra
+            if not off * off > square * variance * factor[x]:
+                continue
+            n = _count_at(count, nodes, step, y, x)
+            strays = n > 1 and off * off > square * variance * _spread(np.float32(n))
+            if strays and not (dq[y, x] & bad != 0 and _buried(dq, bad, y, x)):
+                core, own, m = dq[y, x] & bright != 0, (fixed[x], grey[x]), np.float64(middle)
+                steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+                flags[y, x] = _judge(values[x], core, m, steep, n, own, frame, limits)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _touches(flags, y, x):  # type: ignore[no-untyped-def]
+    """Whether a neighbour is a 1."""
+    for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
+        for xx in range(max(x - 1, 0), min(x + 2, flags.shape[1])):
+            if flags[yy, xx] == 1:
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def grow(flags, words):  # type: ignore[no-untyped-def]
+    """Keep 1, and 2 that touches a 1; `words` are eight flags each, of which most are 0."""
+    flat, nx = flags.ravel(), flags.shape[1]
+    for mark in (3, 1):
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for p in range(8 * k, min(8 * k + 8, flat.size)):
+                if mark == 1:
+                    flat[p] &= np.uint8(1)
+                elif flat[p] == 2 and _touches(flags, p // nx, p % nx):
+                    flat[p] = 3
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
+    """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
+    ny, nx = data.shape
+    for reach in range(1, 4):
+        total, n = 0.0, 0
+        for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
+            for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
+                if dq[yy, xx] & bits == 0:
+                    total += data[yy, xx]
+                    n += 1
+        if n > 0:
+            return np.float32(total / n)
+    return np.float32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-def]
+    """Whether any pixel around this block of 16 pixels of row y is good: three blocks of seven rows, each seen once."""
+    nx = dq.shape[1]
+    for yy in range(max(y - 3, 0), min(y + 4, dq.shape[0])):
+        for b in range(max(block - 1, 0), min(block + 2, good.shape[1])):
+            if not known[yy, b]:
+                known[yy, b] = 1
+                for x in range(16 * b, min(16 * b + 16, nx)):
+                    good[yy, b] |= dq[yy, x] & bits == 0
+            if good[yy, b]:
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fill(data, dq, bits, what, scale):  # type: ignore[no-untyped-def]
+    """Give useless pixels the model's value, else the mean of good ones around, else 0."""
+    model, _, nodes, step = what
+    ny, nx = data.shape
+    blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought
+    known, good = np.zeros((ny, blocks), np.uint8), np.zeros((ny, blocks), np.uint8)
+    hidden = np.zeros((nx + 7) // 8 * 8, np.uint8)
+    words = hidden.view(np.uint64)
+    for y in range(ny):
+        flags = dq[y]
+        for x in range(nx):
+            hidden[x] = flags[x] & bits != 0
+        block, near = -1, False
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for x in range(8 * k, min(8 * k + 8, nx)):
+                if not hidden[x]:
+                    continue
+                told = _model_at(model, nodes, step, y, x)
+                if math.isfinite(told):
+                    data[y, x] = scale * told
+                    continue
+                if x // 16 != block:
+                    block, near = x // 16, _good_blocks(dq, bits, y, x // 16, known, good)
+                if near:
+                    data[y, x] = _mean_around(data, dq, bits, y, x)
+                else:
+                    data[y, x] = np.float32(0)
