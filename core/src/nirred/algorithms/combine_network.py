@@ -16,13 +16,7 @@ from nirred.algorithms.combine_tiles import WIDTH, Options, Tile
 
 __all__ = ["Options", "Tile", "combine_block"]  # kernels in numba's caches know both types by this module's name
 
-_COUNT, _TOTAL, _EXTRA, _SHARE, _MIDDLE = (
-    0,
-    WIDTH,
-    2 * WIDTH,
-    3 * WIDTH,
-    4 * WIDTH,
-)  # in the rows of Tile.lanes, end to end
+_COUNT, _TOTAL, _EXTRA, _SHARE, _MIDDLE = (k * WIDTH for k in range(5))  # in the rows of Tile.lanes, end to end
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
 _GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are as good as any
 _RANKED = 1 | 2 | 4 | 8 | 32 | 64
