@@ -66,7 +66,6 @@ def test_g2_blocks(tmp_path: Path) -> None:
         ((" - _005.fits", " - ../_005.fits"), ("leaves the data directory",)),
         ((" - _005.fits", "\t- _005.fits"), ("tab",)),
         (("id: _005", "id: ../x"), ("cannot name a directory",)),
-        (("id: _005", "id: _004"), ()),
         (("frames:", "frames: 3\nimages:"), ("frames",)),
         (("frames:", "frames: &a\n - *a\nimages:"), ("anchors",)),
         (("enabled: True", "enabled: !!python/object/apply:os.system ['true']"), ("tag",)),
@@ -83,13 +82,35 @@ def test_one_bad_block_of_fourteen(tmp_path: Path, damage: tuple[str, str], word
     found = read_text(tmp_path, "---\n".join(blocks)).requests
     assert len(found) == 14
     assert [r.id for r in found if not r.fault][:5] == [f"_{i:03d}" for i in range(5)]
-    if damage[1] == "id: _004":  # the plan refuses both, for nobody knows which is meant
-        return
     (bad,) = [r for r in found if r.fault]
     assert "obs.yaml, block 6" in bad.fault
     line = int(bad.fault.partition("line ")[2].partition(":")[0])
     assert 5 * 9 < line <= 6 * 9
     assert all(word in f"{bad.fault} ({bad.hint})" for word in words), (bad.fault, bad.hint)
+
+
+@pytest.mark.parametrize(
+    ("child", "words"),
+    [
+        ("_0012", ("line 24", "no block '_0012'", "did you mean '_001'")),
+        ("all", ("line 24", "'all' is the block itself")),
+        ("_001", ()),
+    ],
+)
+def test_children_that_are_none(tmp_path: Path, child: str, words: tuple[str, ...]) -> None:
+    stack = f"id: all\ninstrument: EMIR\nmode: FULL_DITHERED_IMAGE\nchildren:\n - _000\n - {child}\n"
+    found = read_text(tmp_path, "---\n".join([*fourteen()[:2], stack])).requests
+    assert [bool(r.fault) for r in found] == [False, False, bool(words)]
+    assert all(word in f"{found[2].fault} ({found[2].hint})" for word in words)
+
+
+def test_an_id_that_two_blocks_have(tmp_path: Path) -> None:
+    """Both are refused, for nobody knows which is meant."""
+    blocks = fourteen()[:4]
+    blocks[3] = blocks[3].replace("id: _003", "id: _001")
+    found = read_text(tmp_path, "---\n".join(blocks)).requests
+    assert [bool(r.fault) for r in found] == [False, True, False, True]
+    assert "line 28: the id '_001' again, as in obs.yaml, block 2 (_001), line 10" in found[3].fault
 
 
 @pytest.mark.parametrize("separator", ["", "--\n", "- - -\n"])

@@ -112,6 +112,7 @@ class _Reader:
 
     def _request(self, read: Read, block: Block) -> Request:
         mode = self._mode(read, block)
+        self._references(read, block)
         observed = self._observed(read, set())
         if observed.fault:
             raise Fault(read.document.line, observed.fault)
@@ -142,6 +143,18 @@ class _Reader:
             details=details,
             finished=bool(images),
         )
+
+    def _references(self, read: Read, block: Block) -> None:
+        """Refuse an id that other blocks have, and children that are no blocks."""
+        line, ids = read.document.line_of, [b.id for b in self.blocks]
+        if ids.count(read.id) > 1:
+            others = [b.at("id") for b in self.blocks if b.id == read.id and b is not read]
+            raise Fault(line(("id",)), f"the id {read.id!r} again, as in {others[0]}", "give each block its own")
+        for k, child in enumerate(map(str, block.children or ())):
+            if child == read.id:
+                raise Fault(line(("children", k)), f"children: {child!r} is the block itself", "leave it out")
+            if child not in ids:
+                raise Fault(line(("children", k)), f"children: there is no block {child!r}", suggestion(child, ids))
 
     def _earlier(self, read: Read, block: Block) -> tuple[Path, ...]:
         """Earlier results of the children, all of them disabled, where raw frames are not at hand any more."""

@@ -60,7 +60,7 @@ class LevelAmplifiers(GroupStep):
             living = group.indices()
             found = _levels(group, state, living, boxes, params.order)
             measured = np.stack([levels for levels, _ in found])
-            unknown += int(np.isnan(measured).any(axis=1).sum())
+            unknown += int((np.isnan(measured) & _living(state, living[0], boxes)).any(axis=1).sum())
             measured = np.nan_to_num(measured)
             own = unmix(measured, _sky_shares(group, living)) if params.frames else measured
             largest = max(largest, float(np.std(own)))
@@ -79,6 +79,12 @@ class LevelAmplifiers(GroupStep):
 def _boxes(detector: Any) -> list[tuple[slice, slice]]:
     sections = [a.section for a in detector.amplifiers]
     return [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+
+
+def _living(state: Any, i: int, boxes: list[tuple[slice, slice]]) -> np.ndarray:
+    """Amplifiers that are not dead: some of their pixels are good."""
+    bad = state.bad(i)
+    return np.array([not bad[box].all() for box in boxes])
 
 
 def _levels(
