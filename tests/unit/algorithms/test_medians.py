@@ -47,3 +47,15 @@ def test_a_cosmic_ray_in_one_of_two_frames_leaves_the_model() -> None:
     assert spared[4, 30] == images[1, 4, 30] and plain[4, 30] > 9000
     plain[4, 30] = spared[4, 30]
     assert np.array_equal(spared, plain)
+
+
+@pytest.mark.parametrize(("n", "struck"), [(4, 2), (6, 3)])
+def test_cosmic_rays_in_half_of_the_frames_leave_the_model(n: int, struck: int) -> None:
+    """Between what the sky says and what the lesser ray says the mean is neither; seeing's scatter stays a mean."""
+    values = np.zeros((n, 1, 2), np.float32)
+    values[:struck, 0, 0] = 5000.0 + np.arange(struck)
+    values[:struck, 0, 1] = -100.0
+    model, count = medians(values, 70.0)
+    assert (model[0, 0], count[0, 0]) == (0.0, n)
+    star = np.linspace(1000.0, 1400.0, n, dtype=np.float32)[:, None, None]
+    assert medians(star, 70.0)[0][0, 0] == pytest.approx(1200.0)

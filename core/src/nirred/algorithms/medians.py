@@ -18,15 +18,15 @@ _LANES = 256
 def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Median of each pixel, and of how many images it is.
 
-    Where only two values differ as a cosmic ray makes them the lower one is taken: their mean would spoil what
-    interpolation makes of the pixels around it.
+    Where the two middle values differ as a cosmic ray makes them the lower one is taken: their mean would spoil what
+    interpolation makes of the pixels around it. Of two images one is struck, of four both others.
 
     Parameters
     ----------
     images : float32 (n, ny, nx)
         Pixels that are not finite are left out.
     apart : float
-        Two values differ too much by more than this and half of the lower one, which a star's seeing may do.
+        They differ too much by more than this and half of the lower one, which a star's seeing may do.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _load(images, start, work, sign, number, lowest):  # type: ignore[no-untyped-def]
+def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
     """Fill lanes; what is missing becomes +inf and -inf in turn, so that the median stays on the middle wires."""
     zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
-    sign[:], number[:], lowest[:] = infinite, zero, infinite
+    sign[:], number[:] = infinite, zero
     for i in range(images.shape[0]):
         source, target = images[i, start : start + sign.size], work[i]
         for j in range(sign.size):
@@ -54,7 +54,6 @@ def _load(images, start, work, sign, number, lowest):  # type: ignore[no-untyped
             target[j] = source[j] if there else sign[j]
             sign[j] = sign[j] if there else -sign[j]
             number[j] += one if there else zero
-            lowest[j] = source[j] if there & (source[j] < lowest[j]) else lowest[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -70,23 +69,23 @@ def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _choose(first, last, number, lowest, apart, value):  # type: ignore[no-untyped-def]
-    half, two, zero = np.float32(0.5), np.float32(2), np.float32(0)
+def _choose(first, last, number, apart, value):  # type: ignore[no-untyped-def]
+    half, zero = np.float32(0.5), np.float32(0)
     for j in range(value.size):
         between = last[j] - first[j]
-        far = (number[j] == two) & (between > apart + half * abs(lowest[j]))
-        middle = lowest[j] if far else first[j] + half * between
+        far = between > apart + half * abs(first[j])
+        middle = first[j] if far else first[j] + half * between
         value[j] = middle if number[j] > zero else np.float32(np.nan)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _medians(images, network, apart, values, count):  # type: ignore[no-untyped-def]
     n, size = images.shape
-    lanes, scratch = np.empty((3, _LANES), np.float32), np.empty((n, _LANES), np.float32)
+    lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((n, _LANES), np.float32)
     for start in range(0, size, _LANES):
         m = min(_LANES, size - start)
-        sign, number, lowest = lanes[0, :m], lanes[1, :m], lanes[2, :m]
-        _load(images, start, scratch, sign, number, lowest)
+        sign, number = lanes[0, :m], lanes[1, :m]
+        _load(images, start, scratch, sign, number)
         for c in range(network.shape[0]):
             a, b = scratch[network[c, 0]], scratch[network[c, 1]]
             for j in range(m):
@@ -95,7 +94,7 @@ def _medians(images, network, apart, values, count):  # type: ignore[no-untyped-
                 b[j] = x if x > y else y
         below, above = scratch[max(n // 2 - 1, 0)], scratch[n // 2]
         _middle(below, above, sign, n % 2 == 0)
-        _choose(below, above, number, lowest, apart, values[start : start + m])
+        _choose(below, above, number, apart, values[start : start + m])
         behind = count[start : start + m]
         for j in range(m):
             behind[j] = np.uint16(number[j])
