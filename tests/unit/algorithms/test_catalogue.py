@@ -137,6 +137,19 @@ def test_saturated_pixels_without_light_round_them_are_no_source() -> None:
     )
 
 
+@pytest.mark.parametrize("depth", [-3.0, -10.0])
+def test_saturated_core_in_a_hollow_stays_where_it_is(depth: float) -> None:
+    shape = (100, 100)
+    image = np.random.default_rng(9).normal(0.0, 1.0, shape) + star(shape, 52, 47, 600.0)
+    core = np.zeros(shape, bool)
+    core[40:44, 50:54] = True
+    image[35:42, 47:57] += depth  # over-subtracted beside the core: its light sums to about nothing
+    columns = detect(image, np.ones(shape), None, noisecov=WHITE, fwhm=FWHM, saturated=core).columns
+    assert columns["NUMBER"].size >= 1
+    assert (np.hypot(columns["X_IMAGE"] - 52.5, columns["Y_IMAGE"] - 43.0) < 10.0).any()
+    assert ((columns["X_IMAGE"] >= 1) & (columns["X_IMAGE"] <= 100)).all()
+
+
 def test_bad_pixels_are_mirrored_and_flagged() -> None:
     shape = (60, 60)
     image = star(shape, 30.0, 30.0, 1e4)

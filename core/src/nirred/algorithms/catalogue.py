@@ -241,10 +241,11 @@ def _moments(
     """Isophotal centres (n, 2) as x, y, and second moments (n, 2, 2), at least of a pixel's width, zero-based pixel."""
     y, x = segments.y, segments.x
     own, n = segments.labels[y, x] - 1, segments.deblended.size
-    smooth = convolved[y, x].astype(np.float64)
+    smooth = np.maximum(convolved[y, x].astype(np.float64), 0.0)  # a saturated core's rim may lie in a hollow
     light = np.where(image.good[y, x], smooth, 0.0)
-    unseen = np.bincount(own, light, n) <= 0  # of bad pixels only: the bridged image tells where it is
-    light = np.where(unseen[own], smooth, light)
+    for rest in (smooth, 1.0):  # of bad pixels only: the bridged image tells where it is; else the pixels alone do
+        unseen = np.bincount(own, light, n) <= 0
+        light = np.where(unseen[own], rest, light)
 
     def mean(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.bincount(own, light * values, n) / np.bincount(own, light, n)
