@@ -1,4 +1,4 @@
-"""The predicted sky level and whether its error is true."""
+"""The predicted sky and whether its error is true."""
 
 from __future__ import annotations
 
@@ -7,70 +7,98 @@ import math
 import numpy as np
 import pytest
 
-from nirred.algorithms.drift import predict_level
+from nirred.algorithms.drift import drawn_surface, predict_sky
+from nirred.algorithms.surface import fit_nested
 
 TIMES = np.arange(5) * 60.0
 
 
 def test_a_straight_line_is_met_inside_and_outside():
     levels = 1000 + 0.5 * TIMES
-    for when in (-90.0, 0.0, 30.0, 120.0, 235.0, 300.0):
-        level, error = predict_level(TIMES, levels, np.ones(5), when)
-        assert level == pytest.approx(1000 + 0.5 * when, abs=1e-6)
-        assert 0 < error < 5
+    when = np.array([-90.0, 0.0, 30.0, 120.0, 235.0, 300.0])
+    sky = predict_sky(TIMES, levels, np.ones(5), when)
+    assert sky.values == pytest.approx(1000 + 0.5 * when, abs=1.0)
+    assert np.all(sky.errors > 0) and np.all(sky.errors < 3)
+    assert math.isnan(sky.light)
 
 
 def test_order_of_the_measurements_does_not_matter():
     rng = np.random.default_rng(1)
     levels, order = rng.normal(1000, 10, 5), rng.permutation(5)
-    straight = predict_level(TIMES, levels, np.ones(5), 100.0)
-    assert predict_level(TIMES[order], levels[order], np.ones(5), 100.0) == straight
+    straight = predict_sky(TIMES, levels, np.ones(5), [100.0, 20.0])
+    turned = predict_sky(TIMES[order], levels[order], np.ones(5), [20.0, 100.0])
+    assert turned.values[::-1].tolist() == straight.values.tolist()
+    assert turned.errors[::-1].tolist() == straight.errors.tolist()
 
 
-def test_none_one_and_two_measurements():
-    level, error = predict_level([], [], [], 10.0)
-    assert math.isnan(level) and error == math.inf
-    assert predict_level([0.0], [200.0], [3.0], 1e4) == (200.0, pytest.approx(math.hypot(3, 10)))
-    level, error = predict_level([0.0, 100.0], [200.0, 220.0], [0.0, 0.0], 50.0)
-    assert level == pytest.approx(210.0)
-    assert error == pytest.approx(20.0 * np.sqrt(25.0 / 100.0))
+def test_none_and_one_measurement():
+    sky = predict_sky([], [], [], [10.0])
+    assert math.isnan(sky.values[0]) and sky.errors[0] == sky.common == math.inf
+    sky = predict_sky([0.0], [200.0], [3.0], [0.0, 100.0])
+    assert sky.values == pytest.approx(200.0, rel=0.02)
+    assert 2.9 < sky.errors[0] < sky.errors[1] < 40
 
 
-def test_measurements_without_times_are_averaged():
-    level, error = predict_level([0.0, 0.0, 0.0], [90.0, 100.0, 110.0], [1.0, 1.0, 1.0], 0.0)
-    assert level == pytest.approx(100.0)
-    assert math.isfinite(error)
-    level, _ = predict_level([0.0, 0.0], [90.0, 110.0], [1.0, 1.0], 0.0)
-    assert level == pytest.approx(100.0)
+def test_measurements_at_one_time_are_averaged():
+    sky = predict_sky([0.0, 60.0, 60.0, 120.0], [100.0, 110.0, 112.0, 120.0], np.ones(4), [60.0])
+    assert 110.0 <= sky.values[0] <= 112.0
+    sky = predict_sky(np.zeros(3), [90.0, 100.0, 110.0], np.ones(3), [0.0])
+    assert sky.values[0] == pytest.approx(100.0) and math.isfinite(sky.errors[0])
 
 
-def test_measurements_at_one_time_within_a_sequence():
-    level, _ = predict_level([0.0, 60.0, 60.0, 120.0], [100.0, 110.0, 112.0, 120.0], np.ones(4), 60.0)
-    assert 110.0 <= level <= 112.0
+def test_a_long_sequence_is_predicted_in_parts():
+    times = np.arange(60) * 40.0
+    when = times[:-1] + 20.0
+    truth = 1000 + 20 * np.sin(np.append(times, when) / 300.0)
+    sky = predict_sky(times, truth[:60], np.full(60, 0.1), when, truth[60:] + 50.0)
+    assert sky.values == pytest.approx(truth[60:], abs=0.5)
+    assert abs(sky.light - 50) < 3 * sky.light_err < 1
 
 
-def drifting(rng, times, kind):
-    """A sky of 1000 that drifts: a line and a parabola, or a random walk."""
+def drifting(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """A sky of 1000 that drifts in 12 frames, relative."""
+    x = np.arange(12) / 11
     if kind == "smooth":
-        x = times / 600.0
-        return 1000 * (1 + 0.04 * rng.normal() * x + 0.02 * rng.normal() * x**2)
-    order = np.argsort(times)
-    walk = np.cumsum(rng.normal(0, 3, times.size) * np.sqrt(np.diff(times[order], prepend=0.0) / 60.0))
-    out = np.empty(times.size)
-    out[order] = 1000 + walk
-    return out
+        return 1000 * (1 + 0.04 * rng.normal() * x + 0.01 * np.sin(5 * x + rng.uniform(0, 6)))
+    return 1000 * (1 + 0.003 * np.cumsum(rng.normal(size=12)))
 
 
 @pytest.mark.parametrize("kind", ["smooth", "walk"])
-@pytest.mark.parametrize("when", [330.0, 640.0])
-def test_error_covers_what_happens(kind, when):
+def test_errors_cover_what_happens_and_the_light_of_a_target_is_found(kind):
     rng = np.random.default_rng(7)
-    pulls = []
-    for _ in range(400):
-        times = np.append(np.arange(6) * 120.0 + 1, when)
-        truth = drifting(rng, times, kind)
-        level, error = predict_level(times[:-1], truth[:-1] + rng.normal(0, 0.5, 6), np.full(6, 0.5), when)
-        pulls.append((level - truth[-1]) / error)
-    width = 1.4826 * np.median(np.abs(pulls))
-    assert 0.2 < width < 1.5
-    assert np.mean(np.abs(pulls) > 5) < 0.03
+    each, mean, light, size = [], [], [], []
+    on = np.arange(12) % 2 == 0
+    for _ in range(60):
+        truth, times = drifting(rng, kind), np.arange(12) * 30.0
+        seen = truth + rng.normal(0, 0.2, 12) + np.where(on, 70.0, 0.0)
+        sky = predict_sky(times[~on], seen[~on], np.full(6, 0.2), times[on], seen[on])
+        each.extend((sky.values - truth[on]) / sky.errors)
+        mean.append((sky.values.mean() - truth[on].mean()) / sky.common)
+        light.append((sky.light - 70.0) / sky.light_err)
+        size.append(sky.light_err)
+    for pulls in (each, mean, light):
+        assert 0.15 < np.sqrt(np.mean(np.square(pulls))) < 1.6
+        assert np.mean(np.abs(pulls) > 4) < 0.02
+    assert np.median(size) < 3.0  # interpolation between two neighbours alone errs by 3 to 5
+
+
+def sloping(slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """Image of unit noise with a slope, and the field's lit pixels."""
+    image = np.random.default_rng(3).normal(0, 1, (256, 256)) + slope * np.linspace(-1, 1, 256)
+    return image.astype(np.float32), np.ones((16, 16), np.uint8)
+
+
+def test_a_slope_that_may_be_expected_is_taken_off_and_one_that_may_not_is_kept():
+    image, lit = sloping(1.0)
+    fit = fit_nested(image, None, lit, 1)
+    slope = [drawn_surface(fit, (0.0, p, 0.0), sure=sure).coefficients[0, 1] for p in (0.4, 1e-4) for sure in (0, 1)]
+    assert slope[0] == pytest.approx(1.0, abs=0.05)
+    assert slope[1] == pytest.approx(1.0, abs=0.05)
+    assert slope[2] < 0.15  # a target's light: 3 sigma of what may be expected and no more
+    assert slope[3] == pytest.approx(1.0, abs=0.05)  # a blank field knows better
+
+
+def test_nothing_is_taken_off_where_nothing_may_be_expected():
+    image, lit = sloping(0.0)
+    surface = drawn_surface(fit_nested(image, None, lit, 2), (0.0, 0.0, 0.0), sure=False)
+    assert not surface.coefficients[1:].any() and not surface.coefficients[0, 1:].any()

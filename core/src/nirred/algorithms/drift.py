@@ -1,82 +1,202 @@
-"""The sky level between measurements: interpolation in time with an honest error."""
+"""What a sky that drifts was between its measurements, with an honest error; what a target adds to its own frames."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.surface import NestedSurfaces, Surface
+
+Float64 = NDArray[np.float64]
+
+#: Amplitudes that the drift may have beside a straight line, over the whole time, as parts of the scale: of a random
+#: walk, and of the integral of one, which is smooth (Wahba 1978: the posterior of a smoothing spline).
+AMPLITUDES = np.geomspace(2e-5, 0.1, 8)
+#: Errors beside the stated ones, as parts of the scale: of a measurement of the sky, and what a target's may have.
+SKY_ERROR, TARGET_ERRORS = 5e-5, (1e-4, 1e-3, 1e-2)
+#: Least known before: level, slope over the whole time, light of the target, as parts of the scale.
+PRIOR = (1.0, 0.1, 3.0)
+#: What a frame itself shows of its sky's shape, beyond so many sigma of what may be expected, is its target's light.
+UNLIKELY = 3.0
+#: Frames whose sky is predicted at once, and measurements of the sky on either side of them that tell it.
+AT_ONCE, AROUND = 12, 6
 
 
-def predict_level(times: ArrayLike, levels: ArrayLike, errors: ArrayLike, when: float) -> tuple[float, float]:
-    """Sky level at a time from levels measured at others.
+@dataclass(frozen=True)
+class Sky:
+    """The sky at some times.
 
-    Between two measurements the level is interpolated linearly, outside them the line through the nearest ones is
-    continued. The error adds the measurements' own, propagated, to what the sequence itself shows: how badly each of
-    its levels is predicted by the others, at a like lag in time.
+    Attributes
+    ----------
+    values : float64, shape (m,)
+        Most probable levels.
+    errors : float64, shape (m,)
+        1-sigma errors.
+    common : float
+        1-sigma error of the levels' mean.
+    light, light_err : float
+        How much higher than the sky the levels of `seen` are, and the 1-sigma error; NaN without them.
+    """
+
+    values: Float64
+    errors: Float64
+    common: float
+    light: float
+    light_err: float
+
+
+def predict_sky(
+    times: ArrayLike,
+    levels: ArrayLike,
+    errors: ArrayLike,
+    when: ArrayLike,
+    seen: ArrayLike | None = None,
+    scale: float | None = None,
+) -> Sky:
+    """Sky at some times from measurements at others: a random walk and a smooth curve, as they are most probable.
+
+    Gaussian processes of all pairs of `AMPLITUDES` are averaged with the weights that the measurements give them, so
+    that the error knows whether this sky drifts smoothly. Frames on a target drift with the sky, too: their levels,
+    less one unknown constant, tell the drift as well as those of the sky frames do.
 
     Parameters
     ----------
     times, levels, errors : (n,)
-        Seconds, level, 1-sigma error of each measurement.
-    when : float
+        Seconds, level, 1-sigma error of each measurement of the sky.
+    when : (m,)
         Seconds.
+    seen : (m,), optional
+        Levels measured at these times, on a target that adds the same to all of them.
+    scale : float, optional
+        What drifts are compared with; the mean level without it.
 
     Returns
     -------
-    level, error : float
-        NaN and infinity without a measurement; with a single one its level, and 5 % of it as error.
+    Sky
+        NaN with infinite errors without a measurement.
     """
     t, y, e = (np.asarray(a, float) for a in (times, levels, errors))
+    asked = np.asarray(when, float)
     order = np.argsort(t, kind="stable")
     t, y, e = t[order], y[order], e[order]
-    if t.size == 0:
-        return float("nan"), float("inf")
-    if t.size == 1:
-        return float(y[0]), float(np.hypot(e[0], 0.05 * abs(y[0])))
-    weights, lag = _line_weights(t, when)
-    level = float(weights @ y)
-    measured = float(np.sqrt(np.sum((weights * e) ** 2)))
-    inside = bool(t[0] <= when <= t[-1])
-    return level, float(np.hypot(measured, _unpredictability(t, y, lag, inside=inside)))
+    on = None if seen is None else np.asarray(seen, float)
+    if t.size == 0 or asked.size == 0:
+        return Sky(np.full(asked.shape, np.nan), np.full(asked.shape, np.inf), np.inf, np.nan, np.nan)
+    unit = max(abs(float(np.mean(y))) if scale is None else abs(scale), 1e-30)
+    values, found, parts = np.empty(asked.shape), np.empty(asked.shape), []
+    for here, near in _runs(t, asked):
+        own = None if on is None else on[here]
+        part = _at_once((t[near], y[near] / unit, e[near] / unit), asked[here], None if own is None else own / unit)
+        values[here], found[here] = part.values * unit, part.errors * unit
+        parts.append((here.size, part))
+    sizes = np.array([n for n, _ in parts], float) / asked.size
+    common, light, light_err = (
+        float(sizes @ [getattr(part, name) for _, part in parts]) * unit for name in ("common", "light", "light_err")
+    )
+    return Sky(values, found, common, light, light_err)
 
 
-def _line_weights(t: np.ndarray, when: float) -> tuple[np.ndarray, float]:
-    """Weights of the levels in the prediction, and its lag: distance in time, seconds.
+def _runs(t: Float64, asked: Float64) -> Iterator[tuple[NDArray[np.intp], slice]]:
+    """Runs of times asked for, and the measurements in and round each."""
+    order = np.argsort(asked, kind="stable")
+    for first in range(0, order.size, AT_ONCE):
+        here = order[first : first + AT_ONCE]
+        low, high = np.searchsorted(t, asked[here[[0, -1]]], side="left")
+        stop = min(max(int(high) + AROUND, 2 * AROUND), t.size)
+        yield here, slice(max(min(int(low) - AROUND, stop - 2 * AROUND), 0), stop)
 
-    Between measurements at distances a and b the lag is a b / (a + b): the variance of a random walk there is
-    proportional to it, as it is to the distance beyond the last one. Levels measured at that very time are averaged.
+
+def _at_once(sky: tuple[Float64, Float64, Float64], asked: Float64, seen: Float64 | None) -> Sky:
+    """`predict_sky` in units of the scale, all times together."""
+    t, y, e = sky
+    on = np.zeros(0) if seen is None else seen
+    every = np.concatenate([t, asked])
+    span = max(float(np.ptp(every)), 1e-9)
+    u = (every - every.min()) / span
+    data, known = np.concatenate([y, on]), np.arange(t.size + on.size)
+    middle = float(np.mean(y))
+    target = np.arange(u.size) >= t.size
+    lines = np.stack([np.ones(u.size), u - 0.5])
+    # the last row is the light of the target, which the data hold and the sky does not
+    weighted = lines * np.array(PRIOR[:2])[:, None]
+    smooth = weighted.T @ weighted
+    early, late = np.minimum.outer(u, u), np.maximum.outer(u, u)
+    walk, curve = early, 12.0 * early**2 * (3.0 * late - early) / 6.0
+    squares = AMPLITUDES**2
+    part = np.ix_(known, known)
+    prior = (smooth + squares[:, None, None, None] * walk + squares[:, None, None] * curve).reshape(-1, *walk.shape)
+    lit = target[known].astype(float)
+    wide = np.outer(lit, lit) * PRIOR[2] ** 2
+    extra = [np.diag(np.append(e**2 + SKY_ERROR**2, np.full(on.size, more**2))) for more in TARGET_ERRORS]
+    extra = extra if on.size else extra[:1]
+    noise = np.repeat(np.array([wide + more for more in extra]), len(prior), axis=0)
+    prior = np.tile(prior, (len(extra), 1, 1))
+    return _averaged(prior, prior[:, part[0], part[1]] + noise, data - middle, (target, lit), middle)
+
+
+def _averaged(
+    prior: Float64, covariance: Float64, data: Float64, kinds: tuple[NDArray[np.bool_], Float64], middle: float
+) -> Sky:
+    """Posterior means and errors, averaged over models: `prior` of the sky at all times, `covariance` of the data."""
+    target, lit = kinds
+    cross = prior[:, target, : data.size]  # of the sky asked for with the data
+    wanted = np.concatenate(
+        [cross, cross.mean(axis=1, keepdims=True), np.tile(PRIOR[2] ** 2 * lit, (len(prior), 1, 1))], axis=1
+    )
+    solved = np.linalg.solve(covariance, np.swapaxes(wanted, 1, 2))
+    means = np.einsum("kin,i->kn", solved, data)
+    asked = prior[:, target][:, :, target]
+    before = np.concatenate(
+        [
+            np.einsum("kii->ki", asked),
+            asked.mean(axis=(1, 2))[:, None],
+            np.full((len(prior), 1), PRIOR[2] ** 2),
+        ],
+        axis=1,
+    )
+    variances = np.maximum(before - np.einsum("kni,kin->kn", wanted, solved), 0.0)
+    residual = np.linalg.solve(covariance, np.broadcast_to(data[:, None], (len(prior), data.size, 1)))[..., 0]
+    evidence = -0.5 * (residual @ data) - 0.5 * np.linalg.slogdet(covariance)[1]
+    weights = np.exp(evidence - evidence.max())
+    weights /= weights.sum()
+    mean = weights @ means
+    error = np.sqrt(weights @ (variances + (means - mean) ** 2))
+    told = bool(lit.any())
+    return Sky(
+        mean[:-2] + middle,
+        error[:-2],
+        float(error[-2]),
+        float(mean[-1]) if told else float("nan"),
+        float(error[-1]) if told else float("nan"),
+    )
+
+
+def drawn_surface(fit: NestedSurfaces, power: tuple[float, ...], *, sure: bool) -> Surface:
+    """Surface that a frame shows beside the one expected of it, each order shrunk by what it may differ by.
+
+    The least-squares weight of a measurement with noise `c` of what is expected to `P` is ``P / (P + c)``. More than
+    `UNLIKELY` sigma of both is no sky: so much of it is taken off and no more.
+
+    Parameters
+    ----------
+    fit : NestedSurfaces
+        Of the frame less what is expected.
+    power : tuple of float
+        Mean square, over the field, of what each order may differ by.
+    sure : bool
+        The frame is blank: what it shows is its sky.
     """
-    here = t == when
-    if here.any():
-        return here / here.sum(), 0.0
-    weights = np.zeros(t.size)
-    if t[0] < when < t[-1]:
-        k = int(np.searchsorted(t, when))
-        before, after = when - t[k - 1], t[k] - when
-        weights[k - 1], weights[k] = after / (before + after), before / (before + after)
-        return weights, float(before * after / (before + after))
-    n = min(t.size, 5)
-    chosen = np.arange(n) if when < t[0] else np.arange(t.size - n, t.size)
-    x = t[chosen] - t[chosen].mean()
-    weights[chosen] = 1.0 / n + x * (when - t[chosen].mean()) / max(float(x @ x), 1e-9)
-    return weights, float(np.min(np.abs(t - when)))
-
-
-def _unpredictability(t: np.ndarray, y: np.ndarray, lag: float, *, inside: bool) -> float:
-    """Error of predicting known levels from others in the same way, brought to a lag as a random walk grows.
-
-    Inside the sequence each level is predicted from all the others; outside from those on one side of it only, and
-    the error does not shrink below theirs, because a line through several levels misses even the last of them.
-    """
-    least = max(0.1 * float(t[-1] - t[0]) / (t.size - 1), 1e-9)
-    if t.size == 2:
-        return float(abs(y[1] - y[0]) * np.sqrt(lag / max(float(t[1] - t[0]), least)))
-    ranks = np.arange(t.size)
-    sides = [ranks != k for k in ranks] if inside else [ranks < k for k in ranks] + [ranks > k for k in ranks]
-    squares, lags = [], []
-    for k, others in zip(np.tile(ranks, 2), sides, strict=False):
-        if others.sum() >= 2:
-            weights, far = _line_weights(t[others], float(t[k]))
-            lags.append(max(far, least))
-            squares.append((float(weights @ y[others]) - y[k]) ** 2 / lags[-1])
-    usual = least if inside else float(np.median(lags))
-    return float(np.sqrt(np.mean(squares) * (max(lag, usual) if lag else 0.0)))
+    variance = fit.chi2 / fit.freedom
+    factors = [1.0]
+    for gain, cost, known in zip(fit.gains[1:], fit.costs[1:], power[1:], strict=False):
+        noise = variance * cost
+        factor = known / (known + noise) if known > 0 else 0.0
+        if sure:
+            factor = max(factor, 1.0 - 9.0 * noise / gain if gain > 0 else 0.0)
+        elif gain > 0:
+            factor *= min(1.0, UNLIKELY * float(np.sqrt((known + noise) / gain)))
+        factors.append(factor)
+    return fit.shrunk(factors)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.background import level
+from ..algorithms.background import level, mesh_background
 from ..algorithms.flags import mark
 from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
@@ -35,6 +35,9 @@ REFINEMENTS = 2
 LEAST_BLANK = 0.3
 #: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
 SETTLED = 0.005
+#: The mode of frames on target is no sky where it is brighter by so many sigma of what the sky frames tell; boxes of so
+#: many pixels are none where they are by so many.
+LIT, BOX, SEEN = 3.0, 64, 2.0
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
 
@@ -183,6 +186,7 @@ class MaskObjects(GroupStep):
                 mask = _objects(model, bad | thin, noise, params.threshold, sunk=sunk)
                 if (thin & ~bad).any():
                     mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
+                mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
                 for i in cluster:
                     _carry(group, i, mask, layout)
@@ -205,6 +209,18 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
             return mask
         flat, known = surface.taken_off(model), surface
         mask = object_mask(flat, bad, noise, threshold=threshold, sunk=sunk)
+    return mask
+
+
+def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Boxes that are brighter than the sky by the sky frames, where most of a field is so: outskirts of its target."""
+    light, error = group.extras.get("light", (np.nan, np.nan))
+    mask = np.zeros_like(hidden)
+    if group.frames[cluster[0]].role != "object" or not light > LIT * error:
+        return mask
+    boxes = mesh_background(model, hidden, BOX, filter=1)
+    for j, i in zip(*np.nonzero(boxes.values > SEEN * error - light), strict=True):
+        mask[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
     return mask
 
 

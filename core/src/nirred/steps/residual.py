@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
+from ..algorithms.drift import drawn_surface
 from ..algorithms.flags import flagged
 from ..algorithms.sky import NOISE_STEP, pixel_noise
 from ..algorithms.surface import (
@@ -19,8 +22,35 @@ from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
 
+#: A frame as blank as this tells its own sky's shape, whatever the sky frames let expect.
+SURE = 0.6
 
-def level_frames(group: Group, state: PlaneState, frames: list[int], predicted: set[int], *, shape: bool) -> None:
+
+@dataclass(frozen=True)
+class Expected:
+    """Shape of the sky that is to be expected in a sky-subtracted frame.
+
+    Attributes
+    ----------
+    surface : Surface
+        Electron.
+    power : tuple of float
+        Mean square over the field of the error of its terms of degree 0, 1 and 2.
+    """
+
+    surface: Surface
+    power: tuple[float, ...]
+
+
+def level_frames(
+    group: Group,
+    state: PlaneState,
+    frames: list[int],
+    predicted: set[int],
+    expected: dict[int, Expected],
+    *,
+    shape: bool,
+) -> None:
     """Take residual surface and level off sky-subtracted frames, objects known; measure their noise against the model.
 
     Parameters
@@ -30,12 +60,16 @@ def level_frames(group: Group, state: PlaneState, frames: list[int], predicted: 
     frames : list of int
         Frames whose sky was subtracted.
     predicted : set of int
-        Those of them whose level is that of the sky frames: nothing is taken off.
+        Those of them whose level is that of the sky frames: nothing is taken off but what is expected.
+    expected : dict
+        The shapes that the sky frames let expect in some of them.
     shape : bool
         A surface is fitted where enough of the field is blank.
     """
     threads = group.context.threads
-    surfaces = _surfaces(group, state, [i for i in frames if i not in predicted]) if shape else {}
+    for i, known in expected.items():
+        _take_off(state, i, known.surface)
+    surfaces = _surfaces(group, state, [i for i in frames if i not in predicted], expected) if shape else {}
 
     def one(k: int, _: int) -> None:
         i = frames[k]
@@ -51,7 +85,15 @@ def level_frames(group: Group, state: PlaneState, frames: list[int], predicted: 
     run_blocks(one, len(frames), threads, 1)
 
 
-def _surfaces(group: Group, state: PlaneState, frames: list[int]) -> dict[int, Surface]:
+def _take_off(state: PlaneState, i: int, surface: Surface) -> None:
+    assert state.sub is not None
+    data = state.sub.frame(i)
+    surface.take_off(data)
+    if not state.sub.in_memory:
+        state.sub.put(i, data)
+
+
+def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
     """The sky's difference in shape in each frame that shows enough of it, as far as the frames together know."""
 
     def one(k: int, _: int) -> NestedSurfaces | None:
@@ -66,7 +108,11 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int]) -> dict[int, S
 
     found = run_blocks(one, len(frames), group.context.threads, 1)
     fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
-    return dict(zip(fits, shrink_nested(list(fits.values())), strict=True))
+    alone = [i for i in fits if i not in expected]
+    surfaces = dict(zip(alone, shrink_nested([fits[i] for i in alone]), strict=True))
+    for i in expected.keys() & fits.keys():
+        surfaces[i] = drawn_surface(fits[i], expected[i].power, sure=group.frames[i].blank >= SURE)
+    return surfaces
 
 
 def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
@@ -82,10 +128,7 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
         residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    whole = state.sub.frame(i)
-    surface.raised(residual.value).take_off(whole)
-    if not state.sub.in_memory:
-        state.sub.put(i, whole)
+    _take_off(state, i, surface.raised(residual.value))
     return residual.sigma
 
 

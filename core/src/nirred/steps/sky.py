@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
-from ..algorithms.drift import predict_level
 from ..algorithms.flags import flagged
 from ..algorithms.objmask import blank_fraction
 from ..algorithms.surface import surface_order
@@ -17,6 +16,7 @@ from ..plugin.recipes import StepCall
 from ..slabs import sample_rows, sampled
 from ..step import GroupStep
 from ..store import PlaneStack
+from .drift import expected_shapes, sky_levels
 from .residual import level_frames
 from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
@@ -145,7 +145,8 @@ class SkyCorrect(GroupStep):
             for epoch in epochs(group, with_sky):
                 subtract_shrunk(model, epoch, p, shrink=params.model)
             predicted = {i for i in targets if _from_sky_frames(group, i, params)}
-            level_frames(group, state, targets, predicted, shape=params.gradient)
+            expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
+            level_frames(group, state, targets, predicted, expected, shape=params.gradient)
             if params.gradient:
                 covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
                 group.extras["unshaped"] = predicted | covered
@@ -196,9 +197,10 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
         state.sky[i] = measured.value
         if p == 0:
             frame.sky, frame.sky_err = measured.value, error
+    if not params.mask_objects:
+        group.extras.setdefault("unmasked", {})[p] = levels.copy()
     filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
-    for i in filled:
-        levels[i] = _predicted(group, i, levels, p)
+    _predict(group, p, levels, filled)
     if filled and params.mask_objects and p == 0:
         group.extras["filled"] = True
         group.remark("the target fills the field; its zero level comes from the sky frames")
@@ -215,15 +217,22 @@ def _from_sky_frames(group: Group, i: int, params: SkyCorrect.Params) -> bool:
     return params.scale_sky is None and params.mask_objects and group.frames[i].blank < FILLED
 
 
-def _predicted(group: Group, i: int, levels: np.ndarray, p: int) -> float:
-    skies = group.indices("sky")
-    times = [time_of(group.frames[j]) for j in skies]
-    errors = [group.frames[j].sky_err for j in skies]
-    value, error = predict_level(times, [levels[j] for j in skies], errors, time_of(group.frames[i]))
-    group.planes[p].sky[i] = value
+def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> None:
+    """Replace the levels of frames that a target fills; keep what the sky frames tell of the light on all targets."""
+    targets = group.indices("object")
+    errors = np.array([frame.sky_err for frame in group.frames])
+    # on all pixels, whatever of them is masked in which frame
+    seen = group.extras.get("unmasked", {}).get(p, levels)
+    known = sky_levels(group, targets, levels, errors, seen)
+    if known is None:
+        return
     if p == 0:
-        group.frames[i].sky, group.frames[i].sky_err = value, error
-    return value
+        group.extras["light"] = known.light, known.light_err
+    for i, value in zip(targets, known.values, strict=True):
+        if i in filled:
+            levels[i] = group.planes[p].sky[i] = float(value)
+            if p == 0:
+                group.frames[i].sky, group.frames[i].sky_err = float(value), known.common
 
 
 SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)

@@ -1,0 +1,111 @@
+"""What offset sky frames tell of the sky behind a target: its level and its shape, in time between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algorithms.drift import Sky, predict_sky
+from ..algorithms.flags import flagged
+from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, fit_nested, fit_points, surface_order
+from ..algorithms.threads import run_blocks
+from ..group import BAD, OBJECT, Group
+from .residual import Expected
+from .skymodel import SkyModel, time_of
+
+Float64 = NDArray[np.float64]
+#: Fewer sky frames do not tell how the sky's shape drifts.
+LEAST = 3
+#: A subtracted sky, which has no noise of its own, is looked at every so many pixels for its large scale.
+STEP = 32
+
+
+def sky_levels(group: Group, targets: list[int], levels: Float64, errors: Float64, seen: Float64) -> Sky | None:
+    """Sky of target frames from those on sky and from how their own levels drift; None without sky frames.
+
+    Parameters
+    ----------
+    group : Group
+        Whose frames have roles.
+    targets : list of int
+        Frames on target.
+    levels, errors : float64
+        Level of every frame of the group, and its error.
+    seen : float64
+        Levels of target frames that compare among each other.
+    """
+    skies = group.indices("sky")
+    if not skies or not targets:
+        return None
+    times = np.array([time_of(f) for f in group.frames])
+    if np.ptp(times[[*skies, *targets]]) == 0:  # no times: a sequence
+        times = np.arange(len(times), dtype=float)
+    return predict_sky(times[skies], levels[skies], errors[skies], times[targets], seen[targets])
+
+
+def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
+    """What is left of the sky's large scale in frames on target, by the sky frames before and after.
+
+    Sky frames and the sky that was subtracted are compared with one pattern, the first target's; objects are known.
+    """
+    group, state = model.group, model.state
+    skies = [j for j in group.indices("sky") if surface_order(group.frames[j].blank) == 2]
+    if len(skies) < LEAST or not targets:
+        return {}
+    pattern, hidden = _pattern(model, targets[0]), state.bad(targets[0])
+
+    def one(k: int, _: int) -> NestedSurfaces | None:
+        j = skies[k]
+        assert state.sub is not None
+        data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
+        bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
+        return fit_nested(data, bad, np.ones_like(bad[::FIELD_STEP, ::FIELD_STEP]), 2)
+
+    found = run_blocks(one, len(skies), group.context.threads, 1)
+    fits = {j: fit for j, fit in zip(skies, found, strict=True) if fit is not None and len(fit.surfaces) == 3}
+    if len(fits) < LEAST:
+        return {}
+    return _between(model, fits, {i: _left_in(model, i, pattern, hidden) for i in targets})
+
+
+def _pattern(model: SkyModel, i: int) -> np.ndarray:
+    """Sky that was subtracted from frame i, in units of the model."""
+    assert model.state.sub is not None
+    taken = model.state.sci.frame(i) - model.state.sub.frame(i) - np.float32(model.zero[i])
+    return np.asarray(taken / np.float32(model.unit[i]))
+
+
+def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -> Float64:
+    """Coefficients of the large scale by which frame i's subtracted sky differs from the pattern, in its units."""
+    apart = (_pattern(model, i) - pattern)[::STEP, ::STEP]
+    y, x = np.nonzero((hidden | model.state.bad(i))[::STEP, ::STEP] == 0)
+    surface = fit_points(x * float(STEP), y * float(STEP), apart[y, x].astype(float), model.state.shape, 2)
+    return np.nan_to_num(surface.coefficients)
+
+
+def _between(model: SkyModel, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]) -> dict[int, Expected]:
+    """Shapes at the times of the frames of `taken`, less what their subtracted sky held of them."""
+    group, skies, targets = model.group, list(fits), list(taken)
+    times = [time_of(group.frames[i]) for i in skies]
+    when = [time_of(group.frames[i]) for i in targets]
+    variance = sum(f.chi2 for f in fits.values()) / sum(f.freedom for f in fits.values())
+    shapes = np.array([fits[j].surfaces[-1].coefficients / model.unit[j] for j in skies])
+    degrees = np.arange(3)
+    squares = 1.0 / np.outer(2 * degrees + 1, 2 * degrees + 1)  # of Legendre polynomials, their mean over the field
+    scale = max(float(np.mean([group.frames[j].sky / model.unit[j] for j in skies])), 1e-3)
+    values, spread = (np.zeros((len(targets), 3, 3)) for _ in range(2))
+    for degree in range(3):
+        terms = [(q, degree - q) for q in range(degree + 1)]
+        cost = np.array([max(fits[j].costs[degree] * variance, 0.0) / model.unit[j] ** 2 for j in skies])
+        errors = np.sqrt(cost / sum(squares[term] for term in terms))
+        for q, p in terms:
+            known = predict_sky(times, shapes[:, q, p], errors, when, scale=scale)
+            values[:, q, p], spread[:, q, p] = known.values, known.errors**2 * squares[q, p]
+    expected = {}
+    for k, i in enumerate(targets):
+        unit = float(model.unit[i])
+        coefficients = unit * (values[k] - taken[i])
+        by_degree = (sum(spread[k, q, d - q] for q in range(d + 1)) for d in range(3))
+        power = tuple(float(v) * unit**2 for v in by_degree)
+        expected[i] = Expected(Surface(coefficients, np.zeros((3, 3)), model.state.shape), power)
+    return expected
