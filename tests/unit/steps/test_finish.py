@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nirred.frame import Plane
-from nirred.steps.finish import zero_level
+from nirred.steps.finish import stack_objects, zero_level
 
 SHAPE = (200, 400)
 
@@ -43,3 +43,29 @@ def test_a_small_deep_part_does_not_decide() -> None:
 def test_no_blank_pixel_at_all() -> None:
     plane = Plane(np.full(SHAPE, np.nan, np.float32), np.zeros(SHAPE, np.uint16), np.ones(SHAPE, np.float32))
     assert zero_level(plane, np.zeros(SHAPE, np.uint8)) == (0.0, float("inf"))
+
+
+def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
+    """An exponential disc whose light reaches beyond every mask, on a sky of 3."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:384, :384]
+    disc = 20.0 * np.exp(-np.hypot(x - 200.0, (y - 180.0) / 0.7) / 45.0)
+    image = (3.0 + disc + rng.normal(0, 1, disc.shape)).astype(np.float32)
+    plane = Plane(image, np.zeros(disc.shape, np.uint16), np.ones_like(image))
+    mask, objects = stack_objects(plane, 3.0)
+    lit, stated = zero_level(plane, mask)
+    told, error = zero_level(plane, mask, objects)
+    beyond = float(disc[mask == 0].mean())
+    assert beyond > 0.004
+    assert abs(told - 3.0) < 3 * error < 0.2
+    assert lit - told == pytest.approx(beyond, rel=0.6)
+    assert error >= stated
+
+
+def test_without_extended_objects_the_level_is_that_of_the_blank_pixels() -> None:
+    rng = np.random.default_rng(6)
+    image = rng.normal(3, 1, (256, 256)).astype(np.float32)
+    image[100:106, 100:106] += 50
+    plane = Plane(image, np.zeros(image.shape, np.uint16), np.ones_like(image))
+    mask, objects = stack_objects(plane, 3.0)
+    assert zero_level(plane, mask, objects) == zero_level(plane, mask)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -21,6 +22,7 @@ from nirred.algorithms.profile import extended_ellipses
 
 KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
 COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
+BLOCK = 4  # side of the blocks in which extended objects are looked at, pixels
 SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold: to 0.01 sigma
 
 
@@ -277,7 +279,12 @@ def _paint_ellipses(mask: NDArray[np.uint8], ellipses: NDArray[np.float64]) -> N
             mask[rows[0] : rows[-1] + 1, left : left + x.size] |= (x >= first[:, None]) & (x < past[:, None])
 
 
-def object_mask(
+def object_mask(data: ArrayLike, bad: ArrayLike | None, noise: ArrayLike, **options: Any) -> NDArray[np.uint8]:
+    """Mask objects of every size in a sky-subtracted image: the mask of `find_objects`."""
+    return find_objects(data, bad, noise, **options)[0]
+
+
+def find_objects(
     data: ArrayLike,
     bad: ArrayLike | None,
     noise: ArrayLike,
@@ -287,8 +294,8 @@ def object_mask(
     min_area: int = 6,
     grow: float = 1.5,
     sunk: bool = False,
-) -> NDArray[np.uint8]:
-    """Mask objects of every size in a sky-subtracted image.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Mask objects of every size in a sky-subtracted image, and tell where they were detected.
 
     Parameters
     ----------
@@ -309,8 +316,10 @@ def object_mask(
 
     Returns
     -------
-    ndarray of uint8, shape (h, w)
+    mask : ndarray of uint8, shape (h, w)
         1 on objects; none where the noise cannot be measured.
+    found : ndarray of uint8, shape (h / 4, w / 4), rounded up
+        1 where objects were detected, before they are grown, in blocks of `BLOCK` pixels.
 
     Raises
     ------
@@ -326,7 +335,7 @@ def object_mask(
         raise ValueError(f"scales must ascend: {scales}")
     zero = level(image, mask, samples=SAMPLES)
     if zero.n == 0:
-        return np.zeros_like(mask)
+        return np.zeros_like(mask), np.zeros([-(-n // BLOCK) for n in mask.shape], np.uint8)
     signal, weight = (np.empty_like(image) for _ in range(2))
     _standardise(image, mask, sigma, np.float32(zero.value), signal, weight)
     layers = [_Layer.of(signal, weight, 1)]
@@ -335,7 +344,7 @@ def object_mask(
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
             layers.append(layers[-1].halved())
         layers[-1].detect(scale, threshold, min_area, grow)
-    return _merge(layers, whole, sunk=sunk)
+    return _merge(layers, whole, sunk=sunk), whole.found
 
 
 def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool) -> NDArray[np.uint8]:

@@ -26,6 +26,8 @@ CONFIDENCE = 0.9  # that no more flux is left outside
 _FEWEST = 4  # rings that tell a profile
 _HOLLOW = 3.0  # errors below zero
 HIDDEN = 1.3  # times as far as its profile seems to end an object in a hollow may reach
+LARGE, MOST_LARGE = 0.002, 8  # objects whose light far out counts: share of the image, and how many
+FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie in, isophotal radii
 SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
 
 
@@ -81,6 +83,85 @@ def extended_ellipses(
             ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if sunk else reach
             ellipses.append(ellipse)
     return np.array(ellipses).reshape(-1, 5)
+
+
+def light_between(
+    surface: NDArray[np.float32], found: NDArray[np.uint8], blank: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Mean light of extended objects on what passes for blank, by their profiles above a level that is not known.
+
+    Parameters
+    ----------
+    surface : ndarray of float32, shape (h, w)
+        Means of the good pixels in blocks; NaN where there are none.
+    found : ndarray of uint8, shape (h, w)
+        Detected blocks.
+    blank : ndarray of float64, shape (h, w)
+        Number of blank pixels in each block.
+
+    Returns
+    -------
+    light, error : float
+        In units of the surface.
+    """
+    from scipy.ndimage import label
+
+    from nirred.algorithms.background import level
+
+    labels, number = label(found, np.ones((3, 3), int))
+    area = np.bincount(labels.ravel(), minlength=number + 1)[1:]
+    chosen = [k for k in np.argsort(-area, kind="stable")[:MOST_LARGE] if area[k] >= LARGE * labels.size]
+    noise = level(surface, found)
+    if not chosen or noise.n < 10 or not noise.sigma > 0 or not blank.any():
+        return 0.0, 0.0
+    left = surface - np.float32(noise.value)
+    flux, isophotes = _isophotes(left, labels, number)
+    found_light, variance = 0.0, 0.0
+    for k in chosen:
+        if flux[k] < SIGNIFICANCE * noise.sigma * np.sqrt(area[k]):
+            continue
+        ellipse = isophotes[k]
+        radius, means, errors = _annuli(left, labels, k + 1, ellipse)
+        usable = np.isfinite(means) & (radius > INNER_RADIUS)
+        if np.count_nonzero(usable) >= _FEWEST:
+            total = np.hypot(errors * noise.sigma, np.hypot(noise.error, PROFILE_ERROR * means))
+            fit = radius[usable] / ellipse[2], means[usable], total[usable]
+            light, error = _light(*fit, _lying(blank, ellipse))
+            found_light, variance = found_light + light, variance + error**2
+    return found_light, float(np.sqrt(variance))
+
+
+def _lying(blank: NDArray[np.float64], ellipse: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the blank pixels in rings between the radii of `FAR` along an ellipse."""
+    y, x = np.nonzero(blank)
+    c, s = np.cos(ellipse[4]), np.sin(ellipse[4])
+    along = (x - ellipse[0]) * c + (y - ellipse[1]) * s
+    across = ((y - ellipse[1]) * c - (x - ellipse[0]) * s) / ellipse[3]
+    ring = np.searchsorted(FAR, np.hypot(along, across) / ellipse[2]).clip(1, FAR.size - 1) - 1
+    return np.asarray(np.bincount(ring, blank[y, x], FAR.size - 1) / blank.sum())
+
+
+def _light(
+    radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64], rings: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Mean of a profile over shares of the rings of `FAR`, and its error: over all profiles that are likely.
+
+    Each is fitted with a level of its own, so that light which passes for sky is told by how the profile falls.
+    """
+    steepness, _ = _profiles()
+    exponent = 1.0 / INDICES[:, None, None]
+    model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent)
+    far = np.exp(-steepness * (np.sqrt(FAR[1:] * FAR[:-1]) / SIZES[:, None]) ** exponent) @ rings
+    weights = 1.0 / (errors * errors)
+    apart = model - np.sum(weights * model, axis=-1, keepdims=True) / weights.sum()
+    deviations = means - np.sum(weights * means) / weights.sum()
+    scale = np.sum(weights * apart * deviations, axis=-1) / np.maximum(np.sum(weights * apart**2, axis=-1), 1e-300)
+    scale = np.maximum(scale, 0.0)
+    misfit = np.sum(weights * (deviations - scale[..., None] * apart) ** 2, axis=-1)
+    likelihood = np.exp(-0.5 * (misfit - misfit.min()))
+    likelihood /= likelihood.sum()
+    light = float(np.sum(likelihood * scale * far))
+    return light, float(np.sqrt(max(float(np.sum(likelihood * (scale * far) ** 2)) - light * light, 0.0)))
 
 
 def _isophotes(

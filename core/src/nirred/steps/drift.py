@@ -10,12 +10,14 @@ from ..algorithms.flags import flagged
 from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, fit_nested, fit_points, surface_order
 from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group
-from .residual import Expected
+from .residual import Expected, take_off
 from .skymodel import SkyModel, time_of
 
 Float64 = NDArray[np.float64]
 #: Fewer sky frames do not tell how the sky's shape drifts.
 LEAST = 3
+#: The mode of frames on target is no sky where it is brighter by so many sigma of what the sky frames tell.
+LIT = 3.0
 #: A subtracted sky, which has no noise of its own, is looked at every so many pixels for its large scale.
 STEP = 32
 
@@ -79,7 +81,8 @@ def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -
     """Coefficients of the large scale by which frame i's subtracted sky differs from the pattern, in its units."""
     apart = (_pattern(model, i) - pattern)[::STEP, ::STEP]
     y, x = np.nonzero((hidden | model.state.bad(i))[::STEP, ::STEP] == 0)
-    surface = fit_points(x * float(STEP), y * float(STEP), apart[y, x].astype(float), model.state.shape, 2)
+    rows, columns, values = (np.asarray(a, np.float64) for a in (STEP * y, STEP * x, apart[y, x]))
+    surface = fit_points(columns, rows, values, model.state.shape, 2)
     return np.nan_to_num(surface.coefficients)
 
 
@@ -109,3 +112,24 @@ def _between(model: SkyModel, fits: dict[int, NestedSurfaces], taken: dict[int, 
         power = tuple(float(v) * unit**2 for v in by_degree)
         expected[i] = Expected(Surface(coefficients, np.zeros((3, 3)), model.state.shape), power)
     return expected
+
+
+def is_lit(group: Group) -> bool:
+    """Whether a target's light is on most of the field of its frames, by the sky frames."""
+    light, error = group.extras.get("light", (np.nan, np.nan))
+    return bool(light > LIT * error)
+
+
+def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
+    """Bring frames whose mode is a target's light to the level and shape of the sky that the sky frames tell."""
+    group, skies = model.group, model.group.extras.get("skies", {}).get(p, {})
+    if not skies or not is_lit(group):
+        return
+    shapes = expected_shapes(model, list(skies)) if gradient else {}
+    flat = Surface(np.zeros((1, 1)), np.zeros((1, 1)), model.state.shape)
+    added = bool(model.zero.any())
+    for i, level in skies.items():
+        known = shapes[i].surface if i in shapes else flat
+        even = 0.0 if i in shapes else float(np.median(_pattern(model, i)[::STEP, ::STEP])) - (not added)
+        own = model.zero[i] if added else model.unit[i]
+        take_off(model.state, i, known.raised(level - float(own) - float(model.unit[i]) * even))

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
-from ..algorithms.objmask import dilate, object_mask
+from ..algorithms.objmask import BLOCK, dilate, find_objects
+from ..algorithms.profile import light_between
 from ..dq import DQ
 from ..frame import Plane
 from ..geometry import NO_GRID, Target, geometry
@@ -20,6 +21,8 @@ from ..step import GroupStep
 
 #: Pixels of a stack with so many times the variance of its deepest ones are shallow.
 SHALLOW = 2.0
+#: Of the light of objects' outskirts, as their profiles tell it.
+LIGHT_ERROR = 0.3
 
 
 class LevelStack(GroupStep):
@@ -46,18 +49,21 @@ class LevelStack(GroupStep):
                 found.append(float(weights @ errors))
                 done.append(plane)
                 continue
-            value, error = zero_level(plane, dilate(stack_mask(plane, params.threshold), params.dilation))
+            grown, objects = stack_objects(plane, params.threshold)
+            value, error = zero_level(plane, dilate(grown, params.dilation), objects)
             found.append(error)
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
         group.streams[call.gives] = done
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
 
 
-def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
+def zero_level(plane: Plane, mask: np.ndarray, objects: np.ndarray | None = None) -> tuple[float, float]:
     """Median of a stack's deep blank pixels and its error.
 
     In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
     half of the difference between both on all blank pixels, for sources too faint to be masked, to the statistical one.
+    The outskirts of extended `objects`, as found in blocks of pixels, lie on the blank ones: their light is taken off
+    the level, and `LIGHT_ERROR` of it is stated as error.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
@@ -65,7 +71,12 @@ def zero_level(plane: Plane, mask: np.ndarray) -> tuple[float, float]:
         return 0.0, float("inf")
     values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
     apart = float(np.median(plane.data[blank])) - mode.value
-    return float(np.median(values)), float(np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart))
+    error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
+    if objects is None:
+        return float(np.median(values)), float(error)
+    surface, bare = _blocks(plane, blank)
+    light, uncertain = light_between(surface, objects, bare)
+    return float(np.median(values)) - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
 
 
 def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
@@ -82,10 +93,25 @@ def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
     return np.asarray(blank & (plane.var <= limit)) if 2 * told[sample <= limit].sum() >= told.sum() else blank
 
 
-def stack_mask(plane: Plane, threshold: float) -> np.ndarray:
-    """Objects of a stack, from its own noise."""
+def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the good pixels of a plane, and the number of blank ones, in blocks."""
+    good = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
+    weight = _summed(good)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (_summed(np.where(good, plane.data, np.float32(0))) / weight).astype(np.float32), _summed(blank)
+
+
+def _summed(plane: np.ndarray) -> np.ndarray:
+    """Sums over blocks, those at the far edges incomplete."""
+    starts = [np.arange(0, n, BLOCK) for n in plane.shape]
+    rows = np.add.reduceat(plane, starts[0], axis=0, dtype=np.float64)
+    return np.asarray(np.add.reduceat(rows, starts[1], axis=1))
+
+
+def stack_objects(plane: Plane, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Objects of a stack, from its own noise: their mask, and the blocks of pixels in which they were detected."""
     noise = np.sqrt(plane.var if plane.var is not None else np.ones_like(plane.data))
-    return object_mask(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold)
+    return find_objects(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold)
 
 
 class MakeCatalogue(GroupStep):

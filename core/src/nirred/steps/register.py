@@ -25,6 +25,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+from .drift import is_lit
 from .match import match_frames
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
@@ -35,9 +36,8 @@ REFINEMENTS = 2
 LEAST_BLANK = 0.3
 #: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
 SETTLED = 0.005
-#: The mode of frames on target is no sky where it is brighter by so many sigma of what the sky frames tell; boxes of so
-#: many pixels are none where they are by so many.
-LIT, BOX, SEEN = 3.0, 64, 2.0
+#: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
+BOX, SEEN = 64, 2.0
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
 
@@ -214,12 +214,11 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
 
 def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Boxes that are brighter than the sky by the sky frames, where most of a field is so: outskirts of its target."""
-    light, error = group.extras.get("light", (np.nan, np.nan))
     mask = np.zeros_like(hidden)
-    if group.frames[cluster[0]].role != "object" or not light > LIT * error:
+    if group.frames[cluster[0]].role != "object" or not is_lit(group):
         return mask
     boxes = mesh_background(model, hidden, BOX, filter=1)
-    for j, i in zip(*np.nonzero(boxes.values > SEEN * error - light), strict=True):
+    for j, i in zip(*np.nonzero(boxes.values > SEEN * group.extras["light"][1]), strict=True):
         mask[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
     return mask
 

@@ -68,7 +68,7 @@ def level_frames(
     """
     threads = group.context.threads
     for i, known in expected.items():
-        _take_off(state, i, known.surface)
+        take_off(state, i, known.surface)
     surfaces = _surfaces(group, state, [i for i in frames if i not in predicted], expected) if shape else {}
 
     def one(k: int, _: int) -> None:
@@ -85,7 +85,8 @@ def level_frames(
     run_blocks(one, len(frames), threads, 1)
 
 
-def _take_off(state: PlaneState, i: int, surface: Surface) -> None:
+def take_off(state: PlaneState, i: int, surface: Surface) -> None:
+    """Take a surface off sky-subtracted frame i."""
     assert state.sub is not None
     data = state.sub.frame(i)
     surface.take_off(data)
@@ -128,7 +129,7 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
         residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    _take_off(state, i, surface.raised(residual.value))
+    take_off(state, i, surface.raised(residual.value))
     return residual.sigma
 
 

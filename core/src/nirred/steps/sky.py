@@ -16,7 +16,7 @@ from ..plugin.recipes import StepCall
 from ..slabs import sample_rows, sampled
 from ..step import GroupStep
 from ..store import PlaneStack
-from .drift import expected_shapes, sky_levels
+from .drift import expected_shapes, level_lit, sky_levels
 from .residual import level_frames
 from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
@@ -141,6 +141,7 @@ class SkyCorrect(GroupStep):
             if not params.mask_objects:
                 for epoch in epochs(group, with_sky):
                     subtract_at_once(model, epoch)
+                level_lit(model, p, gradient=params.gradient)
                 continue
             for epoch in epochs(group, with_sky):
                 subtract_shrunk(model, epoch, p, shrink=params.model)
@@ -228,6 +229,7 @@ def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> Non
         return
     if p == 0:
         group.extras["light"] = known.light, known.light_err
+    group.extras.setdefault("skies", {})[p] = dict(zip(targets, known.values.tolist(), strict=True))
     for i, value in zip(targets, known.values, strict=True):
         if i in filled:
             levels[i] = group.planes[p].sky[i] = float(value)
