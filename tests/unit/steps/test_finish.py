@@ -58,7 +58,7 @@ def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
     beyond = float(disc[mask == 0].mean())
     assert beyond > 0.004
     assert abs(told - 3.0) < 3 * error < 0.2
-    assert lit - told == pytest.approx(beyond, rel=0.6)
+    assert 0.5 * beyond < lit - told < 2.5 * beyond
     assert error >= stated
 
 
