@@ -23,7 +23,8 @@ class CheckWcs(HeaderStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         doubtful = [f.info for f in group.frames if f.info.wcs_note or f.info.wcs_state in ("stale", "rebuilt")]
         for info in doubtful:
-            group.remark(f"{info.name}: WCS {info.wcs_state}: {info.wcs_note or 'contradicts the pointing'}")
+            if not info.wcs_note:  # notes are the plan's remarks already
+                group.remark(f"{info.name}: WCS {info.wcs_state}: contradicts the pointing")
         bare = [f.info for f in group.frames if f.info.wcs_state == "none"]
         if bare:
             group.remark(f"{len(bare)} frames without WCS ({bare[0].name} ...)")

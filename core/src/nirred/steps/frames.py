@@ -38,7 +38,8 @@ class Prepare(FrameStep):
             if frame.info.wcs_state == "stale" and params.bad_wcs == "fix":
                 group.leave_out(i, f"stale WCS that could not be mended: {frame.info.wcs_note}")
             elif frame.info.wcs_state in ("stale", "rebuilt") and params.bad_wcs == "exit":
-                raise StepError(f"{frame.info.name}: {frame.info.wcs_note}", "-p prepare:bad_wcs=fix, or leave it out")
+                found = frame.info.wcs_note.split("; ")[0]  # without how it was mended
+                raise StepError(f"{frame.info.name}: {found}", "-p prepare:bad_wcs=fix, or leave it out")
 
 
 class AddDQ(FrameStep):
