@@ -77,7 +77,7 @@ def test_levels_of_channels_are_taken_off(night: Night, reduced: RunResult) -> N
     left = reduce(night, night.directory / "unlevelled", params={"level_amplifiers:skip": True})
     assert fits.getval(product(reduced, "image"), "AMPLEVEL") < 5
     found = [steps_in_columns(product(r, "image")) for r in (reduced, left)]
-    assert found[0] < 0.85 * found[1], found
+    assert found[0] < 0.5 * found[1], found
 
 
 def test_masters_serve_as_they_are(night: Night, reduced: RunResult, masters: Path) -> None:
@@ -117,15 +117,23 @@ def test_extinction(night: Night, reduced: RunResult) -> None:
 
 @pytest.mark.parametrize(("height", "asked"), [(0.05, True), (0.0, False)])
 def test_response_from_the_sky(tmp_path: Path, height: float, asked: bool) -> None:
-    """A flat of pixels alone: the response comes from the sky, a ring is told from it, and both are said."""
+    """A flat of pixels alone: the response comes from the sky, a ring is told from it, and both are said.
+
+    A blind rim that no mask names is no dark sky.
+    """
     camera = simulation(HAWAII2, SIZE)
     detector = replace(camera.detectors[0], stray_light=(height, 0.5, 0.16), amplifier_drift=0.0)
     home = night_of(replace(camera, detectors=(detector,)), tmp_path)
     flat = home.detector_truth().flat
+    rim = np.ones((SIZE, SIZE), bool)
+    rim[4:-4, 4:-4] = False
+    for name in home.groups["dither"].objects:  # blind, as the H2RG's; the flat says 1 there
+        with fits.open(home.raw_dir / name, mode="update") as hdus:
+            hdus[0].data[rim] = 0
     y, x = (np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) * 2 / SIZE
     smooth = 1 - 0.5 * detector.flat.vignetting * ((x - 0.1) ** 2 + (y + 0.05) ** 2)
     cards = fits.Header({"INSTRUME": "EMIR", "DATE-OBS": "2018-01-14T00:00:00"})
-    fits.writeto(tmp_path / "pixels.fits", (flat / smooth).astype(np.float32), cards)
+    fits.writeto(tmp_path / "pixels.fits", np.where(rim, 1, flat / smooth).astype(np.float32), cards)
     given: dict[str, Any] = {"user_cal": {"flat": tmp_path / "pixels.fits"}}
     result = reduce(home, tmp_path / "out", params={"correct_illumination:fit_doughnut": asked}, **given)
     stack = product(result, "image")
@@ -133,4 +141,5 @@ def test_response_from_the_sky(tmp_path: Path, height: float, asked: bool) -> No
     assert "large-scale response from the sky (the flat carries none)" in told
     assert fits.getval(stack, "DOUGHNUT") == pytest.approx(height, rel=0.2, abs=1e-5)
     span = np.subtract(*np.percentile(smooth / np.median(smooth), (98, 2)))
+    assert fits.getval(stack, "DEADPIX") >= 0.9 * rim.sum()
     assert fits.getval(stack, "ILLUMCOR") == pytest.approx(span, rel=0.15)

@@ -45,6 +45,13 @@ class Structure:
         low, high = np.percentile(self.values, (2.0, 98.0))
         return float(high - low)
 
+    def smoothed(self) -> Structure:
+        """Without single cells that stray: the median of 3 x 3."""
+        rows, columns = self.values.shape
+        wide = np.pad(self.values, 1, mode="reflect" if min(rows, columns) > 1 else "edge")
+        near = [wide[j : j + rows, i : i + columns] for j in range(3) for i in range(3)]
+        return Structure(np.median(near, axis=0), self.shape)
+
     def evaluate(self) -> NDArray[np.float32]:
         """At every pixel."""
         empty = np.zeros_like(self.values)

@@ -149,8 +149,8 @@ class CorrectIllumination(GroupStep):
             flat = group.setup.flat
             carried = large_scale(flat[p].data, flat[p].dq) if flat is not None else 0.0
             living = group.indices("sky", "both") or group.indices()
-            sky = cells([(state.sci.frame(i), state.covered(i), group.frames[i].sky) for i in living])
-            _mask_unresponsive(group, state, living, sky)
+            _mask_unresponsive(group, state, living)
+            sky = _sky_of(group, state, living)
             if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
                 _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
                 continue
@@ -162,14 +162,18 @@ class CorrectIllumination(GroupStep):
             group.remark(f"large-scale response from the sky ({why}); {_assumed(split, params)}")
 
 
-def _mask_unresponsive(group: Any, state: Any, frames: list[int], structure: Structure) -> None:
-    """Flag what neither mask nor flat says: dead pixels and reference pixels where the flat is 1."""
+def _sky_of(group: Any, state: Any, frames: list[int]) -> Structure:
+    return cells([(state.sci.frame(i), state.covered(i), group.frames[i].sky) for i in frames])
+
+
+def _mask_unresponsive(group: Any, state: Any, frames: list[int]) -> None:
+    """Flag what neither mask nor flat says, before it is taken for dark sky: dead pixels, a rim where the flat is 1."""
     levels = {i: group.frames[i].sky for i in frames}
     clear = [i for i in frames if (1 - RESPONDS) * levels[i] > SIGNIFICANT * state.expected_variance(levels[i]) ** 0.5]
     if len(clear) < FEWEST:
         return
     shown = [clear[k * len(clear) // WITNESSES] for k in range(WITNESSES)] if len(clear) > WITNESSES else clear
-    blind = unresponsive(((state.sci.frame(i), levels[i]) for i in shown), structure)
+    blind = unresponsive(((state.sci.frame(i), levels[i]) for i in shown), _sky_of(group, state, shown[:1]).smoothed())
     blind &= state.bad(shown[0]) == 0
     rows = np.flatnonzero(blind.any(axis=1))
     if not rows.size:
