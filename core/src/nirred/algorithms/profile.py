@@ -80,7 +80,8 @@ def extended_ellipses(
             total = np.hypot(errors * noise.sigma, floor)
             profile = radius[usable] / ellipse[2], means[usable], total[usable]
             reach = _reach(*profile, sunk=False)
-            ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if sunk else reach
+            hollow = sunk and _hollow(*profile[1:]) > 0
+            ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if hollow else reach
             ellipses.append(ellipse)
     return np.array(ellipses).reshape(-1, 5)
 
@@ -228,6 +229,12 @@ def _profiles() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return steepness[:, None, None], limit
 
 
+def _hollow(means: NDArray[np.float64], errors: NDArray[np.float64]) -> int:
+    """How many rings there are down to the bottom of the hollow round an object; 0 where none shows."""
+    lowest = int(np.argmin(means))
+    return max(lowest + 1, _FEWEST) if means[lowest] < -_HOLLOW * errors[lowest] else 0
+
+
 def _reach(
     radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64], *, sunk: bool
 ) -> float:
@@ -236,10 +243,9 @@ def _reach(
     Images of an object that dithers drew apart make a hollow round it. Where one shows, it is taken for even up to its
     lowest ring, where the profile ends that still falls.
     """
-    lowest = int(np.argmin(means))
-    sunk &= bool(means[lowest] < -_HOLLOW * errors[lowest])
+    kept = slice(0, _hollow(means, errors) if sunk else 0)
+    sunk = kept.stop > 0
     if sunk:
-        kept = slice(0, max(lowest + 1, _FEWEST))
         radius, means, errors = radius[kept], means[kept], errors[kept]
     steepness, limit = _profiles()
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))

@@ -55,8 +55,7 @@ def survey_rows(
     size = (rows[1] - rows[0], pixelmap.shape[1])
     found = Survey(np.empty(size, np.int32), np.empty(size, np.float32), np.empty(size, np.float32))
     how, extent = (pixelmap.step, rows[0]), (*part, *shape)
-    _survey(pixelmap.nodes, how, extent, found.index, found.area)
-    np.less(found.index, 0, out=found.hidden, casting="unsafe")
+    _survey(pixelmap.nodes, how, extent, found.index, found.area, found.hidden)
     if bad is not None and bad.any():
         _hide(pixelmap.nodes, how, extent, bad, _round(bad), found.index, found.hidden)
     return found
@@ -101,11 +100,11 @@ def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _survey(nodes, how, extent, index, area):  # type: ignore[no-untyped-def]
-    """Nearest pixels and areas: all pixels of a row of nodes first, so that the rest is one long loop for SIMD."""
+def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
+    """Nearest pixels, areas, what lies outside: pixels of a row of nodes first; the rest is one long loop for SIMD."""
     (step, first), (low, high, _, nx) = how, extent
     top, bottom, width = np.float64(low) - 0.5, np.float64(high) - 0.5, np.float64(nx)
-    right, shape = width - 0.5, (3, index.shape[1])
+    right, shape, zero, one = width - 0.5, (3, index.shape[1]), np.float32(0), np.float32(1)
     above, below, known = np.empty(shape), np.empty(shape), -9
     for r in range(index.shape[0]):
         j = (first + r) // step
@@ -117,13 +116,14 @@ def _survey(nodes, how, extent, index, area):  # type: ignore[no-untyped-def]
             known = j
         down = (first + r - j * step) / step
         x0, y0, area0, x1, y1, area1 = above[0], above[1], above[2], below[0], below[1], below[2]
-        places, sizes = index[r], area[r]
+        places, sizes, outside = index[r], area[r], hidden[r]
         for c in range(places.size):
             x, y = x0[c] + down * (x1[c] - x0[c]), y0[c] + down * (y1[c] - y0[c])
             inside = (x >= -0.5) & (x < right) & (y >= top) & (y < bottom)
             place = np.floor(y - top) * width + np.floor(x + 0.5)  # exact: far below 2^53
             places[c] = np.int32(place if inside else -1.0)
             sizes[c] = area0[c] + down * (area1[c] - area0[c])
+            outside[c] = zero if inside else one
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
