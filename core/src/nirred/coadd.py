@@ -96,9 +96,12 @@ def _covered(frames: list[int], target: Target, grid: Grid, placements: dict[tup
     return Grid(grid.x0 + columns.start * _COARSE, grid.y0 + rows.start * _COARSE, shape)
 
 
-def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel) -> np.ndarray:
-    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data."""
-    out: np.ndarray | None = None
+def drawn_rows(
+    group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data; `out` is a buffer."""
+    found: np.ndarray | None = None
+    target = np.empty((rows[1] - rows[0], layout.grid.shape[1]), np.float32) if out is None else out
     for p, placed in layout.of(i):
         state = group.planes[p]
         patch = placed.patch(layout.grid, rows)
@@ -106,9 +109,14 @@ def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kern
             continue
         assert state.sub is not None
         bad = flagged(state.dq.rows(i, patch.low, patch.high), int(BAD))
-        values = patch.values(state.sub.rows(i, patch.low, patch.high), bad, kernel)
-        out = values if out is None else np.where(np.isnan(out), values, out)
-    return np.full((rows[1] - rows[0], layout.grid.shape[1]), np.nan, np.float32) if out is None else out
+        data = state.sub.rows(i, patch.low, patch.high)
+        if found is None:
+            found = patch.values(data, bad, kernel, target)
+        else:
+            np.copyto(found, patch.values(data, bad, kernel), where=np.isnan(found))
+    if found is None:
+        target[:] = np.nan
+    return target
 
 
 def median_model(
@@ -138,7 +146,7 @@ def median_model(
     def tile(start: int, stop: int) -> None:
         images = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32)
         for image, i in zip(images, chosen, strict=True):
-            image[:] = drawn_rows(group, layout, i, (start, stop), kernel)
+            drawn_rows(group, layout, i, (start, stop), kernel, image)
         model[start:stop], count[start:stop] = medians(images, 7.0 * sigma)
 
     run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(chosen), grid.shape[1]))

@@ -74,7 +74,12 @@ def common_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -
 
 
 def nearest_rows(
-    plane: np.ndarray, shift: tuple[float, float], grid: Grid, rows: tuple[int, int], fill: float
+    plane: np.ndarray,
+    shift: tuple[float, float],
+    grid: Grid,
+    rows: tuple[int, int],
+    fill: float,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rows of the grid from the nearest pixels of a frame's plane; `fill` outside it.
 
@@ -90,8 +95,11 @@ def nearest_rows(
         [first, last).
     fill : float
         Value outside the frame.
+    out : (last - first, nx), optional
+        Buffer for the values.
     """
-    out = np.full((rows[1] - rows[0], grid.shape[1]), fill, plane.dtype)
+    out = np.empty((rows[1] - rows[0], grid.shape[1]), plane.dtype) if out is None else out
+    out[:] = fill
     x = grid.x0 + math.floor(shift[0] + 0.5)
     y = grid.y0 + math.floor(shift[1] + 0.5) + rows[0]
     x_low, x_high = max(0, -x), min(out.shape[1], plane.shape[1] - x)

@@ -92,8 +92,8 @@ class Patch(Protocol):
     def high(self) -> int:
         """Row after the last."""
 
-    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:
-        """Interpolated values; NaN without data. `data` and `bad` are rows [low, high) of the plane."""
+    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel, out: Float32 | None = None) -> Float32:
+        """Interpolated values; NaN without data. `data` and `bad` are rows [low, high) of the plane, `out` a buffer."""
 
     def hidden(self, bad: UInt8) -> Float32:
         """Share of each pixel that masked pixels cover."""
@@ -119,13 +119,15 @@ class ShiftPatch:
     def through(self, electrons: bool, gain: float) -> None:  # noqa: D102
         return None
 
-    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
+    def values(  # noqa: D102
+        self, data: Float32, bad: UInt8 | None, kernel: Kernel, out: Float32 | None = None
+    ) -> Float32:
         if kernel == "nearest":
             image = data if bad is None else np.where(bad, np.float32(np.nan), data)
             grid = Grid(self.grid.x0, self.grid.y0 - self.low, self.grid.shape)
-            return nearest_rows(image, self.shift, grid, self.rows, np.nan)
+            return nearest_rows(image, self.shift, grid, self.rows, np.nan, out)
         shape, origin = self.shape, self.origin
-        return shift_rows(data, bad, *self.shift, kernel=kernel, shape=shape, origin=origin, covered=False)[0]
+        return shift_rows(data, bad, *self.shift, kernel=kernel, shape=shape, origin=origin, out=out, covered=False)[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102
         return bad_fraction_shift_rows(bad, *self.shift, shape=self.shape, origin=self.origin)
@@ -157,10 +159,12 @@ class MapPatch:
     shape: tuple[int, int]
     offset: None = None
 
-    def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel) -> Float32:  # noqa: D102
+    def values(  # noqa: D102
+        self, data: Float32, bad: UInt8 | None, kernel: Kernel, out: Float32 | None = None
+    ) -> Float32:
         part = (self.low, self.shape[0])
         return gather_rows(
-            data, bad, self.pixelmap, kernel=kernel, rows=self.rows, conserve=False, part=part, covered=False
+            data, bad, self.pixelmap, kernel=kernel, rows=self.rows, conserve=False, part=part, covered=False, out=out
         )[0]
 
     def hidden(self, bad: UInt8) -> Float32:  # noqa: D102

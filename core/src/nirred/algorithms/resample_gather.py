@@ -47,15 +47,14 @@ def gather_rows(
     conserve: bool = True,
     part: tuple[int, int] | None = None,
     covered: bool = True,
+    out: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Resample an image through a pixel map onto rows of the output grid, unusable pixels left out.
 
     Parameters
     ----------
-    data : float32 array, shape (ny, nx)
-        The image.
-    bad : uint8 or bool array, shape (ny, nx), or None
-        Not zero where a pixel is unusable.
+    data, bad : float32 and uint8 or bool arrays, shape (ny, nx)
+        The image, and not zero where a pixel is unusable, or None.
     pixelmap, kernel : PixelMap, {"lanczos3", "bilinear", "nearest"}
         From output to input, and the interpolant.
     rows : tuple of int, optional
@@ -66,6 +65,8 @@ def gather_rows(
         `data` and `bad` are rows of an image (the first one's number, how many it has), all that `input_rows` names.
     covered : bool
         Whether the coverage is wanted; without, it has no rows.
+    out : float32 array, optional
+        Buffer.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def gather_rows(
     low, high = input_rows(pixelmap, first, last, ny)
     mine = slice(low - start, high - start)
     image, mask = data[mine], np.zeros((0, 0), np.uint8) if bad is None else bad[mine].view(np.uint8)
-    out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32)
+    out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32) if out is None else out
     coverage = np.empty((last - first if covered else 0, pixelmap.shape[1]), dtype=np.float32)
     extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, _TAPS[kernel])
     _gather(_padded(image, mask), extent, pixelmap.nodes, how, out, coverage)
@@ -340,9 +341,8 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
         out[r, first + c] = lanes[c]
     for c in range(np.uint64(n)):
         marks[c] = (lanes[c] != lanes[c]) & (corner[c] != _OUTSIDE)
-    if covered:
-        for c in range(n):
-            coverage[r, start + c] = np.float32((corner[c] != _OUTSIDE) & (marks[c] == 0))
+    for c in range(n if covered else 0):
+        coverage[r, start + c] = np.float32((corner[c] != _OUTSIDE) & (marks[c] == 0))
     number, k = _marked(marks, words, found) if taps > 1 else 0, 0
     while k < number:
         c, m = found[k], 1
