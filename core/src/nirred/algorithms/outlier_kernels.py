@@ -199,13 +199,11 @@ def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _tile(nodes, step, most, least, extent, y, x, side):  # type: ignore[no-untyped-def]
+def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
     """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
     height, width = extent
-    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
-    for k in range(4):
-        u, v = _place(nodes, step, y + side * (k // 2), x + side * (k % 2))
-        left, right, top, bottom = min(left, u), max(right, u), min(top, v), max(bottom, v)
+    (a, p), (b, q), (c, r), (d, s) = corners
+    left, right, top, bottom = min(a, b, c, d), max(a, b, c, d), min(p, q, r, s), max(p, q, r, s)
     if not (left < width and right >= -1.0 and top < height and bottom >= -1.0):
         return np.float32(-1), np.uint16(0)
     x0, x1, y0, y1 = (
@@ -228,8 +226,11 @@ def _tile(nodes, step, most, least, extent, y, x, side):  # type: ignore[no-unty
 def _limit_row(nodes, step, most, least, extent, y, reach, factor):  # type: ignore[no-untyped-def]
     """Of the tiles from row y on: the model's largest value and the least factor on a variance, pixel by pixel."""
     side, none = min(step, BLOCK), np.float32(-1)
+    above, below = _place(nodes, step, y, 0), _place(nodes, step, y + side, 0)
     for x in range(0, reach.size, side):
-        found, fewest = _tile(nodes, step, most, least, extent, y, x, side)
+        beside, across = _place(nodes, step, y, x + side), _place(nodes, step, y + side, x + side)
+        found, fewest = _tile((above, below, beside, across), most, least, extent)
+        above, below = beside, across
         spread = np.float32(
             np.inf if found == none else 0.5 if fewest < 3 else 1.0
         )  # the least for any number of frames
