@@ -32,6 +32,17 @@ def first(path, plane=None):
     return read_image(path, Headers.read(path).images[0][1], plane)
 
 
+@pytest.mark.parametrize("zero", [32768.0, -5.0, 0.5, 2.0**24])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_small_integers_with_a_zero_point_are_exact(tmp_path, dtype, zero):
+    numbers = np.array([[np.iinfo(dtype).min, 0, 1], [2, 100, np.iinfo(dtype).max]], dtype)
+    path = write(tmp_path / "a.fits", numbers, BZERO=zero)
+    headers = Headers.read(path)
+    (plane,) = read_planes(path, headers, Exposure())
+    np.testing.assert_array_equal(plane, (numbers.astype(np.float64) + zero).astype(np.float32))
+    assert plane.dtype == np.float32
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
 def test_every_type_comes_out_as_astropy_reads_it(tmp_path, dtype):
     values = np.arange(12).reshape(3, 4).astype(dtype)

@@ -78,6 +78,10 @@ def _read_pixels(path: Path, header: Header) -> np.ndarray:
     scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
     if scale == 1.0 and zero == 0.0:
         return values.astype(np.float32)
+    if scale == 1.0 and kind.itemsize <= 2 and zero.is_integer() and abs(zero) < 1 << 23:  # exact in 24 bits
+        pixels = values.astype(np.float32)
+        pixels += np.float32(zero)
+        return pixels
     return (values.astype(np.float64) * scale + zero).astype(np.float32)
 
 
