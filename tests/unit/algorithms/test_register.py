@@ -271,6 +271,22 @@ def test_a_walk_longer_than_the_field(angle: float) -> None:
         check(one, *wanted, 1.0 if angle else 0.1)
 
 
+def test_few_pairs_among_many_bright_stars_are_no_offset() -> None:
+    """The guess is out by more than is searched: what agrees there by chance is not used."""
+    rng = np.random.default_rng(4)
+    for number in (6, 10, 30):
+        for _ in range(15):
+            x, y, flux = rng.uniform(60, 940, number), rng.uniform(60, 940, number), 10 ** rng.uniform(2, 4, number)
+            lists = [star_list(x, y, flux), star_list(x + 60.0, y, flux)]
+            assert match_offset(*lists, (0.0, 0.0), 42.0) is None
+
+
+def test_one_star_that_outshines_faint_strays_is_enough() -> None:
+    x, y, flux = np.array([500.0, 100.0, 800.0]), np.array([500.0, 700.0, 300.0]), np.array([1e4, 90.0, 80.0])
+    moved = star_list(np.array([505.0, 640.0]), np.array([497.0, 220.0]), np.array([1e4, 85.0]))
+    check(match_offset(star_list(x, y, flux), moved, (0.0, 0.0), 40.0), 5.0, -3.0, 0.01)
+
+
 def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:
     """The best measured star of six is off by 0.4 px in one frame of five; its weight exceeds that of the others."""
     rng = np.random.default_rng(3)

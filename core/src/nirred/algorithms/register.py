@@ -30,8 +30,10 @@ _BRIGHTEST = 150
 #: Offsets with a smaller share of the most pairs, beyond a few, are no candidates beside it.
 _WEAK, _FEW = 0.3, 8
 
-#: The best measured stars, one of which the others are to agree with.
-_CANDIDATES = 50
+#: Fewer pairs than this are to be most of the stars that are as bright as theirs, or half as bright.
+_MANY, _AS_BRIGHT = 6, 0.5
+
+_CANDIDATES = 50  # the best measured stars, one of which the others are to agree with
 
 
 class PointSources(Protocol):
@@ -136,6 +138,8 @@ def match_offset(
     if best is None:
         return None
     i, j = best
+    if i.size < _MANY and 2 * i.size <= min(_rivals((reference, frame), (i, j)), _rivals((frame, reference), (j, i))):
+        return None
     pairs = nearest(a + guess, b, radius)[2]
     if i.size == 1:
         alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(3.0)
@@ -144,6 +148,17 @@ def match_offset(
     elif not _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02):
         return None
     return refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
+
+
+def _rivals(lists: tuple[PointSources, PointSources], pairs: tuple[IndexArray, IndexArray]) -> int:
+    """Stars of the first list that the second should show before the faintest of those matched.
+
+    They are as bright and, moved as the pairs are, within the field that both lists span. Few among many are chance.
+    """
+    (here, there), (i, j), flux = map(positions_of, lists), pairs, lists[0].flux
+    both, moved = np.concatenate([here, there]), here + np.median(there[j] - here[i], axis=0)
+    inside = ((moved >= both.min(axis=0)) & (moved <= both.max(axis=0))).all(axis=1)
+    return int(np.count_nonzero(inside & (flux >= _AS_BRIGHT * float(np.min(flux[i])))))
 
 
 def _best_pairs(
