@@ -38,6 +38,8 @@ LEAST_BLANK = 0.3
 SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
 BOX, SEEN = 64, 2.0
+#: Share of the detector that objects may cover in every frame, which are each other's sky, before it is remarked.
+HIDDEN = 0.02
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
 
@@ -188,8 +190,9 @@ class MaskObjects(GroupStep):
                     mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
                 mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
-                for i in cluster:
-                    _carry(group, i, mask, layout)
+                always = _carry(group, cluster, mask, layout)
+                if sunk and always > HIDDEN:
+                    _warn(group, always)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
 
 
@@ -228,14 +231,29 @@ def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
 
 
-def _carry(group: Group, i: int, mask: np.ndarray, layout: Layout) -> None:
-    """Mark the mask's pixels in the planes of one frame."""
-    for p, placed in layout.of(i):
+def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> float:
+    """Mark the mask's pixels in the planes of frames; return the share of pixels that are marked in all frames."""
+    shares = []
+    for p in layout.target.planes:
         state = group.planes[p]
-        dq = state.dq.frame(i)
-        mark(dq, int(OBJECT), placed.carry(mask, layout.grid))
-        if not state.dq.in_memory:
-            state.dq.put(i, dq)
+        always = np.ones(state.shape, bool)
+        for i in cluster:
+            carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame(i)
+            mark(dq, int(OBJECT), carried)
+            always &= carried != 0
+            if not state.dq.in_memory:
+                state.dq.put(i, dq)
+        shares.append(always.mean())
+    return float(np.mean(shares))
+
+
+def _warn(group: Group, always: float) -> None:
+    """Say that frames which are each other's sky do not show it behind their objects."""
+    deeper = "" if group.task.recipe == "ultradeep" else " or -r ultradeep"
+    group.remark(
+        f"objects cover {always:.0%} of the detector in every frame: the sky behind them goes on as around them, which "
+        f"may cost faint halos; sky frames, wider dithers{deeper} keep more"
+    )
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)
