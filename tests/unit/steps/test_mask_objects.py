@@ -58,9 +58,7 @@ def test_a_target_wider_than_the_dither_is_remarked(make_group, role: str, told:
     rng = np.random.default_rng(3)
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     shifts = [(0.0, 0.0), (12.0, 5.0), (-8.0, 10.0)]
-    frames = [
-        rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - 256 - dx, v - 256 - dy) / 30) for dx, dy in shifts
-    ]
+    frames = [rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - 256 - dx, v - 256 - dy) / 30) for dx, dy in shifts]
     group = make_group([role] * 3, frames)
     for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
         frame.dx, frame.dy = dx, dy
