@@ -7,7 +7,7 @@ import pytest
 
 from nirred.group import OBJECT
 from nirred.plugin import S
-from nirred.steps.register import MaskObjects
+from nirred.steps.register import MaskObjects, _background
 
 SHAPE = (512, 512)
 STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
@@ -64,3 +64,14 @@ def test_a_target_wider_than_the_dither_is_remarked(make_group, role: str, told:
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert any("in every frame" in text for text in group.remarks) is told
+
+
+def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None:
+    rng = np.random.default_rng(5)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    model = (rng.normal(0, 10, SHAPE) + 1200 * np.exp(-np.hypot(u - 230, v - 256) / 45)).astype(np.float32)
+    bad = (np.abs(v - 256) > 40).view(np.uint8)
+    mask = (np.abs(u - 230) < 120).view(np.uint8)
+    surface = _background(model, bad, mask)
+    assert surface is not None
+    assert np.ptp(surface.evaluate()[(bad == 0) & (mask != 0)]) < 5.0

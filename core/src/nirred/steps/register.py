@@ -13,7 +13,7 @@ from ..algorithms.objmask import blank_fraction, dilate, object_mask
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
-from ..algorithms.surface import fit_surface
+from ..algorithms.surface import FIELD_STEP, Surface, fit_nested
 from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError
@@ -34,6 +34,8 @@ SIZED = 3
 REFINEMENTS = 2
 #: With less of the field blank that surface is not known.
 LEAST_BLANK = 0.3
+#: A surface is known with an rms error of so many sigma of a pixel over the field, objects included; 0.01 is usual.
+TOLD = 0.05
 #: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
 SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
@@ -207,12 +209,21 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     for _ in range(REFINEMENTS):
         if blank_fraction(mask, bad) < LEAST_BLANK:
             return mask
-        surface = fit_surface(model, bad | mask, 2)
-        if known is not None and surface.apart(known) < limit:
+        surface = _background(model, bad, mask)
+        if surface is None or (known is not None and surface.apart(known) < limit):
             return mask
         flat, known = surface.taken_off(model), surface
         mask = object_mask(flat, bad, noise, threshold=threshold, sunk=sunk)
     return mask
+
+
+def _background(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:
+    """Surface through the blank pixels, of the highest order that they tell under the objects, too."""
+    fit = fit_nested(model, bad | mask, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
+    if fit is None:
+        return None
+    errors = np.sqrt(np.cumsum(fit.costs) * fit.chi2 / fit.freedom)
+    return fit.shrunk((errors <= TOLD * level(model, bad | mask).sigma).astype(float).tolist())
 
 
 def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
