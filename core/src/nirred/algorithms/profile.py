@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -53,37 +54,47 @@ def extended_ellipses(
     ndarray of float64, shape (n, 5)
         Centre x and y, semi-major axis (blocks), axis ratio, angle (radian, from x towards y).
     """
+    surface = np.where(weight > 0, signal / np.maximum(weight, 1.0), np.nan)
+    ellipses = []
+    for ellipse, profile in _extended(surface, found, MIN_AREA, MOST_OBJECTS):
+        reach = _reach(*profile, sunk=False)
+        hollow = sunk and _hollow(*profile[1:]) > 0
+        ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if hollow else reach
+        ellipses.append(ellipse)
+    return np.array(ellipses).reshape(-1, 5)
+
+
+def _extended(
+    surface: NDArray[np.float32], found: NDArray[np.uint8], least: float, most: int
+) -> Iterator[tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]]:
+    """The largest objects of at least so many blocks: isophotal ellipse, and profile above the background.
+
+    A profile is radii (isophotal ones), means of annuli and their errors.
+    """
     from scipy.ndimage import label
 
     from nirred.algorithms.background import level
 
     labels, number = label(found, np.ones((3, 3), int))
     area = np.bincount(labels.ravel(), minlength=number + 1)[1:]
-    chosen = [k for k in np.argsort(-area, kind="stable")[:MOST_OBJECTS] if area[k] >= MIN_AREA]
+    chosen = [k for k in np.argsort(-area, kind="stable")[:most] if area[k] >= least]
     if not chosen:
-        return np.empty((0, 5))
-    surface = np.where(weight > 0, signal / np.maximum(weight, 1.0), np.nan)
+        return
     noise = level(surface, found)
     if noise.n < 10 or not noise.sigma > 0:
-        return np.empty((0, 5))
-    surface -= np.float32(noise.value)
-    flux, isophotes = _isophotes(surface, labels, number)
-    ellipses = []
+        return
+    left = surface - np.float32(noise.value)
+    flux, isophotes = _isophotes(left, labels, number)
     for k in chosen:
         ellipse = isophotes[k]
         if flux[k] < SIGNIFICANCE * noise.sigma * np.sqrt(area[k]):
             continue
-        radius, means, errors = _annuli(surface, labels, k + 1, ellipse)
+        radius, means, errors = _annuli(left, labels, k + 1, ellipse)
         usable = np.isfinite(means) & (radius > INNER_RADIUS)
         if np.count_nonzero(usable) >= _FEWEST:
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
             total = np.hypot(errors * noise.sigma, floor)
-            profile = radius[usable] / ellipse[2], means[usable], total[usable]
-            reach = _reach(*profile, sunk=False)
-            hollow = sunk and _hollow(*profile[1:]) > 0
-            ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if hollow else reach
-            ellipses.append(ellipse)
-    return np.array(ellipses).reshape(-1, 5)
+            yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable])
 
 
 def light_between(
@@ -105,31 +116,12 @@ def light_between(
     light, error : float
         In units of the surface.
     """
-    from scipy.ndimage import label
-
-    from nirred.algorithms.background import level
-
-    labels, number = label(found, np.ones((3, 3), int))
-    area = np.bincount(labels.ravel(), minlength=number + 1)[1:]
-    chosen = [k for k in np.argsort(-area, kind="stable")[:MOST_LARGE] if area[k] >= LARGE * labels.size]
-    noise = level(surface, found)
-    if not chosen or noise.n < 10 or not noise.sigma > 0 or not blank.any():
-        return 0.0, 0.0
-    left = surface - np.float32(noise.value)
-    flux, isophotes = _isophotes(left, labels, number)
-    found_light, variance = 0.0, 0.0
-    for k in chosen:
-        if flux[k] < SIGNIFICANCE * noise.sigma * np.sqrt(area[k]):
-            continue
-        ellipse = isophotes[k]
-        radius, means, errors = _annuli(left, labels, k + 1, ellipse)
-        usable = np.isfinite(means) & (radius > INNER_RADIUS)
-        if np.count_nonzero(usable) >= _FEWEST:
-            total = np.hypot(errors * noise.sigma, np.hypot(noise.error, PROFILE_ERROR * means))
-            fit = radius[usable] / ellipse[2], means[usable], total[usable]
-            light, error = _light(*fit, _lying(blank, ellipse))
-            found_light, variance = found_light + light, variance + error**2
-    return found_light, float(np.sqrt(variance))
+    light, variance = 0.0, 0.0
+    if blank.any():
+        for ellipse, profile in _extended(surface, found, LARGE * found.size, MOST_LARGE):
+            own, error = _light(*profile, _lying(blank, ellipse))
+            light, variance = light + own, variance + error**2
+    return light, float(np.sqrt(variance))
 
 
 def _lying(blank: NDArray[np.float64], ellipse: NDArray[np.float64]) -> NDArray[np.float64]:
