@@ -9,7 +9,7 @@ import pytest
 import nirred
 from nirred.plan.describe import candidates_json, plan_json, plan_tables
 from nirred.plan.fates import summary
-from nirred.plan.model import FATES, FileRecord
+from nirred.plan.model import FATES, FileRecord, Refusal
 
 
 def test_plan_as_json(night: Any) -> None:
@@ -75,3 +75,16 @@ def test_summary_fate_by_the_order(verdict: Any, roles: list[tuple[str, str, str
     found, reason = summary(record)
     assert found == fate
     assert reason == {"rejected": "clouds", "failed": roles[-1][3] if roles else ""}.get(fate, reason)
+
+
+def test_a_refused_request_is_told_with_its_remedy(night: Any) -> None:
+    night.dither(3)
+    plan = night.plan()
+    plan.refused.append(Refusal("7", "blocks.yaml:12", "no file c099.fits", "correct the name"))
+    tables = {title: (columns, rows) for title, columns, rows in plan_tables(plan)}
+    columns, rows = tables["Requests that cannot be carried out"]
+    assert dict(zip(columns, rows[0], strict=True)) == {
+        "where": "blocks.yaml:12",
+        "why": "no file c099.fits",
+        "remedy": "correct the name",
+    }

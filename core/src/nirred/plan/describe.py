@@ -126,7 +126,11 @@ def plan_tables(plan: Plan) -> list[Table]:
             ("frame", "state", "why"),
             [(f.name, f.wcs_state, f.wcs_note) for f in _doubtful(plan)],
         ),
-        ("Requests that cannot be carried out", ("where", "why"), [(r.origin, r.reason) for r in plan.refused]),
+        (
+            "Requests that cannot be carried out",
+            ("where", "why", "remedy"),
+            [(r.origin, r.reason, r.hint) for r in plan.refused],
+        ),
         ("Not used", ("file", "fate", "reason"), _unused(plan.files)),
         ("Remarks", ("remark",), [(r,) for r in plan.remarks]),
     ]
