@@ -260,10 +260,9 @@ def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -
 
 def _warn(group: Group, always: float) -> None:
     """Say that frames which are each other's sky do not show it behind their objects."""
-    deeper = "" if group.task.recipe == "ultradeep" else " or -r ultradeep"
     group.remark(
         f"objects cover {always:.0%} of the detector in every frame: the sky behind them goes on as around them, which "
-        f"may cost faint halos; sky frames, wider dithers{deeper} keep more"
+        "may cost faint halos and leave slopes beyond the stated errors; frames on the sky, or wider dithers, show it"
     )
 
 
