@@ -35,7 +35,7 @@ REFINEMENTS = 2
 #: With less of the field blank that surface is not known.
 LEAST_BLANK = 0.3
 #: A surface is known with an rms error of so many sigma of a pixel over the field, objects included; 0.01 is usual.
-TOLD = 0.05
+TOLD = 0.1
 #: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
 SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
