@@ -63,6 +63,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
     if read:
         for i in group.indices():
             _calibrate_frame(group, i, cache)
+        _part_with_blind_planes(group)
         group.need(group.indices(), "readable frames")
         apply_late_masks(group)
         if group.setup.latency > 0:
@@ -120,11 +121,25 @@ def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], Calibrat
             sci, dq = calibrate(raw, given, None, group.context.threads)
             state.sci.put(i, sci)
             state.dq.put(i, dq)
-    for p, state in enumerate(group.planes, 1):
-        # a sky level, a place, a weight of nothing: the frame is no use to the others either
-        if not _usable(state.dq, i):
-            group.leave_out(i, "not one usable pixel" + (f" in plane {p}" if len(group.planes) > 1 else ""))
-            return
+
+
+def _part_with_blind_planes(group: Group) -> None:
+    """Leave out frames with a plane of no usable pixel: a sky level, a place, a weight of nothing help no other frame.
+
+    A detector that is dead in every frame is no fault of a frame: the others make the image. Calibrations keep it, for
+    their planes are those of the frames that will ask for them.
+    """
+    blind = {i: {p for p, state in enumerate(group.planes) if not _usable(state.dq, i)} for i in group.indices()}
+    dead = set.intersection(*blind.values()) if len(group.planes) > 1 and blind else set()
+    if len(dead) == len(group.planes):
+        dead = set()
+    for i, planes in blind.items():
+        for p in sorted(planes - dead)[:1]:
+            group.leave_out(i, "not one usable pixel" + (f" in plane {p + 1}" if len(group.planes) > 1 else ""))
+    if dead and group.task.makes not in SKYLESS:
+        numbers = ", ".join(str(p + 1) for p in sorted(dead))
+        group.remark(f"plane {numbers} without one usable pixel in any frame: the image is made of the others")
+        group.keep_planes([p for p in range(len(group.planes)) if p not in dead])
 
 
 def _usable(flags: PlaneStack, i: int) -> bool:

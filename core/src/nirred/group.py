@@ -235,6 +235,16 @@ class Group:
             detectors = tuple(replace(d, **numbers) for d in frame.info.detectors)
             frame.info = replace(frame.info, detectors=detectors)
 
+    def keep_planes(self, kept: list[int]) -> None:
+        """Go on with some planes of a mosaic only, in all that is said of them."""
+        self.planes = [self.planes[p] for p in kept]
+        if self.setup.flat is not None:
+            self.setup.flat = [self.setup.flat[p] for p in kept if p < len(self.setup.flat)]
+        for frame in self.frames:
+            info = frame.info
+            wcs = tuple(info.wcs[p] for p in kept if p < len(info.wcs))
+            frame.info = replace(info, detectors=tuple(info.detectors[p] for p in kept), wcs=wcs)
+
     def need(self, indices: list[int], what: str) -> list[int]:
         """`indices`, or an error when there are none."""
         if not indices:

@@ -34,6 +34,20 @@ def apart(nirred_reduced, nirred_registry, tmp_path_factory):
     return out / night.groups["dither"].product
 
 
+@pytest.fixture(scope="class")
+def crippled(nirred_reduced, nirred_registry, tmp_path_factory):
+    """The same night after the second array has died: its pixels are zeros in every file."""
+    raw, night = tmp_path_factory.mktemp("crippled"), nirred_reduced.night
+    for path in night.raw_dir.glob("*.fits"):
+        with fits.open(path) as hdus:
+            hdus[2].data[:] = 0
+            hdus.writeto(raw / path.name)
+    done = run([raw], raw / "out", RunOptions(jobs=1, report=False), nirred_registry)
+    assert done.exit_code == 0, done.messages
+    assert any("plane 2 without one usable pixel" in message for message in done.messages)
+    return raw / "out" / night.groups["dither"].product
+
+
 class TestMosaic:
     plugin = "gsaoi"
 
@@ -72,3 +86,16 @@ class TestMosaic:
             values = ((product.sci - scene) / sigma)[(on > 0.5) & blank]
             assert values.size > 0.3 * on.sum()
             assert abs(np.median(values)) < 0.1, f"array {plane}: {np.median(values):.3f} sigma of a pixel"
+
+    def test_a_dead_array_leaves_the_others(self, nirred_reduced, crippled):
+        night = nirred_reduced.night
+        product = read_product(crippled)
+        first = night.groups["dither"].objects[0]
+        scene = true_scene(night, "dither", product.grid)
+        for plane in range(4):
+            _, on = places(night, first, plane, product.grid).sample(np.zeros(night.detectors[plane].shape))
+            values = (product.sci - scene)[(on > 0.5) & (product.nexp >= 3)]
+            if plane == 1:
+                assert values.size < 0.5 * on.sum()  # what its neighbours have seen, dithered
+            else:
+                assert values.size > 0.5 * on.sum() and abs(np.nanmedian(values)) < 0.2 * np.nanstd(values)
