@@ -23,6 +23,7 @@ LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
     ("textfiles",),
     ("headers", "files", "params", "inputs", "picture", "drawing"),
+    ("incumbent",),
     ("plugin",),
     ("frame", "step", "store", "hookspecs", "expressions", "recipe_files"),
     ("answers", "cameras"),

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -124,11 +125,13 @@ def check_value(kind: type[Params], setting: Setting) -> None:
     wanted: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=ConfigDict(allow_inf_nan=False))
     try:
-        adapter.validate_python(_from_text(kind, setting.name, setting.value))
+        value = adapter.validate_python(_from_text(kind, setting.name, setting.value))
     except ValidationError as error:
         raise _unfit(kind, setting, error.errors()[0]["msg"]) from None
     except ValueError as error:
         raise _unfit(kind, setting, str(error)) from None
+    if isinstance(value, Path) and not value.is_file():
+        raise _unfit(kind, setting, "no such file")
 
 
 def _unfit(kind: type[Params], setting: Setting, reason: str) -> ConfigError:

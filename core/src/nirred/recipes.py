@@ -336,8 +336,14 @@ def unused_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
     A step of a plugin may use any kind, so that with one in the recipe only skipped steps count.
     """
     calls = list(calls)
-    skipped = {c.call.step for c in calls if c.params.skip or getattr(c.params, "do_cal", "") == "skip"}
+    skipped = {c.call.step for c in calls if _declines(c.params)}
     named = {CALIBRATION_OF[c.call.step] for c in calls if c.call.step in CALIBRATION_OF}
     active = {CALIBRATION_OF[c.call.step] for c in calls if c.call.step in CALIBRATION_OF.keys() - skipped}
     foreign = {c.call.step for c in calls} - step_types().keys()
     return frozenset((named if foreign else set(CALIBRATION_OF.values())) - active)
+
+
+def _declines(params: Params) -> bool:
+    """Whether a step is told to do without its calibration."""
+    without = getattr(params, "do_cal", "") == "skip" or getattr(params, "static_bpm", "default") is None
+    return params.skip or without

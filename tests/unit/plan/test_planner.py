@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from nirred.errors import ConfigError
+from nirred.params import Setting
 from nirred.plan.associate import Source
 from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
 from nirred.plan.model import Plan
+from nirred.plan.options import PlanOptions, with_recipe
+from nirred.plan.planner import make_plan
 from nirred.plan.scan import scan_file
 
 
@@ -253,6 +256,26 @@ def test_user_calibration_wins_wherever_it_lies(night: Any, tmp_path: Path) -> N
     unknown.write_bytes(b"whatever")
     (flat,) = [a for a in night.plan(user_cal={"flat": unknown}).task("c001_image").calibrations if a.kind == "flat"]
     assert flat.level == 1 and "not checked" in flat.reason
+
+
+def test_parameters_of_steps_that_act_on_the_plan(night: Any, tmp_path: Path) -> None:
+    """By the user's word or in a recipe of the user's own; --user-cal and its like come before a recipe's."""
+    full_night(night)
+    dark, other = night.frame("dark", "z_master.fits", EXPTIME=20.0), night.frame("dark", "z_other.fits", EXPTIME=20.0)
+    said = [Setting("dark_correct", "dark", str(dark), "command line"), Setting("separate_sky", "frac_fov", 0.5, "-p")]
+    options = PlanOptions().with_settings(said)
+    assert (options.user_cal, options.frac_fov) == ({"dark": dark}, 0.5)
+    assert served(make_plan([night.folder], night.registry, options), "c001_image")["dark"] == "z_master.fits"
+
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'name = "own"\nmakes = "image"\n'
+        f'[[steps]]\nstep = "dark_correct"\nparams = {{dark = "{dark}"}}\n'
+        '[[steps]]\nstep = "separate_sky"\nparams = {ref_obj = "c001", frac_fov = 0.4}\n'
+    )
+    told = with_recipe(PlanOptions(recipe=str(own), objects=("c002",)), night.registry)
+    assert (told.user_cal, told.objects, told.frac_fov) == ({"dark": dark}, ("c002",), 0.4)
+    assert with_recipe(PlanOptions(recipe=str(own), user_cal={"dark": other}), night.registry).user_cal["dark"] == other
 
 
 def test_user_mask_goes_to_every_task(night: Any, tmp_path: Path) -> None:

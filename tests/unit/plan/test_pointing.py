@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from nirred.plan.model import Plan
-from nirred.plan.pointing import area, clip, cluster
+from nirred.plan.pointing import FRACTION, area, clip, cluster
 from nirred.plan.scan import scan
 from nirred.plan.wcscheck import check_wcs
+from nirred.steps.sky import SeparateSky
 
 SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
 
@@ -113,6 +114,9 @@ def test_overlap_is_nine_tenths_of_the_field(night: Any, east: float, together: 
     night.sky(east, 0)
     frames = check_wcs(f for r in scan(list(night.folder.iterdir()), night.registry) for f in r.frames)
     assert (len(cluster(frames, lambda f: None)) == 1) is together
+    assert len(cluster(frames, lambda f: None, 0.95)) == 1
+    assert len(cluster(frames, lambda f: None, 0.5)) == 2
+    assert SeparateSky.Params().frac_fov == FRACTION
 
 
 @pytest.mark.parametrize("width, together", [(8.0, True), (3.0, False)])
@@ -128,6 +132,7 @@ def test_outlines_of_the_instrument_decide_by_area(night: Any, width: float, tog
         return [tuple(map(tuple, frame.wcs[0].wcs.wcs_pix2world(corners, 0)))]
 
     assert (len(cluster(frames, outline)) == 1) is together
+    assert len(cluster(frames, outline, 0.5)) == 2
 
 
 def test_polygon_clipping() -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group, frame_bytes, reciprocal
 from nirred.plugin import Linearity, Section
+from nirred.steps.frames import AddDQ
 
 
 def flat_plane(value, shape=(6, 8), dq=None):
@@ -79,6 +81,25 @@ def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):
     assert np.count_nonzero(dq) == 6 and np.isfinite(sci).all()
     assert group.planes[0].bad(0).sum() == 4
     assert reciprocal(flat)[5, 7] == 0 == reciprocal(flat)[5, 6]
+
+
+def test_masks_that_the_user_names_stand_for_those_of_plan_and_instrument(make_group, tmp_path):
+    planned, own = np.zeros((6, 8), np.uint16), np.zeros((6, 8), np.uint8)
+    planned[1, 1], own[2, 2] = DQ.BAD_PIXEL, 1
+    path = tmp_path / "own.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(own)]).writeto(path)
+
+    def masked(**given):
+        group = make_group(["both"], [np.zeros((6, 8))])
+        group.calibrations["bpm"] = [Plane(np.zeros((6, 8), np.float32), planned)]
+        AddDQ().configure(group.setup, AddDQ.Params(**given), group)
+        return {(int(y), int(x)): int(m[y, x]) for (m,) in group.setup.masks for y, x in np.argwhere(m)}
+
+    assert masked() == {(1, 1): DQ.BAD_PIXEL}
+    assert masked(static_bpm=None) == {}
+    assert masked(static_bpm=path) == {(2, 2): DQ.BAD_PIXEL}
+    assert masked(static_bpm=None, illum_mask=path) == {(2, 2): DQ.UNILLUMINATED}
+    assert masked(static_bpm=None, illum_mask=path, add_illum_mask=False) == {}
 
 
 def test_where_the_dark_is_saturated_nothing_is_known(make_group, write_raw):

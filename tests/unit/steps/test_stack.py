@@ -30,10 +30,10 @@ def registered(group, shifts, sky=2500.0):
     return group
 
 
-def stacked(group, interpolant="lanczos3", crop="union"):
+def stacked(group, interpolant="lanczos3", crop="union", **params):
     ScaleCounts().apply(group, ScaleCounts.Params(scale=False), CALL)
     Resample().apply(group, Resample.Params(interpolant=interpolant, crop=crop), CALL)
-    StackFrames().apply(group, StackFrames.Params(), CALL)
+    StackFrames().apply(group, StackFrames.Params(**params), CALL)
     return group.streams["main"][0]
 
 
@@ -177,6 +177,16 @@ def test_noisy_frames_weigh_less(make_group):
     group.frames[1].sky = 7500.0
     stacked(group)
     assert [f.weight for f in group.frames] == pytest.approx([0.75, 0.25])
+
+
+def test_a_plain_mean_weighs_all_alike_and_knows_its_noise(make_group):
+    images = [np.full((20, 20), v) for v in (0.0, 8.0)]
+    group = registered(make_group(["both"] * 2, images), [(0.0, 0.0)] * 2)
+    group.frames[1].sky = 7500.0
+    made = stacked(group, operation="mean")
+    assert [f.weight for f in group.frames] == [0.5, 0.5]
+    np.testing.assert_allclose(made.data, 4.0, rtol=1e-5)
+    np.testing.assert_allclose(made.var, (2500.0 + 7500.0) / 4 + 4.0 / 2, rtol=1e-3)
 
 
 # -- where the stack lies -----------------------------------------------------------------------------------------

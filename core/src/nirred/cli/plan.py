@@ -18,11 +18,17 @@ from .options import calibrations, check_recipe, planning
 @click.option("-o", "--output", metavar="DIR", help="Directory of the products; skipped where it lies in INPUTS.")
 @planning
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON: run.json without outcomes.")
-def plan(inputs: Sequence[str], output: str | None, as_json: bool, **options: Any) -> None:
-    """Show groups, their calibrations with reason, world coordinates and the fate of every file; no pixel is read."""
+@click.pass_context
+def plan(ctx: click.Context, /, inputs: Sequence[str], output: str | None, as_json: bool, **options: Any) -> None:
+    """Show groups, their calibrations with reason, world coordinates and the fate of every file; no pixel is read.
+
+    Exit code: that of a run in which all goes well that can: 0; 1 some groups are blocked; 5 all are; 4 nothing to
+    reduce; 2 usage.
+    """
     from ..api import check_only, given_from_command, plan_options, take_requests
     from ..config import load_config
     from ..plan.describe import plan_json, plan_tables
+    from ..plan.fates import foreseen_exit_code
     from ..plan.planner import make_plan
 
     plugins = registry()
@@ -34,6 +40,9 @@ def plan(inputs: Sequence[str], output: str | None, as_json: bool, **options: An
     made = make_plan(others, plugins, asked)
     if as_json:
         echo_json(plan_json(made))
-        return
-    for title, columns, rows in plan_tables(made):
-        echo_table(title, columns, rows)
+    else:
+        for title, columns, rows in plan_tables(made):
+            echo_table(title, columns, rows)
+        if not made.tasks:
+            click.echo("nothing to reduce")
+    ctx.exit(foreseen_exit_code(made, strict=asked.strict))

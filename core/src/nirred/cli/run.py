@@ -29,6 +29,9 @@ from .options import calibrations, check_recipe, planning
 @planning
 @click.option("--offsets", metavar="FILE", help="Offsets of the frames, instead of measured ones.")
 @click.option(
+    "--crop", metavar="union|common", help="Stack: pixels that any frame covers (the default), or those of all."
+)
+@click.option(
     "--no-register", "register", flag_value=False, default=None, help="Do not add calibrations to the library."
 )
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")

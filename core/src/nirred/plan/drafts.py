@@ -14,7 +14,7 @@ from .associate import Source, Wish, choose, judge, rules_for
 from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, target
 from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
 from .moments import SAME_EXPOSURE, exposure, order, text
-from .pointing import separate
+from .pointing import FRACTION, separate
 from .scan import PROCESSED
 from .wcscheck import separation
 
@@ -69,6 +69,7 @@ class Bench:
     pools: dict[str, list[FrameInfo]] = field(default_factory=dict)
     objects: tuple[str, ...] = ()
     skies: tuple[str, ...] = ()
+    frac_fov: float = FRACTION
     remarks: list[str] = field(default_factory=list)
 
     def pool(self, *roles: str) -> list[FrameInfo]:
@@ -194,7 +195,14 @@ def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) ->
     frames = group.all
     known_sky = {(f.path, f.exposure.index) for f in group.sky}
     forced = frozenset(i for i, f in enumerate(frames) if (f.path, f.exposure.index) in known_sky)
-    found = separate(frames, forced_sky=forced, objects=bench.objects, skies=bench.skies, footprint=footprints(bench))
+    found = separate(
+        frames,
+        forced_sky=forced,
+        objects=bench.objects,
+        skies=bench.skies,
+        footprint=footprints(bench),
+        fraction=bench.frac_fov,
+    )
     pairs = [(f, role) for f, role in zip(frames, found.roles) if role is not None]
     pairs.sort(key=lambda p: (p[1] == "sky", order(p[0])))
     remarks = [*found.remarks, *(f"{f.name}: {f.wcs_note}" for f in frames if f.wcs_note)]

@@ -1,11 +1,12 @@
-"""What became of every input file, as one fate with its reason and as a list of roles."""
+"""What became of every input file, as one fate with its reason and as a list of roles; what the whole came to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .model import FATES, Fate, FileRecord, Task
+from ..errors import CalibrationMissing, DataError
+from .model import FATES, Fate, FileRecord, Plan, Task
 
 #: Outcomes of a role and the fate that they stand for; "" before the run.
 _OUTCOMES: dict[str, Fate] = {
@@ -22,6 +23,8 @@ _OUTCOMES: dict[str, Fate] = {
 }
 #: Verdicts on files that are no raw frames but may be calibrations.
 _FINISHED = ("product", "unsupported")
+#: Fates that `strict` does not let pass.
+_SPOILED = ("unreadable", "unclaimed", "ambiguous", "unsupported")
 
 
 def summary(record: FileRecord) -> tuple[Fate, str]:
@@ -66,3 +69,32 @@ def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
 def _role(task: str, role: str, outcome: str, reason: str) -> dict[str, str]:
     entry = {"task": task, "role": role, "reason": reason}
     return {**entry, "outcome": outcome} if outcome else entry
+
+
+def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
+    """0 all done; 1 some failed or were refused; the reason's own code when all failed for one; 4 nothing to do.
+
+    Parameters
+    ----------
+    plan : Plan
+    ends : sequence of int or None
+        Of every task: the code of what it failed for; None: it did not.
+    strict : bool
+        Files that cannot be used, and calibrations that are missing, are an error, too.
+    """
+    if not ends:
+        return DataError.exit_code
+    failed = [e for e in ends if e is not None]
+    if failed and len(failed) == len(ends):
+        codes = {*failed} | ({DataError.exit_code} if plan.refused else set())
+        return codes.pop() if len(codes) == 1 else 1
+    if failed or plan.refused:
+        return 1
+    if strict and (any(f.verdict in _SPOILED for f in plan.files) or any(t.degraded for t in plan.tasks)):
+        return DataError.exit_code
+    return 0
+
+
+def foreseen_exit_code(plan: Plan, *, strict: bool) -> int:
+    """The exit code of a run of this plan in which nothing fails that the plan does not know of."""
+    return exit_code(plan, [CalibrationMissing.exit_code if t.blocked else None for t in plan.tasks], strict=strict)

@@ -13,6 +13,7 @@ from ..params import Setting, nearest
 from ..recipes import all_recipes, own_recipe, step_types
 from .associate import INTERNAL, Source
 from .model import FrameInfo
+from .pointing import FRACTION
 
 if TYPE_CHECKING:
     from ..plugin.frames import Descriptors
@@ -54,6 +55,8 @@ class PlanOptions:
         Bad-pixel mask, combined with whatever else there is.
     objects, skies, exclude : tuple of str
         Parts of file names.
+    frac_fov : float
+        Frames whose centres are this part of the field's width apart are different pointings.
     only : callable or None
         Predicate of Descriptors.
     allow_missing : tuple of str
@@ -79,6 +82,7 @@ class PlanOptions:
     objects: tuple[str, ...] = ()
     skies: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    frac_fov: float = FRACTION
     only: Callable[[Descriptors], bool] | None = None
     allow_missing: tuple[str, ...] = ()
     strict: bool = False
@@ -90,15 +94,39 @@ class PlanOptions:
     requests: RequestSet | None = None
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
-        """These options with checked settings, and with the names that those of `separate_sky` and `add_dq` give."""
-        names: dict[str, Any] = {}
+        """These options with checked settings, and with what some of these say of the plan."""
+        own: dict[str, Any] = {}
+        masters = dict(self.user_cal)
         for s in settings:
-            if s.step == "separate_sky" and s.name in ("ref_obj", "ref_sky"):
-                words = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
-                names["objects" if s.name == "ref_obj" else "skies"] = words
-            if (s.step, s.name) == ("add_dq", "user_bpm") and s.value:
-                names["user_bpm"] = Path(s.value)
-        return replace(self, settings=tuple(settings), **names)
+            match s.step, s.name:
+                case "separate_sky", "ref_obj" | "ref_sky":
+                    names = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
+                    own["objects" if s.name == "ref_obj" else "skies"] = names
+                case "separate_sky", "frac_fov":
+                    own["frac_fov"] = float(s.value)
+                case ("add_dq", "user_bpm") if s.value:
+                    own["user_bpm"] = Path(s.value)
+                case ("dark_correct" | "flat_correct", "dark" | "flat") if s.value:
+                    masters[s.name] = Path(s.value)
+        return replace(self, settings=tuple(settings), user_cal=masters, **own)
+
+
+def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
+    """These options with what the user's own recipe says of the plan, where nothing was said outside of it.
+
+    Raises
+    ------
+    ConfigError
+        It names a file that is no recipe.
+    """
+    own = own_recipe(options.recipe, registry)
+    if own is None:
+        return options
+    usual = PlanOptions()
+    told = usual.with_settings([Setting(c.step, k, v, f"recipe {own.name}") for c in own.steps for k, v in c.params])
+    names = ("objects", "skies", "frac_fov", "user_bpm")
+    silent = {n: getattr(told, n) for n in names if getattr(options, n) == getattr(usual, n)}
+    return replace(options, user_cal={**told.user_cal, **options.user_cal}, **silent)
 
 
 def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Registry) -> tuple[Setting, ...]:

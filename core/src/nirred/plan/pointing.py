@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from ..plugin.frames import Polygon
     from .model import FrameInfo, FrameRole
 
-FRACTION = 0.9  # of the field's width: closer centres overlap
-MIN_AREA = 0.1  # of the smaller outline: a larger common area is an overlap
+FRACTION = 0.9  # of the field's width: closer centres overlap; so do outlines with more than the rest in common
 Point = tuple[float, float]
 
 
@@ -46,6 +45,7 @@ def separate(
     objects: Sequence[str] = (),
     skies: Sequence[str] = (),
     footprint: Callable[[FrameInfo], Sequence[Polygon] | None] = lambda frame: None,
+    fraction: float = FRACTION,
 ) -> Pointings:
     """Tell objects from skies.
 
@@ -56,9 +56,11 @@ def separate(
     forced_sky : frozenset of int
         Indices of frames known to be sky (role, or a target of their own that is called so).
     objects, skies : sequence of str
-        The user's word: parts of file names; the whole pointing of a named frame follows it.
+        The user's word: parts of file names; the whole pointing of a named frame follows it. Named twice: both.
     footprint : callable
         Illuminated outlines of a frame on the sky, or None for the planes' full width.
+    fraction : float
+        Fields whose centres are this part of their width apart are different pointings.
 
     Notes
     -----
@@ -66,10 +68,10 @@ def separate(
     the target of the first frame is the object; more, pointings by increasing distance until objects are at least
     half. Equal distances: most frames, then first in time. Many pointings without target coordinates: all both.
     """
-    clusters = cluster(frames, footprint)
+    clusters = cluster(frames, footprint, fraction)
     named_objects, named_skies = _named(frames, objects), _named(frames, skies)
-    on = {i for c in clusters if named_objects & set(c) for i in c} - named_skies
-    off = {i for c in clusters if named_skies & set(c) for i in c} - named_objects
+    on = {i for c in clusters if named_objects & set(c) for i in c} - (named_skies - named_objects)
+    off = {i for c in clusters if named_skies & set(c) for i in c} - (named_objects - named_skies)
     unguided = {i for i, f in enumerate(frames) if f.descriptors.guiding is False}
     extra = (forced_sky | unguided) - named_objects
     off, on = off | extra, on - extra
@@ -151,17 +153,19 @@ def _distance(frames: Sequence[FrameInfo], members: Sequence[int], target: Point
 
 
 # -- overlap ------------------------------------------------------------------------------------------------------
-def cluster(frames: Sequence[FrameInfo], footprint: Callable[[FrameInfo], Sequence[Polygon] | None]) -> list[list[int]]:
+def cluster(
+    frames: Sequence[FrameInfo], footprint: Callable[[FrameInfo], Sequence[Polygon] | None], fraction: float = FRACTION
+) -> list[list[int]]:
     """Frames by pointing: a frame belongs where it overlaps any member. In order of the first member."""
     sets = _Sets(len(frames))
     if all(f.wcs and f.wcs_state != "stale" for f in frames):
         outlines = [footprint(f) if f.wcs_state == "ok" else None for f in frames]
         if len(frames[0].wcs) > 1 or all(outlines):
-            _join_by_area([o or plane_outlines(f) for o, f in zip(outlines, frames)], sets)
+            _join_by_area([o or plane_outlines(f) for o, f in zip(outlines, frames)], 1 - fraction, sets)
         else:
-            sets.join_all(_near_by_center(frames))
+            sets.join_all(_near_by_center(frames, fraction))
     elif all(_offset(f) for f in frames):
-        sets.join_all(_near_by_offsets(frames))
+        sets.join_all(_near_by_offsets(frames, fraction))
     else:
         sets.join_all([(0, i) for i in range(1, len(frames))])
     return sets.groups()
@@ -198,16 +202,16 @@ def _offset(frame: FrameInfo) -> Point | None:
     return d.detector_x_offset, d.detector_y_offset
 
 
-def _near_by_offsets(frames: Sequence[FrameInfo]) -> list[tuple[int, int]]:
+def _near_by_offsets(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[int, int]]:
     import numpy as np
 
     ny, nx = frames[0].detectors[0].shape
     xy = np.array([_offset(f) for f in frames], dtype=float)
-    near = np.all(np.abs(xy[:, None] - xy[None]) < np.array([nx, ny]) * FRACTION, axis=2)
+    near = np.all(np.abs(xy[:, None] - xy[None]) < np.array([nx, ny]) * fraction, axis=2)
     return _pairs(near)
 
 
-def _near_by_center(frames: Sequence[FrameInfo]) -> list[tuple[int, int]]:
+def _near_by_center(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[int, int]]:
     """Field centre of one frame within the fraction of the axis length from that of the other, on both axes."""
     import numpy as np
 
@@ -224,7 +228,7 @@ def _near_by_center(frames: Sequence[FrameInfo]) -> list[tuple[int, int]]:
     near = np.zeros((n, n), dtype=bool)
     for i in range(n):
         pixels = _tangent(sky, sky[i]) @ inverse[i].T
-        near[i] = np.all(np.abs(pixels) < FRACTION * size, axis=1)
+        near[i] = np.all(np.abs(pixels) < fraction * size, axis=1)
     return _pairs(near | near.T)
 
 
@@ -272,8 +276,8 @@ def plane_outlines(frame: FrameInfo) -> list[Polygon]:
     return out
 
 
-def _join_by_area(outlines: Sequence[Sequence[Polygon]], sets: _Sets) -> None:
-    """Join frames whose outlines have a good part in common; pairs already joined or far apart are not computed."""
+def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Sets) -> None:
+    """Join frames with more than the `least` part in common; pairs already joined or far apart are not computed."""
     import numpy as np
 
     for a, mine in enumerate(outlines):
@@ -288,7 +292,7 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], sets: _Sets) -> None:
                 continue
             there = [_flat(p, at) for p in outlines[b]]
             common = sum(area(clip(p, q)) for p in here for q in there)
-            if common > MIN_AREA * min(sum(map(area, here)), sum(map(area, there))):
+            if common > least * min(sum(map(area, here)), sum(map(area, there))):
                 sets.join_all([(a, b)])
 
 

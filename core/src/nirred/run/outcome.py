@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import __version__
-from ..errors import DataError
 from ..params import Setting
+from ..plan import fates
 from ..plan.describe import plan_json
-from ..plan.fates import files_json
 from ..plan.model import Plan
 from ..registry import Registry
 from .task import TaskResult
@@ -29,7 +28,7 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
                 by_path[a.path].roles.append((result.task.id, a.kind, "used", a.reason))
     record = plan_json(plan)
     record["nirred"] = __version__
-    record["files"] = files_json(plan.files)
+    record["files"] = fates.files_json(plan.files)
     ended = {}
     for entry, result in zip(record["tasks"], results, strict=True):
         entry |= _ending(result)
@@ -65,16 +64,5 @@ def _ending(result: TaskResult) -> dict[str, Any]:
 
 
 def exit_code(plan: Plan, results: Sequence[TaskResult], *, strict: bool) -> int:
-    """0 all done; 1 some failed or were refused; the reason's own code when all failed for one; 4 nothing to do."""
-    if not results:
-        return DataError.exit_code
-    failed = [r for r in results if not r.good]
-    if failed and len(failed) == len(results):
-        codes = {r.exit_code for r in failed} | ({DataError.exit_code} if plan.refused else set())
-        return codes.pop() if len(codes) == 1 else 1
-    if failed or plan.refused:
-        return 1
-    spoiled = {"unreadable", "unclaimed", "ambiguous", "unsupported"}
-    if strict and (any(f.verdict in spoiled for f in plan.files) or any(t.degraded for t in plan.tasks)):
-        return DataError.exit_code
-    return 0
+    """Exit code of a run; see `fates.exit_code`."""
+    return fates.exit_code(plan, [None if r.good else r.exit_code for r in results], strict=strict)

@@ -51,12 +51,15 @@ class AddDQ(FrameStep):
     class Params(StepParams):
         """Parameters of `add_dq`."""
 
-        static_bpm: Path | None = param(None, "static bad-pixel mask; default: the one that the plan associated")
+        static_bpm: Path | Literal["default"] | None = param(
+            "default", "bad-pixel mask in place of those that the plan associated; none: without"
+        )
         user_bpm: Path | None = param(None, "a mask of your own, OR-ed in; nonzero is bad")
         saturation: float | None = param(
             None, "level of one exposure with every detector; default: the instrument's", unit="ADU", gt=0
         )
         add_illum_mask: bool = param(True, "apply the instrument's masks (F2 disc, GNIRS keyhole)")
+        illum_mask: Path | None = param(None, "a mask of your own in place of these; nonzero is not illuminated")
         xshift: float = param(0.0, "moves the instrument's mask in x", unit="pixel", ge=-100, le=100)
         yshift: float = param(0.0, "moves the instrument's mask in y", unit="pixel", ge=-100, le=100)
         latency: bool = param(False, "flag pixels that were saturated in a frame shortly before")
@@ -70,14 +73,17 @@ class AddDQ(FrameStep):
         setup.latency = params.time if params.latency else 0.0
         setup.latency_non_linear = params.non_linear
         planes = group.calibrations.get("bpm")
-        if params.static_bpm is not None:
+        if isinstance(params.static_bpm, Path):
             setup.masks.append(_one_bit(read_mask(params.static_bpm)))
-        elif planes is not None:
+        elif planes is not None and params.static_bpm is not None:
             setup.masks.append([p.dq for p in planes])
         if params.user_bpm is not None:
             setup.masks.append(_one_bit(read_mask(params.user_bpm)))
         setup.masks += [_one_bit(m) for m in group.masks.values()]
-        if params.add_illum_mask:
+        if params.add_illum_mask and params.illum_mask is not None:
+            dark = read_mask(params.illum_mask)
+            setup.masks.append([np.where(m != 0, np.uint16(DQ.UNILLUMINATED), np.uint16(0)) for m in dark])
+        elif params.add_illum_mask:
             shift = {"xshift": params.xshift, "yshift": params.yshift}
             setup.masks += [detector_mask(group, spec, shift) for spec in instrument_masks(group, "detector")]
             setup.late_masks = [(m, shift) for scope in ("group", "frame") for m in instrument_masks(group, scope)]
@@ -158,7 +164,7 @@ class _UseCalibration(FrameStep):
     keyword: ClassVar[str]
 
     class Params(StepParams):
-        """Parameters of `dark_correct` and `flat_correct`."""
+        """What `dark_correct` and `flat_correct` have in common."""
 
         do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: leave it out; force: stop without one")
 
@@ -185,7 +191,12 @@ class DarkCorrect(_UseCalibration):
     kind = "dark"
     keyword = "DARKCOR"
 
-    def configure(self, setup: FrameSetup, params: _UseCalibration.Params, group: Group) -> None:  # noqa: D102
+    class Params(_UseCalibration.Params):
+        """Parameters of `dark_correct`; `dark` acts when the plan is made."""
+
+        dark: Path | None = param(None, "use this one, as --user-cal dark:FILE does")
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.dark = self.planes(params, group)
         setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
         bias = group.calibrations.get("bias")
@@ -219,7 +230,12 @@ class FlatCorrect(_UseCalibration):
     kind = "flat"
     keyword = "FLATCOR"
 
-    def configure(self, setup: FrameSetup, params: _UseCalibration.Params, group: Group) -> None:  # noqa: D102
+    class Params(_UseCalibration.Params):
+        """Parameters of `flat_correct`; `flat` acts when the plan is made."""
+
+        flat: Path | None = param(None, "use this one, as --user-cal flat:FILE does")
+
+    def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.flat = self.planes(params, group)
 
 

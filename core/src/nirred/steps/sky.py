@@ -31,11 +31,11 @@ class SeparateSky(GroupStep):
     doc = "tell target frames from sky frames: by pointing, guiding and names; one pointing: all are both"
 
     class Params(StepParams):
-        """Parameters of `separate_sky`; they act when the plan is made."""
+        """Parameters of `separate_sky`; they act when the plan is made (`PlanOptions.with_settings`)."""
 
         ref_obj: str | None = param(None, "names of frames on target, comma-separated")
         ref_sky: str | None = param(None, "names of frames on sky, comma-separated")
-        frac_FOV: float = param(0.9, "frames this far apart, in fields of view, are different pointings", ge=0.3, lt=1)
+        frac_fov: float = param(0.9, "frames this far apart, in fields of view, are different pointings", ge=0.3, lt=1)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         group.need(group.targets, "frames on target")

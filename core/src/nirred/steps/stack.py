@@ -79,6 +79,7 @@ class StackFrames(GroupStep):
     class Params(StepParams):
         """Parameters of `stack_frames`."""
 
+        operation: Literal["wtmean", "mean"] = param("wtmean", "weigh frames by their noise, or all alike")
         hidden: float = param(
             HIDDEN_LIMIT, "leave a frame out of a pixel that comes from masked pixels by more", ge=0, le=1
         )
@@ -86,6 +87,8 @@ class StackFrames(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         layouts: list[Layout] = group.extras["layouts"]
+        if params.operation == "mean":
+            _weigh_alike(group, frames)
         made, counts = [], []
         for layout in layouts:
             plane, count = stack_frames(group, layout, frames, params.hidden)
@@ -100,6 +103,13 @@ class StackFrames(GroupStep):
         group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
         group.keywords["REFY0"] = (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME")
         group.keywords["NCOMBINE"] = len(frames)
+
+
+def _weigh_alike(group: Group, frames: list[int]) -> None:
+    for i in frames:
+        group.frames[i].weight = 1.0 / len(frames)
+        for state in group.planes:
+            state.weight[i] = 1.0 / len(frames)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""Parameters as the incumbents name them: those that act here under another name, and why others have no counterpart.
+
+Names are in our spelling (`stack_frames` for ``stackFrames``). Nothing that a user says is ignored: a parameter that
+does nothing here is an error with the reason and the nearest thing that does something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .errors import ConfigError
+from .params import Setting, brief
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """The parameter here that does the same.
+
+    Parameters
+    ----------
+    step, name : str
+        Ours.
+    values : Mapping
+        {theirs: ours}, in lower case where it is text; empty: the value is the same.
+    otherwise : str
+        Why another value has no counterpart, and what to do.
+    """
+
+    step: str
+    name: str
+    values: Mapping[Any, Any] = field(default_factory=dict)
+    otherwise: str = ""
+
+
+_SUMMED = (
+    "frames are drawn and summed in one pass; outliers were flagged on the detector before, so that a mean needs no "
+    "rejection, and a median would lose a fifth of the depth"
+)
+COUNTERPARTS: Mapping[Key, Counterpart] = {
+    ("sky_correct", "dilation"): Counterpart("mask_objects", "dilation"),
+    ("detect_sources", "detect_thresh"): Counterpart("detect_sources", "threshold"),
+    ("stack_frames", "operation"): Counterpart(
+        "stack_frames", "operation", {"mean": "mean", "wtmean": "wtmean"}, _SUMMED
+    ),
+    ("stack_frames", "hsigma"): Counterpart("flag_outliers", "high"),
+    ("stack_frames", "reject_method"): Counterpart(
+        "flag_outliers",
+        "skip",
+        {"none": True, None: True, "sigclip": False, "varclip": False},
+        f"{_SUMMED}; sigclip and varclip stand for flag_outliers, none leaves it out",
+    ),
+    ("resample_to_common_frame", "trim_data"): Counterpart(
+        "resample_to_common_frame", "crop", {True: "common", False: "union"}, "it is True or False"
+    ),
+}
+
+_CLIPPED = "operation reject_method hsigma lsigma nlow nhigh mclip max_iters memory"
+_CLIPPED_MEAN = "calibrations are clipped means: set nsigma of this step"
+_MESH = "objects are found at several scales of smoothing: set detect_sources:threshold"
+#: {step: (names, why)} of those that have no counterpart.
+WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "sky_correct": (
+        ("operation reject_method nlow nhigh hsigma lsigma mclip max_iters", "the sky is a mean clipped at nsigma"),
+        ("scale zero", "see scale_sky and offset_sky"),
+        ("reset_sky", "the level that was taken off each frame stands in FRAMES"),
+        ("save_sky", "write_outputs=True leaves the sky-subtracted frames"),
+        ("sky", "name the sky frames with --skies NAMES"),
+        ("memory", "give --memory for the whole run"),
+    ),
+    "associate_sky": (("sky", "name the sky frames with --skies NAMES"),),
+    "detect_sources": (
+        ("mask replace_flags set_saturation", "flagged pixels are left out always"),
+        ("detect_minarea analysis_thresh deblend_mincont phot_min_radius back_size back_filtersize", _MESH),
+    ),
+    "adjust_wcs_to_reference": (
+        ("match_radius cull_sources", "stars are matched within their width and the error of where they should be"),
+        ("scale", "frames of one camera have one scale; what differs by distortion is in `distorted`"),
+    ),
+    "scale_counts_to_reference": (
+        ("tolerance use_common radius", "all stars in common tell the transparencies; scale=False leaves them at 1"),
+    ),
+    "resample_to_common_frame": (
+        ("clean_data dq_threshold", "flagged pixels take no part in the interpolation; see stack_frames:hidden"),
+        ("force_affine", "the map between frames is that of their WCS, distortion and all"),
+        ("reference", "the best frame is the reference, and named in REFFRAME"),
+    ),
+    "stack_frames": (
+        ("lsigma", "both sides are cut at hsigma"),
+        ("nlow nhigh mclip max_iters", _SUMMED),
+        ("apply_dq", "flagged pixels are never stacked; add_dq decides what is flagged"),
+        ("scale zero statsec", "see scale_counts_to_reference and match_backgrounds"),
+        ("separate_ext", "detectors are kept apart until they are drawn; see resample_to_common_frame:mosaic"),
+        ("save_rejection_map", "flag_outliers:write_outputs=True leaves the frames with their flags"),
+        ("memory", "give --memory for the whole run"),
+    ),
+    "clean_readout": (
+        (
+            "hsigma lsigma intraquad_smooth simple_thres pat_strength_thres",
+            "the pattern's own error decides: `strength`",
+        ),
+    ),
+    "normalize_flat": (
+        ("scaling section separate_ext", "it is divided by the median of its good, illuminated pixels"),
+    ),
+    "stack_darks": ((_CLIPPED, _CLIPPED_MEAN),),
+    "make_lamp_flat": ((_CLIPPED, _CLIPPED_MEAN),),
+}
+
+
+def translated(setting: Setting) -> Setting:
+    """A setting under the name and with the value that it has here; one of ours as it is.
+
+    Raises
+    ------
+    ConfigError
+        The incumbents have the parameter, or the value, and here it can have no effect; the message says why.
+    """
+    where = f"{setting.step}:{setting.name}"
+    for names, why in WITHOUT.get(setting.step, ()):
+        if setting.name in names.split():
+            raise ConfigError(f"{where} ({setting.origin}) has no effect here: {why}", "leave it out")
+    ours = COUNTERPARTS.get((setting.step, setting.name))
+    if ours is None:
+        return setting
+    value = setting.value
+    if ours.values:
+        word = value.strip().lower() if isinstance(value, str) else value
+        if word not in list(ours.values):  # a list, for the word may be of any kind
+            said = f"{where} = {brief(value)} (set by {setting.origin})"
+            raise ConfigError(f"{said} has no effect here: {ours.otherwise}", f"known: {_known(ours)}")
+        value = ours.values[word]
+    return replace(setting, step=ours.step, name=ours.name, value=value)
+
+
+def _known(ours: Counterpart) -> str:
+    return ", ".join(str(v) for v in ours.values if v is not None)
