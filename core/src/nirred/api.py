@@ -317,9 +317,9 @@ def run(
         Directory of the products; default reduced/, with an observation file its `basedir`.
     **options
         `user_bpm`, `objects`, `skies`, `exclude`, `allow_missing`, `only`, `strict`, `offsets`, `crop`, `jobs`,
-        `memory` (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`, `library` (path
-        or URL; "none": without), `register` (False: calibrations that are made are not added to the library),
-        `report` (False: none is written). With an observation file: `basedir`, `datadir`, `enable` (ids),
+        `memory` (bytes or "2GB"), `scratch`, `executor`, `fresh`, `keep_intermediates`, `log_file`, `on_event`,
+        `library` (path or URL; "none": without), `register` (False: calibrations that are made are not added to the
+        library), `report` (False: none is written). With an observation file: `basedir`, `datadir`, `enable` (ids),
         `strict_requests` (False: what is not known is ignored).
 
     Returns

@@ -158,6 +158,9 @@ def test_simulate_and_plan(tmp_path: Path, nirred: Call, monkeypatch: pytest.Mon
     assert {t["recipe"] for t in made["tasks"]} >= {"make_processed_dark", "make_processed_flat", "reduce"}
     assert made["schema"] == "nirred-run/1"
     code, out, _ = nirred("plan", raw, "--only", 'observation_type!="FLAT"')
-    assert code == 0 and "BLOCKED: no flat" in out and "unselected" in out
+    assert code == 1 and "BLOCKED: no flat" in out and "unselected" in out  # the darks can be made
+    code, out, _ = nirred("plan", raw, "--only", 'object=="none of them"')
+    assert code == 4 and "nothing to reduce" in out
+    assert nirred("plan", raw, "--only", 'observation_class=="science"', "--json")[0] == 5
     code, _, err = nirred("simulate", "nirri", "-o", tmp_path)
     assert code == 2 and "niri" in err

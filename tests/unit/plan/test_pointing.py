@@ -76,6 +76,7 @@ def test_user_names_settle_it(night: Any) -> None:
     found = night.plan(allow_missing=("flat",), objects=("c001",), skies=("c004",))
     assert by_role(found) == {"object": ["c001", "c002", "c003"], "sky": ["c004", "c005", "c006"]}
     assert any("c007.fits" in r and "left out" in r for r in found.tasks[0].remarks)
+    assert plan(night, objects=("c001",), skies=("c001",)) == {"both": ["c001", "c002", "c003"]}
 
 
 def test_unguided_frame_in_a_dither_is_sky_only_and_said(night: Any) -> None:

@@ -77,6 +77,7 @@ def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
     Parameters
     ----------
     plan : Plan
+        What was planned.
     ends : sequence of int or None
         Of every task: the code of what it failed for; None: it did not.
     strict : bool
