@@ -131,11 +131,19 @@ def read_mask(path: Path) -> list[np.ndarray]:
     """A mask's planes as uint16 bits, whatever its type; a file without keywords will do.
 
     Our own products and Gemini's keep them in ``DQ`` or in the first image. NaN counts as bad.
+
+    Raises
+    ------
+    Unreadable, DataError
+        No mask: it leaves no pixel.
     """
-    return [
+    planes = [
         np.where(np.isfinite(p), p, 1).astype(np.int64).astype(np.uint16)
         for p in _named_or_first(path, "DQ", Headers.read(path))
     ]
+    if planes and all(p.all() for p in planes):
+        raise DataError(f"{path.name}: as a mask it flags every pixel", "name a mask: 0 is good, anything else bad")
+    return planes
 
 
 def _named_or_first(path: Path, name: str, headers: Headers) -> list[np.ndarray]:

@@ -293,6 +293,10 @@ def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
         night.plan(user_cal={"processed_arc": there})
     with pytest.raises(ConfigError, match="no such file"):
         night.plan(user_cal={"dark": tmp_path / "none.fits"})
+    flat = night.frame("lamp_on", "z_flat.fits", NIRRED="0.1.0", NIRKIND="flat")
+    with pytest.raises(ConfigError, match=r"z_flat.fits: it is a finished flat"):
+        night.plan(user_cal={"dark": flat})
+    assert night.plan(user_cal={"flat": flat}).tasks
 
 
 def test_static_mask_by_its_date_beside_a_fresh_one(night: Any) -> None:

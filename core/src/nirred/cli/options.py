@@ -86,7 +86,7 @@ def calibrations(values: tuple[str, ...]) -> dict[str, str]:
         if not (colon and path):
             raise ConfigError(f"--user-cal {value!r}", "write kind:FILE, as in dark:N20160102S0423_dark.fits")
         if kind in ("arc", "bias", "fringe", "standard", "slitillum", "telluric", "pinhole"):
-            raise ConfigError(f"--user-cal {value!r}: a {kind} is not used in imaging", "dark, flat and bpm are")
+            raise ConfigError(f"--user-cal {value!r}: {kind!r} is not used in imaging", "dark, flat and bpm are")
         found[kind] = path
     return found
 

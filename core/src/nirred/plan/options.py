@@ -14,6 +14,7 @@ from ..recipes import all_recipes, own_recipe, step_types
 from .associate import INTERNAL, Source
 from .model import FrameInfo
 from .pointing import FRACTION
+from .scan import described, product_of
 
 if TYPE_CHECKING:
     from ..plugin.frames import Descriptors
@@ -189,3 +190,24 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
     if options.user_bpm is not None and not Path(options.user_bpm).is_file():
         raise ConfigError(f"--user-bpm {options.user_bpm}: no such file", "check the path")
     return found
+
+
+#: Kinds of finished product that serve as each kind of calibration.
+_SERVES = {"dark": ("dark",), "flat": ("flat", "skyflat"), "bpm": ("bpm",)}
+
+
+def described_masters(masters: Mapping[str, Path], registry: Registry) -> dict[str, FrameInfo | None]:
+    """The user's calibrations in the terms of their plugins, as far as one knows them.
+
+    Raises
+    ------
+    ConfigError
+        A finished product of another kind, as a flat that is named as dark. What is no product may be anything:
+        masters made elsewhere bear raw headers.
+    """
+    known = {kind: described(path, registry) for kind, path in masters.items()}
+    for kind, frame in known.items():
+        found = product_of(frame) if frame is not None else ""
+        if found and found not in _SERVES.get(kind, (found,)):
+            raise ConfigError(f"--user-cal {kind}:{masters[kind]}: it is a finished {found}", f"name a {kind}")
+    return known

@@ -29,7 +29,7 @@ from .fates import record_roles
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
 from .moments import exposure, order, text
-from .options import PlanOptions, kind_of, user_calibrations, with_recipe
+from .options import PlanOptions, described_masters, kind_of, user_calibrations, with_recipe
 from .requests import Order, refusal, request_draft, take_orders
 from .scan import described, names_file, scan, unselect
 from .wcscheck import check_wcs
@@ -90,7 +90,7 @@ class Planner:
         self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
         self.allowed = {kind_of(k) for k in options.allow_missing}
         self.bench = Bench(registry, objects=options.objects, skies=options.skies, frac_fov=options.frac_fov)
-        self.described = {k: described(p, registry) for k, p in self.user_cal.items()}
+        self.described = described_masters(self.user_cal, registry)
         self.sources: list[Source] = []
         self.made_of: dict[Path, frozenset[str]] = {}
         self.tasks: dict[str, Task] = {}

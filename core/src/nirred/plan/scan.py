@@ -59,6 +59,11 @@ def described(path: Path, registry: Registry) -> FrameInfo | None:
     return frames[0] if frames else None
 
 
+def product_of(frame: FrameInfo) -> str:
+    """Kind of a finished product (dark, bpm, flat, image, skyflat), ours or the observatory's; '' for a raw frame."""
+    return _product_kind(frame.headers) or _master_kind((frame,))
+
+
 def scan_headers(headers: Headers, path: Path, registry: Registry) -> FileRecord:
     """Classify a file by headers that are known already; see `scan`."""
     return _scan_file(path, registry, headers)
