@@ -144,6 +144,9 @@ def read_image(path: Path, extension: str = "") -> Image:
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 
+    from .headers import Headers
+
+    Headers.read(path)  # what is no FITS file is told in our words
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)  # rubbish after END, bytes after the last unit
         try:

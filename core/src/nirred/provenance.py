@@ -85,6 +85,9 @@ def read_table(path: Path) -> list[Record]:
     """
     from astropy.io import fits
 
+    from .headers import Headers
+
+    Headers.read(path)  # what is no FITS file is told in our words
     try:
         rows = fits.getdata(path, "PROVENANCE")
         return [Record(*(str(row[k]) for k in ("item", "name", "value", "origin"))) for row in rows]

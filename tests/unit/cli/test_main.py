@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -127,3 +128,20 @@ def test_plugin_commands_are_loaded_when_called(monkeypatch: pytest.MonkeyPatch,
 def test_exit_code_of_main_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "Commands" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("cal",)])
+def test_a_group_alone_shows_its_help_once(words: tuple[str, ...], nirred: Call) -> None:
+    code, out, err = nirred(*words)
+    assert code == 2 and not out
+    assert err.count("Usage:") == 1 and "Commands:" in err and "Error" not in err
+
+
+@pytest.mark.parametrize("words", ["show", "select", "cal explain", "view", "rerun", "tags"])
+def test_what_is_no_fits_file_is_said_once(words: str, tmp_path: Path, nirred: Call) -> None:
+    junk = tmp_path / "junk.fits"
+    junk.write_text("hello")
+    _, out, err = nirred(*words.split(), junk)
+    (line,) = [text for text in (out + err).splitlines() if "not a FITS file" in text]
+    assert line.replace(str(junk), "junk.fits").count("junk.fits") == 1, line
+    assert "SIMPLE" not in out + err

@@ -37,10 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app.main(normalise(words), prog_name="nirred", standalone_mode=False)
     except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():  # a group without a command
+            click.echo(error.message, err=True)
+            return error.exit_code
         from ..inputs import shortened
         from .common import safe
 
-        fault = click.UsageError(shortened(safe(error.format_message()), 1000), getattr(error, "ctx", None))
+        fault = click.UsageError(shortened(safe(error.format_message()), 1000), context)
         fault.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

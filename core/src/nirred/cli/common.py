@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,8 +91,9 @@ def echo_json(value: Any) -> None:
 
 
 def warn(name: str, error: NirredError) -> None:
-    """Say on stderr why a file is left out."""
-    click.echo(f"warning: {safe(name)}: {safe(error)}", err=True)
+    """Say on stderr why a file is left out; most errors begin with its name already."""
+    why = str(error).removeprefix(f"{Path(name).name}: ")
+    click.echo(f"warning: {safe(name)}: {safe(why)}", err=True)
 
 
 def remark(text: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -121,6 +122,8 @@ def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 def _text(value: Any) -> str:
     from datetime import datetime
 
+    if isinstance(value, float):
+        return repr(float(f"{value:.10g}"))  # without the last bits of what was computed from the header
     return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
@@ -141,7 +144,7 @@ def tags(files: Sequence[str], as_json: bool) -> None:
             if frame.unsupported:
                 entry["unsupported"] = frame.unsupported
         except NirredError as error:
-            entry = {"file": name, "tags": [], "error": str(error)}
+            entry = {"file": name, "tags": [], "error": str(error).removeprefix(f"{Path(name).name}: ")}
         found.append(entry)
     if as_json:
         echo_json(found)

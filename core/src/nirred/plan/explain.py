@@ -47,7 +47,8 @@ def explain(path: Path, inputs: Iterable[str | Path], registry: Registry, option
     """
     record = scan_file(path, registry)
     if record.verdict is not None:
-        raise DataError(f"{path.name}: {record.reason}", "name a raw frame that is to be calibrated")
+        why = record.reason.removeprefix(f"{path.name}: ")
+        raise DataError(f"{path.name}: {why}", "name a raw frame that is to be calibrated")
     planner = Planner(registry, options)
     planner.plan([path, *inputs])
     frame = record.frames[0]
