@@ -10,7 +10,9 @@ from nirred.algorithms.stars import StarList
 from nirred.algorithms.triangles import match_triangles
 
 
-def star_list(x: np.ndarray, y: np.ndarray, flux: np.ndarray, error: np.ndarray | float = 0.02) -> StarList:
+def star_list(
+    x: np.ndarray, y: np.ndarray, flux: np.ndarray, error: np.ndarray | list[float] | float = 0.02
+) -> StarList:
     order = np.argsort(-flux)
     one = np.ones(x.size)
     return StarList(
@@ -285,6 +287,30 @@ def test_one_star_that_outshines_faint_strays_is_enough() -> None:
     x, y, flux = np.array([500.0, 100.0, 800.0]), np.array([500.0, 700.0, 300.0]), np.array([1e4, 90.0, 80.0])
     moved = star_list(np.array([505.0, 640.0]), np.array([497.0, 220.0]), np.array([1e4, 85.0]))
     check(match_offset(star_list(x, y, flux), moved, (0.0, 0.0), 40.0), 5.0, -3.0, 0.01)
+
+
+def test_one_star_that_outshines_many_faint_strays_is_enough() -> None:
+    """Of a hundred pairs of strays some agree somewhere; they are no match, and do not hide it."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        lists = []
+        for dx, dy in ((0.0, 0.0), (12.0, -7.0)):
+            x, y = rng.uniform(440, 560, (2, 10))
+            flux = np.append(rng.uniform(60, 120, 10), 1e4)
+            lists.append(star_list(np.append(x, 500.0 + dx), np.append(y, 500.0 + dy), flux))
+        check(match_offset(*lists, (0.0, 0.0), 40.0), 12.0, -7.0, 0.2)
+        assert match_offset(*lists, (60.0, 0.0), 40.0) is None
+
+
+def test_two_stars_that_disagree_leave_the_better_one() -> None:
+    """A cosmic ray moves the fainter of two stars by 0.7 px in one frame, which is registered by the other."""
+    x, y, flux, error = np.array([500.0, 600.0]), np.array([480.0, 500.0]), np.array([2e5, 3e4]), [0.001, 0.015]
+    shifts = np.array([(0.0, 0.0), (21.0, -37.0), (-30.0, 4.0), (9.0, 33.0)])
+    lists = [star_list(x + dx, y + dy + [0.0, 0.7 * (k == 2)], flux, error) for k, (dx, dy) in enumerate(shifts)]
+    solved, reference = solve_offsets(lists, shifts, 2.0)
+    for one, wanted in zip(solved, shifts - shifts[reference], strict=True):
+        found = check(one, *wanted, 0.01)
+        assert found.n_matched >= 1
 
 
 def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:

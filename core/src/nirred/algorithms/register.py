@@ -6,13 +6,13 @@ Convention: a source is found in the frame at ``reference + (dx, dy)``, turned b
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from nirred.algorithms.neighbours import mutual, nearest
+from nirred.algorithms.neighbours import mutual
+from nirred.algorithms.pairs import PointSources, outshining_pair, positions_of, voted_pairs
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
@@ -26,34 +26,7 @@ CLIP = 3.5
 #: A turn is measured from at least so many stars, and told where it exceeds so many sigma.
 STARS_OF_TURN, SURE_OF_TURN = 6, 5.0
 
-_BRIGHTEST = 150
-#: Offsets with a smaller share of the most pairs, beyond a few, are no candidates beside it.
-_WEAK, _FEW = 0.3, 8
-
-#: Fewer pairs than this are to be most of the stars that are as bright as theirs, or half as bright.
-_MANY, _AS_BRIGHT = 6, 0.5
-
 _CANDIDATES = 50  # the best measured stars, one of which the others are to agree with
-
-
-class PointSources(Protocol):
-    """What registration asks of a star list: float64 arrays of one length."""
-
-    @property
-    def x(self) -> FloatArray:
-        """Zero-based column (px)."""
-
-    @property
-    def y(self) -> FloatArray:
-        """Zero-based row (px)."""
-
-    @property
-    def flux(self) -> FloatArray:
-        """Flux (any unit), brightest first."""
-
-    @property
-    def position_error(self) -> FloatArray:
-        """1-sigma error of x and of y (px)."""
 
 
 @dataclass(frozen=True)
@@ -133,128 +106,10 @@ def match_offset(
     a, b = positions_of(reference), positions_of(frame)
     if len(a) == 0 or len(b) == 0:
         return None
-    light = (np.log(np.maximum(reference.flux, 1e-30)), np.log(np.maximum(frame.flux, 1e-30)))
-    best = _best_pairs((a, b), light, guess, radius, tolerance)
-    if best is None:
-        return None
-    i, j = best
-    if i.size < _MANY and 2 * i.size <= min(_rivals((reference, frame), (i, j)), _rivals((frame, reference), (j, i))):
-        return None
-    pairs = nearest(a + guess, b, radius)[2]
-    if i.size == 1:
-        alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(3.0)
-        if not (trust_guess and alike and pairs == 1):
-            return None
-    elif not _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02):
-        return None
-    return refine(reference, frame, i, j, fit_rotation, np.array(centre), "stars")
-
-
-def _rivals(lists: tuple[PointSources, PointSources], pairs: tuple[IndexArray, IndexArray]) -> int:
-    """Stars of the first list that the second should show before the faintest of those matched.
-
-    They are as bright and, moved as the pairs are, within the field that both lists span. Few among many are chance.
-    """
-    (here, there), (i, j), flux = map(positions_of, lists), pairs, lists[0].flux
-    both, moved = np.concatenate([here, there]), here + np.median(there[j] - here[i], axis=0)
-    inside = ((moved >= both.min(axis=0)) & (moved <= both.max(axis=0))).all(axis=1)
-    return int(np.count_nonzero(inside & (flux >= _AS_BRIGHT * float(np.min(flux[i])))))
-
-
-def _best_pairs(
-    places: tuple[FloatArray, FloatArray],
-    light: tuple[FloatArray, FloatArray],
-    guess: tuple[float, float],
-    radius: float,
-    tolerance: float,
-) -> tuple[IndexArray, IndexArray] | None:
-    """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
-    (a, b), best, chosen = places, -np.inf, None
-    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
-        i, j = mutual(a + offset, b, tolerance)
-        if i.size == 0:
-            continue
-        ratio = light[1][j] - light[0][i]
-        similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
-        # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
-        score = float(similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius)
-        if score > best:
-            best, chosen = score, (i[similar], j[similar])
-    return chosen
-
-
-def positions_of(stars: PointSources) -> FloatArray:
-    """(n, 2): x and y."""
-    return np.asarray(np.column_stack([stars.x, stars.y]), dtype=np.float64)
-
-
-def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
-    """Return up to eight candidate offsets: those with most pairs within the tolerance, none far behind many."""
-    differences = np.empty((len(a) * len(b), 2))
-    differences = differences[: _differences(a, b, guess, radius, differences)]
-    if len(differences) == 0:
-        return np.empty((0, 2))
-    cells = np.floor(differences / tolerance).astype(np.int64)
-    first = cells.min(axis=0)
-    height = int(cells[:, 1].max() - first[1]) + 1
-    keys, votes = np.unique((cells[:, 0] - first[0]) * height + cells[:, 1] - first[1], return_counts=True)
-    best = keys[np.argsort(-votes, kind="stable")[:24]]
-    centres = (np.stack([best // height, best % height], axis=1) + first + 0.5) * tolerance
-    table = np.empty((len(centres), 3))
-    _gather(differences, centres, tolerance, table)
-    table = table[np.argsort(-table[:, 0], kind="stable")[:8]]
-    return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
-    """Fill in b - a of all pairs within a radius of the guess; return how many there are."""
-    n = 0
-    for i in range(a.shape[0]):
-        for j in range(b.shape[0]):
-            x, y = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
-            if (x - guess[0]) ** 2 + (y - guess[1]) ** 2 <= radius**2:
-                out[n, 0], out[n, 1] = x, y
-                n += 1
-    return n
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-def]
-    """Number and mean of the differences within the tolerance of the median of those around each centre."""
-    near = np.empty((2, differences.shape[0]))
-    for k in range(centres.shape[0]):
-        x, y = centres[k, 0], centres[k, 1]
-        n = 0
-        for i in range(differences.shape[0]):
-            u, v = differences[i, 0], differences[i, 1]
-            if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * tolerance) ** 2:
-                near[0, n], near[1, n] = u, v
-                n += 1
-        x, y = np.median(near[0, :n]), np.median(near[1, :n])
-        count, total_x, total_y = 0, 0.0, 0.0
-        for i in range(differences.shape[0]):
-            u, v = differences[i, 0], differences[i, 1]
-            if (u - x) ** 2 + (v - y) ** 2 <= tolerance**2:
-                count += 1
-                total_x += u
-                total_y += v
-        table[k, 0] = count
-        table[k, 1], table[k, 2] = (total_x / count, total_y / count) if count > 0 else (x, y)
-
-
-def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
-    """Whether n pairs that agree are more than chance.
-
-    Pairs within a radius, in units of the tolerance, fall at random on radius^2 places, so a place that
-    holds one pair holds n or more with the Poisson probability of n - 1 or more at a mean of pairs / places.
-    """
-    from scipy.special import gammainc
-
-    if n < 2:
-        return False
-    expected = pairs / max(radius**2, 1.0)
-    return bool(pairs * gammainc(n - 1, expected) < chance)
+    pairs = voted_pairs((reference, frame), guess, radius, tolerance, trust_guess=trust_guess)
+    if pairs is None and trust_guess:
+        pairs = outshining_pair((reference, frame), guess, radius)
+    return None if pairs is None else refine(reference, frame, *pairs, fit_rotation, np.array(centre), "stars")
 
 
 def refine(
@@ -333,8 +188,9 @@ def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
     best = shifts[np.argsort(variance, kind="stable")[:_CANDIDATES]]
     chosen = best[_most_agreed(best, shifts, 1.0 / variance, 2.0 * CLIP**2)]
     near = np.abs(shifts - chosen).max(axis=1) / np.sqrt(variance)
-    # the larger of two normal deviates has a median of 1.05 sigma
-    return np.asarray(near <= CLIP * max(1.0, float(np.median(near)) / 1.05))
+    # The larger of two normal deviates has a median of 1.05 sigma. Of two stars that disagree, one is wrong.
+    typical = np.partition(near, (near.size - 1) // 2)[(near.size - 1) // 2]
+    return np.asarray(near <= CLIP * max(1.0, float(typical) / 1.05))
 
 
 def _angle(a: FloatArray, b: FloatArray, weight: FloatArray) -> float:

@@ -6,13 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.neighbours import mutual
-from nirred.algorithms.register import (
-    PointSources,
-    Registration,
-    positions_of,
-    refine,
-    rotation_matrix,
-)
+from nirred.algorithms.pairs import PointSources, positions_of
+from nirred.algorithms.register import Registration, refine, rotation_matrix
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]

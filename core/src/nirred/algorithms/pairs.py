@@ -1,0 +1,216 @@
+"""Pairs of stars of two lists that are one star each: those at the offset between them that most pairs vote for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.neighbours import mutual, nearest
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.intp]
+Pairs = tuple[IndexArray, IndexArray]
+"""Indices of the stars of a first and of a second list."""
+
+_BRIGHTEST = 150
+#: Offsets with a smaller share of the most pairs, beyond a few, are no candidates beside it.
+_WEAK, _FEW = 0.3, 8
+
+#: Fewer pairs than this are to be most of the stars that are as bright as theirs, or half as bright.
+_MANY, _AS_BRIGHT = 6, 0.5
+
+#: The stars of a single pair differ by no more than this factor; others have less than this share of their light.
+_ALIKE, _STRAY = 3.0, 0.2
+
+
+class PointSources(Protocol):
+    """What registration asks of a star list: float64 arrays of one length."""
+
+    @property
+    def x(self) -> FloatArray:
+        """Zero-based column (px)."""
+
+    @property
+    def y(self) -> FloatArray:
+        """Zero-based row (px)."""
+
+    @property
+    def flux(self) -> FloatArray:
+        """Flux (any unit), brightest first."""
+
+    @property
+    def position_error(self) -> FloatArray:
+        """1-sigma error of x and of y (px)."""
+
+
+def voted_pairs(
+    lists: tuple[PointSources, PointSources],
+    guess: tuple[float, float],
+    radius: float,
+    tolerance: float,
+    *,
+    trust_guess: bool,
+) -> Pairs | None:
+    """Pairs at the offset that most vote for; None where these are no more than chance.
+
+    Parameters
+    ----------
+    lists : (PointSources, PointSources)
+        Both lists, with a star each or more, brightest first.
+    guess, radius, tolerance, trust_guess
+        As of `match_offset`.
+
+    Returns
+    -------
+    (i, j) or None
+    """
+    a, b = map(positions_of, lists)
+    light = (np.log(np.maximum(lists[0].flux, 1e-30)), np.log(np.maximum(lists[1].flux, 1e-30)))
+    best = _best_pairs((a, b), light, guess, radius, tolerance)
+    if best is None:
+        return None
+    i, j = best
+    if i.size < _MANY and 2 * i.size <= min(_rivals(lists, (i, j)), _rivals(lists[::-1], (j, i))):
+        return None
+    pairs = nearest(a + guess, b, radius)[2]
+    if i.size == 1:
+        alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(_ALIKE)
+        return best if trust_guess and alike and pairs == 1 else None
+    return best if _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02) else None
+
+
+def outshining_pair(
+    lists: tuple[PointSources, PointSources], guess: tuple[float, float], radius: float
+) -> Pairs | None:
+    """A pair of like brightness near the guess that outshines all else, where many faint ones agree by chance.
+
+    Parameters
+    ----------
+    lists : (PointSources, PointSources)
+        Both lists, with a star each or more.
+    guess, radius
+        As of `match_offset`.
+
+    Returns
+    -------
+    (i, j) or None
+        One index each.
+    """
+    top = [int(np.argmax(stars.flux)) for stars in lists]
+    light = [float(stars.flux[k]) for stars, k in zip(lists, top, strict=True)]
+    alone = all(np.count_nonzero(s.flux > _STRAY * own) == 1 for s, own in zip(lists, light, strict=True))
+    if not alone or max(light) > _ALIKE * min(light):
+        return None
+    apart = [positions_of(stars)[k] for stars, k in zip(lists, top, strict=True)]
+    near = np.hypot(*(apart[1] - apart[0] - guess)) <= radius
+    return (np.array(top[:1]), np.array(top[1:])) if near else None
+
+
+def _rivals(lists: tuple[PointSources, PointSources], pairs: Pairs) -> int:
+    """Stars of the first list that the second should show before the faintest of those matched.
+
+    They are as bright and, moved as the pairs are, within the field that both lists span. Few among many are chance.
+    """
+    (here, there), (i, j), flux = map(positions_of, lists), pairs, lists[0].flux
+    both, moved = np.concatenate([here, there]), here + np.median(there[j] - here[i], axis=0)
+    inside = ((moved >= both.min(axis=0)) & (moved <= both.max(axis=0))).all(axis=1)
+    return int(np.count_nonzero(inside & (flux >= _AS_BRIGHT * float(np.min(flux[i])))))
+
+
+def _best_pairs(
+    places: tuple[FloatArray, FloatArray],
+    light: tuple[FloatArray, FloatArray],
+    guess: tuple[float, float],
+    radius: float,
+    tolerance: float,
+) -> Pairs | None:
+    """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
+    (a, b), best, chosen = places, -np.inf, None
+    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
+        i, j = mutual(a + offset, b, tolerance)
+        if i.size == 0:
+            continue
+        ratio = light[1][j] - light[0][i]
+        similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
+        # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
+        score = float(similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius)
+        if score > best:
+            best, chosen = score, (i[similar], j[similar])
+    return chosen
+
+
+def positions_of(stars: PointSources) -> FloatArray:
+    """(n, 2): x and y."""
+    return np.asarray(np.column_stack([stars.x, stars.y]), dtype=np.float64)
+
+
+def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
+    """Return up to eight candidate offsets: those with most pairs within the tolerance, none far behind many."""
+    differences = np.empty((len(a) * len(b), 2))
+    differences = differences[: _differences(a, b, guess, radius, differences)]
+    if len(differences) == 0:
+        return np.empty((0, 2))
+    cells = np.floor(differences / tolerance).astype(np.int64)
+    first = cells.min(axis=0)
+    height = int(cells[:, 1].max() - first[1]) + 1
+    keys, votes = np.unique((cells[:, 0] - first[0]) * height + cells[:, 1] - first[1], return_counts=True)
+    best = keys[np.argsort(-votes, kind="stable")[:24]]
+    centres = (np.stack([best // height, best % height], axis=1) + first + 0.5) * tolerance
+    table = np.empty((len(centres), 3))
+    _gather(differences, centres, tolerance, table)
+    table = table[np.argsort(-table[:, 0], kind="stable")[:8]]
+    return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
+    """Fill in b - a of all pairs within a radius of the guess; return how many there are."""
+    n = 0
+    for i in range(a.shape[0]):
+        for j in range(b.shape[0]):
+            x, y = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
+            if (x - guess[0]) ** 2 + (y - guess[1]) ** 2 <= radius**2:
+                out[n, 0], out[n, 1] = x, y
+                n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-def]
+    """Number and mean of the differences within the tolerance of the median of those around each centre."""
+    near = np.empty((2, differences.shape[0]))
+    for k in range(centres.shape[0]):
+        x, y = centres[k, 0], centres[k, 1]
+        n = 0
+        for i in range(differences.shape[0]):
+            u, v = differences[i, 0], differences[i, 1]
+            if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * tolerance) ** 2:
+                near[0, n], near[1, n] = u, v
+                n += 1
+        x, y = np.median(near[0, :n]), np.median(near[1, :n])
+        count, total_x, total_y = 0, 0.0, 0.0
+        for i in range(differences.shape[0]):
+            u, v = differences[i, 0], differences[i, 1]
+            if (u - x) ** 2 + (v - y) ** 2 <= tolerance**2:
+                count += 1
+                total_x += u
+                total_y += v
+        table[k, 0] = count
+        table[k, 1], table[k, 2] = (total_x / count, total_y / count) if count > 0 else (x, y)
+
+
+def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
+    """Whether n pairs that agree are more than chance.
+
+    Pairs within a radius, in units of the tolerance, fall at random on radius^2 places, so a place that
+    holds one pair holds n or more with the Poisson probability of n - 1 or more at a mean of pairs / places.
+    """
+    from scipy.special import gammainc
+
+    if n < 2:
+        return False
+    expected = pairs / max(radius**2, 1.0)
+    return bool(pairs * gammainc(n - 1, expected) < chance)
