@@ -56,6 +56,13 @@ def test_errors_are_those_of_a_monte_carlo():
     assert np.std(pulls) == pytest.approx(np.sqrt(5 / 6), rel=0.12)  # the mean of six is taken off
 
 
+def test_one_star_is_enough_where_asked():
+    flux = np.array([[1.0], [0.7], [1.0]]) * 1e5
+    t, error = relative_transparencies(flux, 0.01 * flux, 1)
+    np.testing.assert_allclose(t / t[0], [1.0, 0.7, 1.0])
+    assert np.isfinite(error).all()
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_stars_or_frames(n):
     flux = np.full((n, 2), 1e5)
@@ -137,6 +144,38 @@ def test_a_bad_pixel_is_mirrored_or_spoils_the_star():
     centre = np.zeros((64, 64), np.uint8)
     centre[33, 32] = 1
     assert np.isnan(measure(star(32.0, 32.0, 1e5), [32.0], [32.0], centre)[0][0])
+
+
+def test_a_wide_star_bears_holes():
+    bad = np.zeros((128, 128), np.uint8)
+    bad[60:62, 66] = 1
+    image = star(62.6, 63.4, 1e6, fwhm=12.0, size=128)
+    assert measure(np.where(bad, 1e6, image), [62.6], [63.4], bad, 12.0)[0][0] == pytest.approx(1e6, rel=0.004)
+    bad[58:66, 60:68] = 1
+    assert np.isnan(measure(image, [62.6], [63.4], bad, 12.0)[0][0])
+
+
+@pytest.mark.parametrize("fwhm", [2.5, 4.0, 8.0])
+def test_spikes_are_no_light_of_a_star(fwhm):
+    """Cosmic rays in the aperture; in the core they spoil a star; a star that is not struck keeps every pixel."""
+    rng = np.random.default_rng(6)
+    at, size = (48.3, 47.6), 96
+
+    def flux(image):
+        return aperture_fluxes(image, np.zeros(image.shape, np.uint8), *np.array(at)[:, None], fwhm, spikes=True)[0][0]
+
+    for _ in range(20):
+        light = star(*at, 2e5, fwhm, size)
+        noisy = light + rng.normal(0, 20.0, light.shape) + np.sqrt(light) * rng.standard_normal(light.shape)
+        whole = measure(noisy, *[[v] for v in at], fwhm=fwhm)[0][0]
+        assert flux(noisy.astype(np.float32)) == pytest.approx(whole, rel=0.002)
+        struck, turn = noisy.astype(np.float32), rng.uniform(0, 2 * np.pi)
+        r = rng.uniform(0.9, 1.8) * fwhm
+        row, column = round(at[1] + r * np.sin(turn)), round(at[0] + r * np.cos(turn))
+        struck[row : row + 2, column] += 4e4
+        assert flux(struck) == pytest.approx(whole, rel=0.01 if fwhm > 3 else 0.06)  # of 40 %
+    noisy[48, 48] += 2e5
+    assert np.isnan(flux(noisy.astype(np.float32))) or fwhm > 7
 
 
 def test_what_cannot_be_measured_is_nan():

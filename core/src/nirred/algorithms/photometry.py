@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
+#: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
+SPIKE, LEAST_RISE = 5.0, 0.5
+#: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
+#: and is wrong by up to 1.4 / FWHM of that, as the mirror is a pixel's middle; together 0.3 %.
+HOLES = 0.0024
 
 
 def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -> tuple[Float64, Float64]:
@@ -143,12 +148,12 @@ def shrink(values: Float64, errors: Float64) -> Float64:
 
 
 def aperture_fluxes(
-    data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, fwhm: float
+    data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, fwhm: float, *, spikes: bool = False
 ) -> tuple[Float64, Float64]:
     """Fluxes of isolated stars in apertures so wide (2 FWHM radius) that seeing hardly matters.
 
     The local level is the median of a ring of 3 to 4.5 FWHM. An unusable pixel is replaced by its mirror image across
-    the star; within 0.7 FWHM of the centre it spoils the star.
+    the star; within 0.7 FWHM of the centre it spoils a star that is not wide enough.
 
     Parameters
     ----------
@@ -160,6 +165,8 @@ def aperture_fluxes(
         Zero-based positions.
     fwhm : float
         Pixels.
+    spikes : bool
+        Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
 
     Returns
     -------
@@ -178,8 +185,22 @@ def aperture_fluxes(
         cut = data[i - half : i + half + 1, j - half : j + half + 1].astype(float)
         hidden = bad[i - half : i + half + 1, j - half : j + half + 1] != 0
         r = np.hypot(span[:, None] - (y[k] - i), span[None, :] - (x[k] - j))
+        if spikes:
+            hidden = hidden | _spikes(cut, hidden, fwhm)
         flux[k], error[k] = _aperture(cut, hidden, r, fwhm)
     return flux, error
+
+
+def _spikes(cut: Float64, hidden: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
+    """Pixels above the median of their neighbourhood by more than noise and four times what the top of a star is."""
+    from scipy.ndimage import median_filter
+
+    around = median_filter(np.where(hidden, np.median(cut), cut), 3, mode="nearest")
+    level = float(np.median(cut[~hidden])) if not hidden.all() else 0.0
+    light = np.maximum(around - level, 0.0)
+    sigma = 1.4826 * float(np.median(np.abs(cut - level)))
+    rise = max(4.0 * np.expm1(4 * np.log(2) / fwhm**2), LEAST_RISE)  # of a Gaussian's middle above the next pixel
+    return np.asarray(cut - around > SPIKE * np.hypot(sigma, np.sqrt(light)) + rise * light)
 
 
 def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float) -> tuple[float, float]:
@@ -187,7 +208,8 @@ def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float) 
     inside = np.clip(2 * fwhm + 0.5 - r, 0.0, 1.0)
     mirror, mirror_hidden = cut[::-1, ::-1], hidden[::-1, ::-1]
     used = hidden & (inside > 0)
-    if ring.size < 20 or (used & (r < 0.7 * fwhm)).any() or (used & mirror_hidden).any():
+    holes = np.count_nonzero(used & (r < 0.7 * fwhm))
+    if ring.size < 20 or holes > HOLES * fwhm**3 or (used & mirror_hidden).any():
         return float("nan"), float("nan")
     level = float(np.median(ring))
     sigma = 1.4826 * float(np.median(np.abs(ring - level)))

@@ -27,6 +27,10 @@ BROAD = 3.5
 DEEP = 32
 #: The stars are believed where they know the power of the area, 0 or 1, to this.
 SURE_OF_AREAS = 0.12
+#: Stars without which a frame's FWHM may be that of cosmic rays.
+SIZED_BY = 3
+#: Fewer stars than this do not tell which of them are struck: cosmic rays are sought in their images.
+FEW = 10
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
@@ -153,7 +157,7 @@ class ScaleCounts(GroupStep):
         """Parameters of `scale_counts_to_reference`."""
 
         scale: bool = param(True, "divide each frame by its relative transparency")
-        min_stars: int = param(3, "with fewer stars all transparencies are 1", ge=1)
+        min_stars: int = param(1, "with fewer stars all transparencies are 1", ge=1)
         max_fwhm: float = param(1.5, "leave out frames whose FWHM is this many times the median", gt=1)
         min_transparency: float = param(0.5, "leave out frames with less than this transparency", ge=0)
 
@@ -186,7 +190,7 @@ class ScaleCounts(GroupStep):
             return
         usual = float(np.median(list(known.values())))
         for i, fwhm in known.items():
-            enough = np.count_nonzero(all_stars(group, i).snr > 10) >= params.min_stars
+            enough = np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY
             if enough and fwhm > params.max_fwhm * usual:
                 group.leave_out(i, f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
 
@@ -238,7 +242,8 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     for k, i in enumerate(frames):
         placed = layout.placements[i, p]
         x, y = placed.to_plane(*where)
-        flux[k], error[k] = aperture_fluxes(state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm)
+        data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
+        flux[k], error[k] = aperture_fluxes(data, bad, x, y, fwhm, spikes=bright.size < FEW)
         if placed.shift is None:
             area[k] = placed.area_at(*where)
     return flux, error, area
