@@ -143,12 +143,15 @@ class PlaneState:
         subtracted sky adds to a pixel's variance, relative.
     constant, per_electron : float32 (ny, nx) or float
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
+    unseen : float32 (ny, nx) or None
+        Variance of what is left of the sky's pattern where no sky frame shows it, electron squared.
     """
 
     sci: PlaneStack
     dq: PlaneStack
     constant: np.ndarray | float = 0.0
     per_electron: np.ndarray | float = 1.0
+    unseen: np.ndarray | None = None
     sub: PlaneStack | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)

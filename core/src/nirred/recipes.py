@@ -64,6 +64,8 @@ REDUCE = Recipe(
         S("detect_sources", label="detect_sources_first"),
         S("adjust_wcs_to_reference", label="adjust_wcs_first"),
         S("mask_objects"),
+        S("sky_correct", label="sky_correct_hidden", only_hidden=True),
+        S("mask_objects", label="mask_objects_hidden", only_hidden=True),
         S("sky_correct"),
         S("clean_readout"),
         S("detect_sources"),

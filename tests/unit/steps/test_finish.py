@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nirred.frame import Plane
-from nirred.steps.finish import stack_objects, zero_level
+from nirred.plugin import S
+from nirred.steps.finish import LevelStack, stack_objects, zero_level
 
 SHAPE = (200, 400)
 
@@ -69,3 +70,30 @@ def test_without_extended_objects_the_level_is_that_of_the_blank_pixels() -> Non
     plane = Plane(image, np.zeros(image.shape, np.uint16), np.ones_like(image))
     mask, objects = stack_objects(plane, 3.0)
     assert zero_level(plane, mask, objects) == zero_level(plane, mask)
+
+
+@pytest.mark.parametrize("sunk", [True, False])
+def test_a_hollow_round_a_wide_object_is_part_of_the_error(sunk: bool) -> None:
+    rng = np.random.default_rng(2)
+    v, u = np.mgrid[:400, :400]
+    r = np.hypot(u - 200, v - 200)
+    light = 20.0 * np.exp(-r / 25) - 0.5 * np.exp(-(((r - 140) / 25) ** 2))
+    data = (light + rng.standard_normal(r.shape)).astype(np.float32)
+    plane = Plane(data, np.zeros(r.shape, np.uint16), np.ones(r.shape, np.float32))
+    mask, objects = stack_objects(plane, 3.0)
+    _, error = zero_level(plane, mask, objects, sunk=sunk)
+    assert (error > 0.5) is sunk and error < 2.0
+
+
+def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
+    group = make_group(["both"] * 3, [np.zeros((64, 64), np.float32)] * 3)
+    for frame in group.frames:
+        frame.sky, frame.weight = 1000.0, 1.0 / 3
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((64, 64)).astype(np.float32)
+    group.streams["main"] = [Plane(noise, np.zeros((64, 64), np.uint16), np.ones((64, 64), np.float32))]
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    assert not group.remarks
+    group.extras["hidden"] = 0.2
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    assert "cover 20% of the detector in every frame" in group.remarks[0]

@@ -54,7 +54,7 @@ def test_they_would_be_if_frames_were_not_levelled_among_each_other(drifting, mo
 
 
 @pytest.mark.parametrize(("role", "told"), [("both", True), ("object", False)])
-def test_a_target_wider_than_the_dither_is_remarked(make_group, role: str, told: bool) -> None:
+def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: bool) -> None:
     rng = np.random.default_rng(3)
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     shifts = [(0.0, 0.0), (12.0, 5.0), (-8.0, 10.0)]
@@ -63,7 +63,14 @@ def test_a_target_wider_than_the_dither_is_remarked(make_group, role: str, told:
     for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert any("in every frame" in text for text in group.remarks) is told
+    assert (group.extras["hidden"] > 0.02) is told
+    flags = group.planes[0].dq
+    before = [flags.frame(k).copy() for k in range(3)]
+    for k in range(3):
+        group.planes[0].sub.frame(k)[:200] += 500.0
+    MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
+    again = any(not np.array_equal(before[k], flags.frame(k)) for k in range(3))
+    assert again is told  # where nothing is hidden, nothing is done
 
 
 def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None:

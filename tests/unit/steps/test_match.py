@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nirred.group import OBJECT
 from nirred.plugin import S
-from nirred.steps.match import MatchBackgrounds
+from nirred.steps.match import MatchBackgrounds, match_skies
 
 CALL = S("any")
 SHAPE = (512, 576)
@@ -50,3 +51,34 @@ def test_frames_that_know_their_sky_stay_as_they_are(nebula, unshaped) -> None:
     before = [group.planes[0].sub.frame(k).copy() for k in range(5)]
     MatchBackgrounds().apply(group, MatchBackgrounds.Params(), CALL)
     assert all(np.array_equal(before[k], group.planes[0].sub.frame(k)) for k in range(5))
+
+
+def test_skies_are_brought_to_the_plane_that_they_have_in_common(make_group) -> None:
+    rng = np.random.default_rng(5)
+    v, u = np.meshgrid(*(2 * (np.arange(n) + 0.5) / n - 1 for n in SHAPE), indexing="ij")
+    unit = np.array([1000.0, 1020.0, 990.0, 1010.0])
+    ring = 0.02 * np.exp(-(((np.hypot(u, v) - 0.5) / 0.2) ** 2)) + 0.01 * u
+    slopes = rng.normal(0, 0.01, (4, 3))
+    own = [a + b * u + c * v for a, b, c in slopes - unit @ slopes / unit.sum()]
+    frames = [unit[k] * (1 + ring + own[k]) + rng.normal(0, 15, SHAPE) for k in range(4)]
+    group = make_group(["both"] * 4, frames)
+    state = group.planes[0]
+    for k in range(4):  # a wide object, elsewhere in each
+        covered = np.hypot(u - 0.2 * k + 0.3, v) < 0.5
+        state.sci.frame(k)[covered] += 5000.0
+        state.dq.frame(k)[covered] |= OBJECT
+    match_skies(group, state, np.zeros(4), unit)
+    for k in range(4):
+        blank = state.covered(k) == 0
+        left = np.where(blank, state.sci.frame(k) / unit[k] - 1 - ring, 0.0).reshape(8, 64, 9, 64).sum(axis=(1, 3))
+        pixels = blank.reshape(8, 64, 9, 64).sum(axis=(1, 3))
+        assert np.abs(left / np.maximum(pixels, 2000)).max() < 0.0015, k
+        assert np.abs(own[k]).max() > 0.004
+
+
+def test_skies_without_common_places_stay_as_they_are(make_group) -> None:
+    group = make_group(["both"] * 3, [np.full((40, 40), 100.0 + k, np.float32) for k in range(3)])
+    for k in range(3):
+        group.planes[0].dq.frame(k)[:] |= OBJECT
+    match_skies(group, group.planes[0], np.zeros(3), np.full(3, 100.0))
+    assert [float(group.planes[0].sci.frame(k).mean()) for k in range(3)] == [100.0, 101.0, 102.0]

@@ -183,3 +183,22 @@ def test_the_light_of_a_target_is_no_noise_of_the_model(make_group):
         assert group.frames[i].noise_scale == pytest.approx(1.0, abs=0.05), role
     assert np.median(group.planes[0].sub.frame(1)) == pytest.approx(4000, rel=0.01)
     assert group.extras["filled"] and group.extras["unshaped"] == {1, 3, 5, 7}
+
+
+def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group):
+    rng = np.random.default_rng(8)
+    pattern = 1 + 0.02 * rng.standard_normal((256, 256))
+    frames = [(1000 * pattern + rng.normal(0, 15, pattern.shape)).astype(np.float32) for _ in range(6)]
+    group = make_group(["both"] * 6, frames, step=8.0)
+    hidden = np.zeros(pattern.shape, bool)
+    hidden[96:160, 96:160] = True
+    for k in range(6):
+        group.planes[0].dq.frame(k)[hidden] |= OBJECT
+    AssociateSky().apply(group, AssociateSky.Params(), CALL)
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    assert group.planes[0].unseen is None
+    group.extras["hidden"] = 0.06
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    unseen = group.planes[0].unseen
+    assert not unseen[~hidden].any() and np.sqrt(np.median(unseen[hidden])) == pytest.approx(20.0, rel=0.15)
+    assert np.std(group.planes[0].sub.frame(0)[hidden]) == pytest.approx(np.hypot(20.0, 15.0), rel=0.1)

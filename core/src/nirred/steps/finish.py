@@ -42,7 +42,7 @@ class LevelStack(GroupStep):
         frames = group.targets
         weights = np.array([group.frames[i].weight for i in frames])
         errors = np.array([group.frames[i].sky_err for i in frames])
-        filled = bool(group.extras.get("filled"))
+        filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
         done, found = [], []
         for plane in group.streams[call.takes]:
             if filled:  # levels predicted from the same sky frames err together
@@ -50,20 +50,30 @@ class LevelStack(GroupStep):
                 done.append(plane)
                 continue
             grown, objects = stack_objects(plane, params.threshold)
-            value, error = zero_level(plane, dilate(grown, params.dilation), objects)
+            value, error = zero_level(plane, dilate(grown, params.dilation), objects, sunk=bool(hidden))
             found.append(error)
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
         group.streams[call.gives] = done
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
+        if hidden and not params.skip:
+            sky = float(np.median([group.frames[i].sky for i in frames]))
+            group.remark(
+                f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "
+                f"them, and their faint halos may be lost to it; the zero level is known to {max(found) / sky:.1g} of "
+                "the sky (LEVELERR), slopes behind them no better; frames on the sky, or wider dithers, show more"
+            )
 
 
-def zero_level(plane: Plane, mask: np.ndarray, objects: np.ndarray | None = None) -> tuple[float, float]:
+def zero_level(
+    plane: Plane, mask: np.ndarray, objects: np.ndarray | None = None, *, sunk: bool = False
+) -> tuple[float, float]:
     """Median of a stack's deep blank pixels and its error.
 
     In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
     half of the difference between both on all blank pixels, for sources too faint to be masked, to the statistical one.
     The outskirts of extended `objects`, as found in blocks of pixels, lie on the blank ones: their light is taken off
-    the level, and `LIGHT_ERROR` of it is stated as error.
+    the level, and `LIGHT_ERROR` of it is stated as error; where they have `sunk` into the sky of their own frames,
+    also what the hollows round them show of it.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
@@ -75,7 +85,7 @@ def zero_level(plane: Plane, mask: np.ndarray, objects: np.ndarray | None = None
     if objects is None:
         return float(np.median(values)), float(error)
     surface, bare = _blocks(plane, blank)
-    light, uncertain = light_between(surface, objects, bare)
+    light, uncertain = light_between(surface, objects, bare, sunk=sunk)
     return float(np.median(values)) - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
 
 

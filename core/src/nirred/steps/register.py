@@ -40,7 +40,7 @@ TOLD = 0.1
 SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
 BOX, SEEN = 64, 2.0
-#: Share of the detector that objects may cover in every frame, which are each other's sky, before it is remarked.
+#: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
 HIDDEN = 0.02
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
@@ -174,8 +174,14 @@ class MaskObjects(GroupStep):
 
         threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)
         dilation: float = param(2.0, "grow every mask by this radius besides", unit="pixel", ge=0)
+        only_hidden: bool = param(
+            False, "only where objects cover part of the detector in all frames, which are each other's sky"
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        if params.only_hidden and not group.extras.get("hidden"):
+            return
+        hidden = 0.0
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
@@ -193,9 +199,9 @@ class MaskObjects(GroupStep):
                 mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
                 always = _carry(group, cluster, mask, layout)
-                if sunk and always > HIDDEN:
-                    _warn(group, always)
+                hidden = max(hidden, always if sunk else 0.0)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
+        group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
 
 
 def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float, *, sunk: bool) -> np.ndarray:
@@ -256,14 +262,6 @@ def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -
                 state.dq.put(i, dq)
         shares.append(always.mean())
     return float(np.mean(shares))
-
-
-def _warn(group: Group, always: float) -> None:
-    """Say that frames which are each other's sky do not show it behind their objects."""
-    group.remark(
-        f"objects cover {always:.0%} of the detector in every frame: the sky behind them goes on as around them, which "
-        "may cost faint halos and leave slopes beyond the stated errors; frames on the sky, or wider dithers, show it"
-    )
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

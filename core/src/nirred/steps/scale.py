@@ -51,8 +51,9 @@ def sky_of(group: Group, state: PlaneState, i: int) -> float:
 def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
     """(constant, per_electron) of the noise model as full planes."""
     shape = state.shape
+    constant = state.constant if state.unseen is None else state.constant + state.unseen
     return (
-        np.ascontiguousarray(np.broadcast_to(np.asarray(state.constant, np.float32), shape)),
+        np.ascontiguousarray(np.broadcast_to(np.asarray(constant, np.float32), shape)),
         np.ascontiguousarray(np.broadcast_to(np.asarray(state.per_electron, np.float32), shape)),
     )
 

@@ -17,6 +17,7 @@ from ..slabs import sample_rows, sampled
 from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
+from .match import match_skies
 from .residual import level_frames
 from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
@@ -122,35 +123,51 @@ class SkyCorrect(GroupStep):
         nsigma: float = param(4.0, "a sky frame's pixel this far from the others is not sky", gt=0)
         model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
         gradient: bool = param(True, "take off a residual plane or parabola where enough of the field is blank")
+        only_hidden: bool = param(
+            False, "only where objects cover part of the detector in all frames, which are each other's sky"
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.offset_sky and params.scale_sky:
             raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
+        hidden = bool(group.extras.get("hidden"))
+        if params.only_hidden and not hidden:
+            return
         if not any(group.skies.get(i) for i in group.indices()):
             raise StepError("no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
         for i in group.targets:
             if not group.skies.get(i):
                 group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
-        for p, state in enumerate(group.planes):
-            if state.sub is None:
-                scratch = None if state.sci.in_memory else group.context.scratch
-                state.sub = PlaneStack(state.sci.shape, np.float32, scratch)
-            targets = group.indices()
-            with_sky = [i for i in targets if group.skies.get(i)]
-            model = SkyModel(group, state, *measure_levels(group, p, params), params.nsigma)
-            if not params.mask_objects:
-                for epoch in epochs(group, with_sky):
-                    subtract_at_once(model, epoch)
-                level_lit(model, p, gradient=params.gradient)
-                continue
-            for epoch in epochs(group, with_sky):
-                subtract_shrunk(model, epoch, p, shrink=params.model)
-            predicted = {i for i in targets if _from_sky_frames(group, i, params)}
-            expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
-            level_frames(group, state, targets, predicted, expected, shape=params.gradient)
-            if params.gradient:
-                covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
-                group.extras["unshaped"] = predicted | covered
+        for p in range(len(group.planes)):
+            _correct(group, p, params, hidden=hidden)
+
+
+def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -> None:
+    """Subtract the sky of plane `p` of every frame; `hidden`: objects cover part of it in all frames."""
+    state = group.planes[p]
+    state.unseen = None
+    if state.sub is None:
+        scratch = None if state.sci.in_memory else group.context.scratch
+        state.sub = PlaneStack(state.sci.shape, np.float32, scratch)
+    targets = group.indices()
+    with_sky = [i for i in targets if group.skies.get(i)]
+    levels = measure_levels(group, p, params)
+    if hidden and params.mask_objects and params.gradient:
+        match_skies(group, state, *levels)
+    model = SkyModel(group, state, *levels, params.nsigma)
+    if not params.mask_objects:
+        for epoch in epochs(group, with_sky):
+            subtract_at_once(model, epoch)
+        level_lit(model, p, gradient=params.gradient)
+        return
+    for epoch in epochs(group, with_sky):
+        subtract_shrunk(model, epoch, p, shrink=params.model)
+    predicted = {i for i in targets if _from_sky_frames(group, i, params)}
+    expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
+    level_frames(group, state, targets, predicted, expected, shape=params.gradient)
+    if params.gradient:
+        covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
+        group.extras["unshaped"] = predicted | covered
 
 
 def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:

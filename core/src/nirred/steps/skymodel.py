@@ -190,7 +190,10 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
     shrink = shrink and len(skies) > 1
     smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers)
-    power = shrinkage(*pattern_power(first, second, smooth), whole[1]) if shrink else None
+    tiles = pattern_power(first, second, smooth) if shrink else None
+    power = shrinkage(*tiles, whole[1]) if tiles is not None else None
+    if group.extras.get("hidden") and tiles is not None:
+        _record_unseen(model, epoch, tiles[0], whole[1] > 0)
     if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
         (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
@@ -254,3 +257,13 @@ def _record_sky_noise(
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
         variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
         state.sky_variance[i] = float(np.median(added)) * float(unit[i]) ** 2 / variance
+
+
+def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: np.ndarray) -> None:
+    """Variance of the pattern where no sky frame of an epoch shows it, which stays in the frames, in their mean."""
+    state = model.state
+    if state.unseen is None:
+        state.unseen = np.zeros(state.shape, np.float32)
+    rows, columns = (np.arange(n) * k // n for n, k in zip(state.shape, power.shape, strict=True))
+    share = float(np.sum(model.unit[epoch] ** 2)) / len(model.group.indices())
+    state.unseen += np.where(seen, 0.0, share * power[np.ix_(rows, columns)]).astype(np.float32)
