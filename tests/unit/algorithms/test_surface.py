@@ -114,5 +114,8 @@ def test_two_surfaces_are_never_farther_apart_than_their_coefficients_say() -> N
     assert seen <= one.apart(other)
     assert one.apart(other) < 20.0 * seen
     assert one.apart(one) == 0.0
+    plane = Surface(np.array([[1.0, 0.5], [-0.25, 0.0]]), np.zeros((2, 2)), one.shape)
+    seen = float(np.abs(one.evaluate() - plane.evaluate()).max())
+    assert seen <= one.apart(plane) == plane.apart(one)
     level = Surface(one.coefficients + np.eye(3)[:, :1] * np.eye(3)[:1] * 0.25, one.errors, shape)
     assert one.apart(level) == pytest.approx(0.25)

@@ -102,8 +102,10 @@ class Surface:
         return np.asarray(np.einsum("ji,...j,...i->...", self.coefficients, along_y, along_x))
 
     def apart(self, other: Surface) -> float:
-        """How far two surfaces of one order may differ at most: no Legendre polynomial exceeds 1."""
-        return float(np.abs(self.coefficients - other.coefficients).sum())
+        """How far two surfaces, of whatever orders, may differ at most: no Legendre polynomial exceeds 1."""
+        longest = max(len(self.coefficients), len(other.coefficients))
+        mine, theirs = (np.pad(s.coefficients, (0, longest - len(s.coefficients))) for s in (self, other))
+        return float(np.abs(mine - theirs).sum())
 
     def evaluate(self) -> NDArray[np.float64]:
         """Surface on the whole image, float64."""
