@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.connection import Connection
@@ -24,6 +26,8 @@ from .task import Job, TaskResult, execute
 #: The core's own, by name: whether tasks run side by side.
 OWN = ("serial", "threads", "processes")
 DEFAULT = "serial"
+#: Seconds that a worker without a task waits for its results to leave, once the parent has let go.
+GRACE = 5.0
 
 
 class SerialExecutor(Executor):
@@ -86,7 +90,8 @@ class Crew:
         found = self.context.registry.found
         plugins = tuple((n, found[n].version if n in found else "") for n in self.context.registry.names)
         place = Place(self.context.out, self.context.scratch, memory, threads, self.context.keep, plugins)
-        return self.executor.submit(work, job, place)
+        with _deaf():
+            return self.executor.submit(work, job, place)
 
     def renew(self) -> None:
         """Replace an executor whose workers died."""
@@ -128,6 +133,48 @@ class Crew:
         return ProcessPoolExecutor(jobs, spawn, _begin, (theirs,))
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let Ctrl-C wait: worker processes that start here are born deaf to it, before they can say so themselves."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Duty:
+    """What a worker process is at: it may end in the middle of a task, but not of a result.
+
+    Half a message would leave the parent reading for ever, because it holds the other end of that pipe, too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._at_work = True
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._at_work = False
+
+    def end(self) -> None:
+        """End the process: at once where a task is at work, else when results have had time to leave."""
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            with self._lock:
+                if self._at_work:
+                    os._exit(1)
+            time.sleep(0.05)
+        os._exit(1)
+
+
+_DUTY = _Duty()
+
+
 def _begin(lifeline: Connection) -> None:
     """Start of a worker process: it leaves Ctrl-C to the parent, and ends when the parent lets go or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -136,7 +183,7 @@ def _begin(lifeline: Connection) -> None:
         try:
             lifeline.recv_bytes()
         except (EOFError, OSError):
-            os._exit(1)
+            _DUTY.end()
 
     threading.Thread(target=watch, name="nirred-lifeline", daemon=True).start()
 
@@ -149,11 +196,13 @@ def work(job: Job, place: Place) -> TaskResult:
     PluginError
         Other plugins are installed here than where the run was started.
     """
-    registry = _registry(tuple(name for name, _ in place.plugins))
-    here = tuple((n, registry.found[n].version if n in registry.found else "") for n in registry.names)
-    if here != place.plugins:
-        raise PluginError(f"a worker has other plugins: {here}, expected: {place.plugins}", "install the same there")
-    return execute(job, Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep))
+    with _DUTY:
+        registry = _registry(tuple(name for name, _ in place.plugins))
+        here = tuple((n, registry.found[n].version if n in registry.found else "") for n in registry.names)
+        if here != place.plugins:
+            what = f"a worker has other plugins: {here}, expected: {place.plugins}"
+            raise PluginError(what, "install the same there")
+        return execute(job, Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep))
 
 
 @cache
