@@ -166,7 +166,7 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
 @njit(nogil=True, cache=True, error_model="numpy")
 def _centre(model, frames, options, middle, place, m, tile, base):  # type: ignore[no-untyped-def]
     """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
-    _median(tile.values, tile.sorted, middle, m, False, tile.lanes[0], base)
+    _median(tile.values, tile.sorted, middle, m, np.bool_(False), tile.lanes[0], base)
     zero, constant, per_electron = np.float32(0), model[0, place : place + m], model[1, place : place + m]
     modelled = m if options.variance == kinds.CENTRE else 0
     at_median = tile.lanes[1]
@@ -239,7 +239,7 @@ def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
         current = tile.few_values if packed else values
         current_variances = tile.few_variances if packed else variances
         if step > 0 and options.median_clip:
-            _median(current, tile.sorted, middle, width, False, lanes[0], lanes[1])
+            _median(current, tile.sorted, middle, width, np.bool_(False), lanes[0], lanes[1])
         _clip_pass(current, current_variances, width, options, step, lanes)
         again = 0
         for j in range(count):

@@ -150,9 +150,9 @@ def survey_rows(data, dq, table, rule, network, sample, first, noise, centres, h
                     units[j] += unit if sky else zero
             if centres.shape[0]:
                 centres[r, start : start + m] = centre[:m]
-            if halves.shape[1]:
+            if halves[0].shape[0]:
                 for h in range(2):
-                    g, u = halves[2 * h, r, start : start + m], halves[2 * h + 1, r, start : start + m]
+                    g, u = halves[2 * h][r, start : start + m], halves[2 * h + 1][r, start : start + m]
                     total, units = sums[2 * h], sums[2 * h + 1]
                     for j in range(m):
                         g[j] = centre[j] + total[j] / units[j] if units[j] > zero else _NAN

@@ -49,13 +49,14 @@ def _flag_holes(low, seeds, mark, dq):  # type: ignore[no-untyped-def]
     two nested boxes is judged once for each.
     """
     ny, nx = low.shape
+    origin = np.int64(0)  # no literal: numba compiles anew for each
     stack = np.empty(1024, np.int64)
     clump = 0
     for seed in seeds:
         if mark[seed // nx, seed % nx] != 0:
             continue
         clump += 1
-        stack, _, box = _flood(low, False, seed, (0, ny - 1, 0, nx - 1), clump, mark, stack)
+        stack, _, box = _flood(low, np.bool_(False), seed, (origin, ny - 1, origin, nx - 1), clump, mark, stack)
         top, bottom, left, right = box
         for y in range(top + 1, bottom):
             for x in range(left + 1, right):
@@ -63,7 +64,7 @@ def _flag_holes(low, seeds, mark, dq):  # type: ignore[no-untyped-def]
                 enclosed = low[y, x] and not low[y - 1, x] and mark[y - 1, x] == clump
                 if not enclosed or mark[y, x] == clump:
                     continue
-                stack, count, inner = _flood(low, True, y * nx + x, box, clump, mark, stack)
+                stack, count, inner = _flood(low, np.bool_(True), y * nx + x, box, clump, mark, stack)
                 inside = inner[0] > top and inner[1] < bottom and inner[2] > left and inner[3] < right
                 if inside and count <= MAX_HOLE:
                     for i in range(count):

@@ -27,9 +27,9 @@ SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _find_runs(image, threshold):  # type: ignore[no-untyped-def]
-    """Runs of pixels above a threshold, (first, one past last), and where each row's runs begin."""
-    height, width = image.shape
+def _find_runs(mask):  # type: ignore[no-untyped-def]
+    """Runs of a mask's pixels that are 1, (first, one past last), and where each row's runs begin."""
+    height, width = mask.shape
     runs = np.empty((4096, 2), np.int32)
     begins = np.empty(height + 1, np.int64)
     flags = np.zeros((width + 8) // 8 * 8, np.uint8)  # at least one 0 behind the last pixel ends its run
@@ -37,9 +37,7 @@ def _find_runs(image, threshold):  # type: ignore[no-untyped-def]
     all_set, none_set = np.uint64(0x0101010101010101), np.uint64(0)
     n = 0
     for y in range(height):
-        row = image[y]
-        for x in range(width):
-            flags[x] = row[x] > threshold
+        flags[:width] = mask[y]
         begins[y] = n
         if n + flags.size > runs.shape[0]:
             longer = np.empty((2 * runs.shape[0] + flags.size, 2), np.int32)
@@ -103,7 +101,7 @@ def dilate(mask: ArrayLike, radius: float) -> NDArray[np.uint8]:
     offsets = np.arange(-int(radius), int(radius) + 1)
     half_widths = np.floor(np.sqrt(radius * radius - offsets * offsets)).astype(np.int64)
     out: NDArray[np.uint8] = np.empty_like(source)
-    runs, begins = _find_runs(source, np.uint8(0))
+    runs, begins = _find_runs(source)
     _paint(runs, begins, half_widths, out)
     return out
 
@@ -247,7 +245,7 @@ class _Layer:
         noise = level(smoothed, self.weight == 0 if sigma == 0 else None, samples=SAMPLES)
         if noise.n < 10 or not noise.sigma > 0:
             return
-        runs, begins = _find_runs(smoothed, np.float32(noise.value + threshold * noise.sigma))
+        runs, begins = _find_runs((smoothed > np.float32(noise.value + threshold * noise.sigma)).view(np.uint8))
         _keep_regions(runs, begins, min_area, self.found, self.signal, self.weight)
         self.radius = grow * max(sigma, 1.0)
 

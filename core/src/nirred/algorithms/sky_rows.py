@@ -138,7 +138,7 @@ def survey(
         frames.top,
         planes,
         none if centres is None else centres,
-        np.empty((4, 0, 0), np.float32) if halves is None else halves,
+        (none,) * 4 if halves is None else tuple(halves),
     )
 
 

@@ -75,7 +75,7 @@ def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: i
             raw[x] = row[x + half]
         return
     for k in range(2):
-        _flat_row(data, bad, 2 * y + k, mesh, step, lines[k], 0)
+        _flat_row(data, bad, 2 * y + k, mesh, step, lines[k], np.int64(0))
     pairs, below, quarter = lines[0].reshape(-1, 2), lines[1].reshape(-1, 2), np.float32(0.25)
     target = row[half:]
     for x in range(raw.size):
@@ -154,7 +154,7 @@ def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning,
     smooth = np.zeros((3, nx), np.float32)
     # of the noise: that of a mean of binning**2 pixels, smoothed along both axes
     gain = np.float32((weights**2).sum() / binning)
-    boxes, count = step // binning, 0
+    boxes, count = step // binning, np.int64(0)
     found = np.empty((limit, 4), np.float32)
     for y in range(-half, ny + half + 1):
         # Row y enters the ring; row y - half is smoothed; row y - half - 1 is searched.
