@@ -150,9 +150,9 @@ class NightBuilder:
         self.number += 1
         path = self.folder / (name or f"c{self.number:03d}.fits")
         values = {"INSTRUME": "CAM", "ROLE": role, "UT": self.clock.isoformat(), "EXPTIME": 20.0, "FILTER": "J"}
-        values.update({k: v for k, v in cards.items() if v is not None})
+        values = {k: v for k, v in {**values, **cards}.items() if v is not None}
         path.write_bytes(fits_bytes(values))
-        self.clock += timedelta(seconds=cards.get("EXPTIME", 20.0) + 10)
+        self.clock += timedelta(seconds=values.get("EXPTIME", 20.0) + 10)
         return path
 
     def sky(self, east: float, north: float, role: str = "science", *, stated: bool = True, **cards: Any) -> Path:

@@ -69,10 +69,6 @@ class Ambiguous(DataError):
     """Two plugins claim this frame with equal weight."""
 
 
-class BadHeader(DataError):
-    """A keyword is missing or has a value that cannot be."""
-
-
 class CalibrationMissing(NirredError):
     """A calibration that the recipe needs was not found."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from astropy.io import fits
 
 from nirred.cli.summary import key_figures
 from nirred.plugin import Event
@@ -144,6 +145,13 @@ def test_progress_on_a_terminal(
 
 def test_key_figures_come_from_the_header(night: Path) -> None:
     assert key_figures(night / "d1.fits") == ""
+    stack = fits.PrimaryHDU()
+    stack.header["NCOMBINE"], stack.header["FWHM"] = 3, 5.0
+    stack.writeto(night / "stack.fits")
+    assert key_figures(night / "stack.fits") == "3 frames, 5.00 px FWHM"
+    stack.header["PIXSCALE"] = 0.12
+    stack.writeto(night / "stack.fits", overwrite=True)
+    assert key_figures(night / "stack.fits") == '3 frames, 0.60" FWHM'
     assert "not a FITS file" in key_figures(night / "x2.fits")
 
 

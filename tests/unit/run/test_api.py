@@ -142,6 +142,7 @@ def test_stars_lie_where_the_truth_has_them(reduced, night):
     """The brightest catalogued source is at a star of the truth; header WCS error is 0.12 arcsec per axis."""
     with fits.open(reduced[1] / f"{IMAGE}.fits") as hdus:
         rows = hdus["OBJCAT"].data
+        assert 2 < hdus["SCI"].header["FWHM"] < 12
         best = rows[np.argmax(rows["FLUX_AUTO"] * (rows["ELLIPTICITY"] < 0.2))]
     distance = [
         3600 * np.hypot((s.ra - best["X_WORLD"]) * np.cos(np.radians(s.dec)), s.dec - best["Y_WORLD"])

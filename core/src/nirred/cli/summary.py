@@ -67,7 +67,7 @@ def key_figures(path: Path) -> str:
     figures = [
         _figure(get("NCOMBINE"), "1 frame" if get("NCOMBINE") == 1 else "{:.0f} frames"),
         _figure(get("TEXPTIME"), "{:.5g} s"),
-        _figure(get("FWHM"), '{:.2f}" FWHM'),
+        _width(get("FWHM"), get("PIXSCALE")),
         _figure(get("BADFRAC"), "{:.2%} bad"),
         _figure(get("LEVELERR"), "level +-{:.3g} electron"),
     ]
@@ -75,6 +75,11 @@ def key_figures(path: Path) -> str:
     figures += [f"wcs {state}"] if isinstance(state, str) and state != "ok" else []
     figures += [f"{k} {get(k)}" for k in ("DARKCOR", "FLATCOR", "LINCORR") if str(get(k, "")).startswith("SKIPPED")]
     return safe(", ".join(f for f in figures if f))
+
+
+def _width(fwhm: Any, scale: Any) -> str:
+    arcsec = isinstance(fwhm, float) and isinstance(scale, float)
+    return f'{fwhm * scale:.2f}" FWHM' if arcsec else _figure(fwhm, "{:.2f} px FWHM")
 
 
 def _figure(value: Any, form: str) -> str:

@@ -15,6 +15,7 @@ from ..errors import Ambiguous, PluginError, Unclaimed, Unreadable
 from ..headers import Headers, is_compressed, open_stream
 from ..plugin.frames import Claim, Descriptors, Exposure
 from .model import FileRecord, FrameInfo, file_root
+from .moments import exposure
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -150,6 +151,8 @@ def _judge(record: FileRecord, claim: Claim) -> None:
     elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
         mode = first.descriptors.read_mode or "not stated"
         reason = f"read mode {mode}: gain not known"
+    elif role != "bpm" and exposure(first) is None:
+        reason = "its header states no exposure time, or none that can be"
     elif role != "bpm":
         reason = _miscounted(first)
     if reason:

@@ -16,8 +16,6 @@ from .plots import Plot, Point, plot
 from .raster import Picture, Words, picture
 from .words import angle, number, span, text
 
-#: Stars for the FWHM of a stack: signal-to-noise and ellipticity.
-_STAR_SNR, _STAR_ROUND = 20.0, 0.3
 _MEASURED = ("xoff", "yoff", "xoff_err", "yoff_err", "sky", "fwhm", "transparency", "weight")
 
 
@@ -169,12 +167,8 @@ def _sources(hdus: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _fwhm(hdus: Any) -> float | None:
     """FWHM of the stack's stars in pixels; None without stars."""
-    if "OBJCAT" not in hdus:
-        return None
-    table = hdus["OBJCAT"].data
-    good = (table["SNR"] > _STAR_SNR) & (table["FLAGS"] == 0) & (table["ELLIPTICITY"] < _STAR_ROUND)
-    values = table["FWHM_IMAGE"][good & np.isfinite(table["FWHM_IMAGE"])]
-    return float(np.median(values)) if values.size else None
+    value = hdus[0].header.get("FWHM")
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _head_facts(hdus: Any, frames: tuple[FrameRow, ...]) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ from ..step import GroupStep
 SHALLOW = 2.0
 #: Of the light of objects' outskirts, as their profiles tell it.
 LIGHT_ERROR = 0.3
+#: Sources whose width is that of a star: signal-to-noise above, ellipticity below.
+STAR_SNR, STAR_ROUND = 20.0, 0.3
 
 
 class LevelStack(GroupStep):
@@ -142,6 +144,9 @@ class MakeCatalogue(GroupStep):
         found = [_catalogue(group, p, plane, params.threshold) for p, plane in enumerate(group.streams[call.takes])]
         group.tables["OBJCAT"] = [table for table, _ in found]
         group.table_keywords["OBJCAT"] = {"APRADIUS": (found[0][1], "[pixel] radius of FLUX_APER")}
+        width = _star_width(found[0][0])
+        if np.isfinite(width):
+            group.keywords["FWHM"] = (round(width, 4), "[pixel] median of the stack's stars")
 
 
 def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np.ndarray, float]:
@@ -167,6 +172,13 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
         x, y = columns["X_IMAGE"] - 1 + grid.x0, columns["Y_IMAGE"] - 1 + grid.y0
         columns["X_WORLD"], columns["Y_WORLD"] = wcs.wcs_pix2world(x, y, 0) if x.size else (x, y)
     return structured(columns), float(found.aperture_radius)
+
+
+def _star_width(table: np.ndarray) -> float:
+    """Median FWHM of the round, well measured sources, pixels; NaN without any."""
+    good = (table["SNR"] > STAR_SNR) & (table["FLAGS"] == 0) & (table["ELLIPTICITY"] < STAR_ROUND)
+    widths = table["FWHM_IMAGE"][good & np.isfinite(table["FWHM_IMAGE"])]
+    return float(np.median(widths)) if widths.size else float("nan")
 
 
 def structured(columns: dict[str, np.ndarray]) -> np.ndarray:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -51,10 +50,6 @@ class Source:
     sersic: float = 1.0
     axis_ratio: float = 1.0
     field: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """For truth.json."""
-        return asdict(self)
 
 
 def _expand(profile: Callable[[np.ndarray], np.ndarray], sigmas: np.ndarray, reach: float) -> Mixture:
