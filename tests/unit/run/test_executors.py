@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -257,3 +259,20 @@ def test_a_killed_worker(night, registry, reduced, tmp_path):
     again = run([night.raw_dir], tmp_path, RunOptions(jobs=1), registry)
     assert set(again.outcomes.values()) == {"reused", "done"}
     assert digests(tmp_path) == digests(reduced[1])
+
+
+def test_a_worker_ends_in_a_task_not_in_a_result():
+    """Without a task it may be sending one's result; the next task that it begins is its last."""
+    code = (
+        "import threading, time\n"
+        "from nirred.run import executors\n"
+        "duty = executors._Duty()\n"
+        "threading.Thread(target=duty.end, daemon=True).start()\n"
+        "time.sleep(0.5)\n"
+        "print('sent', flush=True)\n"
+        "with duty:\n"
+        "    time.sleep(60)\n"
+        "print('finished', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.returncode) == ("sent\n", 1)
