@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
+#: A flat may be wrong by so much where a star falls, as it wanders over the field; fewer stars do not average that.
+FLAT_ERROR, SEVERAL = 0.02, 3
 #: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
 SPIKE, LEAST_RISE = 5.0, 0.5
 #: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
@@ -31,6 +33,7 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     Returns
     -------
     T, T_error : float64 (frames,)
+        The errors of frames with fewer than `SEVERAL` stars allow for the flat's.
     """
     n = flux.shape[0]
     y, w = _logarithms(flux, error)
@@ -48,6 +51,8 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     enough = (w > 0).sum(axis=1) >= min_stars
     with np.errstate(divide="ignore"):
         sigma = np.where(enough, max(spread, 1.0) / np.sqrt(np.maximum(total, 1e-30)), np.inf)
+    count = np.maximum((w > 0).sum(axis=1), 1)
+    sigma = np.where(count < SEVERAL, np.hypot(sigma, FLAT_ERROR / np.sqrt(count)), sigma)
     mean = float(t[enough].mean()) if enough.any() else 0.0
     return np.exp(np.where(enough, t - mean, 0.0)), sigma
 
