@@ -102,12 +102,34 @@ def test_import_is_light() -> None:
         ({"OBSTYPE": "'DARK    '", "ACQMIR": "'Out     '"}, ""),
         ({"OBSTYPE": "'ARC     '"}, "arc"),
         ({"OBSTYPE": "'FLAT    '", "SLIT": "'LgPinholes'"}, "pinhole"),
+        ({"DETBIAS": -0.9}, "detector bias -0.9 (DETBIAS): 0.3 V are a shallow well, 0.6 V a deep one"),
+        ({"DETBIAS": None}, "no detector bias (DETBIAS): 0.3 V are a shallow well, 0.6 V a deep one"),
     ],
 )
 def test_keyhole_against_slit_and_spectrum(cards: dict[str, str], reason: str) -> None:
     claim = nirred_gnirs.nirred_claim(headers(**cards))
     assert claim is not None and claim.unsupported == reason
     assert nirred_gnirs.nirred_claim(headers(INSTRUME="'NIRI'")) is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "word"),
+    [
+        ({"ARRAYID": "'SN99'"}, "array SN99 (ARRAYID, CONID)"),
+        ({"ARRAYID": None}, "no array (ARRAYID, CONID)"),
+        ({"READMODE": "'Odd'"}, "read mode Odd (READMODE)"),
+        ({"LNRS": 5, "NDAVGS": 1}, "read mode Unknown (LNRS, NDAVGS)"),
+    ],
+)
+def test_a_mode_nobody_measured_is_named_with_its_keyword(cards: dict[str, Any], word: str) -> None:
+    claim = nirred_gnirs.nirred_claim(headers(**cards))
+    assert claim is not None and claim.unsupported.startswith(f"{word}: gain and noise are known for ")
+    spectrum = nirred_gnirs.nirred_claim(headers(**cards, ACQMIR="'Out'"))
+    assert spectrum is not None and spectrum.unsupported == "spectrum"
+
+
+def test_the_angle_of_a_grating_out_of_the_beam_divides_no_group() -> None:
+    assert describe(GRATWAVE=1.25).configuration == describe(GRATWAVE=2.2).configuration
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,14 @@ def nirred_instruments() -> Iterable[Instrument]:
 
 @hookimpl
 def nirred_claim(headers: Headers) -> Claim | None:
-    """INSTRUME decides. Spectra, pinholes and images through a slit are GNIRS's, but not to be reduced here."""
+    """INSTRUME decides. Spectra, pinholes, images through slits and unknown modes are not reduced here."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "GNIRS":
         return None
-    return Claim("gnirs", unsupported=gemini.unsupported(own.tags(headers), headers))
+    tags = own.tags(headers)
+    made = tags & {"BPM", "PREPARED", "PROCESSED"}
+    return Claim(
+        "gnirs", unsupported=gemini.unsupported(tags, headers) or ("" if made else detector.unknown_mode(headers))
+    )
 
 
 @hookimpl

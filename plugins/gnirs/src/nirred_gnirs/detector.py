@@ -81,6 +81,25 @@ def levels(array: str | None, mode: str, well: str | None) -> tuple[float, int, 
     return None
 
 
+def unknown_mode(headers: Headers) -> str:
+    """Why a frame cannot be put in electrons; empty where its array, well depth and read mode are in the tables."""
+    array, mode, well = array_name(headers), read_mode(headers), well_depth(headers)
+    if levels(array, mode, well) is not None:
+        return ""
+    arrays = (*_MEASURED_ARRAYS, *_PLAIN_SHARE)
+    if array not in arrays:
+        return f"{_named('array', array, 'ARRAYID, CONID')}: gain and noise are known for {', '.join(arrays)}"
+    if well not in _BIAS:
+        bias = gemini.text(headers, "DETBIAS")
+        return f"{_named('detector bias', bias, 'DETBIAS')}: 0.3 V are a shallow well, 0.6 V a deep one"
+    reads = "READMODE" if gemini.stated(headers, "READMODE") else "LNRS, NDAVGS"
+    return f"{_named('read mode', mode, reads)}: gain and noise are known for {', '.join(_NOISE)}"
+
+
+def _named(what: str, value: str | None, keywords: str) -> str:
+    return f"{what} {value} ({keywords})" if value else f"no {what} ({keywords})"
+
+
 def linearity(array: str | None, mode: str, well: str | None) -> Linearity | None:
     """Response curves of even and odd rows; None for modes that nobody measured."""
     found = _RESPONSE.get((mode, well or "")) if array in _MEASURED_ARRAYS else None

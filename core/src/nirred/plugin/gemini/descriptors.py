@@ -211,8 +211,11 @@ def detector_section(own: Own) -> Any:
 
 
 def _configuration(headers: Headers, own: Own) -> tuple[tuple[str, Any], ...]:
-    """What must be equal among the frames of a group and its skies; the exposure time is not among it."""
-    wave = own.central_wavelength
+    """What must be equal among the frames of a group and its skies.
+
+    The exposure time is not among it, nor the central wavelength: of images it is their filter's, or the angle of a
+    grating that no light falls on.
+    """
     gains = tuple(d.gain for d in own.detectors)
     return (
         ("data_section", str(data_section(own))),
@@ -227,7 +230,6 @@ def _configuration(headers: Headers, own: Own) -> tuple[tuple[str, Any], ...]:
         ("focal_plane_mask", own.focal_plane_mask),
         ("decker", stated(headers, "DECKER")),
         ("disperser", own.disperser),
-        ("central_wavelength", None if wave is None else round(wave, 4)),
         *own.configuration,
     )
 
