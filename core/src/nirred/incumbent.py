@@ -28,30 +28,22 @@ class Counterpart:
         {theirs: ours}, in lower case where it is text; empty: the value is the same.
     otherwise : str
         Why another value has no counterpart, and what to do.
+    others_are_ours : bool
+        Other values stand for themselves, under the same name.
     """
 
     step: str
     name: str
     values: Mapping[Any, Any] = field(default_factory=dict)
     otherwise: str = ""
+    others_are_ours: bool = False
 
 
-_SUMMED = (
-    "frames are drawn and summed in one pass; outliers were flagged on the detector before, so that a mean needs no "
-    "rejection, and a median would lose a fifth of the depth"
-)
 COUNTERPARTS: Mapping[Key, Counterpart] = {
     ("sky_correct", "dilation"): Counterpart("mask_objects", "dilation"),
     ("detect_sources", "detect_thresh"): Counterpart("detect_sources", "threshold"),
-    ("stack_frames", "operation"): Counterpart(
-        "stack_frames", "operation", {"mean": "mean", "wtmean": "wtmean"}, _SUMMED
-    ),
-    ("stack_frames", "hsigma"): Counterpart("flag_outliers", "high"),
     ("stack_frames", "reject_method"): Counterpart(
-        "flag_outliers",
-        "skip",
-        {"none": True, None: True, "sigclip": False, "varclip": False},
-        f"{_SUMMED}; sigclip and varclip stand for flag_outliers, none leaves it out",
+        "flag_outliers", "skip", {"none": True, None: True}, others_are_ours=True
     ),
     ("resample_to_common_frame", "trim_data"): Counterpart(
         "resample_to_common_frame", "crop", {True: "common", False: "union"}, "it is True or False"
@@ -89,8 +81,7 @@ WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("reference", "the best frame is the reference, and named in REFFRAME"),
     ),
     "stack_frames": (
-        ("lsigma", "both sides are cut at hsigma"),
-        ("nlow nhigh mclip max_iters", _SUMMED),
+        ("mclip max_iters", "values are clipped about the median until nothing changes"),
         ("apply_dq", "flagged pixels are never stacked; add_dq decides what is flagged"),
         ("scale zero statsec", "see scale_counts_to_reference and match_backgrounds"),
         ("separate_ext", "detectors are kept apart until they are drawn; see resample_to_common_frame:mosaic"),
@@ -130,6 +121,8 @@ def translated(setting: Setting) -> Setting:
     if ours.values:
         word = value.strip().lower() if isinstance(value, str) else value
         if word not in list(ours.values):  # a list, for the word may be of any kind
+            if ours.others_are_ours:
+                return setting
             said = f"{where} = {brief(value)} (set by {setting.origin})"
             raise ConfigError(f"{said} has no effect here: {ours.otherwise}", f"known: {_known(ours)}")
         value = ours.values[word]

@@ -189,6 +189,54 @@ def test_a_plain_mean_weighs_all_alike_and_knows_its_noise(make_group):
     np.testing.assert_allclose(made.var, (2500.0 + 7500.0) / 4 + 4.0 / 2, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "asked", [{"operation": "median"}, {"operation": "lmedian"}, {"reject_method": "varclip"}, {"nlow": 1, "nhigh": 2}]
+)
+def test_other_combinations_and_their_noise(make_group, asked):
+    """An outlier that nobody flagged moves a mean, and neither a median nor what is clipped; VAR is what scatters."""
+    rng = np.random.default_rng(4)
+    images = [rng.normal(0, 50, (200, 200)).astype(np.float32) for _ in range(12)]
+    images[5][100, 100] = 1e5
+    group = registered(make_group(["both"] * 12, images), [(0.0, 0.0)] * 12)
+    plain, made = stacked(group), stacked(group, **asked)
+    assert plain.data[100, 100] > 8000 and abs(made.data[100, 100]) < 100
+    scatter = np.delete(made.data.ravel(), 100 * 200 + 100).std()
+    assert scatter == pytest.approx(float(np.sqrt(np.median(made.var))), rel=0.03)
+    assert group.extras["nexp"][0][100, 100] == {"operation": 12, "reject_method": 11, "nlow": 9}[next(iter(asked))]
+
+
+def test_minmax_leaves_out_so_many_and_a_lower_median_is_one_of_two(make_group):
+    images = [np.full((20, 20), float(v)) for v in (0, 1, 5, 100)]
+    group = registered(make_group(["both"] * 4, images), [(0.0, 0.0)] * 4)
+    np.testing.assert_allclose(stacked(group, nlow=1, nhigh=1, operation="mean").data, 3.0, rtol=1e-5)
+    assert (group.extras["nexp"][0] == 2).all()
+    np.testing.assert_allclose(stacked(group, operation="lmedian").data, 1.0, rtol=1e-5)
+    with pytest.raises(StepError, match=r"2\+2 leaves nothing of 4"):
+        stacked(group, nlow=2, nhigh=2)
+    with pytest.raises(StepError, match="nlow has no effect with reject_method=sigclip"):
+        stacked(group, nlow=1, hsigma=4.0)
+
+
+def test_a_clipped_stack_is_the_same_by_tiles_and_scaled_frames(make_group, monkeypatch):
+    """Tiles that a shifted frame does not reach count it all the same; transparencies are taken off before."""
+    rng = np.random.default_rng(7)
+    shifts = [(0.0, 0.0), (0.4, 30.3), (-2.6, -25.2)]
+    images = [rng.normal(1000, 5, (90, 60)).astype(np.float32) * seen for seen in (1.0, 0.5, 2.0)]
+    made = []
+    for rows in (8, 200):
+        group = registered(make_group(["both"] * 3, [image.copy() for image in images]), shifts)
+        ScaleCounts().apply(group, ScaleCounts.Params(scale=False), CALL)
+        for frame, seen in zip(group.frames, (1.0, 0.5, 2.0), strict=True):
+            frame.transparency = seen
+        monkeypatch.setattr(stack_module, "tile_rows", lambda *_, rows=rows: rows)
+        Resample().apply(group, Resample.Params(), CALL)
+        StackFrames().apply(group, StackFrames.Params(nhigh=1), CALL)
+        made.append(group.streams["main"][0])
+    np.testing.assert_array_equal(made[0].data, made[1].data)
+    np.testing.assert_array_equal(made[0].var, made[1].var)
+    assert np.nanmedian(made[0].data) == pytest.approx(1000, rel=0.01)
+
+
 # -- where the stack lies -----------------------------------------------------------------------------------------
 
 
