@@ -107,7 +107,6 @@ def drawn_rows(
         patch = placed.patch(layout.grid, rows)
         if patch is None:
             continue
-        assert state.sub is not None
         bad = flagged(state.dq.rows(i, patch.low, patch.high), int(BAD))
         data = state.sub.rows(i, patch.low, patch.high)
         if found is None:

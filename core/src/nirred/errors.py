@@ -79,3 +79,7 @@ class StepError(NirredError):
     """A step could not do its work on these frames."""
 
     exit_code = 6
+
+
+class Unmade(StepError):
+    """A step asks for what no step before it has made: a recipe out of order, or a step that was skipped."""

@@ -84,7 +84,6 @@ class _Shifted:
 
     def image(self, i: int) -> Image:
         state = self.group.planes[0]
-        assert state.sub is not None
         return state.sub.frame(i), state.bad(i)
 
     def put(self, k: int, reference: int, found: Registration | None) -> None:

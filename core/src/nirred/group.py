@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dq import NOT_SIGNAL
-from .errors import StepError
+from .errors import StepError, Unmade
 from .frame import Plane
 from .plan.model import FrameInfo, Task
 from .store import PlaneStack
@@ -136,8 +136,8 @@ class PlaneState:
         Calibrated frames, electron, float32.
     dq : PlaneStack
         Their flags, uint16; `OBJECT` marks pixels covered by objects.
-    sub : PlaneStack or None
-        Sky-subtracted frames.
+    subtracted : PlaneStack or None
+        Sky-subtracted frames; steps that need them ask for `sub`.
     sky, noise_scale, weight, sky_variance : dict
         Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
         subtracted sky adds to a pixel's variance, relative.
@@ -152,12 +152,29 @@ class PlaneState:
     constant: np.ndarray | float = 0.0
     per_electron: np.ndarray | float = 1.0
     unseen: np.ndarray | None = None
-    sub: PlaneStack | None = None
+    subtracted: PlaneStack | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
     sky: dict[int, float] = field(default_factory=dict)
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def sub(self) -> PlaneStack:
+        """Sky-subtracted frames.
+
+        Raises
+        ------
+        Unmade
+            No sky has been subtracted.
+        """
+        if self.subtracted is None:
+            raise Unmade("sky-subtracted frames")
+        return self.subtracted
+
+    @sub.setter
+    def sub(self, frames: PlaneStack) -> None:
+        self.subtracted = frames
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -195,6 +212,13 @@ class PlaneState:
         self.__dict__.pop("typical_noise", None)
 
 
+class Handed(dict[str, Any]):
+    """What steps hand on to later ones, by name; asking for what none has made raises `Unmade`."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Unmade(name)
+
+
 @dataclass
 class Group:
     """Everything that the steps of one task share."""
@@ -204,11 +228,11 @@ class Group:
     frames: list[FrameState]
     setup: FrameSetup = field(default_factory=FrameSetup)
     planes: list[PlaneState] = field(default_factory=list)
-    streams: dict[str, list[Plane]] = field(default_factory=dict)
+    streams: dict[str, list[Plane]] = field(default_factory=Handed)
     keywords: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
     table_keywords: dict[str, dict[str, Any]] = field(default_factory=dict)
-    extras: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=Handed)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
     calibrations: dict[str, list[Plane]] = field(default_factory=dict)
     masks: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -270,7 +294,7 @@ class Group:
     def give_up_frames(self) -> None:
         """Free the pixels of the frames; what was measured of them, and the planes' noise, stay."""
         for p in self.planes:
-            for stack in (p.sci, p.dq, p.sub):
+            for stack in (p.sci, p.dq, p.subtracted):
                 if stack is not None:
                     stack.close()
 

@@ -30,7 +30,7 @@ def test_frames_are_given_up_before_the_catalogue(
     original = MakeCatalogue.apply
 
     def apply(self, group, params, call):
-        seen.append([stack.in_memory for p in group.planes for stack in (p.sci, p.dq, p.sub)])
+        seen.append([stack.in_memory for p in group.planes for stack in (p.sci, p.dq, p.subtracted)])
         original(self, group, params, call)
 
     monkeypatch.setattr(MakeCatalogue, "apply", apply)

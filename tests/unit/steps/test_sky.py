@@ -147,7 +147,7 @@ def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, 
             for i in range(6):
                 moved.put(i, stack.frame(i))
             setattr(state, name, moved)
-        state.sub = None
+        state.subtracted = None
         associated(group, max_skies=4)
         monkeypatch.setattr(skymodel, "BLOCK", rows)
         monkeypatch.setattr(skymodel, "EPOCH", 5)

@@ -12,7 +12,7 @@ from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.placement import Placement
 from nirred.algorithms.resample_kernels import kernel_correlation
 from nirred.dq import DQ
-from nirred.errors import StepError
+from nirred.errors import StepError, Unmade
 from nirred.geometry import targets_of
 from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
 from nirred.plugin import S
@@ -288,3 +288,23 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
             read_offsets(path, group, [0, 1, 2])
     with pytest.raises(ConfigError, match="No such file"):
         read_offsets(tmp_path / "none", group, [0])
+
+
+def test_frames_that_nobody_weighed_are_weighed_by_their_noise(make_group):
+    group = registered(make_group(["both"] * 2, [np.ones((20, 20))] * 2), [(0.0, 0.0)] * 2)
+    group.frames[1].sky = 7500.0
+    Resample().apply(group, Resample.Params(), CALL)
+    StackFrames().apply(group, StackFrames.Params(), CALL)
+    assert [f.weight for f in group.frames] == pytest.approx([0.75, 0.25])
+
+
+def test_a_step_without_what_it_builds_on_names_that(make_group):
+    group = registered(make_group(["both"] * 2, [np.ones((20, 20))] * 2), [(0.0, 0.0)] * 2)
+    with pytest.raises(Unmade, match="layouts"):
+        StackFrames().apply(group, StackFrames.Params(), CALL)
+    group.planes[0].subtracted = None
+    Resample().apply(group, Resample.Params(), CALL)
+    with pytest.raises(Unmade, match="sky-subtracted frames"):
+        StackFrames().apply(group, StackFrames.Params(), CALL)
+    with pytest.raises(Unmade, match="nothing"):
+        group.streams["nothing"]

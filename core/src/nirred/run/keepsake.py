@@ -22,7 +22,7 @@ def glimpse_path(out: Path, task: str) -> Path:
 
 def take_glimpse(group: Group) -> None:
     """Draw the pictures while the group has its frames; where no sky was subtracted, there are none."""
-    if group.planes and group.planes[0].sub is not None and group.targets:
+    if group.planes and group.planes[0].subtracted is not None and group.targets:
         i = group.reference
         pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
         group.extras["glimpse"] = {"frame": group.frames[i].info.name, **pictures}
@@ -48,7 +48,7 @@ def keep_glimpse(group: Group) -> None:
 
 def binned(state: PlaneState, i: int) -> np.ndarray:
     """float32 picture of sky-subtracted frame i: means of the good pixels of square cells, NaN where there are none."""
-    stack = state.sub if state.sub is not None else state.sci
+    stack = state.sci if state.subtracted is None else state.subtracted
     ny, nx = state.shape
     cell = -(-max(ny, nx) // SIDE)
     cut = np.s_[: ny - ny % cell, : nx - nx % cell]

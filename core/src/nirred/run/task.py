@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import provenance
 from ..blame import blamed
-from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, fault_of
+from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, Unmade, fault_of
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
 from ..framepass import calibrate_group
@@ -219,10 +219,22 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
             group.context.say(f"{group.task.id}: {bound.call.name}")
             with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
-                bound.step.apply(group, bound.params, bound.call)
+                _apply(bound, group, recipe)
             fused = fused or bool(group.planes)
             written_after(group, bound, calls[number + 1 :])
             _give_up_frames(group, calls[number + 1 :])
+
+
+def _apply(bound: BoundCall, group: Group, recipe: Recipe) -> None:
+    """Let a group step work; what no step before it has made is a fault of the recipe, or of what it skips."""
+    assert isinstance(bound.step, GroupStep)
+    try:
+        bound.step.apply(group, bound.params, bound.call)
+    except Unmade as error:
+        raise StepError(
+            f"recipe {recipe.name}: {bound.call.name} builds on what no step before it has made: {error.message}",
+            "a step is skipped, missing or too late; `nirred recipe show reduce` has them in order",
+        ) from None
 
 
 def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:

@@ -58,7 +58,6 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
 
     def one(k: int, _: int) -> NestedSurfaces | None:
         j = skies[k]
-        assert state.sub is not None
         data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
         bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
         return fit_nested(data, bad, np.ones_like(bad[::FIELD_STEP, ::FIELD_STEP]), 2)
@@ -72,7 +71,6 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
 
 def _pattern(model: SkyModel, i: int) -> np.ndarray:
     """Sky that was subtracted from frame i, in units of the model."""
-    assert model.state.sub is not None
     taken = model.state.sci.frame(i) - model.state.sub.frame(i) - np.float32(model.zero[i])
     return np.asarray(taken / np.float32(model.unit[i]))
 

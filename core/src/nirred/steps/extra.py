@@ -106,7 +106,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
         if np.isfinite(frame.dx_err):
             cards["XOFF"] = (frame.dx, "[pixel] source here minus in the reference")
             cards["YOFF"] = (frame.dy, "[pixel] source here minus in the reference")
-        data = (state.sci if state.sub is None else state.sub).frame(i)
+        data = (state.sci if state.subtracted is None else state.subtracted).frame(i)
         dq = state.dq.frame(i)
         extensions.append(Extension("SCI", np.array(data, np.float32), cards, p + 1))
         if group.setup.variance:

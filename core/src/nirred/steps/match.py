@@ -48,7 +48,6 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
     values = np.empty((len(members), x.size))
     for row, (i, p, _), (u, v) in zip(values, members, places, strict=True):
         sub = group.planes[p].sub
-        assert sub is not None
         bad = flagged(group.planes[p].dq.frame(i), int(BAD))
         row[:] = block_means(sub.frame(i), bad, u, v, max(step // 4, 1)) / group.frames[i].transparency
     surfaces = mutual_surfaces(
@@ -60,7 +59,6 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
     )
     for (i, p, _), surface in zip(members, surfaces, strict=True):
         sub = group.planes[p].sub
-        assert sub is not None
         data = sub.frame(i)
         surface.times(group.frames[i].transparency).take_off(data)
         if not sub.in_memory:

@@ -114,7 +114,7 @@ def _allocate(group: Group, shape: tuple[int, int]) -> tuple[PlaneState, PieceSt
     sci, dq = PlaneStack(size, np.float32, scratch), PlaneStack(size, np.uint16, scratch)
     extra = PieceStacks(PlaneStack(size, np.float32, scratch), PlaneStack(size, np.float32, scratch), {})
     # Noise of unit variance times each piece's own: see `FrameState.noise_scale`.
-    return PlaneState(sci, dq, constant=1.0, per_electron=0.0, sub=sci), extra
+    return PlaneState(sci, dq, constant=1.0, per_electron=0.0, subtracted=sci), extra
 
 
 def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> None:

@@ -37,7 +37,6 @@ class CleanReadout(GroupStep):
         for i in group.indices():
             removed = [0.0]
             for state in group.planes:
-                assert state.sub is not None
                 done, found = clean_readout(
                     state.sub.frame(i),
                     state.bad(i, int(OBJECT)) != 0,

@@ -66,7 +66,6 @@ class DetectSources(GroupStep):
                 fwhm = _typical([group.frames[k].fwhm for k in lists])
             lists[i] = []
             for state in group.planes:
-                assert state.sub is not None
                 bad = state.bad(i, DQ.SATURATED)
                 stars = find_stars(
                     state.sub.frame(i), bad, fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars

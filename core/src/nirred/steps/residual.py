@@ -76,7 +76,6 @@ def level_frames(
         scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
         light = 0.0
         if np.isnan(scatter):  # no blank pixels: what is seen is the target's photon noise, too
-            assert state.sub is not None
             data, bad = state.sub.frame(i), state.bad(i)
             scatter, seen = pixel_noise(data, bad), data[::NOISE_STEP][bad[::NOISE_STEP] == 0]
             light = max(float(np.median(seen)), 0.0) if seen.size else 0.0
@@ -87,7 +86,6 @@ def level_frames(
 
 def take_off(state: PlaneState, i: int, surface: Surface) -> None:
     """Take a surface off sky-subtracted frame i."""
-    assert state.sub is not None
     data = state.sub.frame(i)
     surface.take_off(data)
     if not state.sub.in_memory:
@@ -102,7 +100,6 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
         order = surface_order(group.frames[i].blank)
         if not order:
             return None
-        assert state.sub is not None
         dq = state.dq.frame(i)
         lit = (dq[::FIELD_STEP, ::FIELD_STEP] & BAD) == 0
         return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order)
@@ -118,7 +115,6 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
 
 def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
     """Take surface and level off frame i; scatter of its blank pixels, NaN where it has none."""
-    assert state.sub is not None
     if surface is None:
         surface = Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape)
     rows = sample_rows(state.shape, SAMPLES)

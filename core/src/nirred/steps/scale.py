@@ -132,7 +132,6 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
     frame, total = group.frames[i], 0
     for p, placed in sequence.layout.of(i):
         state = group.planes[p]
-        assert state.sub is not None
         told = sequence.seen_by(placed)
         scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
         sub, dq = state.sub.frame(i), state.dq.frame(i)
@@ -173,17 +172,7 @@ class ScaleCounts(GroupStep):
                 if t < params.min_transparency:
                     group.leave_out(i, f"transparency {t:.2f}, limit {params.min_transparency:g}")
         frames = group.need(group.targets, "frames on target")
-        for state in group.planes:
-            state.weight = {i: _weight(group, state, i) for i in frames}
-        for i in frames:
-            group.frames[i].weight = float(np.mean([state.weight[i] for state in group.planes]))
-        total = sum(group.frames[i].weight for i in frames)
-        mean = sum(group.frames[i].weight * group.frames[i].transparency for i in frames) / total
-        for i in frames:
-            group.frames[i].weight /= total
-            group.frames[i].transparency /= mean
-            for state in group.planes:
-                state.weight[i] /= total
+        weigh_frames(group, frames)
 
     def _gate_seeing(self, group: Group, params: Params) -> None:
         known = {i: group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)}
@@ -194,6 +183,21 @@ class ScaleCounts(GroupStep):
             enough = np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY
             if enough and fwhm > params.max_fwhm * usual:
                 group.leave_out(i, f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
+
+
+def weigh_frames(group: Group, frames: list[int]) -> None:
+    """Weights of frames and their planes by noise and transparency; the weighted mean of transparencies becomes 1."""
+    for state in group.planes:
+        state.weight = {i: _weight(group, state, i) for i in frames}
+    for i in frames:
+        group.frames[i].weight = float(np.mean([state.weight[i] for state in group.planes]))
+    total = sum(group.frames[i].weight for i in frames)
+    mean = sum(group.frames[i].weight * group.frames[i].transparency for i in frames) / total
+    for i in frames:
+        group.frames[i].weight /= total
+        group.frames[i].transparency /= mean
+        for state in group.planes:
+            state.weight[i] /= total
 
 
 def _weight(group: Group, state: PlaneState, i: int) -> float:
@@ -235,7 +239,6 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     bright = np.flatnonzero(stars.snr > 20)[:40]
     flux = np.full((len(frames), bright.size), np.nan)
     error, area = np.full_like(flux, np.nan), np.ones_like(flux)
-    assert state.sub is not None
     fwhm = group.extras.get("fwhm") or 4.0
     every = sorted({*frames, group.reference})
     layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))

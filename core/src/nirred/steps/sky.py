@@ -146,7 +146,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     """Subtract the sky of plane `p` of every frame; `hidden`: objects cover part of it in all frames."""
     state = group.planes[p]
     state.unseen = None
-    if state.sub is None:
+    if state.subtracted is None:
         scratch = None if state.sci.in_memory else group.context.scratch
         state.sub = PlaneStack(state.sci.shape, np.float32, scratch)
     targets = group.indices()

@@ -116,7 +116,6 @@ def subtract_at_once(model: SkyModel, epoch: list[int]) -> None:
     offset = _sample_levels(model, epoch, skies, read)
     rows = _block_rows(model, len(read))
     sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
-    assert state.sub is not None
     sub = Slabs(state.sub, epoch, rows)
 
     def block(start: int, stop: int) -> None:
@@ -199,7 +198,6 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     _record_sky_noise(model, epoch, power, whole[1])
     del halves, first, second, whole
     sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
-    assert state.sub is not None
     sub, useless = Slabs(state.sub, epoch, rows), _useless(masked=True) | int(NOT_SKY)
 
     def block(start: int, stop: int) -> None:

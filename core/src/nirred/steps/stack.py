@@ -35,7 +35,16 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
 from .match import MatchBackgrounds
-from .scale import SCALE_STEPS, FlagOutliers, ScaleCounts, holds_brightness, noise_factor, noise_of, sky_of
+from .scale import (
+    SCALE_STEPS,
+    FlagOutliers,
+    ScaleCounts,
+    holds_brightness,
+    noise_factor,
+    noise_of,
+    sky_of,
+    weigh_frames,
+)
 from .together import frames_together
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
@@ -111,6 +120,8 @@ class StackFrames(GroupStep):
         frames = group.need(group.targets, "frames on target")
         layouts: list[Layout] = group.extras["layouts"]
         rejection = _rejection(params, len(frames))
+        if not all(i in state.weight for state in group.planes for i in frames):  # scale_counts was skipped
+            weigh_frames(group, frames)
         if params.operation != "wtmean":
             _weigh_alike(group, frames)
         made, counts = [], []
@@ -268,7 +279,6 @@ def _add_plane(
     patch = placed.patch(part.layout.grid, part.rows)
     if patch is None:
         return
-    assert state.sub is not None
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
     values, hidden = _drawn(group, state, i, p, (placed, patch, ((flags & _HIDING) != 0).view(np.uint8)), part)
@@ -298,7 +308,6 @@ def _drawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interpolated values, and the share of each that masked pixels cover."""
     placed, patch, bad = what
-    assert state.sub is not None
     data, hidden, kernel = state.sub.rows(i, patch.low, patch.high), patch.hidden(bad), part.kernel
     if not is_reprojection(kernel):
         return patch.values(data, None, kernel), hidden

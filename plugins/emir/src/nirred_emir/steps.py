@@ -55,7 +55,7 @@ class LevelAmplifiers(GroupStep):
         unknown, largest = 0, 0.0
         for p, state in enumerate(group.planes):
             boxes = _boxes(group.frames[0].info.detectors[p])
-            if len(boxes) < 2 or state.sub is None:
+            if len(boxes) < 2 or state.subtracted is None:
                 continue
             living = group.indices()
             found = _levels(group, state, living, boxes, params.order)
