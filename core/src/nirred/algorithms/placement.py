@@ -7,7 +7,7 @@ are drawn from rows of the plane, and neither tile nor thread changes a bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -21,7 +21,7 @@ from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows, input_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
-from nirred.algorithms.survey import Survey, survey_rows
+from nirred.algorithms.survey import Survey, pick_rows, survey_rows
 from nirred.algorithms.threads import row_blocks
 
 Float32 = NDArray[np.float32]
@@ -286,33 +286,28 @@ class Placement:
         `out` is a buffer for the values, which a shift uses.
         """
         if self.shift is None:
-            values, counts = np.empty(self.shape, np.float32), np.empty(self.shape, count.dtype)
-            for rows, drawn in self._rows_back(model, grid, kernel):
-                values[rows] = drawn
-            for rows, drawn in self._rows_back(count, grid, "nearest"):
-                counts[rows] = np.nan_to_num(drawn)
-            return values, counts, (0, 0)
+            values, back = np.empty(self.shape, np.float32), self.onto(grid)
+            for rows in row_blocks(self.shape[0]):
+                low, high = input_rows(back, rows.start, rows.stop, grid.shape[0])
+                patch = MapPatch(back, (rows.start, rows.stop), low, high, grid.shape)
+                patch.values(model[low:high], None, kernel, values[rows])
+            return values, self._picked(count, grid), (0, 0)
         dx, dy = -self.shift[0], -self.shift[1]
         x, y = -grid.x0, -grid.y0
         shape = self.shape
         values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), out=out, covered=False)
         return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
 
-    def _rows_back(self, plane: np.ndarray, grid: Grid, kernel: Kernel) -> Iterator[tuple[slice, Float32]]:
-        """A plane on a grid through a map at this one's pixels, NaN outside, by rows that stay in the cache."""
-        back = self.onto(grid)
-        for rows in row_blocks(self.shape[0]):
-            low, high = input_rows(back, rows.start, rows.stop, grid.shape[0])
-            patch = MapPatch(back, (rows.start, rows.stop), low, high, grid.shape)
-            yield rows, patch.values(np.asarray(plane[low:high], np.float32), None, kernel)
+    def _picked(self, plane: np.ndarray, grid: Grid) -> np.ndarray:
+        """A plane on a grid through a map at this one's pixels, by the nearest; 0 outside."""
+        out = np.empty(self.shape, plane.dtype)
+        pick_rows(plane, None, self.onto(grid), (0, self.shape[0]), (0, grid.shape[0]), out, 0)
+        return out
 
     def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
         """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""
         if self.shift is None:
-            out = np.empty(self.shape, np.uint8)
-            for rows, drawn in self._rows_back(mask, grid, "nearest"):
-                np.greater(drawn, 0, out=out[rows].view(np.bool_))
-            return out
+            return self._picked(mask, grid)
         moved = Grid(-grid.x0 - round(self.shift[0]), -grid.y0 - round(self.shift[1]), self.shape)
         return nearest_rows(mask, (0.0, 0.0), moved, (0, self.shape[0]), 0)
 

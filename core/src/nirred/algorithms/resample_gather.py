@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel
+from nirred.algorithms.survey import pick_rows
 
 #: Of Lanczos-3's weights what is free beside their sum, place and width, least squares over all phases, true to 5e-7.
 #: With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times the first polynomial
@@ -27,7 +28,7 @@ _FREE = (
     (0.81224516, -0.54122531, 0.12387517, 0.028301472),
 )
 #: Samples per axis of each interpolant.
-_TAPS = {"lanczos3": 6, "bilinear": 2, "nearest": 1}
+_TAPS = {"lanczos3": 6, "bilinear": 2}
 #: Samples beyond the outermost ones that a window may reach.
 _PAD = 3
 #: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
@@ -89,8 +90,12 @@ def gather_rows(
     image, mask = data[mine], np.zeros((0, 0), np.uint8) if bad is None else bad[mine].view(np.uint8)
     out = np.empty((last - first, pixelmap.shape[1]), dtype=np.float32) if out is None else out
     coverage = np.empty((last - first if covered else 0, pixelmap.shape[1]), dtype=np.float32)
-    extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, _TAPS[kernel])
-    _gather(_padded(image, mask), extent, pixelmap.nodes, how, out, coverage)
+    if kernel == "nearest":
+        pick_rows(image, mask if bad is not None else None, pixelmap, (first, last), (low, ny), out, np.nan)
+        coverage[:] = np.isfinite(out[: coverage.shape[0]])
+    else:
+        extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, _TAPS[kernel])
+        _gather(_padded(image, mask), extent, pixelmap.nodes, how, out, coverage)
     if conserve:
         out *= pixelmap.area_rows(first, last)
     return out, coverage
@@ -233,14 +238,6 @@ def _size(w):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _run_nearest(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
-    """The same for the sample in the window's third row and column."""
-    start = np.uint64(corner + 2 * stride + 2)
-    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
-        lanes[np.uint64(at) + k] = flat[start + k]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _run_masked(flat, corner, stride, lanes, at, n, small):  # type: ignore[no-untyped-def]
     """The same by either kernel over the usable samples alone, and their part of the absolute weight in the last row.
 
@@ -280,12 +277,11 @@ def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _windows(above, below, down, extent, taps, n, lanes, corner):  # type: ignore[no-untyped-def]
+def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-untyped-def]
     """Phases and corners of the windows of n pixels, `down` of the way between two rows of nodes.
 
-    A window starts two samples before the one below, or the nearest; the padding of three allows for it.
+    A window starts two samples before the one below; the padding of three allows for it.
     """
-    lift = 0.5 if taps == 1 else 0.0
     low, ny, nx = extent
     stride, top = np.float64(nx + 2 * _PAD), np.float64(low - 1)
     right, bottom, outside = nx - 0.5, ny - 0.5, np.float64(_OUTSIDE)
@@ -293,7 +289,7 @@ def _windows(above, below, down, extent, taps, n, lanes, corner):  # type: ignor
     for c in range(np.uint64(n)):
         u, v = above[c] + down * (below[c] - above[c]), above[c + half] + down * (below[c + half] - above[c + half])
         inside = (u >= -0.5) & (u < right) & (v >= -0.5) & (v < bottom)
-        column, row = np.floor(u + lift), np.floor(v + lift)
+        column, row = np.floor(u), np.floor(v)
         lanes[c + pitch], lanes[c + pitch + pitch] = u - column, v - row
         corner[c] = np.int32((row - top) * stride + (column + 1.0) if inside else outside)
 
@@ -323,8 +319,6 @@ def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-unty
         if corner[start] == _OUTSIDE:
             for c in range(start, end):
                 lanes[c] = np.nan
-        elif taps == 1:
-            _run_nearest(flat, corner[start], stride, lanes, start, end - start)
         elif taps == 2:
             _run_bilinear(flat, corner[start], stride, lanes, start, end - start)
         else:
@@ -343,7 +337,7 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
         marks[c] = (lanes[c] != lanes[c]) & (corner[c] != _OUTSIDE)
     for c in range(n if covered else 0):
         coverage[r, start + c] = np.float32((corner[c] != _OUTSIDE) & (marks[c] == 0))
-    number, k = _marked(marks, words, found) if taps > 1 else 0, 0
+    number, k = _marked(marks, words, found), 0
     while k < number:
         c, m = found[k], 1
         while k + m < number and found[k + m] == c + m and corner[c + m] - corner[c] == m:
@@ -395,6 +389,6 @@ def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped
                     _spread(nodes, j, step, start, n, above)
                 _spread(nodes, j + 1, step, start, n, below)
                 known = j
-            _windows(above, below, (first + r - j * step) / step, extent, taps, n, lanes, corner)
+            _windows(above, below, (first + r - j * step) / step, extent, n, lanes, corner)
             _values(flat, stride, corner, n, taps, work, lanes)
             _store(flat, stride, corner, (r, start, n), taps, work, lanes, out, coverage)

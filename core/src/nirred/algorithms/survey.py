@@ -61,6 +61,36 @@ def survey_rows(
     return found
 
 
+def pick_rows(
+    plane: np.ndarray,
+    bad: NDArray[np.uint8] | None,
+    pixelmap: PixelMap,
+    rows: tuple[int, int],
+    part: tuple[int, int],
+    out: np.ndarray,
+    fill: float,
+) -> None:
+    """Take the nearest pixels of a plane under rows of the output grid, `fill` where there is no good one.
+
+    Parameters
+    ----------
+    plane : (high - low, nx)
+        Rows [low, high) of the input, of any dtype.
+    bad, pixelmap, rows
+        As in `survey_rows`.
+    part : (int, int)
+        `low`, and rows of the whole input.
+    out : (last - first, width)
+        Takes the values; of the dtype of `plane`.
+    fill : float
+        A value of that dtype.
+    """
+    extent = (part[0], part[0] + plane.shape[0], part[1], plane.shape[1])
+    mask = np.empty(0, np.uint8) if bad is None else bad.reshape(-1)
+    how, value = (pixelmap.step, rows[0]), plane.dtype.type(fill)
+    _pick(pixelmap.nodes, how, extent, np.ascontiguousarray(plane).reshape(-1), mask, value, out)
+
+
 def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Not zero where a pixel or one of its eight neighbours is."""
     rows = bad.copy()
@@ -100,30 +130,62 @@ def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
-    """Nearest pixels, areas, what lies outside: pixels of a row of nodes first; the rest is one long loop for SIMD."""
-    (step, first), (low, high, _, nx) = how, extent
+def _nodes_round(nodes, how, r, known, above, below):  # type: ignore[no-untyped-def]
+    """Rows of nodes above and below a row of the output, at all pixels, and which these are; `known` were before."""
+    step, first = how
+    j = (first + r) // step
+    if j != known:
+        above, below = below, above
+        if j != known + 1:
+            _spread(nodes[:, j], step, above)
+        _spread(nodes[:, j + 1], step, below)
+    return above, below, j, (first + r - j * step) / step
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
+    """Nearest pixels of a row, -1 outside; one long loop for the vector unit."""
+    low, high, _, nx = extent
     top, bottom, width = np.float64(low) - 0.5, np.float64(high) - 0.5, np.float64(nx)
-    right, shape, zero, one = width - 0.5, (3, index.shape[1]), np.float32(0), np.float32(1)
+    right, x0, y0, x1, y1 = width - 0.5, above[0], above[1], below[0], below[1]
+    for c in range(places.size):
+        x, y = x0[c] + down * (x1[c] - x0[c]), y0[c] + down * (y1[c] - y0[c])
+        inside = (x >= -0.5) & (x < right) & (y >= top) & (y < bottom)
+        place = np.floor(y - top) * width + np.floor(x + 0.5)  # exact: far below 2^53
+        places[c] = np.int32(place if inside else -1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
+    """Nearest pixels, areas, what lies outside: pixels of a row of nodes first."""
+    shape, zero, one = (3, index.shape[1]), np.float32(0), np.float32(1)
     above, below, known = np.empty(shape), np.empty(shape), -9
     for r in range(index.shape[0]):
-        j = (first + r) // step
-        if j != known:
-            above, below = below, above
-            if j != known + 1:
-                _spread(nodes[:, j], step, above)
-            _spread(nodes[:, j + 1], step, below)
-            known = j
-        down = (first + r - j * step) / step
-        x0, y0, area0, x1, y1, area1 = above[0], above[1], above[2], below[0], below[1], below[2]
-        places, sizes, outside = index[r], area[r], hidden[r]
+        above, below, known, down = _nodes_round(nodes, how, r, known, above, below)
+        places, sizes, outside, area0, area1 = index[r], area[r], hidden[r], above[2], below[2]
+        _places(above, below, down, extent, places)
         for c in range(places.size):
-            x, y = x0[c] + down * (x1[c] - x0[c]), y0[c] + down * (y1[c] - y0[c])
-            inside = (x >= -0.5) & (x < right) & (y >= top) & (y < bottom)
-            place = np.floor(y - top) * width + np.floor(x + 0.5)  # exact: far below 2^53
-            places[c] = np.int32(place if inside else -1.0)
             sizes[c] = area0[c] + down * (area1[c] - area0[c])
-            outside[c] = zero if inside else one
+            outside[c] = one if places[c] < 0 else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pick(nodes, how, extent, flat, bad, fill, out):  # type: ignore[no-untyped-def]
+    """Nearest pixels of the ravelled input, those that are masked or not finite left out."""
+    shape, places = (2, out.shape[1]), np.empty(out.shape[1], np.int32)
+    above, below, known = np.empty(shape), np.empty(shape), -9
+    for r in range(out.shape[0]):
+        above, below, known, down = _nodes_round(nodes[:2], how, r, known, above, below)
+        _places(above, below, down, extent, places)
+        row = out[r]
+        if bad.size:
+            for c in range(places.size):
+                k = np.uint64(places[c] if places[c] >= 0 else 0)
+                row[c] = flat[k] if (places[c] >= 0) & (bad[k] == 0) else fill
+        else:
+            for c in range(places.size):
+                k = np.uint64(places[c] if places[c] >= 0 else 0)
+                row[c] = flat[k] if (places[c] >= 0) else fill
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
