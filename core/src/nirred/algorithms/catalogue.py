@@ -174,8 +174,10 @@ def _segment(
     cores = _cores(hot, fwhm)
     found = significance > threshold
     islands, number = label(found | (cores > 0), np.ones((3, 3)))
-    large = np.bincount(islands[found], minlength=number + 1) >= MIN_AREA
-    y, x = np.nonzero(large[islands])
+    y, x = np.nonzero(islands)
+    large = np.bincount(islands[y, x][found[y, x]], minlength=number + 1) >= MIN_AREA
+    kept = large[islands[y, x]]
+    y, x = y[kept], x[kept]
     if y.size == 0:
         return None
     island, core = islands[y, x], cores[y, x]

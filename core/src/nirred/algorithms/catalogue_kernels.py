@@ -12,13 +12,16 @@ def blur(plane, half, out):  # type: ignore[no-untyped-def]
     height, width = plane.shape
     radius = half.size - 1
     line = np.zeros(width + 2 * radius, np.float32)
-    column = line[radius : radius + width]
+    column, beyond = line[radius : radius + width], np.zeros(width, np.float32)
     for y in range(height):
-        column[:] = 0
-        for k in range(max(0, y - radius), min(height, y + radius + 1)):
-            factor, row = half[abs(k - y)], plane[k]
+        row = plane[y]
+        for x in range(width):
+            column[x] = half[0] * row[x]
+        for d in range(1, radius + 1):
+            factor = half[d]
+            above, below = plane[y - d] if y >= d else beyond, plane[y + d] if y + d < height else beyond
             for x in range(width):
-                column[x] += factor * row[x]
+                column[x] += factor * (above[x] + below[x])
         target = out[y]
         for x in range(width):
             target[x] = half[0] * column[x]

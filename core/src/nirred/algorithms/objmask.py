@@ -212,6 +212,15 @@ def _smooth(signal, weight, kernel, floor, out):  # type: ignore[no-untyped-def]
             target[x] = value[x] / np.sqrt(cover[x]) if cover[x] > floor else np.float32(np.nan)
 
 
+def block_sums(plane: ArrayLike) -> NDArray[np.float32]:
+    """Sums over blocks of `BLOCK` x `BLOCK` pixels, those at the far edges incomplete."""
+    sums = np.ascontiguousarray(plane, np.float32)
+    for _ in range(int(math.log2(BLOCK))):
+        whole, sums = sums, np.empty([(n + 1) // 2 for n in sums.shape], np.float32)
+        _halve(whole, sums)
+    return sums
+
+
 @dataclass(slots=True)
 class _Layer:
     """One binning of the image: sums of signal and weight, less what was found, and how far that is to be grown."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
-from ..algorithms.objmask import BLOCK, dilate, find_objects
+from ..algorithms.objmask import block_sums, dilate, find_objects
 from ..algorithms.profile import light_between
 from ..dq import DQ
 from ..frame import Plane
@@ -17,6 +17,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
+from ..slabs import sample_rows
 from ..step import GroupStep
 
 #: Pixels of a stack with so many times the variance of its deepest ones are shallow.
@@ -82,7 +83,9 @@ def zero_level(
     if not blank.any():
         return 0.0, float("inf")
     values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
-    apart = float(np.median(plane.data[blank])) - mode.value
+    rows = sample_rows(blank.shape, 4 * SAMPLES)
+    some = plane.data[rows][blank[rows]]
+    apart = float(np.median(some if some.size else plane.data[blank])) - mode.value
     error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
     if objects is None:
         return float(np.median(values)), float(error)
@@ -108,16 +111,8 @@ def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
 def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of the good pixels of a plane, and the number of blank ones, in blocks."""
     good = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
-    weight = _summed(good)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (_summed(np.where(good, plane.data, np.float32(0))) / weight).astype(np.float32), _summed(blank)
-
-
-def _summed(plane: np.ndarray) -> np.ndarray:
-    """Sums over blocks, those at the far edges incomplete."""
-    starts = [np.arange(0, n, BLOCK) for n in plane.shape]
-    rows = np.add.reduceat(plane, starts[0], axis=0, dtype=np.float64)
-    return np.asarray(np.add.reduceat(rows, starts[1], axis=1))
+        return block_sums(np.where(good, plane.data, np.float32(0))) / block_sums(good), block_sums(blank)
 
 
 def stack_objects(plane: Plane, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -153,10 +148,10 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
     """Sources of one plane of the stack, and the radius of their apertures in pixels."""
     from ..algorithms.catalogue import detect
 
-    bad = ((plane.dq & BAD) != 0) | ~np.isfinite(plane.data)
+    bad = (plane.dq & BAD) != 0
     found = detect(
-        np.nan_to_num(plane.data),
-        np.nan_to_num(plane.var if plane.var is not None else np.ones_like(plane.data)),
+        plane.data,
+        plane.var if plane.var is not None else np.ones_like(plane.data),
         bad.view(np.uint8),
         noisecov=group.extras["noisecov"],
         fwhm=group.extras.get("fwhm") or 4.0,
