@@ -15,6 +15,8 @@ from numba import njit
 BLOCK = 8
 #: Weight that usable samples must have of four.
 _LEAST_WEIGHT = 0.5
+#: A flag meanwhile: a pixel that strays too little for an outlier, unless it is beside one.
+_DOUBTFUL = 4
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -223,19 +225,35 @@ def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _limit_row(nodes, step, most, least, extent, y, reach, factor):  # type: ignore[no-untyped-def]
-    """Of the tiles from row y on: the model's largest value and the least factor on a variance, pixel by pixel."""
-    side, none = min(step, BLOCK), np.float32(-1)
-    above, below = _place(nodes, step, y, 0), _place(nodes, step, y + side, 0)
-    for x in range(0, reach.size, side):
-        beside, across = _place(nodes, step, y, x + side), _place(nodes, step, y + side, x + side)
-        found, fewest = _tile((above, below, beside, across), most, least, extent)
-        above, below = beside, across
+def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
+    """Where the pixels (0, y), (side, y), (2 side, y) ... of the plane lie on the grid."""
+    j = min(y // step, nodes.shape[1] - 2)
+    down, every = (y - j * step) / step, step // side  # side is a power of two, and at most step
+    for axis in range(2):
+        for k in range(corners.shape[1]):
+            i = min(k // every, nodes.shape[2] - 2)
+            right = (k - i * every) / every
+            a, b, c, d = nodes[axis, j, i], nodes[axis, j, i + 1], nodes[axis, j + 1, i], nodes[axis, j + 1, i + 1]
+            corners[axis, k] = _between(a, b, c, d, right, down)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _limit_row(corners, side, most, least, extent, reach, factor):  # type: ignore[no-untyped-def]
+    """Of a row of tiles: the model's largest value and the least factor on a variance, pixel by pixel."""
+    (above, below), none = corners, np.float32(-1)
+    for k in range(above.shape[1] - 1):
+        places = (
+            (above[0, k], above[1, k]),
+            (below[0, k], below[1, k]),
+            (above[0, k + 1], above[1, k + 1]),
+            (below[0, k + 1], below[1, k + 1]),
+        )
+        found, fewest = _tile(places, most, least, extent)
         spread = np.float32(
             np.inf if found == none else 0.5 if fewest < 3 else 1.0
         )  # the least for any number of frames
-        for k in range(x, min(x + side, reach.size)):
-            reach[k], factor[k] = max(found, np.float32(0)), spread
+        for x in range(k * side, min((k + 1) * side, reach.size)):
+            reach[x], factor[x] = max(found, np.float32(0)), spread
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -269,44 +287,6 @@ def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold."""
-    (model, count, nodes, step), (most, least), (constant, electrons), (ny, nx) = what, blocks, noise, sub.shape
-    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
-    square, zero = np.float32(0.999 * limits[1]) ** 2, np.float32(0)
-    bright, bad = np.uint16(limits[6]), np.uint16(limits[7])
-    reach, factor, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
-    stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)
-    words = stray.view(np.uint64)
-    for y in range(ny):
-        if y % min(step, BLOCK) == 0:
-            _limit_row(nodes, step, most, least, model.shape, y, reach, factor)
-        values, fixed, grey = sub[y], constant[y], electrons[y]
-        for x in range(nx):
-            far = abs(values[x]) + scale * reach[x]
-            stray[x] = far * far > np.float32(0.99) * square * extra * factor[x] * (fixed[x] + sky * grey[x])
-        number = 0
-        for k in range(words.size):
-            if words[k] != 0:
-                for x in range(8 * k, 8 * k + 8):
-                    chosen[number] = x
-                    number += stray[x]
-        _draw_row(model, nodes, step, y, chosen, number, drawn)
-        for k in range(number):
-            x, middle = chosen[k], drawn[k]
-            off, signal = values[x] - scale * middle, middle if middle > zero else zero
-            variance = (fixed[x] + (sky + signal * scale) * grey[x]) * extra
-            if not off * off > square * variance * factor[x]:
-                continue
-            n = _count_at(count, nodes, step, y, x)
-            strays = n > 1 and off * off > square * variance * _spread(np.float32(n))
-            if strays and not (dq[y, x] & bad != 0 and _buried(dq, bad, y, x)):
-                core, own, m = dq[y, x] & bright != 0, (fixed[x], grey[x]), np.float64(middle)
-                steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
-                flags[y, x] = _judge(values[x], core, m, steep, n, own, frame, limits)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _touches(flags, y, x):  # type: ignore[no-untyped-def]
     """Whether a neighbour is a 1."""
     for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
@@ -314,6 +294,74 @@ def _touches(flags, y, x):  # type: ignore[no-untyped-def]
             if flags[yy, xx] == 1:
                 return True
     return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
+    """As `_judge` for a pixel of a plane whose model lies on a grid, where it is `middle`."""
+    (model, count, nodes, step), m = what, np.float64(middle)
+    n = _count_at(count, nodes, step, y, x)
+    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and _buried(dq, np.uint16(limits[7]), y, x)):
+        return 0
+    core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
+    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+    return _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _decide(sub, dq, what, noise, frame, limits, flags, words):  # type: ignore[no-untyped-def]
+    """Judge what is in doubt beside an outlier."""
+    (model, _, nodes, step), flat, nx = what, flags.ravel(), flags.shape[1]
+    for k in range(words.size):
+        if words[k] == 0:
+            continue
+        for p in range(8 * k, min(8 * k + 8, flat.size)):
+            if flat[p] == _DOUBTFUL:
+                y, x, flat[p] = p // nx, p % nx, 0
+                if _touches(flags, y, x):
+                    m = _model_at(model, nodes, step, y, x)
+                    flat[p] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, m)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags, words):  # type: ignore[no-untyped-def]
+    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold.
+
+    What strays by less than the upper limit is judged only beside an outlier; `words` are eight flags each.
+    """
+    (model, _, nodes, step), (most, least), (constant, electrons), (ny, nx) = what, blocks, noise, sub.shape
+    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    square, ratio, zero = np.float32(0.999 * limits[1]) ** 2, np.float32((limits[0] / limits[1]) ** 2), np.float32(0)
+    reach, factor, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
+    stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)
+    eight, side = stray.view(np.uint64), min(step, BLOCK)
+    above, below = np.empty((2, -(-nx // side) + 1)), np.empty((2, -(-nx // side) + 1))
+    _corner_row(nodes, step, side, 0, below)
+    for y in range(ny):
+        if y % side == 0:
+            above, below = below, above
+            _corner_row(nodes, step, side, y + side, below)
+            _limit_row((above, below), side, most, least, model.shape, reach, factor)
+        values, fixed, grey = sub[y], constant[y], electrons[y]
+        for x in range(nx):
+            far = abs(values[x]) + scale * reach[x]
+            stray[x] = far * far > np.float32(0.99) * square * extra * factor[x] * (fixed[x] + sky * grey[x])
+        number = 0
+        for k in range(eight.size):
+            if eight[k] != 0:
+                for x in range(8 * k, 8 * k + 8):
+                    chosen[number] = x
+                    number += stray[x]
+        _draw_row(model, nodes, step, y, chosen, number, drawn)
+        for k in range(number):
+            x, middle = chosen[k], drawn[k]
+            off, signal = values[x] - scale * middle, middle if middle > zero else zero
+            limit = square * (fixed[x] + (sky + signal * scale) * grey[x]) * extra * factor[x]
+            if off * off > ratio * limit:
+                flags[y, x] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle)
+            elif off * off > limit:
+                flags[y, x] = _DOUBTFUL
+    _decide(sub, dq, what, noise, frame, limits, flags, words)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -332,63 +380,18 @@ def grow(flags, words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
-    """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
-    ny, nx = data.shape
-    for reach in range(1, 4):
-        total, n = 0.0, 0
-        for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
-            for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
-                if dq[yy, xx] & bits == 0:
-                    total += data[yy, xx]
-                    n += 1
-        if n > 0:
-            return np.float32(total / n)
-    return np.float32(0)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-def]
-    """Whether any pixel around this block of 16 pixels of row y is good: three blocks of seven rows, each seen once."""
-    nx = dq.shape[1]
-    for yy in range(max(y - 3, 0), min(y + 4, dq.shape[0])):
-        for b in range(max(block - 1, 0), min(block + 2, good.shape[1])):
-            if not known[yy, b]:
-                known[yy, b] = 1
-                for x in range(16 * b, min(16 * b + 16, nx)):
-                    good[yy, b] |= dq[yy, x] & bits == 0
-            if good[yy, b]:
-                return True
-    return False
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def fill(data, dq, bits, what, scale):  # type: ignore[no-untyped-def]
-    """Give useless pixels the model's value, else the mean of good ones around, else 0."""
+def tell(data, dq, bits, what, scale):  # type: ignore[no-untyped-def]
+    """Give useless pixels the model's value, NaN where it says nothing."""
     model, _, nodes, step = what
     ny, nx = data.shape
-    blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought
-    known, good = np.zeros((ny, blocks), np.uint8), np.zeros((ny, blocks), np.uint8)
     hidden = np.zeros((nx + 7) // 8 * 8, np.uint8)
     words = hidden.view(np.uint64)
     for y in range(ny):
         flags = dq[y]
         for x in range(nx):
             hidden[x] = flags[x] & bits != 0
-        block, near = -1, False
         for k in range(words.size):
-            if words[k] == 0:
-                continue
-            for x in range(8 * k, min(8 * k + 8, nx)):
-                if not hidden[x]:
-                    continue
-                told = _model_at(model, nodes, step, y, x)
-                if math.isfinite(told):
-                    data[y, x] = scale * told
-                    continue
-                if x // 16 != block:
-                    block, near = x // 16, _good_blocks(dq, bits, y, x // 16, known, good)
-                if near:
-                    data[y, x] = _mean_around(data, dq, bits, y, x)
-                else:
-                    data[y, x] = np.float32(0)
+            if words[k] != 0:
+                for x in range(8 * k, min(8 * k + 8, nx)):
+                    if hidden[x]:
+                        data[y, x] = scale * _model_at(model, nodes, step, y, x)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.outlier_kernels import BLOCK, fill, flag_mapped, flag_plane, grow, survey_blocks
+from nirred.algorithms.outlier_fill import fill_lost
+from nirred.algorithms.outlier_kernels import BLOCK, flag_mapped, flag_plane, grow, survey_blocks, tell
 from nirred.algorithms.pixelmap import PixelMap
 
 Float32 = NDArray[np.float32]
@@ -175,7 +176,7 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad)
     frame = (e.scale, e.sky, e.extra)
     if isinstance(e.told, OnGrid):
-        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags)
+        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags, words)
     else:
         flag_plane(sub, dq, e.told.what, e.told.origin, noise, frame, values, flags)
     grow(flags, words)
@@ -198,4 +199,5 @@ def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, sc
     scale : float
         The frame's transparency, which the model is multiplied by.
     """
-    fill(data, dq, np.uint16(bits), told.what, np.float32(scale))
+    tell(data, dq, np.uint16(bits), told.what, np.float32(scale))
+    fill_lost(data, dq, np.uint16(bits))

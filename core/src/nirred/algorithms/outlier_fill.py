@@ -1,0 +1,61 @@
+"""What takes the place of useless pixels of which nothing else is known: the mean of good ones around."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
+    """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
+    ny, nx = data.shape
+    for reach in range(1, 4):
+        total, n = 0.0, 0
+        for yy in range(max(y - reach, 0), min(y + reach + 1, ny)):
+            for xx in range(max(x - reach, 0), min(x + reach + 1, nx)):
+                if dq[yy, xx] & bits == 0:
+                    total += data[yy, xx]
+                    n += 1
+        if n > 0:
+            return np.float32(total / n)
+    return np.float32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-def]
+    """Whether any pixel around this block of 16 pixels of row y is good: three blocks of seven rows, each seen once."""
+    nx = dq.shape[1]
+    for yy in range(max(y - 3, 0), min(y + 4, dq.shape[0])):
+        for b in range(max(block - 1, 0), min(block + 2, good.shape[1])):
+            if not known[yy, b]:
+                known[yy, b] = 1
+                for x in range(16 * b, min(16 * b + 16, nx)):
+                    good[yy, b] |= dq[yy, x] & bits == 0
+            if good[yy, b]:
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fill_lost(data, dq, bits):  # type: ignore[no-untyped-def]
+    """Give useless pixels that are not finite the mean of good ones around, else 0."""
+    ny, nx = data.shape
+    blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought
+    known, good = np.zeros((ny, blocks), np.uint8), np.zeros((ny, blocks), np.uint8)
+    lost = np.zeros((nx + 7) // 8 * 8, np.uint8)
+    words = lost.view(np.uint64)
+    for y in range(ny):
+        row, flags = data[y], dq[y]
+        for x in range(nx):
+            lost[x] = (flags[x] & bits != 0) & (row[x] - row[x] != 0)
+        block, near = -1, False
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for x in range(8 * k, min(8 * k + 8, nx)):
+                if not lost[x]:
+                    continue
+                if x // 16 != block:
+                    block, near = x // 16, _good_blocks(dq, bits, y, x // 16, known, good)
+                data[y, x] = _mean_around(data, dq, bits, y, x) if near else np.float32(0)
