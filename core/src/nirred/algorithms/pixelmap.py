@@ -142,7 +142,9 @@ class PixelMap:
         """
         nodes = np.empty((3, *(-(-n // self.step) + 1 for n in shape)))
         _behind(np.asarray(matrix, np.float64), origin, self.nodes, self.step, nodes)
-        return PixelMap(shape, self.step, *nodes)
+        found = PixelMap(shape, self.step, *nodes)
+        found.__dict__["nodes"] = nodes  # not to be stacked again
+        return found
 
     @cached_property
     def nodes(self) -> FloatArray:

@@ -227,6 +227,12 @@ class Placement:
     def _back(self) -> Float64:
         return np.asarray(np.linalg.inv(self.matrix))
 
+    @cached_property
+    def _ahead(self) -> Float64:
+        """From the target to the pixels of the distortion's map."""
+        assert self.distortion is not None
+        return gnomonic.motion(0.0, self.distortion.origin, (0.0, 0.0)) @ self.matrix
+
     def area_at(self, x: Float64, y: Float64) -> Float64:
         """Plane's pixels per pixel of the target, at positions on the target."""
         if self.shift is not None:
@@ -268,10 +274,9 @@ class Placement:
     def rows_of(self, grid: Grid, rows: tuple[int, int]) -> tuple[PixelMap, int]:
         """Map of rows of a grid, and the grid's row that is its first: nodes do not depend on the rows asked for."""
         if self.distortion is not None:
-            forward, (x0, y0) = self.distortion.forward, self.distortion.origin
+            forward = self.distortion.forward
             first = rows[0] // forward.step * forward.step
-            matrix = gnomonic.motion(0.0, (x0, y0), (0.0, 0.0)) @ self.matrix
-            return forward.behind(matrix, (grid.x0, grid.y0 + first), (rows[1] - first, grid.shape[1])), first
+            return forward.behind(self._ahead, (grid.x0, grid.y0 + first), (rows[1] - first, grid.shape[1])), first
         first = rows[0] // _STEP * _STEP
         shape = (rows[1] - first, grid.shape[1])
         u, v = np.meshgrid(*(np.arange(-(-n // _STEP) + 1) * float(_STEP) for n in shape[::-1]))

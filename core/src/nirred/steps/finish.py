@@ -17,7 +17,6 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
-from ..slabs import sample_rows
 from ..step import GroupStep
 
 #: Pixels of a stack with so many times the variance of its deepest ones are shallow.
@@ -83,9 +82,7 @@ def zero_level(
     if not blank.any():
         return 0.0, float("inf")
     values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
-    rows = sample_rows(blank.shape, 4 * SAMPLES)
-    some = plane.data[rows][blank[rows]]
-    apart = float(np.median(some if some.size else plane.data[blank])) - mode.value
+    apart = float(np.median(plane.data[blank])) - mode.value
     error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
     if objects is None:
         return float(np.median(values)), float(error)
