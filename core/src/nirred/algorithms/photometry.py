@@ -18,7 +18,7 @@ HOLES = 0.0024
 
 
 def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -> tuple[Float64, Float64]:
-    """Transparency of each frame relative to their mean, from stars that several frames show.
+    """Transparency of each frame relative to their median, from stars that several frames show.
 
     Solves ln flux[k, s] = ln T[k] + ln F[s] by weighted least squares without what lies 4 sigma off. What that is, is
     told from a start by medians: of few stars, one that a cosmic ray doubled draws a fit by squares after itself.
@@ -53,8 +53,8 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
         sigma = np.where(enough, max(spread, 1.0) / np.sqrt(np.maximum(total, 1e-30)), np.inf)
     count = np.maximum((w > 0).sum(axis=1), 1)
     sigma = np.where(count < SEVERAL, np.hypot(sigma, FLAT_ERROR / np.sqrt(count)), sigma)
-    mean = float(t[enough].mean()) if enough.any() else 0.0
-    return np.exp(np.where(enough, t - mean, 0.0)), sigma
+    usual = float(np.median(t[enough])) if enough.any() else 0.0
+    return np.exp(np.where(enough, t - usual, 0.0)), sigma
 
 
 def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, float]:
@@ -141,14 +141,17 @@ def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:
 def shrink(values: Float64, errors: Float64) -> Float64:
     """Draw noisy values near 1 towards 1 by how much of their scatter is noise.
 
-    The variance that is real, S, is the scatter's beyond the errors'; each value becomes 1 + (v - 1) S / (S + e^2).
+    The variance that is real, S, is the scatter's beyond the errors', by medians: one cloud is none of the others'. Of
+    a value more than 3 sigma off it is at least its own square. Each becomes 1 + (v - 1) S / (S + e^2).
     """
     known = np.isfinite(errors)
     if known.sum() < 2:
         return np.ones_like(values)
-    deviation = values - 1.0
-    real = max(float(np.mean(deviation[known] ** 2) - np.mean(errors[known] ** 2)), 0.0)
-    factor = np.where(known, real / np.maximum(real + np.where(known, errors, 1.0) ** 2, 1e-30), 0.0)
+    deviation, noise = values - 1.0, np.where(known, errors, 1.0) ** 2
+    usual = (1.4826 * float(np.median(np.abs(deviation[known])))) ** 2 - float(np.median(noise[known]))
+    own = np.where(deviation**2 > 9.0 * noise, deviation**2 - noise, 0.0)
+    real = np.maximum(max(usual, 0.0), own)
+    factor = np.where(known, real / np.maximum(real + noise, 1e-30), 0.0)
     return np.asarray(1.0 + factor * deviation)
 
 
