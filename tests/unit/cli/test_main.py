@@ -137,6 +137,13 @@ def test_a_group_alone_shows_its_help_once(words: tuple[str, ...], nirred: Call)
     assert err.count("Usage:") == 1 and "Commands:" in err and "Error" not in err
 
 
+def test_a_place_that_cannot_be_written_to_is_no_bug(tmp_path: Path, nirred: Call) -> None:
+    pytest.importorskip("nirred_niri")
+    (tmp_path / "file").write_text("")
+    code, _, err = nirred("simulate", "niri", "-o", tmp_path / "file", "--size", "64")
+    assert code == 2 and "Traceback" not in err and "hint:" in err
+
+
 @pytest.mark.parametrize("words", ["show", "select", "cal explain", "view", "rerun", "tags"])
 def test_what_is_no_fits_file_is_said_once(words: str, tmp_path: Path, nirred: Call) -> None:
     junk = tmp_path / "junk.fits"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from nirred.errors import ConfigError
 from nirred.params import Setting
+from nirred.plan import options
 from nirred.plan.associate import Source
 from nirred.plan.describe import plan_json
 from nirred.plan.fates import summary
@@ -263,9 +265,9 @@ def test_parameters_of_steps_that_act_on_the_plan(night: Any, tmp_path: Path) ->
     full_night(night)
     dark, other = night.frame("dark", "z_master.fits", EXPTIME=20.0), night.frame("dark", "z_other.fits", EXPTIME=20.0)
     said = [Setting("dark_correct", "dark", str(dark), "command line"), Setting("separate_sky", "frac_fov", 0.5, "-p")]
-    options = PlanOptions().with_settings(said)
-    assert (options.user_cal, options.frac_fov) == ({"dark": dark}, 0.5)
-    assert served(make_plan([night.folder], night.registry, options), "c001_image")["dark"] == "z_master.fits"
+    asked = PlanOptions().with_settings(said)
+    assert (asked.user_cal, asked.frac_fov) == ({"dark": dark}, 0.5)
+    assert served(make_plan([night.folder], night.registry, asked), "c001_image")["dark"] == "z_master.fits"
 
     own = tmp_path / "own.toml"
     own.write_text(
@@ -284,6 +286,22 @@ def test_user_mask_goes_to_every_task(night: Any, tmp_path: Path) -> None:
     mask.write_bytes(b"x")
     plan = night.plan(user_bpm=mask)
     assert all("user_bpm" in served(plan, t.id) for t in plan.tasks)
+
+
+def test_what_the_user_names_of_another_instrument_serves_none_of_these_frames_and_is_said(
+    night: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_night(night)
+    foreign = tmp_path / "foreign.fits"
+    foreign.write_bytes(b"x")
+    info = night.plan().task("c001_image").first
+    monkeypatch.setattr(options, "described", lambda path, registry: replace(info, path=path, instrument="other"))
+    plan = night.plan(user_cal={"flat": foreign}, user_bpm=foreign)
+    assert served(plan, "c001_image") == {"dark": "c018_dark", "flat": "c014_flat", "bpm": "c014_bpm"}
+    assert [r for r in plan.remarks if "no task uses foreign.fits" in r] == [
+        f"{o}: no task uses foreign.fits; is it of another instrument?" for o in ("--user-cal flat", "--user-bpm")
+    ]
+    assert not any("no task uses" in r for r in night.plan().remarks)
 
 
 def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from ..errors import NirredError
+from ..errors import ConfigError, NirredError, fault_of
 
 BUG, INTERRUPTED = 70, 130
 #: Pace of the collector of reference cycles: what imports and plans make stays, and looking it over 370 times is 0.1 s.
@@ -37,15 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app.main(normalise(words), prog_name="nirred", standalone_mode=False)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        if context is not None and error.message == context.get_help():  # a group without a command
-            click.echo(error.message, err=True)
-            return error.exit_code
-        from ..inputs import shortened
-        from .common import safe
-
-        fault = click.UsageError(shortened(safe(error.format_message()), 1000), context)
-        fault.show()
+        show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; finished products are kept", err=True)
@@ -53,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NirredError as error:
         show_error(error)
         return error.exit_code
+    except OSError as error:  # a place that cannot be written to, a full disk: no bug, and no command looks after all
+        show_error(ConfigError(fault_of(error), "check the place, its permissions and the space left on the device"))
+        return ConfigError.exit_code
     except Exception:  # noqa: BLE001 - the last guard: a bug is shown whole and has its own exit code
         import traceback
 
@@ -60,6 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo("error: this is a bug in nirred or a plugin; please report it with the lines above", err=True)
         return BUG
     return code if isinstance(code, int) else 0
+
+
+def show_usage(error: click.ClickException) -> None:
+    """Show what is wrong with the words; of a group without a command, its help."""
+    from ..inputs import shortened
+    from .common import safe
+
+    context = getattr(error, "ctx", None)
+    if context is not None and error.message == context.get_help():
+        click.echo(error.message, err=True)
+    else:
+        click.UsageError(shortened(safe(error.format_message()), 1000), context).show()
 
 
 def show_error(error: NirredError) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationMissing, DataError
-from .model import FATES, Fate, FileRecord, Plan, Task
+from .model import FATES, Fate, FileRecord, FrameInfo, Plan, Task
+from .moments import exposure, text
+
+if TYPE_CHECKING:
+    from ..plugin.recipes import Recipe
 
 #: Outcomes of a role and the fate that they stand for; "" before the run.
 _OUTCOMES: dict[str, Fate] = {
@@ -54,6 +58,22 @@ def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
             record = by_place.get(association.path.resolve()) if association.path is not None else None
             if record is not None:
                 record.roles.append((task.id, association.kind, *outcome))
+
+
+def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
+    """Why no task uses a frame; `asked` is the recipe that the user names."""
+    role, d = frame.descriptors.role, frame.descriptors
+    if role in ("science", "standard", "sky"):
+        if asked is not None:
+            return f"not a frame for {asked.name}"
+        return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
+    if role == "dark":
+        return f"no task needs a dark of {text(exposure(frame))} s"
+    if role == "lamp_off":
+        return "no lamp-on frames to pair with, or others are nearer"
+    if role == "bpm":
+        return "no task needs it, or a mask valid from a later date is used"
+    return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
 
 
 def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:

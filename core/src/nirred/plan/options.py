@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..params import Setting, nearest
 from ..recipes import all_recipes, own_recipe, step_types
 from .associate import INTERNAL, Source
-from .model import FrameInfo
+from .model import FrameInfo, Task
 from .pointing import FRACTION
 from .scan import described, product_of
 
@@ -196,8 +196,18 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
 _SERVES = {"dark": ("dark",), "flat": ("flat", "skyflat"), "bpm": ("bpm",)}
 
 
-def described_masters(masters: Mapping[str, Path], registry: Registry) -> dict[str, FrameInfo | None]:
-    """The user's calibrations in the terms of their plugins, as far as one knows them.
+def unused_masters(masters: Mapping[str, Path], mask: Path | None, tasks: Iterable[Task]) -> list[str]:
+    """Remarks on files that the user names as calibrations and that no task uses."""
+    taken = {a.path for t in tasks for a in t.calibrations if a.source == "user"}
+    named = [(f"--user-cal {kind}", path) for kind, path in masters.items()]
+    named += [("--user-bpm", mask)] if mask is not None else []
+    return [f"{o}: no task uses {p.name}; is it of another instrument?" for o, p in named if p not in taken]
+
+
+def described_masters(
+    masters: Mapping[str, Path], mask: Path | None, registry: Registry
+) -> dict[str, FrameInfo | None]:
+    """The user's calibrations, and the mask as `user_bpm`, in the terms of their plugins, as far as one knows them.
 
     Raises
     ------
@@ -210,4 +220,4 @@ def described_masters(masters: Mapping[str, Path], registry: Registry) -> dict[s
         found = product_of(frame) if frame is not None else ""
         if found and found not in _SERVES.get(kind, (found,)):
             raise ConfigError(f"--user-cal {kind}:{masters[kind]}: it is a finished {found}", f"name a {kind}")
-    return known
+    return known | ({"user_bpm": described(mask, registry)} if mask is not None else {})

@@ -25,11 +25,11 @@ from .drafts import (
     science_draft,
     stack_drafts,
 )
-from .fates import record_roles
+from .fates import record_roles, why_unneeded
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
-from .moments import exposure, order, text
-from .options import PlanOptions, described_masters, kind_of, user_calibrations, with_recipe
+from .moments import order
+from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
 from .requests import Order, refusal, request_draft, take_orders
 from .scan import described, names_file, scan, unselect
 from .wcscheck import check_wcs
@@ -75,8 +75,7 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     ConfigError
         `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range.
     """
-    planner = Planner(registry, with_recipe(options or PlanOptions(), registry))
-    return planner.plan(inputs)
+    return Planner(registry, with_recipe(options or PlanOptions(), registry)).plan(inputs)
 
 
 class Planner:
@@ -90,7 +89,7 @@ class Planner:
         self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
         self.allowed = {kind_of(k) for k in options.allow_missing}
         self.bench = Bench(registry, objects=options.objects, skies=options.skies, frac_fov=options.frac_fov)
-        self.described = described_masters(self.user_cal, registry)
+        self.described = described_masters(self.user_cal, options.user_bpm, registry)
         self.sources: list[Source] = []
         self.made_of: dict[Path, frozenset[str]] = {}
         self.tasks: dict[str, Task] = {}
@@ -109,6 +108,7 @@ class Planner:
         goals = self._goals(frames, records) if asked is None else self._requested(orders, records, refused)
         tasks = self._needed(goals)
         record_roles(records, tasks)
+        remarks += unused_masters(self.user_cal, self.options.user_bpm, tasks)
         self._explain_rest(records)
         kept = self.options.library.remarks if self.options.library is not None else []
         said = asked.remarks if asked is not None else ()
@@ -235,8 +235,7 @@ class Planner:
             answers = self._answers(draft, kind, wish, found)
             found += [a for a in answers if isinstance(a, Association)]
             missing += [a for a in answers if isinstance(a, Missing)]
-        if self.options.user_bpm is not None:
-            path = self.options.user_bpm
+        if (path := self._user_bpm(draft)) is not None:
             found.append(Association("user_bpm", path=path, level=0, reason="named by the user", source="user"))
         refused = [m for m in missing if self.options.strict or not m.optional]
         blocked = "; ".join(f"{m.reason}: {remedy(m.kind)}" for m in refused if m.kind not in self.allowed)
@@ -288,6 +287,11 @@ class Planner:
         others = {k for k, d in known.items() if d.instrument != draft.first.instrument}
         return frozenset((self.user_cal.keys() - others) | draft.masters.keys())
 
+    def _user_bpm(self, draft: Draft) -> Path | None:
+        """The user's mask, unless it is known to be another instrument's."""
+        known = self.described.get("user_bpm")
+        return None if known is not None and known.instrument != draft.first.instrument else self.options.user_bpm
+
     def _answers(
         self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
     ) -> list[Association | Missing]:
@@ -332,7 +336,7 @@ class Planner:
         fresh = self.choose(replace(wish, prefer=self._made_of(flat) or frozenset(f.name for f, _ in draft.frames)))
         if isinstance(fresh, Association):
             return [*answers, fresh]
-        if answers or self.options.user_bpm is not None:
+        if answers or self._user_bpm(draft) is not None:
             return answers
         return [replace(fresh, reason=f"{fresh.reason} (one is made from flats and short darks)")]
 
@@ -383,18 +387,4 @@ class Planner:
     def _explain_rest(self, records: Sequence[FileRecord]) -> None:
         for record in records:
             if record.verdict is None and not record.roles and not record.reason and record.frames:
-                record.reason = self._why_not(record.frames[0])
-
-    def _why_not(self, frame: FrameInfo) -> str:
-        role, d = frame.descriptors.role, frame.descriptors
-        if role in _SCIENCE_ROLES:
-            if self.asked is not None:
-                return f"not a frame for {self.asked.name}"
-            return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
-        if role == "dark":
-            return f"no task needs a dark of {text(exposure(frame))} s"
-        if role == "lamp_off":
-            return "no lamp-on frames to pair with, or others are nearer"
-        if role == "bpm":
-            return "no task needs it, or a mask valid from a later date is used"
-        return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
+                record.reason = why_unneeded(record.frames[0], self.asked)

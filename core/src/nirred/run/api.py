@@ -233,7 +233,8 @@ def _prepare_output(out: Path) -> Path:
         (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         where = getattr(error, "filename", None) or out
-        raise ConfigError(f"{where}: {getattr(error, 'strerror', '') or error}", "another -o") from None
+        fault = "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", "") or error
+        raise ConfigError(f"{where}: {fault}", "another -o") from None
     if not os.access(out, os.W_OK):
         raise ConfigError(f"{out} cannot be written", "another -o")
     return out
