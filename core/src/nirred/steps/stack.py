@@ -10,6 +10,7 @@ import numpy as np
 
 from ..algorithms.coadd import Accumulator, Under
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..algorithms.flags import flagged
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Patch, Placement
 from ..algorithms.resample_kernels import Kernel
@@ -281,7 +282,7 @@ def _add_plane(
         return
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
-    values, hidden = _drawn(group, state, i, p, (placed, patch, ((flags & _HIDING) != 0).view(np.uint8)), part)
+    values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(_HIDING))), part)
     planes = (flags, noise[0][low:high], noise[1][low:high])
     if patch.offset is not None:
         under = Under(*planes, patch.offset)
