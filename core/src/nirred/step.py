@@ -20,7 +20,8 @@ class Step(ABC):
     name : str
         snake_case; unique among all plugins.
     version : int
-        Raised whenever the step's result changes: task keys and provenance depend on it.
+        Raised from release to release where the step's result changes; provenance tells it. Between releases the
+        digest of all sources in a task's key tells that code has changed.
     doc : str
         One line for `nirred recipe show`.
     Params : type
