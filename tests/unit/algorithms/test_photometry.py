@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
+from nirred.algorithms.photometry import (
+    aperture_fluxes,
+    area_exponent,
+    concentrations,
+    relative_transparencies,
+    shrink,
+)
 
 
 def test_transparencies_of_perfect_fluxes():
@@ -218,3 +224,28 @@ def test_equal_areas_tell_nothing(spread, frames):
     flux = 1e4 * np.ones((frames, 20)) * (1 + 0.01 * rng.standard_normal((frames, 20)))
     assert area_exponent(flux, 0.01 * flux, area)[1] > 1
     assert area_exponent(np.full_like(flux, np.nan), flux, area) == (0.0, np.inf)
+
+
+def _drawn(places, fwhm, copies=((0.0, 0.0),)):
+    y, x = np.mgrid[:200, :200]
+    image = np.random.default_rng(4).normal(0, 1, x.shape)
+    for px, py in places:
+        for dx, dy in copies:
+            r2 = (x - px - dx) ** 2 + (y - py - dy) ** 2
+            image += 300.0 / len(copies) * (4.0 / fwhm) ** 2 * np.exp(-4 * np.log(2) * r2 / fwhm**2)
+    return image.astype(np.float32)
+
+
+def test_trailed_doubled_and_displaced_images_are_less_concentrated_than_seeing_makes_them():
+    places = np.array([(40, 40), (100, 60), (60, 140), (150, 150), (140, 50)]) + 0.3
+    trail = [(1.6 * k, 0.8 * k) for k in range(-5, 6)]
+    frames = [_drawn(places, fwhm) for fwhm in (4.0, 3.7, 4.3, 4.0, 4.8)]
+    frames += [_drawn(places, 4.0, trail), _drawn(places, 4.0, [(-3, 0), (3, 0)]), _drawn(np.add(places, (4, 2)), 4.0)]
+    bad = np.zeros(frames[0].shape, np.uint8)
+    core, whole = (
+        np.array([aperture_fluxes(f, bad, *places.T, 4.0, radius=radius)[0] for f in frames]) for radius in (0.75, 2.0)
+    )
+    found = concentrations(core, whole)
+    assert (found[:5] > 0.8).all() and (found[5:] < 0.6).all()
+    assert np.isnan(concentrations(core[:, :2], whole[:, :2])).all()
+    assert np.isnan(concentrations(core * np.nan, whole)).all()

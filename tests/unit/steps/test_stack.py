@@ -31,7 +31,7 @@ def registered(group, shifts, sky=2500.0):
 
 
 def stacked(group, interpolant="lanczos3", crop="union", **params):
-    ScaleCounts().apply(group, ScaleCounts.Params(scale=False), CALL)
+    ScaleCounts().apply(group, ScaleCounts.Params(scale=False, min_concentration=0), CALL)
     Resample().apply(group, Resample.Params(interpolant=interpolant, crop=crop), CALL)
     StackFrames().apply(group, StackFrames.Params(**params), CALL)
     return group.streams["main"][0]
@@ -308,3 +308,26 @@ def test_a_step_without_what_it_builds_on_names_that(make_group):
         StackFrames().apply(group, StackFrames.Params(), CALL)
     with pytest.raises(Unmade, match="nothing"):
         group.streams["nothing"]
+
+
+def test_a_frame_whose_offset_is_wrong_or_whose_guiding_was_lost_is_left_out(make_group):
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:160, :160]
+    shifts = [(0.0, 0.0), (6.0, -4.0), (-5.0, 3.0), (2.0, 7.0), (4.0, 4.0)]
+    stars = np.array([(50.0, 60.0), (100.0, 50.0), (70.0, 110.0), (110.0, 105.0)])
+
+    def frame(shift, trail=((0.0, 0.0),)):
+        image = rng.normal(0, 5, x.shape)
+        for dx, dy in trail:
+            for px, py in stars + shift + (dx, dy):
+                image += 2000 / len(trail) * np.exp(-4 * np.log(2) * ((x - px) ** 2 + (y - py) ** 2) / 16)
+        return image
+
+    trail = [(1.5 * k, 1.0 * k) for k in range(-6, 7)]
+    images = [frame(s, trail if k == 3 else [(0.0, 0.0)]) for k, s in enumerate(shifts)]
+    believed = [*shifts[:4], (-25.0, 30.0)]
+    group = registered(make_group(["both"] * 5, images), believed)
+    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(5)}
+    ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
+    assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"] * 2
+    assert "elongated" in group.frames[3].reason and "none is where its offset says" in group.frames[4].reason

@@ -156,7 +156,14 @@ def shrink(values: Float64, errors: Float64) -> Float64:
 
 
 def aperture_fluxes(
-    data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, fwhm: float, *, spikes: bool = False
+    data: NDArray[np.float32],
+    bad: NDArray[np.uint8],
+    x: Float64,
+    y: Float64,
+    fwhm: float,
+    *,
+    spikes: bool = False,
+    radius: float = 2.0,
 ) -> tuple[Float64, Float64]:
     """Fluxes of isolated stars in apertures so wide (2 FWHM radius) that seeing hardly matters.
 
@@ -175,6 +182,8 @@ def aperture_fluxes(
         Pixels.
     spikes : bool
         Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
+    radius : float
+        Of the aperture, in FWHM.
 
     Returns
     -------
@@ -195,8 +204,35 @@ def aperture_fluxes(
         r = np.hypot(span[:, None] - (y[k] - i), span[None, :] - (x[k] - j))
         if spikes:
             hidden = hidden | _spikes(cut, hidden, fwhm)
-        flux[k], error[k] = _aperture(cut, hidden, r, fwhm)
+        flux[k], error[k] = _aperture(cut, hidden, r, fwhm, radius)
     return flux, error
+
+
+def concentrations(core: Float64, whole: Float64) -> Float64:
+    """Share of starlight near where the stars should be, relative to what is usual for each star.
+
+    Images that are elongated, doubled, or not where the frame's offset says, have less of it than those that the seeing
+    alone widens.
+
+    Parameters
+    ----------
+    core, whole : float64 (frames, stars)
+        Fluxes in a narrow and in a wide aperture; NaN where a star was not measured.
+
+    Returns
+    -------
+    float64 (frames,)
+        Median over the stars; NaN with fewer than three.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where((whole > 0) & np.isfinite(core), core / whole, np.nan)
+    seen = np.isfinite(share)
+    usual = _medians(np.nan_to_num(share.T), seen.T.astype(float))
+    relative = np.where(seen & (usual > 0), share / np.where(usual > 0, usual, 1.0), np.nan)
+    known = np.isfinite(relative).sum(axis=1) >= 3
+    found = np.full(share.shape[0], np.nan)
+    found[known] = np.nanmedian(relative[known], axis=1)
+    return found
 
 
 def _spikes(cut: Float64, hidden: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
@@ -211,9 +247,9 @@ def _spikes(cut: Float64, hidden: NDArray[np.bool_], fwhm: float) -> NDArray[np.
     return np.asarray(cut - around > SPIKE * np.hypot(sigma, np.sqrt(light)) + rise * light)
 
 
-def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float) -> tuple[float, float]:
+def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float, radius: float) -> tuple[float, float]:
     ring = cut[(r > 3 * fwhm) & ~hidden]
-    inside = np.clip(2 * fwhm + 0.5 - r, 0.0, 1.0)
+    inside = np.clip(radius * fwhm + 0.5 - r, 0.0, 1.0)
     mirror, mirror_hidden = cut[::-1, ::-1], hidden[::-1, ::-1]
     used = hidden & (inside > 0)
     holes = np.count_nonzero(used & (r < 0.7 * fwhm))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
-from ..algorithms.photometry import aperture_fluxes, area_exponent, relative_transparencies, shrink
+from ..algorithms.photometry import aperture_fluxes, area_exponent, concentrations, relative_transparencies, shrink
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
 from ..algorithms.threads import run_blocks
@@ -31,6 +32,10 @@ SURE_OF_AREAS = 0.12
 SIZED_BY = 3
 #: Fewer stars than this do not tell which of them are struck: cosmic rays are sought in their images.
 FEW = 10
+#: Stars that tell how concentrated the images of a frame are, and the aperture's radius in FWHM.
+SHARP_BY, CORE = 12, 0.75
+#: A star is one at so many sigma, and there where a frame shows this part of the light that the reference frame shows.
+SURELY, SEEN = 20.0, 0.2
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
@@ -160,9 +165,13 @@ class ScaleCounts(GroupStep):
         min_stars: int = param(1, "with fewer stars all transparencies are 1", ge=1)
         max_fwhm: float = param(1.5, "leave out frames whose FWHM is this many times the median", gt=1)
         min_transparency: float = param(0.5, "leave out frames with less than this transparency", ge=0)
+        min_concentration: float = param(
+            0.6, "leave out frames with less than this of the usual share of starlight within 0.75 FWHM", ge=0, lt=1
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         self._gate_seeing(group, params)
+        self._gate_shapes(group, params)
         frames = group.need(group.targets, "frames on target")
         if params.scale and len(frames) > 1:
             measured, errors = _transparencies(group, frames, params.min_stars)
@@ -183,6 +192,29 @@ class ScaleCounts(GroupStep):
             enough = np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY
             if enough and fwhm > params.max_fwhm * usual:
                 group.leave_out(i, f"FWHM {fwhm:.1f} px, limit {params.max_fwhm * usual:.1f} px")
+
+    def _gate_shapes(self, group: Group, params: Params) -> None:
+        frames, reference = group.targets, group.reference
+        if len(frames) < 3 or not params.min_concentration or "stars" not in group.extras:
+            return
+        parts = [_plane_cores(group, p, frames) for p in range(len(group.planes))]
+        core, whole, error = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+        first = frames.index(reference)
+        seen = whole > SEEN * whole[first]
+        stars = (whole[first] > SURELY * error[first]) & (seen.sum(axis=0) > 1)  # what one frame shows is no star
+        for k, (i, share) in enumerate(zip(frames, concentrations(core, whole), strict=True)):
+            expected = stars & np.isfinite(whole[k])
+            if expected.any() and not seen[k, expected].any():
+                name = group.frames[reference].info.name
+                group.leave_out(
+                    i, f"of {expected.sum()} bright stars of {name} none is where its offset says: displaced, or clouds"
+                )
+            elif share < params.min_concentration:
+                group.leave_out(
+                    i,
+                    f"{share:.2f} of the usual share of starlight lies within {CORE} FWHM of where stars should be, "
+                    f"limit {params.min_concentration:g}: elongated, doubled or displaced images",
+                )
 
 
 def weigh_frames(group: Group, frames: list[int]) -> None:
@@ -235,22 +267,40 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluxes, errors and pixel areas (frames, stars) on one plane."""
-    state, stars = group.planes[p], group.extras["stars"][group.reference][p]
-    bright = np.flatnonzero(stars.snr > 20)[:40]
-    flux = np.full((len(frames), bright.size), np.nan)
+    state = group.planes[p]
+    placements, where = _common_stars(group, p, frames, 40)
+    flux = np.full((len(frames), where[0].size), np.nan)
     error, area = np.full_like(flux, np.nan), np.ones_like(flux)
     fwhm = group.extras.get("fwhm") or 4.0
-    every = sorted({*frames, group.reference})
-    layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))
-    where = layout.placements[group.reference, p].from_plane(stars.x[bright], stars.y[bright])
-    for k, i in enumerate(frames):
-        placed = layout.placements[i, p]
+    for k, (i, placed) in enumerate(zip(frames, placements, strict=True)):
         x, y = placed.to_plane(*where)
         data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
-        flux[k], error[k] = aperture_fluxes(data, bad, x, y, fwhm, spikes=bright.size < FEW)
+        flux[k], error[k] = aperture_fluxes(data, bad, x, y, fwhm, spikes=x.size < FEW)
         if placed.shift is None:
             area[k] = placed.area_at(*where)
     return flux, error, area
+
+
+def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fluxes (frames, stars) on one plane in the middle of the brightest stars' images, in all of them, with errors."""
+    state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
+    assert state.sub is not None
+    placements, where = _common_stars(group, p, frames, SHARP_BY)
+    core, whole, error = np.empty((3, len(frames), where[0].size))
+    for k, (i, placed) in enumerate(zip(frames, placements, strict=True)):
+        image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
+        core[k] = aperture_fluxes(*image, spikes=True, radius=CORE)[0]
+        whole[k], error[k] = aperture_fluxes(*image, spikes=True)
+    return core, whole, error
+
+
+def _common_stars(group: Group, p: int, frames: list[int], most: int) -> tuple[list[Placement], tuple[Any, Any]]:
+    """Placements of frames, and where the brightest stars of the reference frame lie on their grid."""
+    stars, every = group.extras["stars"][group.reference][p], sorted({*frames, group.reference})
+    bright = np.flatnonzero(stars.snr > 20)[:most]
+    layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))
+    where = layout.placements[group.reference, p].from_plane(stars.x[bright], stars.y[bright])
+    return [layout.placements[i, p] for i in frames], where
 
 
 SCALE_STEPS = (FlagOutliers, ScaleCounts)
