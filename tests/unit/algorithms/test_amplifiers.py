@@ -104,6 +104,22 @@ def test_jumps_of_noise_alone_are_none():
     np.testing.assert_array_equal(apart, 0.0)
 
 
+@pytest.mark.parametrize("noise", [1e-3, 1.0, 50.0])
+def test_a_dead_amplifier_cuts_the_chain(noise):
+    """Each side keeps its own steps; what they differ by is not made up."""
+    rng = np.random.default_rng(8)
+    boxes = [(slice(0, 512), slice(64 * k, 64 * k + 64)) for k in range(8)]
+    levels = rng.normal(0.0, 300.0, 8)
+    image = noise * rng.standard_normal((512, 512)) + np.repeat(levels, 64)
+    bad = np.zeros((512, 512), bool)
+    bad[boxes[3]] = True
+    found = edge_levels(image, bad, boxes)
+    assert abs(found[3]) < 1e-3
+    for part in (slice(0, 3), slice(4, 8)):
+        wanted = levels[part] - levels[part].mean()
+        np.testing.assert_allclose(found[part], wanted, atol=0.01 + noise)
+
+
 def test_a_surface_taken_off_before_leaves_no_slopes():
     """A parabola through levels that rise like one leaves a slope in every channel: levels and surface undo it."""
     rng = np.random.default_rng(7)

@@ -235,12 +235,13 @@ def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float6
     Returns
     -------
     ndarray of float64, shape (n_boxes,)
-        Levels in the data's unit, mean 0; a jump of less than 3 times its error counts as none.
+        Levels in the data's unit; a jump of less than 3 times its error counts as none. Their mean is 0, of each part
+        that a dead amplifier cuts off, too: nothing tells how these differ.
     """
     image = np.asarray(data, np.float32)
     mask = as_mask(bad, image.shape)
     n = len(boxes)
-    normal, right = np.full((n, n), 1.0), np.zeros(n)  # the sum of all levels is 0
+    normal, right = np.full((n, n), 1.0), np.zeros(n)  # the sum of the levels is 0
     for k, (rows, columns) in enumerate(boxes):
         for j, (beside, across) in enumerate(boxes):
             if across.start == columns.stop:
@@ -256,7 +257,11 @@ def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float6
             normal[j, k] -= weight
             right[j] += weight * jump
             right[k] -= weight * jump
-    normal += 1e-9 * np.eye(n)  # amplifiers that share no edge stay at 0
+    linked = normal != 1.0
+    for _ in range(n.bit_length()):
+        linked |= linked @ linked
+    normal[~(linked | np.eye(n, dtype=bool))] = 0.0
+    normal += 1e-9 * np.eye(n)
     return np.asarray(np.linalg.solve(normal, right), np.float64)
 
 
