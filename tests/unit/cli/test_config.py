@@ -152,6 +152,7 @@ def test_config_show(night: Path, nirred: Callable[..., tuple[int, str, str]], m
     shown = json.loads(out)
     assert code == 0
     assert shown["run"]["jobs"] == {"value": 7, "origin": str(night / "nirred.toml")}
-    assert shown["run"]["memory"]["origin"] == "default"
+    assert shown["run"]["memory"] == {"value": "2GB", "origin": "default"}
     assert shown["steps"][0]["value"] is False
-    assert "scale_sky" in nirred("config", "show", night)[1]
+    out = nirred("config", "show", night)[1]
+    assert "scale_sky" in out and "[run]" in out and "[steps]" in out

@@ -105,6 +105,7 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     """Print a table: fitted to the terminal, or at full width where the output goes to a file or pipe."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -112,7 +113,9 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     lines: StringIO | None = None if console.is_terminal else StringIO()
     if lines is not None:
         console = Console(file=lines, highlight=False, width=1000, color_system=None)
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=escape(title) or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -70,10 +70,16 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
 def _value(name: str, found: Config) -> object:
     """Value of an option; the library's place in full, a password in its URL hidden."""
     value = found.value(name)
-    if name in ("register", "report") and value is None:
-        return True
-    if name != "library" or value == "none":
+    if name != "library":
+        return _usual().get(name) if value is None else value
+    if value == "none":
         return value
     from ..library.database import Database, default_place
 
     return str(default_place()) if value is None else Database(value).name
+
+
+def _usual() -> dict[str, object]:
+    """Values of options that nobody configured."""
+    switches = {"keep_intermediates": False, "strict": False, "register": True, "report": True}
+    return {"jobs": len(os.sched_getaffinity(0)), "memory": "2GB", "executor": "serial", **switches}
