@@ -78,13 +78,13 @@ def test_planning_options(calibration: Path) -> None:
         user_cal={"processed_dark": calibration, "flat": str(calibration)},
         user_bpm=calibration,
         objects="a, b",
-        allow_missing=("flat",),
+        allow_missing=("flat, dark", "bpm"),
         only="exposure_time == 20",
         strict=True,
         recipe="makeProcessedBPM",
     ).plan
     assert plan.user_cal == {"dark": calibration, "flat": calibration}
-    assert (plan.user_bpm, plan.objects, plan.allow_missing) == (calibration, ("a", "b"), ("flat",))
+    assert (plan.user_bpm, plan.objects, plan.allow_missing) == (calibration, ("a", "b"), ("flat", "dark", "bpm"))
     assert plan.only is not None and plan.only.names == {"exposure_time"}  # type: ignore[attr-defined]
     assert (plan.strict, plan.recipe, plan.out) == (True, "makeProcessedBPM", Path("out"))
     assert plan_options(None, Given(), Config(), Registry()).out is None

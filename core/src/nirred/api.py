@@ -240,8 +240,10 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
     for name in ("objects", "skies", "exclude", "allow_missing"):
         if name in values:
-            words = values[name].split(",") if isinstance(values[name], str) else values[name]
-            values[name] = tuple(str(w).strip() for w in words)
+            given_words = [values[name]] if isinstance(values[name], str) else values[name]
+            listed = isinstance(values[name], str) or name == "allow_missing"  # a list of names may hold commas
+            words = (w for text in given_words for w in (str(text).split(",") if listed else [str(text)]))
+            values[name] = tuple(w.strip() for w in words)
     if isinstance(values.get("only"), str):
         values["only"] = compile_expression(values["only"])
     check_kinds(values.get("allow_missing", ()), "allow_missing", registry)

@@ -37,7 +37,9 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option("--objects", metavar="NAMES", help="Files whose names contain one of these are on target."),
     click.option("--skies", metavar="NAMES", help="... are sky frames."),
     click.option("--exclude", metavar="NAMES", help="... are left out."),
-    click.option("--allow-missing", metavar="KIND", multiple=True, help="Go on without this calibration (flat, ...)."),
+    click.option(
+        "--allow-missing", metavar="KINDS", multiple=True, help="Go on without these calibrations: flat,dark."
+    ),
     click.option("--only", metavar="EXPR", help="Use only frames that meet the condition (see `nirred select`)."),
     click.option(
         "--library",
