@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..plugin.frames import Section
@@ -44,7 +45,7 @@ def order(frame: FrameInfo) -> tuple[float, str, int, str]:
 def exposure(frame: FrameInfo) -> float | None:
     """Exposure time in s; None when the header does not say or says nonsense."""
     value = frame.descriptors.exposure_time
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
 def split(items: Iterable[T], new: Callable[[list[T], T], bool]) -> list[list[T]]:
