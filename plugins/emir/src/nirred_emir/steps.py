@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CARRIES = 0.01
 #: Peak to peak of the sky's large-scale structure that is worth a remark.
 NOTABLE = 0.01
+#: No pixel that sees the sky responds less than this to it: no vignetting is as deep.
+DARKEST = 0.2
 #: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
 WITNESSES, FEWEST = 9, 3
 
@@ -155,7 +157,9 @@ class CorrectIllumination(GroupStep):
                 _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
                 continue
             split = divide_rings(sky) if params.fit_doughnut else Split(sky)
-            state.divide(split.response.evaluate())
+            response = split.response.evaluate()
+            _flag(group, state, response < DARKEST)  # beside cells that are dead
+            state.divide(np.maximum(response, DARKEST))
             group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
             why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
@@ -175,6 +179,13 @@ def _mask_unresponsive(group: Any, state: Any, frames: list[int]) -> None:
     shown = [clear[k * len(clear) // WITNESSES] for k in range(WITNESSES)] if len(clear) > WITNESSES else clear
     blind = unresponsive(((state.sci.frame(i), levels[i]) for i in shown), _sky_of(group, state, shown[:1]).smoothed())
     blind &= state.bad(shown[0]) == 0
+    if blind.any():
+        _flag(group, state, blind)
+        group.keywords["DEADPIX"] = (int(blind.sum()), "pixels flagged as they do not see the sky")
+
+
+def _flag(group: Any, state: Any, blind: np.ndarray) -> None:
+    """Flag pixels of a plane as bad in all frames."""
     rows = np.flatnonzero(blind.any(axis=1))
     if not rows.size:
         return
@@ -182,7 +193,6 @@ def _mask_unresponsive(group: Any, state: Any, frames: list[int]) -> None:
         flags = state.dq.rows(i, rows[0], rows[-1] + 1)
         flags[blind[rows[0] : rows[-1] + 1]] |= np.uint16(DQ.BAD_PIXEL)
         state.dq.put(i, flags, rows[0])
-    group.keywords["DEADPIX"] = (int(blind.sum()), "pixels flagged as they do not see the sky")
 
 
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
