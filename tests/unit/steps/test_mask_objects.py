@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nirred.algorithms.profile import cut_share
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.steps.register import MaskObjects, _background
@@ -58,7 +59,7 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
     rng = np.random.default_rng(3)
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     shifts = [(0.0, 0.0), (12.0, 5.0), (-8.0, 10.0)]
-    frames = [rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - 256 - dx, v - 256 - dy) / 30) for dx, dy in shifts]
+    frames = [rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - 256 - dx, v - 256 - dy) / 12) for dx, dy in shifts]
     group = make_group([role] * 3, frames)
     for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
         frame.dx, frame.dy = dx, dy
@@ -82,3 +83,25 @@ def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None
     surface = _background(model, bad, mask)
     assert surface is not None
     assert np.ptp(surface.evaluate()[(bad == 0) & (mask != 0)]) < 5.0
+
+
+@pytest.mark.parametrize(("x", "enclosed"), [(256, True), (30, False)])
+def test_only_what_sky_surrounds_is_worth_another_pass(make_group, x: int, enclosed: bool) -> None:
+    """Beyond a target that the detector's edge cuts nothing tells the sky: planes through it would be carried on."""
+    rng = np.random.default_rng(3)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    frames = [rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - x - dx, v - 256) / 12) for dx in (0, 4, -5)]
+    group = make_group(["both"] * 3, frames)
+    for frame, dx in zip(group.frames, (0.0, 4.0, -5.0), strict=True):
+        frame.dx = dx
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert group.extras["hidden"] > 0.02 and group.extras["enclosed"] is enclosed
+
+
+def test_share_of_regions_that_an_edge_cuts() -> None:
+    marked, outside = np.zeros((400, 400), bool), np.zeros((400, 400), bool)
+    marked[100:200, 100:200] = marked[300:400, 300:340] = True
+    assert cut_share(marked, outside) == pytest.approx(0.025, rel=0.1)
+    outside[:, :102] = True
+    assert cut_share(marked, outside) == pytest.approx(0.0875, rel=0.1)
+    assert cut_share(marked[:0], outside[:0]) == cut_share(outside[:1, 200:201], outside[:1, 200:201]) == 0.0

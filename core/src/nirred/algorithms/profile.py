@@ -30,6 +30,7 @@ HIDDEN = 1.3  # times as far as its profile seems to end an object in a hollow m
 LARGE, MOST_LARGE = 0.002, 8  # objects whose light far out counts: share of the image, and how many
 FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie in, isophotal radii
 LOST = 2.0  # of the depth of a hollow: three objects of 0.06 to 0.15 of the field lost 0.7 to 2.3 of it
+SPARSE = 4  # a step, pixels, that no region of interest is lost between
 SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
 
 
@@ -96,6 +97,24 @@ def _extended(
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
             total = np.hypot(errors * noise.sigma, floor)
             yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable])
+
+
+def cut_share(marked: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
+    """Share of an image that is marked in regions which its edge cuts: what lies beyond, nothing tells.
+
+    Parameters
+    ----------
+    marked : ndarray of bool, shape (ny, nx)
+        Looked at by every `SPARSE`-th pixel of every so many rows.
+    outside : ndarray of bool, shape (ny, nx)
+        Pixels beyond the edge of what the detector sees, besides those beyond the image.
+    """
+    from scipy.ndimage import binary_dilation, label
+
+    regions = np.pad(label(marked[::SPARSE, ::SPARSE], np.ones((3, 3)))[0], 1)
+    beyond = binary_dilation(np.pad(outside[::SPARSE, ::SPARSE], 1, constant_values=True), np.ones((3, 3)))
+    cut = np.unique(regions[beyond])
+    return float(np.isin(regions, cut[cut > 0]).sum() / max(marked[::SPARSE, ::SPARSE].size, 1))
 
 
 def light_between(

@@ -200,11 +200,12 @@ class ScaleCounts(GroupStep):
         parts = [_plane_cores(group, p, frames) for p in range(len(group.planes))]
         core, whole, error = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
         first = frames.index(reference)
-        seen = whole > SEEN * whole[first]
-        stars = (whole[first] > SURELY * error[first]) & (seen.sum(axis=0) > 1)  # what one frame shows is no star
+        seen, looked = whole > SEEN * whole[first], np.isfinite(whole)
+        usual = (seen.sum(axis=0) > 2) & (2 * seen.sum(axis=0) > looked.sum(axis=0))  # what few frames show is no star
+        stars = (whole[first] > SURELY * error[first]) & usual
         for k, (i, share) in enumerate(zip(frames, concentrations(core, whole), strict=True)):
-            expected = stars & np.isfinite(whole[k])
-            if expected.any() and not seen[k, expected].any():
+            expected = stars & looked[k]
+            if expected.sum() >= SIZED_BY and not seen[k, expected].any():
                 name = group.frames[reference].info.name
                 group.leave_out(
                     i, f"of {expected.sum()} bright stars of {name} none is where its offset says: displaced, or clouds"

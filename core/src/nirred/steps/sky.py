@@ -130,7 +130,7 @@ class SkyCorrect(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.offset_sky and params.scale_sky:
             raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
-        hidden = bool(group.extras.get("hidden"))
+        hidden = bool(group.extras.get("enclosed"))
         if params.only_hidden and not hidden:
             return
         if not any(group.skies.get(i) for i in group.indices()):
