@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ..algorithms.background import level, mesh_background
-from ..algorithms.flags import mark
+from ..algorithms.flags import flagged, mark
 from ..algorithms.objmask import blank_fraction, dilate, object_mask
+from ..algorithms.profile import cut_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
@@ -42,6 +45,8 @@ SETTLED = 0.005
 BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
 HIDDEN = 0.02
+#: Registrations of two passes that are farther apart are different, pixels.
+CONTESTED = 10.0
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
 
@@ -130,17 +135,23 @@ class AdjustWcs(GroupStep):
         field = field_of(group, cluster, params.offsets, distorted=params.distorted)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         solved: list[Registration | None] = [None] * len(cluster)
+        known: dict[tuple[int, int], Registration] = group.extras.setdefault("first_registrations", {})
         reference = 0
         if params.method == "sources" and len(cluster) > 1:
-            solved, reference = solve_offsets(
+            solve = partial(
+                solve_offsets,
                 [field.stars(i) for i in cluster],
-                np.asarray(field.guesses),
-                params.first_pass / scale / 5.0,
                 fit_rotation=params.rotate is True,
                 centre=field.centre if params.rotate else (0.0, 0.0),
                 least_turn=NEARLY_A_SHIFT / max(np.hypot(*field.centre), 1.0) if params.rotate else np.inf,
                 images=lambda k: field.image(cluster[k]),
             )
+            guesses = np.asarray(field.guesses, float)
+            solved, reference = solve(guesses, params.first_pass / scale / 5.0)
+            if final:
+                solved = _reconsidered(solve, guesses, solved, reference, [known.get((cluster[0], i)) for i in cluster])
+            else:
+                known.update({(cluster[0], i): r for i, r in zip(cluster, solved, strict=True) if r is not None})
             solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
         if final:
             group.extras["reference"] = cluster[reference]
@@ -154,6 +165,40 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _reconsidered(
+    solve: Callable[[np.ndarray, float], tuple[list[Registration | None], int]],
+    guesses: np.ndarray,
+    solved: list[Registration | None],
+    reference: int,
+    before: list[Registration | None],
+) -> list[Registration | None]:
+    """Registrations of a second pass, or those near the first pass's where these have more stars behind them.
+
+    Over a wide search few stars among many ghosts may agree by chance: the two passes, whose skies and ghosts differ,
+    do so at different places.
+    """
+    origin = before[reference]
+    places = guesses - guesses[reference]
+    contested = False
+    for k, (first, second) in enumerate(zip(before, solved, strict=True)):
+        if first is not None and origin is not None:
+            places[k] = first.dx - origin.dx, first.dy - origin.dy
+        elif second is not None:
+            places[k] = second.dx, second.dy
+        contested |= second is not None and bool(np.hypot(*(places[k] - (second.dx, second.dy))) > CONTESTED)
+    if not contested:
+        return solved
+    near, _ = solve(places, CONTESTED / 5.0)
+    better = _stars_behind(near) > _stars_behind(solved)
+    return near if better else solved
+
+
+def _stars_behind(solved: list[Registration | None]) -> tuple[int, int]:
+    """Number of frames that are registered, and of stars that tell it."""
+    found = [r for r in solved if r is not None]
+    return len(found), sum(r.n_matched for r in found)
 
 
 def _counts(found: Registration, least: int) -> bool:
@@ -178,9 +223,9 @@ class MaskObjects(GroupStep):
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        if params.only_hidden and not group.extras.get("hidden"):
+        if params.only_hidden and not group.extras.get("enclosed"):
             return
-        hidden = 0.0
+        hidden, cut = 0.0, 0.0
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
@@ -197,10 +242,13 @@ class MaskObjects(GroupStep):
                     mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
                 mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
-                always = _carry(group, cluster, mask, layout)
-                hidden = max(hidden, always if sunk else 0.0)
+                always, open_ended = _carry(group, cluster, mask, layout)
+                if sunk:
+                    hidden, cut = max(hidden, always), max(cut, open_ended)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
+        if not params.only_hidden:
+            group.extras["enclosed"] = hidden > HIDDEN >= cut
 
 
 def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float, *, sunk: bool) -> np.ndarray:
@@ -247,8 +295,14 @@ def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
 
 
-def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> float:
-    """Mark the mask's pixels in the planes of frames; return the share of pixels that are marked in all frames."""
+def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> tuple[float, float]:
+    """Mark the mask's pixels in the planes of frames.
+
+    Returns
+    -------
+    share, cut : float
+        Of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts.
+    """
     shares = []
     for p in layout.target.planes:
         state = group.planes[p]
@@ -259,8 +313,10 @@ def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -
             always &= carried != 0
             if not state.dq.in_memory:
                 state.dq.put(i, dq)
-        shares.append(always.mean())
-    return float(np.mean(shares))
+        outside = flagged(state.dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
+        shares.append((float(always.mean()), cut_share(always, outside)))
+    share, cut = np.mean(shares, axis=0)
+    return float(share), float(cut)
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

@@ -1,0 +1,36 @@
+"""The second registration and the first: where they disagree, the one with more stars behind it counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nirred.algorithms.register import Registration
+from nirred.steps.register import CONTESTED, _reconsidered
+
+
+def at(dx: float, dy: float, n: int) -> Registration:
+    return Registration(dx, dy, 0.1, 0.1, n_matched=n)
+
+
+FIRST = [at(0, 0, 20), at(40, 30, 13), None]
+GUESSES = np.array([(5.0, 5.0), (20.0, 20.0), (30.0, 0.0)])
+
+
+@pytest.mark.parametrize(("stars", "taken"), [(7, True), (30, False)])
+def test_frames_that_two_passes_place_apart(stars: int, taken: bool) -> None:
+    asked = []
+
+    def solve(places, sigma):
+        asked.append((places.tolist(), sigma))
+        return [at(0, 0, 20), at(40.1, 30.1, 12), at(25, -5, 9)], 0
+
+    second = [at(0, 0, 20), at(-27, 10, stars), at(25, -5, 9)]
+    found = _reconsidered(solve, GUESSES, second, 0, FIRST)
+    assert asked == [([[0.0, 0.0], [40.0, 30.0], [25.0, -5.0]], CONTESTED / 5)]
+    assert (found[1].dx == 40.1) is taken
+
+
+def test_passes_that_agree_are_not_solved_again() -> None:
+    second = [at(0, 0, 20), at(41, 29, 7), None]
+    assert _reconsidered(pytest.fail, GUESSES, second, 0, FIRST) is second
