@@ -219,7 +219,7 @@ class MaskObjects(GroupStep):
         threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)
         dilation: float = param(2.0, "grow every mask by this radius besides", unit="pixel", ge=0)
         only_hidden: bool = param(
-            False, "only where objects cover part of the detector in all frames, which are each other's sky"
+            False, "only where objects that sky surrounds cover part of the detector in all frames, each other's sky"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102

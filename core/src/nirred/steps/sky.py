@@ -124,7 +124,7 @@ class SkyCorrect(GroupStep):
         model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
         gradient: bool = param(True, "take off a residual plane or parabola where enough of the field is blank")
         only_hidden: bool = param(
-            False, "only where objects cover part of the detector in all frames, which are each other's sky"
+            False, "only where objects that sky surrounds cover part of the detector in all frames, each other's sky"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -143,7 +143,7 @@ class SkyCorrect(GroupStep):
 
 
 def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -> None:
-    """Subtract the sky of plane `p` of every frame; `hidden`: objects cover part of it in all frames."""
+    """Subtract the sky of plane `p` of every frame; `hidden`: objects amid sky cover part of it in all frames."""
     state = group.planes[p]
     state.unseen = None
     if state.subtracted is None:
