@@ -31,7 +31,7 @@ LAYERS = (
     ("requests",),
     ("fitsio", "plan.model", "blame", "slabs"),
     ("group", "provenance"),
-    ("geometry", "offsets"),
+    ("geometry", "offsets", "spread"),
     ("framepass", "masks", "coadd", "products"),
     ("field",),
     ("config", "steps"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, FrameState, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo, Task
+from .spread import at_once, each_frame
 from .store import PlaneStack
 
 if TYPE_CHECKING:
@@ -29,8 +31,18 @@ FLAT_FLOOR = 0.01
 CALIBRATED, WITH_SKY = 6, 10
 #: What is made without subtracting a sky.
 SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
+#: Float32 copies of a frame's pixels while it is read and calibrated: the file's bytes, counts, result and flags.
+COPIES = 4
 #: Planes that need more than this part of the memory go to scratch files.
 SCRATCH_FROM = 0.6
+
+
+@dataclass
+class _Inputs:
+    """What frames of one configuration share, made by the first thread that asks."""
+
+    made: dict[tuple[Any, ...], CalibrationInputs] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def frame_bytes(task: Task) -> int:
@@ -54,15 +66,14 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
     if not compiled():
         group.context.say("compiling kernels (once)")
     group.planes = _allocate(group, [d.shape for d in first.detectors])
-    cache: dict[tuple[Any, ...], CalibrationInputs] = {}
+    cache = _Inputs()
     for p, state in enumerate(group.planes):
         state.inputs = _inputs_of(group, first, p, state, cache)
         read_noise = first.detectors[p].read_noise
         if group.setup.variance and read_noise is not None:
             state.constant, state.per_electron = noise_planes(state.inputs, read_noise)
     if read:
-        for i in group.indices():
-            _calibrate_frame(group, i, cache)
+        _calibrate_frames(group, cache)
         _part_with_blind_planes(group)
         group.need(group.indices(), "readable frames")
         apply_late_masks(group)
@@ -105,22 +116,33 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     ]
 
 
-def _calibrate_frame(group: Group, i: int, cache: dict[tuple[Any, ...], CalibrationInputs]) -> None:
+def _calibrate_frames(group: Group, cache: _Inputs) -> None:
+    frames = group.indices()
+    threads = max(1, group.context.threads // at_once(group, len(frames), COPIES))
+    faults = each_frame(group, frames, lambda i: _calibrate_frame(group, i, cache, threads), COPIES)
+    for i, error in zip(frames, faults, strict=True):
+        if error is not None:
+            state = "unreadable" if isinstance(error, Unreadable | OSError) else "failed"
+            group.leave_out(i, fault_of(error), state)
+
+
+def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> NirredError | OSError | None:
+    """Read and calibrate one frame; what keeps it from being used, if anything."""
     frame = group.frames[i]
     try:
         raws = read_raw(group, frame.info)
         _check_shapes(group, frame.info, raws)
         inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
     except (NirredError, OSError) as error:
-        group.leave_out(i, fault_of(error), "unreadable" if isinstance(error, (Unreadable, OSError)) else "failed")
-        return
+        return error
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
         if state.sci.in_memory:
-            calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), group.context.threads)
+            calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), threads)
         else:
-            sci, dq = calibrate(raw, given, None, group.context.threads)
+            sci, dq = calibrate(raw, given, None, threads)
             state.sci.put(i, sci)
             state.dq.put(i, dq)
+    return None
 
 
 def _part_with_blind_planes(group: Group) -> None:
@@ -180,15 +202,14 @@ def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
     return planes
 
 
-def _inputs_of(
-    group: Group, info: FrameInfo, p: int, state: PlaneState, cache: dict[tuple[Any, ...], CalibrationInputs]
-) -> CalibrationInputs:
+def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: _Inputs) -> CalibrationInputs:
     """Frames of one configuration share their inputs; lamp and dark exposures may differ in time and levels."""
     d = info.detectors[p]
     key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, d.section, d.linearity)
-    if key not in cache:
-        cache[key] = _inputs(group, info, p, state.shape)
-    return cache[key]
+    with cache.lock:
+        if key not in cache.made:
+            cache.made[key] = _inputs(group, info, p, state.shape)
+        return cache.made[key]
 
 
 def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> CalibrationInputs:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..algorithms.threads import run_blocks
 from ..errors import Unreadable
 from ..provenance import file_digest
 from .addons import addons
@@ -33,6 +34,7 @@ def task_key(
     registry: Registry,
     *,
     keep: bool = False,
+    threads: int = 1,
 ) -> str:
     """Key of a task.
 
@@ -52,12 +54,17 @@ def task_key(
         The plugins.
     keep : bool
         Whether intermediate frames are written, too.
+    threads : int
+        Files that are read at once.
     """
+    paths = list(dict.fromkeys(info.path for info, _ in task.frames))
+    digests = run_blocks(lambda k, _: _digest(paths[k]), len(paths), threads, 1)
+    contents = dict(zip(paths, digests, strict=True))
     what = {
         "software": software(task, calls, registry),
         "task": [task.id, task.recipe, task.makes, task.instrument, keep],
         "steps": [_call(b) for b in calls],
-        "frames": [_frame(info, role) for info, role in task.frames],
+        "frames": [_frame(info, role, contents[info.path]) for info, role in task.frames],
         "calibrations": [_calibration(a, made) for a in task.calibrations],
         "missing": [[m.kind, m.reason] for m in task.missing],
     }
@@ -76,9 +83,9 @@ def _names_file(value: Any) -> bool:
     return isinstance(value, str | Path) and "\0" not in str(value) and Path(value).is_file()
 
 
-def _frame(info: FrameInfo, role: str) -> list[Any]:
+def _frame(info: FrameInfo, role: str, content: str) -> list[Any]:
     wcs = [_coordinates(w) for w in info.wcs]
-    return [info.name, role, info.exposure.index, _digest(info.path), info.wcs_state, info.wcs_note, wcs]
+    return [info.name, role, info.exposure.index, content, info.wcs_state, info.wcs_note, wcs]
 
 
 def _coordinates(plane: PlaneWcs) -> list[Any]:

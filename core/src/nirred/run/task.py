@@ -108,7 +108,7 @@ def execute(job: Job, context: Context) -> TaskResult:
     try:
         recipe = recipe_of(task.recipe, job.own, context.registry, task.first.tags)
         calls = bind(recipe, task.first, job.settings, context.registry)
-        key = task_key(task, calls, job.made, context.registry, keep=context.keep)
+        key = task_key(task, calls, job.made, context.registry, keep=context.keep, threads=context.threads)
         result = None if job.fresh else _reused(task, key, context.out)
         result = result or _made(group, recipe, calls, job.made, key)
     except NirredError as error:

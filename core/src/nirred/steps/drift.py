@@ -130,4 +130,4 @@ def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
         known = shapes[i].surface if i in shapes else flat
         even = 0.0 if i in shapes else float(np.median(_pattern(model, i)[::STEP, ::STEP])) - (not added)
         own = model.zero[i] if added else model.unit[i]
-        take_off(model.state, i, known.raised(level - float(own) - float(model.unit[i]) * even))
+        take_off(model.state.sub, i, known.raised(level - float(own) - float(model.unit[i]) * even))

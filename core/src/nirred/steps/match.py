@@ -11,7 +11,9 @@ from ..geometry import Target, targets_of
 from ..group import BAD, Group, PlaneState
 from ..params import Params
 from ..plugin.recipes import StepCall
+from ..spread import each_frame
 from ..step import GroupStep
+from .residual import take_off
 
 #: Frames are compared at this many places along the longer side of the grid that holds them.
 _PLACES = 80
@@ -45,11 +47,15 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
     )
     members = [(i, *found) for i in frames for found in layout.of(i)]
     places = [placed.to_plane(x.ravel(), y.ravel()) for _, _, placed in members]
-    values = np.empty((len(members), x.size))
-    for row, (i, p, _), (u, v) in zip(values, members, places, strict=True):
-        sub = group.planes[p].sub
+    size = max(step // 4, 1)
+
+    def means(k: int) -> np.ndarray:
+        i, p, _ = members[k]
         bad = flagged(group.planes[p].dq.frame(i), int(BAD))
-        row[:] = block_means(sub.frame(i), bad, u, v, max(step // 4, 1)) / group.frames[i].transparency
+        return block_means(group.planes[p].sub.frame(i), bad, *places[k], size) / group.frames[i].transparency
+
+    numbers = range(len(members))
+    values = np.array(each_frame(group, numbers, means))
     surfaces = mutual_surfaces(
         values,
         (np.array([u for u, _ in places]), np.array([v for _, v in places])),
@@ -57,12 +63,12 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
         np.array([max(group.frames[i].weight, 1e-30) for i, _, _ in members]),
         order,
     )
-    for (i, p, _), surface in zip(members, surfaces, strict=True):
-        sub = group.planes[p].sub
-        data = sub.frame(i)
-        surface.times(group.frames[i].transparency).take_off(data)
-        if not sub.in_memory:
-            sub.put(i, data)
+
+    def match(k: int) -> None:
+        i, p, _ = members[k]
+        take_off(group.planes[p].sub, i, surfaces[k].times(group.frames[i].transparency))
+
+    each_frame(group, numbers, match)
 
 
 def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray) -> None:
@@ -85,13 +91,12 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     ny, nx = state.shape
     size = max(max(ny, nx) // _PLACES, 1)
     x, y = (a.ravel() for a in np.meshgrid(*((np.arange(n // size) + 0.5) * size - 0.5 for n in (nx, ny))))
-    values = np.empty((len(frames), x.size))
-    for row, i in zip(values, frames, strict=True):
-        row[:] = (block_means(state.sci.frame(i), state.covered(i), x, y, size) - zero[i]) / unit[i]
+
+    def means(i: int) -> np.ndarray:
+        return (block_means(state.sci.frame(i), state.covered(i), x, y, size) - float(zero[i])) / float(unit[i])
+
+    values = np.array(each_frame(group, frames, means))
     places = np.broadcast_to(x, values.shape), np.broadcast_to(y, values.shape)
     surfaces = mutual_surfaces(values, places, [state.shape] * len(frames), unit[frames], 1)
-    for i, surface in zip(frames, surfaces, strict=True):
-        data = state.sci.frame(i)
-        surface.times(float(unit[i])).take_off(data)
-        if not state.sci.in_memory:
-            state.sci.put(i, data)
+    numbers = range(len(frames))
+    each_frame(group, numbers, lambda k: take_off(state.sci, frames[k], surfaces[k].times(float(unit[frames[k]]))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from ..offsets import pointing_clusters
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..spread import each_frame
 from ..step import GroupStep
 from .drift import is_lit
 from .match import match_frames
@@ -64,21 +66,32 @@ class DetectSources(GroupStep):
         max_stars: int = param(400, "keep the brightest", ge=1)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        fwhm = group.extras.get("fwhm")
-        lists: dict[int, list[StarList]] = {}
-        for i in group.indices():
-            if fwhm is None and len(lists) == SIZED:
-                fwhm = _typical([group.frames[k].fwhm for k in lists])
-            lists[i] = []
-            for state in group.planes:
-                bad = state.bad(i, DQ.SATURATED)
-                stars = find_stars(
-                    state.sub.frame(i), bad, fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars
-                )
-                lists[i].append(stars)
-            group.frames[i].fwhm = estimate_fwhm(join(lists[i]), min_snr=10.0)
-        group.extras["stars"] = lists
+        frames, fwhm = group.indices(), group.extras.get("fwhm")
+        first = SIZED if fwhm is None else 0
+        lists = _star_lists(group, frames[:first], params, None)
+        if fwhm is None:
+            fwhm = _typical([group.frames[i].fwhm for i in lists])
+        group.extras["stars"] = lists | _star_lists(group, frames[first:], params, fwhm)
         group.extras["fwhm"] = _typical([group.frames[i].fwhm for i in group.targets]) or group.extras.get("fwhm")
+
+
+def _star_lists(
+    group: Group, frames: list[int], params: DetectSources.Params, fwhm: float | None
+) -> dict[int, list[StarList]]:
+    """Stars of each plane of frames, whose FWHM is noted; `fwhm` to start from, pixels."""
+
+    def find(i: int) -> list[StarList]:
+        lists = [
+            find_stars(
+                state.sub.frame(i), state.bad(i, DQ.SATURATED),
+                fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars,
+            )
+            for state in group.planes
+        ]  # fmt: skip
+        group.frames[i].fwhm = estimate_fwhm(join(lists), min_snr=10.0)
+        return lists
+
+    return dict(zip(frames, each_frame(group, frames, find), strict=True))
 
 
 def all_stars(group: Group, i: int) -> StarList:
@@ -305,18 +318,28 @@ def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -
     """
     shares = []
     for p in layout.target.planes:
-        state = group.planes[p]
-        always = np.ones(state.shape, bool)
-        for i in cluster:
-            carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame(i)
-            mark(dq, int(OBJECT), carried)
-            always &= carried != 0
-            if not state.dq.in_memory:
-                state.dq.put(i, dq)
-        outside = flagged(state.dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
+        always = _mark_plane(group, cluster, mask, layout, p)
+        outside = flagged(group.planes[p].dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
         shares.append((float(always.mean()), cut_share(always, outside)))
     share, cut = np.mean(shares, axis=0)
     return float(share), float(cut)
+
+
+def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout, p: int) -> np.ndarray:
+    """Mark the mask's pixels in one plane of frames; bool (ny, nx) of those that are marked in all."""
+    state = group.planes[p]
+    always, lock = np.ones(state.shape, bool), threading.Lock()
+
+    def work(i: int) -> None:
+        carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame(i)
+        mark(dq, int(OBJECT), carried)
+        if not state.dq.in_memory:
+            state.dq.put(i, dq)
+        with lock:
+            np.logical_and(always, carried, out=always)
+
+    each_frame(group, cluster, work)
+    return always
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)

@@ -21,6 +21,7 @@ from ..algorithms.surface import (
 from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
+from ..store import PlaneStack
 
 #: A frame as blank as this tells its own sky's shape, whatever the sky frames let expect.
 SURE = 0.6
@@ -68,7 +69,7 @@ def level_frames(
     """
     threads = group.context.threads
     for i, known in expected.items():
-        take_off(state, i, known.surface)
+        take_off(state.sub, i, known.surface)
     surfaces = _surfaces(group, state, [i for i in frames if i not in predicted], expected) if shape else {}
 
     def one(k: int, _: int) -> None:
@@ -84,12 +85,12 @@ def level_frames(
     run_blocks(one, len(frames), threads, 1)
 
 
-def take_off(state: PlaneState, i: int, surface: Surface) -> None:
-    """Take a surface off sky-subtracted frame i."""
-    data = state.sub.frame(i)
+def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
+    """Take a surface off frame i."""
+    data = stack.frame(i)
     surface.take_off(data)
-    if not state.sub.in_memory:
-        state.sub.put(i, data)
+    if not stack.in_memory:
+        stack.put(i, data)
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
@@ -125,7 +126,7 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
         residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    take_off(state, i, surface.raised(residual.value))
+    take_off(state.sub, i, surface.raised(residual.value))
     return residual.sigma
 
 

@@ -19,6 +19,7 @@ from ..group import BAD, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..spread import each_frame
 from ..step import GroupStep
 from .register import all_stars
 
@@ -273,12 +274,16 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     flux = np.full((len(frames), where[0].size), np.nan)
     error, area = np.full_like(flux, np.nan), np.ones_like(flux)
     fwhm = group.extras.get("fwhm") or 4.0
-    for k, (i, placed) in enumerate(zip(frames, placements, strict=True)):
+
+    def measure(k: int) -> None:
+        i, placed = frames[k], placements[k]
         x, y = placed.to_plane(*where)
         data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
         flux[k], error[k] = aperture_fluxes(data, bad, x, y, fwhm, spikes=x.size < FEW)
         if placed.shift is None:
             area[k] = placed.area_at(*where)
+
+    each_frame(group, range(len(frames)), measure)
     return flux, error, area
 
 
@@ -288,10 +293,14 @@ def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, n
     assert state.sub is not None
     placements, where = _common_stars(group, p, frames, SHARP_BY)
     core, whole, error = np.empty((3, len(frames), where[0].size))
-    for k, (i, placed) in enumerate(zip(frames, placements, strict=True)):
+
+    def measure(k: int) -> None:
+        i, placed = frames[k], placements[k]
         image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
         core[k] = aperture_fluxes(*image, spikes=True, radius=CORE)[0]
         whole[k], error[k] = aperture_fluxes(*image, spikes=True)
+
+    each_frame(group, range(len(frames)), measure)
     return core, whole, error
 
 
