@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nirred import store
 from nirred.errors import DataError
 from nirred.store import PlaneStack
 
 
-@pytest.fixture(params=["memory", "file"])
-def stack(request, tmp_path):
+@pytest.fixture(params=["memory", "file", "limited"])
+def stack(request, tmp_path, monkeypatch):
+    if request.param == "limited":
+        monkeypatch.setattr(store, "addresses_unlimited", lambda: False)
     made = PlaneStack((3, 7, 5), np.float32, None if request.param == "memory" else tmp_path)
     yield made
     made.close()
@@ -33,8 +37,11 @@ def test_rows_come_back_as_they_were_put(stack):
         np.testing.assert_array_equal(stack.frame(i), planes[i])
         np.testing.assert_array_equal(stack.rows(i, 2, 6), planes[i, 2:6])
         assert stack.rows(i, 4, 4).shape == (0, 5)
-    np.testing.assert_array_equal(stack.block(1, 3, [2, 0]), planes[[2, 0], 1:3])
-    np.testing.assert_array_equal(stack.block(0, 7), planes)
+    np.testing.assert_array_equal(stack.planes([1, 2]), planes[1:])
+    np.testing.assert_array_equal(stack.planes([2, 0]), planes[[2, 0]])
+    stack.close()
+    with pytest.raises(ValueError, match="given up"):
+        stack.frame(0)
 
 
 def test_values_take_the_stack_s_type_and_any_memory_order(stack):
@@ -55,7 +62,7 @@ def test_nan_and_extremes_survive(stack):
 def test_a_scratch_file_has_no_name_and_one_descriptor(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     stack = PlaneStack((4, 8, 8), np.uint16, tmp_path)
-    assert not stack.in_memory
+    assert stack.scratch == tmp_path
     assert list(tmp_path.iterdir()) == []
     assert len(os.listdir("/proc/self/fd")) == before + 1
     stack.close()
@@ -74,15 +81,39 @@ def test_one_pixel(tmp_path):
 def test_a_full_or_missing_scratch_disk_is_said(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No such file"):
         PlaneStack((1, 4, 4), np.uint8, tmp_path / "none")
-    stack = PlaneStack((1, 4, 4), np.uint8, tmp_path)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match="No space left"):
-        stack.put(0, np.ones((4, 4), np.uint8))
-    stack.close()
+        PlaneStack((1, 4, 4), np.uint8, tmp_path)
+    assert list(tmp_path.iterdir()) == [] and len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_scratch_file_where_the_system_cannot_give_it_its_space(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    stack = PlaneStack((3, 1000, 700), np.uint8, tmp_path)
+    assert not any(stack.frame(i).any() for i in range(3))
+    stack.put(2, np.ones((1000, 700), np.uint8))
+    assert stack.frame(2).all() and not stack.frame(1).any()
+
+
+def test_what_is_resident_of_a_scratch_file_is_bounded_and_nothing_is_lost(tmp_path, monkeypatch):
+    def resident():
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssFile"))
+
+    monkeypatch.setattr(store, "RESIDENT", 8_000_000)
+    stack, before = PlaneStack((40, 1000, 500), np.uint16, tmp_path), resident()
+    for i in range(40):
+        view = stack.frame(i)
+        view[...] = i  # all of it at once, then from one look at a stack to another
+        assert resident() - before < 12_000_000
+    for i in range(40):
+        assert (stack.frame(i) == i).all()
+        assert resident() - before < 12_000_000
 
 
 def test_a_dropped_plane_leaves_the_others(tmp_path):

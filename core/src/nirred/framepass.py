@@ -136,12 +136,7 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
     except (NirredError, OSError) as error:
         return error
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
-        if state.sci.in_memory:
-            calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), threads)
-        else:
-            sci, dq = calibrate(raw, given, None, threads)
-            state.sci.put(i, sci)
-            state.dq.put(i, dq)
+        calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), threads)
     return None
 
 
@@ -330,8 +325,6 @@ def flag_latency(group: Group) -> None:
             hot = np.flatnonzero((dq & source) != 0)
             for _, pixels in earlier:
                 dq.reshape(-1)[pixels] |= np.uint16(DQ.COSMIC_RAY)
-            if earlier and not state.dq.in_memory:
-                state.dq.put(i, dq)
             if hot.size:
                 earlier.append((when, hot))
 

@@ -1,4 +1,4 @@
-"""Rows of many frames at once, as kernels want them: views of what is in memory, else buffers that are used again."""
+"""Rows of many frames at once, as kernels want them: views of what is mapped, else buffers used again."""
 
 from __future__ import annotations
 
@@ -52,14 +52,15 @@ class Slabs:
     @contextmanager
     def open(self, start: int, stop: int, *, read: bool = True, write: bool = False) -> Iterator[Slab]:
         """Rows [start, stop); with `write` what they hold at the end goes back to the stack."""
-        if self._stack.array is not None:
-            yield Slab(self._stack.array, self._frames, start)
+        array = self._stack.lend(len(self._frames), stop - start)
+        if array is not None:
+            yield Slab(array, self._frames, start)
             return
         buffer = self._free.pop() if self._free else np.empty(self._shape, self._stack.dtype)
         rows = stop - start
         if read:
             for k, i in enumerate(self._frames):
-                self._stack.read(i, start, buffer[k, :rows])
+                buffer[k, :rows] = self._stack.rows(i, start, stop)
         yield Slab(buffer, list(range(len(self._frames))), 0)
         if write:
             for k, i in enumerate(self._frames):
@@ -75,8 +76,4 @@ def sample_rows(shape: tuple[int, int], most: int) -> np.ndarray:
 
 def sampled(stack: PlaneStack, frames: Sequence[int], rows: np.ndarray) -> np.ndarray:
     """Copies of single rows of some frames, (frames, rows, nx)."""
-    out = np.empty((len(frames), len(rows), stack.shape[2]), stack.dtype)
-    for k, i in enumerate(frames):
-        for r, row in enumerate(rows):
-            stack.read(i, row, out[k, r : r + 1])
-    return out
+    return np.stack([stack.frame(i)[rows] for i in frames])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
+import resource
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from .errors import DataError
 
 #: Names that scratch files have for an instant.
 PREFIX, SUFFIX = "nirred-", ".planes"
+#: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room;
+#: what a single look at it may bring in beyond what is looked at.
+RESIDENT, _LARGE_PAGE = 100_000_000, 1 << 21
 
 
 def remove_scratch(folder: Path) -> None:
@@ -27,6 +32,11 @@ def remove_scratch(folder: Path) -> None:
 
 class PlaneStack:
     """Planes of n frames: shape (n, ny, nx), one dtype, filled with zeros.
+
+    A scratch file is mapped into memory, so that its planes are an array as those in RAM are; of what has been looked
+    at some `RESIDENT` bytes stay in this process. Where addresses are limited (``ulimit -v``) each look at it is a
+    mapping of its own. All of its space is taken at once: a disk that is found full by writing into a mapping would end
+    the process.
 
     Parameters
     ----------
@@ -46,85 +56,80 @@ class PlaneStack:
     def __init__(self, shape: tuple[int, int, int], dtype: DTypeLike, scratch: Path | None = None) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
+        self.scratch = scratch
         self._row = shape[2] * self.dtype.itemsize
-        self._array: np.ndarray | None = None
-        self._memory: mmap.mmap | None = None  # unmapped when the last array in it is gone
+        self._lent = 0
         self._file = -1
+        size = max(shape[0] * shape[1] * self._row, 1)
         if scratch is None:
-            self._memory = _pages(shape[0] * shape[1] * self._row)
-            self._array = np.frombuffer(self._memory, self.dtype, shape[0] * shape[1] * shape[2]).reshape(shape)
+            self._memory: mmap.mmap | None = _pages(size)  # unmapped when the last array in it is gone
         else:
-            try:
-                self._file, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=scratch)
-                Path(name).unlink(missing_ok=True)  # the descriptor keeps it alive; a crash leaves nothing behind
-                os.truncate(self._file, shape[0] * shape[1] * self._row)
-            except OSError as error:
-                raise _no_scratch(error) from error
+            self._file = _scratch_file(size, scratch)
+            self._memory = None
+            if addresses_unlimited():
+                self._memory = mmap.mmap(self._file, size)  # which has a descriptor of its own
+                os.close(self._file)
+                self._file = -1
+        self._array = None if self._memory is None else self._pixels(self._memory, 0, shape)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
-    def array(self) -> np.ndarray | None:
-        """All planes, (n, ny, nx), while they are in memory."""
+    def closed(self) -> bool:
+        """True when the planes have been given up."""
+        return self._array is None and self._file < 0
+
+    def lend(self, frames: int, rows: int) -> np.ndarray | None:
+        """All planes, (n, ny, nx), to one who looks at so many rows of so many frames; None: not in one mapping."""
+        if self.scratch is not None and self._memory is not None:
+            self._lent += frames * (rows * self._row + _LARGE_PAGE)
+            if self._lent > RESIDENT:
+                self._memory.madvise(mmap.MADV_DONTNEED)  # of a shared file: out of this process, not lost
+                self._lent = 0
         return self._array
 
-    @property
-    def in_memory(self) -> bool:
-        """True when `frame` and `rows` return views, False when they return copies."""
-        return self._array is not None
-
     def rows(self, i: int, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop) of frame i; a view in RAM, else a fresh copy."""
-        if self._array is not None:
-            return self._array[i, start:stop]
-        out = np.empty((stop - start, self.shape[2]), self.dtype)
-        self.read(i, start, out)
-        return out
+        """Rows [start, stop) of frame i, a view.
 
-    def read(self, i: int, start: int, out: np.ndarray) -> None:
-        """Copy rows of frame i from row `start` into `out`, C-contiguous, of the stack's type."""
-        if self._array is not None:
-            out[...] = self._array[i, start : start + out.shape[0]]
-            return
-        view, position = out.reshape(-1).view(np.uint8).data, (i * self.shape[1] + start) * self._row
-        while view:
-            got = os.preadv(self._file, [view], position)
-            view, position = view[got:], position + got
+        Raises
+        ------
+        ValueError
+            The stack is closed.
+        """
+        array = self.lend(1, stop - start)
+        if array is not None:
+            return array[i, start:stop]
+        if self._file < 0:
+            raise ValueError("these planes have been given up")
+        shape = (stop - start, self.shape[2])
+        begin = (i * self.shape[1] + start) * self._row
+        before = begin % mmap.ALLOCATIONGRANULARITY
+        size = before + max(shape[0] * self._row, 1)
+        return self._pixels(mmap.mmap(self._file, size, offset=begin - before), before, shape)
+
+    def _pixels(self, memory: mmap.mmap, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.frombuffer(memory, self.dtype, math.prod(shape), offset).reshape(shape)
 
     def frame(self, i: int) -> np.ndarray:
-        """All rows of frame i."""
+        """All rows of frame i, a view."""
         return self.rows(i, 0, self.shape[1])
 
     def planes(self, frames: list[int]) -> np.ndarray | list[np.ndarray]:
-        """All rows of several frames: one array, where they lie side by side in memory."""
-        if self._array is not None and frames == list(range(frames[0], frames[0] + len(frames))):
-            return self._array[frames[0] : frames[0] + len(frames)]
-        return [self.frame(i) for i in frames]
-
-    def block(self, start: int, stop: int, frames: list[int] | None = None) -> list[np.ndarray]:
-        """Rows [start, stop) of several frames (default all), in that order."""
-        chosen = range(self.shape[0]) if frames is None else frames
-        return [self.rows(i, start, stop) for i in chosen]
+        """All rows of several frames: one array, a view, where they lie side by side in one mapping."""
+        array = self.lend(len(frames), self.shape[1])
+        if array is not None and frames == list(range(frames[0], frames[0] + len(frames))):
+            return array[frames[0] : frames[0] + len(frames)]
+        if array is None:  # copies: each mapping has a descriptor
+            return [np.array(self.frame(i)) for i in frames]
+        return [array[i] for i in frames]
 
     def put(self, i: int, values: np.ndarray, start: int = 0) -> None:
         """Write rows of frame i from row `start`."""
-        if self._array is not None:
-            self._array[i, start : start + values.shape[0]] = values
-            return
-        data = np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data
-        position = (i * self.shape[1] + start) * self._row
-        try:
-            while data:
-                done = os.pwrite(self._file, data, position)
-                data, position = data[done:], position + done
-        except OSError as error:
-            raise _no_scratch(error) from error
+        self.rows(i, start, start + values.shape[0])[...] = values
 
     def drop(self, i: int) -> None:
         """Free the memory of frame i, whose pixels are lost; scratch files keep theirs."""
-        if self._array is None:
-            return
         size, page = self.shape[1] * self._row, mmap.PAGESIZE
         start, stop = -(-i * size // page) * page, (i + 1) * size // page * page
         if self._memory is not None and stop > start and hasattr(mmap, "MADV_DONTNEED"):
@@ -139,6 +144,11 @@ class PlaneStack:
 
     def __del__(self) -> None:
         self.close()
+
+
+def addresses_unlimited() -> bool:
+    """Whether this process may map files of any size."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
 
 
 def _pages(size: int) -> mmap.mmap:
@@ -157,6 +167,37 @@ def _pages(size: int) -> mmap.mmap:
         with contextlib.suppress(OSError):  # a system without
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def _scratch_file(size: int, folder: Path) -> int:
+    """Descriptor of a file of zeros without a name, all of its space taken.
+
+    Raises
+    ------
+    DataError
+        It cannot be made.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+        Path(name).unlink(missing_ok=True)  # the descriptor keeps it alive; a crash leaves nothing behind
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+            else:
+                _fill(descriptor, size)
+        except OSError:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise _no_scratch(error) from error
+    return descriptor
+
+
+def _fill(descriptor: int, size: int) -> None:
+    """Write zeros, where the system cannot give a file its space otherwise."""
+    zeros = bytes(1 << 20)
+    while size > 0:
+        size -= os.write(descriptor, zeros[:size])
 
 
 def _no_scratch(error: OSError) -> DataError:

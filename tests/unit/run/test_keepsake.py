@@ -30,10 +30,10 @@ def test_frames_are_given_up_before_the_catalogue(
     original = MakeCatalogue.apply
 
     def apply(self, group, params, call):
-        seen.append([stack.in_memory for p in group.planes for stack in (p.sci, p.dq, p.subtracted)])
+        seen.append([stack.closed for p in group.planes for stack in (p.sci, p.dq, p.subtracted)])
         original(self, group, params, call)
 
     monkeypatch.setattr(MakeCatalogue, "apply", apply)
     result = run([night.raw_dir], tmp_path, RunOptions(jobs=1), registry)
     assert result.exit_code == 0
-    assert seen == [[False, False, False]]
+    assert seen == [[True, True, True]]

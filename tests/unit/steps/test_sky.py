@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nirred import store
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
@@ -141,6 +142,7 @@ def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, 
         group.context = replace(group.context, threads=threads, scratch=tmp_path)
         group.setup.dark = []
         state = group.planes[0]
+        monkeypatch.setattr(store, "addresses_unlimited", lambda rows=rows: rows != 5)
         for name in ("sci", "dq"):
             stack = getattr(state, name)
             moved = PlaneStack(stack.shape, stack.dtype, scratch)

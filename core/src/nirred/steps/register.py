@@ -333,8 +333,6 @@ def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layo
     def work(i: int) -> None:
         carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame(i)
         mark(dq, int(OBJECT), carried)
-        if not state.dq.in_memory:
-            state.dq.put(i, dq)
         with lock:
             np.logical_and(always, carried, out=always)
 

@@ -87,10 +87,7 @@ def level_frames(
 
 def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
     """Take a surface off frame i."""
-    data = stack.frame(i)
-    surface.take_off(data)
-    if not stack.in_memory:
-        stack.put(i, data)
+    surface.take_off(stack.frame(i))
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:

@@ -146,9 +146,6 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
         total += int(np.count_nonzero((flat[found] & BAD) == 0))
         flat[found] |= np.uint16(DQ.COSMIC_RAY)
         fill_hidden(sub, dq, int(BAD), told, frame.transparency)
-        for stack, changed in ((state.dq, dq), (state.sub, sub)):
-            if not stack.in_memory:
-                stack.put(i, changed)
     return total
 
 

@@ -147,8 +147,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state = group.planes[p]
     state.unseen = None
     if state.subtracted is None:
-        scratch = None if state.sci.in_memory else group.context.scratch
-        state.sub = PlaneStack(state.sci.shape, np.float32, scratch)
+        state.sub = PlaneStack(state.sci.shape, np.float32, state.sci.scratch)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
     levels = measure_levels(group, p, params)

@@ -24,7 +24,7 @@ SURE = 4
 #: Such structure, rms over the noise of a pixel of the pattern, above which so few frames' pattern is taken off whole.
 STRUCTURE = 0.04
 #: Rows that are worked on at once, fewer where many frames would need more than a part of the memory for them.
-BLOCK, MEMORY_PART = 16, 16
+BLOCK, MEMORY_PART = 64, 16
 #: Pixels of all frames of an epoch from which levels are measured before the sky is subtracted.
 MOST_SAMPLED = 20_000_000
 #: Bits of pixels that are no sky, besides those without signal: saturated and non-linear ones.

@@ -113,10 +113,7 @@ def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
 def _subtract(
     stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray, surface: Surface | None = None
 ) -> None:
-    data = stack.frame(i)
-    take_levels_off(data, boxes, levels, surface)
-    if not stack.in_memory:
-        stack.put(i, data)
+    take_levels_off(stack.frame(i), boxes, levels, surface)
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
