@@ -41,7 +41,13 @@ def test_fewest_and_most_skies(make_group):
     assert associated(group, time=70, min_skies=3)[0] == (1, 2, 3)
     assert "later ones are used" in group.remarks[0]
     assert associated(group, time=600, max_skies=2)[3] == (2, 4)
-    assert choose_skies(group, 0, [], AssociateSky.Params()) == ((), False)
+    assert choose_skies(np.zeros(1), 0, np.empty(0, int), AssociateSky.Params()) == ((), False)
+
+
+def test_of_equally_near_frames_the_first_ones_are_taken(make_group):
+    group = make_group(["both"] * 5, [np.zeros((8, 8))] * 5, step=10.0)
+    assert associated(group, time=1.0, min_skies=1)[2] == (1,)
+    assert associated(group, time=1.0, min_skies=3)[2] == (0, 1, 3)
 
 
 def test_most_skies_are_half_and_half(make_group):

@@ -61,10 +61,13 @@ class AssociateSky(GroupStep):
         use_all: bool = param(False, "every frame that is far enough away, target or sky")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        pool = group.indices() if params.use_all else group.indices("sky", "both")
+        pool = np.array(group.indices() if params.use_all else group.indices("sky", "both"), int)
+        times = np.array([time_of(frame) for frame in group.frames])
+        fields = np.array([_centre(frame) for frame in group.frames])
         late = []
         for i in group.indices():
-            chosen, widened = choose_skies(group, i, pool, params)
+            far = pool[_separations(fields[i], fields[pool]) > params.distance] if params.distance > 0 else pool
+            chosen, widened = choose_skies(times, i, far[far != i], params)
             group.skies[i] = chosen
             if widened and group.frames[i].role != "sky":
                 late.append(group.frames[i].info.name)
@@ -75,31 +78,49 @@ class AssociateSky(GroupStep):
             )
 
 
-def choose_skies(group: Group, i: int, pool: list[int], params: AssociateSky.Params) -> tuple[tuple[int, ...], bool]:
-    """Indices of the sky frames of frame i, in order of time, and whether the time limit was widened."""
-    here = group.frames[i]
-    far = [j for j in pool if j != i and (params.distance == 0 or _separation(here, group.frames[j]) > params.distance)]
-    far.sort(key=lambda j: (abs(time_of(group.frames[j]) - time_of(here)), j))
-    inside = sum(abs(time_of(group.frames[j]) - time_of(here)) <= params.time for j in far)
+def choose_skies(
+    times: np.ndarray, i: int, pool: np.ndarray, params: AssociateSky.Params
+) -> tuple[tuple[int, ...], bool]:
+    """Sky frames of frame i.
+
+    Parameters
+    ----------
+    times : float64 (n,)
+        When each frame was taken, seconds.
+    i : int
+        The frame.
+    pool : int (m,)
+        Frames that may serve it.
+    params
+        How many are wanted, from what span of time.
+
+    Returns
+    -------
+    chosen : tuple of int
+        In order of time.
+    widened : bool
+        Whether some are later or earlier than wanted.
+    """
+    apart = np.abs(times[pool] - times[i])
+    inside = int((apart <= params.time).sum())
     number = max(params.min_skies or 0, inside)
     if params.max_skies is not None:
         number = min(number, params.max_skies)
-    chosen = far[:number]
-    return tuple(sorted(chosen, key=lambda j: (time_of(group.frames[j]), j))), inside < len(chosen)
+    chosen = pool[np.lexsort((pool, apart))][:number]
+    return tuple(chosen[np.lexsort((chosen, times[chosen]))].tolist()), inside < chosen.size
 
 
-def _separation(a: FrameState, b: FrameState) -> float:
-    """Distance of two field centres, arcsec; infinite when a frame has no coordinates."""
-    if not a.info.wcs or not b.info.wcs:
-        return float("inf")
-    (ra1, dec1), (ra2, dec2) = centre(a), centre(b)
-    cos = np.cos(np.radians(dec1))
-    dra = (ra1 - ra2 + 180.0) % 360.0 - 180.0
-    return 3600.0 * float(np.hypot(dra * cos, dec1 - dec2))
+def _separations(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distances of field centres (right ascension, declination; degrees), arcsec; infinite where one is not known."""
+    ra = (others[:, 0] - one[0] + 180.0) % 360.0 - 180.0
+    apart = 3600.0 * np.hypot(ra * np.cos(np.radians(one[1])), others[:, 1] - one[1])
+    return np.asarray(np.nan_to_num(apart, nan=np.inf))
 
 
-def centre(frame: FrameState) -> tuple[float, float]:
-    """Right ascension and declination (degrees) of the first plane's centre."""
+def _centre(frame: FrameState) -> tuple[float, float]:
+    """Right ascension and declination (degrees) of the first plane's centre; NaN without coordinates."""
+    if not frame.info.wcs:
+        return float("nan"), float("nan")
     ny, nx = frame.info.detectors[0].shape
     ra, dec = frame.info.wcs[0].wcs.wcs_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
     return float(ra), float(dec)
