@@ -14,6 +14,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..slabs import sample_rows, sampled
+from ..spread import each_frame
 from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
@@ -217,24 +218,10 @@ def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCo
 
 def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.ndarray, np.ndarray]:
     """Sky level of every frame into `FrameState.sky`, and (zero, unit) of the sky model of plane `p`."""
-    state = group.planes[p]
+    state, alive = group.planes[p], group.indices()
     extra = int(OBJECT) if params.mask_objects else 0
     levels = np.zeros(len(group.frames))
-    rows = sample_rows(state.shape, SAMPLES)
-    for i in group.indices():
-        frame = group.frames[i]
-        data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sci, state.dq))
-        bad = flagged(dq, int(BAD) | extra)
-        frame.blank = blank_fraction(bad, flagged(dq, int(BAD)))
-        measured = level(data, bad, step=1)
-        if measured.n < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
-            measured = level(state.sci.frame(i), state.bad(i, extra))
-        if measured.n == 0:
-            measured = level(data, flagged(dq, int(BAD)), step=1)
-        levels[i], error = measured.value, measured.error
-        state.sky[i] = measured.value
-        if p == 0:
-            frame.sky, frame.sky_err = measured.value, error
+    levels[alive] = each_frame(group, alive, lambda i: _measure_level(group, p, i, extra))
     if not params.mask_objects:
         group.extras.setdefault("unmasked", {})[p] = levels.copy()
     filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
@@ -245,6 +232,24 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if _additive(group, state, levels, params):
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
+
+
+def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
+    """Sky level of plane `p` of frame `i`, noted with its error and the share of blank pixels."""
+    state, frame = group.planes[p], group.frames[i]
+    rows = sample_rows(state.shape, SAMPLES)
+    data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sci, state.dq))
+    bad = flagged(dq, int(BAD) | extra)
+    frame.blank = blank_fraction(bad, flagged(dq, int(BAD)))
+    measured = level(data, bad, step=1)
+    if measured.n < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
+        measured = level(state.sci.frame(i), state.bad(i, extra))
+    if measured.n == 0:
+        measured = level(data, flagged(dq, int(BAD)), step=1)
+    state.sky[i] = measured.value
+    if p == 0:
+        frame.sky, frame.sky_err = measured.value, measured.error
+    return measured.value
 
 
 def _from_sky_frames(group: Group, i: int, params: SkyCorrect.Params) -> bool:

@@ -15,6 +15,7 @@ from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
 from ..slabs import Slab, Slabs, sample_rows, sampled
+from ..spread import each_frame
 from .residual import compare_noise
 
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.
@@ -158,14 +159,15 @@ def _sample_levels(model: SkyModel, epoch: list[int], skies: list[int], read: li
     out = np.empty((len(epoch), *data.shape[1:]), np.float32)
     targets = model.targets(mine, epoch, skies, np.zeros(len(epoch)))
     _subtract_rows(model, frames, targets, rows, (out, range(len(epoch)), 0))
-    offset = np.zeros(len(epoch))
-    for k, (i, place) in enumerate(zip(epoch, mine, strict=True)):
-        bad = flagged(dq[place], int(BAD))
+
+    def measure(k: int) -> float:
+        i, bad = epoch[k], flagged(dq[mine[k]], int(BAD))
         left = level(out[k], bad, step=1)
-        offset[k] = left.value if left.n else 0.0
         state.sky_variance[i] = 1.0 / max(len(model.group.skies[i]), 1)
         compare_noise(model.group, state, i, pixel_noise(out[k], bad, step=1))
-    return offset
+        return left.value if left.n else 0.0
+
+    return np.array(each_frame(model.group, range(len(epoch)), measure))
 
 
 def _block_rows(model: SkyModel, frames: int) -> int:
