@@ -16,7 +16,7 @@ from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
 from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
-from .group import BAD, FrameSetup, FrameState, Group, PlaneState
+from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo, Task
 from .spread import at_once, each_frame
@@ -315,27 +315,23 @@ def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> n
 def flag_latency(group: Group) -> None:
     """Flag persistence: pixels saturated in a frame up to `setup.latency` seconds earlier get the cosmic-ray bit."""
     setup = group.setup
+    began = {i: group.frames[i].info.descriptors.ut_datetime for i in group.indices()}
+    known = {i: when.timestamp() for i, when in began.items() if when is not None}
     source = np.uint16(DQ.SATURATED | (DQ.NON_LINEAR if setup.latency_non_linear else 0))
     for state in group.planes:
-        earlier: list[tuple[float, np.ndarray]] = []
-        for i in _by_time(group):
-            when = _start(group.frames[i])
-            earlier = [(t, pixels) for t, pixels in earlier if 0 < when - t < setup.latency] if earlier else []
-            dq = state.dq.frame(i)
-            hot = np.flatnonzero((dq & source) != 0)
-            for _, pixels in earlier:
-                dq.reshape(-1)[pixels] |= np.uint16(DQ.COSMIC_RAY)
-            if hot.size:
-                earlier.append((when, hot))
+        _flag_latency(group, state, list(known), np.array(list(known.values())), source)
 
 
-def _start(frame: FrameState) -> float:
-    when = frame.info.descriptors.ut_datetime
-    return when.timestamp() if when is not None else 0.0
+def _flag_latency(group: Group, state: PlaneState, frames: list[int], times: np.ndarray, source: np.uint16) -> None:
+    def sources(i: int) -> np.ndarray:
+        return np.flatnonzero((state.dq.frame(i) & source) != 0).astype(np.int32)
 
+    hot = each_frame(group, frames, sources, 1)
 
-def _by_time(group: Group) -> list[int]:
-    return sorted(
-        (i for i in group.indices() if group.frames[i].info.descriptors.ut_datetime),
-        key=lambda i: _start(group.frames[i]),
-    )
+    def flag(k: int) -> None:
+        elapsed = times[k] - times
+        earlier = [hot[j] for j in np.flatnonzero((elapsed > 0) & (elapsed < group.setup.latency)) if hot[j].size]
+        if earlier:
+            state.dq.frame(frames[k]).reshape(-1)[np.concatenate(earlier)] |= np.uint16(DQ.COSMIC_RAY)
+
+    each_frame(group, range(len(frames)), flag, 1)
