@@ -159,6 +159,14 @@ def test_bright_star_has_wings_and_no_ring(stack):
         assert np.median(stack.sci[part]) > -0.25 * stack.noise(), inner
 
 
+def test_a_glow_on_the_detector_is_no_object(stack, fewer):
+    """A third of the sky's light glows in one corner and changes: masked, it was left in stacks of few."""
+    for s in (*fewer.values(), stack):
+        x, y = s.place(900, 60)
+        corner = s.sci[int(y) - 40 : int(y) + 40, int(x) - 100 : int(x) + 60]
+        assert abs(np.median(corner)) < s.noise()
+
+
 def test_blank_sky_is_level(stack):
     """Beyond the star's halo no pedestal is left: a strong, skewed pattern shrunk like noise left 0.3 sigma there."""
     x, y = stack.place(*BRIGHT)

@@ -113,3 +113,21 @@ def _order(share: float, order: int) -> int | None:
     if share == 0.0:
         return None
     return order if share >= _SHAPED else min(order, 1) if share >= _SLOPED else 0
+
+
+def spread(values: Float64) -> float:
+    """Mean variance among n images at places that at least two of them see; 0 where there are none.
+
+    Parameters
+    ----------
+    values : float64, shape (n, m)
+        Of n images at m places; NaN where an image does not see one.
+    """
+    seen = np.isfinite(values)
+    count = seen.sum(axis=0)
+    shared = count > 1
+    if not shared.any():
+        return 0.0
+    known, number = np.where(seen, values, 0.0)[:, shared], count[shared]
+    apart = np.where(seen[:, shared], known - known.sum(axis=0) / number, 0.0)
+    return float(np.mean((apart**2).sum(axis=0) / (number - 1)))

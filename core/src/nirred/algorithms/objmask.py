@@ -301,6 +301,7 @@ def find_objects(
     min_area: int = 6,
     grow: float = 1.5,
     sunk: bool = False,
+    extended: bool = True,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Mask objects of every size in a sky-subtracted image, and tell where they were detected.
 
@@ -320,6 +321,8 @@ def find_objects(
         Detections are dilated by this many sigma of their scale; extended ones along their extrapolated profile.
     sunk : bool
         Extended objects lie in hollows: their own light was subtracted with the sky.
+    extended : bool
+        Extended objects are grown along their profile.
 
     Returns
     -------
@@ -351,20 +354,21 @@ def find_objects(
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
             layers.append(layers[-1].halved())
         layers[-1].detect(scale, threshold, min_area, grow)
-    return _merge(layers, whole, sunk=sunk), whole.found
+    return _merge(layers, whole, sunk=sunk, extended=extended), whole.found
 
 
-def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool) -> NDArray[np.uint8]:
+def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool, extended: bool) -> NDArray[np.uint8]:
     """Union of the layers' grown detections and of the extended objects' ellipses, at full resolution."""
     for layer in layers:
         whole.found |= _match(layer, whole)
-    ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
     union = np.zeros_like(layers[-1].found)
     for layer in reversed(layers):
         if union.shape != layer.found.shape:
             union = _doubled(union, layer.found.shape)
         union |= dilate(layer.found, layer.radius)
-    _paint_ellipses(union, ellipses * [4, 4, 4, 1, 1] + [1.5, 1.5, 0, 0, 0])
+    if extended:
+        ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
+        _paint_ellipses(union, ellipses * [4, 4, 4, 1, 1] + [1.5, 1.5, 0, 0, 0])
     return union
 
 

@@ -32,6 +32,7 @@ from ..spread import each_frame
 from ..step import GroupStep
 from .drift import is_lit
 from .match import match_frames
+from .staying import release_staying
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
 SIZED = 3
@@ -255,9 +256,12 @@ class MaskObjects(GroupStep):
                     mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
                 mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
-                always, open_ended = _carry(group, cluster, mask, layout)
+                marked = _carry(group, cluster, mask, layout)
                 if sunk:
-                    hidden, cut = max(hidden, always), max(cut, open_ended)
+                    bare = partial(_bare, model, bad, noise, params)
+                    staying = release_staying(group, cluster, layout, bare, marked)
+                    always, open_ended = _always(group, cluster, marked)
+                    hidden, cut = max(hidden, always), max(cut, open_ended, staying)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
         if not params.only_hidden:
@@ -308,36 +312,41 @@ def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
     return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
 
 
-def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> tuple[float, float]:
-    """Mark the mask's pixels in the planes of frames.
+def _bare(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, params: MaskObjects.Params) -> np.ndarray:
+    """What stands out of its surroundings, wings and halos not: what large scales show may be light of the detector."""
+    left, scales = model - mesh_background(model, bad, BOX).evaluate(), (0.0, 1.5, 3.0)
+    found = object_mask(left, bad, noise, threshold=params.threshold, scales=scales, extended=False)
+    return dilate(found, params.dilation)
 
-    Returns
-    -------
-    share, cut : float
-        Of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts.
-    """
-    shares = []
-    for p in layout.target.planes:
-        always = _mark_plane(group, cluster, mask, layout, p)
-        outside = flagged(group.planes[p].dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
-        shares.append((float(always.mean()), cut_share(always, outside)))
-    share, cut = np.mean(shares, axis=0)
-    return float(share), float(cut)
+
+def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:
+    """Mark the mask's pixels in the planes of frames; in how many of these each pixel is, uint16, by plane."""
+    return {p: _mark_plane(group, cluster, mask, layout, p) for p in layout.target.planes}
 
 
 def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout, p: int) -> np.ndarray:
-    """Mark the mask's pixels in one plane of frames; bool (ny, nx) of those that are marked in all."""
     state = group.planes[p]
-    always, lock = np.ones(state.shape, bool), threading.Lock()
+    marked, lock = np.zeros(state.shape, np.uint16), threading.Lock()
 
     def work(i: int) -> None:
         carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame(i)
         mark(dq, int(OBJECT), carried)
         with lock:
-            np.logical_and(always, carried, out=always)
+            np.add(marked, carried, out=marked)
 
     each_frame(group, cluster, work)
-    return always
+    return marked
+
+
+def _always(group: Group, cluster: list[int], marked: dict[int, np.ndarray]) -> tuple[float, float]:
+    """Share of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts."""
+    shares = []
+    for p, count in marked.items():
+        always = count == len(cluster)
+        outside = flagged(group.planes[p].dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
+        shares.append((float(always.mean()), cut_share(always, outside)))
+    share, cut = np.mean(shares, axis=0)
+    return float(share), float(cut)
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)
