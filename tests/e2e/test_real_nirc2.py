@@ -162,9 +162,10 @@ def test_bright_star_has_wings_and_no_ring(stack):
 def test_a_glow_on_the_detector_is_no_object(stack, fewer):
     """A third of the sky's light glows in one corner and changes: masked, it was left in stacks of few."""
     for s in (*fewer.values(), stack):
-        x, y = s.place(900, 60)
-        corner = s.sci[int(y) - 40 : int(y) + 40, int(x) - 100 : int(x) + 60]
-        assert abs(np.median(corner)) < s.noise()
+        x, y = (int(v) for v in s.place(62, 64))
+        boxes = [np.s_[j : j + 32, i : i + 32] for j in range(y, y + 236, 32) for i in range(x, x + 890, 32)]
+        levels = np.array([np.median(s.sci[box]) for box in boxes if s.deep[box].mean() > 0.8])
+        assert np.mean(np.abs(levels) > s.noise()) < 0.07  # boxes on stars; 0.10 with the glow
 
 
 def test_blank_sky_is_level(stack):
