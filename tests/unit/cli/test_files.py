@@ -114,6 +114,12 @@ def test_tags_lists_every_file(night: Path, nirred: Call) -> None:
     assert "(CAM) (IMAGE)" in nirred("tags", night / "i1.fits")[1]
 
 
+def test_tags_of_nothing_usable_say_so_by_the_exit_code(tmp_path: Path, nirred: Call) -> None:
+    (tmp_path / "junk.fits").write_bytes(b"junk" * 1000)
+    code, out, err = nirred("tags", tmp_path / "junk.fits")
+    assert code == 4 and "junk.fits" in out and "none of the 1 files" in err
+
+
 def test_plugins_names_what_to_install(nirred: Call, plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     plugins.add(object(), "odd", "nirred-odd")
     rows = json.loads(nirred("plugins", "--json")[1])

@@ -148,10 +148,12 @@ def tags(files: Sequence[str], as_json: bool) -> None:
         found.append(entry)
     if as_json:
         echo_json(found)
-        return
-    width = max((len(e["file"]) for e in found), default=0) + 2
-    for e in found:
-        click.echo(f"{(safe(e['file']) + ' ').ljust(width, '.')} {_tag_text(e)}")
+    else:
+        width = max((len(e["file"]) for e in found), default=0) + 2
+        for e in found:
+            click.echo(f"{(safe(e['file']) + ' ').ljust(width, '.')} {_tag_text(e)}")
+    if found and all("error" in e for e in found):
+        raise DataError(f"none of the {len(found)} files can be used", "the list says why")
 
 
 def _tag_text(entry: dict[str, Any]) -> str:
