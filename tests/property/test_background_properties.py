@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirred.algorithms.background import level, mesh_background
-from nirred.algorithms.objmask import dilate
+from nirred.algorithms.dilation import dilate
 
 NOISE = np.random.default_rng(0).normal(0.0, 1.0, (130, 97)).astype(np.float32)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import gammaincinv
 
-from nirred.algorithms.objmask import blank_fraction, dilate, object_mask
+from nirred.algorithms.dilation import dilate
+from nirred.algorithms.objmask import blank_fraction, find_objects, object_mask
 
 
 def sersic(index: float, brightness: float, ratio: float = 1.0, size: int = 768, radius: float = 20.0) -> np.ndarray:
@@ -98,3 +99,16 @@ def test_blank_fraction_counts_good_pixels_only() -> None:
     mask[:3], bad[:2], bad[9] = 1, 1, 1
     assert blank_fraction(mask, bad) == pytest.approx(6 / 7)
     assert math.isnan(blank_fraction(mask, np.ones((10, 10))))
+
+
+@pytest.mark.parametrize("shape", [(517, 300), (128, 40), (1, 1)])
+def test_threads_make_no_difference(shape):
+    rng = np.random.default_rng(4)
+    image, bad = rng.normal(0.0, 1.0, shape), rng.random(shape) < 0.05
+    y, x = np.indices(shape)
+    image += 30 * np.exp(-0.5 * ((x - 0.4 * shape[1]) ** 2 + (y - 0.5 * shape[0]) ** 2) / 15**2)
+    noise = 1.0 + 0.2 * (y > 200)
+    alone, together = (find_objects(image, bad, noise, threads=n) for n in (1, 3))
+    assert alone[0].any() or image.size == 1
+    for a, b in zip(alone, together, strict=True):
+        assert np.array_equal(a, b)

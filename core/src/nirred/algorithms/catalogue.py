@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
+from nirred.algorithms.dilation import dilate
 from nirred.algorithms.noise import aperture_sigma
-from nirred.algorithms.objmask import dilate
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 MIN_AREA = 5  # connected pixels of a source

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.surface import Surface, fit_points
+from nirred.algorithms.threads import run_blocks
 
 Float64 = NDArray[np.float64]
 
@@ -63,6 +64,7 @@ def mutual_surfaces(
     shapes: list[tuple[int, int]],
     weights: Float64,
     order: int,
+    threads: int = 1,
 ) -> list[Surface]:
     """Surfaces whose removal brings images of one sky to their mean; what they have in common stays in the images.
 
@@ -78,6 +80,8 @@ def mutual_surfaces(
         Of the images in their mean.
     order : int
         Highest degree of the surfaces.
+    threads : int
+        Images that are fitted at once.
 
     Returns
     -------
@@ -92,14 +96,17 @@ def mutual_surfaces(
     parts = np.where(seen, np.asarray(weights, float)[:, None], 0.0)
     for _ in range(ROUNDS):
         mean = (parts * np.where(seen, left, 0.0)).sum(axis=0) / np.maximum(parts.sum(axis=0), 1e-300)
-        for k, shape in enumerate(shapes):
+
+        def fit(k: int, _: int, mean: Float64 = mean) -> None:
             use = shared[k]
             if orders[k] is None or use.sum() < 4 * (order + 1) * (order + 2):
-                continue
+                return
             x, y = (p[k] for p in positions)
-            found = fit_points(x[use], y[use], (left[k] - mean)[use], shape, orders[k] or 0)
+            found = fit_points(x[use], y[use], (left[k] - mean)[use], shapes[k], orders[k] or 0)
             sums[k][: found.coefficients.shape[0], : found.coefficients.shape[1]] += found.coefficients
             left[k] -= found.at(x, y)
+
+        run_blocks(fit, len(shapes), threads, 1)
     share = np.asarray(weights, float) / np.sum(weights)
     common = np.tensordot(share, np.array(sums), 1)
     return [

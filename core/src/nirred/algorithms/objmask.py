@@ -18,92 +18,15 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, level
+from nirred.algorithms.dilation import dilate, find_runs
 from nirred.algorithms.profile import extended_ellipses
+from nirred.algorithms.threads import run_blocks
 
 KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
 COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
+ROWS = 128  # of the image that a thread works on at once
 BLOCK = 4  # side of the blocks in which extended objects are looked at, pixels
 SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold: to 0.01 sigma
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _find_runs(mask):  # type: ignore[no-untyped-def]
-    """Runs of a mask's pixels that are 1, (first, one past last), and where each row's runs begin."""
-    height, width = mask.shape
-    runs = np.empty((4096, 2), np.int32)
-    begins = np.empty(height + 1, np.int64)
-    flags = np.zeros((width + 8) // 8 * 8, np.uint8)  # at least one 0 behind the last pixel ends its run
-    words = flags.view(np.uint64)  # most hold nothing, or nothing but object: seen at once
-    all_set, none_set = np.uint64(0x0101010101010101), np.uint64(0)
-    n = 0
-    for y in range(height):
-        flags[:width] = mask[y]
-        begins[y] = n
-        if n + flags.size > runs.shape[0]:
-            longer = np.empty((2 * runs.shape[0] + flags.size, 2), np.int32)
-            longer[:n] = runs[:n]
-            runs = longer
-        inside = np.uint8(0)
-        for k in range(words.size):
-            if words[k] == (all_set if inside else none_set):
-                continue
-            for x in range(8 * k, 8 * k + 8):
-                if flags[x] != inside:
-                    inside = flags[x]
-                    runs[n, 1 - inside] = x
-                    n += 1 - inside
-    begins[height] = n
-    return runs[:n], begins
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _paint(runs, begins, half_widths, out):  # type: ignore[no-untyped-def]
-    """Dilate runs by the element whose row dy reaches half_widths[dy + r] to each side, summing steps."""
-    height, width = out.shape
-    radius = half_widths.size // 2
-    steps = np.zeros(width + 1, np.int32)
-    for y in range(height):
-        first, last = max(0, y - radius), min(height, y + radius + 1)
-        row = out[y]
-        if begins[first] == begins[last]:
-            row[:] = 0
-            continue
-        steps[:] = 0
-        for source in range(first, last):
-            reach = half_widths[source - y + radius]
-            for k in range(begins[source], begins[source + 1]):
-                steps[max(runs[k, 0] - reach, 0)] += 1
-                steps[min(runs[k, 1] + reach, width)] -= 1
-        depth = 0
-        for x in range(width):
-            depth += steps[x]
-            row[x] = depth > 0
-
-
-def dilate(mask: ArrayLike, radius: float) -> NDArray[np.uint8]:
-    """Dilate a mask with a disc.
-
-    Parameters
-    ----------
-    mask : array_like, shape (h, w)
-        Non-zero pixels are dilated.
-    radius : float
-        In pixels. The disc holds the integer offsets with ``dx**2 + dy**2 <= radius**2``; below 1 nothing changes.
-
-    Returns
-    -------
-    ndarray of uint8
-        New mask of 0 and 1.
-    """
-    source: NDArray[np.uint8] = (np.asarray(mask) != 0).view(np.uint8)
-    if radius < 1:
-        return source
-    offsets = np.arange(-int(radius), int(radius) + 1)
-    half_widths = np.floor(np.sqrt(radius * radius - offsets * offsets)).astype(np.int64)
-    out: NDArray[np.uint8] = np.empty_like(source)
-    runs, begins = _find_runs(source)
-    _paint(runs, begins, half_widths, out)
-    return out
 
 
 def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
@@ -180,14 +103,17 @@ def _halve(plane, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _smooth(signal, weight, kernel, floor, out):  # type: ignore[no-untyped-def]
-    """Smooth by a symmetric kernel (right half given): signal over the root of the weight, so of even noise."""
+def _smooth(signal, weight, kernel, floor, start, out):  # type: ignore[no-untyped-def]
+    """Smooth by a symmetric kernel (right half given): signal over the root of the weight, so of even noise.
+
+    `out` takes the rows from `start` on.
+    """
     height, width = signal.shape
     radius = kernel.size - 1
     columns = np.zeros((2, width + 2 * radius), np.float32)
     sums = np.zeros((2, width), np.float32)
     beyond = np.zeros(width, np.float32)
-    for y in range(height):
+    for y in range(start, start + out.shape[0]):
         for plane, source in ((0, signal), (1, weight)):
             column, row = columns[plane, radius : radius + width], source[y]
             for x in range(width):
@@ -207,7 +133,7 @@ def _smooth(signal, weight, kernel, floor, out):  # type: ignore[no-untyped-def]
                 right = columns[plane, radius + dx : radius + dx + width]
                 for x in range(width):
                     total[x] += factor * (left[x] + right[x])
-        target, value, cover = out[y], sums[0], sums[1]
+        target, value, cover = out[y - start], sums[0], sums[1]
         for x in range(width):
             target[x] = value[x] / np.sqrt(cover[x]) if cover[x] > floor else np.float32(np.nan)
 
@@ -216,9 +142,14 @@ def block_sums(plane: ArrayLike) -> NDArray[np.float32]:
     """Sums over blocks of `BLOCK` x `BLOCK` pixels, those at the far edges incomplete."""
     sums = np.ascontiguousarray(plane, np.float32)
     for _ in range(int(math.log2(BLOCK))):
-        whole, sums = sums, np.empty([(n + 1) // 2 for n in sums.shape], np.float32)
-        _halve(whole, sums)
+        sums = _halved(sums, 1)
     return sums
+
+
+def _halved(plane: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    out = np.empty([(n + 1) // 2 for n in plane.shape], np.float32)
+    run_blocks(lambda a, b: _halve(plane[2 * a : 2 * b], out[a:b]), out.shape[0], threads, ROWS)
+    return out
 
 
 @dataclass(slots=True)
@@ -228,19 +159,17 @@ class _Layer:
     signal: NDArray[np.float32]
     weight: NDArray[np.float32]
     factor: int
+    threads: int
     found: NDArray[np.uint8]
     radius: float = 0.0
 
     @classmethod
-    def of(cls, signal: NDArray[np.float32], weight: NDArray[np.float32], factor: int) -> _Layer:
-        return cls(signal, weight, factor, np.zeros(signal.shape, np.uint8))
+    def of(cls, signal: NDArray[np.float32], weight: NDArray[np.float32], factor: int, threads: int) -> _Layer:
+        return cls(signal, weight, factor, threads, np.zeros(signal.shape, np.uint8))
 
     def halved(self) -> _Layer:
-        shape = ((self.signal.shape[0] + 1) // 2, (self.signal.shape[1] + 1) // 2)
-        signal, weight = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        _halve(self.signal, signal)
-        _halve(self.weight, weight)
-        return _Layer.of(signal, weight, 2 * self.factor)
+        signal, weight = (_halved(plane, self.threads) for plane in (self.signal, self.weight))
+        return _Layer.of(signal, weight, 2 * self.factor, self.threads)
 
     def detect(self, scale: float, threshold: float, min_area: int, grow: float) -> None:
         """Find objects at one scale, in pixels of the image, besides those found before."""
@@ -249,12 +178,16 @@ class _Layer:
         if sigma > 0:
             half = np.exp(-0.5 * (np.arange(math.ceil(3.0 * sigma) + 1) / sigma) ** 2)
             kernel = (half / (2.0 * half.sum() - half[0])).astype(np.float32)
-            smoothed = np.empty_like(self.signal)
-            _smooth(self.signal, self.weight, kernel, np.float32(COVERAGE * self.factor**2), smoothed)
+            smoothed, floor = np.empty_like(self.signal), np.float32(COVERAGE * self.factor**2)
+
+            def smooth(start: int, stop: int) -> None:
+                _smooth(self.signal, self.weight, kernel, floor, start, smoothed[start:stop])
+
+            run_blocks(smooth, smoothed.shape[0], self.threads, ROWS)
         noise = level(smoothed, self.weight == 0 if sigma == 0 else None, samples=SAMPLES)
         if noise.n < 10 or not noise.sigma > 0:
             return
-        runs, begins = _find_runs((smoothed > np.float32(noise.value + threshold * noise.sigma)).view(np.uint8))
+        runs, begins = find_runs((smoothed > np.float32(noise.value + threshold * noise.sigma)).view(np.uint8))
         _keep_regions(runs, begins, min_area, self.found, self.signal, self.weight)
         self.radius = grow * max(sigma, 1.0)
 
@@ -301,6 +234,7 @@ def find_objects(
     min_area: int = 6,
     grow: float = 1.5,
     sunk: bool = False,
+    threads: int = 1,
     extended: bool = True,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Mask objects of every size in a sky-subtracted image, and tell where they were detected.
@@ -323,6 +257,8 @@ def find_objects(
         Extended objects lie in hollows: their own light was subtracted with the sky.
     extended : bool
         Extended objects are grown along their profile.
+    threads : int
+        Number of threads; the mask does not depend on it.
 
     Returns
     -------
@@ -347,8 +283,13 @@ def find_objects(
     if zero.n == 0:
         return np.zeros_like(mask), np.zeros([-(-n // BLOCK) for n in mask.shape], np.uint8)
     signal, weight = (np.empty_like(image) for _ in range(2))
-    _standardise(image, mask, sigma, np.float32(zero.value), signal, weight)
-    layers = [_Layer.of(signal, weight, 1)]
+
+    def standardise(a: int, b: int) -> None:
+        noise = sigma[a:b] if sigma.size > 1 else sigma
+        _standardise(image[a:b], mask[a:b], noise, np.float32(zero.value), signal[a:b], weight[a:b])
+
+    run_blocks(standardise, image.shape[0], threads, ROWS)
+    layers = [_Layer.of(signal, weight, 1, threads)]
     whole = layers[0].halved().halved()
     for scale in scales:
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:

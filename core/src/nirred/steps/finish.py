@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
-from ..algorithms.objmask import block_sums, dilate, find_objects
+from ..algorithms.dilation import dilate
+from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
 from ..dq import DQ
 from ..frame import Plane
@@ -51,7 +52,7 @@ class LevelStack(GroupStep):
                 found.append(float(weights @ errors))
                 done.append(plane)
                 continue
-            grown, objects = stack_objects(plane, params.threshold)
+            grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             value, error = zero_level(plane, dilate(grown, params.dilation), objects, sunk=bool(hidden))
             found.append(error)
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
@@ -112,10 +113,10 @@ def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return block_sums(np.where(good, plane.data, np.float32(0))) / block_sums(good), block_sums(blank)
 
 
-def stack_objects(plane: Plane, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def stack_objects(plane: Plane, threshold: float, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Objects of a stack, from its own noise: their mask, and the blocks of pixels in which they were detected."""
     noise = np.sqrt(plane.var if plane.var is not None else np.ones_like(plane.data))
-    return find_objects(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold)
+    return find_objects(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold, threads=threads)
 
 
 class MakeCatalogue(GroupStep):

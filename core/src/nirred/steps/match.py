@@ -62,6 +62,7 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
         [placed.shape for _, _, placed in members],
         np.array([max(group.frames[i].weight, 1e-30) for i, _, _ in members]),
         order,
+        group.context.threads,
     )
 
     def match(k: int) -> None:
@@ -97,6 +98,6 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
 
     values = np.array(each_frame(group, frames, means))
     places = np.broadcast_to(x, values.shape), np.broadcast_to(y, values.shape)
-    surfaces = mutual_surfaces(values, places, [state.shape] * len(frames), unit[frames], 1)
+    surfaces = mutual_surfaces(values, places, [state.shape] * len(frames), unit[frames], 1, group.context.threads)
     numbers = range(len(frames))
     each_frame(group, numbers, lambda k: take_off(state.sci, frames[k], surfaces[k].times(float(unit[frames[k]]))))

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from ..algorithms.background import level, mesh_background
+from ..algorithms.dilation import dilate
 from ..algorithms.flags import flagged, mark
-from ..algorithms.objmask import blank_fraction, dilate, object_mask
+from ..algorithms.objmask import blank_fraction, object_mask
 from ..algorithms.profile import cut_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
@@ -251,14 +252,15 @@ class MaskObjects(GroupStep):
                 noise = (1.0 / np.sqrt(np.maximum(count, 1))).astype(np.float32)
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
                 sunk = any(group.frames[i].role == "both" for i in cluster)
-                mask = _objects(model, bad | thin, noise, params.threshold, sunk=sunk)
+                seek = partial(object_mask, threshold=params.threshold, threads=group.context.threads)
+                mask = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
                 if (thin & ~bad).any():
-                    mask |= _compact(model, bad | (1 - thin), noise, params.threshold)
+                    mask |= _compact(model, bad | (1 - thin), noise, seek)
                 mask |= _lit(group, cluster, model, bad | mask)
                 mask = dilate(mask, params.dilation)
                 marked = _carry(group, cluster, mask, layout)
                 if sunk:
-                    bare = partial(_bare, model, bad, noise, params)
+                    bare = partial(_bare, model, bad, noise, seek, params.dilation)
                     staying = release_staying(group, cluster, layout, bare, marked)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
@@ -268,13 +270,13 @@ class MaskObjects(GroupStep):
             group.extras["enclosed"] = hidden > HIDDEN >= cut
 
 
-def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float, *, sunk: bool) -> np.ndarray:
+def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray]) -> np.ndarray:
     """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
-    as enough of the field is blank to know it, and the objects are sought again.
+    as enough of the field is blank to know it, and the objects are sought again: by ``seek(image, bad, noise)``.
     """
-    mask = object_mask(model, bad, noise, threshold=threshold, sunk=sunk)
+    mask = seek(model, bad, noise)
     known, limit = None, SETTLED * level(model, bad).sigma
     for _ in range(REFINEMENTS):
         if blank_fraction(mask, bad) < LEAST_BLANK:
@@ -283,7 +285,7 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: f
         if surface is None or (known is not None and surface.apart(known) < limit):
             return mask
         flat, known = surface.taken_off(model), surface
-        mask = object_mask(flat, bad, noise, threshold=threshold, sunk=sunk)
+        mask = seek(flat, bad, noise)
     return mask
 
 
@@ -307,16 +309,17 @@ def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray
     return mask
 
 
-def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, threshold: float) -> np.ndarray:
+def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray]) -> np.ndarray:
     """Compact objects of a stack's edges: what few frames cover shows their own sky, which is no halo."""
-    return object_mask(model, bad, noise, threshold=threshold, scales=(0.0, 1.5), grow=0.0)
+    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)
 
 
-def _bare(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, params: MaskObjects.Params) -> np.ndarray:
+def _bare(
+    model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray], dilation: float
+) -> np.ndarray:
     """What stands out of its surroundings, wings and halos not: what large scales show may be light of the detector."""
     left, scales = model - mesh_background(model, bad, BOX).evaluate(), (0.0, 1.5, 3.0)
-    found = object_mask(left, bad, noise, threshold=params.threshold, scales=scales, extended=False)
-    return dilate(found, params.dilation)
+    return dilate(seek(left, bad, noise, scales=scales, extended=False), dilation)
 
 
 def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:

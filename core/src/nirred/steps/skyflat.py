@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import level
-from ..algorithms.objmask import dilate, object_mask
+from ..algorithms.dilation import dilate
+from ..algorithms.objmask import object_mask
 from ..errors import StepError
 from ..frame import Plane
 from ..framepass import FLAT_FLOOR
