@@ -59,12 +59,12 @@ def test_nan_and_extremes_survive(stack):
     assert stack.rows(0, 6, 7).tobytes() == values.tobytes()
 
 
-def test_a_scratch_file_has_no_name_and_one_descriptor(tmp_path):
+def test_a_scratch_file_has_no_name_and_two_descriptors(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     stack = PlaneStack((4, 8, 8), np.uint16, tmp_path)
     assert stack.scratch == tmp_path
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert len(os.listdir("/proc/self/fd")) == before + 2
     stack.close()
     stack.close()
     assert len(os.listdir("/proc/self/fd")) == before

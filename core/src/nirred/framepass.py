@@ -136,7 +136,8 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
     except (NirredError, OSError) as error:
         return error
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
-        calibrate(raw, given, (state.sci.frame(i), state.dq.frame(i)), threads)
+        with state.sci.filling(i) as sci, state.dq.filling(i) as dq:
+            calibrate(raw, given, (sci, dq), threads)
     return None
 
 

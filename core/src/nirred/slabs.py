@@ -51,9 +51,15 @@ class Slabs:
 
     @contextmanager
     def open(self, start: int, stop: int, *, read: bool = True, write: bool = False) -> Iterator[Slab]:
-        """Rows [start, stop); with `write` what they hold at the end goes back to the stack."""
+        """Rows [start, stop); with `write` what they hold at the end goes back to the stack.
+
+        Without `read` their values are arbitrary; they go to a file from a buffer then, see `PlaneStack.filling`.
+        """
         array = self._stack.lend(len(self._frames), stop - start)
-        if array is not None:
+        if array is not None and (read or self._stack.scratch is None):
+            if write:
+                for i in self._frames:
+                    self._stack.about_to_change(i, start, stop)
             yield Slab(array, self._frames, start)
             return
         buffer = self._free.pop() if self._free else np.empty(self._shape, self._stack.dtype)

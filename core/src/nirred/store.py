@@ -8,6 +8,7 @@ import mmap
 import os
 import resource
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ PREFIX, SUFFIX = "nirred-", ".planes"
 #: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room;
 #: what a single look at it may bring in beyond what is looked at.
 RESIDENT, _LARGE_PAGE = 100_000_000, 1 << 21
+#: Of Linux, since 5.14; Python's `mmap` does not name it yet.
+_POPULATE_WRITE = 23
 
 
 def remove_scratch(folder: Path) -> None:
@@ -45,7 +48,7 @@ class PlaneStack:
     dtype : dtype
         Of a pixel.
     scratch : Path, optional
-        Directory of the scratch file; None keeps everything in RAM. One file, one descriptor, removed at `close`.
+        Directory of the scratch file; None keeps everything in RAM. One file, two descriptors, removed at `close`.
 
     Raises
     ------
@@ -58,18 +61,14 @@ class PlaneStack:
         self.dtype = np.dtype(dtype)
         self.scratch = scratch
         self._row = shape[2] * self.dtype.itemsize
-        self._lent = 0
-        self._file = -1
+        self._lent, self._file = 0, -1
+        self._spare: list[np.ndarray] = []
         size = max(shape[0] * shape[1] * self._row, 1)
         if scratch is None:
             self._memory: mmap.mmap | None = _pages(size)  # unmapped when the last array in it is gone
         else:
             self._file = _scratch_file(size, scratch)
-            self._memory = None
-            if addresses_unlimited():
-                self._memory = mmap.mmap(self._file, size)  # which has a descriptor of its own
-                os.close(self._file)
-                self._file = -1
+            self._memory = mmap.mmap(self._file, size) if addresses_unlimited() else None
         self._array = None if self._memory is None else self._pixels(self._memory, 0, shape)
 
     def __len__(self) -> int:
@@ -80,9 +79,28 @@ class PlaneStack:
         """True when the planes have been given up."""
         return self._array is None and self._file < 0
 
+    def frame_to_change(self, i: int) -> np.ndarray:
+        """All rows of frame i, a view that will be written to."""
+        self.about_to_change(i, 0, self.shape[1])
+        return self.frame(i)
+
+    def about_to_change(self, i: int, start: int, stop: int) -> None:
+        """Say that rows [start, stop) of frame i will be changed in place: saves time, no more.
+
+        Pages of a file that were mapped to be read are made writable one by one, by an interrupt each, which is five
+        times what changing them takes; pages that are mapped to be written from the start come in large ones.
+        """
+        if self._file < 0 or self._memory is None or stop <= start:
+            return
+        begin = (i * self.shape[1] + start) * self._row // mmap.PAGESIZE * mmap.PAGESIZE
+        size = (i * self.shape[1] + stop) * self._row - begin
+        self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
+        with contextlib.suppress(OSError):  # a system without
+            self._memory.madvise(_POPULATE_WRITE, begin, size)
+
     def lend(self, frames: int, rows: int) -> np.ndarray | None:
         """All planes, (n, ny, nx), to one who looks at so many rows of so many frames; None: not in one mapping."""
-        if self.scratch is not None and self._memory is not None:
+        if self._file >= 0 and self._memory is not None:
             self._lent += frames * (rows * self._row + _LARGE_PAGE)
             if self._lent > RESIDENT:
                 self._memory.madvise(mmap.MADV_DONTNEED)  # of a shared file: out of this process, not lost
@@ -125,8 +143,38 @@ class PlaneStack:
         return [array[i] for i in frames]
 
     def put(self, i: int, values: np.ndarray, start: int = 0) -> None:
-        """Write rows of frame i from row `start`."""
-        self.rows(i, start, start + values.shape[0])[...] = values
+        """Write rows of frame i from row `start`.
+
+        Raises
+        ------
+        DataError
+            The scratch file's disk has failed.
+        """
+        if self._file < 0:
+            self.rows(i, start, start + values.shape[0])[...] = values
+            return
+        data = np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data
+        position = (i * self.shape[1] + start) * self._row
+        try:
+            while data:
+                done = os.pwrite(self._file, data, position)
+                data, position = data[done:], position + done
+        except OSError as error:
+            raise _no_scratch(error) from error
+
+    @contextlib.contextmanager
+    def filling(self, i: int) -> Iterator[np.ndarray]:
+        """Frame i, to be written whole by whoever opens it: a view, or a buffer that then goes to the scratch file.
+
+        A file's pages that are written for the first time through a mapping cost three times as much.
+        """
+        if self._file < 0:
+            yield self.frame(i)
+            return
+        buffer = self._spare.pop() if self._spare else np.empty(self.shape[1:], self.dtype)
+        yield buffer
+        self.put(i, buffer)
+        self._spare.append(buffer)
 
     def drop(self, i: int) -> None:
         """Free the memory of frame i, whose pixels are lost; scratch files keep theirs."""
@@ -138,6 +186,7 @@ class PlaneStack:
     def close(self) -> None:
         """Free memory and scratch space."""
         self._array = self._memory = None
+        self._spare.clear()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -87,7 +87,7 @@ def level_frames(
 
 def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
     """Take a surface off frame i."""
-    surface.take_off(stack.frame(i))
+    surface.take_off(stack.frame_to_change(i))
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:

@@ -140,7 +140,7 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
         state = group.planes[p]
         told = sequence.seen_by(placed)
         scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
-        sub, dq = state.sub.frame(i), state.dq.frame(i)
+        sub, dq = state.sub.frame_to_change(i), state.dq.frame_to_change(i)
         flags = flag_outliers(sub, dq, Expected(told, *sequence.noise[p], *scale), limits)
         found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
         total += int(np.count_nonzero((flat[found] & BAD) == 0))

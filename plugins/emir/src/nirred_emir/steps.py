@@ -113,7 +113,7 @@ def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
 def _subtract(
     stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray, surface: Surface | None = None
 ) -> None:
-    take_levels_off(stack.frame(i), boxes, levels, surface)
+    take_levels_off(stack.frame_to_change(i), boxes, levels, surface)
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
