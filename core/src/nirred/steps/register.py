@@ -12,6 +12,7 @@ import numpy as np
 
 from ..algorithms.background import level, mesh_background
 from ..algorithms.dilation import dilate
+from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
 from ..algorithms.objmask import blank_fraction, object_mask
 from ..algorithms.profile import cut_share
@@ -138,6 +139,8 @@ class AdjustWcs(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         final = call.label == ""
+        if params.method == "sources":
+            _leave_out_doubled(group)
         clusters = pointing_clusters(group, group.targets if final else group.indices())
         group.extras["clusters"] = clusters
         for cluster in clusters:
@@ -180,6 +183,21 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _leave_out_doubled(group: Group) -> None:
+    """Go on without frames in which every star appears twice: their places, fluxes and masks would all be wrong."""
+    frames = group.indices()
+    found = {i: find_doubling(all_stars(group, i)) for i in frames}
+    doubled = {i: d for i, d in found.items() if d is not None}
+    if 2 * len(doubled) >= len(frames):  # such are the camera's images, or the sky's
+        return
+    for i, d in doubled.items():
+        group.leave_out(
+            i,
+            f"{d.doubled} of {d.expected} stars have a second image at ({d.dx:+.1f}, {d.dy:+.1f}) pixels with "
+            f"{d.light:.2f} of their light: the telescope moved in the exposure",
+        )
 
 
 def _reconsidered(
