@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .registry import Registry
 
+#: Bytes of a file that are read at once.
+_CHUNK = 1 << 18
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -67,22 +69,45 @@ def _read_pixels(path: Path, header: Header) -> np.ndarray:
     if bitpix not in _TYPES:
         raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is no FITS type", "fetch the file again")
     kind = np.dtype(_TYPES[bitpix])
-    count = int(np.prod(header.shape))
+    scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+    pixels = np.empty(math.prod(header.shape), np.float32)
+    size, done = pixels.size * kind.itemsize, 0
+    for raw in _chunks(path, header.data_offset, size):
+        whole = raw.size // kind.itemsize
+        first = done // kind.itemsize
+        _scale(raw[: whole * kind.itemsize].view(kind), scaling, pixels[first : first + whole])
+        done += raw.size
+    if done < size:
+        raise Unreadable(f"{path.name}: truncated: {done} of {size} bytes of pixels")
+    return pixels.reshape(header.shape)
+
+
+def _chunks(path: Path, start: int, size: int) -> Iterator[np.ndarray]:
+    """Bytes of a file from `start` on, `size` of them unless it ends before: whole pixels that fit in the caches."""
     if is_compressed(path):
-        raw = _inflate(path, header.data_offset, count * kind.itemsize)
-    else:
-        raw = np.fromfile(path, np.uint8, count * kind.itemsize, offset=header.data_offset)
-    if raw.size < count * kind.itemsize:
-        raise Unreadable(f"{path.name}: truncated: {raw.size} of {count * kind.itemsize} bytes of pixels")
-    values = raw.view(kind).reshape(header.shape)
-    scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+        yield _inflate(path, start, size)
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        buffer = np.empty(min(size, _CHUNK), np.uint8)
+        while size > 0:
+            got = file.readinto(buffer[:size].data)
+            if not got:
+                return
+            yield buffer[:got]
+            size -= got
+
+
+def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) -> None:
+    """Stored numbers as float32."""
+    scale, zero = scaling
     if scale == 1.0 and zero == 0.0:
-        return values.astype(np.float32)
-    if scale == 1.0 and kind.itemsize <= 2 and zero.is_integer() and abs(zero) < 1 << 23:  # exact in 24 bits
-        pixels = values.astype(np.float32)
-        pixels += np.float32(zero)
-        return pixels
-    return (values.astype(np.float64) * scale + zero).astype(np.float32)
+        out[...] = values
+    elif scale == 1.0 and values.itemsize <= 2 and zero.is_integer() and abs(zero) < 1 << 23:  # exact in 24 bits
+        out[...] = values
+        out += np.float32(zero)
+    else:
+        out[...] = values.astype(np.float64) * scale + zero
 
 
 def _inflate(path: Path, start: int, length: int) -> np.ndarray:
