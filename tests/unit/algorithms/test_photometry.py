@@ -127,7 +127,8 @@ def star(x, y, flux, fwhm=4.0, size=64):
 
 def measure(image, x=(31.3,), y=(30.6,), bad=None, fwhm=4.0):
     hidden = np.zeros(image.shape, np.uint8) if bad is None else bad
-    return aperture_fluxes(image.astype(np.float32), hidden, np.array(x, float), np.array(y, float), fwhm)
+    flux, error = aperture_fluxes(image.astype(np.float32), hidden, np.array(x, float), np.array(y, float), fwhm)
+    return flux[0], error[0]
 
 
 def test_flux_of_a_star_on_a_level():
@@ -179,7 +180,8 @@ def test_spikes_are_no_light_of_a_star(fwhm):
     at, size = (48.3, 47.6), 96
 
     def flux(image):
-        return aperture_fluxes(image, np.zeros(image.shape, np.uint8), *np.array(at)[:, None], fwhm, spikes=True)[0][0]
+        bad = np.zeros(image.shape, np.uint8)
+        return aperture_fluxes(image, bad, *np.array(at)[:, None], fwhm, spikes=True)[0][0, 0]
 
     for _ in range(20):
         light = star(*at, 2e5, fwhm, size)
@@ -242,9 +244,8 @@ def test_trailed_doubled_and_displaced_images_are_less_concentrated_than_seeing_
     frames = [_drawn(places, fwhm) for fwhm in (4.0, 3.7, 4.3, 4.0, 4.8)]
     frames += [_drawn(places, 4.0, trail), _drawn(places, 4.0, [(-3, 0), (3, 0)]), _drawn(np.add(places, (4, 2)), 4.0)]
     bad = np.zeros(frames[0].shape, np.uint8)
-    core, whole = (
-        np.array([aperture_fluxes(f, bad, *places.T, 4.0, radius=radius)[0] for f in frames]) for radius in (0.75, 2.0)
-    )
+    fluxes = [aperture_fluxes(f, bad, *places.T, 4.0, radii=(0.75, 2.0))[0] for f in frames]
+    core, whole = np.moveaxis(fluxes, 1, 0)
     found = concentrations(core, whole)
     assert (found[:5] > 0.8).all() and (found[5:] < 0.6).all()
     assert np.isnan(concentrations(core[:, :2], whole[:, :2])).all()

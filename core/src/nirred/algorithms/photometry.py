@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nirred.algorithms.combine import sorting_network
+
 Float64 = NDArray[np.float64]
 
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
@@ -163,9 +165,9 @@ def aperture_fluxes(
     fwhm: float,
     *,
     spikes: bool = False,
-    radius: float = 2.0,
+    radii: tuple[float, ...] = (2.0,),
 ) -> tuple[Float64, Float64]:
-    """Fluxes of isolated stars in apertures so wide (2 FWHM radius) that seeing hardly matters.
+    """Fluxes of isolated stars, by default in apertures so wide (2 FWHM radius) that seeing hardly matters.
 
     The local level is the median of a ring of 3 to 4.5 FWHM. An unusable pixel is replaced by its mirror image across
     the star; within 0.7 FWHM of the centre it spoils a star that is not wide enough.
@@ -182,16 +184,16 @@ def aperture_fluxes(
         Pixels.
     spikes : bool
         Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
-    radius : float
-        Of the aperture, in FWHM.
+    radii : tuple of float
+        Of the apertures, in FWHM.
 
     Returns
     -------
-    flux, error : float64 (n,)
+    flux, error : float64 (radii, n)
         NaN for stars that could not be measured.
     """
     half = int(np.ceil(4.5 * fwhm))
-    flux, error = np.full(x.size, np.nan), np.full(x.size, np.nan)
+    flux, error = np.full((2, len(radii), x.size), np.nan)
     span = np.arange(-half, half + 1)
     for k in range(x.size):
         if not (np.isfinite(x[k]) and np.isfinite(y[k])):
@@ -204,7 +206,9 @@ def aperture_fluxes(
         r = np.hypot(span[:, None] - (y[k] - i), span[None, :] - (x[k] - j))
         if spikes:
             hidden = hidden | _spikes(cut, hidden, fwhm)
-        flux[k], error[k] = _aperture(cut, hidden, r, fwhm, radius)
+        ring = cut[(r > 3 * fwhm) & ~hidden]
+        for n, radius in enumerate(radii):
+            flux[n, k], error[n, k] = _aperture(cut, hidden, ring, r, fwhm, radius)
     return flux, error
 
 
@@ -235,28 +239,47 @@ def concentrations(core: Float64, whole: Float64) -> Float64:
     return found
 
 
+def _median(values: Float64) -> float:
+    """The median of finite values in one dimension, as numpy's, without what that takes for few of them."""
+    middle = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, middle)[middle])
+    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
+    return 0.5 * float(low + high)
+
+
+def _median_of_nine(image: Float64) -> Float64:
+    """Medians of 3 x 3 pixels; beyond the edges the outermost ones are repeated."""
+    ny, nx = image.shape
+    padded = np.pad(image, 1, mode="edge")
+    wires = [padded[dy : dy + ny, dx : dx + nx] for dy in range(3) for dx in range(3)]
+    for low, high in sorting_network(9, (4,)):
+        wires[low], wires[high] = np.minimum(wires[low], wires[high]), np.maximum(wires[low], wires[high])
+    return wires[4]
+
+
 def _spikes(cut: Float64, hidden: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
     """Pixels above the median of their neighbourhood by more than noise and four times what the top of a star is."""
-    from scipy.ndimage import median_filter
-
-    around = median_filter(np.where(hidden, np.median(cut), cut), 3, mode="nearest")
-    level = float(np.median(cut[~hidden])) if not hidden.all() else 0.0
+    around = _median_of_nine(np.where(hidden, _median(cut.ravel()), cut))
+    level = _median(cut[~hidden]) if not hidden.all() else 0.0
     light = np.maximum(around - level, 0.0)
-    sigma = 1.4826 * float(np.median(np.abs(cut - level)))
+    sigma = 1.4826 * _median(np.abs(cut - level).ravel())
     rise = max(4.0 * np.expm1(4 * np.log(2) / fwhm**2), LEAST_RISE)  # of a Gaussian's middle above the next pixel
     return np.asarray(cut - around > SPIKE * np.hypot(sigma, np.sqrt(light)) + rise * light)
 
 
-def _aperture(cut: Float64, hidden: NDArray[np.bool_], r: Float64, fwhm: float, radius: float) -> tuple[float, float]:
-    ring = cut[(r > 3 * fwhm) & ~hidden]
+def _aperture(
+    cut: Float64, hidden: NDArray[np.bool_], ring: Float64, r: Float64, fwhm: float, radius: float
+) -> tuple[float, float]:
+    """Flux and error in one aperture; `ring` holds the usable pixels round it."""
     inside = np.clip(radius * fwhm + 0.5 - r, 0.0, 1.0)
     mirror, mirror_hidden = cut[::-1, ::-1], hidden[::-1, ::-1]
     used = hidden & (inside > 0)
     holes = np.count_nonzero(used & (r < 0.7 * fwhm))
     if ring.size < 20 or holes > HOLES * fwhm**3 or (used & mirror_hidden).any():
         return float("nan"), float("nan")
-    level = float(np.median(ring))
-    sigma = 1.4826 * float(np.median(np.abs(ring - level)))
+    level = _median(ring)
+    sigma = 1.4826 * _median(np.abs(ring - level))
     values = np.where(hidden, mirror, cut) - level
     flux = float(np.sum(inside * values))
     area = float(inside.sum())

@@ -276,7 +276,7 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
         i, placed = frames[k], placements[k]
         x, y = placed.to_plane(*where)
         data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
-        flux[k], error[k] = aperture_fluxes(data, bad, x, y, fwhm, spikes=x.size < FEW)
+        (flux[k],), (error[k],) = aperture_fluxes(data, bad, x, y, fwhm, spikes=x.size < FEW)
         if placed.shift is None:
             area[k] = placed.area_at(*where)
 
@@ -294,8 +294,7 @@ def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, n
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
         image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
-        core[k] = aperture_fluxes(*image, spikes=True, radius=CORE)[0]
-        whole[k], error[k] = aperture_fluxes(*image, spikes=True)
+        (core[k], whole[k]), (_, error[k]) = aperture_fluxes(*image, spikes=True, radii=(CORE, 2.0))
 
     each_frame(group, range(len(frames)), measure)
     return core, whole, error
