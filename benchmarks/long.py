@@ -1,8 +1,8 @@
 """Print CPU time, memory and scratch space of dithered sequences of 10, 30 and 100 frames of 2048 x 2048; write JSON.
 
 At most thirty frames are simulated; longer sequences repeat them with later times, so that simulating takes no longer
-than reducing. What is repeated, noise too, is the same: catalogues of such stacks hold more peaks of noise than those of
-others. Every run has 64 open files and 2 GB of `--memory`; scratch space is the most that its unlinked files held, seen
+than reducing. What is repeated, noise too, is the same: catalogues of such stacks hold more peaks of noise than others.
+Every run has 64 open files and 2 GB of `--memory`; scratch space is the most that its unlinked files held, seen
 ten times a second (Linux).
 """
 
