@@ -331,3 +331,21 @@ def test_a_frame_whose_offset_is_wrong_or_whose_guiding_was_lost_is_left_out(mak
     ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
     assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"] * 2
     assert "elongated" in group.frames[3].reason and "none is where its offset says" in group.frames[4].reason
+
+
+def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(make_group):
+    rng = np.random.default_rng(9)
+    y, x = np.mgrid[:160, :160]
+    stars = np.array([(50.0, 60.0), (100.0, 50.0), (70.0, 110.0), (110.0, 105.0)])
+    light = [sum(np.exp(-4 * np.log(2) * ((x - px) ** 2 + (y - py) ** 2) / 16) for px, py in stars)] * 9
+    clear = np.array([1.0, 0.9, 0.6, 0.35, 0.3, 0.4, 0.7, 0.95, 1.0])
+    images = [rng.normal(0, 5, x.shape) + 3000 * t * image for t, image in zip(clear, light, strict=True)]
+    group = registered(make_group(["both"] * 9, images), [(0.0, 0.0)] * 9)
+    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(9)}
+    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
+    kept = np.array([f.state == "used" for f in group.frames])
+    told = np.array([f.transparency for f in group.frames])
+    assert list(np.flatnonzero(~kept)) == [3, 4, 5]
+    assert told[~kept].max() < 0.5 < told[kept].min()
+    weight = np.array([f.weight for f in group.frames])
+    assert np.sum(weight[kept] * told[kept]) == pytest.approx(1.0)

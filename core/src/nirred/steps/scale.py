@@ -162,7 +162,9 @@ class ScaleCounts(GroupStep):
         scale: bool = param(True, "divide each frame by its relative transparency")
         min_stars: int = param(1, "with fewer stars all transparencies are 1", ge=1)
         max_fwhm: float = param(1.5, "leave out frames whose FWHM is this many times the median", gt=1)
-        min_transparency: float = param(0.5, "leave out frames with less than this transparency", ge=0)
+        min_transparency: float = param(
+            0.5, "leave out frames with less than this transparency; the weighted mean of those kept is 1", ge=0, lt=1
+        )
         min_concentration: float = param(
             0.6, "leave out frames with less than this of the usual share of starlight within 0.75 FWHM", ge=0, lt=1
         )
@@ -175,11 +177,12 @@ class ScaleCounts(GroupStep):
             measured, errors = _transparencies(group, frames, params.min_stars)
             for i, t in zip(frames, shrink(measured, errors), strict=True):
                 group.frames[i].transparency = float(t)
-            for i, t in zip(frames, measured, strict=True):
-                if t < params.min_transparency:
-                    group.leave_out(i, f"transparency {t:.2f}, limit {params.min_transparency:g}")
-        frames = group.need(group.targets, "frames on target")
         weigh_frames(group, frames)
+        while dim := [i for i in group.targets if group.frames[i].transparency < params.min_transparency]:
+            for i in dim:
+                t = group.frames[i].transparency
+                group.leave_out(i, f"transparency {t:.2f}, limit {params.min_transparency:g}")
+            weigh_frames(group, group.targets)
 
     def _gate_seeing(self, group: Group, params: Params) -> None:
         known = {i: group.frames[i].fwhm for i in group.targets if np.isfinite(group.frames[i].fwhm)}
