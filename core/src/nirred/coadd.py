@@ -148,7 +148,8 @@ def median_model(
             drawn_rows(group, layout, i, (start, stop), kernel, image)
         model[start:stop], count[start:stop] = medians(images, 7.0 * sigma)
 
-    run_blocks(tile, grid.shape[0], group.context.threads, tile_rows(group, len(chosen), grid.shape[1]))
+    rows = tile_rows(group, len(chosen), grid.shape[1], 2 * TILE)
+    run_blocks(tile, grid.shape[0], group.context.threads, rows)
     return layout, model, count
 
 
@@ -178,10 +179,10 @@ def _as_deep(layout: Layout, frames: list[int], most: int) -> list[int]:
     return sorted(chosen)
 
 
-def tile_rows(group: Group, n: int, width: int) -> int:
-    """Rows of n resampled frames that all threads together may hold in a quarter of the memory, 8 to `TILE`."""
+def tile_rows(group: Group, n: int, width: int, most: int = TILE) -> int:
+    """Rows of n resampled frames that all threads together may hold in a quarter of the memory, 8 to `most`."""
     row = n * width * 8  # float32, and as much again for what they are made from
-    return max(8, min(TILE, group.context.memory // (4 * group.context.threads * row)))
+    return max(8, min(most, group.context.memory // (4 * group.context.threads * row)))
 
 
 def is_reprojection(kernel: Kernel | Reprojection) -> TypeIs[Reprojection]:
