@@ -11,6 +11,7 @@ import numpy as np
 
 from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
 from .algorithms.combine_network import combine_block
+from .algorithms.flags import flagged
 from .blame import blamed
 from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
@@ -325,7 +326,7 @@ def flag_latency(group: Group) -> None:
 
 def _flag_latency(group: Group, state: PlaneState, frames: list[int], times: np.ndarray, source: np.uint16) -> None:
     def sources(i: int) -> np.ndarray:
-        return np.flatnonzero((state.dq.frame(i) & source) != 0).astype(np.int32)
+        return np.flatnonzero(flagged(state.dq.frame(i), int(source)).view(np.bool_)).astype(np.int32)
 
     hot = each_frame(group, frames, sources, 1)
 
@@ -333,6 +334,6 @@ def _flag_latency(group: Group, state: PlaneState, frames: list[int], times: np.
         elapsed = times[k] - times
         earlier = [hot[j] for j in np.flatnonzero((elapsed > 0) & (elapsed < group.setup.latency)) if hot[j].size]
         if earlier:
-            state.dq.frame(frames[k]).reshape(-1)[np.concatenate(earlier)] |= np.uint16(DQ.COSMIC_RAY)
+            state.dq.frame_to_change(frames[k]).reshape(-1)[np.concatenate(earlier)] |= np.uint16(DQ.COSMIC_RAY)
 
     each_frame(group, range(len(frames)), flag, 1)
