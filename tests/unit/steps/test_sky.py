@@ -210,3 +210,21 @@ def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group
     unseen = group.planes[0].unseen
     assert not unseen[~hidden].any() and np.sqrt(np.median(unseen[hidden])) == pytest.approx(20.0, rel=0.15)
     assert np.std(group.planes[0].sub.frame(0)[hidden]) == pytest.approx(np.hypot(20.0, 15.0), rel=0.1)
+
+
+def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group):
+    rng = np.random.default_rng(3)
+    pattern = 1 + 0.1 * np.sin(np.arange(SHAPE[1]) / 30)
+    levels = (1000.0, 1100.0, 0.0, 1200.0, 1300.0)
+    data = [rng.normal(v * pattern, np.sqrt(max(v, 9.0)), SHAPE).astype("f4") for v in levels]
+    group = make_group(["both"] * 5, data, step=10.0)
+    group.setup.dark = [np.zeros(SHAPE, "f4")]
+    group.planes[0].constant, group.planes[0].per_electron = np.float32(9.0), np.float32(1.0)
+    associated(group)
+    for params in (SkyCorrect.Params(mask_objects=False), SkyCorrect.Params()):
+        SkyCorrect().apply(group, params, CALL)
+    assert [f.state for f in group.frames] == ["used"] * 2 + ["rejected"] + ["used"] * 2
+    assert "no light came in" in group.frames[2].reason
+    assert all(2 not in skies for skies in group.skies.values())
+    for i in group.indices():  # scaled: shifted, the pattern would be left by up to 0.1 x 150 electrons
+        assert abs(np.corrcoef(group.planes[0].sub.frame(i).mean(axis=0), pattern)[0, 1]) < 0.5

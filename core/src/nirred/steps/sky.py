@@ -22,6 +22,8 @@ from .match import match_skies
 from .residual import level_frames
 from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
+#: Frames with less than this share of the usual sky have seen none; between twilight and night it changes by less.
+UNLIT = 0.03
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
 
@@ -155,6 +157,7 @@ class SkyCorrect(GroupStep):
         hidden = bool(group.extras.get("enclosed"))
         if params.only_hidden and not hidden:
             return
+        _forget_dead(group)
         if not any(group.skies.get(i) for i in group.indices()):
             raise StepError("no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
         for i in group.targets:
@@ -170,9 +173,9 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state.unseen = None
     if state.subtracted is None:
         state.sub = PlaneStack(state.sci.shape, np.float32, state.sci.scratch)
+    levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
-    levels = measure_levels(group, p, params)
     if hidden and params.mask_objects and params.gradient:
         match_skies(group, state, *levels)
     model = SkyModel(group, state, *levels, params.nsigma)
@@ -224,6 +227,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     levels[alive] = each_frame(group, alive, lambda i: _measure_level(group, p, i, extra))
     if not params.mask_objects:
         group.extras.setdefault("unmasked", {})[p] = levels.copy()
+    _leave_out_unlit(group, state, levels)
     filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
     _predict(group, p, levels, filled)
     if filled and params.mask_objects and p == 0:
@@ -232,6 +236,26 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if _additive(group, state, levels, params):
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
+
+
+def _forget_dead(group: Group) -> None:
+    """Let no frame that has been left out since be the sky of another: its level is not known any more."""
+    living = set(group.indices())
+    group.skies = {i: tuple(j for j in skies if j in living) for i, skies in group.skies.items()}
+
+
+def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> None:
+    """Go on without frames that no light has reached: one would make the sky of all too faint to be scaled."""
+    living = group.indices()
+    usual = float(np.median(levels[living]))
+    constant, per_electron = state.typical_noise
+    if len(living) < 3 or usual * per_electron < constant:  # a sky fainter than the read noise may well vanish
+        return
+    for i in living:
+        if levels[i] < UNLIT * usual:
+            others = f"its sky is {levels[i]:.0f} electrons, that of the others {usual:.0f}"
+            group.leave_out(i, f"{others}: no light came in (shutter, cover or filter closed)")
+    _forget_dead(group)
 
 
 def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
