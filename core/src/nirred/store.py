@@ -81,8 +81,9 @@ class PlaneStack:
 
     def frame_to_change(self, i: int) -> np.ndarray:
         """All rows of frame i, a view that will be written to."""
+        view = self.frame(i)  # which may give back what was looked at before
         self.about_to_change(i, 0, self.shape[1])
-        return self.frame(i)
+        return view
 
     def about_to_change(self, i: int, start: int, stop: int) -> None:
         """Say that rows [start, stop) of frame i will be changed in place: saves time, no more.
