@@ -140,6 +140,22 @@ def test_correlation_of_faint_extended_light() -> None:
         cross_correlate(noise[0], noise[1][:9], max_shift=3)
 
 
+def test_cosmic_rays_of_two_frames_and_slopes_of_their_skies_do_not_correlate() -> None:
+    rng = np.random.default_rng(4)
+    rows, columns = np.mgrid[:400, :400] / 200 - 1
+    pair = rng.normal(0, 3, (2, 400, 400)) + 6 * rows * columns
+    for image in pair:
+        y, x = rng.integers(1, 397, (2, 400))
+        for step in range(2):  # tracks of two pixels
+            image[y + step, x + rng.integers(0, 2, 400)] += rng.exponential(3000, 400)
+    a, b = pair.astype(np.float32)
+    assert cross_correlate(a, b, guess=(60, 40), max_shift=45) is None
+    star = 400 * np.exp(-((columns * 200) ** 2 + (rows * 200) ** 2) / 2 / 1.5**2)
+    a += star.astype(np.float32)
+    b += np.roll(star, (35, 70), (0, 1)).astype(np.float32)
+    check(cross_correlate(a, b, guess=(60, 40), max_shift=45), 70, 35, 0.2)
+
+
 def night(n_frames: int, seed: int, errors: np.ndarray, angle: float = 0.0) -> tuple[list[StarList], np.ndarray]:
     rng = np.random.default_rng(seed)
     x, y, flux = sky(errors.size, 77)
