@@ -8,6 +8,7 @@ import numpy as np
 
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.dilation import dilate
+from ..algorithms.evenness import AREA, Evenness, evenness
 from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
 from ..dq import DQ
@@ -24,6 +25,10 @@ from ..step import GroupStep
 SHALLOW = 2.0
 #: Of the light of objects' outskirts, as their profiles tell it.
 LIGHT_ERROR = 0.3
+#: Areas of blank sky that differ by so many times what VAR says are worth a remark; 0.8 to 1 is usual.
+UNEVEN = 3.0
+#: Parts of a field whose levels err independently where it is uneven: quadrants, or the ends of a slope.
+PARTS = 4
 #: Sources whose width is that of a star: signal-to-noise above, ellipticity below.
 STAR_SNR, STAR_ROUND = 20.0, 0.3
 
@@ -47,17 +52,33 @@ class LevelStack(GroupStep):
         errors = np.array([group.frames[i].sky_err for i in frames])
         filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
         done, found = [], []
+        rough = Evenness(0.0, 0.0)
         for plane in group.streams[call.takes]:
             if filled:  # levels predicted from the same sky frames err together
                 found.append(float(weights @ errors))
                 done.append(plane)
                 continue
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
-            value, error = zero_level(plane, dilate(grown, params.dilation), objects, sunk=bool(hidden))
+            mask = dilate(grown, params.dilation)
+            value, error = zero_level(plane, mask, objects, sunk=bool(hidden))
+            seen = _evenness(plane, mask)
+            if seen.ratio > UNEVEN:
+                rough = max(rough, seen, key=lambda e: e.ratio)
+                error = float(np.hypot(error, seen.excess / np.sqrt(PARTS)))
             found.append(error)
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
         group.streams[call.gives] = done
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
+        if rough.ratio > UNEVEN:
+            group.keywords["UNEVEN"] = (
+                round(rough.excess, 3),
+                f"[electron] rms of blank areas of {AREA} pixels beyond VAR",
+            )
+            group.remark(
+                f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} electron (rms), "
+                f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide; where it shows "
+                "columns or quadrants, try `-p clean_readout:clean=default`"
+            )
         if hidden and not params.skip:
             sky = float(np.median([group.frames[i].sky for i in frames]))
             group.remark(
@@ -65,6 +86,13 @@ class LevelStack(GroupStep):
                 f"them, and their faint halos may be lost to it; the zero level is known to {max(found) / sky:.1g} of "
                 "the sky (LEVELERR), slopes behind them no better; frames on the sky, or wider dithers, show more"
             )
+
+
+def _evenness(plane: Plane, mask: np.ndarray) -> Evenness:
+    if plane.var is None:
+        return Evenness(0.0, 0.0)
+    blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
+    return evenness(plane.data, plane.var, _deep(plane, blank))
 
 
 def zero_level(

@@ -10,6 +10,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
+from .residual import SURE, level_frames
 
 
 class CleanReadout(GroupStep):
@@ -33,7 +34,7 @@ class CleanReadout(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.clean == "skip":
             return
-        cleaned = []
+        cleaned: dict[int, float] = {}
         for i in group.indices():
             removed = [0.0]
             for state in group.planes:
@@ -49,12 +50,24 @@ class CleanReadout(GroupStep):
                 state.sub.put(i, done)
                 removed += found
             if max(removed) > 0:
-                cleaned.append(max(removed))
+                cleaned[i] = max(removed)
+        _level_again(group, list(cleaned))
         group.keywords["READCLN"] = (len(cleaned), "frames of which readout pattern was removed")
         if cleaned:
             group.remark(
-                f"readout pattern of up to {max(cleaned):.3g} electron (rms) removed from {len(cleaned)} frames"
+                f"readout pattern of up to {max(cleaned.values()):.3g} electron (rms) "
+                f"removed from {len(cleaned)} frames"
             )
+
+
+def _level_again(group: Group, cleaned: list[int]) -> None:
+    """Take off what surfaces through steps between quadrants left in frames, where their own sky tells it."""
+    unshaped = group.extras.get("unshaped", set())
+    frames = [
+        i for i in cleaned if i not in unshaped and (group.frames[i].role != "object" or group.frames[i].blank >= SURE)
+    ]
+    for state in group.planes:
+        level_frames(group, state, frames, set(), {}, shape=True)
 
 
 READOUT_STEPS = (CleanReadout,)
