@@ -228,3 +228,12 @@ def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group):
     assert all(2 not in skies for skies in group.skies.values())
     for i in group.indices():  # scaled: shifted, the pattern would be left by up to 0.1 x 150 electrons
         assert abs(np.corrcoef(group.planes[0].sub.frame(i).mean(axis=0), pattern)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize(("frames", "hint"), [(1, "20 s and configuration are those of no other frame"), (3, "distance=0")])
+def test_no_sky_frame_at_all(make_group, frames, hint):
+    group = make_group(["both"] * frames, [np.full((8, 8), 100.0)] * frames)
+    associated(group)
+    with pytest.raises(StepError, match="no frame has a sky frame") as caught:
+        SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    assert hint in str(caught.value.hint)

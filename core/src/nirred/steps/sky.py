@@ -159,7 +159,7 @@ class SkyCorrect(GroupStep):
             return
         _forget_dead(group)
         if not any(group.skies.get(i) for i in group.indices()):
-            raise StepError("no frame has a sky frame", "add sky frames, or associate_sky:distance=0")
+            raise StepError("no frame has a sky frame", _remedy(group))
         for i in group.targets:
             if not group.skies.get(i):
                 group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
@@ -236,6 +236,16 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if _additive(group, state, levels, params):
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
+
+
+def _remedy(group: Group) -> str:
+    """What to do where no frame has a sky frame."""
+    alone = group.indices()
+    if len(alone) > 1:
+        return "add sky frames, or associate_sky:distance=0"
+    described = group.frames[alone[0]].info.descriptors
+    time = "" if described.exposure_time is None else f"{described.exposure_time:g} s and "
+    return f"its {time}configuration are those of no other frame here: add sky frames, or leave it out (--exclude)"
 
 
 def _forget_dead(group: Group) -> None:
