@@ -227,7 +227,7 @@ def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> Ca
         gain=float(detector.gain or 1.0) if setup.electrons else 1.0,
         coadds=detector.coadds,
         exposure_per_coadd=seconds / max(detector.coadds, 1),
-        linearity=_curve(group, info, curve) if curve else None,
+        linearity=_curve(group, info, detector, curve) if curve else None,
         saturation=detector.saturation if setup.levels else None,
         non_linear=detector.non_linear if setup.levels else None,
         dark=None if dark is None else dark.data,
@@ -264,10 +264,13 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
     )
 
 
-def _curve(group: Group, info: FrameInfo, linearity: Linearity) -> LinearityCurve:
+def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Linearity) -> LinearityCurve:
     with blamed(group.context.registry, info.owner, f"linearity of {info.name}"):
-        terms = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
-        return LinearityCurve(np.asarray(terms, np.float64), tuple(linearity.time_delta), linearity.valid_to)
+        found = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
+        terms = np.asarray(found, np.float64)
+        if linearity.per == "row_parity" and detector.section is not None:  # even and odd on the whole detector
+            terms = np.roll(terms, -detector.section.y1, axis=0)
+        return LinearityCurve(terms, tuple(linearity.time_delta), linearity.valid_to)
 
 
 def flat_fault(flat: Plane) -> np.ndarray:

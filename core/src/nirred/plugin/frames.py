@@ -94,7 +94,7 @@ class Linearity:
         Terms of corrected = c1 x + c2 x^2 + c3 x^3 ..., one tuple per row set. For ``per="pixel"`` a callable that
         returns float32 (terms, ny, nx).
     per : {"whole", "row_parity", "pixel"}
-        One curve; one each for even and odd rows (counted from 0); one per pixel.
+        One curve; one each for even and odd rows of the detector (counted from 0, also in a part of it); one per pixel.
     time_delta : tuple of float
         Seconds of integration that the header leaves out, per row set (the mean is used); the corrected signal is
         multiplied by t / (t + time_delta), t the exposure of one coadd.
