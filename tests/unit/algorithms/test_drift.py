@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from nirred.algorithms.drift import drawn_surface, predict_sky
-from nirred.algorithms.surface import fit_nested
+from nirred.algorithms.drift import FieldBasis, drawn_surface, predict_sky
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested
 
 TIMES = np.arange(5) * 60.0
 
@@ -102,3 +102,36 @@ def test_nothing_is_taken_off_where_nothing_may_be_expected():
     image, lit = sloping(0.0)
     surface = drawn_surface(fit_nested(image, None, lit, 2), (0.0, 0.0, 0.0), sure=False)
     assert not surface.coefficients[1:].any() and not surface.coefficients[0, 1:].any()
+
+
+def test_amplitudes_over_a_strip_are_those_of_its_pixels():
+    shape = (512, 512)
+    lit = np.zeros((shape[0] // FIELD_STEP, shape[1] // FIELD_STEP), bool)
+    lit[14:18] = True
+    basis, rng = FieldBasis.of(lit, shape, 2), np.random.default_rng(5)
+    coefficients = np.array([[5.0, 3.0, -2.0], [1.0, -7.0, 0.0], [4.0, 0.0, 0.0]])
+    amplitudes = basis.amplitudes(coefficients)
+    field = Surface(coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
+    assert float(np.sum(amplitudes**2)) == pytest.approx(float(np.mean(field**2)), rel=1e-2)
+    assert basis.coefficients(amplitudes) == pytest.approx(coefficients, abs=1e-3)
+    # an error of an amplitude stays one, however alike the polynomials are
+    wrong = basis.coefficients(amplitudes + rng.normal(0.0, 0.1, 6))
+    off = Surface(wrong - coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
+    assert float(np.sqrt(np.mean(off**2))) < 0.5
+
+
+def test_noise_about_a_common_sky_is_not_extrapolated():
+    rng, when, own = np.random.default_rng(7), -60.0 - TIMES, (0.0, 0.025, 0.05)
+    drawn = np.array(
+        [predict_sky(TIMES, rng.normal(0, 1, 5), np.ones(5), when, scale=20.0, own=own).values for _ in range(40)]
+    )
+    free = np.array([predict_sky(TIMES, rng.normal(0, 1, 5), np.ones(5), when, scale=2000.0).values for _ in range(40)])
+    assert np.sqrt(np.mean(drawn**2)) < 1.5 < np.sqrt(np.mean(free**2))
+
+
+def test_a_shape_that_drifts_clearly_is_followed_beyond_the_sky_frames():
+    levels = 0.1 * (TIMES - TIMES.mean())
+    scale = 20.0 * float(np.sqrt(np.mean(levels**2)))
+    sky = predict_sky(TIMES, levels, np.full(5, 0.5), [-60.0, -120.0], scale=scale, own=(0.0, 0.025, 0.05))
+    assert sky.values == pytest.approx([-18.0, -24.0], abs=4.0)
+    assert np.all(np.abs(sky.values - [-18.0, -24.0]) < 3 * sky.errors)

@@ -85,7 +85,7 @@ def test_too_few_boxes_allow_a_lower_order_or_none() -> None:
     fit = fit_nested(image, None, lit, 2)
     assert fit is not None and len(fit.surfaces) == 3
     bad = np.ones_like(image)
-    bad[:, :110] = 0
+    bad[:, :30] = 0
     small = fit_nested(image, bad, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
     assert small is not None and len(small.surfaces) == 2
     assert fit_nested(image, np.ones_like(image), lit, 2) is None

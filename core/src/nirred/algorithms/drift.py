@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.surface import NestedSurfaces, Surface
+from nirred.algorithms.surface import NestedSurfaces, Surface, degrees, field_products
 
 Float64 = NDArray[np.float64]
 
@@ -19,6 +19,8 @@ AMPLITUDES = np.geomspace(2e-5, 0.1, 8)
 SKY_ERROR, TARGET_ERRORS = 5e-5, (1e-4, 1e-3, 1e-2)
 #: Least known before: level, slope over the whole time, light of the target, as parts of the scale.
 PRIOR = (1.0, 0.1, 3.0)
+#: Of the first, what may be left in measurements from whose mean it was taken.
+DIFFERENT = 0.02
 #: What a frame itself shows of its sky's shape, beyond so many sigma of what may be expected, is its target's light.
 UNLIKELY = 3.0
 #: Frames whose sky is predicted at once, and measurements of the sky on either side of them that tell it.
@@ -55,6 +57,7 @@ def predict_sky(
     when: ArrayLike,
     seen: ArrayLike | None = None,
     scale: float | None = None,
+    own: tuple[float, ...] | None = None,
 ) -> Sky:
     """Sky at some times from measurements at others: a random walk and a smooth curve, as they are most probable.
 
@@ -72,6 +75,9 @@ def predict_sky(
         Levels measured at these times, on a target that adds the same to all of them.
     scale : float, optional
         What drifts are compared with; the mean level without it.
+    own : tuple of float, optional
+        The measurements are what exposures have beside the mean of those on sky, and each may have as much on its own
+        (parts of the scale, models that are averaged, too).
 
     Returns
     -------
@@ -88,8 +94,8 @@ def predict_sky(
     unit = max(abs(float(np.mean(y))) if scale is None else abs(scale), 1e-30)
     values, found, parts = np.empty(asked.shape), np.empty(asked.shape), []
     for here, near in _runs(t, asked):
-        own = None if on is None else on[here]
-        part = _at_once((t[near], y[near] / unit, e[near] / unit), asked[here], None if own is None else own / unit)
+        mine = None if on is None else on[here] / unit
+        part = _at_once((t[near], y[near] / unit, e[near] / unit), asked[here], mine, own)
         values[here], found[here] = part.values * unit, part.errors * unit
         parts.append((here.size, part))
     sizes = np.array([n for n, _ in parts], float) / asked.size
@@ -109,7 +115,9 @@ def _runs(t: Float64, asked: Float64) -> Iterator[tuple[NDArray[np.intp], slice]
         yield here, slice(max(min(int(low) - AROUND, stop - 2 * AROUND), 0), stop)
 
 
-def _at_once(sky: tuple[Float64, Float64, Float64], asked: Float64, seen: Float64 | None) -> Sky:
+def _at_once(
+    sky: tuple[Float64, Float64, Float64], asked: Float64, seen: Float64 | None, own: tuple[float, ...] | None
+) -> Sky:
     """`predict_sky` in units of the scale, all times together."""
     t, y, e = sky
     on = np.zeros(0) if seen is None else seen
@@ -117,17 +125,22 @@ def _at_once(sky: tuple[Float64, Float64, Float64], asked: Float64, seen: Float6
     span = max(float(np.ptp(every)), 1e-9)
     u = (every - every.min()) / span
     data, known = np.concatenate([y, on]), np.arange(t.size + on.size)
-    middle = float(np.mean(y))
     target = np.arange(u.size) >= t.size
-    lines = np.stack([np.ones(u.size), u - 0.5])
-    # the last row is the light of the target, which the data hold and the sky does not
-    weighted = lines * np.array(PRIOR[:2])[:, None]
-    smooth = weighted.T @ weighted
-    early, late = np.minimum.outer(u, u), np.maximum.outer(u, u)
+    level, slope = PRIOR[:2]
+    middle, origin, centre = float(np.mean(y)), 0.0, 0.5
+    if own is not None:
+        level, middle, origin = level * DIFFERENT, 0.0, float(np.mean(u[: t.size]))
+        centre = origin
+    lines = np.stack([np.full(u.size, level), slope * (u - centre)])
+    smooth = lines.T @ lines
+    away = u - origin
+    together = np.outer(away, away) >= 0
+    early, late = (np.where(together, f.outer(abs(away), abs(away)), 0.0) for f in (np.minimum, np.maximum))
     walk, curve = early, 12.0 * early**2 * (3.0 * late - early) / 6.0
     squares = AMPLITUDES**2
     part = np.ix_(known, known)
     prior = (smooth + squares[:, None, None, None] * walk + squares[:, None, None] * curve).reshape(-1, *walk.shape)
+    prior = np.concatenate([prior + alone**2 * np.eye(u.size) for alone in own or (0.0,)])
     lit = target[known].astype(float)
     wide = np.outer(lit, lit) * PRIOR[2] ** 2
     extra = [np.diag(np.append(e**2 + SKY_ERROR**2, np.full(on.size, more**2))) for more in TARGET_ERRORS]
@@ -172,6 +185,43 @@ def _averaged(
         float(mean[-1]) if told else float("nan"),
         float(error[-1]) if told else float("nan"),
     )
+
+
+@dataclass(frozen=True)
+class FieldBasis:
+    """Polynomials by degree that are orthonormal over a lit field, in which what noise does to a surface is apart.
+
+    Over a narrow strip of a detector Legendre polynomials are nearly alike: a fit has large coefficients of opposite
+    sign there, and must not be smoothed or shrunk one by one.
+
+    Attributes
+    ----------
+    upper : float64, shape (terms, terms)
+        Upper triangular; times the coefficients of Legendre terms it gives those of the orthonormal ones.
+    """
+
+    upper: Float64
+
+    @classmethod
+    def of(cls, lit: ArrayLike, shape: tuple[int, int], order: int) -> FieldBasis:
+        """For surfaces of an order over a field as `fit_nested` takes it."""
+        products = field_products(lit, shape, order)
+        return cls(np.asarray(np.linalg.cholesky(products + 1e-12 * np.eye(len(products))).T, np.float64))
+
+    def amplitudes(self, coefficients: Float64) -> Float64:
+        """Amplitudes of a surface, in the order of `degrees`; their squares sum to its mean square over the field."""
+        rows, columns = zip(*degrees(len(coefficients) - 1), strict=True)
+        return np.asarray(np.einsum("ab,b->a", self.upper, coefficients[rows, columns]))
+
+    def coefficients(self, amplitudes: Float64) -> Float64:
+        """Coefficients of the surface with these amplitudes, as `Surface` has them."""
+        from scipy.linalg import solve_triangular
+
+        order = int(np.sqrt(2 * amplitudes.size)) - 1
+        rows, columns = zip(*degrees(order), strict=True)
+        found = np.zeros((order + 1, order + 1))
+        found[rows, columns] = solve_triangular(self.upper, amplitudes)
+        return found
 
 
 def drawn_surface(fit: NestedSurfaces, power: tuple[float, ...], *, sure: bool) -> Surface:

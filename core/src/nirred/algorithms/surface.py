@@ -206,7 +206,7 @@ def _solved(
     order = int(np.sqrt(2 * terms.shape[1])) - 1
     coefficients = np.zeros((order + 1, order + 1))
     errors = np.zeros_like(coefficients)
-    rows, columns = zip(*_degrees(order), strict=True)
+    rows, columns = zip(*degrees(order), strict=True)
     if values.size < len(rows):
         coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
     else:
@@ -259,12 +259,13 @@ def fit_nested(
     Parameters
     ----------
     data, bad
-        As in `mesh_background`. Boxes are of 64 pixels, or of 32 where fewer than 64 of those would be lit.
+        As in `mesh_background`. Boxes are of 64 pixels, of 32 or 16 where fewer than 64 of those would be lit.
     lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
         Every so many pixels: non-zero ones are part of the field over which gains and costs are averaged, those of
         objects too.
     order : int
-        Highest total degree. Less is fitted where there are not twice as many boxes as terms.
+        Highest total degree. Less is fitted where there are not twice as many boxes as terms, or too few rows or
+        columns of them.
     mesh : Mesh, optional
         Unfiltered boxes of 64 pixels, where these were measured before.
 
@@ -273,21 +274,20 @@ def fit_nested(
     NestedSurfaces or None
         None where not even a plane can be fitted.
     """
-    rows, columns = np.nonzero(np.asarray(lit))
-    size = 64 if rows.size * FIELD_STEP**2 >= 64**3 else 32
+    number = np.count_nonzero(lit)
+    size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), 16)
     if mesh is None or size != 64:
         mesh = mesh_background(data, bad, size, filter=1)
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
+    order = min(order, np.unique(j).size - 1, np.unique(i).size - 1)
     while order > 0 and i.size < (order + 1) * (order + 2):
         order -= 1
-    if order < 1 or rows.size == 0:
+    if order < 1 or number == 0:
         return None
     values, shares = mesh.values[j, i], mesh.shares[j, i]
     ny, nx = mesh.shares.shape
     boxes = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
-    height, width = mesh.shape
-    field = _terms((rows * FIELD_STEP + 0.5) / height, (columns * FIELD_STEP + 0.5) / width, order)
-    over = _normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size
+    over = field_products(lit, mesh.shape, order)
     solution, _, robust = _robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
     normal, right = _normal_equations(boxes, values, shares * robust)
@@ -304,20 +304,27 @@ def fit_nested(
     )
 
 
+def field_products(lit: ArrayLike, shape: tuple[int, int], order: int) -> NDArray[np.float64]:
+    """Means of products of a surface's terms (in the order of `degrees`) over a lit field as of `fit_nested`."""
+    rows, columns = (FIELD_STEP * k + 0.5 for k in np.nonzero(np.asarray(lit)))
+    field = _terms(rows / shape[0], columns / shape[1], order)
+    return np.asarray(_normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size)
+
+
 def _counts(order: int) -> list[int]:
     """Terms of the surfaces of order 0 to `order`."""
     return [(k + 1) * (k + 2) // 2 for k in range(order + 1)]
 
 
-def _degrees(order: int) -> list[tuple[int, int]]:
-    """Degrees (along y, along x) of the terms, by total degree."""
+def degrees(order: int) -> list[tuple[int, int]]:
+    """Degrees (along y, along x) of a surface's terms, by total degree."""
     return [(q, total - q) for total in range(order + 1) for q in range(total + 1)]
 
 
 def _terms(v: NDArray[np.float64], u: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     """Terms at fractions v of the height and u of the width, shape (n, terms)."""
     along_y, along_x = _legendre(v, order), _legendre(u, order)
-    return np.stack([along_y[:, q] * along_x[:, p] for q, p in _degrees(order)], axis=1)
+    return np.stack([along_y[:, q] * along_x[:, p] for q, p in degrees(order)], axis=1)
 
 
 def _part(
@@ -340,7 +347,7 @@ def _mean_square(solution: NDArray[np.float64], over: NDArray[np.float64]) -> fl
 
 def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:
     coefficients = np.zeros((order + 1, order + 1))
-    rows, columns = zip(*_degrees(order), strict=True)
+    rows, columns = zip(*degrees(order), strict=True)
     coefficients[rows, columns] = solution
     return Surface(coefficients, np.zeros_like(coefficients), shape)
 

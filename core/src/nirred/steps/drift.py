@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.drift import Sky, predict_sky
+from ..algorithms.drift import FieldBasis, Sky, predict_sky
 from ..algorithms.flags import flagged
-from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, fit_nested, fit_points, surface_order
+from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, degrees, fit_nested, fit_points, surface_order
 from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group
 from .residual import Expected, take_off
@@ -18,6 +18,11 @@ Float64 = NDArray[np.float64]
 LEAST = 3
 #: The mode of frames on target is no sky where it is brighter by so many sigma of what the sky frames tell.
 LIT = 3.0
+#: Parts of how much sky frames differ in shape by which, as a scale, the drift of a shape is predicted: it may change
+#: over the whole time, in a line or at random, by a tenth of it.
+DRIFT = 20.0
+#: Parts of that scale by which the shape of each exposure's sky may differ on its own.
+OWN = (0.0, 0.5 / DRIFT, 1.0 / DRIFT)
 #: A subtracted sky, which has no noise of its own, is looked at every so many pixels for its large scale.
 STEP = 32
 
@@ -55,18 +60,20 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
     if len(skies) < LEAST or not targets:
         return {}
     pattern, hidden = _pattern(model, targets[0]), state.bad(targets[0])
+    lit = hidden[::FIELD_STEP, ::FIELD_STEP] == 0
 
     def one(k: int, _: int) -> NestedSurfaces | None:
         j = skies[k]
         data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
         bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
-        return fit_nested(data, bad, np.ones_like(bad[::FIELD_STEP, ::FIELD_STEP]), 2)
+        return fit_nested(data, bad, lit, 2)
 
     found = run_blocks(one, len(skies), group.context.threads, 1)
     fits = {j: fit for j, fit in zip(skies, found, strict=True) if fit is not None and len(fit.surfaces) == 3}
     if len(fits) < LEAST:
         return {}
-    return _between(model, fits, {i: _left_in(model, i, pattern, hidden) for i in targets})
+    basis = FieldBasis.of(lit, state.shape, 2)
+    return _between(model, basis, fits, {i: _left_in(model, i, pattern, hidden) for i in targets})
 
 
 def _pattern(model: SkyModel, i: int) -> np.ndarray:
@@ -84,31 +91,36 @@ def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -
     return np.nan_to_num(surface.coefficients)
 
 
-def _between(model: SkyModel, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]) -> dict[int, Expected]:
+def _between(
+    model: SkyModel, basis: FieldBasis, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]
+) -> dict[int, Expected]:
     """Shapes at the times of the frames of `taken`, less what their subtracted sky held of them."""
     group, skies, targets = model.group, list(fits), list(taken)
     times = [time_of(group.frames[i]) for i in skies]
     when = [time_of(group.frames[i]) for i in targets]
     variance = sum(f.chi2 for f in fits.values()) / sum(f.freedom for f in fits.values())
-    shapes = np.array([fits[j].surfaces[-1].coefficients / model.unit[j] for j in skies])
-    degrees = np.arange(3)
-    squares = 1.0 / np.outer(2 * degrees + 1, 2 * degrees + 1)  # of Legendre polynomials, their mean over the field
+    shapes = np.array([basis.amplitudes(fits[j].surfaces[-1].coefficients / model.unit[j]) for j in skies])
     scale = max(float(np.mean([group.frames[j].sky / model.unit[j] for j in skies])), 1e-3)
-    values, spread = (np.zeros((len(targets), 3, 3)) for _ in range(2))
+    values = np.zeros((len(targets), shapes.shape[1]))
+    power = np.zeros((len(targets), 3))
     for degree in range(3):
-        terms = [(q, degree - q) for q in range(degree + 1)]
+        terms = [k for k, (q, p) in enumerate(degrees(2)) if q + p == degree]
         cost = np.array([max(fits[j].costs[degree] * variance, 0.0) / model.unit[j] ** 2 for j in skies])
-        errors = np.sqrt(cost / sum(squares[term] for term in terms))
-        for q, p in terms:
-            known = predict_sky(times, shapes[:, q, p], errors, when, scale=scale)
-            values[:, q, p], spread[:, q, p] = known.values, known.errors**2 * squares[q, p]
+        errors = np.sqrt(cost / len(terms))
+        own = OWN if degree else None
+        if degree:
+            real = np.mean(shapes[:, terms] ** 2) - np.mean(errors**2)
+            scale = DRIFT * float(np.sqrt(max(real, 0.1 * np.mean(errors**2))))
+        for k in terms:
+            known = predict_sky(times, shapes[:, k], errors, when, scale=scale, own=own)
+            values[:, k] = known.values
+            power[:, degree] += known.errors**2
     expected = {}
     for k, i in enumerate(targets):
         unit = float(model.unit[i])
-        coefficients = unit * (values[k] - taken[i])
-        by_degree = (sum(spread[k, q, d - q] for q in range(d + 1)) for d in range(3))
-        power = tuple(float(v) * unit**2 for v in by_degree)
-        expected[i] = Expected(Surface(coefficients, np.zeros((3, 3)), model.state.shape), power)
+        coefficients = unit * basis.coefficients(values[k] - basis.amplitudes(taken[i]))
+        surface = Surface(coefficients, np.zeros((3, 3)), model.state.shape)
+        expected[i] = Expected(surface, tuple((unit**2 * power[k]).tolist()))
     return expected
 
 
