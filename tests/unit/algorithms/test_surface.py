@@ -80,12 +80,12 @@ def test_nested_surfaces_add_up() -> None:
 
 
 def test_too_few_boxes_allow_a_lower_order_or_none() -> None:
-    image = np.random.default_rng(3).normal(0.0, 1.0, (64, 300))
-    lit = np.ones((4, 19), bool)
+    image = np.random.default_rng(3).normal(0.0, 1.0, (128, 300))
+    lit = np.ones((8, 19), bool)
     fit = fit_nested(image, None, lit, 2)
     assert fit is not None and len(fit.surfaces) == 3
     bad = np.ones_like(image)
-    bad[:, :30] = 0
+    bad[:, :70] = 0
     small = fit_nested(image, bad, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
     assert small is not None and len(small.surfaces) == 2
     assert fit_nested(image, np.ones_like(image), lit, 2) is None

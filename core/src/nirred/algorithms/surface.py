@@ -252,14 +252,14 @@ class NestedSurfaces:
 
 
 def fit_nested(
-    data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int, mesh: Mesh | None = None
+    data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int, mesh: Mesh | None = None, *, least: int = 32
 ) -> NestedSurfaces | None:
     """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
 
     Parameters
     ----------
     data, bad
-        As in `mesh_background`. Boxes are of 64 pixels, of 32 or 16 where fewer than 64 of those would be lit.
+        As in `mesh_background`. Boxes are of 64 pixels, of 32 or `least` where fewer than 64 of those would be lit.
     lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
         Every so many pixels: non-zero ones are part of the field over which gains and costs are averaged, those of
         objects too.
@@ -268,6 +268,8 @@ def fit_nested(
         columns of them.
     mesh : Mesh, optional
         Unfiltered boxes of 64 pixels, where these were measured before.
+    least : int
+        Side of the smallest boxes, pixels; those below 32 follow what is left of halos, where there are any.
 
     Returns
     -------
@@ -275,7 +277,7 @@ def fit_nested(
         None where not even a plane can be fitted.
     """
     number = np.count_nonzero(lit)
-    size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), 16)
+    size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), least)
     if mesh is None or size != 64:
         mesh = mesh_background(data, bad, size, filter=1)
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))

@@ -10,7 +10,7 @@ from ..algorithms.flags import flagged
 from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, degrees, fit_nested, fit_points, surface_order
 from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group
-from .residual import Expected, take_off
+from .residual import SMALL_BOXES, Expected, take_off
 from .skymodel import SkyModel, time_of
 
 Float64 = NDArray[np.float64]
@@ -66,7 +66,7 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
         j = skies[k]
         data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
         bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
-        return fit_nested(data, bad, lit, 2)
+        return fit_nested(data, bad, lit, 2, least=SMALL_BOXES)
 
     found = run_blocks(one, len(skies), group.context.threads, 1)
     fits = {j: fit for j, fit in zip(skies, found, strict=True) if fit is not None and len(fit.surfaces) == 3}

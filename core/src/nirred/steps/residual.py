@@ -23,6 +23,9 @@ from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
 from ..store import PlaneStack
 
+#: Sides of the boxes in which small fields are fitted, pixels: what is left of halos is not followed, but where sky
+#: frames tell how little is to be expected.
+BOXES, SMALL_BOXES = 32, 16
 #: A frame as blank as this tells its own sky's shape, whatever the sky frames let expect.
 SURE = 0.6
 
@@ -100,7 +103,8 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
             return None
         dq = state.dq.frame(i)
         lit = (dq[::FIELD_STEP, ::FIELD_STEP] & BAD) == 0
-        return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order)
+        least = SMALL_BOXES if i in expected else BOXES
+        return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order, least=least)
 
     found = run_blocks(one, len(frames), group.context.threads, 1)
     fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
