@@ -169,7 +169,8 @@ def _light(
     steepness, _ = _profiles()
     exponent = 1.0 / INDICES[:, None, None]
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent)
-    far = np.exp(-steepness * (np.sqrt(FAR[1:] * FAR[:-1]) / SIZES[:, None]) ** exponent) @ rings
+    outwards = np.maximum(np.sqrt(FAR[1:] * FAR[:-1]), radius.min())  # inwards small profiles rise beyond all measure
+    far = np.exp(-steepness * (outwards / SIZES[:, None]) ** exponent) @ rings
     weights = 1.0 / (errors * errors)
     apart = model - np.sum(weights * model, axis=-1, keepdims=True) / weights.sum()
     deviations = means - np.sum(weights * means) / weights.sum()
