@@ -261,11 +261,9 @@ def fit_nested(
     data, bad
         As in `mesh_background`. Boxes are of 64 pixels, of 32 or `least` where fewer than 64 of those would be lit.
     lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
-        Every so many pixels: non-zero ones are part of the field over which gains and costs are averaged, those of
-        objects too.
+        Every so many pixels: non-zero ones are the field over which gains and costs are averaged, objects too.
     order : int
-        Highest total degree. Less is fitted where there are not twice as many boxes as terms, or too few rows or
-        columns of them.
+        Highest total degree. Less is fitted where boxes are not twice as many as terms, or too few in x or y.
     mesh : Mesh, optional
         Unfiltered boxes of 64 pixels, where these were measured before.
     least : int
