@@ -89,14 +89,15 @@ def _start(path: Path) -> datetime:
 
 def unlinked(pid: int) -> int:
     """Bytes on disk of the files that a process holds open without a name."""
-    total = 0
+    sizes = {}  # by file: a mapped one has two descriptors
     for entry in Path(f"/proc/{pid}/fd").glob("*"):
         try:
             found = entry.stat()
         except OSError:
             continue  # closed meanwhile
-        total += found.st_blocks * 512 if found.st_nlink == 0 else 0
-    return total
+        if found.st_nlink == 0:
+            sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
 
 
 def reduce(raw: Path, out: Path, frames: int, threads: int) -> Run:
