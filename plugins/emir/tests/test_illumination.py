@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from nirred.group import PlaneState
+from nirred.plugin import S
+from nirred.store import PlaneStack
+from nirred_emir import steps
 from nirred_emir.illumination import Structure, divide_rings, unresponsive
 
 N = 64
@@ -75,3 +81,26 @@ def test_pixels_that_do_not_see_the_sky() -> None:
     expected = np.zeros((N, N), bool)
     expected[:2] = True
     np.testing.assert_array_equal(unresponsive(frames, Structure(vignetting, (N, N))), expected)
+
+
+def test_response_beside_dead_cells_has_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a fit goes on below what any vignetting leaves, pixels are flagged, and gain no more than five times."""
+    values = np.ones((8, 8))
+    values[:, :2] = -0.4
+    structure = Structure(values, (N, N))
+    monkeypatch.setattr(steps, "_sky_of", lambda *_: structure)
+    monkeypatch.setattr(steps, "_mask_unresponsive", lambda *_: None)
+    state = PlaneState(PlaneStack((2, N, N), np.float32), PlaneStack((2, N, N), np.uint16), constant=100.0)
+    for i in range(2):
+        state.sci.put(i, np.full((N, N), 1000.0))
+    group = SimpleNamespace(
+        planes=[state], setup=SimpleNamespace(flat=None), indices=lambda *_: [0, 1], keywords={}, remark=lambda _: None
+    )
+    step = steps.CorrectIllumination
+    step().apply(group, step.Params(response="sky"), S("correct_illumination"))
+    dark = structure.evaluate() < steps.DARKEST
+    assert dark.any() and not dark.all()
+    for i in range(2):
+        assert np.array_equal(state.dq.frame(i) != 0, dark)
+        np.testing.assert_allclose(state.sci.frame(i)[dark], 1000.0 / steps.DARKEST, rtol=1e-6)
+    assert np.all(np.asarray(state.constant) > 0) and np.all(np.asarray(state.per_electron) > 0)
