@@ -234,8 +234,8 @@ def find_objects(
     min_area: int = 6,
     grow: float = 1.5,
     sunk: bool = False,
-    threads: int = 1,
     extended: bool = True,
+    threads: int = 1,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Mask objects of every size in a sky-subtracted image, and tell where they were detected.
 
@@ -272,30 +272,38 @@ def find_objects(
     ValueError
         If shapes differ or the scales do not ascend.
     """
-    image = np.ascontiguousarray(data, np.float32)
-    mask = as_mask(bad, image.shape)
-    sigma = np.ascontiguousarray(np.atleast_2d(noise), np.float32)
-    if sigma.size > 1 and sigma.shape != image.shape:
-        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
     if list(scales) != sorted(scales):
         raise ValueError(f"scales must ascend: {scales}")
-    zero = level(image, mask, samples=SAMPLES)
-    if zero.n == 0:
-        return np.zeros_like(mask), np.zeros([-(-n // BLOCK) for n in mask.shape], np.uint8)
-    signal, weight = (np.empty_like(image) for _ in range(2))
-
-    def standardise(a: int, b: int) -> None:
-        noise = sigma[a:b] if sigma.size > 1 else sigma
-        _standardise(image[a:b], mask[a:b], noise, np.float32(zero.value), signal[a:b], weight[a:b])
-
-    run_blocks(standardise, image.shape[0], threads, ROWS)
-    layers = [_Layer.of(signal, weight, 1, threads)]
-    whole = layers[0].halved().halved()
+    first = _standardised(data, bad, noise, threads)
+    if first is None:
+        shape = np.shape(data)
+        return np.zeros(shape, np.uint8), np.zeros([-(-n // BLOCK) for n in shape], np.uint8)
+    layers, whole = [first], first.halved().halved()
     for scale in scales:
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
             layers.append(layers[-1].halved())
         layers[-1].detect(scale, threshold, min_area, grow)
     return _merge(layers, whole, sunk=sunk, extended=extended), whole.found
+
+
+def _standardised(data: ArrayLike, bad: ArrayLike | None, noise: ArrayLike, threads: int) -> _Layer | None:
+    """The image less its level, in units of its noise; None where no pixel is good."""
+    image = np.ascontiguousarray(data, np.float32)
+    mask = as_mask(bad, image.shape)
+    sigma = np.ascontiguousarray(np.atleast_2d(noise), np.float32)
+    if sigma.size > 1 and sigma.shape != image.shape:
+        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
+    zero = level(image, mask, samples=SAMPLES)
+    if zero.n == 0:
+        return None
+    signal, weight = (np.empty_like(image) for _ in range(2))
+
+    def rows(a: int, b: int) -> None:
+        noise = sigma[a:b] if sigma.size > 1 else sigma
+        _standardise(image[a:b], mask[a:b], noise, np.float32(zero.value), signal[a:b], weight[a:b])
+
+    run_blocks(rows, image.shape[0], threads, ROWS)
+    return _Layer.of(signal, weight, 1, threads)
 
 
 def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool, extended: bool) -> NDArray[np.uint8]:
