@@ -148,3 +148,10 @@ def test_noise_and_flags_are_those_of_the_pixels_below(origin):
         expected = [0.25 * values[r, c] if inside else 0.0, 0.5 if inside else 0.0, noise, own]
         np.testing.assert_allclose(stack.sums[:, r, c], expected, rtol=1e-6)
         assert stack.count[r, c] == inside
+
+
+def test_places_of_a_grid_are_those_of_its_reference_frame():
+    x, y = Grid(-3, 10, (5, 9)).places(4)
+    assert list(zip(x.tolist(), y.tolist(), strict=True)) == [(-1, 12), (3, 12)]
+    x, y = Grid(0, 0, (8, 6)).places(4)
+    assert list(zip(x.tolist(), y.tolist(), strict=True)) == [(2, 2), (2, 6)]

@@ -39,6 +39,12 @@ class Grid:
         """(x0, y0)."""
         return self.x0, self.y0
 
+    def places(self, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(x, y) of points `step` pixels apart, by rows, the first half a step inside: the reference frame's pixels."""
+        ny, nx = self.shape
+        x, y = (first + np.arange(step / 2, n, step) for first, n in ((self.x0, nx), (self.y0, ny)))
+        return np.tile(x, y.size), np.repeat(y, x.size)
+
 
 def union_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Grid:
     """Smallest grid that holds every frame.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -11,6 +14,8 @@ from nirred.algorithms.threads import run_blocks
 
 Float64 = NDArray[np.float64]
 
+#: Images are compared at this many places along their longer side.
+PLACES = 80
 #: Differences are sought so often: where not all images overlap, their mean is not of all.
 ROUNDS = 3
 #: A surface of an image is of its order where others see this share of the image, a constant where they see less than
@@ -56,6 +61,50 @@ def _block_means(data, bad, columns, rows, size, means):  # type: ignore[no-unty
                     total += data[y, x]
                     count += 1
         means[k] = total / count if count > 0 and 2 * count >= size * size else np.nan
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A detector's squares in which images are compared.
+
+    Attributes
+    ----------
+    side : int
+        Pixels.
+    x, y : float64 (rows, columns)
+        Pixels of their middles.
+    """
+
+    side: int
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Squares:
+        """`PLACES` squares along the longer side of a detector (ny, nx); what is left at the far edges is in none."""
+        side = max(max(shape) // PLACES, 1)
+        x, y = np.meshgrid(*((np.arange(n // side) + 0.5) * side - 0.5 for n in shape[::-1]))
+        return cls(side, x, y)
+
+    def picked(self, image: NDArray[Any]) -> NDArray[Any]:
+        """An image's pixels in the middle of squares."""
+        return np.asarray(image[np.ix_(np.rint(self.y[:, 0]).astype(int), np.rint(self.x[0]).astype(int))])
+
+    def means(self, data: NDArray[Any], bad: NDArray[Any]) -> NDArray[Any]:
+        """Means of the good pixels of each square; NaN where less than half are good."""
+        return block_means(data, bad, self.x.ravel(), self.y.ravel(), self.side).reshape(self.x.shape)
+
+    def spread_out(self, squares: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+        """Each pixel's square; what is left at the far edges belongs to the last ones."""
+        whose = (np.minimum(np.arange(n) // self.side, k - 1) for n, k in zip(shape, squares.shape, strict=True))
+        return np.asarray(squares[np.ix_(*whose)])
+
+    def at(self, values: NDArray[Any], x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+        """Values between the squares, linear; NaN beyond them."""
+        from scipy.ndimage import map_coordinates
+
+        places = [(p - 0.5 * (self.side - 1)) / self.side for p in (y, x)]
+        return np.asarray(map_coordinates(values, places, order=1, cval=np.nan))
 
 
 def mutual_surfaces(

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ..algorithms.drift import FieldBasis, Sky, predict_sky
 from ..algorithms.flags import flagged
 from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, degrees, fit_nested, fit_points, surface_order
-from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group
+from ..spread import each_frame
 from .residual import SMALL_BOXES, Expected, take_off
 from .skymodel import SkyModel, time_of
 
@@ -62,13 +62,12 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
     pattern, hidden = _pattern(model, targets[0]), state.bad(targets[0])
     lit = hidden[::FIELD_STEP, ::FIELD_STEP] == 0
 
-    def one(k: int, _: int) -> NestedSurfaces | None:
-        j = skies[k]
+    def one(j: int) -> NestedSurfaces | None:
         data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
         bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
         return fit_nested(data, bad, lit, 2, least=SMALL_BOXES)
 
-    found = run_blocks(one, len(skies), group.context.threads, 1)
+    found = each_frame(group, skies, one)
     fits = {j: fit for j, fit in zip(skies, found, strict=True) if fit is not None and len(fit.surfaces) == 3}
     if len(fits) < LEAST:
         return {}

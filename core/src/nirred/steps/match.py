@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.flags import flagged
-from ..algorithms.mutual import block_means, mutual_surfaces
+from ..algorithms.mutual import PLACES, Squares, block_means, mutual_surfaces
 from ..coadd import lay_out
 from ..geometry import Target, targets_of
 from ..group import BAD, Group, PlaneState
@@ -14,9 +14,6 @@ from ..plugin.recipes import StepCall
 from ..spread import each_frame
 from ..step import GroupStep
 from .residual import take_off
-
-#: Frames are compared at this many places along the longer side of the grid that holds them.
-_PLACES = 80
 
 
 class MatchBackgrounds(GroupStep):
@@ -40,13 +37,10 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
     if len(frames) < 2:
         return
     layout = lay_out(group, frames, target)
-    grid = layout.grid
-    step = max(-(-max(grid.shape) // _PLACES), 4)
-    x, y = np.meshgrid(
-        *(first + np.arange(step / 2, n, step) for first, n in zip((grid.x0, grid.y0), grid.shape[::-1]))
-    )
+    step = max(-(-max(layout.grid.shape) // PLACES), 4)
+    x, y = layout.grid.places(step)
     members = [(i, *found) for i in frames for found in layout.of(i)]
-    places = [placed.to_plane(x.ravel(), y.ravel()) for _, _, placed in members]
+    places = [placed.to_plane(x, y) for _, _, placed in members]
     size = max(step // 4, 1)
 
     def means(k: int) -> np.ndarray:
@@ -89,15 +83,13 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
         Of the sky model, see `SkyModel`.
     """
     frames = group.indices("both")
-    ny, nx = state.shape
-    size = max(max(ny, nx) // _PLACES, 1)
-    x, y = (a.ravel() for a in np.meshgrid(*((np.arange(n // size) + 0.5) * size - 0.5 for n in (nx, ny))))
+    squares = Squares.of(state.shape)
 
     def means(i: int) -> np.ndarray:
-        return (block_means(state.sci.frame(i), state.covered(i), x, y, size) - float(zero[i])) / float(unit[i])
+        return (squares.means(state.sci.frame(i), state.covered(i)).ravel() - float(zero[i])) / float(unit[i])
 
     values = np.array(each_frame(group, frames, means))
-    places = np.broadcast_to(x, values.shape), np.broadcast_to(y, values.shape)
+    places = np.broadcast_to(squares.x.ravel(), values.shape), np.broadcast_to(squares.y.ravel(), values.shape)
     surfaces = mutual_surfaces(values, places, [state.shape] * len(frames), unit[frames], 1, group.context.threads)
     numbers = range(len(frames))
     each_frame(group, numbers, lambda k: take_off(state.sci, frames[k], surfaces[k].times(float(unit[frames[k]]))))

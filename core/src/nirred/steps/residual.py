@@ -18,9 +18,9 @@ from ..algorithms.surface import (
     shrink_nested,
     surface_order,
 )
-from ..algorithms.threads import run_blocks
 from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
+from ..spread import each_frame
 from ..store import PlaneStack
 
 #: Sides of the boxes in which small fields are fitted, pixels: what is left of halos is not followed, but where sky
@@ -70,13 +70,11 @@ def level_frames(
     shape : bool
         A surface is fitted where enough of the field is blank.
     """
-    threads = group.context.threads
     for i, known in expected.items():
         take_off(state.sub, i, known.surface)
     surfaces = _surfaces(group, state, [i for i in frames if i not in predicted], expected) if shape else {}
 
-    def one(k: int, _: int) -> None:
-        i = frames[k]
+    def one(i: int) -> None:
         scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
         light = 0.0
         if np.isnan(scatter):  # no blank pixels: what is seen is the target's photon noise, too
@@ -85,7 +83,7 @@ def level_frames(
             light = max(float(np.median(seen)), 0.0) if seen.size else 0.0
         compare_noise(group, state, i, scatter, light)
 
-    run_blocks(one, len(frames), threads, 1)
+    each_frame(group, frames, one)
 
 
 def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
@@ -96,8 +94,7 @@ def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
     """The sky's difference in shape in each frame that shows enough of it, as far as the frames together know."""
 
-    def one(k: int, _: int) -> NestedSurfaces | None:
-        i = frames[k]
+    def one(i: int) -> NestedSurfaces | None:
         order = surface_order(group.frames[i].blank)
         if not order:
             return None
@@ -106,7 +103,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
         least = SMALL_BOXES if i in expected else BOXES
         return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order, least=least)
 
-    found = run_blocks(one, len(frames), group.context.threads, 1)
+    found = each_frame(group, frames, one)
     fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
     alone = [i for i in fits if i not in expected]
     surfaces = dict(zip(alone, shrink_nested([fits[i] for i in alone]), strict=True))

@@ -11,7 +11,6 @@ from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core
 from ..algorithms.photometry import aperture_fluxes, area_exponent, concentrations, relative_transparencies, shrink
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
-from ..algorithms.threads import run_blocks
 from ..coadd import Layout, lay_out, median_model
 from ..dq import DQ
 from ..geometry import Target, geometry, targets_of
@@ -96,11 +95,10 @@ class FlagOutliers(GroupStep):
             layout, *median = median_model(group, frames, target, kernel, DEEP)
             sequence = _Sequence(layout, OnGrid.of(*median), kernel, noise)
 
-            def flag(start: int, stop: int, sequence: _Sequence = sequence) -> int:
-                return sum(_flag(group, i, sequence, limits[i]) for i in frames[start:stop])
+            def flag(i: int, sequence: _Sequence = sequence) -> int:
+                return _flag(group, i, sequence, limits[i])
 
-            share = -(-len(frames) // group.context.threads)
-            total += sum(run_blocks(flag, len(frames), group.context.threads, share))
+            total += sum(each_frame(group, frames, flag))
         group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
 
 
@@ -290,7 +288,6 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluxes (frames, stars) on one plane in the middle of the brightest stars' images, in all of them, with errors."""
     state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
-    assert state.sub is not None
     placements, where = _common_stars(group, p, frames, SHARP_BY)
     core, whole, error = np.empty((3, len(frames), where[0].size))
 

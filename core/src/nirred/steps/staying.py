@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..algorithms.background import fill_boxes
-from ..algorithms.mutual import block_means, spread
+from ..algorithms.mutual import Squares, spread
 from ..algorithms.surface import fit_points
 from ..coadd import Layout
 from ..group import OBJECT, Group
 
-#: Frames are compared in this many squares along the longer side of the detector.
-_PLACES = 80
 #: Squares that objects cover in every frame make a region that is worth a look.
 _LEAST = 4
 #: Frames that are asked.
@@ -22,41 +19,6 @@ _ASKED = 32
 #: Light stays on the detector where frames differ so many times more, in variance, at places of the sky than at its
 #: own. Four galaxies wider than the dither: 0.01 to 0.3; a glow that changes by one per cent of the sky: 4 to 400.
 _STAYING = 2.0
-
-
-@dataclass(frozen=True)
-class _Squares:
-    """A detector's squares: their side, and the pixels of their middles."""
-
-    side: int
-    x: np.ndarray
-    y: np.ndarray
-
-    @classmethod
-    def of(cls, shape: tuple[int, int]) -> _Squares:
-        side = max(max(shape) // _PLACES, 1)
-        x, y = np.meshgrid(*((np.arange(n // side) + 0.5) * side - 0.5 for n in shape[::-1]))
-        return cls(side, x, y)
-
-    def picked(self, image: np.ndarray) -> np.ndarray:
-        """An image's pixels in the middle of squares."""
-        return np.asarray(image[np.ix_(np.rint(self.y[:, 0]).astype(int), np.rint(self.x[0]).astype(int))])
-
-    def means(self, data: np.ndarray, bad: np.ndarray) -> np.ndarray:
-        """Means of the good pixels of each square; NaN where less than half are good."""
-        return block_means(data, bad, self.x.ravel(), self.y.ravel(), self.side).reshape(self.x.shape)
-
-    def spread_out(self, squares: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Each pixel's square; what is left at the far edges belongs to the last ones."""
-        whose = (np.minimum(np.arange(n) // self.side, k - 1) for n, k in zip(shape, squares.shape, strict=True))
-        return np.asarray(squares[np.ix_(*whose)])
-
-    def at(self, values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Values between the squares, linear; NaN beyond them."""
-        from scipy.ndimage import map_coordinates
-
-        places = [(p - 0.5 * (self.side - 1)) / self.side for p in (y, x)]
-        return np.asarray(map_coordinates(values, places, order=1, cval=np.nan))
 
 
 def release_staying(
@@ -92,7 +54,7 @@ def release_staying(
 
     asked, mask, total = _some(frames), None, 0.0
     for p, count in marked.items():
-        squares = _Squares.of(count.shape)
+        squares = Squares.of(count.shape)
         share = squares.picked(count)
         regions, _ = label(2 * share >= len(frames), np.ones((3, 3)))
         numbers, areas = np.unique(regions[share == len(frames)], return_counts=True)
@@ -117,7 +79,7 @@ def _some(frames: list[int]) -> list[int]:
 
 
 def _seen(
-    group: Group, frames: list[int], squares: _Squares, inside: np.ndarray, where: tuple[Layout, int, np.ndarray]
+    group: Group, frames: list[int], squares: Squares, inside: np.ndarray, where: tuple[Layout, int, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Light inside regions beside a sky that goes on as around them, 0 elsewhere, and what the sky left in frames."""
     layout, p, mask = where
@@ -142,16 +104,13 @@ def _stays(
     region: np.ndarray,
     light: np.ndarray,
     left: np.ndarray,
-    squares: _Squares,
+    squares: Squares,
     where: tuple[list[int], Layout, int],
 ) -> bool:
     """Whether frames agree better on the light of a region at places of the detector than at those of the sky."""
     frames, layout, p = where
-    grid, side = layout.grid, squares.side
-    x, y = np.meshgrid(
-        *(first + np.arange(side / 2, n, side) for first, n in zip((grid.x0, grid.y0), grid.shape[::-1]))
-    )
-    places = [layout.placements[i, p].to_plane(x.ravel(), y.ravel()) for i in frames]
+    x, y = layout.grid.places(squares.side)
+    places = [layout.placements[i, p].to_plane(x, y) for i in frames]
     inside = np.array([squares.at(region.astype(float), *place) for place in places])
     mine = np.nan_to_num(inside).sum(axis=0) >= 0.5 * np.maximum(np.isfinite(inside).sum(axis=0), 1)
     on_sky = np.array([squares.at(light + rest, *place)[mine] for rest, place in zip(left, places, strict=True)])
@@ -163,7 +122,7 @@ def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Lay
     layout, p, mask = where
     left = np.zeros(int(there.sum()), np.uint16)
     for i in frames:
-        dq = group.planes[p].dq.frame(i)
+        dq = group.planes[p].dq.frame_to_change(i)
         kept = dq[there] & np.where(layout.placements[i, p].carry(mask, layout.grid)[there] != 0, 0xFFFF, ~OBJECT)
         dq[there] = kept
         left += kept & OBJECT != 0

@@ -187,9 +187,8 @@ def _flag(group: Any, state: Any, blind: np.ndarray) -> None:
     if not rows.size:
         return
     for i in group.indices():
-        flags = state.dq.rows(i, rows[0], rows[-1] + 1)
+        flags = state.dq.rows(i, rows[0], rows[-1] + 1)  # a view
         flags[blind[rows[0] : rows[-1] + 1]] |= np.uint16(DQ.BAD_PIXEL)
-        state.dq.put(i, flags, rows[0])
 
 
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
