@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nirred import coadd
+from nirred.algorithms.calibrate import CalibrationInputs
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.placement import Placement
 from nirred.algorithms.resample_kernels import kernel_correlation
@@ -45,6 +46,20 @@ def test_one_frame_is_its_own_stack(make_group):
     np.testing.assert_allclose(made.data, image, atol=1e-4)
     np.testing.assert_allclose(made.var, 2500.0 + np.maximum(image, 0), rtol=1e-5)
     assert (group.extras["nexp"][0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
+
+
+def test_what_is_drawn_beside_a_hot_pixel_has_not_its_noise(make_group):
+    shape, hot = (40, 50), (20, 25)
+    group = registered(make_group(["object"] * 2, [np.zeros(shape)] * 2), [(0.0, 0.0), (0.45, 0.45)])
+    state, static = group.planes[0], np.zeros(shape, np.uint16)
+    static[hot] = DQ.BAD_PIXEL
+    state.constant = np.where(static != 0, np.float32(1e8), np.float32(0))
+    state.inputs = CalibrationInputs(static_dq=static)
+    for i in range(2):
+        state.dq.put(i, static)
+    made = stacked(group)
+    assert group.extras["nexp"][0].min() < 2
+    assert made.var[group.extras["nexp"][0] > 0].max() == pytest.approx(2500.0)
 
 
 @pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact", "none"])

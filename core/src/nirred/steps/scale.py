@@ -54,13 +54,18 @@ def sky_of(group: Group, state: PlaneState, i: int) -> float:
 
 
 def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
-    """(constant, per_electron) of the noise model as full planes."""
-    shape = state.shape
+    """(constant, per_electron) of the noise model as full planes, of a usual pixel where the detector's is bad.
+
+    What stands there is drawn from its neighbours: the noise of a hot pixel is not in it.
+    """
     constant = state.constant if state.unseen is None else state.constant + state.unseen
-    return (
-        np.ascontiguousarray(np.broadcast_to(np.asarray(constant, np.float32), shape)),
-        np.ascontiguousarray(np.broadcast_to(np.asarray(state.per_electron, np.float32), shape)),
-    )
+    static = None if state.inputs is None else state.inputs.static_dq
+    bad = None if static is None else (static & np.uint16(BAD)) != 0
+    planes = []
+    for values, usual in zip((constant, state.per_electron), state.typical_noise, strict=True):
+        plane = np.broadcast_to(np.asarray(values, np.float32), state.shape)
+        planes.append(np.ascontiguousarray(plane if bad is None else np.where(bad, np.float32(usual), plane)))
+    return planes[0], planes[1]
 
 
 class FlagOutliers(GroupStep):
