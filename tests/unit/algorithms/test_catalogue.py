@@ -8,6 +8,7 @@ from scipy.signal import correlate2d, fftconvolve
 
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms.catalogue import COLUMNS, Catalogue, _discs, detect
+from nirred.algorithms.catalogue_search import Image, search
 from nirred.algorithms.noise import disc, noise_covariance
 
 FWHM = 4.0
@@ -221,7 +222,31 @@ def test_kron_apertures_end_with_the_image_and_where_nothing_tells_their_size() 
     ring, radii = np.zeros((41, 41)), np.empty(2)
     ring[20, 20], ring[20, 15], ring[20, 25] = -9.9, 5.0, 5.0
     labels = np.zeros(ring.shape, np.int64)
-    kernels.kron_radii(ring, np.ones(ring.shape, bool), labels, sources, (6.0, 2.5, 1.4), radii)
+    kernels.kron_radii(ring, np.ones(ring.shape, bool), labels, 1, sources, (6.0, 2.5, 1.4), radii)
     assert np.all(np.isnan(radii))
-    kernels.kron_radii(-ring, np.ones(ring.shape, bool), labels, sources, (6.0, 2.5, 1.4), radii)
+    kernels.kron_radii(-ring, np.ones(ring.shape, bool), labels, 1, sources, (6.0, 2.5, 1.4), radii)
     assert radii == pytest.approx([3.5, 3.5])
+
+
+def test_threads_change_nothing() -> None:
+    image, places, _ = field(7, 800.0, 6000.0)
+    image += noise(3, None)
+    hot = np.zeros(image.shape, bool)
+    for k in (3, 40, 41):
+        hot[int(places[k, 1]), int(places[k, 0])] = True
+    bad = np.random.default_rng(1).random(image.shape) < 0.01
+    one, three = (
+        detect(
+            image, np.full(image.shape, SIGMA**2), bad, noisecov=WHITE, fwhm=FWHM, saturated=hot, threads=threads
+        ).columns
+        for threads in (1, 3)
+    )
+    assert one["NUMBER"].size > 350 and all(one[name].tobytes() == three[name].tobytes() for name in COLUMNS)
+
+
+def test_small_islands_are_no_sources_and_leave_no_labels() -> None:
+    image = star((60, 60), 40.0, 40.0, 1e4)
+    image[10, 10] = 40.0  # a lone pixel, smoothed to less than five above the threshold
+    both = search(Image.of(image, np.ones(image.shape), None, WHITE, 1.0), np.zeros(image.shape, np.uint8), 4.5)
+    assert both is not None and both.labels.max() == 1 and both.labels[10, 10] == 0
+    assert np.array_equal(np.argwhere(both.labels), np.column_stack([both.y, both.x]))

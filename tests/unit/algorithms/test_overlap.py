@@ -44,3 +44,16 @@ assert (overlap.circle((-2.5, 2.5, -2.5, 2.5), (5, 5), 2.0) == mine).all()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ellipses_are_those_of_photutils_wherever_the_grid_lies() -> None:
+    from photutils.geometry import elliptical_overlap_grid
+
+    for edges, size in [
+        ((-9.3, 8.7, -7.1, 7.9), (18, 15)),
+        ((1.2, 8.2, -2.0, 3.0), (7, 5)),
+        ((-0.4, 0.6, -9.5, 0.5), (1, 10)),
+    ]:
+        for axes, angle in [((8.0, 5.0), 0.4), ((6.5, 1.1), 2.2), ((0.8, 0.5), -1.0), ((7.0, 7.0), 0.0)]:
+            theirs = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
+            np.testing.assert_allclose(overlap.ellipse(edges, size, axes, angle), theirs, atol=1e-12)

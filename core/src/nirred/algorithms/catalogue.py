@@ -12,18 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
-from nirred.algorithms.dilation import dilate
-from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.catalogue_search import FWHM_PER_SIGMA, Image, Segments, search
+from nirred.algorithms.threads import run_blocks
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-MIN_AREA = 5  # connected pixels of a source
-CONTRAST = 0.005  # share of the flux that makes a second peak a source
-PROMINENCE = 5.0  # of a blended peak over the saddle, in units of noise
 #: First moments are taken in 6 isophotal ellipses, apertures reach 2.5 of them, and no Kron radius is below 1.4
 #: (Bertin & Arnouts 1996; Barbary 2016 for the last).
 KRON = (6.0, 2.5, 1.4)
 CENTROID_ROUNDS = 12
 SEEN = 0.6  # share of a star's core that tells its place
+TOGETHER = 128  # sources that are measured at once
 NEIGHBOUR, DEBLENDED, SATURATED, TRUNCATED = 1, 2, 4, 8
 INTEGERS = ("NUMBER", "FLAGS")
 COLUMNS = (
@@ -61,6 +58,7 @@ def detect(
     fwhm: float,
     threshold: float = 4.5,
     saturated: ArrayLike | None = None,
+    threads: int = 1,
 ) -> Catalogue:
     """Find and measure sources.
 
@@ -78,6 +76,8 @@ def detect(
         In units of the noise of the image convolved with a Gaussian of `fwhm`.
     saturated : array_like, optional, shape (h, w)
         Non-zero where a source is saturated.
+    threads : int
+        Number of threads; the catalogue does not depend on it.
 
     Returns
     -------
@@ -91,143 +91,45 @@ def detect(
     """
     if not fwhm > 0:
         raise ValueError(f"a FWHM must be positive, not {fwhm}")
-    image, variance = np.asarray(sci, np.float32), np.asarray(var, np.float32)
-    if variance.shape != image.shape:
-        raise ValueError(f"variance has shape {variance.shape}, image {image.shape}")
-    good = (as_mask(bad, image.shape) == 0) & np.isfinite(image) & (variance > 0) & np.isfinite(variance)
-    image, variance = np.where(good, image, np.float32(0)), np.where(good, variance, np.float32(0))
-    covariance = np.asarray(noisecov, np.float64)
-    convolved, significance = _matched(image, variance, good, covariance, fwhm)
-    hot = as_mask(saturated, image.shape)
-    segments = _segment(np.where(good, image, convolved), (convolved, significance), hot, threshold, fwhm)
+    image = Image.of(sci, var, bad, np.asarray(noisecov, np.float64), fwhm, threads)
+    hot = as_mask(saturated, image.data.shape)
+    segments = search(image, hot, threshold, threads)
     if segments is None:
         empty = {name: np.empty(0, np.int64 if name in INTEGERS else np.float64) for name in COLUMNS}
         return Catalogue(empty, fwhm)
-    bundle = _Image(image, variance, good, covariance, fwhm)
-    return Catalogue(_measure(bundle, segments, convolved, hot), fwhm)
+    places, isophotal = _moments(image, segments)
 
+    def measure(first: int, last: int) -> dict[str, NDArray[Any]]:
+        return _measure(image, segments, (places, isophotal), hot, slice(first, last))
 
-@dataclass(frozen=True, slots=True)
-class _Segments:
-    """Pixels of the sources: labels 1 to n, the (y, x) of all that have one, and which came out of a blend."""
-
-    labels: NDArray[np.int32]
-    y: NDArray[np.int64]
-    x: NDArray[np.int64]
-    deblended: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    data: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    good: NDArray[np.bool_]
-    noisecov: NDArray[np.float64]
-    fwhm: float
-
-
-def _matched(
-    image: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    good: NDArray[np.bool_],
-    noisecov: NDArray[np.float64],
-    fwhm: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Image convolved with a Gaussian of `fwhm`, bad pixels bridged, and the same over its noise."""
-    sigma = fwhm / FWHM_PER_SIGMA
-    reach = math.ceil(4.0 * sigma)
-    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = np.outer(line, line) / line.sum() ** 2
-    factor = np.float32(aperture_sigma(noisecov, np.ones_like(kernel), kernel))
-    cover = _blurred(good, sigma)
-    known: NDArray[np.float32] = np.maximum(cover, np.float32(0.1))
-    convolved = _blurred(image, sigma) / known
-    noise = factor * np.sqrt(_blurred(variance, sigma) / known)
-    usable = (cover > np.float32(0.3)) & (noise > 0)
-    nothing = np.zeros_like(convolved)
-    significance = np.divide(convolved, noise, out=nothing, where=usable)
-    return np.where(usable, convolved, np.float32(0)), significance
-
-
-def _blurred(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
-    """Plane convolved with a Gaussian that ends at 3 sigma; 0 beyond the edges."""
-    half = np.exp(-0.5 * (np.arange(int(3.0 * sigma + 0.5) + 1) / sigma) ** 2)
-    out = np.empty(plane.shape, np.float32)
-    kernels.blur(plane.astype(np.float32), (half / (2.0 * half.sum() - half[0])).astype(np.float32), out)
-    return out
-
-
-def _segment(
-    image: NDArray[np.float32],
-    matched: tuple[NDArray[np.float32], NDArray[np.float32]],
-    hot: NDArray[np.uint8],
-    threshold: float,
-    fwhm: float,
-) -> _Segments | None:
-    """Pixels of the sources; None without any.
-
-    Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
-    """
-    from scipy.ndimage import label
-
-    convolved, significance = matched
-    cores = _cores(hot, fwhm)
-    found = significance > threshold
-    islands, number = label(found | (cores > 0), np.ones((3, 3)))
-    y, x = np.nonzero(islands)
-    large = np.bincount(islands[y, x][found[y, x]], minlength=number + 1) >= MIN_AREA
-    kept = large[islands[y, x]]
-    y, x = y[kept], x[kept]
-    if y.size == 0:
-        return None
-    island, core = islands[y, x], cores[y, x]
-    sharp = _blurred(image, 0.5 * fwhm / FWHM_PER_SIGMA)
-    # half the kernel's width, about twice the noise: heights in units of it
-    known = found[y, x]
-    height = np.zeros(y.size)
-    height[known] = sharp[y, x][known] / (2.0 * convolved[y, x][known] / significance[y, x][known])
-    tops = np.zeros(int(cores.max()) + 1)
-    np.maximum.at(tops, core, height)
-    height = np.where(core > 0, tops[core], height)
-    order = np.argsort(-height, kind="stable")
-    labels = np.zeros(image.shape, np.int32)
-    kernels.part_blends(height[order], y[order], x[order], PROMINENCE, CONTRAST, labels)
-    _, first, number = np.unique(labels[y, x], return_index=True, return_inverse=True)
-    labels[y, x] = number + 1
-    parents = island[first]
-    return _Segments(labels, y, x, np.asarray(np.bincount(parents)[parents] > 1))
-
-
-def _cores(hot: NDArray[np.uint8], fwhm: float) -> NDArray[np.int32]:
-    """Label saturated stars' cores with a rim of one FWHM: light that rises round a hole has its peak in the hole."""
-    from scipy.ndimage import label
-
-    if not hot.any():
-        return np.zeros(hot.shape, np.int32)
-    labels, _ = label(dilate(hot, max(fwhm, 1.0)))
-    return np.asarray(labels, np.int32)
+    parts = run_blocks(measure, len(places), threads, TOGETHER)
+    return Catalogue({name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}, fwhm)
 
 
 def _measure(
-    image: _Image, segments: _Segments, convolved: NDArray[np.float32], hot: NDArray[np.uint8]
+    image: Image,
+    segments: Segments,
+    isophotes: tuple[NDArray[np.float64], NDArray[np.float64]],
+    hot: NDArray[np.uint8],
+    which: slice,
 ) -> dict[str, NDArray[Any]]:
-    """All columns."""
-    labels = segments.labels
-    places, isophotal = _moments(image, segments, convolved)
+    """All columns of some of the sources."""
+    labels, own = segments.labels, np.arange(which.start, which.stop) + 1
+    places, isophotal = (values[which] for values in isophotes)
     x, y, shape = _windowed(image, places[:, 0], places[:, 1])
     shape = np.where(np.isnan(shape[:, :1, :1]), isophotal, shape)
     major, minor, angle = _axes(shape)
-    flux, error, flags = _apertures(image, labels, x, y, hot)
-    kron_flux, kron_error = _kron(image, labels, places, isophotal)
+    flux, error, flags = _apertures(image, labels, own, (x, y), hot)
+    kron_flux, kron_error = _kron(image, labels, own, places, isophotal)
     return {
-        "NUMBER": np.arange(1, x.size + 1),
+        "NUMBER": own,
         "X_IMAGE": x + 1.0,
         "Y_IMAGE": y + 1.0,
         "FLUX_AUTO": kron_flux,
         "FLUXERR_AUTO": kron_error,
         "FWHM_IMAGE": FWHM_PER_SIGMA * np.sqrt(0.5 * (major**2 + minor**2)),
         "ELLIPTICITY": 1.0 - minor / major,
-        "FLAGS": flags | np.where(segments.deblended, DEBLENDED, 0),
+        "FLAGS": flags | np.where(segments.deblended[which], DEBLENDED, 0),
         "FLUX_APER": flux,
         "FLUXERR_APER": error,
         "A_IMAGE": major,
@@ -237,13 +139,11 @@ def _measure(
     }
 
 
-def _moments(
-    image: _Image, segments: _Segments, convolved: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(image: Image, segments: Segments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Isophotal centres (n, 2) as x, y, and second moments (n, 2, 2), at least of a pixel's width, zero-based pixel."""
     y, x = segments.y, segments.x
     own, n = segments.labels[y, x] - 1, segments.deblended.size
-    smooth = np.maximum(convolved[y, x].astype(np.float64), 0.0)  # a saturated core's rim may lie in a hollow
+    smooth = np.maximum(segments.smooth.astype(np.float64), 0.0)  # a saturated core's rim may lie in a hollow
     light = np.where(image.good[y, x], smooth, 0.0)
     for rest in (smooth, 1.0):  # of bad pixels only: the bridged image tells where it is; else the pixels alone do
         unseen = np.bincount(own, light, n) <= 0
@@ -286,7 +186,7 @@ def _mirrored(values: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[n
 
 
 def _windowed(
-    image: _Image, x: NDArray[np.float64], y: NDArray[np.float64]
+    image: Image, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Centroids in a Gaussian window of the seeing's width, and second moments freed of the window (NaN: too wide)."""
     sigma2 = (image.fwhm / FWHM_PER_SIGMA) ** 2
@@ -341,9 +241,14 @@ def _ellipse(
 
 
 def _apertures(
-    image: _Image, labels: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64], hot: NDArray[np.uint8]
+    image: Image,
+    labels: NDArray[np.int32],
+    own: NDArray[np.int64],
+    centres: tuple[NDArray[np.float64], NDArray[np.float64]],
+    hot: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Fluxes and errors in circles of one FWHM, and flags but for deblending."""
+    x, y = centres
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     inside = (column >= 0) & (column < labels.shape[1]) & (row >= 0) & (row < labels.shape[0])
     column, row = np.where(inside, column, 0), np.where(inside, row, 0)
@@ -360,8 +265,7 @@ def _apertures(
     error = np.where(noise > 0.0, np.sqrt(np.maximum(noise, 0.0)), np.nan)
     lost = _windows(~image.good, column, row, half)
     hole = np.sum(weights * lost, axis=(1, 2)) > 0.1 * weights.sum(axis=(1, 2))
-    own = np.arange(1, x.size + 1)[:, None, None]
-    other = np.any(covered & (near > 0) & (near != own), axis=(1, 2))
+    other = np.any(covered & (near > 0) & (near != own[:, None, None]), axis=(1, 2))
     saturated = np.any(covered & (_windows(hot, column, row, half) != 0), axis=(1, 2))
     edge = image.fwhm - 0.5
     cut = (x < edge) | (y < edge) | (x > labels.shape[1] - 1 - edge) | (y > labels.shape[0] - 1 - edge)
@@ -370,18 +274,22 @@ def _apertures(
 
 
 def _kron(
-    image: _Image, labels: NDArray[np.int32], places: NDArray[np.float64], shape: NDArray[np.float64]
+    image: Image,
+    labels: NDArray[np.int32],
+    own: NDArray[np.int64],
+    places: NDArray[np.float64],
+    shape: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
     radii = np.empty(len(places))
     sources = np.column_stack([places, shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]])
-    kernels.kron_radii(image.data, image.good, labels, sources, KRON, radii)
+    kernels.kron_radii(image.data, image.good, labels, int(own[0]), sources, KRON, radii)
     major, minor, angle = _axes(shape)
     flux, variance = np.full((2, len(places)), np.nan)
     planes = image.data, image.variance
     for k in np.flatnonzero(np.isfinite(radii)):
         axes = float(radii[k] * major[k]), float(radii[k] * minor[k])
         weights, corner = _ellipse(places[k], axes, float(angle[k]), labels.shape)
-        target = int(k) + 1, corner, places[k]
+        target = int(own[k]), corner, places[k]
         flux[k], variance[k] = kernels.own_sum(planes, image.good, labels, target, weights, image.noisecov)
     return flux, np.sqrt(np.maximum(variance, 0.0))

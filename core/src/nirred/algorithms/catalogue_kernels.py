@@ -1,4 +1,4 @@
-"""Compiled loops of the catalogue: parting of blends, Kron apertures, and noise sums over correlated pixels."""
+"""Compiled loops of the catalogue: smoothing, parting of blends, Kron apertures, noise of correlated pixels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def blur(plane, half, out):  # type: ignore[no-untyped-def]
-    """Convolve with a symmetric kernel along both axes, of which the right half is given; beyond the edges is 0."""
+def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
+    """Convolve with a symmetric kernel along both axes, of which the right half is given; beyond the edges is 0.
+
+    `out` takes the rows from `start` on.
+    """
     height, width = plane.shape
     radius = half.size - 1
     line = np.zeros(width + 2 * radius, np.float32)
     column, beyond = line[radius : radius + width], np.zeros(width, np.float32)
-    for y in range(height):
+    for y in range(start, start + out.shape[0]):
         row = plane[y]
         for x in range(width):
             column[x] = half[0] * row[x]
@@ -22,7 +25,7 @@ def blur(plane, half, out):  # type: ignore[no-untyped-def]
             above, below = plane[y - d] if y >= d else beyond, plane[y + d] if y + d < height else beyond
             for x in range(width):
                 column[x] += factor * (above[x] + below[x])
-        target = out[y]
+        target = out[y - start]
         for x in range(width):
             target[x] = half[0] * column[x]
         for d in range(1, radius + 1):
@@ -41,15 +44,15 @@ def _trunk(parents, k):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def part_blends(heights, rows, columns, prominence, contrast, parts):  # type: ignore[no-untyped-def]
+def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  # type: ignore[no-untyped-def]
     """Flood peaks from the top down; where two meet, the lower one stays apart only if it stands out.
 
     Heights are those of the pixels listed, in descending order. A peak stands out with a rise of `prominence` above the
     saddle and `contrast` of the higher one's flux above it. Labels in `parts` are 1 plus the place of the peak in the
-    list.
+    list; `islands` names what hangs together, pixel by pixel of the list, blend or not.
     """
     n = rows.size
-    parents, area, total = np.arange(n), np.zeros(n), np.zeros(n)
+    parents, whole, area, total = np.arange(n), np.arange(n), np.zeros(n), np.zeros(n)
     near = np.zeros(9, np.int64)
     for k in range(n):
         value, best, met = heights[k], -1, 0
@@ -66,6 +69,7 @@ def part_blends(heights, rows, columns, prominence, contrast, parts):  # type: i
             if other == best:
                 continue
             high, low = min(best, other), max(best, other)  # trunks are peaks, and peaks are listed by height
+            whole[_trunk(whole, low)] = _trunk(whole, high)
             rise = heights[low] - value
             above = total[low] - area[low] * value
             if rise < prominence or above < contrast * (total[high] - area[high] * value):
@@ -78,6 +82,7 @@ def part_blends(heights, rows, columns, prominence, contrast, parts):  # type: i
         area[best] += 1.0
         total[best] += value
     for k in range(n):
+        islands[k] = _trunk(whole, parts[rows[k], columns[k]] - 1)
         parts[rows[k], columns[k]] = _trunk(parents, parts[rows[k], columns[k]] - 1) + 1
 
 
@@ -160,11 +165,12 @@ def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def kron_radii(data, good, labels, sources, limits, radii):  # type: ignore[no-untyped-def]
+def kron_radii(data, good, labels, first, sources, limits, radii):  # type: ignore[no-untyped-def]
     """Radius of each source's aperture, in units of the ellipse of its moments; NaN where it cannot be told.
 
     sources (n, 5): x, y, moments xx, yy, xy; limits: radius in which the first moment is taken, radius of the aperture
-    per Kron radius, and least Kron radius. A first moment outside the radius it was taken in tells nothing.
+    per Kron radius, and least Kron radius; `first`: label of the first source. A first moment outside the radius it
+    was taken in tells nothing.
     """
     widest, factor, least = limits
     for k in range(sources.shape[0]):
@@ -178,7 +184,7 @@ def kron_radii(data, good, labels, sources, limits, radii):  # type: ignore[no-u
                 dx, dy = x - x0, y - y0
                 r2 = (yy * dx * dx + xx * dy * dy - 2.0 * xy * dx * dy) / determinant
                 if r2 <= widest * widest:
-                    value = _own_value(data, good, labels, k + 1, y, x, middle)
+                    value = _own_value(data, good, labels, first + k, y, x, middle)
                     moment += np.sqrt(max(r2, 0.0)) * value
                     light += value
         radius = max(moment / light, least) if moment > 0 and light > 0 else least

@@ -183,6 +183,7 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
         fwhm=group.extras.get("fwhm") or 4.0,
         threshold=threshold,
         saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
+        threads=group.context.threads,
     )
     columns = dict(found.columns)
     layouts = group.extras.get("layouts")
