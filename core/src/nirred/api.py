@@ -154,10 +154,10 @@ class Given:
 
 #: Options of a run that belong to its plan.
 PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict", "library")
+#: Options that are parameters of a step by a shorter name.
+SHORTHANDS = {"offsets": "adjust_wcs_to_reference:offsets", "crop": "resample_to_common_frame:crop"}
 #: The others.
 RUN_OPTIONS = (
-    "offsets",
-    "crop",
     "jobs",
     "memory",
     "scratch",
@@ -216,8 +216,6 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
     for name in PLACES:
         if name in merged:
             merged[name] = _writable(merged[name], name)
-    if "offsets" in merged:
-        merged["offsets"] = _existing(merged["offsets"], "offsets")
     if not str(out).strip():
         raise ConfigError("the output directory has no name", "write -o reduced/")
     plan = plan_options(out, given, config, registry)
@@ -231,7 +229,7 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
 
 def plan_options(out: str | Path | None, given: Given, config: Config, registry: Registry) -> PlanOptions:
     """The part of a run's options that its plan is made with; errors as of `run_options`."""
-    from .config import given_settings
+    from .config import given_settings, make_setting
     from .expressions import compile_expression
     from .library import open_shelf
     from .plan.options import PlanOptions, check_kinds, known_settings
@@ -253,7 +251,10 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
     if recipe is not None and not recipe.strip():
         raise ConfigError("the recipe has no name", "leave the option out, or see `nirred recipes`")
-    settings = (*config.settings, *given_settings(given.params, given.origin))
+    if "offsets" in merged:
+        merged["offsets"] = str(_existing(merged["offsets"], "offsets"))
+    short = [make_setting(key, merged[name], given.origin) for name, key in SHORTHANDS.items() if name in merged]
+    settings = (*config.settings, *given_settings(given.params, given.origin), *short)
     masters = [*(config.value("user_cal") or {}).items(), *given.user_cal.items()]
     options = PlanOptions(
         **values,
@@ -268,7 +269,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
 def _merged(given: Given, config: Config) -> dict[str, Any]:
     from .params import nearest
 
-    known = (*PLAN_OPTIONS, *RUN_OPTIONS)
+    known = (*PLAN_OPTIONS, *SHORTHANDS, *RUN_OPTIONS)
     for name in given.options:
         if name not in known:
             raise ConfigError(

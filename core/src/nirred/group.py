@@ -13,7 +13,7 @@ import numpy as np
 from .dq import NOT_SIGNAL
 from .errors import StepError, Unmade
 from .frame import Plane
-from .plan.model import FrameInfo, Task
+from .plan.model import ON_TARGET, FrameInfo, Task
 from .store import PlaneStack
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Group:
     @property
     def targets(self) -> list[int]:
         """Frames on target."""
-        return self.indices("object", "both", "input")
+        return self.indices(*ON_TARGET)
 
     @property
     def reference(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .errors import ConfigError
 from .group import Group
+from .plan.model import ON_TARGET, FrameInfo
 from .textfiles import read_text
 
 #: A file with one position per line, or the positions.
@@ -15,23 +17,28 @@ Positions = Path | tuple[tuple[float, float], ...]
 
 
 def guess_offsets(group: Group, frames: list[int]) -> tuple[list[tuple[float, float]], float]:
+    """`header_offsets` of these frames of a group."""
+    return header_offsets([group.frames[i].info for i in frames])
+
+
+def header_offsets(frames: Sequence[FrameInfo]) -> tuple[list[tuple[float, float]], float]:
     """Offsets (dx, dy) of frames from the first of them by their WCS, and their error in pixels.
 
     The point of the sky at the first frame's centre is located in each frame. Frames without WCS have offset 0 and an
     error of half a field.
     """
-    first = group.frames[frames[0]].info
+    first = frames[0]
     ny, nx = first.detectors[0].shape
     centre = np.array([(nx - 1) / 2, (ny - 1) / 2])
-    if any(not group.frames[i].info.wcs for i in frames):
+    if any(not frame.wcs for frame in frames):
         return [(0.0, 0.0)] * len(frames), max(nx, ny) / 2
     sky = first.wcs[0].wcs.wcs_pix2world(*centre, 0)
     guesses = []
-    for i in frames:
-        x, y = group.frames[i].info.wcs[0].wcs.wcs_world2pix(*sky, 0)
+    for frame in frames:
+        x, y = frame.wcs[0].wcs.wcs_world2pix(*sky, 0)
         guesses.append((float(x) - centre[0], float(y) - centre[1]))
     scale = first.descriptors.pixel_scale or 1.0
-    return guesses, max(group.frames[i].info.wcs[0].sigma_arcsec for i in frames) / scale
+    return guesses, max(frame.wcs[0].sigma_arcsec for frame in frames) / scale
 
 
 def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> list[list[int]]:
@@ -64,7 +71,19 @@ def read_offsets(given: Positions, group: Group, frames: list[int]) -> list[tupl
 
 
 def read_positions(given: Positions, group: Group) -> dict[int, tuple[float, float]]:
-    """Pixel position (x, y) of one object in each frame on target, from a text file or a list in frame order.
+    """Pixel position (x, y) of one object in each frame on target, those that were left out since among them.
+
+    Raises
+    ------
+    ConfigError
+        As of `shared_out`.
+    """
+    targets = [i for i, frame in enumerate(group.frames) if frame.role in ON_TARGET]
+    return dict(zip(targets, shared_out(given, [group.frames[i].info for i in targets]), strict=True))
+
+
+def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[float, float]]:
+    """One position for each of a group's frames on target, from a text file or a list in their order.
 
     Fewer positions than frames are those of pointings, each with the same number of frames.
 
@@ -74,13 +93,12 @@ def read_positions(given: Positions, group: Group) -> dict[int, tuple[float, flo
         The file is missing, holds no numbers, or has another number of lines than there are frames or pointings.
     """
     positions, name = _positions(given)
-    targets = group.targets
-    repeat = len(targets) // max(len(positions), 1)
-    if len(positions) * repeat != len(targets) or not _still(group, targets, repeat):
+    repeat = len(frames) // max(len(positions), 1)
+    if len(positions) * repeat != len(frames) or not _still(frames, repeat):
         raise ConfigError(
-            f"{name}: {len(positions)} positions for {len(targets)} frames", "one line per frame on target, or pointing"
+            f"{name}: {len(positions)} positions for {len(frames)} frames", "one line per frame on target, or pointing"
         )
-    return {i: positions[k // repeat] for k, i in enumerate(targets)}
+    return [position for position in positions for _ in range(repeat)]
 
 
 def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
@@ -95,10 +113,10 @@ def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
         raise ConfigError(f"{given}: not a list of x y positions", "write one x y per line, in frame order") from None
 
 
-def _still(group: Group, frames: list[int], repeat: int) -> bool:
+def _still(frames: Sequence[FrameInfo], repeat: int) -> bool:
     """Whether the telescope stays, by the headers, while each position is exposed `repeat` times."""
-    if repeat == 1:
+    if repeat <= 1:
         return True
-    guesses, sigma = guess_offsets(group, frames)
+    guesses, sigma = header_offsets(frames)
     runs = np.reshape(guesses, (-1, repeat, 2))
     return bool(np.all(np.ptp(runs, axis=1) <= 2 * sigma))

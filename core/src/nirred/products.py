@@ -15,7 +15,7 @@ from . import __version__
 from .fitsio import Extension, set_cards, write_product
 from .geometry import NO_GRID, geometry
 from .group import Group
-from .plan.model import FrameInfo
+from .plan.model import ON_TARGET, FrameInfo
 from .plugin.coordinates import wcs_cards
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def frames_table(group: Group) -> np.ndarray:
         ("file", f"S{names}"), ("xoff", "f8"), ("yoff", "f8"), ("xoff_err", "f4"), ("yoff_err", "f4"), ("sky", "f4"),
         ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", "S9"), ("reason", f"S{reasons}"),
     ]  # fmt: skip
-    rows = [f for f in group.frames if f.role in ("object", "both", "input")]
+    rows = [f for f in group.frames if f.role in ON_TARGET]
     out = np.zeros(len(rows), kind)
     for k, f in enumerate(rows):
         values = (f.dx, f.dy, f.dx_err, f.dy_err, f.sky, f.fwhm, f.transparency, f.weight if f.alive else 0.0)

@@ -53,6 +53,10 @@ def redone(result) -> set[str]:
     return {name for name, outcome in result.outcomes.items() if outcome == "done"}
 
 
+def offsets(path: Path) -> tuple[Setting, ...]:
+    return (Setting("adjust_wcs_to_reference", "offsets", str(path), "test"),)
+
+
 # -- what is reused -------------------------------------------------------------------------------------------------
 
 
@@ -118,16 +122,16 @@ def test_a_list_of_offsets_counts_by_its_content(again, out, tmp_path, registry)
     path = tmp_path / "lists" / "mine.txt"
     path.parent.mkdir()
     path.write_text("100 100\n110 100\n105 95\n")
-    assert redone(again(offsets=path)) == {IMAGE}
+    assert redone(again(settings=offsets(path))) == {IMAGE}
     before = digests(out)
     rows = [r for r in read_table(out / f"{IMAGE}.fits") if "mine.txt" in r.name + r.value]
     named = [r for r in rows if r.item == "file"]
     assert {r.name for r in named} == {"mine.txt"} and {r.origin for r in named} == {file_digest(path)}
     assert {r.value for r in rows if r.item == "parameter"} == {"'mine.txt'"}
     moved = path.parent.rename(tmp_path / "elsewhere") / "mine.txt"
-    assert redone(again(offsets=moved)) == set()
+    assert redone(again(settings=offsets(moved))) == set()
     moved.write_text("100 100\n110 100\n105 96\n")
-    assert redone(again(offsets=moved)) == {IMAGE}
+    assert redone(again(settings=offsets(moved))) == {IMAGE}
     with pytest.raises(DataError, match=r"mine\.txt is (another file|not where)"):
         moved.write_text("")
         rerun(out / f"{IMAGE}.fits", [], tmp_path / "anew", registry)

@@ -295,6 +295,8 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
     path.write_text("# x y\na.fits 10.0, 5\n12.5 6\n\n8 7 # last\n")
     assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (2.5, 1.0), (-2.0, 2.0)]
     assert read_offsets(path, group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
+    group.leave_out(1, "no light")
+    assert read_offsets(path, group, [0, 2]) == [(0.0, 0.0), (-2.0, 2.0)], "its line stays its own"
     from nirred.errors import ConfigError
 
     for text, what in (("1 2\n3 4\n", "2 positions for 3 frames"), ("1 2\n3 x\n5 6\n", "not a list"), ("5\n", "not a")):

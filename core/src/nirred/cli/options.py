@@ -62,6 +62,14 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option(
         "--link-files/--copy-files", "placing", default=None, help="No effect: inputs are read where they are."
     ),
+    click.option(
+        "--offsets",
+        metavar="FILE",
+        help="Pixel positions (x y) of one object in each frame on target, or pointing: where registration starts.",
+    ),
+    click.option(
+        "--crop", metavar="union|common", help="Stack: pixels that any frame covers (the default), or those of all."
+    ),
     click.option("--strict", is_flag=True, default=None, help="Stop at what would only degrade the result."),
 )
 

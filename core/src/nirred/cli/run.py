@@ -27,10 +27,6 @@ from .options import calibrations, check_recipe, planning
     help="Directory of the products; default reduced, with an observation file its BASEDIR.",
 )
 @planning
-@click.option("--offsets", metavar="FILE", help="Offsets of the frames, instead of measured ones.")
-@click.option(
-    "--crop", metavar="union|common", help="Stack: pixels that any frame covers (the default), or those of all."
-)
 @click.option(
     "--no-register", "register", flag_value=False, default=None, help="Do not add calibrations to the library."
 )

@@ -30,6 +30,7 @@ FATES: tuple[Fate, ...] = Fate.__args__  # type: ignore[attr-defined]
 
 FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
 """What a frame does in one task. `both`: target and sky at once (dither on target)."""
+ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
 
 WcsState = Literal["ok", "stale", "rebuilt", "pointing", "none"]
 """`stale`: the header's WCS contradicts the pointing and could not be mended; `rebuilt`: it did and was mended."""

@@ -30,6 +30,7 @@ from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
 from .moments import order
 from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
+from .positions import check_positions, refuse_misfit
 from .requests import Order, refusal, request_draft, take_orders
 from .scan import described, names_file, scan, unselect
 from .wcscheck import check_wcs
@@ -106,7 +107,7 @@ class Planner:
         remarks += self._doubts(frames)
         remarks += self.registry.complaints()
         goals = self._goals(frames, records) if asked is None else self._requested(orders, records, refused)
-        tasks = self._needed(goals)
+        tasks = check_positions(self._needed(goals), self._bound)
         record_roles(records, tasks)
         remarks += unused_masters(self.user_cal, self.options.user_bpm, tasks)
         self._explain_rest(records)
@@ -206,7 +207,7 @@ class Planner:
         for asked in orders:
             try:
                 draft = request_draft(asked, by_path, self.bench)
-                self._bound(draft)
+                refuse_misfit(self._bound(draft), draft.frames)
             except NirredError as error:
                 refused.append(refusal(asked.request, error))
             else:
@@ -263,7 +264,7 @@ class Planner:
         except PluginError:  # it fails its group when that runs, and says so there
             return frozenset()
 
-    def _bound(self, draft: Draft) -> tuple[BoundCall, ...]:
+    def _bound(self, draft: Draft | Task) -> tuple[BoundCall, ...]:
         recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
         return bind(recipe, draft.first, between(self.options.settings, draft.settings), self.registry)
 

@@ -51,10 +51,6 @@ class RunOptions:
         What concerns the plan.
     settings : tuple of Setting
         Parameters of steps, low to high.
-    offsets : Path or None
-        Table of the frames' offsets, in place of measured ones.
-    crop : str or None
-        union or common: what of its frames' footprint a stack keeps; None: as `resample_to_common_frame` says.
     jobs : int
         Threads; 0: as many as there are processors.
     memory : int
@@ -78,8 +74,6 @@ class RunOptions:
     plan: PlanOptions = field(default_factory=PlanOptions)
     recipe: str | None = None
     settings: tuple[Setting, ...] = ()
-    offsets: Path | None = None
-    crop: str | None = None
     jobs: int = 0
     memory: int = 2_000_000_000
     scratch: Path | None = None
@@ -244,10 +238,7 @@ def _checked(options: RunOptions, registry: Registry) -> RunOptions:
     """The options with every step and parameter known, and what they say of steps and plan told to these."""
     recipe = options.recipe or options.plan.recipe
     planned = [s for s in options.plan.settings if s not in options.settings]
-    cropped = [Setting("resample_to_common_frame", "crop", options.crop, "--crop")] if options.crop is not None else []
-    settings = known_settings((*planned, *options.settings, *cropped), recipe, registry)
-    if options.offsets is not None:
-        settings += (Setting("adjust_wcs_to_reference", "offsets", str(options.offsets), "--offsets"),)
+    settings = known_settings((*planned, *options.settings), recipe, registry)
     return replace(options, recipe=recipe, settings=settings, plan=options.plan.with_settings(settings))
 
 
