@@ -12,7 +12,7 @@ from nirred.algorithms.calibrate import (
     noise_planes,
 )
 from nirred.algorithms.holes import MAX_HOLE
-from nirred.algorithms.threads import row_blocks, run_blocks
+from nirred.algorithms.threads import both, row_blocks, run_blocks
 
 NIRI_LOW = LinearityCurve(np.array([[1.0, 6.006310407e-07, 1.282732019e-12]]), (1.2662732,))
 F2 = LinearityCurve(np.array([[0.9999107, -4.2854848e-08, 1.0096585e-12]]))
@@ -211,3 +211,11 @@ def test_row_blocks_cover_all_rows():
         row_blocks(5, 0)
     with pytest.raises(ZeroDivisionError):
         run_blocks(lambda a, b: 1 // 0, 5, threads=2, block=1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_functions_at_once(threads: int) -> None:
+    assert both(lambda: 1, lambda: "b", threads) == (1, "b")
+    for first, second in ((lambda: 1 // 0, lambda: 2), (lambda: 1, lambda: 2 // 0)):
+        with pytest.raises(ZeroDivisionError):
+            both(first, second, threads)

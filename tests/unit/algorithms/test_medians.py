@@ -59,3 +59,16 @@ def test_cosmic_rays_in_half_of_the_frames_leave_the_model(n: int, struck: int) 
     assert (model[0, 0], count[0, 0]) == (0.0, n)
     star = np.linspace(1000.0, 1400.0, n, dtype=np.float32)[:, None, None]
     assert medians(star, 70.0)[0][0, 0] == pytest.approx(1200.0)
+
+
+def test_images_that_show_nothing_of_a_part_change_nothing() -> None:
+    rng = np.random.default_rng(4)
+    images = rng.normal(size=(9, 3, 700)).astype(np.float32)
+    for k, image in enumerate(images[:8]):
+        image[:, : 80 * k] = np.nan
+        image[:, 80 * k + 333 :] = np.nan
+    values, count = medians(images, 0.7)
+    for x in (0, 90, 250, 420, 555, 699):
+        there = images[:, :, x][np.isfinite(images[:, :, x]).all(axis=1)]
+        alone = medians(there[:, :, None], 0.7)
+        assert values[:, x].tobytes() == alone[0].tobytes() and np.all(count[:, x] == len(there))

@@ -5,6 +5,8 @@ As in `combine_network`, tiles of pixels are sorted frame-major by a network who
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -36,24 +38,41 @@ def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray
     """
     n, shape = images.shape[0], images.shape[1:]
     values, count = np.empty(shape, np.float32), np.empty(shape, np.uint16)
-    network = sorting_network(n, (max(n // 2 - 1, 0), n // 2))
     flat = np.ascontiguousarray(images, np.float32).reshape(n, -1)
-    _medians(flat, network, np.float32(apart), values.reshape(-1), count.reshape(-1))
+    _medians(flat, *_networks(n), np.float32(apart), values.reshape(-1), count.reshape(-1))
     return values, count
+
+
+@lru_cache(maxsize=8)
+def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Comparators for the middle of 0 to n values, one after the other, and where each network begins."""
+    networks = [sorting_network(m, (max(m // 2 - 1, 0), m // 2)) for m in range(n + 1)]
+    return np.concatenate(networks), np.cumsum([0, *(len(network) for network in networks)])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
-    """Fill lanes; what is missing becomes +inf and -inf in turn, so that the median stays on the middle wires."""
+    """Fill lanes with the images that show anything of them, and return how many these are.
+
+    What is missing becomes +inf and -inf in turn, so that the median stays on the middle wires.
+    """
     zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
     sign[:], number[:] = infinite, zero
+    loaded = 0
     for i in range(images.shape[0]):
-        source, target = images[i, start : start + sign.size], work[i]
+        source, target = images[i, start : start + sign.size], work[loaded]
+        seen = np.int32(0)  # as wide as the pixels, for the vector unit
+        for j in range(source.size):
+            seen += np.int32(abs(source[j]) < infinite)
+        if seen == 0:
+            continue
+        loaded += 1
         for j in range(sign.size):
             there = abs(source[j]) < infinite
             target[j] = source[j] if there else sign[j]
             sign[j] = sign[j] if there else -sign[j]
             number[j] += one if there else zero
+    return loaded
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -79,21 +98,22 @@ def _choose(first, last, number, apart, value):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _medians(images, network, apart, values, count):  # type: ignore[no-untyped-def]
+def _medians(images, network, begins, apart, values, count):  # type: ignore[no-untyped-def]
     n, size = images.shape
-    lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((n, _LANES), np.float32)
+    lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((max(n, 1), _LANES), np.float32)
     for start in range(0, size, _LANES):
         m = min(_LANES, size - start)
         sign, number = lanes[0, :m], lanes[1, :m]
-        _load(images, start, scratch, sign, number)
-        for c in range(network.shape[0]):
+        loaded = _load(images, start, scratch, sign, number)
+        for c in range(begins[loaded], begins[loaded + 1]):
             a, b = scratch[network[c, 0]], scratch[network[c, 1]]
             for j in range(m):
                 x, y = a[j], b[j]
                 a[j] = x if x < y else y
                 b[j] = x if x > y else y
-        below, above = scratch[max(n // 2 - 1, 0)], scratch[n // 2]
-        _middle(below, above, sign, n % 2 == 0)
+        below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
+        if loaded > 0:
+            _middle(below, above, sign, loaded % 2 == 0)
         _choose(below, above, number, apart, values[start : start + m])
         behind = count[start : start + m]
         for j in range(m):

@@ -228,10 +228,11 @@ def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _blank(value, cover, low, high):  # type: ignore[no-untyped-def]
-    for x in range(low, high):
-        value[x] = np.nan
-        cover[x] = 0.0
+def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
+    """Fill a row but for [low, high)."""
+    for part in (row[:low], row[high:]):
+        for x in range(part.size):
+            part[x] = filling
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -259,26 +260,24 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
 
     `coverage` may have no rows where it is not asked for.
     """
-    rows, width = out.shape
-    taps_y = wy.size
+    rows, taps_y = out.shape[0], wy.size
+    low, high = _overlap(data.shape[1], nearest[0], out.shape[1])  # all columns that are drawn
+    width, left = high - low, start[0] + low
     abs_x, abs_y = np.abs(wx), np.abs(wy)
     zero, one = np.zeros(width, np.float32), np.ones(width, np.float32)
     scale = np.float32(1.0) / (np.abs(wx).sum() * abs_y.sum())
-    values = np.empty(width + wx.size - 1, np.float32)
-    good = np.empty(width + wx.size - 1, np.float32)
-    ring = np.zeros((3, taps_y, width), np.float32)
+    values, good = np.empty(width + wx.size - 1, np.float32), np.empty(width + wx.size - 1, np.float32)
+    ring, edge = np.zeros((3, taps_y, width), np.float32), np.zeros((2, width), np.float32)
     norm, cover = np.empty(width, np.float32), np.empty(width, np.float32)
-    edge = np.zeros((2, width), np.float32)
     # A clean row's weights depend on x alone: they are filtered once, and are 1 where all samples lie inside.
-    _edge_weights(data.shape[1], start[0], wx, good, edge)
+    _edge_weights(data.shape[1], left, wx, good, edge)
     whole = edge[1] * np.float32(abs_y.sum())
-    first, last = _overlap(data.shape[1] - wx.size + 1, start[0], width)
-    inner = _overlap(data.shape[1], nearest[0], width)
+    first, last = _overlap(data.shape[1] - wx.size + 1, left, width)
     state, clean = np.zeros(taps_y, np.uint8), 0
     for j in range(rows + taps_y - 1):
         y = j + start[1]
         slot = j % taps_y
-        lost = _fill_row(data, mask, y, start[0], values, good)
+        lost = _fill_row(data, mask, y, left, values, good)
         _filter_row(values, wx, ring[0, slot])
         inside = 0 <= y < data.shape[0]
         clean = clean + 1 if inside and lost == 0 else 0
@@ -290,7 +289,14 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
         r = j - taps_y + 1
         if r < 0:
             continue
-        value = out[r]
+        drawn = width > 0 and 0 <= nearest[1] + r < data.shape[0]
+        x0, x1 = (low, high) if drawn else (0, 0)
+        _fill_beside(out[r], x0, x1, np.float32(np.nan))
+        if coverage.shape[0] > 0:
+            _fill_beside(coverage[r], x0, x1, np.float32(0.0))
+        if not drawn:
+            continue
+        value = out[r, low:high]
         _filter_column(ring[0], r, wy, value)
         if clean >= taps_y:
             for part in (slice(0, first), slice(last, width)):
@@ -304,24 +310,22 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
             _filter_column(ring[1], r, wy, norm)
             _filter_column(ring[2], r, abs_y, cover)
             _renormalise(norm, scale, value, cover)
-        low, high = inner if 0 <= nearest[1] + r < data.shape[0] else (width, width)
-        _blank(value, cover, 0, low)
-        _blank(value, cover, high, width)
         if coverage.shape[0] > 0:
-            _copy_row(cover, coverage[r])
+            _copy_row(cover, coverage[r, low:high])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
     """Bilinear share of masked pixels; beyond the edges the outermost pixels go on for as long as they are nearest."""
-    (height, nx), (rows, width) = mask.shape, out.shape
-    low, high = _overlap(nx, nearest[0], width)
+    (height, nx), rows = mask.shape, out.shape[0]
+    low, high = _overlap(nx, nearest[0], out.shape[1])  # all columns that anything lies under
+    width, left = high - low, start[0] + low
     samples = np.zeros(width + wx.size - 1, np.float32)
     ring = np.zeros((wy.size, width), np.float32)
-    first, last = _overlap(nx, start[0], samples.size)
+    first, last = _overlap(nx, left, samples.size)
     for j in range(rows + wy.size - 1):
         y = min(max(j + start[1], 0), height - 1)
-        flags, inside = mask[y, first + start[0] : last + start[0]], samples[first:last]
+        flags, inside = mask[y, first + left : last + left], samples[first:last]
         for x in range(flags.size):
             inside[x] = np.float32(flags[x] != 0)
         if last > first:
@@ -331,10 +335,8 @@ def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
         r = j - wy.size + 1
         if r < 0:
             continue
-        share = out[r]
-        if not 0 <= nearest[1] + r < height:
-            share[:] = np.float32(1.0)
-            continue
-        _filter_column(ring, r, wy, share)
-        share[:low] = np.float32(1.0)
-        share[high:] = np.float32(1.0)
+        drawn = width > 0 and 0 <= nearest[1] + r < height
+        x0, x1 = (low, high) if drawn else (0, 0)
+        _fill_beside(out[r], x0, x1, np.float32(1.0))
+        if drawn:
+            _filter_column(ring, r, wy, out[r, low:high])

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 
 def row_blocks(n_rows: int, block: int = 64) -> list[slice]:
@@ -33,3 +34,12 @@ def run_blocks(function: Callable[[int, int], Result], n_rows: int, threads: int
         return [function(rows.start, rows.stop) for rows in blocks]
     with ThreadPoolExecutor(min(threads, len(blocks))) as pool:
         return list(pool.map(lambda rows: function(rows.start, rows.stop), blocks))
+
+
+def both(first: Callable[[], Result], second: Callable[[], Other], threads: int = 1) -> tuple[Result, Other]:
+    """Results of two functions that do not need each other, at the same time where there are threads for it."""
+    if threads <= 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(second)
+        return first(), later.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, evenness
 from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
+from ..algorithms.threads import both
 from ..dq import DQ
 from ..frame import Plane
 from ..geometry import NO_GRID, Target, geometry
@@ -60,8 +62,11 @@ class LevelStack(GroupStep):
                 continue
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
-            value, error = zero_level(plane, mask, objects, sunk=bool(hidden))
-            seen = _evenness(plane, mask)
+            (value, error), seen = both(
+                partial(zero_level, plane, mask, objects, sunk=bool(hidden)),
+                partial(_evenness, plane, mask),
+                group.context.threads,
+            )
             if seen.ratio > UNEVEN:
                 rough = max(rough, seen, key=lambda e: e.ratio)
                 error = float(np.hypot(error, seen.excess / np.sqrt(PARTS)))
