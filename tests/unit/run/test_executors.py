@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from nirred.errors import ConfigError, DataError, StepError
+from nirred.plan.planner import make_plan
 from nirred.plugin import API_VERSION, ExecutorSpec, hookimpl
 from nirred.recipes import step_types
 from nirred.registry import Registry
 from nirred.run.api import RunOptions, run
+from nirred.run.executors import Place, work
 from nirred.run.schedule import Schedule
 from nirred.run.task import Job, TaskResult
 
@@ -276,3 +279,13 @@ def test_a_worker_ends_in_a_task_not_in_a_result():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.returncode) == ("sent\n", 1)
+
+
+def test_a_result_travels_in_one_piece(night, tmp_path):
+    """Beyond 16 kB it is written in two, beyond 64 kB a pipe makes its writer wait; a killed one has sent a half."""
+    registry = Registry.discover(only=["niri"])
+    place = Place(tmp_path, tmp_path, 10**9, 1, False, tuple((n, registry.found[n].version) for n in registry.names))
+    for task in make_plan([night.raw_dir], registry).tasks:
+        result = work(Job(replace(task, blocked="for once")), place)
+        assert len(result.frames) == len(task.frames) and result.message == "for once"
+        assert len(pickle.dumps(result)) < 16_000

@@ -20,6 +20,7 @@ from ..errors import ConfigError, PluginError
 from ..fitness import refuse_unfit
 from ..group import Context
 from ..params import nearest
+from ..plan.model import Task
 from ..registry import Registry
 from .task import Job, TaskResult, execute
 
@@ -191,6 +192,9 @@ def _begin(lifeline: Connection) -> None:
 def work(job: Job, place: Place) -> TaskResult:
     """Run one task in a process that knows nothing of the run yet.
 
+    The result goes back without its frames' headers, which the parent has: so it fits into a pipe at once. Of a worker
+    that is killed while it waits for room, the parent would read half a result and wait for the rest for ever.
+
     Raises
     ------
     PluginError
@@ -202,7 +206,9 @@ def work(job: Job, place: Place) -> TaskResult:
         if here != place.plugins:
             what = f"a worker has other plugins: {here}, expected: {place.plugins}"
             raise PluginError(what, "install the same there")
-        return execute(job, Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep))
+        context = Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep)
+        bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
+        return replace(execute(job, context), task=bare)
 
 
 @cache

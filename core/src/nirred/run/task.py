@@ -65,7 +65,7 @@ class Job:
 
 @dataclass
 class TaskResult:
-    """What became of a task.
+    """What became of a task; of `task`, workers in other processes send the names alone.
 
     `outcome` is done, reused, blocked, failed or interrupted; `frames` holds (file, role, outcome, reason) of every
     input; `others` what was written besides `product`, `intermediates` what was left in OUT/intermediate; `bug` is the
