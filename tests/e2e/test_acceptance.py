@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("acceptance")
     (home / "work").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIRRED_CONFIG", str(home / "none.toml"))
+        patch.setenv("NIRRED_CONFIG", os.devnull)
         patch.chdir(home / "work")
         yield home
 

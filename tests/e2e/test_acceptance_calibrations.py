@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module", autouse=True)
 def no_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIRRED_CONFIG", str(tmp_path_factory.mktemp("home") / "none.toml"))
+        patch.setenv("NIRRED_CONFIG", os.devnull)
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ FRAMES = 8
 @pytest.fixture(scope="module", autouse=True)
 def no_configuration(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NIRRED_CONFIG", str(tmp_path_factory.mktemp("home") / "none.toml"))
+        patch.setenv("NIRRED_CONFIG", os.devnull)
         yield
 
 

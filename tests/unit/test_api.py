@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +127,7 @@ def test_run_hands_over_inputs_options_and_plugins(monkeypatch: pytest.MonkeyPat
     seen: list[Any] = []
     api = importlib.import_module("nirred.run.api")
     monkeypatch.setattr(api, "run", lambda *arguments: seen.append(arguments))
-    monkeypatch.setenv("NIRRED_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("NIRRED_CONFIG", os.devnull)
     nirred.run(tmp_path, out=tmp_path / "o", jobs=3)
     inputs, out, asked, registry = seen[0]
     assert (inputs, out, asked.jobs) == ([tmp_path], tmp_path / "o", 3)

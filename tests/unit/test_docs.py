@@ -224,7 +224,7 @@ def test_every_page_is_named_in_the_readme() -> None:
 def test_page_runs(page: Path, tmp_path: Path) -> None:
     """All commands of a tutorial or how-to, then all its lines of Python (rows F1, C13, D7), in an empty directory."""
     own = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "XDG_DATA_HOME": str(tmp_path)}
-    own["NIRRED_CONFIG"] = str(tmp_path / "none.toml")
+    own["NIRRED_CONFIG"] = os.devnull
     inherited = {k: v for k, v in os.environ.items() if k != "NIRRED_LIBRARY"}  # pages show the user's own
     script = "\n".join(["set -eu", *fences(page, "sh")])
     lines = "\n".join(fences(page, "python"))

@@ -88,9 +88,17 @@ class Config:
 
 
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
-    """The user's file: NIRRED_CONFIG, or nirred.toml in the platform's configuration directory."""
+    """The user's file: NIRRED_CONFIG, or nirred.toml in the platform's configuration directory (there may be none).
+
+    Raises
+    ------
+    ConfigError
+        NIRRED_CONFIG names no file; /dev/null stands for none.
+    """
     named = (os.environ if environ is None else environ).get("NIRRED_CONFIG")
     if named:
+        if not os.path.isfile(named) and named != os.devnull:
+            raise ConfigError(f"environment NIRRED_CONFIG: no file {named}", f"name a file, or {os.devnull} for none")
         return Path(named)
     from platformdirs import user_config_dir
 
@@ -110,7 +118,8 @@ def load_config(inputs: Iterable[str | Path] = (), environ: Mapping[str, str] | 
     Raises
     ------
     ConfigError
-        A file that is no TOML, an unknown key (the nearest is suggested), a value of the wrong kind.
+        NIRRED_CONFIG names no file; a file that is no TOML, an unknown key (the nearest is suggested), a value of the
+        wrong kind.
     """
     environ = os.environ if environ is None else environ
     settings: list[Setting] = []

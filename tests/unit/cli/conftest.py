@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +82,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Registry:
 def night(tmp_path: Path, plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> Path:
     """raw/ with two darks, two images, a spectrum, a foreign frame and a text file called .fits."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NIRRED_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("NIRRED_CONFIG", os.devnull)
     raw = tmp_path / "raw"
     raw.mkdir()
     write_fits(raw / "d1.fits", INSTRUME="CAM", KIND="DARK", EXPTIME=20.002, OBJECT="Dark", FILTER="blank")

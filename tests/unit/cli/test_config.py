@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,20 @@ def test_layers_from_low_to_high(tmp_path: Path) -> None:
 def test_faults_name_the_file(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "nirred.toml").write_text(text)
     with pytest.raises(ConfigError, match=word) as caught:
-        load_config([tmp_path], {"NIRRED_CONFIG": "none"})
+        load_config([tmp_path], {"NIRRED_CONFIG": os.devnull})
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_configuration_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"NIRRED_CONFIG: no file .*mine\.toml"):
+        load_config([tmp_path], {"NIRRED_CONFIG": str(tmp_path / "mine.toml")})
+    with pytest.raises(ConfigError, match="NIRRED_CONFIG: no file"):
+        load_config([tmp_path], {"NIRRED_CONFIG": str(tmp_path)})
 
 
 def test_an_unknown_variable_is_named() -> None:
     with pytest.raises(ConfigError, match=r"NIRRED_JOB.*jobs"):
-        load_config([], {"NIRRED_JOB": "3", "NIRRED_CONFIG": "none"})
+        load_config([], {"NIRRED_JOB": "3", "NIRRED_CONFIG": os.devnull})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_key_figures_come_from_the_header(night: Path) -> None:
 
 def test_simulate_and_plan(tmp_path: Path, nirred: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nirred_niri")
-    monkeypatch.setenv("NIRRED_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("NIRRED_CONFIG", os.devnull)
     code, out, _ = nirred("simulate", "NIRI", "-o", tmp_path, "--size", "64", "--frames", "4", "--seed", "2")
     raw = tmp_path / "raw"
     assert code == 0 and str(raw) in out
