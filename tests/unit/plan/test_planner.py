@@ -317,6 +317,18 @@ def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
     assert night.plan(user_cal={"flat": flat}).tasks
 
 
+def test_a_raw_frame_of_another_role_is_taken_as_named_but_said(night: Any) -> None:
+    """Masters made elsewhere may bear any header; a slip must not pass in silence all the same."""
+    full_night(night)
+    (science,), (lamp,) = (list(night.folder.glob(f"c{n}.fits")) for n in ("001", "014"))
+    (task,) = [t for t in night.plan(user_cal={"dark": science, "flat": lamp}).tasks if t.id == "c002_image"]
+    levels = {a.kind: a.level for a in task.calibrations}
+    assert (levels["dark"], levels["flat"]) == (3, 0)
+    assert [r for r in task.remarks if "raw frame" in r] == [
+        "dark: named by the user, but its header is that of a raw frame (science)"
+    ]
+
+
 def test_static_mask_by_its_date_beside_a_fresh_one(night: Any) -> None:
     night.frame("bpm", "old.fits")
     night.wait(24)

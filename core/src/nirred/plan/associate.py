@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..plugin.rules import CalibrationRule, Match, seconds
 from .model import Association, Candidate, FrameInfo, Missing, RuleResult
 from .moments import DAY, exposure, lag, stamp, text
+from .scan import PROCESSED, product_of
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -25,6 +26,8 @@ MASK_WITHIN = "180 d"
 UNKNOWN = ("Unknown", "Invalid")
 #: Settings of the read-out that change dark and response: not stated is not the same as equal.
 SETTINGS = frozenset({"read_mode", "well_depth_setting"})
+#: Roles of raw frames that may stand for a master of each kind; "other": the header does not say.
+ROLES = {"dark": ("dark", "other"), "flat": ("flat", "lamp_on", "lamp_off", "other"), "bpm": ("bpm", "other")}
 
 
 @dataclass(frozen=True)
@@ -347,6 +350,10 @@ def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None
         return Association(kind, "", path, min(level, 1), reason, "user", scale_of(wish.rule, wish.frame, described))
     if not verdict.passed:
         reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
+    role, finished = described.descriptors.role, product_of(described) or described.tags & PROCESSED
+    if not finished and role not in ROLES.get(kind, (role,)):
+        level = 3
+        reason += f", but its header is that of a raw frame ({role})"
     candidate = (Candidate(path.name, True, level, verdict.rows, "user", reason, path),)
     scale = scale_of(wish.rule, wish.frame, described)
     return Association(kind, "", path, level, reason, "user", scale, candidate)
