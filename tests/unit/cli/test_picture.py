@@ -75,6 +75,7 @@ def test_view(tmp_path: Path, nirred: Call, monkeypatch: pytest.MonkeyPatch) -> 
     stack(tmp_path / "a.fits")
     assert nirred("view", "a.fits")[:2] == (0, "a.png\n")
     assert nirred("view", "a.fits", "-o", "b.png", "--size", "200")[0] == 0
+    assert nirred("view", "a.fits", "-o", "b.pdf")[0] == 2 and not Path("b.pdf").exists()
     assert (tmp_path / "a.png").exists() and (tmp_path / "b.png").exists()
 
 

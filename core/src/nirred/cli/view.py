@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from ..errors import ConfigError
 from ..picture import Scale, Stretch
 from .group import example
 
@@ -46,4 +47,6 @@ def view(file: str, output: str | None, ext: str, limits: tuple[float, float] | 
 
     low, high = limits or (None, None)
     png = Path(output) if output else Path(file_root(Path(file)) + ".png")
+    if png.suffix.lower() != ".png":
+        raise ConfigError(f"-o {png}: pictures are PNG", f"write -o {png.with_suffix('.png')}")
     click.echo(stack_png(file, png, Look(extension=ext, low=low, high=high, **how)))
