@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .headers import Headers
     from .plan.options import PlanOptions
     from .plugin.frames import Claim, Descriptors
-    from .plugin.instrument import RequestSet
+    from .plugin.instrument import Event, RequestSet
     from .run.api import RunOptions, RunResult
 
     Params = Mapping[str, Any] | Iterable[tuple[str, Any]]
@@ -247,7 +247,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     check_kinds(values.get("allow_missing", ()), "allow_missing", registry)
     if "user_bpm" in values:
         values["user_bpm"] = _existing(values["user_bpm"], "user_bpm")
-    values["library"] = open_shelf(values.get("library"), registry)
+    values["library"] = open_shelf(values.get("library"), registry, _sayer(merged.get("on_event")))
     recipe = given.recipe if given.recipe is not None else config.value("recipe")
     if recipe is not None and not recipe.strip():
         raise ConfigError("the recipe has no name", "leave the option out, or see `nirred recipes`")
@@ -264,6 +264,13 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
         requests=given.requests,
     )
     return options.with_settings(known_settings(settings, options.recipe, registry))
+
+
+def _sayer(on_event: Callable[[Event], None] | None) -> Callable[[str], None] | None:
+    """What tells an observer a message."""
+    from .plugin.instrument import Event
+
+    return None if on_event is None else lambda text: on_event(Event("message", message=text))
 
 
 def _merged(given: Given, config: Config) -> dict[str, Any]:

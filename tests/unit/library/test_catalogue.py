@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nirred.errors import ConfigError, DataError, LibraryError
-from nirred.library import CalibrationLibrary
+from nirred.library import CalibrationLibrary, database
 from nirred.library.database import VERSION, Database
 
 Make = Callable[..., Path]
@@ -179,6 +179,22 @@ def test_a_locked_library_says_so(library: CalibrationLibrary, product: Make) ->
         library.add(product("dark", "b_dark.fits"))
     other.execute("ROLLBACK")
     assert library.add(product("dark", "c_dark.fits"))
+
+
+def test_what_is_waited_for_is_said(
+    library: CalibrationLibrary, product: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add(product("dark", "a_dark.fits"))
+    other = sqlite3.connect(library.name, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    said: list[str] = []
+    with pytest.raises(LibraryError, match="locked"):
+        CalibrationLibrary(library.name, library.registry, 0.5, said.append).list()
+    assert said == [f"waiting for the calibration library {library.name}, up to 0.5 s"]
+    other.execute("ROLLBACK")
+    monkeypatch.undo()
+    assert CalibrationLibrary(library.name, library.registry, 0.5, said.append).list() and len(said) == 1
 
 
 # -- what is no library -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import echo_json, echo_table, registry
+from .common import echo_json, echo_table, registry, safe
 from .group import example
 from .options import calibrations, check_recipe, planning
 
@@ -34,7 +34,8 @@ def plan(ctx: click.Context, /, inputs: Sequence[str], output: str | None, as_js
     plugins = registry()
     options["recipe"] = check_recipe(options["recipe"])
     options["user_cal"] = calibrations(options["user_cal"])
-    others, given, _ = take_requests(inputs, given_from_command(options), plugins)
+    told = {"on_event": lambda event: click.echo(safe(event.message), err=True)}
+    others, given, _ = take_requests(inputs, given_from_command(options | told), plugins)
     asked = plan_options(output, given, load_config(inputs), plugins)
     check_only(asked.only, others, plugins)
     made = make_plan(others, plugins, asked)

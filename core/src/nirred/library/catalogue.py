@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -89,6 +89,8 @@ class CalibrationLibrary:
         The plugins; default all that are installed.
     timeout : float, optional
         Seconds to wait for another process that writes; default 20.
+    say : callable, optional
+        Told, from another thread, that the database is waited for.
 
     Raises
     ------
@@ -101,9 +103,13 @@ class CalibrationLibrary:
     """
 
     def __init__(
-        self, place: str | Path | None = None, registry: Registry | None = None, timeout: float | None = None
+        self,
+        place: str | Path | None = None,
+        registry: Registry | None = None,
+        timeout: float | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self.database = Database(default_place() if place is None else place, timeout)
+        self.database = Database(default_place() if place is None else place, timeout, say)
         self._registry = registry
 
     def __repr__(self) -> str:

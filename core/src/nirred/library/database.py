@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,8 @@ NONE = "none"
 VERSION_TABLE, ENTRY_TABLE = "nirred_library", "nirred_calibration"
 #: Seconds to wait for another process that writes.
 TIMEOUT = 20.0
+#: Seconds after which it is said what is being waited for.
+PATIENCE = 2.0
 #: Any number, the same in every process: only one at a time makes the tables of a PostgreSQL database.
 _CREATING = 7_130_042
 
@@ -73,6 +76,8 @@ class Database:
         ``postgresql://USER@HOST/NAME``.
     timeout : float, optional
         Seconds to wait for another process that writes; default `TIMEOUT`.
+    say : callable, optional
+        Told, from another thread, that an answer is waited for.
 
     Raises
     ------
@@ -82,6 +87,7 @@ class Database:
 
     place: str | Path
     timeout: float | None = None
+    say: Callable[[str], None] | None = None
     url: URL = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,13 +194,19 @@ class Database:
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """Database errors as ours."""
+        """Database errors as ours; a wait that is long is said."""
         from sqlalchemy.exc import SQLAlchemyError
 
+        waiting = f"waiting for the calibration library {self.name}, up to {self.wait:g} s"
+        timer = threading.Timer(PATIENCE, self.say or (lambda text: None), (waiting,))
+        timer.daemon = True
+        timer.start()
         try:
             yield
         except SQLAlchemyError as error:
             raise self._error(str(getattr(error, "orig", None) or error)) from error
+        finally:
+            timer.cancel()
 
     def _error(self, said: str) -> LibraryError:
         told = said.strip().splitlines()[0] if said.strip() else "unknown error"

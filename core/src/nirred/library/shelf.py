@@ -31,8 +31,10 @@ _FAULTS = {
 }
 
 
-def open_shelf(place: str | None, registry: Registry) -> Shelf | None:
+def open_shelf(place: str | None, registry: Registry, say: Callable[[str], None] | None = None) -> Shelf | None:
     """The library that is configured; None for ``none``. A place that cannot be one is an error of its own.
+
+    `say` is told, from another thread, that the database is waited for.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def open_shelf(place: str | None, registry: Registry) -> Shelf | None:
         return None
     if place is None and not default_place().exists():
         return Shelf(None, registry)
-    return Shelf(CalibrationLibrary(place, registry))
+    return Shelf(CalibrationLibrary(place, registry, say=say))
 
 
 @dataclass
