@@ -13,6 +13,7 @@ from nirred.algorithms.sky_rows import (
     _with_themselves,
     moves,
     subtract,
+    subtract_around_medians,
     survey,
 )
 
@@ -191,6 +192,27 @@ def test_a_real_pattern_pixel_of_ten_sigma_is_taken_off(power):
     assert abs(left) < np.sqrt(power + v)  # 90 % and more: what stays is below the noise
 
 
+@pytest.mark.parametrize("additive", [False, True])
+def test_one_sweep_is_survey_and_subtraction(additive):
+    """Frames without sky of their own and frames that are no sky frames among them."""
+    data, dq, zero, unit = night(7, additive=additive)
+    data[3, 2, 7:9] += 1000
+    dq[:, 3, 5], shape = BAD, data.shape[1:]
+    sets = [(0, 1, 3, 4), (1, 2, 3), (0, 2, 3), (4,)]
+    targets = Targets([5, 0, 1, 6], zero[[5, 0, 1, 6]], unit[[5, 0, 1, 6]], np.arange(4.0), sets)
+    frames, unflagged, out = (
+        frames_of(data, dq, zero, unit, list(range(5))),
+        dq.copy(),
+        np.empty((2, 4, *shape), np.float32),
+    )
+    subtract_around_medians(frames, targets, (0.0, 1.0), shape, USELESS, 4.0, (out[0], range(4), 0))
+    assert np.array_equal(dq, unflagged)
+    centre = np.empty(shape, np.float32)
+    survey(frames, (0.0, 1.0), (USELESS, STRAY), 4.0, centre)
+    subtract(frames, targets, USELESS | STRAY, centre, None, (out[1], range(4), 0))
+    assert np.array_equal(*out) and (dq & STRAY).any()
+
+
 def test_moves_touch_what_differs():
     begins, who, sign = moves([(0, 1, 2), (1, 2, 3), (7,)])
     assert begins.tolist() == [0, 4, 6, 8]
@@ -199,11 +221,9 @@ def test_moves_touch_what_differs():
 
 
 def test_frames_that_serve_each_other_move_nothing():
-    data, dq, zero, unit = night(6, (1, 1))
-    frames = frames_of(data, dq, zero, unit)
     everyone = [[j for j in range(6) if j != i] for i in range(6)]
-    whole, without = _with_themselves(Targets(range(6), zero, unit, zero, everyone), frames)
+    whole, without = _with_themselves(everyone, np.arange(6), 6)
     assert all(s == set(range(6)) for s in whole) and without.tolist() == list(range(6))
     assert moves(whole)[1].tolist() == [-1, *range(6)]
-    alone, without = _with_themselves(Targets([5, 4], zero[:2], unit[:2], zero[:2], [(0, 1), (0, 1)]), frames)
+    alone, without = _with_themselves([(0, 1), (0, 1)], np.array([-1, 4]), 6)
     assert alone == [{0, 1}, {0, 1}] and without.tolist() == [6, 6]

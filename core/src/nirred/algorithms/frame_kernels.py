@@ -1,7 +1,8 @@
-"""Pixel kernels over many frames: medians, strays from them, and running means, by tiles of one row.
+"""The kernel of the sky: medians of many frames, strays from them, running means and their subtraction.
 
-A tile's values of all frames stay in the first caches from the median to the sums; every loop over its lanes is free of
-branches. Each pixel is worked on for itself, in the order of the frames.
+It works on tiles of one row. A tile of all frames is copied side by side once and stays in the first caches from the
+median to the subtraction: rows of frames lie powers of two apart, so that few of them can be in a cache together. Every
+loop over lanes is free of branches. Each pixel is worked on for itself, in the order of the frames.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
 
 #: Pixels of a row that are worked on at once; where no frame of a tile's pixel shows sky, the tile's others stand in.
-LANES = 256
+#: A shorter tile would lie in a faster cache, but each loop over lanes costs as much to begin as 100 of them.
+LANES = 1024
+#: Of scratch, so that its rows are no power of two apart: a store would hold up the loads that lie so far behind it.
+_STRIDE = LANES + 16
 #: Where fewer frames of a sample than this show sky, all frames are asked.
 FEW = 5
 #: Variance of a median over that of the mean.
@@ -47,6 +51,28 @@ class Rule(NamedTuple):
     default: np.float32
 
 
+class Asked(NamedTuple):
+    """Frames to be subtracted from, and how; none where only the sky is asked for.
+
+    Their table; `moves`: where those of each frame begin, whom they concern, their sign, whom to leave out; where the
+    frames themselves are among the sky frames (-1: not); least sum of units; offsets; power and noise of the pattern
+    (no rows: it is taken off whole); where the rows go: an array, places in it and the first row.
+    """
+
+    table: Table
+    begins: Index
+    who: Index
+    sign: Float32
+    without: Index
+    own: Index
+    least: np.float32
+    offsets: Float32
+    power: Float32
+    noise: Float32
+    out: Float32
+    tops: Index
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-untyped-def]
     """Median per lane; NaN become +inf and -inf in turn, which keeps the median on the middle wires."""
@@ -75,13 +101,36 @@ def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _median_of_all(data, dq, table, row, column, useless, work):  # type: ignore[no-untyped-def]
+def _load(data, dq, table, useless, row, start, m, values, units):  # type: ignore[no-untyped-def]
+    """Copy a tile of every frame; its unit where it shows sky, else 0."""
+    zero = np.float32(0)
+    for k in range(table.place.size):
+        x, bits = data[table.place[k], row, start : start + m], dq[table.place[k], row, start : start + m]
+        unit, value, seen = table.unit[k], values[k], units[k]
+        for j in range(m):
+            value[j] = x[j]
+            seen[j] = unit if (bits[j] & useless) == 0 else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  # type: ignore[no-untyped-def]
+    """As `_load`, what each frame differs by from a smooth sky."""
+    zero, m = np.float32(0), smooth.size
+    for k in range(table.place.size):
+        x, bits = data[table.place[k], row, start : start + m], dq[table.place[k], row, start : start + m]
+        own, unit, value, seen = table.zero[k], table.unit[k], values[k], units[k]
+        for j in range(m):
+            value[j] = x[j] - own - unit * smooth[j]
+            seen[j] = unit if (bits[j] & useless) == 0 else zero
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-def]
     """Median of every frame that shows sky at one pixel, and their number."""
     n = 0
     for k in range(table.place.size):
-        i = table.place[k]
-        if dq[i, row, column] & useless == 0:
-            value = (data[i, row, column] - table.zero[k]) / table.unit[k]
+        if units[k, j] > 0:
+            value = (values[k, j] - table.zero[k]) / table.unit[k]
             place = n
             while place > 0 and work[place - 1] > value:
                 work[place] = work[place - 1]
@@ -92,20 +141,20 @@ def _median_of_all(data, dq, table, row, column, useless, work):  # type: ignore
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _centres(data, dq, table, rule, network, sample, row, start, m, values, lanes, work):  # type: ignore[no-untyped-def]
+def _centres(values, units, m, table, rule, network, sample, wires, lanes, work):  # type: ignore[no-untyped-def]
     """Median pattern of a tile into lanes[0], the number of frames behind it into lanes[1]."""
     for s in range(sample.size):
         k = sample[s]
-        x, bits = data[table.place[k], row, start : start + m], dq[table.place[k], row, start : start + m]
-        zero, scale, target = table.zero[k], np.float32(1) / table.unit[k], values[s]
+        x, seen, zero, scale, target = values[k], units[k], table.zero[k], np.float32(1) / table.unit[k], wires[s]
         for j in range(m):
-            target[j] = (x[j] - zero) * scale if (bits[j] & rule.useless) == 0 else _NAN
+            pattern = (x[j] - zero) * scale
+            target[j] = pattern if seen[j] > np.float32(0) else _NAN
     centre, count = lanes[0], lanes[1]
-    _sorted_middle(values, network, m, lanes[2], count, centre)
+    _sorted_middle(wires, network, m, lanes[2], count, centre)
     if table.place.size > sample.size:
         for j in range(m):
             if count[j] < FEW:
-                centre[j], count[j] = _median_of_all(data, dq, table, row, start + j, rule.useless, work)
+                centre[j], count[j] = _median_of_all(values, units, table, j, work)
     known, total = 0, 0.0
     for j in range(m):
         if count[j] > 0:
@@ -118,92 +167,135 @@ def _centres(data, dq, table, rule, network, sample, row, start, m, values, lane
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def survey_rows(data, dq, table, rule, network, sample, first, noise, centres, halves):  # type: ignore[no-untyped-def]
-    """See `sky_rows.survey`; centres or halves may have no rows: then they are not asked for."""
-    constant, per_electron = noise
-    values = np.empty((sample.size, LANES), np.float32)
-    lanes, sums = np.empty((4, LANES), np.float32), np.empty((4, LANES), np.float32)
-    work = np.empty(table.place.size, np.float32)
-    zero, one = np.float32(0), np.float32(1)
-    for r in range(constant.shape[0]):
-        for start in range(0, constant.shape[1], LANES):
-            m = min(LANES, constant.shape[1] - start)
-            _centres(data, dq, table, rule, network, sample, first + r, start, m, values, lanes, work)
-            centre, spread = lanes[0], lanes[3]
-            quiet, shot = constant[r, start : start + m], per_electron[r, start : start + m]
-            factor = np.float32(MEDIAN_VARIANCE) / (rule.unit * rule.unit)
-            for j in range(m):
-                spread[j] = factor * (quiet[j] + rule.level * shot[j]) / max(lanes[1, j], one)
-            sums[:, :m] = zero
-            for k in range(table.place.size):
-                x = data[table.place[k], first + r, start : start + m]
-                bits = dq[table.place[k], first + r, start : start + m]
-                own, unit, level, scale = table.zero[k], table.unit[k], table.level[k], table.scale[k]
-                total, units = sums[2 * (k % 2)], sums[2 * (k % 2) + 1]
-                for j in range(m):
-                    useful = (bits[j] & rule.useless) == 0
-                    d = x[j] - own - unit * centre[j]
-                    variance = (quiet[j] + level * shot[j]) * scale + unit * unit * spread[j]
-                    sky = useful & ((d * d <= rule.limit * variance) | (not rule.check))
-                    bits[j] = (bits[j] & ~rule.stray) | (rule.stray if useful & (not sky) else np.uint16(0))
-                    total[j] += d if sky else zero
-                    units[j] += unit if sky else zero
-            if centres.shape[0]:
-                centres[r, start : start + m] = centre[:m]
-            if halves[0].shape[0]:
-                for h in range(2):
-                    g, u = halves[2 * h][r, start : start + m], halves[2 * h + 1][r, start : start + m]
-                    total, units = sums[2 * h], sums[2 * h + 1]
-                    for j in range(m):
-                        g[j] = centre[j] + total[j] / units[j] if units[j] > zero else _NAN
-                        u[j] = units[j]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _residuals(data, dq, table, useless, row, start, smooth, left, seen):  # type: ignore[no-untyped-def]
-    """What each frame differs by from the smooth sky, 0 where it shows none, and its unit there, else 0."""
-    zero, m = np.float32(0), smooth.size
+def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: ignore[no-untyped-def]
+    """Make values what they differ by from the median, and the units of strays 0."""
+    zero, one, m = np.float32(0), np.float32(1), quiet.size
+    centre, spread = lanes[0], lanes[3]
+    factor = np.float32(MEDIAN_VARIANCE) / (rule.unit * rule.unit)
+    for j in range(m):
+        spread[j] = factor * (quiet[j] + rule.level * shot[j]) / max(lanes[1, j], one)
     for k in range(table.place.size):
-        x, bits = data[table.place[k], row, start : start + m], dq[table.place[k], row, start : start + m]
-        own, unit, d, u = table.zero[k], table.unit[k], left[k], seen[k]
+        x, seen = values[k], units[k]
+        own, unit, level, scale = table.zero[k], table.unit[k], table.level[k], table.scale[k]
         for j in range(m):
-            sky = (bits[j] & useless) == 0
-            d[j] = x[j] - own - unit * smooth[j] if sky else zero
-            u[j] = unit if sky else zero
+            x[j] = x[j] - own - unit * centre[j]
+        for j in range(m if rule.check else 0):
+            variance = (quiet[j] + level * shot[j]) * scale + unit * unit * spread[j]
+            usual = seen[j]
+            seen[j] = usual if x[j] * x[j] <= rule.limit * variance else zero
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def subtract_rows(data, dq, skies, targets, moves, useless, first, least, smooth, shrink, offsets, out, tops):  # type: ignore[no-untyped-def]
-    """See `sky_rows.subtract`."""
-    begins, who, sign, without = moves
-    power, noise = shrink
-    left, seen = np.zeros((2, skies.place.size + 1, LANES), np.float32)  # the last stands for no frame
-    total, units = np.empty((2, LANES), np.float32)
-    zero, one, nine = np.float32(0), np.float32(1), np.float32(9)
-    for r in range(smooth.shape[0]):
-        for start in range(0, smooth.shape[1], LANES):
-            stop = min(start + LANES, smooth.shape[1])
-            m = stop - start
-            s, p, v = smooth[r, start:stop], power[r, start:stop], noise[r, start:stop]
-            _residuals(data, dq, skies, useless, first + r, start, s, left, seen)
-            total[:m], units[:m] = zero, zero
-            for e in range(targets.place.size):
-                for q in range(begins[e], begins[e + 1]):
-                    if who[q] < 0:
-                        total[:m], units[:m] = zero, zero
-                        continue
-                    d, u, by = left[who[q]], seen[who[q]], sign[q]
-                    for j in range(m):
-                        total[j] += by * d[j]
-                        units[j] += by * u[j]
-                x, target = data[targets.place[e], first + r, start:stop], out[tops[e], tops[-1] + r, start:stop]
-                own, unit, offset = targets.zero[e], targets.unit[e], offsets[e]
-                gone, lost = left[without[e]], seen[without[e]]
-                for j in range(m):
-                    behind = units[j] - lost[j]
-                    per_unit = one / behind if behind > least else zero
-                    g, w = (total[j] - gone[j]) * per_unit, v[j] * per_unit
-                    whole, square = p[j] + w, g * g
-                    real = square >= nine * whole  # keeps all but 9/t^2 of what noise would take
-                    share = (nine * w if real else w) / (square if real else whole) if whole > zero else zero
-                    target[j] = x[j] - own - unit * (s[j] + (one - share) * g) - offset
+def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-untyped-def]
+    """Set or clear the bit of strays."""
+    for k in range(table.place.size):
+        seen, bits = units[k], dq[table.place[k], row, start : start + m]
+        for j in range(m):
+            stray = (seen[j] == np.float32(0)) & ((bits[j] & rule.useless) == 0)
+            bits[j] = (bits[j] & ~rule.stray) | (rule.stray if stray else np.uint16(0))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _halve(values, units, number, centre, sums, halves, r, start):  # type: ignore[no-untyped-def]
+    """Means of every other frame, and their units."""
+    zero, m = np.float32(0), centre.size
+    for total in sums:
+        for j in range(m):
+            total[j] = zero
+    for k in range(number):
+        x, seen, total, behind = values[k], units[k], sums[2 * (k % 2)], sums[2 * (k % 2) + 1]
+        for j in range(m):
+            d = x[j]
+            total[j] += d if seen[j] > zero else zero
+            behind[j] += seen[j]
+    for h in range(2):
+        g, u = halves[2 * h][r, start : start + m], halves[2 * h + 1][r, start : start + m]
+        total, behind = sums[2 * h], sums[2 * h + 1]
+        for j in range(m):
+            g[j] = centre[j] + total[j] / behind[j] if behind[j] > zero else _NAN
+            u[j] = behind[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-def]
+    """Go from the sums of the frame before to those of frame e."""
+    zero = np.float32(0)
+    for q in range(asked.begins[e], asked.begins[e + 1]):
+        if asked.who[q] < 0:
+            for j in range(total.size):
+                total[j], behind[j] = zero, zero
+            continue
+        x, seen, by = values[asked.who[q]], units[asked.who[q]], asked.sign[q]
+        for j in range(total.size):
+            d = by * x[j]
+            total[j] += d if seen[j] > zero else zero
+            behind[j] += by * seen[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type: ignore[no-untyped-def]
+    """Subtract the sky of a tile from all frames that are asked for; two more rows of values: none, and spare."""
+    zero, one, nine, m, least = np.float32(0), np.float32(1), np.float32(9), smooth.size, asked.least
+    total, behind, spare = sums[0, :m], sums[1, :m], values[values.shape[0] - 1]
+    for j in range(m):
+        total[j], behind[j] = zero, zero
+    for e in range(asked.table.place.size):
+        _move(values, units, asked, e, total, behind)
+        unit, offset = asked.table.unit[e], asked.offsets[e]
+        d = values[asked.own[e]] if asked.own[e] >= 0 else spare
+        if asked.own[e] < 0:
+            x, own = data[asked.table.place[e], row, start : start + m], asked.table.zero[e]
+            for j in range(m):
+                spare[j] = x[j] - own - unit * smooth[j]
+        gone, lost = values[asked.without[e]], units[asked.without[e]]
+        target = asked.out[asked.tops[e], asked.tops[-1] + r, start : start + m]
+        if asked.power.shape[0] == 0:
+            for j in range(m):
+                rest, known = behind[j] - lost[j], gone[j]
+                known = total[j] - (known if lost[j] > zero else zero)
+                target[j] = d[j] - unit * (known / rest if rest > least else zero) - offset
+            continue
+        p, v = asked.power[r, start : start + m], asked.noise[r, start : start + m]
+        for j in range(m):
+            rest, known = behind[j] - lost[j], gone[j]
+            per_unit = one / rest if rest > least else zero
+            known = total[j] - (known if lost[j] > zero else zero)
+            g, w = known * per_unit, v[j] * per_unit
+            whole, square = p[j] + w, g * g
+            real = square >= nine * whole  # keeps all but 9/t^2 of what noise would take
+            share = (nine * w if real else w) / (square if real else whole) if whole > zero else zero
+            target[j] = d[j] - unit * ((one - share) * g) - offset
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sky_rows(data, dq, table, rule, network, sample, first, noise, known, centres, halves, asked):  # type: ignore[no-untyped-def]
+    """See `sky_rows.survey` and `sky_rows.subtract`; what has no rows is not known, or not asked for.
+
+    The smooth sky is `known`, or it is the median.
+    """
+    constant, per_electron = noise
+    ny, nx = known.shape if known.shape[0] else constant.shape
+    number = table.place.size
+    # one by one: parts of one array are not known to be contiguous, which keeps the compiler from vectors
+    values, units = np.zeros((number + 2, _STRIDE), np.float32), np.zeros((number + 2, _STRIDE), np.float32)
+    lanes, sums = np.empty((4, _STRIDE), np.float32), np.empty((4, _STRIDE), np.float32)
+    wires, work = np.empty((sample.size, _STRIDE), np.float32), np.empty(number, np.float32)
+    for r in range(ny):
+        for start in range(0, nx, LANES):
+            m = min(LANES, nx - start)
+            smooth = known[r, start : start + m] if known.shape[0] else lanes[0, :m]
+            if known.shape[0]:
+                _load_beside(data, dq, table, rule.useless, first + r, start, smooth, values, units)
+            else:
+                quiet, shot = constant[r, start : start + m], per_electron[r, start : start + m]
+                _load(data, dq, table, rule.useless, first + r, start, m, values, units)
+                _centres(values, units, m, table, rule, network, sample, wires, lanes, work)
+                _leave_out_strays(values, units, table, rule, quiet, shot, lanes)
+                if asked.table.place.size == 0:
+                    _flag_strays(units, dq, table, rule, first + r, start, m)
+            if centres.shape[0]:
+                centres[r, start : start + m] = smooth
+            if halves[0].shape[0]:
+                _halve(values, units, number, smooth, sums, halves, r, start)
+            if asked.table.place.size:
+                _subtract(data, asked, smooth, values, units, r, first + r, start, sums)

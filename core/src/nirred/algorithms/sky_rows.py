@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.combine import sorting_network
-from nirred.algorithms.frame_kernels import Rule, Table, subtract_rows, survey_rows
+from nirred.algorithms.frame_kernels import Asked, Rule, Table, sky_rows
 
 Float32 = NDArray[np.float32]
 UInt16 = NDArray[np.uint16]
@@ -115,6 +115,30 @@ def survey(
     """
     given = centres if centres is not None else halves[0] if halves is not None else None
     shape = frames.data.shape[1:] if given is None else given.shape
+    none = np.empty((0, 0), np.float32)
+    sky_rows(
+        *_arguments(frames, bits, nsigma),
+        frames.top,
+        _planes(noise, shape),
+        none,
+        none if centres is None else centres,
+        (none,) * 4 if halves is None else tuple(halves),
+        _nobody(),
+    )
+
+
+def _planes(noise: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]) -> tuple[Float32, ...]:
+    """Noise model of each pixel, read-only: one type, hence one compilation."""
+    planes = tuple(np.ascontiguousarray(np.broadcast_to(np.asarray(n, np.float32), shape)).view() for n in noise)
+    for plane in planes:
+        plane.flags.writeable = False
+    return planes
+
+
+def _arguments(
+    frames: SkyFrames, bits: tuple[int, int], nsigma: float
+) -> tuple[Float32, UInt16, Table, Rule, Index, Index]:
+    """The first ones of the kernel."""
     table = frames.table
     rule = Rule(
         np.uint16(bits[0]),
@@ -125,21 +149,8 @@ def survey(
         np.float32(np.mean(np.asarray(frames.unit))),
         np.float32(0 if np.any(table.zero) else 1),
     )
-    planes = tuple(np.ascontiguousarray(np.broadcast_to(np.asarray(n, np.float32), shape)) for n in noise)
     sample, network = _sample(table.place.size)
-    none = np.empty((0, 0), np.float32)
-    survey_rows(
-        frames.data,
-        frames.dq,
-        table,
-        rule,
-        network,
-        sample,
-        frames.top,
-        planes,
-        none if centres is None else centres,
-        (none,) * 4 if halves is None else tuple(halves),
-    )
+    return frames.data, frames.dq, table, rule, network, sample
 
 
 @dataclass(frozen=True)
@@ -186,22 +197,20 @@ def moves(sets: Sequence[Iterable[int]]) -> tuple[Index, Index, Float32]:
     return np.array(begins), np.array(who, np.int64), np.array(sign, np.float32)
 
 
-def _with_themselves(targets: Targets, frames: SkyFrames) -> tuple[list[set[int]], Index]:
-    """The skies of each frame and, where those of a neighbour hold it, the frame itself; whom to leave out (n: none).
+def _with_themselves(skies: Sequence[Sequence[int]], own: Index, none: int) -> tuple[list[set[int]], Index]:
+    """The skies of each frame and, where those of a neighbour hold it, the frame itself; whom to leave out, or `none`.
 
-    A sequence whose frames all serve each other as sky has one such set: nothing is to be moved.
+    `own` are the frames' places among the sky frames, -1 without. A sequence whose frames all serve each other as sky
+    has one such set: nothing is to be moved.
     """
-    number = {place: k for k, place in enumerate(frames.places)}
-    none = len(number)
-    sets = [set(members) for members in targets.skies]
+    sets = [set(members) for members in skies]
     without = np.full(len(sets), none)
     whole = [set(members) for members in sets]
-    for e, place in enumerate(targets.places):
-        own = number.get(place, none)
+    for e, place in enumerate(own.tolist()):
         beside = sets[max(e - 1, 0)] | sets[min(e + 1, len(sets) - 1)]
-        if own not in sets[e] and own in beside:
-            whole[e].add(own)
-            without[e] = own
+        if place not in sets[e] and place in beside:
+            whole[e].add(place)
+            without[e] = place
     return whole, without
 
 
@@ -234,28 +243,69 @@ def subtract(
     out : (float32 (any, h', nx), places, top)
         Where the rows go: the frames' places in an array, and the row there of the first.
     """
-    if shrink is None:
-        nothing = np.zeros_like(smooth)
-        shrink = nothing, nothing
-    number = len(targets.places)
-    unused = np.ones(number, np.float32)
-    zero, unit = (np.asarray(c, np.float32) for c in (targets.zero, targets.unit))
-    table = Table(np.asarray(targets.places, np.int64), zero, unit, unused, unused)
-    array, places, top = out
-    whole, without = _with_themselves(targets, frames)
-    least = np.float32(1e-3 * float(np.min(np.asarray(frames.unit))))  # what rounding leaves of frames taken away
-    subtract_rows(
-        frames.data,
-        frames.dq,
-        frames.table,
-        table,
-        (*moves(whole), without),
-        np.uint16(useless),
+    none = np.empty((0, 0), np.float32)
+    asked = _asked(frames, targets, shrink or (none, none), out)
+    sky_rows(
+        *_arguments(frames, (useless, 0), 0.0),
         frames.top,
-        least,
+        _planes((0.0, 0.0), none.shape),
         smooth,
-        shrink,
+        none,
+        (none,) * 4,
+        asked,
+    )
+
+
+def subtract_around_medians(
+    frames: SkyFrames,
+    targets: Targets,
+    noise: tuple[ArrayLike, ArrayLike],
+    shape: tuple[int, int],
+    useless: int,
+    nsigma: float,
+    out: tuple[Float32, Sequence[int], int],
+) -> None:
+    """Subtract the full pattern round the frames' median, strays left out: `survey` and `subtract` in one sweep.
+
+    Strays are not flagged. The parameters are those of these two, and the shape of the rows.
+    """
+    none = np.empty((0, 0), np.float32)
+    asked = _asked(frames, targets, (none, none), out)
+    arguments = _arguments(frames, (useless, 0), nsigma)
+    sky_rows(*arguments, frames.top, _planes(noise, shape), none, none, (none,) * 4, asked)
+
+
+def _asked(
+    frames: SkyFrames,
+    targets: Targets,
+    shrink: tuple[Float32, Float32],
+    out: tuple[Float32, Sequence[int], int],
+) -> Asked:
+    """What the kernel wants to know of frames to be subtracted from."""
+    zero, unit = (np.asarray(c, np.float32) for c in (targets.zero, targets.unit))
+    unused, table = np.ones(len(targets.places), np.float32), frames.table
+    rank = {place: k for k, place in enumerate(frames.places)}
+    own = np.array([rank.get(place, -1) for place in targets.places], np.int64)
+    same = (own >= 0) & (table.zero[own] == zero) & (table.unit[own] == unit)
+    whole, without = _with_themselves(targets.skies, own, len(rank))
+    array, places, top = out
+    return Asked(
+        Table(np.asarray(targets.places, np.int64), zero, unit, unused, unused),
+        *moves(whole),
+        without,
+        np.where(same, own, -1),
+        np.float32(1e-3 * float(np.min(np.asarray(frames.unit)))),  # what rounding leaves of frames taken away
         np.asarray(targets.offset, np.float32),
+        *shrink,
         array,
         np.array([*places, top], np.int64),
     )
+
+
+def _nobody() -> Asked:
+    """No frame is subtracted from."""
+    nothing, nobody = np.empty(0, np.float32), np.empty(0, np.int64)
+    none = np.empty((0, 0), np.float32)
+    table, array = Table(nobody, nothing, nothing, nothing, nothing), np.empty((0, 0, 0), np.float32)
+    least = np.float32(0)
+    return Asked(table, nobody, nobody, nothing, nobody, nobody, least, nothing, none, none, array, nobody)

@@ -10,7 +10,7 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.flags import flagged
 from ..algorithms.sky import join_halves, pattern_power, pixel_noise, shrinkage
-from ..algorithms.sky_rows import SkyFrames, Targets, subtract, survey
+from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_medians, survey
 from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
@@ -142,10 +142,8 @@ def _subtract_rows(
     out: tuple[np.ndarray, Sequence[int], int],
 ) -> None:
     """Subtract the sky round its median from rows of frames."""
-    height = rows.stop - rows.start if isinstance(rows, slice) else rows.size
-    centres = np.empty((height, model.state.shape[1]), np.float32)
-    survey(frames, model.noise(rows), (_useless(masked=False), int(NOT_SKY)), model.nsigma, centres=centres)
-    subtract(frames, targets, _useless(masked=False) | int(NOT_SKY), centres, None, out)
+    shape = rows.stop - rows.start if isinstance(rows, slice) else rows.size, model.state.shape[1]
+    subtract_around_medians(frames, targets, model.noise(rows), shape, _useless(masked=False), model.nsigma, out)
 
 
 def _sample_levels(model: SkyModel, epoch: list[int], skies: list[int], read: list[int]) -> np.ndarray:
