@@ -76,6 +76,23 @@ def test_skies_are_brought_to_the_plane_that_they_have_in_common(make_group) -> 
         assert np.abs(own[k]).max() > 0.004
 
 
+@pytest.mark.parametrize(("slope", "blank", "changed"), [(0.02, 1.0, True), (0.0002, 1.0, False), (0.02, 0.2, False)])
+def test_slight_slopes_of_the_sky_stay(make_group, slope, blank, changed) -> None:
+    rng = np.random.default_rng(7)
+    u = 2 * (np.arange(SHAPE[1]) + 0.5) / SHAPE[1] - 1
+    own = slope * np.linspace(-1, 1, 12)
+    group = make_group(["both"] * 12, [1000.0 * (1 + a * u) + rng.normal(0, 32, SHAPE) for a in own])
+    for frame in group.frames:
+        frame.blank = blank
+    state = group.planes[0]
+    before = [state.sci.frame(k).copy() for k in range(12)]
+    match_skies(group, state, np.zeros(12), np.full(12, 1000.0), slight=0.007)
+    assert changed != all(np.array_equal(before[k], state.sci.frame(k)) for k in range(12))
+    if changed:
+        slopes = [float((state.sci.frame(k) * u).mean() / (u**2).mean()) for k in range(12)]
+        assert np.std(slopes) < 0.5
+
+
 def test_skies_without_common_places_stay_as_they_are(make_group) -> None:
     group = make_group(["both"] * 3, [np.full((40, 40), 100.0 + k, np.float32) for k in range(3)])
     for k in range(3):

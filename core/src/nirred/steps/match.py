@@ -6,6 +6,7 @@ import numpy as np
 
 from ..algorithms.flags import flagged
 from ..algorithms.mutual import PLACES, Squares, block_means, mutual_surfaces
+from ..algorithms.surface import Surface, surface_order
 from ..coadd import lay_out
 from ..geometry import Target, targets_of
 from ..group import BAD, Group, PlaneState
@@ -14,6 +15,9 @@ from ..plugin.recipes import StepCall
 from ..spread import each_frame
 from ..step import GroupStep
 from .residual import take_off
+
+#: Frames of a long sequence that tell whether their skies differ in slope.
+COMPARED = 9
 
 
 class MatchBackgrounds(GroupStep):
@@ -66,14 +70,14 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
     each_frame(group, numbers, match)
 
 
-def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray) -> None:
+def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray, *, slight: float = 0.0) -> None:
     """Bring frames that are each other's sky to one shape, as far as what they see of it beside objects tells.
 
-    Behind a wide object the sky is known from the few frames in which the object lay elsewhere. Where these slope
-    otherwise than the others, or their levels, measured on other pixels, differ, their mean would have steps. They are
-    compared at places of the detector, as planes: a parabola beside a wide object follows its halo (three galaxies of
-    0.06 to 0.15 of the field: noise at 4 FWHM 1.0 to 2.5 of what is stated, 1.0 to 5.5 with parabolas). What the
-    frames have in common stays in them.
+    Behind an object the sky is known from the frames in which the object lay elsewhere: from few behind a wide one.
+    Where these slope otherwise than the others, or their levels, measured on other pixels, differ, their mean would
+    have steps. They are compared at places of the detector, as planes: a parabola beside a wide object follows its
+    halo (three galaxies of 0.06 to 0.15 of the field: noise at 4 FWHM 1.0 to 2.5 of what is stated, 1.0 to 5.5 with
+    parabolas). What the frames have in common stays in them.
 
     Parameters
     ----------
@@ -81,15 +85,35 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
         The group and one of its planes, whose `sci` is changed.
     zero, unit : float64 (n,)
         Of the sky model, see `SkyModel`.
+    slight : float
+        Frames stay as they are where their slopes, rms over the field, are below this part of the noise of a pixel,
+        times the root of the number of frames; and where one of them does not show enough sky. 0: they never do.
     """
     frames = group.indices("both")
+    if len(frames) < 2 or (slight and min(surface_order(group.frames[i].blank) for i in frames) == 0):
+        return
     squares = Squares.of(state.shape)
 
     def means(i: int) -> np.ndarray:
         return (squares.means(state.sci.frame(i), state.covered(i)).ravel() - float(zero[i])) / float(unit[i])
 
-    values = np.array(each_frame(group, frames, means))
-    places = np.broadcast_to(squares.x.ravel(), values.shape), np.broadcast_to(squares.y.ravel(), values.shape)
-    surfaces = mutual_surfaces(values, places, [state.shape] * len(frames), unit[frames], 1, group.context.threads)
+    def planes(some: list[int]) -> list[Surface]:
+        values = np.array(each_frame(group, some, means))
+        places = np.broadcast_to(squares.x.ravel(), values.shape), np.broadcast_to(squares.y.ravel(), values.shape)
+        return mutual_surfaces(values, places, [state.shape] * len(some), unit[some], 1, group.context.threads)
+
+    some = frames[:: -(-len(frames) // COMPARED)] if slight else frames
+    surfaces = planes(some)
+    if slight:
+        scale = float(np.median(unit[frames])), float(np.median((zero + unit)[frames]))
+        limit = slight * np.sqrt(len(frames) * state.expected_variance(scale[1]))
+        if scale[0] * _slope(surfaces) < limit:
+            return
+    surfaces = planes(frames) if len(some) < len(frames) else surfaces
     numbers = range(len(frames))
     each_frame(group, numbers, lambda k: take_off(state.sci, frames[k], surfaces[k].times(float(unit[frames[k]]))))
+
+
+def _slope(surfaces: list[Surface]) -> float:
+    """Root mean square of planes less their levels; that of a Legendre polynomial of degree 1 is 1 / sqrt(3)."""
+    return float(np.sqrt(np.mean([(s.coefficients**2).sum() - s.coefficients[0, 0] ** 2 for s in surfaces]) / 3.0))

@@ -24,6 +24,9 @@ from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_
 
 #: Frames with less than this share of the usual sky have seen none; between twilight and night it changes by less.
 UNLIT = 0.03
+#: Slopes by which frames differ, over the noise of a pixel and the root of their number, too slight to show: steps
+#: beside objects are of their order, and average out over more dithers than the noise does.
+SLIGHT = 0.007
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
 
@@ -176,8 +179,8 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
-    if hidden and params.mask_objects and params.gradient:
-        match_skies(group, state, *levels)
+    if params.mask_objects and params.gradient and (hidden or not group.extras.get("hidden")):
+        match_skies(group, state, *levels, slight=0.0 if hidden else SLIGHT)
     model = SkyModel(group, state, *levels, params.nsigma)
     if not params.mask_objects:
         for epoch in epochs(group, with_sky):
