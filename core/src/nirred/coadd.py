@@ -10,7 +10,7 @@ import numpy as np
 
 from .algorithms.coadd import Grid, common_grid, enclosing_grid
 from .algorithms.flags import flagged
-from .algorithms.medians import medians
+from .algorithms.medians import medians, shifted_medians
 from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle
 from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
@@ -141,8 +141,13 @@ def median_model(
     count = np.empty(grid.shape, np.uint16)
 
     sigma = max(math.sqrt(s.expected_variance(s.sky.get(i, 0.0))) for s in group.planes for i in frames)
+    shifted = kernel == "nearest" and _are_shifted(layout, chosen)
 
     def tile(start: int, stop: int) -> None:
+        if shifted and _where_they_lie(
+            group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop])
+        ):
+            return
         images = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32)
         for image, i in zip(images, chosen, strict=True):
             drawn_rows(group, layout, i, (start, stop), kernel, image)
@@ -151,6 +156,28 @@ def median_model(
     rows = tile_rows(group, len(chosen), grid.shape[1], 2 * TILE)
     run_blocks(tile, grid.shape[0], group.context.threads, rows)
     return layout, model, count
+
+
+def _are_shifted(layout: Layout, frames: list[int]) -> bool:
+    """Whether frames of one plane lie on a grid by mere shifts."""
+    return len(layout.target.planes) == 1 and all(p.shift is not None for i in frames for _, p in layout.of(i))
+
+
+def _where_they_lie(
+    group: Group, layout: Layout, frames: list[int], start: int, apart: float, out: tuple[np.ndarray, np.ndarray]
+) -> bool:
+    """Medians of the nearest pixels under rows of the grid, without drawing them; False where they cannot be lent."""
+    state, rows = group.planes[layout.target.planes[0]], len(out[0])
+    data, dq = (stack.lend(len(frames), rows) for stack in (state.sub, state.dq))
+    if data is None or dq is None:
+        return False
+    first = layout.grid.x0, layout.grid.y0 + start
+    columns, lines = (
+        np.array([first[k] + math.floor(shift[k] + 0.5) for i in frames for _, p in layout.of(i) if (shift := p.shift)])
+        for k in (0, 1)
+    )
+    shifted_medians(data, dq, (np.array(frames), lines, columns), int(BAD), apart, out)
+    return True
 
 
 def deep_frames(group: Group, frames: list[int], target: Target, most: int) -> list[int]:

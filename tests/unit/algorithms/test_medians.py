@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from nirred.algorithms.medians import medians
+from nirred.algorithms.medians import medians, shifted_medians
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 10, 33])
@@ -25,6 +25,28 @@ def test_it_is_numpys_median_of_what_is_there(n: int) -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(count, np.isfinite(there).sum(axis=0))
     assert values.dtype == np.float32 and count.dtype == np.uint16
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_shifted_frames_need_not_be_drawn(n: int) -> None:
+    """As drawn by the nearest pixels; some frames reach none or few of the pixels."""
+    rng = np.random.default_rng(n)
+    data = rng.normal(size=(n + 2, 30, 600)).astype(np.float32)
+    data[rng.random(data.shape) < 0.1] = np.nan
+    dq = rng.choice([0, 1, 2], data.shape, p=[0.7, 0.2, 0.1]).astype(np.uint16)
+    places = np.arange(n + 1, 1, -1)
+    rows, columns = (rng.integers(-size, size, n) for size in (30, 400))
+    drawn = np.full((n, 25, 700), np.nan, np.float32)
+    for image, k, y, x in zip(drawn, places, rows, columns, strict=True):
+        whole = np.full((85, 1900), np.nan, np.float32)
+        whole[30:60, 600:1200] = np.where(dq[k] & 1, np.nan, data[k])
+        image[:] = whole[30 + y : 55 + y, 600 + x : 1300 + x]
+    expected = medians(drawn, 0.5)
+    for start, stop in ((0, 25), (0, 7), (7, 25)):
+        out = np.empty((stop - start, 700), np.float32), np.empty((stop - start, 700), np.uint16)
+        shifted_medians(data, dq, (places, rows + start, columns), 1, 0.5, out)
+        for got, wanted in zip(out, expected, strict=True):
+            assert got.tobytes() == wanted[start:stop].tobytes()
 
 
 def test_a_pixel_does_not_depend_on_those_beside_it() -> None:

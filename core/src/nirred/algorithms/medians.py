@@ -43,6 +43,32 @@ def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray
     return values, count
 
 
+def shifted_medians(
+    data: NDArray[np.float32],
+    dq: NDArray[np.uint16],
+    frames: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    useless: int,
+    apart: float,
+    out: tuple[NDArray[np.float32], NDArray[np.uint16]],
+) -> None:
+    """As `medians`, of frames where they lie, each shifted by whole pixels.
+
+    Parameters
+    ----------
+    data, dq : float32 and uint16 (n, ny, nx)
+        Frames and their flags.
+    frames : (places, rows, columns), int64
+        Which of the n they are; which of their rows and columns lie under pixel (0, 0) of the output.
+    useless : int
+        Pixels with any of these flags are left out, as those that are not finite.
+    apart : float
+        As there.
+    out : (float32, uint16), both (height, width), C-contiguous
+        Takes medians, and of how many frames they are.
+    """
+    _shifted_medians(data, dq, *frames, np.uint16(useless), *_networks(frames[0].size), np.float32(apart), *out)
+
+
 @lru_cache(maxsize=8)
 def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Comparators for the middle of 0 to n values, one after the other, and where each network begins."""
@@ -88,13 +114,15 @@ def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _choose(first, last, number, apart, value):  # type: ignore[no-untyped-def]
+def _choose(first, last, number, apart, value, count):  # type: ignore[no-untyped-def]
     half, zero = np.float32(0.5), np.float32(0)
     for j in range(value.size):
         between = last[j] - first[j]
         far = between > apart + half * abs(first[j])
         middle = first[j] if far else first[j] + half * between
         value[j] = middle if number[j] > zero else np.float32(np.nan)
+    for j in range(count.size):
+        count[j] = np.uint16(number[j])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -105,16 +133,63 @@ def _medians(images, network, begins, apart, values, count):  # type: ignore[no-
         m = min(_LANES, size - start)
         sign, number = lanes[0, :m], lanes[1, :m]
         loaded = _load(images, start, scratch, sign, number)
-        for c in range(begins[loaded], begins[loaded + 1]):
-            a, b = scratch[network[c, 0]], scratch[network[c, 1]]
-            for j in range(m):
-                x, y = a[j], b[j]
-                a[j] = x if x < y else y
-                b[j] = x if x > y else y
+        _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign, number)
         below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
-        if loaded > 0:
-            _middle(below, above, sign, loaded % 2 == 0)
-        _choose(below, above, number, apart, values[start : start + m])
-        behind = count[start : start + m]
-        for j in range(m):
-            behind[j] = np.uint16(number[j])
+        _choose(below, above, number, apart, values[start : start + m], count[start : start + m])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sort(scratch, loaded, network, sign, number):  # type: ignore[no-untyped-def]
+    """Bring the two middle values of each lane to the middle rows."""
+    for c in range(network.shape[0]):
+        a, b = scratch[network[c, 0]], scratch[network[c, 1]]
+        for j in range(sign.size):
+            x, y = a[j], b[j]
+            a[j] = x if x < y else y
+            b[j] = x if x > y else y
+    if loaded > 0:
+        _middle(scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2], sign, loaded % 2 == 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load_shifted(data, dq, places, rows, columns, useless, row, start, work, sign, number):  # type: ignore[no-untyped-def]
+    """As `_load`, from the frames that reach these lanes."""
+    ny, nx, m, loaded = data.shape[1], data.shape[2], sign.size, 0
+    zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
+    for j in range(m):
+        sign[j], number[j] = infinite, zero
+    for k in range(places.size):
+        y, x = row + rows[k], start + columns[k]
+        low, high = max(-x, 0), min(m, nx - x)
+        if y < 0 or y >= ny or high <= low:
+            continue
+        source, bits = data[places[k], y, x + low : x + high], dq[places[k], y, x + low : x + high]
+        whole, target, left, behind = work[loaded], work[loaded, low:high], sign[low:high], number[low:high]
+        loaded += 1
+        for j in range(low):
+            whole[j], sign[j] = sign[j], -sign[j]
+        for j in range(high, m):
+            whole[j], sign[j] = sign[j], -sign[j]
+        for j in range(source.size):
+            value, other = source[j], left[j]
+            there = ((bits[j] & useless) == 0) & (abs(value) < infinite)
+            target[j] = value if there else other
+            left[j] = other if there else -other
+        for j in range(source.size):
+            behind[j] += one if abs(target[j]) < infinite else zero
+    return loaded
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _shifted_medians(  # type: ignore[no-untyped-def]
+    data, dq, places, rows, columns, useless, network, begins, apart, values, count
+):
+    lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((places.size, _LANES), np.float32)
+    for row in range(values.shape[0]):
+        for start in range(0, values.shape[1], _LANES):
+            m = min(_LANES, values.shape[1] - start)
+            sign, number = lanes[0, :m], lanes[1, :m]
+            loaded = _load_shifted(data, dq, places, rows, columns, useless, row, start, scratch, sign, number)
+            _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign, number)
+            below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
+            _choose(below, above, number, apart, values[row, start : start + m], count[row, start : start + m])
