@@ -96,12 +96,17 @@ def _covered(frames: list[int], target: Target, grid: Grid, placements: dict[tup
     return Grid(grid.x0 + columns.start * _COARSE, grid.y0 + rows.start * _COARSE, shape)
 
 
-def drawn_rows(
-    group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel, out: np.ndarray | None = None
-) -> np.ndarray:
-    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data; `out` is a buffer."""
-    found: np.ndarray | None = None
-    target = np.empty((rows[1] - rows[0], layout.grid.shape[1]), np.float32) if out is None else out
+def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel) -> np.ndarray:
+    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data."""
+    out = np.empty((rows[1] - rows[0], layout.grid.shape[1]), np.float32)
+    if not _draw(group, layout, i, rows, kernel, out):
+        out[:] = np.nan
+    return out
+
+
+def _draw(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel, out: np.ndarray) -> bool:
+    """Fill `out` as `drawn_rows` says; False, and nothing filled, where the frame does not reach these rows."""
+    found = False
     for p, placed in layout.of(i):
         state = group.planes[p]
         patch = placed.patch(layout.grid, rows)
@@ -109,13 +114,12 @@ def drawn_rows(
             continue
         bad = flagged(state.dq.rows(i, patch.low, patch.high), int(BAD))
         data = state.sub.rows(i, patch.low, patch.high)
-        if found is None:
-            found = patch.values(data, bad, kernel, target)
+        if found:
+            np.copyto(out, patch.values(data, bad, kernel), where=np.isnan(out))
         else:
-            np.copyto(found, patch.values(data, bad, kernel), where=np.isnan(found))
-    if found is None:
-        target[:] = np.nan
-    return target
+            patch.values(data, bad, kernel, out)
+        found = True
+    return found
 
 
 def median_model(
@@ -148,10 +152,10 @@ def median_model(
             group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop])
         ):
             return
-        images = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32)
-        for image, i in zip(images, chosen, strict=True):
-            drawn_rows(group, layout, i, (start, stop), kernel, image)
-        model[start:stop], count[start:stop] = medians(images, 7.0 * sigma)
+        images, seen = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32), 0
+        for i in chosen:
+            seen += _draw(group, layout, i, (start, stop), kernel, images[seen])
+        model[start:stop], count[start:stop] = medians(images[:seen], 7.0 * sigma)
 
     rows = tile_rows(group, len(chosen), grid.shape[1], 2 * TILE)
     run_blocks(tile, grid.shape[0], group.context.threads, rows)

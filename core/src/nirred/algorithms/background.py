@@ -70,8 +70,8 @@ def as_mask(bad: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     mask = np.asarray(bad)
     if mask.shape != shape:
         raise ValueError(f"mask has shape {mask.shape}, data {shape}")
-    if mask.dtype == np.uint8:
-        return np.ascontiguousarray(mask)
+    if mask.dtype in (np.uint8, np.bool_):
+        return np.ascontiguousarray(mask).view(np.uint8)
     return np.ascontiguousarray(mask != 0).view(np.uint8)
 
 

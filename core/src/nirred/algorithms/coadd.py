@@ -105,13 +105,16 @@ def nearest_rows(
         Buffer for the values.
     """
     out = np.empty((rows[1] - rows[0], grid.shape[1]), plane.dtype) if out is None else out
-    out[:] = fill
     x = grid.x0 + math.floor(shift[0] + 0.5)
     y = grid.y0 + math.floor(shift[1] + 0.5) + rows[0]
     x_low, x_high = max(0, -x), min(out.shape[1], plane.shape[1] - x)
     y_low, y_high = max(0, -y), min(out.shape[0], plane.shape[0] - y)
-    if x_high > x_low and y_high > y_low:
-        out[y_low:y_high, x_low:x_high] = plane[y + y_low : y + y_high, x + x_low : x + x_high]
+    if not (x_high > x_low and y_high > y_low):
+        out[:] = fill
+        return out
+    out[:y_low], out[y_high:] = fill, fill
+    out[y_low:y_high, :x_low], out[y_low:y_high, x_high:] = fill, fill
+    out[y_low:y_high, x_low:x_high] = plane[y + y_low : y + y_high, x + x_low : x + x_high]
     return out
 
 

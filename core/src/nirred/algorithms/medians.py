@@ -38,7 +38,7 @@ def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray
     """
     n, shape = images.shape[0], images.shape[1:]
     values, count = np.empty(shape, np.float32), np.empty(shape, np.uint16)
-    flat = np.ascontiguousarray(images, np.float32).reshape(n, -1)
+    flat = np.ascontiguousarray(images, np.float32).reshape(n, values.size)
     _medians(flat, *_networks(n), np.float32(apart), values.reshape(-1), count.reshape(-1))
     return values, count
 
@@ -69,7 +69,7 @@ def shifted_medians(
     _shifted_medians(data, dq, *frames, np.uint16(useless), *_networks(frames[0].size), np.float32(apart), *out)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Comparators for the middle of 0 to n values, one after the other, and where each network begins."""
     networks = [sorting_network(m, (max(m // 2 - 1, 0), m // 2)) for m in range(n + 1)]

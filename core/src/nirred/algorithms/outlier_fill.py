@@ -38,14 +38,14 @@ def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fill_lost(data, dq, bits):  # type: ignore[no-untyped-def]
-    """Give useless pixels that are not finite the mean of good ones around, else 0."""
+def fill_lost(data, dq, bits, rows):  # type: ignore[no-untyped-def]
+    """Give useless pixels that are not finite, in marked `rows`, the mean of good ones around, else 0."""
     ny, nx = data.shape
     blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought
     known, good = np.zeros((ny, blocks), np.uint8), np.zeros((ny, blocks), np.uint8)
     lost = np.zeros((nx + 7) // 8 * 8, np.uint8)
     words = lost.view(np.uint64)
-    for y in range(ny):
+    for y in np.flatnonzero(rows):
         row, flags = data[y], dq[y]
         for x in range(nx):
             lost[x] = (flags[x] & bits != 0) & (row[x] - row[x] != 0)

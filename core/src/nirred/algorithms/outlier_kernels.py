@@ -380,18 +380,20 @@ def grow(flags, words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def tell(data, dq, bits, what, scale):  # type: ignore[no-untyped-def]
-    """Give useless pixels the model's value, NaN where it says nothing."""
+def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
+    """Give useless pixels the model's value, NaN where it says nothing: then a row is `lost`."""
     model, _, nodes, step = what
     ny, nx = data.shape
-    hidden = np.zeros((nx + 7) // 8 * 8, np.uint8)
+    hidden = np.zeros((nx + 3) // 4 * 4, np.uint16)  # as wide as the flags, for the vector unit
     words = hidden.view(np.uint64)
     for y in range(ny):
         flags = dq[y]
         for x in range(nx):
-            hidden[x] = flags[x] & bits != 0
+            hidden[x] = flags[x] & bits
         for k in range(words.size):
             if words[k] != 0:
-                for x in range(8 * k, min(8 * k + 8, nx)):
+                for x in range(4 * k, min(4 * k + 4, nx)):
                     if hidden[x]:
-                        data[y, x] = scale * _model_at(model, nodes, step, y, x)
+                        value = scale * _model_at(model, nodes, step, y, x)
+                        lost[y] |= value - value != 0
+                        data[y, x] = value

@@ -199,5 +199,6 @@ def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, sc
     scale : float
         The frame's transparency, which the model is multiplied by.
     """
-    tell(data, dq, np.uint16(bits), told.what, np.float32(scale))
-    fill_lost(data, dq, np.uint16(bits))
+    lost = np.zeros(data.shape[0], np.bool_)
+    tell(data, dq, np.uint16(bits), told.what, np.float32(scale), lost)
+    fill_lost(data, dq, np.uint16(bits), lost)

@@ -10,6 +10,7 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, evenness
+from ..algorithms.flags import flagged
 from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
 from ..algorithms.threads import both
@@ -149,7 +150,7 @@ def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def stack_objects(plane: Plane, threshold: float, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Objects of a stack, from its own noise: their mask, and the blocks of pixels in which they were detected."""
     noise = np.sqrt(plane.var if plane.var is not None else np.ones_like(plane.data))
-    return find_objects(plane.data, (plane.dq & BAD) != 0, noise, threshold=threshold, threads=threads)
+    return find_objects(plane.data, flagged(plane.dq, int(BAD)), noise, threshold=threshold, threads=threads)
 
 
 class MakeCatalogue(GroupStep):
