@@ -140,6 +140,8 @@ def read_run(path: Path) -> RunFile:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path.parent}: no run.json in it", "name the output directory of a run") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', '') or error}", "run again") from None
     schema = found.get("schema") if isinstance(found, dict) else None
