@@ -21,7 +21,6 @@ CARD = 80
 MAX_HEADER_BLOCKS = 512  # 18,432 cards: more is not a header but damage
 MAX_AXES = 999  # by the standard
 MAX_COUNT = 1e15
-FITS_SUFFIXES = (".fits", ".fit", ".fz", ".fits.gz", ".fit.gz", ".fits.bz2", ".fit.bz2", ".fits.fz")
 
 # Name, then a printable string, T or F, or a decimal number, then a comment if any.
 _PLAIN = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nirred.algorithms.surface import fit_surface
+from nirred.algorithms.surface import fit_points
 from nirred.plugin import S
 from nirred.steps.readout import CleanReadout
 
@@ -22,7 +22,9 @@ def _frames() -> list[np.ndarray]:
                 tile = np.tile(rng.normal(0, 10, (4, 16)), (64, 16))
                 image[y : y + 256, x : x + 256] += (tile[::-1] if y else tile) + rng.normal(0, 60)
         image = image.astype(np.float32)
-        frames.append(image - fit_surface(image, None, 2).evaluate().astype(np.float32))
+        some = image[::7, ::7]
+        y, x = 7.0 * np.indices(some.shape).reshape(2, -1)
+        frames.append(image - fit_points(x, y, some.ravel(), SHAPE, 2).evaluate().astype(np.float32))
     return frames
 
 

@@ -162,55 +162,34 @@ def _robust_solve(
     return solution, errors, robust
 
 
-def fit_surface(data: ArrayLike, bad: ArrayLike | None, order: int = 1, *, size: int = 64) -> Surface:
-    """Fit a robust low-order surface to the background: a measure of gradients.
+def fit_points(
+    x: NDArray[np.float64], y: NDArray[np.float64], values: NDArray[np.float64], shape: tuple[int, int], order: int
+) -> Surface:
+    """Fit a robust low-order surface to values at positions of an image.
 
     Parameters
     ----------
-    data, bad, size
-        As in `mesh_background`; boxes weigh as their good pixels and outlying boxes are left out.
+    x, y, values : float64 (n,)
+        Positions in pixels from 0; outlying values are left out.
+    shape : (int, int)
+        Of the image, (ny, nx).
     order : int
         Highest total degree.
 
     Returns
     -------
     Surface
-        All NaN with infinite errors where fewer boxes than terms are good.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or `order` is negative.
+        All NaN with infinite errors where there are fewer values than terms.
     """
-    if order < 0:
-        raise ValueError(f"the order of a surface cannot be {order}")
-    mesh = mesh_background(data, bad, size, filter=1)
-    ny, nx = mesh.shares.shape
-    j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
-    terms = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
-    return _solved(terms, mesh.values[j, i], mesh.shares[j, i], mesh.shape)
-
-
-def fit_points(
-    x: NDArray[np.float64], y: NDArray[np.float64], values: NDArray[np.float64], shape: tuple[int, int], order: int
-) -> Surface:
-    """Fit a robust low-order surface to values at positions (pixels from 0) of an image; as `fit_surface` else."""
     ny, nx = shape
-    return _solved(_terms((y + 0.5) / ny, (x + 0.5) / nx, order), values, np.ones(values.size), shape)
-
-
-def _solved(
-    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64], shape: tuple[int, int]
-) -> Surface:
-    """The surface of terms as `_terms` makes them; NaN where there are fewer values than terms."""
-    order = int(np.sqrt(2 * terms.shape[1])) - 1
+    terms = _terms((y + 0.5) / ny, (x + 0.5) / nx, order)
     coefficients = np.zeros((order + 1, order + 1))
     errors = np.zeros_like(coefficients)
     rows, columns = zip(*degrees(order), strict=True)
     if values.size < len(rows):
         coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
     else:
-        coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, values, weights)
+        coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, values, np.ones(values.size))
     return Surface(coefficients, errors, shape)
 
 
