@@ -140,7 +140,7 @@ def test_one_camera_in_two_packages_names_the_first() -> None:
 def test_misspelt_hook_is_refused() -> None:
     error = Registry().add(plugin(nirred_claims=lambda headers: None), "typo").error
     assert "hooks do not fit the contract" in error
-    assert "nirred_claims" in error
+    assert "'nirred_claims'; did you mean 'nirred_claim'?" in error
 
 
 def test_hook_with_an_unknown_argument_is_refused() -> None:

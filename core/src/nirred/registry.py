@@ -139,7 +139,12 @@ class Registry:
         except (pluggy.PluginValidationError, ValueError) as error:
             if self.manager.get_plugin(name) is not None:
                 self.manager.unregister(name=name)
-            return f"hooks do not fit the contract: {error}"
+            said, unknown, _ = str(error).partition(" in plugin ")
+            if unknown:  # a hook that does not exist
+                from .params import nearest
+
+                said = "; ".join(filter(None, (said, nearest(said.split()[-1], vars(hookspecs)))))
+            return f"hooks do not fit the contract: {said}"
         return ""
 
     def _conflicts(self, name: str, cameras: Sequence[str]) -> str:

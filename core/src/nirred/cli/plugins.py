@@ -49,7 +49,8 @@ def _list(as_json: bool) -> None:
         ]
         echo_table("", ("name", "package", "version", "state", "instruments", "reason"), cells)
     if not titles:
-        click.echo(f"No instrument is installed: {no_instrument_hint()}.")
+        refused = "what is here was refused; mend it, or " if rows else ""
+        click.echo(f"No instrument is installed: {refused}{no_instrument_hint()}.")
 
 
 def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
