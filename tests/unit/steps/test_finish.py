@@ -97,3 +97,22 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     group.extras["hidden"] = 0.2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert "cover 20% of the detector in every frame" in group.remarks[0]
+
+
+def test_lumps_of_the_sky_become_variance_but_no_more_for_stars(make_group) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    group = make_group(["object"] * 2, [np.zeros((512, 512), np.float32)] * 2)
+    rng = np.random.default_rng(6)
+    lumps = gaussian_filter(rng.standard_normal((512, 512)), 12.0)
+    data = (rng.standard_normal((512, 512)) + 0.08 * lumps / lumps.std()).astype(np.float32)
+    var = np.ones((512, 512), np.float32)
+    data[100:104, 100:104], var[100:104, 100:104] = 500.0, 40.0
+    group.streams["main"] = [Plane(data, np.zeros(data.shape, np.uint16), var)]
+    group.extras["noisecov"], group.extras["nexp"] = np.pad(np.ones((1, 1)), 3), [np.full(data.shape, 2, np.uint16)]
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    made, cov = group.streams["main"][0].var, group.extras["noisecov"]
+    assert var[0, 0] == 1.0 and 1.2 < made[0, 0] < 2.5
+    assert made[102, 102] == pytest.approx(40.0 + 1.5 * (made[0, 0] - 1.0))
+    assert cov.sum() == pytest.approx(1.0)
+    assert group.keywords["CORRFAC"][0] ** 2 * made[0, 0] == pytest.approx(1.0)  # pixels scatter as before

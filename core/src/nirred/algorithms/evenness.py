@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 AREA, LEAST = 64, 0.25
 #: Fewer areas tell nothing.
 FEWEST = 16
+#: Sides of windows that stand for apertures of radius 0.5, 1, 2 and 4 FWHM, of equal area; in cells of the first.
+WINDOWS, CELL_SIDE = (1, 2, 4, 8), 0.886
+#: Windows count where this share of them is blank.
+WINDOW_BLANK = 0.6
+#: Independent windows over their number, when they overlap by half; error of the lower half's scatter, sigma / sqrt(n).
+OVERLAP, HALF_SCATTER = 0.45, 1.49
+#: Every so many rows tell the median.
+SPARSE = 7
+#: What sources too faint to be masked make of it, and the most that is believed.
+FAINT, MOST = 0.08, 1.5
 #: Scatter of a median over that of the mean, of normal deviates.
 MEDIAN_SCATTER = 1.2533
 
@@ -29,6 +39,99 @@ class Evenness:
 
     ratio: float
     excess: float
+
+
+def broad_noise(
+    data: NDArray[np.float32],
+    var: NDArray[np.float32],
+    blank: NDArray[np.bool_],
+    noisecov: NDArray[np.float64],
+    fwhm: float,
+) -> float:
+    """What the sums of blank pixels scatter by beyond their variance, over wider distances than `noisecov` reaches.
+
+    What a sky model errs by on the scale of apertures is no pixel's noise. The scatter of windows as large as apertures
+    of 1, 2 and 4 FWHM, from the lower half of their sums, which faint sources spoil less, is compared with what is
+    predicted; pixels, whose noise is known, stand for 0.5 FWHM. The excess is that which brings all four nearest to
+    their prediction by `broadened`.
+
+    Parameters
+    ----------
+    data, var : float32 (ny, nx)
+        An image and the variance of its pixels as seen over an area.
+    blank : bool (ny, nx)
+        Pixels without objects, of about one depth.
+    noisecov : float64 (k, k)
+        Correlation of their noise, of sum 1.
+    fwhm : float
+        Of stars, pixels.
+
+    Returns
+    -------
+    float
+        Variance to add, over `var`; 0 where none is certain.
+    """
+    cell = max(1, round(CELL_SIDE * fwhm))
+    ny, nx = (n // cell for n in data.shape)
+    if min(ny, nx) < WINDOWS[-1]:
+        return 0.0
+    inside = np.s_[: ny * cell, : nx * cell]
+    parts = [_cells(image[inside], blank[inside], cell) for image in (data, var, np.ones((1, 1), np.float32))]
+    sample = data[::SPARSE][blank[::SPARSE]]
+    middle = float(np.median(sample)) if sample.size else 0.0
+    ratio, error = np.ones(len(WINDOWS)), np.zeros(len(WINDOWS))
+    for k, side in enumerate(WINDOWS[1:], 1):
+        total, expected, number = (_window_sums(part, side) for part in parts)
+        known = number >= WINDOW_BLANK * (side * cell) ** 2
+        n = OVERLAP * np.count_nonzero(known)
+        if n < FEWEST:
+            return 0.0
+        correlated = _seen_through(noisecov, side * cell)
+        pulls = (total - middle * number)[known] / np.sqrt(np.maximum(expected[known] * correlated, 1e-30))
+        low, centre = np.percentile(pulls, [15.87, 50.0])
+        ratio[k] = max(centre - low, 1e-3) ** 2
+        error[k] = 2.0 * HALF_SCATTER / np.sqrt(n)
+    far = _far_lags(noisecov)
+    share = np.array([_seen_through(far, w * cell) / _seen_through(noisecov, w * cell) for w in WINDOWS]) / ratio
+    excess = float(share @ (1.0 - 1.0 / ratio) / (share @ share))
+    doubt = float(np.hypot(2.0 * np.sqrt(((share * error) ** 2).sum()) / (share @ share), FAINT))
+    return min(excess - doubt**2 / excess, MOST) if excess > doubt else 0.0
+
+
+def broadened(noisecov: NDArray[np.float64], excess: float) -> NDArray[np.float64]:
+    """Correlation of noise, of sum 1, of which `excess` of the rest is added and correlates over wide distances.
+
+    It counts as one of the outermost lags: pixels scatter as before, and large apertures as the variance says.
+    """
+    return np.asarray((noisecov + excess * _far_lags(noisecov)) / (1.0 + excess))
+
+
+def _far_lags(noisecov: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation on the outermost lags alone, of sum 1."""
+    far: NDArray[np.float64] = np.zeros(noisecov.shape)
+    far[[0, -1], :] = far[:, [0, -1]] = 1.0
+    return np.asarray(far / far.sum())
+
+
+def _seen_through(noisecov: NDArray[np.float64], side: int) -> float:
+    """Variance of the sum of a square's pixels over the sum of their variances."""
+    half = len(noisecov) // 2
+    pairs = np.maximum(1.0 - np.abs(np.arange(-half, half + 1)) / side, 0.0)
+    return float(pairs @ noisecov @ pairs)
+
+
+def _cells(image: NDArray[np.float32], blank: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
+    """Sums of blank pixels over cells."""
+    ny, nx = (n // side for n in blank.shape)
+    rows = np.where(blank, image, np.float32(0)).reshape(ny, side, nx * side).sum(axis=1)
+    return np.asarray(rows.reshape(ny, nx, side).sum(axis=2, dtype=np.float64))
+
+
+def _window_sums(cells: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Sums over windows of `side` x `side` cells that overlap by half."""
+    total = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    return np.asarray(sums[:: side // 2, :: side // 2])
 
 
 def evenness(data: NDArray[np.float32], var: NDArray[np.float32], blank: NDArray[np.bool_]) -> Evenness:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.dilation import dilate
-from ..algorithms.evenness import AREA, Evenness, evenness
+from ..algorithms.evenness import AREA, Evenness, broad_noise, broadened, evenness
 from ..algorithms.flags import flagged
 from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
@@ -30,6 +30,8 @@ SHALLOW = 2.0
 LIGHT_ERROR = 0.3
 #: Areas of blank sky that differ by so many times what VAR says are worth a remark; 0.8 to 1 is usual.
 UNEVEN = 3.0
+#: Variances above so many times the sky's are those of objects.
+STARLIT = 1.5
 #: Parts of a field whose levels err independently where it is uneven: quadrants, or the ends of a slope.
 PARTS = 4
 #: Sources whose width is that of a star: signal-to-noise above, ellipticity below.
@@ -55,7 +57,7 @@ class LevelStack(GroupStep):
         errors = np.array([group.frames[i].sky_err for i in frames])
         filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
         done, found = [], []
-        rough = Evenness(0.0, 0.0)
+        rough, excess = Evenness(0.0, 0.0), []
         for plane in group.streams[call.takes]:
             if filled:  # levels predicted from the same sky frames err together
                 found.append(float(weights @ errors))
@@ -63,9 +65,9 @@ class LevelStack(GroupStep):
                 continue
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
-            (value, error), seen = both(
+            (value, error), (seen, beyond) = both(
                 partial(zero_level, plane, mask, objects, sunk=bool(hidden)),
-                partial(_evenness, plane, mask),
+                partial(_blank_noise, group, plane, mask),
                 group.context.threads,
             )
             if seen.ratio > UNEVEN:
@@ -73,6 +75,9 @@ class LevelStack(GroupStep):
                 error = float(np.hypot(error, seen.excess / np.sqrt(PARTS)))
             found.append(error)
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
+            excess.append(beyond)
+        if excess and min(excess) > 0:
+            done = _state_broad_noise(group, done, float(np.mean(excess)))
         group.streams[call.gives] = done
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
         if rough.ratio > UNEVEN:
@@ -94,11 +99,32 @@ class LevelStack(GroupStep):
             )
 
 
-def _evenness(plane: Plane, mask: np.ndarray) -> Evenness:
+def _blank_noise(group: Group, plane: Plane, mask: np.ndarray) -> tuple[Evenness, float]:
+    """How even deep blank pixels are; what apertures on them scatter by beyond VAR, over VAR."""
     if plane.var is None:
-        return Evenness(0.0, 0.0)
+        return Evenness(0.0, 0.0), 0.0
     blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
-    return evenness(plane.data, plane.var, _deep(plane, blank))
+    what = plane.data, plane.var, _deep(plane, blank)
+    cov, width = group.extras.get("noisecov"), group.extras.get("fwhm") or 4.0
+    return evenness(*what), 0.0 if cov is None else broad_noise(*what, cov, width)
+
+
+def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list[Plane]:
+    """Add to VAR what the sky's noise on the scale of apertures is beyond that of pixels, and tell NOISECOV of it.
+
+    It is the sky's: pixels of stars get no more of it than those of the sky beside them.
+    """
+    noisier = []
+    for plane, count in zip(planes, group.extras["nexp"], strict=True):
+        seen, var = np.maximum(count, 1).astype(np.float32), np.asarray(plane.var)
+        usual = float(np.median((var * seen)[np.isfinite(var) & (count > 0)]))
+        added = np.float32(excess) * np.minimum(var, np.float32(STARLIT * usual) / seen)
+        noisier.append(Plane(plane.data, plane.dq, var + added))
+    cov = broadened(group.extras["noisecov"], excess)
+    middle = len(cov) // 2
+    group.extras["noisecov"] = cov
+    group.keywords["CORRFAC"] = (float(np.sqrt(cov[middle, middle])), "pixel scatter / sqrt(VAR)")
+    return noisier
 
 
 def zero_level(
