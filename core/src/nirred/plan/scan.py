@@ -133,30 +133,35 @@ def _judge(record: FileRecord, claim: Claim) -> None:
     """Verdict of a file that its plugin could describe."""
     if claim.unsupported:
         record.verdict, record.reason = "unsupported", claim.unsupported
-        return
-    first = record.frames[0]
-    if record.product:
-        maker = "nirred" if PRODUCT_KEY in first.headers.primary else "the observatory's software"
+    elif record.product:
+        own = PRODUCT_KEY in record.frames[0].headers.primary
+        maker = "nirred" if own else "the observatory's software"
         record.verdict, record.reason = "product", f"a {record.product} made by {maker}"
-        return
-    reason = ""
-    role = first.descriptors.role
-    if role in ("acquisition", "other", "bias"):
-        what = first.descriptors.observation_type or "unknown type"
-        reason = "acquisition" if role == "acquisition" else f"no imaging frame or calibration ({what})"
-    elif role != "bpm" and first.tags & PROCESSED:
-        reason = "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
-    elif first.headers.image is None:
-        reason = "no image in it"
-    elif role != "bpm" and (not first.detectors or any(d.gain is None for d in first.detectors)):
-        mode = first.descriptors.read_mode or "not stated"
-        reason = f"read mode {mode}: gain not known"
-    elif role != "bpm" and exposure(first) is None:
-        reason = "its header states no exposure time, or none that can be"
-    elif role != "bpm":
-        reason = _miscounted(first)
-    if reason:
+    elif reason := _why_unsupported(record.frames[0]):
         record.verdict, record.reason = "unsupported", reason
+
+
+def _why_unsupported(frame: FrameInfo) -> str:
+    """Why a raw frame cannot be reduced, or ''; of a mask neither settings nor exposure matter."""
+    told, mask = frame.descriptors, frame.descriptors.role == "bpm"
+    if told.role == "acquisition":
+        return "acquisition"
+    if told.role in ("other", "bias"):
+        return f"no imaging frame or calibration ({told.observation_type or 'unknown type'})"
+    if frame.tags & PROCESSED and not mask:
+        return "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
+    if frame.headers.image is None:
+        return "no image in it"
+    return "" if mask else _misstated(frame)
+
+
+def _misstated(frame: FrameInfo) -> str:
+    """What the header of a raw frame does not say that is needed, or ''."""
+    if not frame.detectors or any(d.gain is None for d in frame.detectors):
+        return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
+    if exposure(frame) is None:
+        return "its header states no exposure time, or none that can be"
+    return _miscounted(frame)
 
 
 def _miscounted(frame: FrameInfo) -> str:
