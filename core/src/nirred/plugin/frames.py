@@ -63,7 +63,13 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Section:
-    """Rectangle of pixels: zero-based, half-open, x fastest."""
+    """Rectangle of pixels ``[y1:y2, x1:x2]``: zero-based, half-open.
+
+    Parameters
+    ----------
+    x1, x2, y1, y2 : int
+        First column and the one behind the last; rows likewise.
+    """
 
     x1: int
     x2: int
@@ -110,7 +116,15 @@ class Linearity:
 
 @dataclass(frozen=True)
 class Amplifier:
-    """Part of a detector read through one chain; it may drift in level on its own."""
+    """Part of a detector read through one chain; it may drift in level on its own.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    section : Section
+        Its pixels in the plane.
+    """
 
     name: str
     section: Section
@@ -132,12 +146,20 @@ class Detector:
         ADU of one exposure, coadds included.
     coadds : int
         Number of summed coadds.
+    name : str
+        For messages, where there are several.
+    hdu : int or None
+        Number of the HDU that holds the plane; None: the images of the file, in order.
     section : Section or None
         Place on the physical detector; None = whole.
     epoch : str
         Which physical detector and controller: calibrations of another epoch never match.
+    amplifiers : tuple of Amplifier
+        Parts that drift in level on their own.
     crosstalk : tuple of (int, int, float)
-        (from amplifier, to amplifier, coefficient).
+        (from amplifier, to amplifier, coefficient); for a step of the plugin's own: no step of the core corrects it.
+    linearity : Linearity or None
+        Response curve; None: pixels stay as they are, and LINCORR says so.
     """
 
     shape: tuple[int, int]
@@ -191,9 +213,67 @@ class PlaneWcs:
 class Descriptors:
     """A frame's header in the field's terms. None: the header does not say.
 
-    Units: degrees for angles on the sky, seconds, e-/ADU, arcsec per pixel; `detector_x_offset` and
-    `detector_y_offset` in pixels, positive when sources move towards higher x (y). `extra` holds what has no field
-    here; `pretty` the readable form of names that carry component ids. Both are reached by `get` and as attributes.
+    Numbers that pixels are calibrated with are those of `Detector`; here they are for users' conditions and for rules.
+
+    Parameters
+    ----------
+    instrument : str
+        Name of the camera as registered.
+    role : Role
+        What the frame is for; the planner sorts frames by it.
+    object : str
+        Name of the target. Without target coordinates frames of one name are one target; what is called sky or blank
+        near a target, in time and place, is its sky.
+    observation_type, observation_class, observation_id, program_id, data_label : str
+        As the observatory writes them; for users' conditions and messages.
+    sequence_id : str
+        Frames that the telescope took in one go: their coordinates are checked against each other.
+    ut_datetime, ut_end : datetime
+        Start and end of the exposure; without an end it is the start plus `exposure_time`.
+    exposure_time : float
+        Seconds of the whole exposure, all coadds together.
+    coadds : int
+        Number of summed coadds.
+    filter_name, filter_pretty : str
+        With all that makes a flat another one; and as people call it, for titles and the product's FILTER.
+    band : str
+        Photometric band: J, H, K ...
+    camera : str
+        Plate scale or optics in the beam.
+    read_mode, well_depth_setting : str
+        What dark and response depend on in the readout. Where a rule asks for one and it is not stated, nothing
+        matches (`Match.or_unstated` apart).
+    gain : float
+        e-/ADU.
+    read_noise : float
+        e- of one exposure.
+    saturation_level, non_linear_level : float
+        ADU of one exposure.
+    pixel_scale : float
+        arcsec per pixel.
+    position_angle : float
+        Degrees of the y axis from north through east.
+    airmass : float
+        Of the middle of the exposure, or near it.
+    ra, dec : float
+        Where the frame points, degrees; for users' conditions: the planner goes by `nirred_wcs`.
+    target_ra, target_dec : float
+        Where the target is, without the telescope's offsets, degrees: by these frames are one target, and the pointing
+        nearest to it is on target.
+    detector_x_offset, detector_y_offset : float
+        The telescope's offsets in pixels, positive when sources move towards higher x (y).
+    guiding : bool
+        False: not guided, hence a sky frame.
+    qa_state : str
+        The observatory's judgement; a calibration with "Fail" is never used.
+    configuration : tuple of (str, value)
+        All settings that frames of one group share: filter, camera, read mode ...
+    extra : mapping
+        What has no field here, by name. The planner knows `expected_ra` and `expected_dec` (degrees: where target and
+        offsets put the WCS reference position), `wcs_check` (False: do not), `wcs_flipped` (bool: mirrored) and
+        `master` (dark or flat, which the observatory's own software made).
+    pretty : mapping
+        The readable form of names that carry component ids. Both are reached by `get`, those of `extra` as attributes.
     """
 
     instrument: str = ""

@@ -37,7 +37,15 @@ class Instrument:
 
 @dataclass(frozen=True)
 class ExecutorSpec:
-    """A way to run tasks: `make(jobs)` returns a `concurrent.futures.Executor`."""
+    """A way to run tasks.
+
+    Parameters
+    ----------
+    name : str
+        As ``--executor`` takes it.
+    make : callable
+        ``make(jobs)`` returns a `concurrent.futures.Executor`.
+    """
 
     name: str
     make: Callable[[int], Executor]
@@ -166,7 +174,19 @@ class RequestSet:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened: `kind` is started, progress, finished, failed, product or message."""
+    """Something happened in a run.
+
+    Parameters
+    ----------
+    kind : {"started", "progress", "finished", "failed", "product", "message"}
+        What.
+    task : str
+        Id of the task; '' for the run as a whole.
+    message : str
+        In words; of a product its file name.
+    data : mapping
+        `number` and `of` of a task that started, `outcome` and `hint` of one that ended.
+    """
 
     kind: str
     task: str = ""

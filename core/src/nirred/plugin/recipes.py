@@ -9,7 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StepCall:
-    """One call of a step in a recipe: which stream it takes, which it gives, and what the recipe sets."""
+    """One call of a step in a recipe.
+
+    Parameters
+    ----------
+    step : str
+        Its name.
+    takes, gives : str
+        Names of the streams of planes that it works on and leaves.
+    params : tuple of (str, value)
+        What the recipe sets, above the step's and the plugin's defaults.
+    label : str
+        Name of this call where a recipe calls the step twice.
+    """
 
     step: str
     takes: str = "main"

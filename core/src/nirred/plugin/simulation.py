@@ -108,7 +108,17 @@ class SimulatedDetector:
 
 @dataclass(frozen=True)
 class ExposureSettings:
-    """How frames of one kind are taken; `exposure_time` (s) is of one coadd, exactly as the header states it."""
+    """How frames of one kind are taken.
+
+    Parameters
+    ----------
+    exposure_time : float
+        Seconds of one coadd, exactly as the header states it.
+    coadds : int
+        Number of summed coadds.
+    filter, read_mode : str
+        As the camera's headers name them.
+    """
 
     exposure_time: float
     coadds: int = 1
