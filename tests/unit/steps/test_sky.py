@@ -212,10 +212,11 @@ def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group
     assert np.std(group.planes[0].sub.frame(0)[hidden]) == pytest.approx(np.hypot(20.0, 15.0), rel=0.1)
 
 
-def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group):
+@pytest.mark.parametrize("least", [0.0, 120.0])
+def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group, least):
     rng = np.random.default_rng(3)
     pattern = 1 + 0.1 * np.sin(np.arange(SHAPE[1]) / 30)
-    levels = (1000.0, 1100.0, 0.0, 1200.0, 1300.0)
+    levels = (1000.0, 1100.0, least, 1200.0, 1300.0)
     data = [rng.normal(v * pattern, np.sqrt(max(v, 9.0)), SHAPE).astype("f4") for v in levels]
     group = make_group(["both"] * 5, data, step=10.0)
     group.setup.dark = [np.zeros(SHAPE, "f4")]
@@ -239,3 +240,15 @@ def test_no_sky_frame_at_all(make_group, frames, hint):
     with pytest.raises(StepError, match="no frame has a sky frame") as caught:
         SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
     assert hint in str(caught.value.hint)
+
+
+def test_a_sky_that_falls_from_twilight_is_light(make_group):
+    levels = (20000.0, 3000.0, 800.0, 600.0)
+    group = make_group(
+        ["both"] * 4, [np.random.default_rng(1).normal(v, np.sqrt(v), SHAPE).astype("f4") for v in levels]
+    )
+    group.setup.dark = [np.zeros(SHAPE, "f4")]
+    group.planes[0].constant, group.planes[0].per_electron = np.float32(9.0), np.float32(1.0)
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=False), CALL)
+    assert len(group.indices()) == 4

@@ -24,6 +24,8 @@ from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_
 
 #: Frames with less than this share of the usual sky have seen none; between twilight and night it changes by less.
 UNLIT = 0.03
+#: The same beside the frames before and after: between twilight and night the sky does not fall and rise again.
+DIM = 0.2
 #: Slopes by which frames differ, over the noise of a pixel and the root of their number, too slight to show: steps
 #: beside objects are of their order, and average out over more dithers than the noise does.
 SLIGHT = 0.007
@@ -264,11 +266,19 @@ def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> Non
     constant, per_electron = state.typical_noise
     if len(living) < 3 or usual * per_electron < constant:  # a sky fainter than the read noise may well vanish
         return
+    dim = {i for role in ("object", "sky", "both") for i in _dips(group, group.indices(role), levels)}
     for i in living:
-        if levels[i] < UNLIT * usual:
+        if levels[i] < UNLIT * usual or i in dim:
             others = f"its sky is {levels[i]:.0f} electrons, that of the others {usual:.0f}"
             group.leave_out(i, f"{others}: no light came in (shutter, cover or filter closed)")
     _forget_dead(group)
+
+
+def _dips(group: Group, frames: list[int], levels: np.ndarray) -> list[int]:
+    """Frames with much less sky than both those before and after."""
+    order = sorted(frames, key=lambda i: (time_of(group.frames[i]), i))
+    seen = levels[order]
+    return [order[k] for k in range(1, len(order) - 1) if seen[k] < DIM * min(seen[k - 1], seen[k + 1])]
 
 
 def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
