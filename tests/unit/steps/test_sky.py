@@ -244,9 +244,8 @@ def test_no_sky_frame_at_all(make_group, frames, hint):
 
 def test_a_sky_that_falls_from_twilight_is_light(make_group):
     levels = (20000.0, 3000.0, 800.0, 600.0)
-    group = make_group(
-        ["both"] * 4, [np.random.default_rng(1).normal(v, np.sqrt(v), SHAPE).astype("f4") for v in levels]
-    )
+    rng = np.random.default_rng(1)
+    group = make_group(["both"] * 4, [rng.normal(v, np.sqrt(v), SHAPE).astype("f4") for v in levels], step=10.0)
     group.setup.dark = [np.zeros(SHAPE, "f4")]
     group.planes[0].constant, group.planes[0].per_electron = np.float32(9.0), np.float32(1.0)
     associated(group)
