@@ -69,6 +69,17 @@ def test_reference_is_what_the_code_says(reference: ModuleType) -> None:
     assert not stale, f"run `make docs`: {stale}"
 
 
+def test_every_field_and_option_has_a_meaning() -> None:
+    """The last cell of a row in the reference; what is not said in a docstring is empty there."""
+    empty = [
+        f"{page.name}: {line}"
+        for page in DOCS.glob("reference/*.md")
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.fullmatch(r"\|.*\|\s*\|", line)
+    ]
+    assert not empty
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):

@@ -66,6 +66,12 @@ class Frame:
         Of the planes' data.
     header : str
         The original primary header's cards, never lost.
+    instrument : str
+        Name of the camera as registered.
+    tags : frozenset of str
+        As of `nirred_tags`.
+    descriptors : Descriptors
+        As of `nirred_describe`.
     """
 
     planes: tuple[Plane, ...]
@@ -75,7 +81,6 @@ class Frame:
     instrument: str = ""
     tags: frozenset[str] = frozenset()
     descriptors: Descriptors = field(default_factory=Descriptors)
-    history: tuple[str, ...] = ()
 
     def with_planes(self, *planes: Plane) -> Frame:
         """A copy with other planes."""
@@ -115,8 +120,14 @@ class Ramp:
 
     Parameters
     ----------
-    reads : float32 (n, ny, nx), ADU.
-    times : float64 (n,), s since reset.
+    reads : float32 (n, ny, nx)
+        ADU.
+    times : float64 (n,)
+        Seconds since the reset.
+    name : str
+        File name without directory and compression.
+    header : str
+        The original primary header's cards.
     """
 
     reads: np.ndarray

@@ -35,7 +35,13 @@ from .group import example
     help="What is dark and bright. sky: from 2 sigma below the sky to the brighter stars; zscale: as ds9.",
 )
 @click.option("--limits", type=float, nargs=2, metavar="LOW HIGH", help="The same in the image's unit.")
-@click.option("--stretch", type=click.Choice(get_args(Stretch)), default="asinh", show_default=True)
+@click.option(
+    "--stretch",
+    type=click.Choice(get_args(Stretch)),
+    default="asinh",
+    show_default=True,
+    help="How brightness rises between the limits; asinh and log show faint beside bright.",
+)
 @click.option("--colours", "--colors", default="gray", show_default=True, help="A colour map of matplotlib.")
 @click.option("--bad", default="#203050", show_default=True, help="Colour of pixels without data.")
 @click.option("--bar", is_flag=True, help="Draw a colour bar below the picture.")

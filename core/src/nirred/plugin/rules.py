@@ -35,10 +35,17 @@ def seconds(text: str | float) -> float:
 
 @dataclass(frozen=True)
 class Match:
-    """One term of a rule: the descriptor must be equal, or within `tol` (strictly), in frame and calibration.
+    """One term of a rule, which compares a descriptor of the frame with the calibration's.
 
-    A value that the frame does not have is not compared when `tol` is given; otherwise None matches only None.
-    `or_unstated`: a calibration without the value matches, as an observatory's master for all settings.
+    Parameters
+    ----------
+    descriptor : str
+        Its name; of `Descriptors.extra`, too. None matches only None, and `read_mode` and `well_depth_setting` not even
+        that.
+    tol : float or None
+        The values differ by less, in the descriptor's unit; nothing is compared where the frame has none. None: equal.
+    or_unstated : bool
+        A calibration without the value matches, as an observatory's master for all settings.
     """
 
     descriptor: str

@@ -72,7 +72,9 @@ class SimulatedDetector:
         Instead of both, for pixels that are not square: (xx, xy, yx, yy), the way that one pixel in x, and one in y,
         goes along the camera's x (xx, xy) and y (yx, yy), in units of the camera's pixel scale.
     amplifiers : (int, int)
-        Rows and columns of readout sections; each has its own zero level, `amplifier_rms` e- of scatter.
+        Rows and columns of readout sections; each has its own zero level.
+    amplifier_rms : float
+        e- of scatter of the sections' zero levels.
     amplifier_drift : float
         e- of scatter of each section's level from one science frame to the next.
     stray_light : (float, float, float)
@@ -81,6 +83,7 @@ class SimulatedDetector:
     pattern_rms : float
         e- of fixed structure in every frame, whatever its exposure.
     flat : FlatCharacter
+        How uneven the response is.
     """
 
     shape: tuple[int, int]
@@ -306,7 +309,6 @@ class Simulation:
     variants: Mapping[str, Callable[[], Simulation]] = _field(default_factory=dict)
     extras: Callable[[Any], Mapping[str, bytes | Path]] | None = None
     resized: Callable[[int], Simulation] | None = None
-    extra: Mapping[str, object] = _field(default_factory=dict)
 
     @property
     def has_short_darks(self) -> bool:
