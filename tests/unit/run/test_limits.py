@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from nirred.errors import ConfigError
 from nirred.group import Context
@@ -93,3 +94,13 @@ def test_more_frames_than_files_may_be_open(registry, tmp_path, executor):
     done = subprocess.run(words, cwd=tmp_path, preexec_fn=few_files, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / night.groups["dither"].product).is_file()
+
+
+def test_linear_algebra_has_one_thread_meanwhile():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with limits.one_blas_thread():
+        assert set(threads()) == {1}
+    assert threads() == before

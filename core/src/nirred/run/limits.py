@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +58,19 @@ def within_limits(context: Context, say: Callable[[str], None]) -> Context:
         jobs = f"{threads} thread{'s' if threads > 1 else ''}"
         say(f"limits of the system: {memory / 1e6:.0f} MB for pixels and {jobs} instead of what was asked for")
     return replace(context, threads=threads, memory=memory)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep linear algebra on the thread that asks for it.
+
+    Its matrices are small: threads of its own wait for each other, for longer than the work takes, and how they share
+    it out could show in the last bit.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _addresses() -> int:

@@ -22,7 +22,7 @@ from ..provenance import Record, file_digest, read_table
 from ..recipes import step_types
 from ..registry import Registry
 from .differences import differences
-from .limits import within_limits
+from .limits import one_blas_thread, within_limits
 from .lock import output_lock
 from .schema import read_run
 from .task import Job, TaskResult, execute
@@ -128,7 +128,8 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     with output_lock(out / ".nirred", remarks.append):
         threads = jobs or len(os.sched_getaffinity(0))
         context = within_limits(Context(registry, out, out / ".nirred" / "scratch", threads=threads), remarks.append)
-        result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
+        with one_blas_thread():
+            result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
     new = _made(result, product)
     return Rerun(new, tuple(differences(product, new)), (*remarks, *result.remarks))
 
