@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,3 +252,18 @@ def test_a_sky_that_falls_from_twilight_is_light(make_group):
     associated(group)
     SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=False), CALL)
     assert len(group.indices()) == 4
+
+
+@pytest.mark.parametrize("ripple", [0.0, 0.01])
+def test_what_strays_from_a_parabola_is_not_known_behind_objects(ripple):
+    v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    smooth = 1 + 0.1 * u - 0.05 * v**2 + ripple * np.sqrt(2) * np.sin(20 * u) * np.where(np.hypot(u, v) < 0.3, 9, 1)
+    model = SimpleNamespace(group=SimpleNamespace(extras={}), unit=np.array([900.0, 1000.0, 1100.0]))
+    skymodel._record_shape(model, [0, 1, 2], smooth.astype("f4"), np.hypot(u, v) > 0.3)
+    assert model.group.extras["shape_behind"] == pytest.approx(1000 * ripple, rel=0.15, abs=0.01)
+
+
+def test_a_sky_that_nothing_shows_has_no_shape():
+    model = SimpleNamespace(group=SimpleNamespace(extras={}), unit=np.ones(1))
+    skymodel._record_shape(model, [0], np.ones(SHAPE, "f4"), np.zeros(SHAPE, bool))
+    assert not model.group.extras

@@ -79,6 +79,8 @@ class LevelStack(GroupStep):
         if excess and min(excess) > 0:
             done = _state_broad_noise(group, done, float(np.mean(excess)))
         group.streams[call.gives] = done
+        behind = group.extras.get("shape_behind", 0.0) if hidden else 0.0
+        found = [float(np.hypot(error, behind)) for error in found]
         group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
         if rough.ratio > UNEVEN:
             group.keywords["UNEVEN"] = (
@@ -94,8 +96,9 @@ class LevelStack(GroupStep):
             sky = float(np.median([group.frames[i].sky for i in frames]))
             group.remark(
                 f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "
-                f"them, and their faint halos may be lost to it; the zero level is known to {max(found) / sky:.1g} of "
-                "the sky (LEVELERR), slopes behind them no better; frames on the sky, or wider dithers, show more"
+                f"them, where it is even to {behind / sky:.1g} of itself, and their faint halos may be lost to it; the "
+                f"zero level is known to {max(found) / sky:.1g} of the sky (LEVELERR), slopes behind them no better; "
+                "frames on the sky, or wider dithers, show more"
             )
 
 

@@ -28,6 +28,8 @@ STRUCTURE = 0.04
 BLOCK, MEMORY_PART = 64, 16
 #: Pixels of all frames of an epoch from which levels are measured before the sky is subtracted.
 MOST_SAMPLED = 20_000_000
+#: Every so many pixels of a smooth sky tell how smooth it is.
+SHAPE_STEP = 16
 #: Bits of pixels that are no sky, besides those without signal: saturated and non-linear ones.
 LEVELS = np.uint16(6)
 #: Bytes per pixel and frame in a block: calibrated, flags, sky-subtracted.
@@ -193,6 +195,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     power = shrinkage(*tiles, whole[1]) if tiles is not None else None
     if group.extras.get("hidden") and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
+        _record_shape(model, epoch, smooth, whole[1] > 0)
     if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
         (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
@@ -265,3 +268,19 @@ def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: n
     rows, columns = (np.arange(n) * k // n for n, k in zip(state.shape, power.shape, strict=True))
     share = float(np.sum(model.unit[epoch] ** 2)) / len(model.group.indices())
     state.unseen += np.where(seen, 0.0, share * power[np.ix_(rows, columns)]).astype(np.float32)
+
+
+def _record_shape(model: SkyModel, epoch: list[int], smooth: np.ndarray, seen: np.ndarray) -> None:
+    """What the sky's shape strays by from a parabola, rms in electron: so it may where no sky frame shows it.
+
+    Behind an object the sky goes on as around it, which is right for what is as smooth as the object is wide.
+    """
+    v, u = np.meshgrid(*(np.linspace(-1.0, 1.0, n) for n in smooth.shape), indexing="ij")
+    known = seen[::SHAPE_STEP, ::SHAPE_STEP]
+    u, v, g = (a[::SHAPE_STEP, ::SHAPE_STEP][known] for a in (u, v, smooth))
+    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+    if len(terms) <= terms.shape[1]:
+        return
+    left = g - terms @ np.linalg.lstsq(terms, g, rcond=None)[0]
+    strays = float(np.std(left)) * float(np.median(model.unit[epoch]))
+    model.group.extras["shape_behind"] = max(strays, model.group.extras.get("shape_behind", 0.0))
