@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.typical import sampled_median
+from nirred.algorithms.typical import median, sampled_median
 
 RNG = np.random.default_rng(7)
 
@@ -30,3 +30,14 @@ def test_all_bad_takes_all_and_equal_values_are_told() -> None:
     assert sampled_median(data, flags, None, 1) == -2.5
     data[:3] = 1.0
     assert sampled_median(data, flags, None, 1) == -0.75
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 1001, 4096])
+def test_medians_are_numpys_and_leave_the_numbers_where_they_are(n: int, dtype: type) -> None:
+    rng = np.random.default_rng(n)
+    for values in (rng.normal(1e3, 1.0, n), rng.integers(-2, 2, n), rng.normal(size=(n, 2)).T[::-1]):
+        given = values.astype(dtype)
+        kept = given.copy()
+        assert median(given) == float(np.median(given))
+        assert np.array_equal(given, kept)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, mesh_background
 from nirred.algorithms.surface import Surface
+from nirred.algorithms.typical import median
 
 Float64 = NDArray[np.float64]
 Box = tuple[slice, slice]
@@ -209,7 +210,7 @@ def _solve(terms: Float64, owner: NDArray[np.intp], values: Float64, weights: Fl
         solution = np.linalg.solve(normal, np.einsum("na,n->a", weighted, values - mean[owner]))
         levels = mean - np.einsum("ka,a->k", mixed, solution)
         residual = values - np.einsum("na,a->n", terms, solution) - levels[owner]
-        scatter = 1.4826 * float(np.median(np.abs(residual)))
+        scatter = 1.4826 * median(np.abs(residual))
         if scatter <= 1e-12 * float(np.max(np.abs(values), initial=0.0)):
             break
         robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nirred.algorithms.typical import median
+
 #: Side of the areas that are compared, pixels; they count where this share of them is blank.
 AREA, LEAST = 64, 0.25
 #: Fewer areas tell nothing.
@@ -78,7 +80,7 @@ def broad_noise(
     inside = np.s_[: ny * cell, : nx * cell]
     parts = [_cells(image[inside], blank[inside], cell) for image in (data, var, np.ones((1, 1), np.float32))]
     sample = data[::SPARSE][blank[::SPARSE]]
-    middle = float(np.median(sample)) if sample.size else 0.0
+    middle = median(sample) if sample.size else 0.0
     ratio, error = np.ones(len(WINDOWS)), np.zeros(len(WINDOWS))
     for k, side in enumerate(WINDOWS[1:], 1):
         total, expected, number = (_window_sums(part, side) for part in parts)
@@ -151,7 +153,7 @@ def evenness(data: NDArray[np.float32], var: NDArray[np.float32], blank: NDArray
             some = blank[box]
             n = int(np.count_nonzero(some))
             if n >= LEAST * AREA**2:
-                levels.append(float(np.median(data[box][some])))
+                levels.append(median(data[box][some]))
                 errors.append(MEDIAN_SCATTER * float(np.sqrt(np.mean(var[box][some]) / n)))
     if len(levels) < FEWEST:
         return Evenness(0.0, 0.0)

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import Mesh, mesh_background
+from nirred.algorithms.typical import median
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
@@ -149,7 +150,7 @@ def _robust_solve(
         inverse = np.linalg.pinv(normal, hermitian=True)
         solution = np.einsum("ab,b->a", inverse, right)
         residual = values - np.einsum("na,a->n", terms, solution)
-        scatter = 1.4826 * float(np.median(np.abs(residual)))
+        scatter = 1.4826 * median(np.abs(residual))
         if scatter <= 1e-12 * float(np.max(np.abs(values))):
             break
         robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2

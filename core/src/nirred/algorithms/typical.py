@@ -1,12 +1,28 @@
-"""The median of a plane's sampled good pixels, to the last bit, without sorting."""
+"""Medians of many pixels, to the last bit numpy's, in a fraction of its time."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 _SIGN = np.uint32(0x80000000)
+
+
+def median(values: NDArray[np.floating[Any]]) -> float:
+    """Median of numbers, of which one is sought by its place where numpy seeks two.
+
+    Parameters
+    ----------
+    values : float32 or float64
+        Not empty; no NaN.
+    """
+    ranked, middle = values.flatten(), values.size // 2
+    ranked.partition(middle)
+    above = ranked[middle]
+    return float(above if values.size % 2 else (ranked[:middle].max() + above) / 2)
 
 
 def sampled_median(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
-from ..algorithms.typical import sampled_median
+from ..algorithms.typical import median, sampled_median
 from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
@@ -174,7 +174,7 @@ class NormalizeFlat(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         planes = group.streams[call.takes]
         good = np.concatenate([p.data[(p.dq == 0) & np.isfinite(p.data)] for p in planes])
-        level = float(np.median(good)) if good.size else 0.0
+        level = median(good) if good.size else 0.0
         if not good.size:
             full = np.mean([np.mean((p.dq & DQ.SATURATED) != 0) for p in planes])
             what = f"no pixel of the flat is good: {full:.0%} are saturated, others dark or bad"
@@ -261,7 +261,8 @@ def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Li
         return low, high
     around = mesh_background(dark.data, (dark.dq != 0).view(np.uint8)).evaluate()
     rest = np.abs(dark.data - around)
-    scatter = 1.4826 * float(np.median(rest[np.isfinite(rest)])) if np.isfinite(rest).any() else 0.0
+    known = rest[np.isfinite(rest)]
+    scatter = 1.4826 * median(known) if known.size else 0.0
     noise = 0.0 if dark.var is None else math.sqrt(max(float(np.nanmedian(dark.var)), 0.0))
     room = DARK_SCATTER * max(scatter, noise)
     return around - room if low is None else low, around + room if high is None else high

@@ -14,6 +14,7 @@ from ..algorithms.flags import flagged
 from ..algorithms.objmask import block_sums, find_objects
 from ..algorithms.profile import light_between
 from ..algorithms.threads import both
+from ..algorithms.typical import median
 from ..dq import DQ
 from ..frame import Plane
 from ..geometry import NO_GRID, Target, geometry
@@ -120,7 +121,7 @@ def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list
     noisier = []
     for plane, count in zip(planes, group.extras["nexp"], strict=True):
         seen, var = np.maximum(count, 1).astype(np.float32), np.asarray(plane.var)
-        usual = float(np.median((var * seen)[np.isfinite(var) & (count > 0)]))
+        usual = median((var * seen)[np.isfinite(var) & (count > 0)])
         added = np.float32(excess) * np.minimum(var, np.float32(STARLIT * usual) / seen)
         noisier.append(Plane(plane.data, plane.dq, var + added))
     cov = broadened(group.extras["noisecov"], excess)
@@ -146,13 +147,14 @@ def zero_level(
     if not blank.any():
         return 0.0, float("inf")
     values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
-    apart = float(np.median(plane.data[blank])) - mode.value
+    middle = median(values)
+    apart = median(plane.data[blank]) - mode.value
     error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
     if objects is None:
-        return float(np.median(values)), float(error)
+        return middle, float(error)
     surface, bare = _blocks(plane, blank)
     light, uncertain = light_between(surface, objects, bare, sunk=sunk)
-    return float(np.median(values)) - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
+    return middle - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
 
 
 def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
