@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.sky import MEDIAN_CHI2, WHOLE, join_halves, pattern_power, pixel_noise, shrinkage
+from nirred.algorithms.background import level
+from nirred.algorithms.sky import (
+    MEDIAN_CHI2,
+    WHOLE,
+    join_halves,
+    levels_alike,
+    pattern_power,
+    pixel_noise,
+    shrinkage,
+)
 
 
 def sky_and_truth(power, noise, n=4, size=96, seed=3):
@@ -83,3 +92,34 @@ def test_noise_of_pixels_on_a_slope():
 def test_constant_of_the_median_is_that_of_chi_square():
     rng = np.random.default_rng(5)
     assert np.median(rng.standard_normal(400_000) ** 2) == pytest.approx(MEDIAN_CHI2, rel=0.01)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_masks_in_a_valley_of_the_pattern_do_not_move_levels_apart(scaled):
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    ring = 0.1 * np.exp(-0.5 * ((np.hypot(x, y) - 0.7) / 0.25) ** 2)
+    true = np.array([1000.0, 1010.0, 1020.0, 990.0, 1005.0])
+    skies = [value * (1 + ring) if scaled else value + 1000.0 * ring for value in true]
+    frames = np.stack([sky + 5.0 * rng.standard_normal(sky.shape) for sky in skies]).astype(np.float32)
+    bad = np.zeros(frames.shape, np.uint8)
+    bad[:2, np.hypot(x, y) < 0.4] = 1
+    bad[2:, (np.abs(x) > 0.8) & (np.abs(y) > 0.8)] = 1
+    first = np.array([level(frame, mask, step=1).value for frame, mask in zip(frames, bad)])
+    found = levels_alike(frames, bad, first, scaled=scaled)
+
+    def apart(levels):
+        return np.ptp(levels - true * levels.mean() / true.mean() if scaled else levels - true)
+
+    assert apart(first) > 2.0
+    assert apart(found) < 0.3
+    assert found.mean() == pytest.approx(first.mean(), abs=1.0)
+
+
+def test_levels_of_frames_that_show_nothing_together_stay():
+    frames = np.full((2, 8, 8), 7.0, np.float32)
+    bad = np.zeros(frames.shape, np.uint8)
+    bad[0, :, :4] = bad[1, :, 4:] = 1
+    first = np.array([7.0, 9.0])
+    np.testing.assert_array_equal(levels_alike(frames, bad, first, scaled=True), first)
+    np.testing.assert_array_equal(levels_alike(frames, bad + 1, first, scaled=False), first)

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.background import level
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -17,6 +19,8 @@ NOISE_STEP = 7
 FEWEST = 32
 #: Power beside which every noise is small.
 WHOLE = np.float32(1e20)
+#: Times that levels and pattern are found from each other.
+ROUNDS = 2
 
 
 def pattern_power(
@@ -148,6 +152,44 @@ def _join(halves, g, units):  # type: ignore[no-untyped-def]
             to_u[x] = whole
             if not whole > zero:
                 to_g[x] = nothing
+
+
+def levels_alike(frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, scaled: bool) -> Float64:
+    """Levels of frames of one pattern, whatever each of them masks of it.
+
+    A frame whose masks lie where the pattern is low seems brighter than one that masks elsewhere. Where it is masked,
+    the others, taken for too faint, would make too bright a sky. So each frame is levelled against the pattern of all,
+    on the pixels that it shows.
+
+    Parameters
+    ----------
+    frames : float32 (n, rows, nx)
+        Samples of the same pixels.
+    bad : uint8 (n, rows, nx)
+        Not zero where a pixel is masked.
+    levels : float64 (n,)
+        First estimate of the levels.
+    scaled : bool
+        The pattern goes with the level; False: it is added to it.
+
+    Returns
+    -------
+    float64 (n,)
+        What they have in common stays that of the first estimate.
+    """
+    found, good = levels.astype(np.float64), bad == 0
+    shared = np.count_nonzero(good, axis=0) > 1  # of a pixel that one frame shows, the pattern is that frame
+    for _ in range(ROUNDS):
+        total, behind = np.zeros(shared.shape), np.zeros(shared.shape)
+        for frame, seen, value in zip(frames, good, found, strict=True):
+            total += np.where(seen, frame if scaled else frame - value, 0.0)
+            behind += np.where(seen, value if scaled else 1.0, 0.0)
+        pattern = total / np.where(shared, behind, np.inf)
+        for k, (frame, seen) in enumerate(zip(frames, good, strict=True)):
+            expected = found[k] * pattern if scaled else found[k] + pattern
+            left = level(frame - expected, ~(seen & shared), step=1)
+            found[k] += left.value if left.n else 0.0
+    return found
 
 
 def pixel_noise(data: Float32, bad: NDArray[np.uint8], step: int = NOISE_STEP) -> float:

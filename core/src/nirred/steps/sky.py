@@ -7,6 +7,7 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.flags import flagged
 from ..algorithms.objmask import blank_fraction
+from ..algorithms.sky import levels_alike
 from ..algorithms.surface import surface_order
 from ..errors import StepError
 from ..group import BAD, OBJECT, FrameState, Group, PlaneState
@@ -20,7 +21,7 @@ from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
 from .match import match_skies
 from .residual import level_frames
-from .skymodel import SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
+from .skymodel import MOST_SAMPLED, SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
 #: Frames with less than this share of the usual sky have seen none; between twilight and night it changes by less.
 UNLIT = 0.03
@@ -238,9 +239,26 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if filled and params.mask_objects and p == 0:
         group.extras["filled"] = True
         group.remark("the target fills the field; its zero level comes from the sky frames")
-    if _additive(group, state, levels, params):
+    additive = _additive(group, state, levels, params)
+    if params.mask_objects:
+        levels = _on_one_pattern(group, state, levels, scaled=not additive)
+    if additive:
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
+
+
+def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scaled: bool) -> np.ndarray:
+    """Levels, of the sky frames against the pattern that they share: objects mask it at other places in each."""
+    living = group.indices()
+    skies = sorted({j for i in living for j in group.skies.get(i, ())})
+    if len(skies) < 2:
+        return levels
+    rows = sample_rows(state.shape, min(SAMPLES, MOST_SAMPLED // len(skies)))
+    data, dq = (sampled(stack, skies, rows) for stack in (state.sci, state.dq))
+    bad = np.stack([flagged(plane, int(BAD | OBJECT)) for plane in dq])
+    found = levels.copy()
+    found[skies] = levels_alike(data, bad, levels[skies], scaled=scaled)
+    return found
 
 
 def _remedy(group: Group) -> str:
