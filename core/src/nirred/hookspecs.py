@@ -1,7 +1,8 @@
 """Every hook that a plugin may implement. An implementation names only the arguments it wants.
 
 Four kinds: asked of *all* plugins for every file (`nirred_claim`); *registered once* at start; asked of the *owner*
-of a frame only; *observers*, whose results are ignored. None of them may touch pixels except `nirred_open`.
+of a frame only; *observers*, whose results are ignored. None of them may touch pixels except `nirred_open` and
+`nirred_read_calibration`.
 """
 
 # mypy: disable-error-code="empty-body"

@@ -33,6 +33,13 @@ def test_groups_that_a_list_does_not_fit_are_blocked(plan: Any) -> None:
     assert list(blocked) == ["c006_image"] and "mine.txt: 5 positions for 4 frames" in blocked["c006_image"]
 
 
+def test_groups_that_share_a_list_are_told(night: Any, plan: Any) -> None:
+    assert not any("another group" in r for t in plan(5).tasks for r in t.remarks)
+    night.dither(5, at=(90.0, 5.0), OBJECT="M2", SEQ="s2")
+    told = {t.id for t in plan(5).tasks for r in t.remarks if "another group takes" in r}
+    assert len(told) == 2 and "c001_image" in told
+
+
 @pytest.mark.parametrize(
     ("lines", "fault"), [(3, "3 positions for 5 frames"), ("8 8\nx 9\n", "not a list"), ("", "0 po")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,28 +14,30 @@ if TYPE_CHECKING:
     from ..offsets import Positions
     from ..recipes import BoundCall
 
+SHARED = "registration begins at a list of positions that another group takes, too: name the frames of one target"
 
-def refuse_misfit(calls: Iterable[BoundCall], frames: Iterable[tuple[FrameInfo, FrameRole]]) -> bool:
-    """Whether a bound recipe is given a list of positions; it then has one for each frame on target, or pointing.
+
+def refuse_misfit(calls: Iterable[BoundCall], frames: Iterable[tuple[FrameInfo, FrameRole]]) -> set[Positions]:
+    """The lists of positions that a bound recipe is given, with one for each frame on target, or pointing.
 
     Raises
     ------
     ConfigError
-        It has not, or the list cannot be read.
+        A list has another number, or cannot be read.
     """
-    told: list[Positions | None] = [getattr(c.params, "offsets", None) for c in calls]
-    lists = [given for given in told if given]
+    told: set[Positions | None] = {getattr(c.params, "offsets", None) for c in calls}
     targets = [frame for frame, role in frames if role in ON_TARGET]
-    if lists and targets:
+    lists = {given for given in told if given and targets}
+    if lists:
         from ..offsets import shared_out  # loads numpy
 
         for given in lists:
             shared_out(given, targets)
-    return bool(lists and targets)
+    return lists
 
 
 def check_positions(tasks: Sequence[Task], bound: Callable[[Task], Iterable[BoundCall]]) -> list[Task]:
-    """These tasks; those whose frames a list of positions does not fit are blocked.
+    """These tasks; those whose frames a list of positions does not fit are blocked, those that share one are told.
 
     ``bound(task)`` is the recipe of a task as it will run on its frames.
 
@@ -43,14 +46,18 @@ def check_positions(tasks: Sequence[Task], bound: Callable[[Task], Iterable[Boun
     ConfigError
         The list fits none of the tasks that it is given to.
     """
-    fitting, faults = False, dict[str, ConfigError]()
+    takers: dict[Positions, list[str]] = defaultdict(list)
+    faults: dict[str, ConfigError] = {}
     for task in tasks:
         try:
-            fitting |= refuse_misfit(bound(task), task.frames)
+            for given in refuse_misfit(bound(task), task.frames):
+                takers[given].append(task.id)
         except PluginError:  # it fails its group when that runs, and says so there
             continue
         except ConfigError as error:
             faults[task.id] = error
-    if faults and not fitting:
+    if faults and not takers:
         raise next(iter(faults.values()))
-    return [replace(t, blocked=t.blocked or str(faults[t.id])) if t.id in faults else t for t in tasks]
+    shared = {name for names in takers.values() if len(names) > 1 for name in names}
+    blocked = [replace(t, blocked=t.blocked or str(faults[t.id])) if t.id in faults else t for t in tasks]
+    return [replace(t, remarks=(*t.remarks, SHARED)) if t.id in shared else t for t in blocked]
