@@ -72,7 +72,7 @@ def init(place: str | None, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def add(ctx: click.Context, files: Sequence[str], place: str | None, as_json: bool) -> None:
-    """Put FILES into the library: darks, flats and masks; of directories what is one.
+    """Put FILES, or what is fit in directories, into the library.
 
     nirred's own products are taken, static bad-pixel masks (valid from the date in their header), and processed darks
     and flats of another program whose header says so (PROCDARK, PROCFLAT), has a date and, for darks, BUNIT =
@@ -120,7 +120,7 @@ def _add(library: CalibrationLibrary, files: Sequence[str]) -> tuple[list[Entry]
 @_library
 @_JSON
 def list_entries(kind: str | None, instrument: str | None, place: str | None, as_json: bool) -> None:
-    """Show what is in the library, and whether the files are as they were."""
+    """Show what is in the library, and in which state."""
     library = _open(place)
     entries = library.list(kind, instrument)
     if as_json:
@@ -183,9 +183,9 @@ def verify(ctx: click.Context, place: str | None, as_json: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Every term of the rule for every candidate.")
 @_JSON
 def explain(file: str, inputs: Sequence[str], place: str | None, verbose: bool, as_json: bool) -> None:
-    """Say why FILE gets which calibration: every candidate in the library and in INPUTS, best first.
+    """Say why FILE gets which calibration.
 
-    Levels: 0 as the calibration plan, 1 good, 2 probably acceptable, 3 risk. Of the one chosen and of the nearest miss
+    Every candidate in the library and in INPUTS is shown, best first. Levels: 0 as the calibration plan, 1 good, 2 probably acceptable, 3 risk. Of the one chosen and of the nearest miss
     every term of the rule is shown, with what was wanted and what was found.
     """
     from ..config import load_config

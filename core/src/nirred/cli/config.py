@@ -29,7 +29,7 @@ def config() -> None:
 @click.argument("inputs", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
 def config_show(inputs: Sequence[str], as_json: bool) -> None:
-    """Print options and parameters that are configured for INPUTS, each with its origin.
+    """Print what is configured for INPUTS, and by whom.
 
     Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml beside the data,
     NIRRED_* in the environment, the command line. The configuration files of other pipelines (~/.geminidr/rsys.cfg,

@@ -63,7 +63,10 @@ def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
 @click.option("-o", "--output", metavar="DIR", help="Where the package goes; default nirred-NAME.")
 @click.option("--json", "as_json", is_flag=True, help="The files as a list.")
 def new(name: str, output: str | None, as_json: bool) -> None:
-    """Write a plugin for the camera NAME: a package that works as it stands, to be changed to what your camera is."""
+    """Write a plugin for the camera NAME.
+
+    It is a package that works as it stands, to be changed to what your camera is.
+    """
     from ..testing.scaffold import new_plugin
 
     home = Path(output or f"nirred-{name}")
@@ -82,7 +85,10 @@ def new(name: str, output: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A list of objects.")
 @click.pass_context
 def check(ctx: click.Context, name: str, full: bool, as_json: bool) -> None:
-    """Run the conformance kit on an installed plugin, or on the package in a directory. Exit code 3 if it fails."""
+    """Run the conformance kit on a plugin.
+
+    NAME is that of an installed one, or the directory of a package. Exit code 3 if it fails.
+    """
     from ..testing.checks import check_plugin
 
     found = check_plugin(name, full=full)

@@ -83,8 +83,9 @@ def recipe() -> None:
 @click.option("--toml", "as_toml", is_flag=True, help="As a file that `run -r FILE.toml` takes.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def recipe_show(name: str, as_toml: bool, as_json: bool) -> None:
-    """Print the steps of recipe NAME (or of a TOML file, or of what a step's name stands for) with the streams
-    between them.
+    """Print the steps of recipe NAME.
+
+    NAME may be a TOML file, or a step, run for itself. What the steps take and give are streams of planes.
     """
     from ..recipe_files import recipe_toml
     from ..recipes import own_recipe, recipe_for

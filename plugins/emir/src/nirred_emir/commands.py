@@ -37,9 +37,9 @@ def emir() -> None:
 def obsyaml(
     filename: Path, step: str, outfile: Path, reprojection: str, repeat: int, combined: str, echo: bool
 ) -> None:
-    """Write observation-result YAML for a dithered image from LIST, a text file with one file name per line.
+    """Write observation-result YAML for a dithered image.
 
-    Names are relative to the data directory: what stands before the last / is left out. Lines that begin with # or @
+    LIST is a text file with one file name per line. Names are relative to the data directory: what stands before the last / is left out. Lines that begin with # or @
     are comments.
     """
     names = list_names(filename)
