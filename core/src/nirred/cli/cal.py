@@ -185,8 +185,9 @@ def verify(ctx: click.Context, place: str | None, as_json: bool) -> None:
 def explain(file: str, inputs: Sequence[str], place: str | None, verbose: bool, as_json: bool) -> None:
     """Say why FILE gets which calibration.
 
-    Every candidate in the library and in INPUTS is shown, best first. Levels: 0 as the calibration plan, 1 good, 2 probably acceptable, 3 risk. Of the one chosen and of the nearest miss
-    every term of the rule is shown, with what was wanted and what was found.
+    Every candidate in the library and in INPUTS is shown, best first. Levels: 0 as the calibration plan, 1 good, 2
+    probably acceptable, 3 risk. Of the one chosen and of the nearest miss every term of the rule is shown, with
+    what was wanted and what was found.
     """
     from ..config import load_config
     from ..library import open_shelf

@@ -39,8 +39,8 @@ def obsyaml(
 ) -> None:
     """Write observation-result YAML for a dithered image.
 
-    LIST is a text file with one file name per line. Names are relative to the data directory: what stands before the last / is left out. Lines that begin with # or @
-    are comments.
+    LIST is a text file with one file name per line. Names are relative to the data directory: what stands before
+    the last / is left out. Lines that begin with # or @ are comments.
     """
     names = list_names(filename)
     if not names or len(names) % repeat:
