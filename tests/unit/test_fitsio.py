@@ -228,3 +228,14 @@ def test_damage_that_only_the_end_of_the_stream_shows(tmp_path, suffix):
     path.write_bytes(packed)
     with pytest.raises(Unreadable, match="damaged compression"):
         first(path)
+
+
+def test_threads_change_no_byte_of_a_product(tmp_path):
+    rng = np.random.default_rng(2)
+    planes = [rng.normal(size=(40, 50)).astype(np.float32), rng.integers(0, 99, (40, 50)).astype(np.uint16)]
+    written = []
+    for threads in (1, 3):
+        path = tmp_path / f"{threads}.fits"
+        write_product(path, fits.Header(), [Extension(f"E{k}", p.copy()) for k, p in enumerate(planes)], threads)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]

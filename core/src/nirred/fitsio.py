@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .algorithms.ramps import ramp_counts
+from .algorithms.threads import run_blocks
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Frame, Plane, Ramp
@@ -274,8 +275,10 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
         header[key] = (None if undefined else number, *(c[: max(room, 0)] for c in comment))
 
 
-def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension]) -> None:
+def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension], threads: int = 1) -> None:
     """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
+
+    Checksums are taken on so many threads.
 
     Raises
     ------
@@ -291,8 +294,13 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
         hdu.header["EXTVER"] = e.version
         set_cards(hdu.header, e.keywords)
         hdus.append(hdu)
-    for hdu in hdus:
-        hdu.add_datasum(when="data unit checksum")
-        hdu.add_checksum(when="HDU checksum", override_datasum=True)
+
+    units = list(hdus)
+
+    def seal(k: int, _: int) -> None:
+        units[k].add_datasum(when="data unit checksum")
+        units[k].add_checksum(when="HDU checksum", override_datasum=True)
+
+    run_blocks(seal, len(units), threads, 1)
     with replacing(path) as stream:
         hdus.writeto(stream, output_verify="exception")

@@ -198,6 +198,6 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
         keywords = group.table_keywords.get(name, {})
         extensions += [Extension(name, table, keywords, version) for version, table in enumerate(tables, 1)]
     extensions.append(Extension("PROVENANCE", provenance))
-    write_product(path, primary_header(group, group.task.first, kind), extensions)
+    write_product(path, primary_header(group, group.task.first, kind), extensions, group.context.threads)
     group.product = path
     return path
