@@ -98,7 +98,7 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
     words = ["run", night / "d1.fits", "-o", "o", "-p", "skyCorrect:scale_sky=False", "darkCorrect:do_cal=skip"]
     words += [night / "i1.fits", "--user_cal", f"processed_flat:{flat}", f"dark:{flat}", "--jobs", "3"]
     words += ["--memory", "1GB", "--allow-missing", "flat", "--objects", "i1,i2", "--only", "exposure_time==20"]
-    words += ["--strict", "--scratch", "s"]
+    words += ["--strict", "--scratch", "s", "--exclude", "x1", "--exclude", "x2,x3"]
     assert nirred(*words)[0] == 1
     inputs, out, asked = reduction[0]
     assert (inputs, out) == ([str(night / "d1.fits"), str(night / "i1.fits")], Path("o"))
@@ -110,6 +110,7 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
     assert (asked.jobs, asked.memory, asked.scratch) == (3, 10**9, Path("s"))
     assert asked.strict and asked.plan.strict
     assert (asked.plan.allow_missing, asked.plan.objects) == (("flat",), ("i1", "i2"))
+    assert asked.plan.exclude == ("x1", "x2", "x3")
     nirred("run", night)
     assert reduction[1][2].jobs == 0 and not reduction[1][2].strict
 

@@ -11,6 +11,12 @@ from ..errors import ConfigError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
+def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Names of an option that was given more than once, as of one."""
+    return ",".join(values) if values else None
+
+
 _PLANNING: tuple[Decorator, ...] = (
     click.option(
         "-r",
@@ -34,9 +40,15 @@ _PLANNING: tuple[Decorator, ...] = (
         help="Use this calibration (dark, flat, bpm; processed_ before the kind is fine); several values may follow.",
     ),
     click.option("--user-bpm", metavar="FILE", help="Bad pixels of your own, added to the others."),
-    click.option("--objects", metavar="NAMES", help="Files whose names contain one of these are on target."),
-    click.option("--skies", metavar="NAMES", help="... are sky frames."),
-    click.option("--exclude", metavar="NAMES", help="... are left out."),
+    click.option(
+        "--objects",
+        multiple=True,
+        callback=_joined,
+        metavar="NAMES",
+        help="Files whose names contain one of these are on target.",
+    ),
+    click.option("--skies", multiple=True, callback=_joined, metavar="NAMES", help="... are sky frames."),
+    click.option("--exclude", multiple=True, callback=_joined, metavar="NAMES", help="... are left out."),
     click.option(
         "--allow-missing", metavar="KINDS", multiple=True, help="Go on without these calibrations: flat,dark."
     ),
