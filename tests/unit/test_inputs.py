@@ -36,6 +36,8 @@ def test_directory_recursive_without_hidden_and_out(raw: Path) -> None:
         "e.fits.fz",
     ]
     assert "p_dark.fits" in names(expand_inputs([raw]))
+    with pytest.raises(DataError, match="raw is the output, too"):
+        expand_inputs([raw], out=raw)
 
 
 def test_each_file_once_and_links_followed_once(raw: Path) -> None:

@@ -49,6 +49,8 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
         found += walk.outer_list(Path(text[1:])) if text.startswith("@") else walk.name(Path(text), "")
     unique = each_once(sorted(found, key=_order))
     if not unique:
+        if any(Path(text).resolve() == walk.out for text in words):
+            raise DataError(f"no input files: {out} is the output, too, which is not searched", "another -o")
         what = ", ".join(words) if words else "nothing was named"
         raise DataError(f"no input files: {what}", "name directories, FITS files or @lists")
     return sorted(unique, key=_order)
