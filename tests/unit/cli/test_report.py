@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -22,8 +24,9 @@ def test_report_of_what_is_no_output(tmp_path: Path, nirred: Call) -> None:
     assert code == 4 and "run.json" in err and "Traceback" not in err
 
 
-def test_option_and_configuration(night: Path, nirred: Call, tmp_path: Path) -> None:
+def test_option_and_configuration(night: Path, nirred: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--no-report" in nirred("run", "--help")[1]
-    (tmp_path / "none.toml").write_text("[run]\nreport = false\n")
+    (tmp_path / "mine.toml").write_text("[run]\nreport = false\n")
+    monkeypatch.setenv("NIRRED_CONFIG", str(tmp_path / "mine.toml"))
     found = json.loads(nirred("config", "show", "--json")[1])["run"]["report"]
-    assert found == {"value": False, "origin": str(tmp_path / "none.toml")}
+    assert found == {"value": False, "origin": str(tmp_path / "mine.toml")}
