@@ -112,3 +112,19 @@ def test_threads_make_no_difference(shape):
     assert alone[0].any() or image.size == 1
     for a, b in zip(alone, together, strict=True):
         assert np.array_equal(a, b)
+
+
+def test_what_no_frame_shows_round_an_image_costs_nothing_and_changes_little() -> None:
+    """A galaxy at the image's corner is masked beyond it, as if the image went on."""
+    rng = np.random.default_rng(9)
+    image = np.roll(sersic(1.0, 20.0, size=512), (-200, -200), (0, 1)) + rng.normal(0.0, 1.0, (512, 512))
+    wide, bad = np.full((700, 900), np.nan), np.ones((700, 900), np.uint8)
+    wide[110:622, 205:717], bad[110:622, 205:717] = image, 0
+    mask, found = find_objects(wide, bad, 1.0)
+    alone = object_mask(image, None, 1.0)
+    assert mask.shape == wide.shape and found.shape == (175, 225)
+    assert np.mean(mask[110:622, 205:717] != alone) < 0.02 < alone.mean()
+    assert mask[90:110, 240:300].any() and mask[130:180, 190:205].any()
+    assert not mask[:60].any() and not mask[:, 780:].any() and not found[:, 195:].any()
+    noise = np.where(bad, np.nan, 1.0)
+    assert np.array_equal(find_objects(wide, bad, noise)[0], mask)

@@ -25,6 +25,7 @@ from nirred.algorithms.threads import run_blocks
 KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
 COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
 ROWS = 128  # of the image that a thread works on at once
+CELL = 16  # side of a pixel at the widest binning, pixels
 BLOCK = 4  # side of the blocks in which extended objects are looked at, pixels
 SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold: to 0.01 sigma
 
@@ -274,25 +275,43 @@ def find_objects(
     """
     if list(scales) != sorted(scales):
         raise ValueError(f"scales must ascend: {scales}")
-    first = _standardised(data, bad, noise, threads)
+    image, sigma = np.asarray(data), np.atleast_2d(noise)
+    if sigma.size > 1 and sigma.shape != image.shape:
+        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
+    mask = as_mask(bad, image.shape)
+    covered, found = (np.zeros([-(-n // side) for n in image.shape], np.uint8) for side in (1, BLOCK))
+    part = _seen(mask, 2 * math.ceil(grow * max(scales)))
+    first = _standardised(image[part], mask[part], sigma[part] if sigma.size > 1 else sigma, threads)
     if first is None:
-        shape = np.shape(data)
-        return np.zeros(shape, np.uint8), np.zeros([-(-n // BLOCK) for n in shape], np.uint8)
+        return covered, found
     layers, whole = [first], first.halved().halved()
     for scale in scales:
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
             layers.append(layers[-1].halved())
         layers[-1].detect(scale, threshold, min_area, grow)
-    return _merge(layers, whole, sunk=sunk, extended=extended), whole.found
+    covered[part] = _merge(layers, whole)
+    found[tuple(slice(s.start // BLOCK, -(-s.stop // BLOCK)) for s in part)] = whole.found
+    if extended:
+        ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
+        corner = [part[1].start + 0.5 * (BLOCK - 1), part[0].start + 0.5 * (BLOCK - 1)]
+        _paint_ellipses(covered, ellipses * [BLOCK, BLOCK, BLOCK, 1, 1] + [*corner, 0, 0, 0])
+    return covered, found
 
 
-def _standardised(data: ArrayLike, bad: ArrayLike | None, noise: ArrayLike, threads: int) -> _Layer | None:
+def _seen(bad: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
+    """Rows and columns round all good pixels, and a margin; they begin where a cell of the widest binning may."""
+    parts = []
+    for axis, n in enumerate(bad.shape):
+        good = np.flatnonzero(bad.min(axis=1 - axis) == 0)
+        first, last = (good[0], good[-1]) if good.size else (0, n - 1)
+        parts.append(slice(max(first - margin, 0) // CELL * CELL, min(-(-(last + 1 + margin) // CELL) * CELL, n)))
+    return parts[0], parts[1]
+
+
+def _standardised(data: NDArray[Any], bad: NDArray[np.uint8], noise: NDArray[Any], threads: int) -> _Layer | None:
     """The image less its level, in units of its noise; None where no pixel is good."""
-    image = np.ascontiguousarray(data, np.float32)
-    mask = as_mask(bad, image.shape)
-    sigma = np.ascontiguousarray(np.atleast_2d(noise), np.float32)
-    if sigma.size > 1 and sigma.shape != image.shape:
-        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
+    image, sigma = (np.ascontiguousarray(a, np.float32) for a in (data, noise))
+    mask = np.ascontiguousarray(bad)
     zero = level(image, mask, samples=SAMPLES)
     if zero.n == 0:
         return None
@@ -306,8 +325,8 @@ def _standardised(data: ArrayLike, bad: ArrayLike | None, noise: ArrayLike, thre
     return _Layer.of(signal, weight, 1, threads)
 
 
-def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool, extended: bool) -> NDArray[np.uint8]:
-    """Union of the layers' grown detections and of the extended objects' ellipses, at full resolution."""
+def _merge(layers: list[_Layer], whole: _Layer) -> NDArray[np.uint8]:
+    """Union of the layers' grown detections, at full resolution; `whole` takes all that was found."""
     for layer in layers:
         whole.found |= _match(layer, whole)
     union = np.zeros_like(layers[-1].found)
@@ -315,9 +334,6 @@ def _merge(layers: list[_Layer], whole: _Layer, *, sunk: bool, extended: bool) -
         if union.shape != layer.found.shape:
             union = _doubled(union, layer.found.shape)
         union |= dilate(layer.found, layer.radius)
-    if extended:
-        ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
-        _paint_ellipses(union, ellipses * [4, 4, 4, 1, 1] + [1.5, 1.5, 0, 0, 0])
     return union
 
 
