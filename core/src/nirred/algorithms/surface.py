@@ -11,12 +11,10 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import Mesh, mesh_background
-from nirred.algorithms.typical import median
+from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
-#: A fit has settled where it moves by less than this part of the boxes' scatter, some 0.5 % of its error.
-SETTLED = 1e-4
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -118,51 +116,6 @@ def _legendre(fraction: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     return np.asarray(np.polynomial.legendre.legvander(2.0 * fraction - 1.0, order), np.float64)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
-    """Weighted sums of products of terms and of terms with values.
-
-    Plain sums, not a BLAS product: the same bits on any number of threads.
-    """
-    number = terms.shape[1]
-    normal, right = np.zeros((number, number)), np.zeros(number)
-    for k in range(values.size):
-        for a in range(number):
-            weighted = weights[k] * terms[k, a]
-            right[a] += weighted * values[k]
-            for b in range(a + 1):
-                normal[a, b] += weighted * terms[k, b]
-    for a in range(number):
-        for b in range(a):
-            normal[b, a] = normal[a, b]
-    return normal, right
-
-
-def _robust_solve(
-    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma); solution, its errors, biweights."""
-    robust = np.ones_like(values)
-    last = np.full(terms.shape[1], np.inf)
-    for _ in range(15):
-        both = weights * robust
-        normal, right = _normal_equations(terms, values, both)
-        inverse = np.linalg.pinv(normal, hermitian=True)
-        solution = np.einsum("ab,b->a", inverse, right)
-        residual = values - np.einsum("na,a->n", terms, solution)
-        scatter = 1.4826 * median(np.abs(residual))
-        if scatter <= 1e-12 * float(np.max(np.abs(values))):
-            break
-        robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2
-        if float(np.sum(np.abs(solution - last))) < SETTLED * scatter:
-            break
-        last = solution
-    freedom = max(1.0, float(np.sum(robust > 0)) - terms.shape[1])
-    variance = float(np.sum(both * residual * residual)) / freedom
-    errors: NDArray[np.float64] = np.sqrt(variance * np.clip(np.diag(inverse), 0.0, None))
-    return solution, errors, robust
-
-
 def fit_points(
     x: NDArray[np.float64], y: NDArray[np.float64], values: NDArray[np.float64], shape: tuple[int, int], order: int
 ) -> Surface:
@@ -190,7 +143,7 @@ def fit_points(
     if values.size < len(rows):
         coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
     else:
-        coefficients[rows, columns], errors[rows, columns], _ = _robust_solve(terms, values, np.ones(values.size))
+        coefficients[rows, columns], errors[rows, columns], _ = robust_solve(terms, values, np.ones(values.size))
     return Surface(coefficients, errors, shape)
 
 
@@ -268,9 +221,9 @@ def fit_nested(
     ny, nx = mesh.shares.shape
     boxes = _terms((j + 0.5) / ny, (i + 0.5) / nx, order)
     over = field_products(lit, mesh.shape, order)
-    solution, _, robust = _robust_solve(boxes, values, shares)
+    solution, _, robust = robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
-    normal, right = _normal_equations(boxes, values, shares * robust)
+    normal, right = normal_equations(boxes, values, shares * robust)
     fits = [_part(normal, right, over, n) for n in _counts(order)]
     steps = [0.0, *(_mean_square(b[0] - a[0], over) for a, b in itertools.pairwise(fits))]
     costs = [0.0, *(max(b[1] - a[1], 0.0) for a, b in itertools.pairwise(fits))]
@@ -288,7 +241,7 @@ def field_products(lit: ArrayLike, shape: tuple[int, int], order: int) -> NDArra
     """Means of products of a surface's terms (in the order of `degrees`) over a lit field as of `fit_nested`."""
     rows, columns = (FIELD_STEP * k + 0.5 for k in np.nonzero(np.asarray(lit)))
     field = _terms(rows / shape[0], columns / shape[1], order)
-    return np.asarray(_normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size)
+    return np.asarray(normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size)
 
 
 def _counts(order: int) -> list[int]:
@@ -314,10 +267,10 @@ def _part(
 
     For values of variance 1 / weight; `over` are means of products of terms over the field.
     """
-    inverse = np.linalg.pinv(normal[:number, :number], hermitian=True)
+    covariance = inverse(normal[:number, :number])
     solution = np.zeros(right.size)
-    solution[:number] = np.einsum("ab,b->a", inverse, right[:number])
-    return solution, float(np.sum(inverse * over[:number, :number]))
+    solution[:number] = np.einsum("ab,b->a", covariance, right[:number])
+    return solution, float(np.sum(covariance * over[:number, :number]))
 
 
 def _mean_square(solution: NDArray[np.float64], over: NDArray[np.float64]) -> float:

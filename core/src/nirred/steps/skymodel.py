@@ -248,12 +248,12 @@ def _record_sky_noise(
     """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model."""
     group, state, unit = model.group, model.state, model.unit
     total = float(np.sum(unit[model.skies(epoch)]))
+    if shrink is None or not shrink[1].any():
+        state.sky_variance.update({i: 1.0 / max(len(group.skies[i]), 1) for i in epoch})
+        return
+    power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
     for i in epoch:
-        if shrink is None or not shrink[1].any():
-            state.sky_variance[i] = 1.0 / max(len(group.skies[i]), 1)
-            continue
         own = float(np.sum(unit[list(group.skies[i])]))
-        power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
         v = noise / np.maximum(known * own / max(total, 1e-30), 1e-30)
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
         variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))

@@ -1,0 +1,85 @@
+"""Linear least squares of few terms, weighted and robust."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nirred.algorithms.typical import median
+
+#: A fit has settled where it moves by less than this part of the values' scatter, some 0.5 % of its error.
+SETTLED = 1e-4
+#: Normal equations of a smaller condition number (of the 1-norm) are simply inverted.
+WELL_CONDITIONED = 1e10
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
+    """Weighted sums of products of terms (n, m), shape (m, m), and of terms with values (n,), shape (m,).
+
+    Plain sums, not a BLAS product: the same bits on any number of threads.
+    """
+    number = terms.shape[1]
+    normal, right = np.zeros((number, number)), np.zeros(number)
+    for k in range(values.size):
+        for a in range(number):
+            weighted = weights[k] * terms[k, a]
+            right[a] += weighted * values[k]
+            for b in range(a + 1):
+                normal[a, b] += weighted * terms[k, b]
+    for a in range(number):
+        for b in range(a):
+            normal[b, a] = normal[a, b]
+    return normal, right
+
+
+def inverse(normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverse of normal equations (m, m); their pseudo-inverse, which takes thirty times as long, where degenerate."""
+    with contextlib.suppress(np.linalg.LinAlgError):
+        found = np.linalg.inv(normal)
+        if np.abs(normal).sum(axis=0).max() * np.abs(found).sum(axis=0).max() < WELL_CONDITIONED:
+            return np.asarray(found)
+    return np.asarray(np.linalg.pinv(normal, hermitian=True))
+
+
+def robust_solve(
+    terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma).
+
+    Parameters
+    ----------
+    terms : float64 (n, m)
+        What is multiplied by the solution.
+    values, weights : float64 (n,)
+        At least m of them.
+
+    Returns
+    -------
+    solution, errors : float64 (m,)
+        1-sigma errors by the scatter of the residuals.
+    biweights : float64 (n,)
+        0 to 1.
+    """
+    robust = np.ones_like(values)
+    last = np.full(terms.shape[1], np.inf)
+    for _ in range(15):
+        both = weights * robust
+        normal, right = normal_equations(terms, values, both)
+        covariance = inverse(normal)
+        solution = np.einsum("ab,b->a", covariance, right)
+        residual = values - np.einsum("na,a->n", terms, solution)
+        scatter = 1.4826 * median(np.abs(residual))
+        if scatter <= 1e-12 * float(np.max(np.abs(values))):
+            break
+        robust = np.clip(1.0 - (residual / (6.0 * scatter)) ** 2, 0.0, None) ** 2
+        if float(np.sum(np.abs(solution - last))) < SETTLED * scatter:
+            break
+        last = solution
+    freedom = max(1.0, float(np.sum(robust > 0)) - terms.shape[1])
+    variance = float(np.sum(both * residual * residual)) / freedom
+    errors: NDArray[np.float64] = np.sqrt(variance * np.clip(np.diag(covariance), 0.0, None))
+    return solution, errors, robust
