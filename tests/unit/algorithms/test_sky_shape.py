@@ -38,6 +38,15 @@ def test_a_ring_is_followed(width, left):
     assert np.std(error) < 0.1 * np.std(mesh_background(patterns[0][0], None).evaluate() - truth)
 
 
+@pytest.mark.parametrize(("period", "left"), [(200.0, 0.032), (140.0, 0.05)])
+def test_fringes_are_followed(period, left):
+    """A wave of the sky that boxes of 64 pixels flatten, and cells of 32 by a tenth if they are not drawn again."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    truth = 10.0 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / period)
+    error = smooth_of(*halves(truth, noise=10.0)) - truth
+    assert np.std(error[32:-32, 32:-32]) < left * NOISE, np.std(error[32:-32, 32:-32])
+
+
 def test_noise_alone_adds_next_to_nothing():
     patterns = halves(np.zeros((SIZE, SIZE)))
     shape, mesh = smooth_of(*patterns), mesh_background(patterns[0][0], None).evaluate()

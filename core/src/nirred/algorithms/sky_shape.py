@@ -88,7 +88,8 @@ def sky_shape(
     _sum_cells((pattern, units), (parts[0], parts[1]), (parts[2], parts[3]), base, limit, sums, weights)
     found = np.zeros(cells)
     for side in SCALES:
-        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, LEAST if side == coarse else 0.0)
+        least = LEAST if side == coarse else 0.0
+        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, least)
         found += step
         sums -= weights * step
     base += Mesh(found, found, found, (ny, nx)).evaluate()
@@ -171,7 +172,7 @@ def _coarser(cells: Float64, side: int) -> Float64:
     return np.asarray(cells.reshape(n, ny // side, side, nx // side, side).sum(axis=(2, 4)))
 
 
-def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], least: float) -> Float64:
+def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int, least: float) -> Float64:
     """What is real of one scale, on the finest grid of cells.
 
     Under a large object, which no frame sees beside, the sky goes on as around it: cells with less than `least` of the
@@ -190,4 +191,8 @@ def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], least: flo
     valid = known[0] & (units[0] >= least * np.median(units[0]))
     if least > 0 and valid.any():
         fill_boxes(values, values.copy(), valid, np.argwhere(valid))
-    return np.asarray(Mesh(values, values, values, cells).evaluate(), np.float64)
+    drawn = Mesh(values, values, values, cells).evaluate().astype(np.float64)
+    if side > 1:  # where it is curved, a surface drawn through the means of cells has less in them than they are
+        lost = values - _coarser(drawn[None], side)[0] / side**2
+        drawn += Mesh(lost, lost, lost, cells).evaluate()
+    return np.asarray(drawn)
