@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.background import level
+from nirred.algorithms.threads import run_blocks
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -17,6 +18,8 @@ MEDIAN_CHI2 = 0.4549364
 NOISE_STEP = 7
 #: Values that a tile needs for a variance of its own.
 FEWEST = 32
+#: Rows of tiles that a thread works on at once.
+ROWS = 4
 #: Power beside which every noise is small.
 WHOLE = np.float32(1e20)
 #: Times that levels and pattern are found from each other.
@@ -30,6 +33,7 @@ def pattern_power(
     tile: int = 64,
     *,
     robust: bool = True,
+    threads: int = 1,
 ) -> tuple[Float64, Float64]:
     """Power of the true pattern and of the noise, from two halves of the sky frames, in tiles.
 
@@ -47,6 +51,8 @@ def pattern_power(
         Side of the areas over which both are averaged; the nearest even division of the image is taken.
     robust : bool
         Take medians of squares; False: means, which see what fills a small part of a tile.
+    threads : int
+        Number of threads for rows of tiles.
 
     Returns
     -------
@@ -58,7 +64,11 @@ def pattern_power(
     ny, nx = smooth.shape
     noise, both, weight = np.full((3, max(1, round(ny / tile)), max(1, round(nx / tile))), np.nan)
     planes = [np.asarray(a, np.float32) for a in (*first, *second, smooth)]
-    _tile_powers(*planes, robust, noise, both, weight)
+
+    def tiles(start: int, stop: int) -> None:
+        _tile_powers(*planes, robust, (start, stop), noise, both, weight)
+
+    run_blocks(tiles, noise.shape[0], threads, ROWS)
     for values in (noise, both, weight):
         known = np.isfinite(values)
         values[~known] = np.median(values[known]) if known.any() else 0.0
@@ -66,17 +76,18 @@ def pattern_power(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _tile_powers(ga, ua, gb, ub, smooth, robust, noise, both, weight):  # type: ignore[no-untyped-def]
+def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  # type: ignore[no-untyped-def]
     """Variances of half the difference and of half the sum less its smooth part, times 4 / (1/ua + 1/ub), and that.
 
-    Tiles without enough values stay as they are. Of large tiles every other pixel is taken, as on a chess board.
+    Of some rows of tiles. Tiles without enough values stay as they are. Of large ones every other pixel is taken, as on
+    a chess board.
     """
     rows, columns = noise.shape
     height, width = smooth.shape
     size = (height // rows + 1) * (width // columns + 1)
     apart, together = np.empty(size, np.float32), np.empty(size, np.float32)
     step = 2 if height >= 32 * rows and width >= 32 * columns else 1
-    for j in range(rows):
+    for j in range(wanted[0], wanted[1]):
         for i in range(columns):
             n, total = 0, 0.0
             for y in range(j * height // rows, (j + 1) * height // rows):

@@ -191,7 +191,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
     shrink = shrink and len(skies) > 1
     smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers)
-    tiles = pattern_power(first, second, smooth) if shrink else None
+    tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None
     power = shrinkage(*tiles, whole[1]) if tiles is not None else None
     if group.extras.get("hidden") and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
