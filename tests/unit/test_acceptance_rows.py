@@ -13,11 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIST = ROOT.parent / "shared" / "reference" / "acceptance.md"
-_E2E, _SELECT, _FILES, _PLANNER = (
+_E2E, _SELECT, _FILES, _PLANNER, _KEPT = (
     "tests/e2e/test_acceptance.py",
     "tests/unit/test_select.py",
     "tests/unit/cli/test_files.py",
     "tests/unit/plan/test_planner.py",
+    "tests/unit/plan/test_named_and_kept.py",
 )
 _DOCS, _API, _RUN, _ARCHITECTURE = (
     "tests/unit/test_docs.py",
@@ -100,8 +101,8 @@ SHOWN = {
     "E10": "tests/unit/plan/test_wcscheck.py::test_a_stale_wcs_does_not_change_the_grouping",
     "E11": f"{_E2E}::test_a11_e11_d19_excess_of_exposure_time_is_close_enough",
     "E12": "tests/property/test_params_properties.py::test_the_last_layer_wins_and_is_named",
-    "E13": f"{_E2E}::test_e1_c13_e12_e13_lines_of_the_tutorial {_PLANNER}::test_user_mask_goes_to_every_task",
-    "E14": f"{_PLANNER}::test_static_mask_by_its_date_beside_a_fresh_one",
+    "E13": f"{_E2E}::test_e1_c13_e12_e13_lines_of_the_tutorial {_KEPT}::test_user_mask_goes_to_every_task",
+    "E14": f"{_KEPT}::test_static_mask_by_its_date_beside_a_fresh_one",
     "F1": f"{_DOCS}::test_page_runs",
     "F2": f"{_E2E}::test_d6_names_are_printed_and_kept",
     "F3": f"{_E2E}::test_d6_names_are_printed_and_kept tests/unit/cli/test_main.py::test_import_is_silent_and_light",
