@@ -284,18 +284,24 @@ def find_objects(
     first = _standardised(image[part], mask[part], sigma[part] if sigma.size > 1 else sigma, threads)
     if first is None:
         return covered, found
-    layers, whole = [first], first.halved().halved()
-    for scale in scales:
-        while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
-            layers.append(layers[-1].halved())
-        layers[-1].detect(scale, threshold, min_area, grow)
-    covered[part] = _merge(layers, whole)
+    whole = first.halved().halved()
+    covered[part] = _merge(_searched(first, scales, (threshold, min_area, grow)), whole)
     found[tuple(slice(s.start // BLOCK, -(-s.stop // BLOCK)) for s in part)] = whole.found
     if extended:
         ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
         corner = [part[1].start + 0.5 * (BLOCK - 1), part[0].start + 0.5 * (BLOCK - 1)]
         _paint_ellipses(covered, ellipses * [BLOCK, BLOCK, BLOCK, 1, 1] + [*corner, 0, 0, 0])
     return covered, found
+
+
+def _searched(first: _Layer, scales: Sequence[float], limits: tuple[float, int, float]) -> list[_Layer]:
+    """The image at each binning that the scales ask for, searched for objects."""
+    layers = [first]
+    for scale in scales:
+        while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
+            layers.append(layers[-1].halved())
+        layers[-1].detect(scale, *limits)
+    return layers
 
 
 def _seen(bad: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:

@@ -64,11 +64,7 @@ def sky_shape(
     """
     pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
-    steps = None
-    if len(amplifiers) > 1:
-        steps = np.zeros(pattern.shape, np.float32)
-        for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
-            steps[box] = value
+    steps = _steps(pattern, unknown, amplifiers) if len(amplifiers) > 1 else None
     rest = pattern if steps is None else pattern - steps
     boxes = mesh_background(rest, unknown, MESH, filter=1)
     mesh = boxes.filtered(3)
@@ -95,6 +91,14 @@ def sky_shape(
     base += Mesh(found, found, found, (ny, nx)).evaluate()
     seen = weights[0] > 0
     return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
+
+
+def _steps(pattern: Float32, unknown: NDArray[np.bool_], amplifiers: Sequence[Box]) -> Float32:
+    """Levels of amplifiers, as a plane."""
+    steps = np.zeros(pattern.shape, np.float32)
+    for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
+        steps[box] = value
+    return steps
 
 
 def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:
