@@ -273,12 +273,7 @@ def find_objects(
     ValueError
         If shapes differ or the scales do not ascend.
     """
-    if list(scales) != sorted(scales):
-        raise ValueError(f"scales must ascend: {scales}")
-    image, sigma = np.asarray(data), np.atleast_2d(noise)
-    if sigma.size > 1 and sigma.shape != image.shape:
-        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
-    mask = as_mask(bad, image.shape)
+    image, sigma, mask = _checked(data, noise, bad, scales)
     covered, found = (np.zeros([-(-n // side) for n in image.shape], np.uint8) for side in (1, BLOCK))
     part = _seen(mask, 2 * math.ceil(grow * max(scales)))
     first = _standardised(image[part], mask[part], sigma[part] if sigma.size > 1 else sigma, threads)
@@ -288,10 +283,27 @@ def find_objects(
     covered[part] = _merge(_searched(first, scales, (threshold, min_area, grow)), whole)
     found[tuple(slice(s.start // BLOCK, -(-s.stop // BLOCK)) for s in part)] = whole.found
     if extended:
-        ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
-        corner = [part[1].start + 0.5 * (BLOCK - 1), part[0].start + 0.5 * (BLOCK - 1)]
-        _paint_ellipses(covered, ellipses * [BLOCK, BLOCK, BLOCK, 1, 1] + [*corner, 0, 0, 0])
+        _paint_ellipses(covered, _extended(whole, part, sunk=sunk))
     return covered, found
+
+
+def _checked(
+    data: ArrayLike, noise: ArrayLike, bad: ArrayLike | None, scales: Sequence[float]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8]]:
+    """Image, noise (of one value or of the image's shape) and mask, if they and the scales will do."""
+    if list(scales) != sorted(scales):
+        raise ValueError(f"scales must ascend: {scales}")
+    image, sigma = np.asarray(data), np.atleast_2d(noise)
+    if sigma.size > 1 and sigma.shape != image.shape:
+        raise ValueError(f"noise has shape {sigma.shape}, data {image.shape}")
+    return image, sigma, as_mask(bad, image.shape)
+
+
+def _extended(whole: _Layer, part: tuple[slice, slice], *, sunk: bool) -> NDArray[np.float64]:
+    """Ellipses (x, y, semi-major, axis ratio, angle) of extended objects in a part of the image, in its pixels."""
+    ellipses = extended_ellipses(whole.signal, whole.weight, whole.found, sunk=sunk)
+    corner = [part[1].start + 0.5 * (BLOCK - 1), part[0].start + 0.5 * (BLOCK - 1)]
+    return np.asarray(ellipses * [BLOCK, BLOCK, BLOCK, 1, 1] + [*corner, 0, 0, 0])
 
 
 def _searched(first: _Layer, scales: Sequence[float], limits: tuple[float, int, float]) -> list[_Layer]:
