@@ -15,7 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from nirred.registry import Registry
@@ -57,12 +59,21 @@ def chain(camera: str, raw: Path, out: Path, cache: Path, threads: int, *, compi
     return Chain(camera, threads, compiling, cpu, wall, usage.ru_maxrss * 1024, files, process.returncode)
 
 
-def chains(camera: str, directory: Path, size: int | None, turns: int) -> list[Chain]:
-    """A camera's night with a fresh kernel cache, then the best of some turns with 1 and 2 threads."""
+def simulate(camera: str, directory: Path, size: int | None) -> None:
+    """The night of a camera's bar."""
     simulation = Registry.discover().simulations()[camera]
     each = dict.fromkeys(("darks", "short_darks", "lamps_on", "lamps_off"), CALIBRATIONS.get(camera, 10))
     frames = FRAMES.get(camera, 10)
-    simulate_night(simulation, directory / camera, scenario=simulation.scenario, frames=frames, size=size, **each)
+    simulate_night(simulation, directory, scenario=simulation.scenario, frames=frames, size=size, **each)
+
+
+def chains(camera: str, directory: Path, size: int | None, turns: int) -> list[Chain]:
+    """A camera's night with a fresh kernel cache, then the best of some turns with 1 and 2 threads.
+
+    The night is simulated in another process: what this one holds would count as memory of the chains it starts.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as simulator:
+        simulator.submit(simulate, camera, directory / camera, size).result()
     raw, cache = directory / camera / "raw", directory / f"{camera}-kernels"
     done = [chain(camera, raw, directory / f"{camera}-cold", cache, 1, compiling=True)]
     for threads in (1, 2):
