@@ -98,6 +98,21 @@ def test_only_what_sky_surrounds_is_worth_another_pass(make_group, x: int, enclo
     assert group.extras["hidden"] > 0.02 and group.extras["enclosed"] is enclosed
 
 
+@pytest.mark.parametrize(
+    ("shares", "hidden", "enclosed"),
+    [((0.009, 0.0), 0.009, True), ((0.004, 0.0), 0.0, False), ((0.019, 0.013), 0.019, True), ((0.3, 0.1), 0.3, False)],
+)
+def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypatch, shares, hidden, enclosed) -> None:
+    """What a first pass shows of a galaxy as wide as its dithers is its core alone: the sky took the rest."""
+    group, _ = drifting
+    for frame in group.frames:
+        frame.role = "both"
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: shares)
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert group.extras["hidden"] == hidden
+    assert group.extras["enclosed"] is enclosed
+
+
 def test_share_of_regions_that_an_edge_cuts() -> None:
     marked, outside = np.zeros((400, 400), bool), np.zeros((400, 400), bool)
     marked[100:200, 100:200] = marked[300:400, 300:340] = True

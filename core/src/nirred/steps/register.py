@@ -49,7 +49,9 @@ SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
 BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
-HIDDEN = 0.02
+HIDDEN = 0.005
+#: Share of it in such regions that its edge cuts, above which the sky is not made again: beyond, nothing tells it.
+CUT = 0.02
 #: Registrations of two passes that are farther apart are different, pixels.
 CONTESTED = 10.0
 #: Frames of a long sequence that make the stack which shows its objects.
@@ -285,7 +287,7 @@ class MaskObjects(GroupStep):
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
         if not params.only_hidden:
-            group.extras["enclosed"] = hidden > HIDDEN >= cut
+            group.extras["enclosed"] = hidden > HIDDEN and cut <= CUT
 
 
 def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray]) -> np.ndarray:
