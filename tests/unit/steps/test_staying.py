@@ -73,6 +73,32 @@ def test_both_in_one_field_are_told_apart(make_group) -> None:
     assert left[galaxy].all() and left[glow].mean() < 0.05
 
 
+def test_behind_an_object_the_frames_that_see_least_of_it_show_light_that_stays(make_group) -> None:
+    """A ring behind a galaxy: the sky does not go on as around it, and the galaxy's own light stays out of the sky."""
+    hidden = _distance(200, 200) < 100
+    ring = 3000 * np.exp(-0.5 * ((_distance(200, 200) - 60) / 30) ** 2)
+    group, layout, marked = _marked_group(
+        make_group, lambda k, dx, dy: ring + 3000 * np.exp(-_distance(200 + dx, 200 + dy) / 40), hidden
+    )
+    for k, (dx, dy) in enumerate(SHIFTS):  # marked where it lies in each
+        dq = group.planes[0].dq.frame(k)
+        dq[:] = np.where(_distance(200 + dx, 200 + dy) < 100, OBJECT, 0)
+    marked[0][:] = sum((group.planes[0].dq.frame(k) & OBJECT != 0).astype(np.uint16) for k in range(4))
+    always = marked[0] == 4
+    core = np.zeros(layout.grid.shape, np.uint8)
+    core[100 - layout.grid.y0 : 300 - layout.grid.y0, 100 - layout.grid.x0 : 300 - layout.grid.x0] = (
+        _distance(200, 200)[100:300, 100:300] < 60
+    )
+    assert release_staying(group, [0, 1, 2, 3], layout, lambda: core, marked) == 0.0
+    free = sum((group.planes[0].dq.frame(k) & OBJECT == 0).astype(int) for k in range(4))
+    away = always & (_distance(200, 200) > 60 + 30)  # beyond the core, wherever it lies
+    assert (free[away] >= 2).all()
+    assert free[always].mean() < 2.5, "the others hide it still"
+    left = (group.planes[0].dq.frame(1) & OBJECT) != 0
+    assert left[_distance(224, 210) < 30].all()
+    np.testing.assert_array_equal(marked[0][away], 4 - free[away])
+
+
 def test_where_everything_is_marked_nothing_is_told(make_group) -> None:
     group, layout, marked = _marked_group(make_group, lambda k, dx, dy: 0.0, np.ones(SHAPE, bool))
     assert release_staying(group, [0, 1, 2, 3], layout, lambda: np.zeros(layout.grid.shape, np.uint8), marked) == 0.0

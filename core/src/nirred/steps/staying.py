@@ -19,6 +19,13 @@ _ASKED = 32
 #: Light stays on the detector where frames differ so many times more, in variance, at places of the sky than at its
 #: own. Four galaxies wider than the dither: 0.01 to 0.3; a glow that changes by one per cent of the sky: 4 to 400.
 _STAYING = 2.0
+#: Share of the region that compact objects cover, from which it is an object's: a galaxy has 0.4, wings of stars 0.2 to
+#: 0.8, a glow with stars on it 0.1.
+_OBJECT = 0.2
+#: Of the frames, those that show a pixel behind such an object: the ones that see least of it there; and the fewest.
+_SHOWING, _FEWEST = 0.25, 2
+#: Every so many pixels tell how deep in an object others lie.
+_STEP = 4
 
 
 def release_staying(
@@ -32,7 +39,9 @@ def release_staying(
 
     Where objects cover the detector in every frame, its sky goes on as around them, and what it shows besides will be
     their light. If it is, it lies on other pixels in every frame, and the frames, their sky put back, agree at places
-    of the sky; if not, they agree at places of the detector, and only compact objects stay marked there.
+    of the sky; if not, they agree at places of the detector, and only compact objects stay marked there. Behind a real
+    object light may stay, too, as a ring of stray light behind a galaxy: a few frames show it then, those in which the
+    object is faintest there.
 
     Parameters
     ----------
@@ -63,12 +72,18 @@ def release_staying(
             continue
         mask = compact() if mask is None else mask
         light, left = _seen(group, asked, squares, np.isin(regions, suspects), (layout, p, mask))
-        staying = [n for n in suspects if _stays(regions == n, light, left, squares, (asked, layout, p))]
-        if staying:
-            grown = binary_dilation(np.isin(regions, staying), np.ones((3, 3)))  # squares that they reach into
+        asks = {n: _stays(regions == n, light, left, squares, (asked, layout, p, mask)) for n in suspects}
+        bare = [n for n, (stays, covered) in asks.items() if stays and covered < _OBJECT]
+        dressed = [n for n, (stays, covered) in asks.items() if stays and covered >= _OBJECT]
+        if bare:
+            grown = binary_dilation(np.isin(regions, bare), np.ones((3, 3)))  # squares that they reach into
             there = squares.spread_out(grown, count.shape) & (2 * count >= len(frames))
             count[there] = _unmark(group, frames, there, (layout, p, mask))
             total += float(there.mean())
+        if dressed:
+            showing = max(_FEWEST, round(_SHOWING * len(frames)))
+            there = squares.spread_out(np.isin(regions, dressed), count.shape) & (count > len(frames) - showing)
+            count[there] = _show(group, frames, there, (layout, p, mask), showing)
     return total / len(marked)
 
 
@@ -105,16 +120,20 @@ def _stays(
     light: np.ndarray,
     left: np.ndarray,
     squares: Squares,
-    where: tuple[list[int], Layout, int],
-) -> bool:
-    """Whether frames agree better on the light of a region at places of the detector than at those of the sky."""
-    frames, layout, p = where
+    where: tuple[list[int], Layout, int, np.ndarray],
+) -> tuple[bool, float]:
+    """Whether frames agree better on the light of a region at places of the detector than at those of the sky.
+
+    And the share of it that compact objects, a mask on the layout's grid, cover.
+    """
+    frames, layout, p, mask = where
     x, y = layout.grid.places(squares.side)
     places = [layout.placements[i, p].to_plane(x, y) for i in frames]
     inside = np.array([squares.at(region.astype(float), *place) for place in places])
     mine = np.nan_to_num(inside).sum(axis=0) >= 0.5 * np.maximum(np.isfinite(inside).sum(axis=0), 1)
     on_sky = np.array([squares.at(light + rest, *place)[mine] for rest, place in zip(left, places, strict=True)])
-    return spread(on_sky) > _STAYING * spread(left[:, region])
+    covered = mask[(y[mine] - layout.grid.y0).astype(int), (x[mine] - layout.grid.x0).astype(int)]
+    return spread(on_sky) > _STAYING * spread(left[:, region]), float(covered.mean()) if covered.size else 0.0
 
 
 def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray]) -> np.ndarray:
@@ -124,6 +143,30 @@ def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Lay
     for i in frames:
         dq = group.planes[p].dq.frame_to_change(i)
         kept = dq[there] & np.where(layout.placements[i, p].carry(mask, layout.grid)[there] != 0, 0xFFFF, ~OBJECT)
+        dq[there] = kept
+        left += kept & OBJECT != 0
+    return left
+
+
+def _show(
+    group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray], showing: int
+) -> np.ndarray:
+    """Unmark some pixels in as many frames, those that see least of what is marked; in how many each still is."""
+    from scipy.ndimage import distance_transform_edt
+
+    layout, p, mask = where
+    state, (rows, columns) = group.planes[p], np.nonzero(there)
+    depth = np.empty((len(frames), rows.size), np.float32)
+    for k, i in enumerate(frames):
+        marked = state.dq.frame(i)[::_STEP, ::_STEP] & OBJECT != 0
+        inside = distance_transform_edt(np.pad(marked, 1, mode="edge"))
+        depth[k] = inside[rows // _STEP + 1, columns // _STEP + 1]
+    limit = np.partition(depth, showing - 1, axis=0)[showing - 1]
+    left = np.zeros(rows.size, np.uint16)
+    for k, i in enumerate(frames):
+        dq = state.dq.frame_to_change(i)
+        compact = layout.placements[i, p].carry(mask, layout.grid)[there] != 0
+        kept = dq[there] & np.where(compact | (depth[k] > limit), np.uint16(0xFFFF), ~np.uint16(OBJECT))
         dq[there] = kept
         left += kept & OBJECT != 0
     return left
