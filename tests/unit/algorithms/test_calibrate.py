@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -95,6 +97,22 @@ def test_not_finite_is_flagged_and_zero():
     sci, dq = calibrate(raw, CalibrationInputs(linearity=F2))
     np.testing.assert_array_equal(dq & 1, [[1, 1, 1, 0]])  # +inf is above every level, too
     np.testing.assert_array_equal(sci[0, :3], 0)
+
+
+def test_polynomials_of_any_degree_agree_with_the_cubic_and_flag_the_same():
+    rng = np.random.default_rng(8)
+    shape = (5, 300)
+    inputs = full_inputs(rng, shape)
+    raw = rng.uniform(-200, 25_000, shape).astype(np.float32)
+    raw[0, :4] = np.nan, np.inf, -np.inf, 1e30
+    results = []
+    for more in (0, 1):
+        terms = np.pad(NIRI_LOW.coefficients, ((0, 0), (0, more)))
+        curve = LinearityCurve(terms, NIRI_LOW.time_delta, 120_000.0)
+        results.append(calibrate(raw, replace(inputs, linearity=curve)))
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    np.testing.assert_allclose(results[0][0][1:], results[1][0][1:], rtol=2e-6, atol=1e-2)
+    assert (results[0][1][0, :3] & 1).all() and not results[0][0][0, :3].any()
 
 
 def test_threads_and_buffers_change_nothing():

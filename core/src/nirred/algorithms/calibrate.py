@@ -20,6 +20,7 @@ Float32 = NDArray[np.float32]
 UInt16 = NDArray[np.uint16]
 
 _NEVER = np.float32(np.finfo(np.float32).max)  # a level that no finite pixel exceeds
+_SOUGHT = 128  # pixels among which saturated ones are sought at once
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def calibrate(
 
     seeds = np.concatenate([np.empty(0, np.intp), *run_blocks(block, raw.shape[0], threads)])
     if seeds.size and inputs.non_linear is not None and levels.non_linear < levels.saturation:
-        flag_holes(raw, float(levels.non_linear), seeds, dq)
+        flag_holes(_frozen(raw, np.float32), levels.non_linear, seeds, dq)
     return sci, dq
 
 
@@ -253,13 +254,15 @@ def _plane(array: NDArray[Any] | None, shape: tuple[int, ...], dtype: Any, defau
 def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[Any, ...]:
     curve = inputs.linearity or LinearityCurve(np.ones((1, 1)))
     terms = np.asarray(curve.coefficients, dtype=np.float64)
+    if curve.per_pixel and terms.shape[1:] != shape:
+        raise ValueError(f"linearity coefficients of shape {terms.shape} for a frame of {shape}")
+    cubics, more = np.zeros((1, 3)), np.zeros((0, 1, 1))
     if curve.per_pixel:
-        if terms.shape[1:] != shape:
-            raise ValueError(f"linearity coefficients of shape {terms.shape} for a frame of {shape}")
-        row_terms, pixel_terms = np.zeros((1, 3)), terms
+        more = terms
+    elif terms.shape[1] > 3:
+        more = terms.T[:, :, None]
     else:
-        row_terms = np.pad(terms, ((0, 0), (0, max(0, 3 - terms.shape[1]))))
-        pixel_terms = np.zeros((0, 1, 1))
+        cubics = np.pad(terms, ((0, 0), (0, 3 - terms.shape[1])))
     infinite = not np.isfinite(curve.valid_to)
     levels = _Levels(
         to_coadd=np.float32(inputs.gain / inputs.coadds),
@@ -269,8 +272,8 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
         dark_scale=np.float32(inputs.dark_scale),
     )
     return (
-        _frozen(row_terms, np.float32),
-        _frozen(pixel_terms, np.float32),
+        _frozen(cubics, np.float32),
+        _frozen(more, np.float32),
         _frozen(inputs.coadds * _time_factors(inputs), np.float32),
         _plane(inputs.dark, shape, np.float32, 0),
         _plane(inputs.flat_reciprocal, shape, np.float32, 1),
@@ -280,76 +283,91 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _linearize_row(counts, static, row_terms, levels, out, flags):  # type: ignore[no-untyped-def]
-    """Flags of one row and its linearity by a cubic; return the flags seen. NaN and inf propagate."""
-    c1, c2, c3 = row_terms[0], row_terms[1], row_terms[2]
-    zero, top = np.float32(0), levels.valid_to
+def _calibrate_row(  # type: ignore[no-untyped-def]
+    counts, static, terms, factor, dark, reciprocal, levels, out, flags
+):
+    """One row: linearity by a cubic, exposure factor, dark, flat; flagged is also what is not finite or has no flat.
+
+    One sweep, so that all planes stream from memory side by side; flags are as wide as the pixels until they are
+    stored, for the vector unit.
+    """
+    c1, c2, c3, scale, infinity = terms[0], terms[1], terms[2], levels.dark_scale, np.float32(np.inf)
+    zero, top, none = np.float32(0), levels.valid_to, np.int32(0)
     slope = zero
     if top < _NEVER:
         slope = c1 + top * (np.float32(2) * c2 + top * np.float32(3) * c3)
-    seen = np.uint16(0)
     for i in range(counts.size):
         x = counts[i] * levels.to_coadd
         inside = x if x > zero else zero
         inside = inside if inside < top else top
         tangent = c1 if x < zero else slope
-        out[i] = inside * (c1 + inside * (c2 + inside * c3)) + tangent * (x - inside)
-        beyond = np.uint16(2) if (counts[i] >= levels.non_linear) | (x > top) else np.uint16(0)
-        bits = np.uint16(4) if counts[i] >= levels.saturation else beyond
-        seen = np.uint16(seen | bits)
-        flags[i] = np.uint16(static[i] | bits)
-    return seen
+        linear = inside * (c1 + inside * (c2 + inside * c3)) + tangent * (x - inside)
+        value = (linear * factor - scale * dark[i]) * reciprocal[i]
+        finite = abs(value) < infinity
+        out[i] = value if finite else zero
+        beyond = np.int32(2) if (counts[i] >= levels.non_linear) | (x > top) else none
+        bits = np.int32(4) if counts[i] >= levels.saturation else beyond
+        bits = bits | np.int32(static[i])
+        unexplained = (reciprocal[i] == zero) & ((bits & np.int32(65)) == none)
+        flags[i] = np.uint16(bits | (np.int32(1) if (not finite) | unexplained else none))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _linearize_row_terms(counts, terms, levels, out):  # type: ignore[no-untyped-def]
-    """One row by polynomials of any degree; terms (n_terms, nx or 1)."""
-    zero, top = np.float32(0), levels.valid_to
+def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def]
+    """Append the places, from `offset` on, of a row's pixels that reach the level; return how many there are by now."""
+    size = np.uint64(counts.size)  # indices that cannot count from the end leave the vector unit its loop
+    for first in range(np.uint64(0), size, np.uint64(_SOUGHT)):
+        last = min(first + np.uint64(_SOUGHT), size)
+        number = np.int32(0)  # as wide as the pixels
+        for i in range(first, last):
+            number = np.int32(number + np.int32(counts[i] >= level))
+        for i in range(first, last if number else first):
+            found[n_found] = offset + np.int64(i)
+            n_found += counts[i] >= level
+    return n_found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _calibrate_row_terms(  # type: ignore[no-untyped-def]
+    counts, terms, factor, dark, reciprocal, levels, out, flags
+):
+    """Values anew of one row whose linearity are polynomials of any degree; terms (n_terms, nx or 1)."""
+    zero, top, infinity = np.float32(0), levels.valid_to, np.float32(np.inf)
     last = terms.shape[0] - 1
     for i in range(counts.size):
         x = counts[i] * levels.to_coadd
         inside = x if x > zero else zero
         inside = inside if inside < top else top
         at = i if terms.shape[1] > 1 else 0
-        value, slope = terms[last, at], zero
+        quotient, slope = terms[last, at], zero
         for k in range(last - 1, -1, -1):
-            slope = slope * inside + value
-            value = value * inside + terms[k, at]
-        # value = P(x)/x by Horner and slope its derivative, hence P' = value + x slope.
-        out[i] = value * inside + (value + inside * slope) * (x - inside)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _finish_row(out, factor, dark_scale, dark, reciprocal, flags):  # type: ignore[no-untyped-def]
-    """Exposure factor, dark and flat of one row; what is not finite or has no flat is flagged."""
-    zero, infinity = np.float32(0), np.float32(np.inf)
-    for i in range(out.size):
-        value = (out[i] * factor - dark_scale * dark[i]) * reciprocal[i]
+            slope = slope * inside + quotient
+            quotient = quotient * inside + terms[k, at]
+        # quotient = P(x)/x by Horner and slope its derivative, hence P' = quotient + x slope.
+        linear = quotient * inside + (quotient + inside * slope) * (x - inside)
+        value = (linear * factor - levels.dark_scale * dark[i]) * reciprocal[i]
         finite = abs(value) < infinity
-        unexplained = (reciprocal[i] == zero) & ((flags[i] & np.uint16(65)) == np.uint16(0))
-        flags[i] = np.uint16(flags[i] | (np.uint16(1) if (not finite) | unexplained else np.uint16(0)))
         out[i] = value if finite else zero
+        flags[i] = np.uint16(flags[i] | (np.uint16(0) if finite else np.uint16(1)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _calibrate_rows(  # type: ignore[no-untyped-def]
-    counts, first_row, row_terms, pixel_terms, factors, dark, reciprocal, static, levels, sci, dq
+    counts, first_row, cubics, terms, factors, dark, reciprocal, static, levels, sci, dq
 ):
-    """Rows of one block, each in the first-level cache; return the flat indices of saturated pixels."""
+    """Rows of one block; return the flat indices of saturated pixels.
+
+    cubics (n_sets, 3); terms (n_terms, ny or n_sets, nx or 1), of which there are none where the cubics say it all.
+    """
     found, n_found = np.empty(counts.size, np.intp), 0
     for row in range(counts.shape[0]):
         y = first_row + row
-        raw, out, flags = counts[row], sci[row], dq[row]
-        terms = row_terms[y % row_terms.shape[0]]
-        seen = _linearize_row(raw, static[y % static.shape[0]], terms, levels, out, flags)
-        if seen & 4:
-            for x in range(raw.size):
-                found[n_found] = y * raw.size + x
-                n_found += raw[x] >= levels.saturation
-        if pixel_terms.shape[0] > 0:
-            _linearize_row_terms(raw, pixel_terms[:, y], levels, out)
-        elif terms.size > 3:
-            _linearize_row_terms(raw, terms.reshape(terms.size, 1), levels, out)
+        raw, out, flags, factor = counts[row], sci[row], dq[row], factors[y % factors.size]
+        cubic, known = cubics[y % cubics.shape[0]], static[y % static.shape[0]]
         dark_row, reciprocal_row = dark[y % dark.shape[0]], reciprocal[y % reciprocal.shape[0]]
-        _finish_row(out, factors[y % factors.size], levels.dark_scale, dark_row, reciprocal_row, flags)
+        _calibrate_row(raw, known, cubic, factor, dark_row, reciprocal_row, levels, out, flags)
+        if terms.shape[0] > 0:
+            own = terms[:, y % terms.shape[1]]
+            _calibrate_row_terms(raw, own, factor, dark_row, reciprocal_row, levels, out, flags)
+        n_found = _seek(raw, levels.saturation, y * raw.size, found, n_found)
     return found[:n_found].copy()

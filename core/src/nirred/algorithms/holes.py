@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -11,7 +9,9 @@ from numpy.typing import NDArray
 MAX_HOLE = 10_000  # pixels; a larger region inside a saturated ring is sky, not the core of a star
 
 
-def flag_holes(raw: NDArray[Any], non_linear: float, seeds: NDArray[np.intp], dq: NDArray[np.uint16]) -> None:
+def flag_holes(
+    counts: NDArray[np.float32], non_linear: np.float32, seeds: NDArray[np.intp], dq: NDArray[np.uint16]
+) -> None:
     """Set bit 4 in the holes of saturated stars, where an infrared detector reads low.
 
     A hole is a 4-connected region of at most `MAX_HOLE` pixels below the non-linear level whose enclosing
@@ -23,32 +23,32 @@ def flag_holes(raw: NDArray[Any], non_linear: float, seeds: NDArray[np.intp], dq
 
     Parameters
     ----------
-    raw : (ny, nx) array
-        ADU.
-    non_linear : float
+    counts : (ny, nx) float32
+        Raw numbers, ADU.
+    non_linear : float32
         ADU.
     seeds : (n,) array of int
         Flat indices of the saturated pixels.
     dq : (ny, nx) uint16
         Changed in place.
     """
-    nx = raw.shape[1]
+    nx = counts.shape[1]
     around = [dy * nx + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
     # At the edges this looks at a wrong pixel, which at worst keeps a seed that encloses nothing.
-    high = [np.take(raw, seeds + step, mode="clip") >= non_linear for step in around]
+    high = [np.take(counts, seeds + step, mode="clip") >= non_linear for step in around]
     seeds = seeds[np.sum(high, axis=0) >= 2]
     if seeds.size:
-        _flag_holes(raw < non_linear, seeds, np.zeros(raw.shape, np.int32), dq)
+        _flag_holes(counts, non_linear, seeds, np.zeros(counts.shape, np.int32), dq)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flag_holes(low, seeds, mark, dq):  # type: ignore[no-untyped-def]
+def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
     """Flag the holes of every clump that holds a seed; `mark` (zeros) remembers what was visited.
 
     Clumps and the low regions searched inside them carry the clump's number, so that a region inside
     two nested boxes is judged once for each.
     """
-    ny, nx = low.shape
+    ny, nx = counts.shape
     origin = np.int64(0)  # no literal: numba compiles anew for each
     stack = np.empty(1024, np.int64)
     clump = 0
@@ -56,15 +56,17 @@ def _flag_holes(low, seeds, mark, dq):  # type: ignore[no-untyped-def]
         if mark[seed // nx, seed % nx] != 0:
             continue
         clump += 1
-        stack, _, box = _flood(low, np.bool_(False), seed, (origin, ny - 1, origin, nx - 1), clump, mark, stack)
+        stack, _, box = _flood(
+            counts, level, np.bool_(False), seed, (origin, ny - 1, origin, nx - 1), clump, mark, stack
+        )
         top, bottom, left, right = box
         for y in range(top + 1, bottom):
             for x in range(left + 1, right):
                 # In reading order a region's first pixel lies under a pixel of what encloses it.
-                enclosed = low[y, x] and not low[y - 1, x] and mark[y - 1, x] == clump
+                enclosed = mark[y - 1, x] == clump and counts[y, x] < level and not counts[y - 1, x] < level
                 if not enclosed or mark[y, x] == clump:
                     continue
-                stack, count, inner = _flood(low, np.bool_(True), y * nx + x, box, clump, mark, stack)
+                stack, count, inner = _flood(counts, level, np.bool_(True), y * nx + x, box, clump, mark, stack)
                 inside = inner[0] > top and inner[1] < bottom and inner[2] > left and inner[3] < right
                 if inside and count <= MAX_HOLE:
                     for i in range(count):
@@ -72,12 +74,12 @@ def _flag_holes(low, seeds, mark, dq):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _flood(low, value, seed, limits, number, mark, pixels):  # type: ignore[no-untyped-def]
-    """Number the region of `value` round `seed` within `limits`: 4-connected if low, else 8-connected.
+def _flood(counts, level, low, seed, limits, number, mark, pixels):  # type: ignore[no-untyped-def]
+    """Number the region below or from a level on round `seed` within `limits`: 4-connected if low, else 8-connected.
 
     Returns the region's flat indices (a queue, grown as needed), their count and the bounding box.
     """
-    nx = low.shape[1]
+    nx = counts.shape[1]
     top = bottom = seed // nx
     left = right = seed % nx
     pixels[0] = seed
@@ -91,8 +93,8 @@ def _flood(low, value, seed, limits, number, mark, pixels):  # type: ignore[no-u
             pixels = np.concatenate((pixels, np.empty_like(pixels)))
         for yy in range(max(y - 1, limits[0]), min(y + 1, limits[1]) + 1):
             for xx in range(max(x - 1, limits[2]), min(x + 1, limits[3]) + 1):
-                connected = not value or yy == y or xx == x
-                if connected and low[yy, xx] == value and mark[yy, xx] != number:
+                connected = not low or yy == y or xx == x
+                if connected and mark[yy, xx] != number and (counts[yy, xx] < level) == low:
                     mark[yy, xx] = number
                     pixels[count] = yy * nx + xx
                     count += 1
