@@ -135,8 +135,9 @@ def check_value(kind: type[Params], setting: Setting) -> None:
 
 
 def _unfit(kind: type[Params], setting: Setting, reason: str) -> ConfigError:
+    said = reason.replace("Input should be", "should be")
     return ConfigError(
-        f"{setting.step}:{setting.name} = {brief(setting.value)} (set by {setting.origin}): {reason}",
+        f"{setting.step}:{setting.name} = {brief(setting.value)} (set by {setting.origin}): {said}",
         f"default: {_default(kind, setting.name)!r}",
     )
 
