@@ -218,8 +218,9 @@ def test_a_model_on_a_grid_tells_what_it_tells_drawn_to_the_plane(step, n):
     plane = OnPlane(drawn, np.nan_to_num(near).astype(np.uint16), (0, 0))
     grid = replace(OnGrid.of(model, count), back=back)
     sub = (0.9 * np.nan_to_num(drawn) + 60 * rng.standard_normal(shape)).astype(np.float32)
-    sub[rng.random(shape) < 0.05] += 700
-    dq = np.where(rng.random(shape) < 0.1, 3, 0).astype(np.uint16)
+    for height in (700, -700, 9000):  # from doubtful to certain, beside stars, too
+        sub[rng.random(shape) < 0.03] += height
+    dq = rng.choice(np.array([0, 3, 4, 5], np.uint16), shape, p=[0.85, 0.05, 0.05, 0.05])
     constant, electrons = (1 + rng.random(shape).astype(np.float32) for _ in range(2))
     flags = [
         flag_outliers(sub, dq, Expected(told, constant, electrons, 0.9, SKY, 1.1), OutlierLimits(bright=4, bad=1))

@@ -1,7 +1,7 @@
 """Kernels of `outliers`: which pixels stray from what the sequence says, and what takes the place of useless ones.
 
-What the sequence says is a plane of its own, pixel by pixel; or it lies on a grid, and a map leads there: then it is
-sought only where a pixel may stray, by what blocks of the grid hold at most.
+What the sequence says is a plane of its own, pixel by pixel; or it lies on a grid, and a map leads there
+(`outlier_mapped`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-#: Side of a block of a grid, and most of one of a plane's tiles, pixels.
-BLOCK = 8
 #: Weight that usable samples must have of four.
 _LEAST_WEIGHT = 0.5
-#: A flag meanwhile: a pixel that strays too little for an outlier, unless it is beside one.
-_DOUBTFUL = 4
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -185,108 +181,6 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
-    """Largest absolute value of each block of a grid, -1 where there is none, inf where some are; its least count."""
-    for j in range(most.shape[0]):
-        for i in range(most.shape[1]):
-            found, fewest, lost = np.float32(-1), np.uint16(0xFFFF), 0
-            for y in range(BLOCK * j, min(BLOCK * (j + 1), model.shape[0])):
-                for x in range(BLOCK * i, min(BLOCK * (i + 1), model.shape[1])):
-                    size = abs(model[y, x])
-                    lost += size != size
-                    found = size if size > found else found
-                    fewest = min(fewest, count[y, x])
-            most[j, i] = np.float32(np.inf) if found >= 0 and lost else found
-            least[j, i] = fewest
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
-    """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
-    height, width = extent
-    (a, p), (b, q), (c, r), (d, s) = corners
-    left, right, top, bottom = min(a, b, c, d), max(a, b, c, d), min(p, q, r, s), max(p, q, r, s)
-    if not (left < width and right >= -1.0 and top < height and bottom >= -1.0):
-        return np.float32(-1), np.uint16(0)
-    x0, x1, y0, y1 = (
-        math.floor(left),
-        math.floor(right) + 1,
-        math.floor(top),
-        math.floor(bottom) + 1,
-    )
-    lost = x0 < 0 or y0 < 0 or x1 >= width or y1 >= height
-    found, fewest = np.float32(-1), np.uint16(0xFFFF)
-    for j in range(max(y0, 0) // BLOCK, min(y1, height - 1) // BLOCK + 1):
-        for i in range(max(x0, 0) // BLOCK, min(x1, width - 1) // BLOCK + 1):
-            lost |= most[j, i] < 0
-            found = max(found, most[j, i])
-            fewest = min(fewest, least[j, i])
-    return (np.float32(np.inf) if found >= 0 and lost else found), fewest
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
-    """Where the pixels (0, y), (side, y), (2 side, y) ... of the plane lie on the grid."""
-    j = min(y // step, nodes.shape[1] - 2)
-    down, every = (y - j * step) / step, step // side  # side is a power of two, and at most step
-    for axis in range(2):
-        for k in range(corners.shape[1]):
-            i = min(k // every, nodes.shape[2] - 2)
-            right = (k - i * every) / every
-            a, b, c, d = nodes[axis, j, i], nodes[axis, j, i + 1], nodes[axis, j + 1, i], nodes[axis, j + 1, i + 1]
-            corners[axis, k] = _between(a, b, c, d, right, down)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _limit_row(corners, side, most, least, extent, reach, factor):  # type: ignore[no-untyped-def]
-    """Of a row of tiles: the model's largest value and the least factor on a variance, pixel by pixel."""
-    (above, below), none = corners, np.float32(-1)
-    for k in range(above.shape[1] - 1):
-        places = (
-            (above[0, k], above[1, k]),
-            (below[0, k], below[1, k]),
-            (above[0, k + 1], above[1, k + 1]),
-            (below[0, k + 1], below[1, k + 1]),
-        )
-        found, fewest = _tile(places, most, least, extent)
-        spread = np.float32(
-            np.inf if found == none else 0.5 if fewest < 3 else 1.0
-        )  # the least for any number of frames
-        for x in range(k * side, min((k + 1) * side, reach.size)):
-            reach[x], factor[x] = max(found, np.float32(0)), spread
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
-    """The model at some pixels of row y of the plane: a loop of its own, for calls take longer than what they do."""
-    columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
-    j = min(y // step, nodes.shape[1] - 2)
-    down, shift = (y - j * step) * part, 0
-    while 1 << shift < step:
-        shift += 1
-    line = np.empty((2, columns))
-    for axis in range(2):
-        for i in range(columns):
-            line[axis, i] = nodes[axis, j, i] + down * (nodes[axis, j + 1, i] - nodes[axis, j, i])
-    across, along, width, height = line[0], line[1], model.shape[1], model.shape[0]
-    for m in range(number):
-        k = np.uint64(m)
-        x = chosen[k]
-        node, right = np.uint64(x >> shift), (x & (step - 1)) * part
-        u = across[node] + right * (across[node + one] - across[node])
-        v = along[node] + right * (along[node + one] - along[node])
-        inside = (u >= 0.0) & (u < width - 1) & (v >= 0.0) & (v < height - 1)
-        p, q = np.uint64(u) if inside else zero, np.uint64(v) if inside else zero
-        r, d = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
-        above = model[q, p] + r * (model[q, p + one] - model[q, p])
-        below = model[q + one, p] + r * (model[q + one, p + one] - model[q + one, p])
-        drawn[k] = above + d * (below - above) if inside else np.float32(np.nan)
-    for n in range(number):
-        if drawn[n] != drawn[n]:
-            drawn[n] = _model_at(model, nodes, step, y, chosen[n])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _touches(flags, y, x):  # type: ignore[no-untyped-def]
     """Whether a neighbour is a 1."""
     for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
@@ -297,76 +191,8 @@ def _touches(flags, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
-    """As `_judge` for a pixel of a plane whose model lies on a grid, where it is `middle`."""
-    (model, count, nodes, step), m = what, np.float64(middle)
-    n = _count_at(count, nodes, step, y, x)
-    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and _buried(dq, np.uint16(limits[7]), y, x)):
-        return 0
-    core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
-    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
-    return _judge(sub[y, x], core, m, steep, n, own, frame, limits)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _decide(sub, dq, what, noise, frame, limits, flags, words):  # type: ignore[no-untyped-def]
-    """Judge what is in doubt beside an outlier."""
-    (model, _, nodes, step), flat, nx = what, flags.ravel(), flags.shape[1]
-    for k in range(words.size):
-        if words[k] == 0:
-            continue
-        for p in range(8 * k, min(8 * k + 8, flat.size)):
-            if flat[p] == _DOUBTFUL:
-                y, x, flat[p] = p // nx, p % nx, 0
-                if _touches(flags, y, x):
-                    m = _model_at(model, nodes, step, y, x)
-                    flat[p] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, m)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags, words):  # type: ignore[no-untyped-def]
-    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold.
-
-    What strays by less than the upper limit is judged only beside an outlier; `words` are eight flags each.
-    """
-    (model, _, nodes, step), (most, least), (constant, electrons), (ny, nx) = what, blocks, noise, sub.shape
-    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
-    square, ratio, zero = np.float32(0.999 * limits[1]) ** 2, np.float32((limits[0] / limits[1]) ** 2), np.float32(0)
-    reach, factor, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
-    stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)
-    eight, side = stray.view(np.uint64), min(step, BLOCK)
-    above, below = np.empty((2, -(-nx // side) + 1)), np.empty((2, -(-nx // side) + 1))
-    _corner_row(nodes, step, side, 0, below)
-    for y in range(ny):
-        if y % side == 0:
-            above, below = below, above
-            _corner_row(nodes, step, side, y + side, below)
-            _limit_row((above, below), side, most, least, model.shape, reach, factor)
-        values, fixed, grey = sub[y], constant[y], electrons[y]
-        for x in range(nx):
-            far = abs(values[x]) + scale * reach[x]
-            stray[x] = far * far > np.float32(0.99) * square * extra * factor[x] * (fixed[x] + sky * grey[x])
-        number = 0
-        for k in range(eight.size):
-            if eight[k] != 0:
-                for x in range(8 * k, 8 * k + 8):
-                    chosen[number] = x
-                    number += stray[x]
-        _draw_row(model, nodes, step, y, chosen, number, drawn)
-        for k in range(number):
-            x, middle = chosen[k], drawn[k]
-            off, signal = values[x] - scale * middle, middle if middle > zero else zero
-            limit = square * (fixed[x] + (sky + signal * scale) * grey[x]) * extra * factor[x]
-            if off * off > ratio * limit:
-                flags[y, x] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle)
-            elif off * off > limit:
-                flags[y, x] = _DOUBTFUL
-    _decide(sub, dq, what, noise, frame, limits, flags, words)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def grow(flags, words):  # type: ignore[no-untyped-def]
-    """Keep 1, and 2 that touches a 1; `words` are eight flags each, of which most are 0."""
+    """Keep 1, and 2 that touches a 1, and nothing else; `words` are eight flags each, of which most are 0."""
     flat, nx = flags.ravel(), flags.shape[1]
     for mark in (3, 1):
         for k in range(words.size):

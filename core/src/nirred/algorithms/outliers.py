@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.outlier_fill import fill_lost
-from nirred.algorithms.outlier_kernels import BLOCK, flag_mapped, flag_plane, grow, survey_blocks, tell
+from nirred.algorithms.outlier_kernels import flag_plane, grow, tell
+from nirred.algorithms.outlier_mapped import BLOCK, flag_mapped, survey_blocks
 from nirred.algorithms.pixelmap import PixelMap
 
 Float32 = NDArray[np.float32]
@@ -176,7 +177,7 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad)
     frame = (e.scale, e.sky, e.extra)
     if isinstance(e.told, OnGrid):
-        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags, words)
+        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags)
     else:
         flag_plane(sub, dq, e.told.what, e.told.origin, noise, frame, values, flags)
     grow(flags, words)

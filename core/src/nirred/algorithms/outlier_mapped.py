@@ -1,0 +1,246 @@
+"""Outliers of a plane against a model that lies on a grid, where a map leads.
+
+It is sought only where a pixel may stray, by what blocks of the grid hold at most: far from it by the upper limit, or
+less far beside such a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nirred.algorithms.outlier_kernels import _between, _buried, _count_at, _judge, _model_at, _steepest
+
+#: Side of a block of a grid, and most of one of a plane's tiles, pixels.
+BLOCK = 8
+#: A flag meanwhile: a pixel beside an outlier that is none.
+_JUDGED = 4
+#: No number of frames from three on makes more of the scatter of a difference to their median.
+_MOST_SPREAD = 1.065
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
+    """Largest absolute value of each block of a grid, -1 where there is none, inf where some are; its least count."""
+    for j in range(most.shape[0]):
+        for i in range(most.shape[1]):
+            found, fewest, lost = np.float32(-1), np.uint16(0xFFFF), 0
+            for y in range(BLOCK * j, min(BLOCK * (j + 1), model.shape[0])):
+                for x in range(BLOCK * i, min(BLOCK * (i + 1), model.shape[1])):
+                    size = abs(model[y, x])
+                    lost += size != size
+                    found = size if size > found else found
+                    fewest = min(fewest, count[y, x])
+            most[j, i] = np.float32(np.inf) if found >= 0 and lost else found
+            least[j, i] = fewest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
+    """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
+    height, width = extent
+    (a, p), (b, q), (c, r), (d, s) = corners
+    left, right, top, bottom = min(a, b, c, d), max(a, b, c, d), min(p, q, r, s), max(p, q, r, s)
+    if not (left < width and right >= -1.0 and top < height and bottom >= -1.0):
+        return np.float32(-1), np.uint16(0)
+    x0, x1, y0, y1 = (
+        math.floor(left),
+        math.floor(right) + 1,
+        math.floor(top),
+        math.floor(bottom) + 1,
+    )
+    lost = x0 < 0 or y0 < 0 or x1 >= width or y1 >= height
+    found, fewest = np.float32(-1), np.uint16(0xFFFF)
+    for j in range(max(y0, 0) // BLOCK, min(y1, height - 1) // BLOCK + 1):
+        for i in range(max(x0, 0) // BLOCK, min(x1, width - 1) // BLOCK + 1):
+            lost |= most[j, i] < 0
+            found = max(found, most[j, i])
+            fewest = min(fewest, least[j, i])
+    return (np.float32(np.inf) if found >= 0 and lost else found), fewest
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
+    """Where the pixels (0, y), (side, y), (2 side, y) ... of the plane lie on the grid."""
+    j = min(y // step, nodes.shape[1] - 2)
+    down, every = (y - j * step) / step, step // side  # side is a power of two, and at most step
+    for axis in range(2):
+        for k in range(corners.shape[1]):
+            i = min(k // every, nodes.shape[2] - 2)
+            right = (k - i * every) / every
+            a, b, c, d = nodes[axis, j, i], nodes[axis, j, i + 1], nodes[axis, j + 1, i], nodes[axis, j + 1, i + 1]
+            corners[axis, k] = _between(a, b, c, d, right, down)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ignore[no-untyped-def]
+    """Of each tile of the plane: the model's largest value and the least factor on a variance."""
+    (most, least), none = blocks, np.float32(-1)
+    above, below = np.empty((2, reach.shape[1] + 1)), np.empty((2, reach.shape[1] + 1))
+    _corner_row(nodes, step, side, 0, below)
+    for j in range(reach.shape[0]):
+        above, below = below, above
+        _corner_row(nodes, step, side, (j + 1) * side, below)
+        for k in range(reach.shape[1]):
+            places = (
+                (above[0, k], above[1, k]),
+                (below[0, k], below[1, k]),
+                (above[0, k + 1], above[1, k + 1]),
+                (below[0, k + 1], below[1, k + 1]),
+            )
+            found, fewest = _tile(places, most, least, extent)
+            reach[j, k] = max(found, np.float32(0))
+            # the least for any number of frames
+            factor[j, k] = np.float32(np.inf if found == none else 0.5 if fewest < 3 else 1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
+    """The model at some pixels of row y of the plane: a loop of its own, for calls take longer than what they do."""
+    columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
+    j = min(y // step, nodes.shape[1] - 2)
+    down, shift = (y - j * step) * part, 0
+    while 1 << shift < step:
+        shift += 1
+    line = np.empty((2, columns))
+    for axis in range(2):
+        for i in range(columns):
+            line[axis, i] = nodes[axis, j, i] + down * (nodes[axis, j + 1, i] - nodes[axis, j, i])
+    across, along, width, height = line[0], line[1], model.shape[1], model.shape[0]
+    for m in range(number):
+        k = np.uint64(m)
+        x = chosen[k]
+        node, right = np.uint64(x >> shift), (x & (step - 1)) * part
+        u = across[node] + right * (across[node + one] - across[node])
+        v = along[node] + right * (along[node + one] - along[node])
+        inside = (u >= 0.0) & (u < width - 1) & (v >= 0.0) & (v < height - 1)
+        p, q = np.uint64(u) if inside else zero, np.uint64(v) if inside else zero
+        r, d = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
+        above = model[q, p] + r * (model[q, p + one] - model[q, p])
+        below = model[q + one, p] + r * (model[q + one, p + one] - model[q + one, p])
+        drawn[k] = above + d * (below - above) if inside else np.float32(np.nan)
+    for n in range(number):
+        if drawn[n] != drawn[n]:
+            drawn[n] = _model_at(model, nodes, step, y, chosen[n])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
+    """As `_judge` for a pixel of a plane whose model lies on a grid, where it is `middle`."""
+    (model, count, nodes, step), m = what, np.float64(middle)
+    n = _count_at(count, nodes, step, y, x)
+    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and _buried(dq, np.uint16(limits[7]), y, x)):
+        return 0
+    core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
+    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+    return _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _spread_out(reach, out):  # type: ignore[no-untyped-def]
+    """Largest value of each tile and those around it."""
+    rows, columns = reach.shape
+    for j in range(rows):
+        for i in range(columns):
+            found = reach[j, i]
+            for jj in range(max(j - 1, 0), min(j + 2, rows)):
+                for ii in range(max(i - 1, 0), min(i + 2, columns)):
+                    found = max(found, reach[jj, ii])
+            out[j, i] = found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignore[no-untyped-def]
+    """Whether a pixel strays by more than the steepest model allows that its tile and those `around` it can hold.
+
+    So do most bad pixels, which spares asking the model at eight places; no saturated core may be among them.
+    """
+    sigma = math.sqrt(variance)
+    dark = (bits & np.uint16(limits[6]) == 0) | (scale * middle <= limits[0] * sigma)
+    allowed = limits[0] * _MOST_SPREAD * sigma + limits[2] * (around + abs(middle))
+    return dark & (off > 1.001 * allowed)  # rounding decides nothing here
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # type: ignore[no-untyped-def]
+    """Judge a neighbour of an outlier; `least` is a factor on its variance."""
+    (model, _, nodes, step), (scale, sky, _) = what, frame
+    m = _model_at(model, nodes, step, y, x)
+    off, light = sub[y, x] - scale * m, max(m, np.float32(0)) * scale
+    if off * off > least * (noise[0][y, x] + (sky + light) * noise[1][y, x]):
+        found = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, m)
+        flags[y, x] = found if found else _JUDGED
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, columns):  # type: ignore[no-untyped-def]
+    """Judge the neighbours of outliers in row y, which lie in these columns, where they are not far from any doubt."""
+    (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
+    (ny, nx), square = sub.shape, 0.99 * limits[1] ** 2 * extra
+    for x in columns:
+        for yy in range(max(y - 1, 0), min(y + 2, ny)):
+            for xx in range(max(x - 1, 0), min(x + 2, nx)):
+                if flags[yy, xx] != 0:
+                    continue
+                flags[yy, xx] = _JUDGED
+                far = abs(sub[yy, xx]) + scale * reach[yy // side, xx // side]
+                least = square * factor[yy // side, xx // side]
+                if far * far > least * (constant[yy, xx] + sky * electrons[yy, xx]):
+                    _judge_beside(sub, dq, what, least, noise, frame, limits, flags, yy, xx)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold.
+
+    What strays by less than the upper limit is judged only beside an outlier: when the row below has been seen, while
+    all rows are in the first caches. Other flags than 1 and 2 are left, which `grow` takes away.
+    """
+    (model, _, nodes, step), (constant, electrons), (ny, nx) = what, noise, sub.shape
+    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    square, zero = np.float32(0.999 * max(limits[0], limits[1])) ** 2, np.float32(0)
+    side, bad = min(step, BLOCK), np.uint16(limits[7])
+    reach = np.empty((-(-ny // side), -(-nx // side)), np.float32)
+    tiles = reach, np.empty_like(reach), side
+    _tile_limits(nodes, step, side, blocks, model.shape, reach, tiles[1])
+    around, bounded = np.empty_like(reach), limits[4] <= 3 and limits[5] + 2 <= side
+    _spread_out(reach, around)
+    room, least, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
+    stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)
+    eight, before, outliers = stray.view(np.uint64), np.empty(nx, np.int64), np.empty(nx, np.int64)
+    number_before = 0
+    for y in range(ny):
+        j = y // side
+        if y % side == 0:
+            for x in range(nx):
+                room[x], least[x] = scale * reach[j, x // side], square * extra * tiles[1][j, x // side]
+        values, fixed, grey = sub[y], constant[y], electrons[y]
+        for x in range(nx):
+            far = abs(values[x]) + room[x]
+            stray[x] = far * far > np.float32(0.99) * least[x] * (fixed[x] + sky * grey[x])
+        number = 0
+        for k in range(eight.size):
+            if eight[k] != 0:
+                for x in range(8 * k, 8 * k + 8):
+                    chosen[number] = x
+                    number += stray[x]
+        _draw_row(model, nodes, step, y, chosen, number, drawn)
+        found = 0
+        for k in range(number):
+            x, middle = chosen[k], drawn[k]
+            off, signal = abs(values[x] - scale * middle), middle if middle > zero else zero
+            variance, bits = fixed[x] + (sky + signal * scale) * grey[x], dq[y, x]
+            if off * off > least[x] * variance:
+                known = bounded and tiles[1][j, x // side] >= 1
+                known = known and _certain(bits, off, middle, extra * variance, around[j, x // side], limits, scale)
+                if known and (bits & bad == 0 or not _buried(dq, bad, y, x)):
+                    flags[y, x] = 1
+                else:
+                    flags[y, x] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle)
+                outliers[found] = x
+                found += flags[y, x] == 1
+        _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y - 1, before[:number_before])
+        before, outliers, number_before = outliers, before, found
+    _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, ny - 1, before[:number_before])
