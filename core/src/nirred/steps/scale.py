@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..algorithms.flags import flagged
 from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from ..algorithms.photometry import aperture_fluxes, area_exponent, concentrations, relative_transparencies, shrink
 from ..algorithms.placement import Placement
@@ -60,11 +61,14 @@ def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
     """
     constant = state.constant if state.unseen is None else state.constant + state.unseen
     static = None if state.inputs is None else state.inputs.static_dq
-    bad = None if static is None else (static & np.uint16(BAD)) != 0
+    bad = None if static is None else np.flatnonzero(flagged(static, int(BAD)).view(np.bool_))
     planes = []
     for values, usual in zip((constant, state.per_electron), state.typical_noise, strict=True):
         plane = np.broadcast_to(np.asarray(values, np.float32), state.shape)
-        planes.append(np.ascontiguousarray(plane if bad is None else np.where(bad, np.float32(usual), plane)))
+        if bad is not None:
+            plane = plane.copy()
+            plane.reshape(-1)[bad] = usual
+        planes.append(np.ascontiguousarray(plane))
     return planes[0], planes[1]
 
 
