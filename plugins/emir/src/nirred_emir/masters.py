@@ -70,12 +70,13 @@ def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
     import numpy as np
 
     from nirred.algorithms.background import mesh_background
+    from nirred.algorithms.typical import median
 
     from .rules import FLAT_LIMITS
 
     if bad.all():
         return np.zeros_like(bad)
-    dark = flat < DARKEST * np.median(flat[~bad])
+    dark = flat < DARKEST * median(flat[~bad])
     smooth = mesh_background(flat, bad | dark, BOX).evaluate()
     low, high = (np.float32(limit) * smooth for limit in FLAT_LIMITS)
     return np.asarray(dark | (flat < low) | (flat > high))

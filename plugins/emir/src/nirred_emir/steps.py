@@ -36,6 +36,8 @@ NOTABLE = 0.01
 DARKEST = 0.2
 #: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
 WITNESSES, FEWEST = 9, 3
+#: Frames, spread likewise, that tell what a flat leaves of the sky where nothing is made of it.
+TELLING = 5
 
 
 class LevelAmplifiers(GroupStep):
@@ -149,10 +151,11 @@ class CorrectIllumination(GroupStep):
             carried = large_scale(flat[p].data, flat[p].dq) if flat is not None else 0.0
             living = group.indices("sky", "both") or group.indices()
             _mask_unresponsive(group, state, living)
-            sky = _sky_of(group, state, living)
             if params.response == "flat" or (params.response == "auto" and carried >= CARRIES):
-                _say(group, "large-scale response from the flat", sky.span, params.fit_doughnut)
+                left = _sky_of(group, state, _spread(living, TELLING)).span
+                _say(group, "large-scale response from the flat", left, params.fit_doughnut)
                 continue
+            sky = _sky_of(group, state, living)
             split = divide_rings(sky) if params.fit_doughnut else Split(sky)
             response = split.response.evaluate()
             _flag(group, state, response < DARKEST)  # beside cells that are dead
@@ -161,6 +164,11 @@ class CorrectIllumination(GroupStep):
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
             why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
             group.remark(f"large-scale response from the sky ({why}); {_assumed(split, params)}")
+
+
+def _spread(frames: list[int], most: int) -> list[int]:
+    """So many of the frames at most, spread over the sequence."""
+    return [frames[k * len(frames) // most] for k in range(most)] if len(frames) > most else frames
 
 
 def _sky_of(group: Any, state: Any, frames: list[int]) -> Structure:
@@ -173,7 +181,7 @@ def _mask_unresponsive(group: Any, state: Any, frames: list[int]) -> None:
     clear = [i for i in frames if (1 - RESPONDS) * levels[i] > SIGNIFICANT * state.expected_variance(levels[i]) ** 0.5]
     if len(clear) < FEWEST:
         return
-    shown = [clear[k * len(clear) // WITNESSES] for k in range(WITNESSES)] if len(clear) > WITNESSES else clear
+    shown = _spread(clear, WITNESSES)
     blind = unresponsive(((state.sci.frame(i), levels[i]) for i in shown), _sky_of(group, state, shown[:1]).smoothed())
     blind &= state.bad(shown[0]) == 0
     if blind.any():
