@@ -272,6 +272,16 @@ def test_gather_is_lanczos_at_every_phase_masked_or_not(angle: float) -> None:
             assert masked[r, k] == pytest.approx((weight * window * good).sum() / (weight * good).sum(), abs=1e-4)
 
 
+def test_gather_multiplies_by_the_area_that_the_map_gives() -> None:
+    pixelmap = PixelMap.from_function(bent, (61, 83))
+    image = np.random.default_rng(9).normal(10, 1, (70, 90)).astype(np.float32)
+    for rows in ((0, 61), (5, 24), (60, 61)):
+        kept, plain = (gather_rows(image, None, pixelmap, rows=rows, conserve=c)[0] for c in (True, False))
+        x, y = np.meshgrid(np.arange(83.0), np.arange(*rows, dtype=float))
+        assert np.isfinite(kept).any()
+        np.testing.assert_array_equal(kept, plain * pixelmap.read(x, y)[2].astype(np.float32))
+
+
 def test_gather_of_nothing_is_nothing() -> None:
     shift = PixelMap.from_shift(0.3, 0.3, (9, 9))
     for image, bad in (

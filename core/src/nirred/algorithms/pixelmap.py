@@ -151,16 +151,9 @@ class PixelMap:
         """x, y and area of the nodes as one array, (3, nodes_y, nodes_x)."""
         return np.stack([self.x, self.y, self.area])
 
-    def area_rows(self, first: int, last: int) -> NDArray[np.float32]:
-        """Area at all pixels of output rows [first, last): the same bits as `read` gives, along one axis at a time."""
-        x, y = (np.arange(a, b, dtype=float) for a, b in ((0, self.shape[1]), (first, last)))
-        i = np.clip((x // self.step).astype(np.intp), 0, self.x.shape[1] - 2)
-        j = np.clip((y // self.step).astype(np.intp), 0, self.x.shape[0] - 2)
-        tx, ty = x / self.step - i, (y / self.step - j)[:, None]
-        top = int(j[0])
-        nodes = self.area[top : int(j[-1]) + 2]
-        across = nodes[:, i] * (1 - tx) + nodes[:, i + 1] * tx
-        return (across[j - top] * (1 - ty) + across[j + 1 - top] * ty).astype(np.float32)
+    def times_area(self, first: int, out: NDArray[np.float32]) -> None:
+        """Multiply rows of the grid from `first` on, in place, by the areas at their pixels that `read` gives."""
+        _times_area(self.nodes[2], self.step, first, out)
 
     @property
     def shift(self) -> tuple[float, float] | None:
@@ -208,6 +201,26 @@ def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
             upper = nodes[k, j, i] * (1 - tx) + nodes[k, j, i + 1] * tx
             lower = nodes[k, j + 1, i] * (1 - tx) + nodes[k, j + 1, i + 1] * tx
             out[k, n] = upper * (1 - ty) + lower * ty
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _times_area(area, step, first, out):  # type: ignore[no-untyped-def]
+    """Areas along one axis at a time: between two nodes of a row, then between two rows of them."""
+    width, known = out.shape[1], -9
+    upper, lower = np.empty(width), np.empty(width)
+    for r in range(out.shape[0]):
+        y = first + r
+        j = min(y // step, area.shape[0] - 2)
+        if j != known:
+            for line, nodes in ((upper, area[j]), (lower, area[j + 1])):
+                for x in range(width):
+                    i = min(x // step, nodes.size - 2)
+                    t = x / step - i
+                    line[x] = nodes[i] * (1 - t) + nodes[i + 1] * t
+            known = j
+        t, row = y / step - j, out[r]
+        for x in range(width):
+            row[x] *= np.float32(upper[x] * (1 - t) + lower[x] * t)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

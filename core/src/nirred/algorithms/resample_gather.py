@@ -1,7 +1,7 @@
 """Resampling by any smooth map: each output pixel gathers its kernel's samples from the input.
 
 Neighbouring output pixels mostly draw on neighbouring input pixels: such runs of pixels are eight lanes of the vector
-unit each. Weights are polynomials of the position between two samples, so that no table is looked up.
+unit each (`resample_runs`).
 
 A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels in an
 aperture goes with 1 / area, variance times area keeps the aperture's noise.
@@ -16,24 +16,22 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.pixelmap import PixelMap
-from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel
+from nirred.algorithms.resample_kernels import Kernel
+from nirred.algorithms.resample_runs import (
+    CHUNK,
+    LANES,
+    PITCH,
+    masked_bilinear,
+    masked_lanczos,
+    run_bilinear,
+    run_lanczos,
+)
 from nirred.algorithms.survey import pick_rows
 
-#: Of Lanczos-3's weights what is free beside their sum, place and width, least squares over all phases, true to 5e-7.
-#: With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times the first polynomial
-#: in u^2, the odd parts of the first two are u (1/4 - u^2) times the others: at samples they are exact.
-_FREE = (
-    (0.096551391, -0.009239491, -0.024005453, -0.011558874),
-    (-0.23716348, 0.21907687, -0.032973859, -0.042755364),
-    (0.81224516, -0.54122531, 0.12387517, 0.028301472),
-)
 #: Samples per axis of each interpolant.
 _TAPS = {"lanczos3": 6, "bilinear": 2}
 #: Samples beyond the outermost ones that a window may reach.
 _PAD = 3
-#: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
-_CHUNK, _LANES = 256, 8
-_PITCH = _CHUNK + _LANES
 #: No window begins there: a pixel outside the input; the end of a row.
 _OUTSIDE, _END = -9, -99
 
@@ -97,14 +95,14 @@ def gather_rows(
         extent, how = (low, ny, data.shape[1]), (pixelmap.step, first, _TAPS[kernel])
         _gather(_padded(image, mask), extent, pixelmap.nodes, how, out, coverage)
     if conserve:
-        out *= pixelmap.area_rows(first, last)
+        pixelmap.times_area(first, out)
     return out, coverage
 
 
 def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Rows within a frame of NaN, unusable pixels NaN too; raveled, with as much more as blocks overrun."""
     ny, nx = data.shape[0] + 2 * _PAD, data.shape[1] + 2 * _PAD
-    flat = np.empty(ny * nx + 2 * _LANES, dtype=np.float32)
+    flat = np.empty(ny * nx + 2 * LANES, dtype=np.float32)
     work = flat[: ny * nx].reshape(ny, nx)
     work[:_PAD], work[-_PAD:], flat[ny * nx :] = np.nan, np.nan, np.nan
     _keep_usable(data, bad, work[_PAD:-_PAD])
@@ -141,134 +139,15 @@ def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int,
     return low, min(max(math.ceil(bottom) + _PAD + 1, low), ny)
 
 
-# Fused multiply-adds are safe here: every pixel goes through the same code, wherever a run begins.
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _polynomial(terms, square):  # type: ignore[no-untyped-def]
-    higher = np.float32(terms[2]) + square * np.float32(terms[3])
-    return np.float32(terms[0]) + square * (np.float32(terms[1]) + square * higher)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _weights(phase):  # type: ignore[no-untyped-def]
-    """Six weights: the free parts by their polynomials, the rest from the sum, 1, and from two moments."""
-    two, three, five = np.float32(2), np.float32(3), np.float32(5)
-    u = phase - np.float32(0.5)
-    square, quarter = u * u, np.float32(0.25)
-    gap = quarter - square
-    even0 = gap * _polynomial(_FREE[0], square)
-    even1 = quarter * square - np.float32(1 / 16) - three * even0
-    even2 = np.float32(9 / 16) - quarter * square + two * even0
-    odd0 = u * gap * _polynomial(_FREE[1], square)
-    odd1 = u * gap * _polynomial(_FREE[2], square)
-    odd2 = -u - five * odd0 - three * odd1
-    return even0 + odd0, even1 + odd1, even2 + odd2, even2 - odd2, even1 - odd1, even0 - odd0
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _across(flat, p, w):  # type: ignore[no-untyped-def]
-    i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
-    left = w[0] * flat[p] + w[1] * flat[p + i1] + w[2] * flat[p + i2]
-    return left + (w[3] * flat[p + i3] + w[4] * flat[p + i4] + w[5] * flat[p + i5])
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
-    """Values of n pixels from `at`, and up to seven more, whose windows lie side by side from `corner`.
-
-    `lanes` holds values and phases in x and y. It is one array, and its indices are unsigned: otherwise each run would
-    begin by asking whether arrays overlap and indices count from the end.
-    """
-    start, down, pitch = np.uint64(corner), np.uint64(stride), np.uint64(_PITCH)
-    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
-        i, p = np.uint64(at) + k, start + k
-        x, y = _weights(lanes[i + pitch]), _weights(lanes[i + pitch + pitch])
-        value = y[0] * _across(flat, p, x)
-        p += down
-        value += y[1] * _across(flat, p, x)
-        p += down
-        value += y[2] * _across(flat, p, x)
-        p += down
-        value += y[3] * _across(flat, p, x)
-        p += down
-        value += y[4] * _across(flat, p, x)
-        p += down
-        lanes[i] = value + y[5] * _across(flat, p, x)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
-    """The same for the four samples of the bilinear kernel, in the middle of the window."""
-    one, pitch = np.uint64(1), np.uint64(_PITCH)
-    upper = np.uint64(corner + 2 * stride + 2)
-    lower = upper + np.uint64(stride)
-    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
-        i, p, q = np.uint64(at) + k, upper + k, lower + k
-        x, y = lanes[i + pitch], lanes[i + pitch + pitch]
-        above = flat[p] + x * (flat[p + one] - flat[p])
-        below = flat[q] + x * (flat[q + one] - flat[q])
-        lanes[i] = above + y * (below - above)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _plus(sums, share, more):  # type: ignore[no-untyped-def]
-    """Weighted sum, weight and absolute weight with a share of others."""
-    return sums[0] + share * more[0], sums[1] + share * more[1], sums[2] + abs(share) * more[2]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sample(flat, p, i):  # type: ignore[no-untyped-def]
-    """A sample and its weights 1, or nothing where it is not usable."""
-    zero, sample = np.float32(0), flat[p + np.uint64(i)]
-    one = np.float32(1) if sample == sample else zero
-    return sample if sample == sample else zero, one, one
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _usable(flat, p, w):  # type: ignore[no-untyped-def]
-    """Weighted sum, weight and absolute weight of the usable ones of six samples side by side."""
-    sums = _plus((np.float32(0), np.float32(0), np.float32(0)), w[0], _sample(flat, p, 0))
-    sums = _plus(_plus(sums, w[1], _sample(flat, p, 1)), w[2], _sample(flat, p, 2))
-    sums = _plus(_plus(sums, w[3], _sample(flat, p, 3)), w[4], _sample(flat, p, 4))
-    return _plus(sums, w[5], _sample(flat, p, 5))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _size(w):  # type: ignore[no-untyped-def]
-    return abs(w[0]) + abs(w[1]) + abs(w[2]) + (abs(w[3]) + abs(w[4]) + abs(w[5]))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _run_masked(flat, corner, stride, lanes, at, n, small):  # type: ignore[no-untyped-def]
-    """The same by either kernel over the usable samples alone, and their part of the absolute weight in the last row.
-
-    NaN where less than half of the weight is left.
-    """
-    start, down, pitch = np.uint64(corner), np.uint64(stride), np.uint64(_PITCH)
-    zero, one, least = np.float32(0), np.float32(1), np.float32(MIN_COVERAGE)
-    for k in range(np.uint64((n + _LANES - 1) & -_LANES)):
-        i, p = np.uint64(at) + k, start + k
-        u, v = lanes[i + pitch], lanes[i + pitch + pitch]
-        x = (zero, zero, one - u, u, zero, zero) if small else _weights(u)
-        y = (zero, zero, one - v, v, zero, zero) if small else _weights(v)
-        q = p + down + down
-        sums = _plus((zero, zero, zero), y[0], _usable(flat, p, x))
-        sums = _plus(_plus(sums, y[1], _usable(flat, p + down, x)), y[2], _usable(flat, q, x))
-        sums = _plus(_plus(sums, y[3], _usable(flat, q + down, x)), y[4], _usable(flat, q + down + down, x))
-        value, weight, good = _plus(sums, y[5], _usable(flat, q + down + down + down, x))
-        part = good / (_size(x) * _size(y))
-        lanes[i] = value / weight if (weight >= least) & (part >= least) else np.float32(np.nan)
-        lanes[i + pitch + pitch + pitch] = part
-
-
 # The functions of a strip are given whole arrays: each slice of one is counted by its owner, which takes longer than to
 # do some twenty pixels.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
-    """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `_CHUNK`."""
+    """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `CHUNK`."""
     part, row = 1.0 / step, nodes.shape[2]
     line = nodes.ravel()
     for axis in range(2):
-        before, at = (axis * nodes.shape[1] + j) * row, axis * _CHUNK - start
+        before, at = (axis * nodes.shape[1] + j) * row, axis * CHUNK - start
         for i in range(start // step, (start + n - 1) // step + 1):
             left = line[np.uint64(before + i)]
             slope = (line[np.uint64(before + i + 1)] - left) * part
@@ -285,7 +164,7 @@ def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-u
     low, ny, nx = extent
     stride, top = np.float64(nx + 2 * _PAD), np.float64(low - 1)
     right, bottom, outside = nx - 0.5, ny - 0.5, np.float64(_OUTSIDE)
-    half, pitch = np.uint64(_CHUNK), np.uint64(_PITCH)
+    half, pitch = np.uint64(CHUNK), np.uint64(PITCH)
     for c in range(np.uint64(n)):
         u, v = above[c] + down * (below[c] - above[c]), above[c + half] + down * (below[c + half] - above[c + half])
         inside = (u >= -0.5) & (u < right) & (v >= -0.5) & (v < bottom)
@@ -320,9 +199,9 @@ def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-unty
             for c in range(start, end):
                 lanes[c] = np.nan
         elif taps == 2:
-            _run_bilinear(flat, corner[start], stride, lanes, start, end - start)
+            run_bilinear(flat, corner[start], stride, lanes, start, end - start)
         else:
-            _run_lanczos(flat, corner[start], stride, lanes, start, end - start)
+            run_lanczos(flat, corner[start], stride, lanes, start, end - start)
         start = end
 
 
@@ -343,11 +222,14 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
         while k + m < number and found[k + m] == c + m and corner[c + m] - corner[c] == m:
             m += 1
         k += m
-        _run_masked(flat, corner[c], stride, lanes, c, m, taps == 2)
+        if taps == 2:
+            masked_bilinear(flat, corner[c], stride, lanes, c, m)
+        else:
+            masked_lanczos(flat, corner[c], stride, lanes, c, m)
         for i in range(c, c + m):
             out[r, start + i] = lanes[i]
             if covered:
-                coverage[r, start + i] = lanes[3 * _PITCH + i]
+                coverage[r, start + i] = lanes[3 * PITCH + i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -371,12 +253,12 @@ def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped
     """Rows of the output, strip by strip of columns, so that a strip's samples stay in the first cache."""
     step, first, taps = how
     stride, width = extent[2] + 2 * _PAD, out.shape[1]
-    corner, lanes = np.empty(_CHUNK + 1, np.int32), np.zeros(4 * _PITCH, np.float32)
-    marks = np.zeros(_CHUNK, np.uint8)
-    work = marks, marks.view(np.uint64), np.empty(_CHUNK + 1, np.int64)
-    above, below = np.empty(2 * _CHUNK), np.empty(2 * _CHUNK)
-    for start in range(0, width, _CHUNK):
-        n, known = min(_CHUNK, width - start), -9
+    corner, lanes = np.empty(CHUNK + 1, np.int32), np.zeros(4 * PITCH, np.float32)
+    marks = np.zeros(CHUNK, np.uint8)
+    work = marks, marks.view(np.uint64), np.empty(CHUNK + 1, np.int64)
+    above, below = np.empty(2 * CHUNK), np.empty(2 * CHUNK)
+    for start in range(0, width, CHUNK):
+        n, known = min(CHUNK, width - start), -9
         if _beyond(nodes, step, (first, first + out.shape[0]), (start, start + n), extent):
             out[:, start : start + n], coverage[:, start : start + n] = np.nan, 0.0
             continue
