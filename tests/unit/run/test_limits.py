@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import subprocess
 import sys
@@ -104,3 +105,29 @@ def test_linear_algebra_has_one_thread_meanwhile():
     with limits.one_blas_thread():
         assert set(threads()) == {1}
     assert threads() == before
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="another C library")
+@pytest.mark.parametrize(("within", "heaps"), [("limits.one_heap()", 1), ("contextlib.nullcontext()", 4)])
+def test_threads_share_one_heap(within, heaps):
+    """Of several threads that hold memory at once, each has a heap of its own but for this."""
+    script = (
+        "import contextlib, ctypes, threading\n"
+        "from nirred.run import limits\n"
+        "libc, meet = ctypes.CDLL(None), threading.Barrier(4)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "def work():\n"
+        "    libc.malloc(100_000)\n"
+        "    meet.wait()\n"
+        f"with {within}:\n"
+        "    threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "    [t.start() for t in threads]\n"
+        "    [t.join() for t in threads]\n"
+        "    libc.fdopen.restype = ctypes.c_void_p\n"
+        "    stream = ctypes.c_void_p(libc.fdopen(1, b'w'))\n"
+        "    libc.malloc_info(0, stream)\n"
+        "    libc.fflush(stream)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    found = done.stdout.count("<heap nr=")
+    assert found == 1 if heaps == 1 else found >= heaps, done.stderr

@@ -28,7 +28,7 @@ from ..registry import Registry
 from ..store import remove_scratch
 from .executors import Crew
 from .ledger import Ledger
-from .limits import one_blas_thread, within_limits
+from .limits import one_blas_thread, one_heap, within_limits
 from .lock import output_lock
 from .log import Log
 from .outcome import circumstances, exit_code, run_record
@@ -286,7 +286,7 @@ def _execute_all(
         scratch, memory = context.scratch, context.memory
         check_space(plan, context.out, scratch, memory, width=crew.width, keep=context.keep)
         ledger.begin(run_record(plan, schedule.ordered()))
-        with one_blas_thread():
+        with one_blas_thread(), one_heap():
             return schedule.run(), False
     except KeyboardInterrupt:
         stop.set()

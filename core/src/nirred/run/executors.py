@@ -22,7 +22,7 @@ from ..group import Context
 from ..params import nearest
 from ..plan.model import Task
 from ..registry import Registry
-from .limits import one_blas_thread
+from .limits import one_blas_thread, one_heap
 from .task import Job, TaskResult, execute
 
 #: The core's own, by name: whether tasks run side by side.
@@ -209,7 +209,7 @@ def work(job: Job, place: Place) -> TaskResult:
             raise PluginError(what, "install the same there")
         context = Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep)
         bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
-        with one_blas_thread():
+        with one_blas_thread(), one_heap():
             return replace(execute(job, context), task=bare)
 
 

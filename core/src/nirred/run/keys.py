@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..algorithms.threads import run_blocks
+from ..algorithms.threads import both, run_blocks
 from ..errors import Unreadable
 from ..provenance import file_digest
 from .addons import addons
@@ -58,10 +58,14 @@ def task_key(
         Files that are read at once.
     """
     paths = list(dict.fromkeys(info.path for info, _ in task.frames))
-    digests = run_blocks(lambda k, _: _digest(paths[k]), len(paths), threads, 1)
+    code, digests = both(
+        lambda: software(task, calls, registry),
+        lambda: run_blocks(lambda k, _: _digest(paths[k]), len(paths), threads, 1),
+        threads,
+    )
     contents = dict(zip(paths, digests, strict=True))
     what = {
-        "software": software(task, calls, registry),
+        "software": code,
         "task": [task.id, task.recipe, task.makes, task.instrument, keep],
         "steps": [_call(b) for b in calls],
         "frames": [_frame(info, role, contents[info.path]) for info, role in task.frames],
