@@ -107,6 +107,7 @@ def test_masks_in_a_valley_of_the_pattern_do_not_move_levels_apart(scaled):
     bad[2:, (np.abs(x) > 0.8) & (np.abs(y) > 0.8)] = 1
     first = np.array([level(frame, mask, step=1).value for frame, mask in zip(frames, bad)])
     found = levels_alike(frames, bad, first, scaled=scaled)
+    np.testing.assert_array_equal(levels_alike(frames, bad, first, scaled=scaled, threads=3), found)
 
     def apart(levels):
         return np.ptp(levels - true * levels.mean() / true.mean() if scaled else levels - true)

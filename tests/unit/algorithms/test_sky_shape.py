@@ -130,3 +130,15 @@ def test_few_boxes_of_a_bar_do_not_bend_the_sky_in_its_middle():
         errors.append([np.mean((s - truth)[middle]) - np.mean((s - truth)[ends]) for s in (shape, mesh)])
     own, meshed = np.sqrt(np.mean(np.square(errors), axis=0))
     assert own < 0.6 * meshed
+
+
+def test_does_not_depend_on_threads():
+    rng = np.random.default_rng(5)
+    halves = [
+        ((1.0 + rng.normal(0.0, 0.01, (300, 280))).astype(np.float32), np.full((300, 280), 900.0, np.float32))
+        for _ in range(2)
+    ]
+    whole = np.mean([g for g, _ in halves], axis=0), halves[0][1] + halves[1][1]
+    made = [sky_shape(whole, halves, threads=threads) for threads in (1, 3)]
+    assert np.array_equal(made[0][0], made[1][0])
+    assert made[0][1] == made[1][1]

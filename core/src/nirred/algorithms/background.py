@@ -16,12 +16,14 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.bicubic import interpolate, taps
+from nirred.algorithms.threads import run_blocks
 
 SAMPLES = 100_000  # pixels that a level is measured on: 0.004 sigma
 UPPER_CLIP = 0.5  # of the lower clip: the asymmetry that keeps sources out
 BINS = 192  # of a box's histogram, over +-6 sigma
 SPAN = 6.0
 ROUNDS = 40
+ROWS = 256  # of an image that are drawn at once
 #: Scatter of the truncated fit on Gaussian noise, in sigma/sqrt(n); the median's is 1.25 (Monte-Carlo, window -3, 1.5).
 FIT_SCATTER = 1.4
 #: Bias left by faint sources, in units of the clipped median less the mode: Monte-Carlo, 5 % of pixels, 1-5 sigma.
@@ -301,12 +303,12 @@ class Mesh:
     shares: NDArray[np.float64]
     shape: tuple[int, int]
 
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+    def rows(self, start: int, stop: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Background of the image rows ``start:stop``, by bicubic interpolation; linear beyond the outer centres."""
         padded = np.pad(self.values, 2, mode="reflect", reflect_type="odd")
         first_y, weight_y = taps(np.arange(start, stop), self.shape[0], self.values.shape[0])
         first_x, weight_x = taps(np.arange(self.shape[1]), self.shape[1], self.values.shape[1])
-        out = np.empty((stop - start, self.shape[1]), np.float32)
+        out = np.empty((stop - start, self.shape[1]), np.float32) if out is None else out
         interpolate(padded, first_y, weight_y, first_x, weight_x, out)
         return out
 
@@ -320,10 +322,12 @@ class Mesh:
         values = median_filter(padded, size)[edge : edge + ny, edge : edge + nx]
         return Mesh(values, median_filter(self.sigmas, size, mode="nearest"), self.shares, self.shape)
 
-    def evaluate(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
+    def evaluate(self, shape: tuple[int, int] | None = None, threads: int = 1) -> NDArray[np.float32]:
         """Background of the whole image, float32; with `shape`, stretched to an image of that shape."""
         stretched = self if shape is None else Mesh(self.values, self.sigmas, self.shares, shape)
-        return stretched.rows(0, stretched.shape[0])
+        out = np.empty(stretched.shape, np.float32)
+        run_blocks(lambda a, b: stretched.rows(a, b, out[a:b]), out.shape[0], threads, ROWS)
+        return out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

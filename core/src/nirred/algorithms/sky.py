@@ -20,6 +20,8 @@ NOISE_STEP = 7
 FEWEST = 32
 #: Rows of tiles that a thread works on at once.
 ROWS = 4
+#: Rows of samples, likewise.
+SAMPLED_ROWS = 16
 #: Power beside which every noise is small.
 WHOLE = np.float32(1e20)
 #: Times that levels and pattern are found from each other.
@@ -165,7 +167,9 @@ def _join(halves, g, units):  # type: ignore[no-untyped-def]
                 to_g[x] = nothing
 
 
-def levels_alike(frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, scaled: bool) -> Float64:
+def levels_alike(
+    frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, scaled: bool, threads: int = 1
+) -> Float64:
     """Levels of frames of one pattern, whatever each of them masks of it.
 
     A frame whose masks lie where the pattern is low seems brighter than one that masks elsewhere. Where it is masked,
@@ -182,6 +186,8 @@ def levels_alike(frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, sc
         First estimate of the levels.
     scaled : bool
         The pattern goes with the level; False: it is added to it.
+    threads : int
+        Number of threads, for rows of the pattern and for frames.
 
     Returns
     -------
@@ -190,16 +196,24 @@ def levels_alike(frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, sc
     """
     found, good = levels.astype(np.float64), bad == 0
     shared = np.count_nonzero(good, axis=0) > 1  # of a pixel that one frame shows, the pattern is that frame
-    for _ in range(ROUNDS):
-        total, behind = np.zeros(shared.shape), np.zeros(shared.shape)
-        for frame, seen, value in zip(frames, good, found, strict=True):
+    pattern = np.empty(shared.shape)
+
+    def draw(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        total, behind = np.zeros(shared[rows].shape), np.zeros(shared[rows].shape)
+        for frame, seen, value in zip(frames[:, rows], good[:, rows], found, strict=True):
             total += np.where(seen, frame if scaled else frame - value, 0.0)
             behind += np.where(seen, value if scaled else 1.0, 0.0)
-        pattern = total / np.where(shared, behind, np.inf)
-        for k, (frame, seen) in enumerate(zip(frames, good, strict=True)):
-            expected = found[k] * pattern if scaled else found[k] + pattern
-            left = level(frame - expected, ~(seen & shared), step=1)
-            found[k] += left.value if left.n else 0.0
+        pattern[rows] = total / np.where(shared[rows], behind, np.inf)
+
+    def raised(k: int, _: int) -> float:
+        expected = found[k] * pattern if scaled else found[k] + pattern
+        left = level(frames[k] - expected, ~(good[k] & shared), step=1)
+        return left.value if left.n else 0.0
+
+    for _ in range(ROUNDS):
+        run_blocks(draw, shared.shape[0], threads, SAMPLED_ROWS)
+        found += run_blocks(raised, len(frames), threads, 1)
     return found
 
 

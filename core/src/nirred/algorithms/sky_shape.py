@@ -13,6 +13,7 @@ from nirred.algorithms.amplifiers import Box, edge_levels
 from nirred.algorithms.background import FIT_SCATTER, Mesh, fill_boxes, mesh_background
 from nirred.algorithms.sky import pattern_power
 from nirred.algorithms.surface import FIELD_STEP, fit_nested, shrink_nested
+from nirred.algorithms.threads import run_blocks
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -29,6 +30,8 @@ SCALES = (2, 1)
 TILE = 8
 #: Cells of the coarsest scale with less than this share of the usual units are continued from those around them.
 LEAST = 0.25
+#: Rows of cells that a thread works on at once.
+ROWS = 16
 #: A pixel this far from the large scale, in sigma, is its own (hot, or a source): no part of a cell.
 OWN = 5.0
 
@@ -37,6 +40,7 @@ def sky_shape(
     whole: tuple[Float32, Float32],
     halves: Sequence[tuple[Float32, Float32]] = (),
     amplifiers: Sequence[Box] = (),
+    threads: int = 1,
 ) -> tuple[Float32, float]:
     """Smooth part of a sky pattern, and how much of it lies between the mesh and single pixels.
 
@@ -54,6 +58,8 @@ def sky_shape(
         Of two disjoint halves of them; empty: the mesh alone.
     amplifiers : sequence of (slice, slice)
         Parts of the detector whose levels differ.
+    threads : int
+        Number of threads, for rows.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def sky_shape(
     mesh = boxes.filtered(3)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
         return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32), 0.0
-    base = _large_scale(boxes, mesh, rest, unknown) if halves else mesh.evaluate()
+    base = _large_scale(boxes, mesh, rest, unknown, threads) if halves else mesh.evaluate(threads=threads)
     if steps is not None:
         base += steps
     ny, nx = pattern.shape
@@ -81,14 +87,15 @@ def sky_shape(
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
     sums, weights = np.zeros((3, *cells)), np.zeros((3, *cells))
     limit = np.float32(OWN * float(np.median(mesh.sigmas)))
-    _sum_cells((pattern, units), (parts[0], parts[1]), (parts[2], parts[3]), base, limit, sums, weights)
+    planes = (pattern, units), (parts[0], parts[1]), (parts[2], parts[3])
+    run_blocks(lambda a, b: _sum_cells(*planes, base, limit, (a, b), sums, weights), cells[0], threads, ROWS)
     found = np.zeros(cells)
     for side in SCALES:
         least = LEAST if side == coarse else 0.0
         step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, least)
         found += step
         sums -= weights * step
-    base += Mesh(found, found, found, (ny, nx)).evaluate()
+    base += Mesh(found, found, found, (ny, nx)).evaluate(threads=threads)
     seen = weights[0] > 0
     return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
 
@@ -101,14 +108,14 @@ def _steps(pattern: Float32, unknown: NDArray[np.bool_], amplifiers: Sequence[Bo
     return steps
 
 
-def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_]) -> Float32:
+def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_], threads: int) -> Float32:
     """A surface through boxes, of order 2 at most, and of what their filtered mesh has beside it as much as is real.
 
     A box of the mesh errs by its own noise, and what few boxes show of a narrow field is noise from end to end.
     """
     fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2, boxes)
     if fit is None:
-        return mesh.evaluate()
+        return mesh.evaluate(threads=threads)
     (surface,) = shrink_nested([fit])
     # of tall boxes the mesh looks at every other row
     noise = 2.0 * (FIT_SCATTER * float(np.median(mesh.sigmas))) ** 2 / MESH**2
@@ -118,7 +125,7 @@ def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.
     ny, nx = mesh.values.shape
     y, x = ((np.arange(n) + 0.5) * size / n - 0.5 for n, size in zip((ny, nx), mesh.shape, strict=True))
     expected = surface.at(*np.meshgrid(x, y))
-    base = replace(mesh, values=weight * (mesh.values - expected)).evaluate()
+    base = replace(mesh, values=weight * (mesh.values - expected)).evaluate(threads=threads)
     surface.times(-1.0).take_off(base)
     return base
 
@@ -138,10 +145,10 @@ def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_cells(whole, first, second, base, limit, sums, weights):  # type: ignore[no-untyped-def]
+def _sum_cells(whole, first, second, base, limit, wanted, sums, weights):  # type: ignore[no-untyped-def]
     """Sums of units * (g - base), and of units, over pixels near the median of their cell in all three patterns.
 
-    Columns are summed first, over the rows of a cell.
+    Of some rows of cells. Columns are summed first, over the rows of a cell.
     """
     g, u = whole
     (ga, ua), (gb, ub) = first, second
@@ -150,7 +157,7 @@ def _sum_cells(whole, first, second, base, limit, sums, weights):  # type: ignor
     sample = np.empty((g.shape[0] // ny + 1) * (width // nx + 2), np.float32)
     middle, columns = np.empty(width, np.float32), np.empty((6, width))
     zero = np.float32(0)
-    for j in range(ny):
+    for j in range(wanted[0], wanted[1]):
         rows = (j * g.shape[0] // ny, (j + 1) * g.shape[0] // ny)
         _middles(g, u, base, rows, nx, sample, middle)
         columns[:] = 0.0

@@ -257,7 +257,7 @@ def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scal
     data, dq = (sampled(stack, skies, rows) for stack in (state.sci, state.dq))
     bad = np.stack([flagged(plane, int(BAD | OBJECT)) for plane in dq])
     found = levels.copy()
-    found[skies] = levels_alike(data, bad, levels[skies], scaled=scaled)
+    found[skies] = levels_alike(data, bad, levels[skies], scaled=scaled, threads=group.context.threads)
     return found
 
 

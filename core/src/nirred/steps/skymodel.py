@@ -190,7 +190,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
     amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
     shrink = shrink and len(skies) > 1
-    smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers)
+    smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
     tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None
     power = shrinkage(*tiles, whole[1]) if tiles is not None else None
     if group.extras.get("hidden") and tiles is not None:
