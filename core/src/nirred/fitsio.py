@@ -275,10 +275,15 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
         header[key] = (None if undefined else number, *(c[: max(room, 0)] for c in comment))
 
 
+def _as_stored(data: np.ndarray) -> np.ndarray:
+    """Numbers with a point as FITS has them: else they are turned about for the checksum, back, for the file, back."""
+    return data.astype(data.dtype.newbyteorder(">"), order="C") if data.dtype.kind == "f" else data
+
+
 def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension], threads: int = 1) -> None:
     """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
 
-    Checksums are taken on so many threads.
+    Numbers are turned into the file's and checksums taken on so many threads.
 
     Raises
     ------
@@ -288,9 +293,10 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
     from astropy.io import fits
 
     hdus = fits.HDUList([fits.PrimaryHDU(header=primary)])
-    for e in extensions:
+    stored = run_blocks(lambda k, _: _as_stored(extensions[k].data), len(extensions), threads, 1)
+    for e, data in zip(extensions, stored, strict=True):
         hdu = (fits.BinTableHDU if e.data.dtype.names else fits.ImageHDU)(name=e.name)
-        hdu.data = e.data  # a constructor of a table that is given rows loads all of astropy.table
+        hdu.data = data  # a constructor of a table that is given rows loads all of astropy.table
         hdu.header["EXTVER"] = e.version
         set_cards(hdu.header, e.keywords)
         hdus.append(hdu)
