@@ -21,8 +21,10 @@ PER_THREAD = 130_000_000
 RESIDENT = 350_000_000
 #: Pixels should not go to scratch files for one thread more.
 LEAST_PIXELS = 200_000_000
-#: Of <malloc.h>, GNU.
-_ARENA_MAX = -8
+#: Bytes that the heap keeps for later at its end; arrays of more have pages of their own.
+KEPT, LARGE = 256 << 20, 128 << 20
+#: Of <malloc.h>, GNU; the most that older versions take for large.
+_ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST = -8, -1, -3, 32 << 20
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -78,21 +80,28 @@ def one_blas_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_heap() -> Iterator[None]:
-    """Let all threads take memory from one heap of the C library, where it has several.
+    """Let all threads take memory from one heap of the C library, which keeps what they give back, where it can.
 
-    What one thread gives back serves the next. Heaps of their own go back to the system and come again page by page,
-    which costs more than calibrating a frame in them.
+    Else each thread has its own, and what a frame's planes took goes back to the system to come again for the next.
+    Where that is a guest of another one, memory that is new to it costs up to ten times what is done with it.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library
         yield
         return
     mallopt(_ARENA_MAX, 1)
+    mallopt(_TRIM_THRESHOLD, KEPT)
+    if not mallopt(_MMAP_THRESHOLD, LARGE):
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
     try:
         yield
-    finally:
-        mallopt(_ARENA_MAX, 0)  # as many as it likes
+    finally:  # what the library comes to by itself in a process of large arrays
+        mallopt(_ARENA_MAX, 0)
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)
+        trim(0)
 
 
 def _addresses() -> int:
