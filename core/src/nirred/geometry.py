@@ -19,7 +19,7 @@ from .algorithms.gnomonic import Tangent
 from .algorithms.placement import Distortion, Placement
 from .errors import StepError
 from .group import Group
-from .plugin.coordinates import is_tangential, make_wcs, projection_cards
+from .plugin.coordinates import is_tangential, plain_wcs, projection_cards
 
 if TYPE_CHECKING:
     from .plugin.coordinates import AnyWcs
@@ -244,7 +244,7 @@ class Geometry:
             return moved
         t = self.tangent(i, p)
         crpix = (t.x + 1 - grid.x0, t.y + 1 - grid.y0)
-        return make_wcs(crpix, (t.ra, t.dec), t.cd.tolist(), frame=str(wcs.wcs.radesys or ""))
+        return plain_wcs(crpix, (t.ra, t.dec), t.cd.tolist(), str(wcs.wcs.radesys or ""))
 
 
 def targets_of(group: Group, frames: list[int], *, mosaic: bool = True) -> list[Target]:

@@ -82,7 +82,7 @@ def test_headers_that_say_more_get_astropys():
     cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 5, "CRPIX2": 5, "CRVAL1": 10, "CRVAL2": 20}
     cards |= {"CD1_1": -1e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-5}
     assert isinstance(wcs_from_header(cards), TangentWcs)
-    for more in ({"CRVAL1": -5.0}, {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0}, {"PV1_7": 1e-9}):
+    for more in ({"CRVAL1": -5.0}, {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": -1.0}, {"PV1_7": 1e-9}):
         found = wcs_from_header(cards | more)
         assert found is not None and not isinstance(found, TangentWcs)
     assert wcs_from_header(cards | {"CRVAL2": 95.0}) is None

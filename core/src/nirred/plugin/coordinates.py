@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from .tangent import TangentWcs
+from .zenithal import ZenithalWcs, is_convex
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -73,7 +74,8 @@ def has_tables(wcs: AnyWcs) -> bool:
 def projection_cards(wcs: AnyWcs) -> tuple[str, ...]:
     """Cards that say which projection and distortion a WCS has: wcslib shows TPV as TAN, its terms nowhere else."""
     if isinstance(wcs, TangentWcs):
-        return tuple(f"CTYPE{i}  = '{name}'" for i, name in enumerate(wcs.wcs.ctype, 1))
+        axes = tuple(f"CTYPE{i}  = '{name}'" for i, name in enumerate(wcs.wcs.ctype, 1))
+        return axes + tuple(f"PV{axis}_{m}   = {value!r}" for axis, m, value in wcs.wcs.get_pv())
     text = wcs.wcs.to_header()
     cards = (text[start : start + 80].split("/")[0].rstrip() for start in range(0, len(text), 80))
     return tuple(card for card in cards if card.startswith(("CTYPE", "PV", "DP", "DQ")))
@@ -81,9 +83,9 @@ def projection_cards(wcs: AnyWcs) -> tuple[str, ...]:
 
 def wcs_cards(wcs: AnyWcs) -> dict[str, tuple[Any, str]]:
     """{keyword: (value, comment)} that a header needs to have this WCS, the matrix apart."""
-    if isinstance(wcs, TangentWcs):
+    if isinstance(wcs, TangentWcs) and wcs.plain:
         return wcs.wcs.cards()
-    header = wcs.to_header()
+    header = as_astropy(wcs).to_header()
     return {k: (header[k], header.comments[k]) for k in header if not _NOT_SAID.fullmatch(k)}
 
 
@@ -95,7 +97,7 @@ def as_astropy(wcs: AnyWcs) -> WCS:
 def is_tangential(wcs: AnyWcs) -> bool:
     """Whether a WCS is a plain gnomonic projection."""
     if isinstance(wcs, TangentWcs):
-        return True
+        return wcs.plain
     said = projection_cards(wcs)
     plain = len(said) == 2 and all("--TAN" in card for card in said)
     return plain and wcs.sip is None and not has_tables(wcs)
@@ -140,7 +142,8 @@ def wcs_from_header(header: Mapping[str, Any]) -> AnyWcs | None:
     Reads CTYPE, CRPIX, CRVAL, CD (or CDELT with PC or CROTA2), PV, and SIP's polynomials; a third axis is ignored. A
     value that is missing, not a number or a singular matrix gives None, and so does a distortion by a look-up table
     (CPDIS, D2IM), whose pixels no header holds: a plugin that reads them hands over astropy's WCS itself. A gnomonic
-    projection without distortion comes as `TangentWcs`, which answers as astropy's does and has it as `astropy()`.
+    projection without distortion comes as `TangentWcs`, a zenithal polynomial whose terms are none below 0 as
+    `ZenithalWcs`; they answer as astropy's does and have it as `astropy()`.
     """
     try:
         ctype = [str(header["CTYPE1"]).strip(), str(header["CTYPE2"]).strip()]
@@ -157,28 +160,50 @@ def wcs_from_header(header: Mapping[str, Any]) -> AnyWcs | None:
         return None
     frame = header.get("RADESYS") or header.get("RADECSYS") or ""
     frame = frame if frame in ("FK5", "ICRS", "FK4") else ""
-    projection, terms = _projection(header, ctype[0].removesuffix("-SIP")[-3:])
     try:
-        if ctype == ["RA---TAN", "DEC--TAN"] and projection == "TAN":
-            return _gnomonic(crpix, crval, cd, frame)
-        wcs = make_wcs(crpix, crval, cd, projection=projection, pv=terms, frame=frame)
-        if ctype[0].endswith("-SIP"):
-            _add_sip(wcs, header, crpix)
+        return _wcs_of(ctype, (crpix, crval, cd, frame), header)
     except ValueError:  # astropy's WcsError is one: an unknown projection, a polynomial that is none
         return None
+
+
+def _wcs_of(
+    ctype: list[str], numbers: tuple[list[float], list[float], list[list[float]], str], header: Mapping[str, Any]
+) -> AnyWcs:
+    """A WCS of CTYPE, (CRPIX, CRVAL, CD, RADESYS), and the terms in a header: our own where there is one for it.
+
+    Raises
+    ------
+    ValueError
+        There is no such projection, or its terms are none.
+    """
+    crpix, crval, cd, frame = numbers
+    projection, terms = _projection(header, ctype[0].removesuffix("-SIP")[-3:])
+    if ctype == [f"RA---{projection}", f"DEC--{projection}"]:
+        if projection == "TAN":
+            return plain_wcs(crpix, crval, cd, frame)
+        if projection == "ZPN" and is_convex(terms) and _in_range(crval):
+            return ZenithalWcs(crpix, crval, cd, frame, terms)
+    wcs = make_wcs(crpix, crval, cd, projection=projection, pv=terms, frame=frame)
+    if ctype[0].endswith("-SIP"):
+        _add_sip(wcs, header, crpix)
     # terms that wcslib hides travel to other processes as text: the same bits there as here
     return type(wcs)(wcs.to_header(relax=True)) if projection == "TPV" else wcs
 
 
-def _gnomonic(crpix: Sequence[float], crval: Sequence[float], cd: Matrix, frame: str = "") -> AnyWcs:
-    """A plain WCS; coordinates out of range, and the pole, for which LONPOLE has another default, are left to astropy.
+def _in_range(crval: Sequence[float]) -> bool:
+    """Whether a reference point is one of the sky, and not the pole, for which LONPOLE has another default."""
+    return 0 <= crval[0] <= 360 and -90 <= crval[1] < 90
+
+
+def plain_wcs(crpix: Sequence[float], crval: Sequence[float], cd: Matrix, frame: str = "") -> AnyWcs:
+    """A gnomonic WCS; coordinates out of range, and the pole, are left to astropy.
 
     Raises
     ------
     ValueError
         A declination beyond the poles.
     """
-    if 0 <= crval[0] <= 360 and -90 <= crval[1] < 90:
+    if _in_range(crval):
         return TangentWcs(crpix, crval, cd, frame)
     return make_wcs(crpix, crval, cd, frame=frame)
 
@@ -268,4 +293,4 @@ def wcs_from_pointing(
     cos, sin = math.cos(pa), math.sin(pa)
     x = s if flipped else -s  # along +x, 90 degrees west (flipped: east) of +y
     cd = [[x * cos, s * sin], [-x * sin, s * cos]]
-    return _gnomonic((center[0] + 1, center[1] + 1), (ra % 360.0, dec), cd)
+    return plain_wcs((center[0] + 1, center[1] + 1), (ra % 360.0, dec), cd)

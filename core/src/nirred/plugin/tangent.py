@@ -35,11 +35,13 @@ class TangentWcs:
     """
 
     __slots__ = ("wcs",)
+    #: A gnomonic projection without distortion.
+    plain = True
     naxis = 2
     sip = cpdis1 = cpdis2 = det2im1 = det2im2 = None
 
     def __init__(self, crpix: Any, crval: Any, cd: Any, frame: str = "") -> None:
-        self.wcs = TangentNumbers(crpix, crval, cd, frame or "ICRS")
+        self.wcs: TangentNumbers = TangentNumbers(crpix, crval, cd, frame or "ICRS")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as numbers, every bit of them."""
@@ -127,8 +129,8 @@ class TangentNumbers:
         """Keep numbers as arrays of their own."""
         import numpy as np
 
-        if name not in self.__slots__:
-            raise AttributeError(f"{name} of a plain gnomonic WCS is fixed; make_wcs takes other projections")
+        if name not in TangentNumbers.__slots__:
+            raise AttributeError(f"{name} of a WCS of this projection is fixed; make_wcs takes others")
         object.__setattr__(self, name, str(value) if name == "radesys" else np.array(value, np.float64))
 
     def given(self) -> tuple[list[float], list[float], list[list[float]], str]:
