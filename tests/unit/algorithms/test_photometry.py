@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.photometry import (
+    STAR_ERROR,
     aperture_fluxes,
     area_exponent,
     concentrations,
@@ -20,7 +21,16 @@ def test_transparencies_of_perfect_fluxes():
     flux = true[:, None] * stars
     t, error = relative_transparencies(flux, np.broadcast_to(0.01 * stars, flux.shape))
     np.testing.assert_allclose(t, true, rtol=1e-8)  # their median is 1
-    np.testing.assert_allclose(error, 0.01 / 2, rtol=1e-6)
+    np.testing.assert_allclose(error, np.hypot(0.01, STAR_ERROR) / 2, rtol=1e-6)
+
+
+def test_the_brightest_star_does_not_speak_for_all_others():
+    """What pixels it lost in one frame is not in its noise."""
+    stars = np.concatenate([[1e7], np.full(20, 1e5)])
+    flux = np.ones((5, 1)) * stars
+    flux[3, 0] *= 1.01
+    t, _ = relative_transparencies(flux, np.broadcast_to(np.sqrt(stars), flux.shape))
+    assert abs(t[3] - 1) < 0.002
 
 
 def test_missing_stars_and_one_variable_do_not_matter():

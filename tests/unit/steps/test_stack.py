@@ -366,3 +366,25 @@ def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(mak
     assert told[~kept].max() < 0.5 < told[kept].min()
     weight = np.array([f.weight for f in group.frames])
     assert np.sum(weight[kept] * told[kept]) == pytest.approx(1.0)
+
+
+def test_transparencies_do_not_follow_the_seeing(make_group):
+    """Of wings as wide as those of a Moffat profile the share beyond an aperture of one size would."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:200, :200]
+    places, widths = rng.uniform(35, 165, (12, 2)), np.array([4.4, 4.0, 4.7, 4.2, 4.9, 4.1])
+    images = []
+    for fwhm in widths:
+        alpha = fwhm / 2 / np.sqrt(2 ** (1 / 2.5) - 1)
+        images.append(rng.normal(0, 5, x.shape))
+        for px, py in places:
+            images[-1] += 4e5 * 1.5 / np.pi / alpha**2 * (1 + ((x - px) ** 2 + (y - py) ** 2) / alpha**2) ** -2.5
+    group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
+    group.extras["stars"] = {
+        k: [SimpleNamespace(snr=np.full(12, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
+    }
+    for frame, fwhm in zip(group.frames, widths, strict=True):
+        frame.fwhm = float(fwhm)
+    group.extras["fwhm"] = float(np.median(widths))
+    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
+    assert np.std([frame.transparency for frame in group.frames]) < 0.002

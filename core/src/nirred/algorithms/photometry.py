@@ -12,6 +12,8 @@ Float64 = NDArray[np.float64]
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
 #: A flat may be wrong by so much where a star falls, as it wanders over the field; fewer stars do not average that.
 FLAT_ERROR, SEVERAL = 0.02, 3
+#: Errors of a star's flux beside its noise: light beyond the aperture, pixels that others stand for, the flat's grain.
+STAR_ERROR = 0.003
 #: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
 SPIKE, LEAST_RISE = 5.0, 0.5
 #: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
@@ -96,13 +98,14 @@ def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, 
 def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:
     """Logarithms of fluxes and their weights, 0 for what is fainter than 10 sigma or seen once.
 
-    A weight is of the star's usual flux: one that a cosmic ray brightens would else count more for it.
+    A weight is of the star's usual flux: one that a cosmic ray brightens would else count more for it. `STAR_ERROR`
+    keeps the brightest star from counting for all the others.
     """
     good = np.isfinite(flux) & (flux > 0) & (error > 0) & (flux > 10 * error)
     good &= good.sum(axis=0) >= 2
     y = np.log(np.where(good, flux, 1.0))
     usual = np.exp(_medians(y.T, good.T.astype(float)))
-    w = np.where(good, 1.0 / np.maximum(np.where(good, error, 1.0) / usual, 1e-4) ** 2, 0.0)
+    w = np.where(good, 1.0 / ((np.where(good, error, 1.0) / usual) ** 2 + STAR_ERROR**2), 0.0)
     return y, w
 
 

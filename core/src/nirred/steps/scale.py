@@ -280,18 +280,28 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     placements, where = _common_stars(group, p, frames, 40)
     flux = np.full((len(frames), where[0].size), np.nan)
     error, area = np.full_like(flux, np.nan), np.ones_like(flux)
-    fwhm = group.extras.get("fwhm") or 4.0
 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
         x, y = placed.to_plane(*where)
         data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
-        (flux[k],), (error[k],) = aperture_fluxes(data, bad, x, y, fwhm, spikes=x.size < FEW)
+        (flux[k],), (error[k],) = aperture_fluxes(data, bad, x, y, _own_width(group, i), spikes=x.size < FEW)
         if placed.shift is None:
             area[k] = placed.area_at(*where)
 
     each_frame(group, range(len(frames)), measure)
     return flux, error, area
+
+
+def _own_width(group: Group, i: int) -> float:
+    """FWHM of frame i, pixels: apertures that grow with it lose one share of the light in any seeing.
+
+    Of wings as of a Moffat profile of index 3 a fixed radius of 2 FWHM loses 0.6 % more where the seeing is 5 % worse.
+    """
+    usual, own = group.extras.get("fwhm") or 4.0, group.frames[i].fwhm
+    if not np.isfinite(own) or np.count_nonzero(all_stars(group, i).snr > 10) < SIZED_BY:
+        return float(usual)
+    return float(own)
 
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
