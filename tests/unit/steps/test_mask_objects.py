@@ -113,6 +113,18 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
     assert group.extras["enclosed"] is enclosed
 
 
+@pytest.mark.parametrize(("share", "cut", "again"), [(0.012, 0.0, True), (0.008, 0.0, False), (0.012, 0.03, False)])
+def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatch, share, cut, again) -> None:
+    """Of many frames none hides what all others hide, and yet their sky holds the galaxy's light."""
+    group, _ = drifting
+    for frame in group.frames:
+        frame.role = "both"
+    monkeypatch.setattr("nirred.steps.register.hollowed_share", lambda *_: share)
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut))
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert group.extras["enclosed"] is again
+
+
 def test_share_of_regions_that_an_edge_cuts() -> None:
     marked, outside = np.zeros((400, 400), bool), np.zeros((400, 400), bool)
     marked[100:200, 100:200] = marked[300:400, 300:340] = True

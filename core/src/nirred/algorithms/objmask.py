@@ -147,6 +147,13 @@ def block_sums(plane: ArrayLike) -> NDArray[np.float32]:
     return sums
 
 
+def block_means(data: ArrayLike, bad: ArrayLike) -> NDArray[np.float32]:
+    """Means of the good pixels (`bad` is 0, values finite) of blocks as of `block_sums`; NaN where there are none."""
+    good = (np.asarray(bad) == 0) & np.isfinite(data)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return block_sums(np.where(good, data, np.float32(0))) / block_sums(good)
+
+
 def _halved(plane: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
     out = np.empty([(n + 1) // 2 for n in plane.shape], np.float32)
     run_blocks(lambda a, b: _halve(plane[2 * a : 2 * b], out[a:b]), out.shape[0], threads, ROWS)

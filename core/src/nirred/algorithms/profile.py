@@ -99,6 +99,28 @@ def _extended(
             yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable])
 
 
+def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> float:
+    """Share of an image that extended objects cover which lie in hollows: their light was subtracted with the sky.
+
+    Parameters
+    ----------
+    surface : ndarray of float32, shape (h, w)
+        Means of the good pixels in blocks; NaN where there are none.
+    found : ndarray of uint8, shape (h, w)
+        Detected blocks.
+
+    Returns
+    -------
+    float
+        Of their isophotal ellipses.
+    """
+    area = 0.0
+    for ellipse, profile in _extended(surface, found, MIN_AREA, MOST_OBJECTS):
+        if _hollow(*profile[1:]) > 0:
+            area += float(np.pi * ellipse[2] ** 2 * ellipse[3])
+    return area / max(found.size, 1)
+
+
 def cut_share(marked: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
     """Share of an image that is marked in regions which its edge cuts: what lies beyond, nothing tells.
 

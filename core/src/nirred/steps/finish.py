@@ -11,7 +11,7 @@ from ..algorithms.background import SAMPLES, level
 from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, broad_noise, broadened, evenness
 from ..algorithms.flags import flagged
-from ..algorithms.objmask import block_sums, find_objects
+from ..algorithms.objmask import block_means, block_sums, find_objects
 from ..algorithms.profile import light_between
 from ..algorithms.threads import both
 from ..algorithms.typical import median
@@ -173,9 +173,7 @@ def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
 
 def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of the good pixels of a plane, and the number of blank ones, in blocks."""
-    good = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return block_sums(np.where(good, plane.data, np.float32(0))) / block_sums(good), block_sums(blank)
+    return block_means(plane.data, plane.dq & BAD), block_sums(blank)
 
 
 def stack_objects(plane: Plane, threshold: float, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,8 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
-from ..algorithms.objmask import blank_fraction, object_mask
-from ..algorithms.profile import cut_share
+from ..algorithms.objmask import blank_fraction, block_means, find_objects
+from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
@@ -50,12 +50,19 @@ SETTLED = 0.005
 BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
 HIDDEN = 0.005
-#: Share of it in such regions that its edge cuts, above which the sky is not made again: beyond, nothing tells it.
+#: Share of a field that objects may cover which lie in hollows of their own making, before it counts.
+HOLLOWED = 0.01
+#: Share of the detector hidden in every frame in regions that its edge cuts, above which the sky is not made again:
+#: beyond, nothing tells it.
 CUT = 0.02
 #: Registrations of two passes that are farther apart are different, pixels.
 CONTESTED = 10.0
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
+
+
+#: ``find_objects`` with its threshold: of an image, its bad pixels and its noise.
+Seek = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 class DetectSources(GroupStep):
@@ -254,13 +261,13 @@ class MaskObjects(GroupStep):
         threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)
         dilation: float = param(2.0, "grow every mask by this radius besides", unit="pixel", ge=0)
         only_hidden: bool = param(
-            False, "only where objects that sky surrounds cover part of the detector in all frames, each other's sky"
+            False, "only where objects hide the sky in all frames, or hollowed it, which are each other's sky"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.only_hidden and not group.extras.get("enclosed"):
             return
-        hidden, cut = 0.0, 0.0
+        hidden, hollowed, cut = 0.0, 0.0, 0.0
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
@@ -272,8 +279,8 @@ class MaskObjects(GroupStep):
                 noise = (1.0 / np.sqrt(np.maximum(count, 1))).astype(np.float32)
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
                 sunk = any(group.frames[i].role == "both" for i in cluster)
-                seek = partial(object_mask, threshold=params.threshold, threads=group.context.threads)
-                mask = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
+                seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
+                mask, lost = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
                 if (thin & ~bad).any():
                     mask |= _compact(model, bad | (1 - thin), noise, seek)
                 mask |= _lit(group, cluster, model, bad | mask)
@@ -284,29 +291,30 @@ class MaskObjects(GroupStep):
                     staying = release_staying(group, cluster, layout, bare, marked)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
+                    hollowed = max(hollowed, lost)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
         if not params.only_hidden:
-            group.extras["enclosed"] = hidden > HIDDEN and cut <= CUT
+            group.extras["enclosed"] = (hidden > HIDDEN or hollowed > HOLLOWED) and cut <= CUT
 
 
-def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray]) -> np.ndarray:
-    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves.
+def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> tuple[np.ndarray, float]:
+    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves; how much of it hollows cover.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
     as enough of the field is blank to know it, and the objects are sought again: by ``seek(image, bad, noise)``.
     """
-    mask = seek(model, bad, noise)
+    flat, (mask, found) = model, seek(model, bad, noise)
     known, limit = None, SETTLED * level(model, bad).sigma
     for _ in range(REFINEMENTS):
         if blank_fraction(mask, bad) < LEAST_BLANK:
-            return mask
+            break
         surface = _background(model, bad, mask)
         if surface is None or (known is not None and surface.apart(known) < limit):
-            return mask
+            break
         flat, known = surface.taken_off(model), surface
-        mask = seek(flat, bad, noise)
-    return mask
+        mask, found = seek(flat, bad, noise)
+    return mask, hollowed_share(block_means(flat, bad), found)
 
 
 def _background(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:
@@ -329,17 +337,15 @@ def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray
     return mask
 
 
-def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray]) -> np.ndarray:
+def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> np.ndarray:
     """Compact objects of a stack's edges: what few frames cover shows their own sky, which is no halo."""
-    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)
+    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)[0]
 
 
-def _bare(
-    model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Callable[..., np.ndarray], dilation: float
-) -> np.ndarray:
+def _bare(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek, dilation: float) -> np.ndarray:
     """What stands out of its surroundings, wings and halos not: what large scales show may be light of the detector."""
     left, scales = model - mesh_background(model, bad, BOX).evaluate(), (0.0, 1.5, 3.0)
-    return dilate(seek(left, bad, noise, scales=scales, extended=False), dilation)
+    return dilate(seek(left, bad, noise, scales=scales, extended=False)[0], dilation)
 
 
 def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:

@@ -154,7 +154,7 @@ class SkyCorrect(GroupStep):
         model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
         gradient: bool = param(True, "take off a residual plane or parabola where enough of the field is blank")
         only_hidden: bool = param(
-            False, "only where objects that sky surrounds cover part of the detector in all frames, each other's sky"
+            False, "only where objects hide the sky in all frames, or hollowed it, which are each other's sky"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
