@@ -22,28 +22,45 @@ def stack(deep: int, shallow: float, faint: float) -> Plane:
     return Plane(data.astype(np.float32), np.zeros(SHAPE, np.uint16), var)
 
 
+def exposures(deep: int, shallow: int) -> np.ndarray:
+    """Fifty in the first columns, so many in the others."""
+    count = np.full(SHAPE, 50, np.uint16)
+    count[:, deep:] = shallow
+    return count
+
+
 def test_level_is_that_of_blank_pixels() -> None:
     plane = stack(400, 1.0, 0.0)
     mask = np.zeros(SHAPE, np.uint8)
     mask[:50], plane.data[:50] = 1, 1000.0
     plane.data[50, 0] = np.nan
-    value, error = zero_level(plane, mask)
+    value, error = zero_level(plane, exposures(400, 50), mask)
     assert value == pytest.approx(10.0, abs=4 * error) and 0.003 < error < 0.02
 
 
 def test_level_is_taken_where_the_stack_is_deep() -> None:
-    value, error = zero_level(stack(200, 5.0, 0.5), np.zeros(SHAPE, np.uint8))
+    value, error = zero_level(stack(200, 5.0, 0.5), exposures(200, 10), np.zeros(SHAPE, np.uint8))
     assert value == pytest.approx(10.0, abs=0.03) and error < 0.3
 
 
+def test_pixels_of_half_the_depth_are_not_chosen_by_their_own_noise() -> None:
+    """VAR is a little higher where a pixel is: of those at the limit only the low ones would count."""
+    plane = stack(200, 2.0, 0.0)
+    assert plane.var is not None
+    plane.var[:] *= 1.0 + 0.02 * (plane.data - 10.0)
+    for shallow in (24, 25):
+        value, _ = zero_level(plane, exposures(200, shallow), np.zeros(SHAPE, np.uint8))
+        assert value == pytest.approx(10.0, abs=0.02)
+
+
 def test_a_small_deep_part_does_not_decide() -> None:
-    value, _ = zero_level(stack(50, 5.0, 0.5), np.zeros(SHAPE, np.uint8))
+    value, _ = zero_level(stack(50, 5.0, 0.5), exposures(50, 10), np.zeros(SHAPE, np.uint8))
     assert value > 10.3
 
 
 def test_no_blank_pixel_at_all() -> None:
     plane = Plane(np.full(SHAPE, np.nan, np.float32), np.zeros(SHAPE, np.uint16), np.ones(SHAPE, np.float32))
-    assert zero_level(plane, np.zeros(SHAPE, np.uint8)) == (0.0, float("inf"))
+    assert zero_level(plane, np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint8)) == (0.0, float("inf"))
 
 
 def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
@@ -54,8 +71,9 @@ def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
     image = (3.0 + disc + rng.normal(0, 1, disc.shape)).astype(np.float32)
     plane = Plane(image, np.zeros(disc.shape, np.uint16), np.ones_like(image))
     mask, objects = stack_objects(plane, 3.0)
-    lit, stated = zero_level(plane, mask)
-    told, error = zero_level(plane, mask, objects)
+    even = np.full(disc.shape, 5, np.uint16)
+    lit, stated = zero_level(plane, even, mask)
+    told, error = zero_level(plane, even, mask, objects)
     beyond = float(disc[mask == 0].mean())
     assert beyond > 0.004
     assert abs(told - 3.0) < 3 * error < 0.2
@@ -69,7 +87,8 @@ def test_without_extended_objects_the_level_is_that_of_the_blank_pixels() -> Non
     image[100:106, 100:106] += 50
     plane = Plane(image, np.zeros(image.shape, np.uint16), np.ones_like(image))
     mask, objects = stack_objects(plane, 3.0)
-    assert zero_level(plane, mask, objects) == zero_level(plane, mask)
+    even = np.full(image.shape, 5, np.uint16)
+    assert zero_level(plane, even, mask, objects) == zero_level(plane, even, mask)
 
 
 @pytest.mark.parametrize("sunk", [True, False])
@@ -81,7 +100,7 @@ def test_a_hollow_round_a_wide_object_is_part_of_the_error(sunk: bool) -> None:
     data = (light + rng.standard_normal(r.shape)).astype(np.float32)
     plane = Plane(data, np.zeros(r.shape, np.uint16), np.ones(r.shape, np.float32))
     mask, objects = stack_objects(plane, 3.0)
-    _, error = zero_level(plane, mask, objects, sunk=sunk)
+    _, error = zero_level(plane, np.ones(r.shape, np.uint16), mask, objects, sunk=sunk)
     assert (error > 0.5) is sunk and error < 2.0
 
 
@@ -92,6 +111,7 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     rng = np.random.default_rng(3)
     noise = rng.standard_normal((64, 64)).astype(np.float32)
     group.streams["main"] = [Plane(noise, np.zeros((64, 64), np.uint16), np.ones((64, 64), np.float32))]
+    group.extras["nexp"] = [np.full((64, 64), 3, np.uint16)]
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert not group.remarks
     group.extras["hidden"] = 0.2

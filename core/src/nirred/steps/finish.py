@@ -25,7 +25,7 @@ from ..plugin.recipes import StepCall
 from ..products import frames_table, write
 from ..step import GroupStep
 
-#: Pixels of a stack with so many times the variance of its deepest ones are shallow.
+#: Pixels of a stack with so many times fewer exposures than its deepest ones are shallow.
 SHALLOW = 2.0
 #: Of the light of objects' outskirts, as their profiles tell it.
 LIGHT_ERROR = 0.3
@@ -59,7 +59,7 @@ class LevelStack(GroupStep):
         filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
         done, found = [], []
         rough, excess = Evenness(0.0, 0.0), []
-        for plane in group.streams[call.takes]:
+        for plane, count in zip(group.streams[call.takes], group.extras["nexp"], strict=True):
             if filled:  # levels predicted from the same sky frames err together
                 found.append(float(weights @ errors))
                 done.append(plane)
@@ -67,8 +67,8 @@ class LevelStack(GroupStep):
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
             (value, error), (seen, beyond) = both(
-                partial(zero_level, plane, mask, objects, sunk=bool(hidden)),
-                partial(_blank_noise, group, plane, mask),
+                partial(zero_level, plane, count, mask, objects, sunk=bool(hidden)),
+                partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )
             if seen.ratio > UNEVEN:
@@ -103,12 +103,12 @@ class LevelStack(GroupStep):
             )
 
 
-def _blank_noise(group: Group, plane: Plane, mask: np.ndarray) -> tuple[Evenness, float]:
+def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray) -> tuple[Evenness, float]:
     """How even deep blank pixels are; what apertures on them scatter by beyond VAR, over VAR."""
     if plane.var is None:
         return Evenness(0.0, 0.0), 0.0
     blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
-    what = plane.data, plane.var, _deep(plane, blank)
+    what = plane.data, plane.var, _deep(count, blank)
     cov, width = group.extras.get("noisecov"), group.extras.get("fwhm") or 4.0
     return evenness(*what), 0.0 if cov is None else broad_noise(*what, cov, width)
 
@@ -132,9 +132,9 @@ def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list
 
 
 def zero_level(
-    plane: Plane, mask: np.ndarray, objects: np.ndarray | None = None, *, sunk: bool = False
+    plane: Plane, count: np.ndarray, mask: np.ndarray, objects: np.ndarray | None = None, *, sunk: bool = False
 ) -> tuple[float, float]:
-    """Median of a stack's deep blank pixels and its error.
+    """Median of a stack's deep blank pixels, by the number of exposures of each, and its error.
 
     In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
     half of the difference between both on all blank pixels, for sources too faint to be masked, to the statistical one.
@@ -146,7 +146,7 @@ def zero_level(
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
     if not blank.any():
         return 0.0, float("inf")
-    values, mode = plane.data[_deep(plane, blank)], level(plane.data, ~blank)
+    values, mode = plane.data[_deep(count, blank)], level(plane.data, ~blank)
     middle = median(values)
     apart = median(plane.data[blank]) - mode.value
     error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
@@ -157,18 +157,19 @@ def zero_level(
     return middle - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
 
 
-def _deep(plane: Plane, blank: np.ndarray) -> np.ndarray:
+def _deep(count: np.ndarray, blank: np.ndarray) -> np.ndarray:
     """Blank pixels where most frames look: elsewhere brighter sources hide in the noise, and raise the level.
 
-    All of them where these alone tell much less of the level.
+    By the number of exposures, not by VAR, which knows of a pixel's own noise: a limit amid the pixels of one depth
+    chooses those that are low. All blank pixels where the deep ones alone tell much less of the level.
     """
-    if plane.var is None or not blank.any():
+    if not blank.any():
         return blank
-    sample = plane.var[blank]
+    sample = count[blank]
     sample = sample[:: -(-sample.size // SAMPLES)]
-    limit = SHALLOW * np.percentile(sample, 10)
-    told = 1.0 / np.sqrt(np.maximum(sample, 1e-30))  # what a pixel adds to the precision of a median
-    return np.asarray(blank & (plane.var <= limit)) if 2 * told[sample <= limit].sum() >= told.sum() else blank
+    limit = float(np.percentile(sample, 90)) / SHALLOW
+    told = np.sqrt(sample)  # what a pixel adds to the precision of a median
+    return np.asarray(blank & (count >= limit)) if 2 * told[sample >= limit].sum() >= told.sum() else blank
 
 
 def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
