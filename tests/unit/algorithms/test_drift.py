@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.drift import FieldBasis, drawn_surface, predict_sky
-from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested
+from nirred.algorithms.nested import fit_nested
+from nirred.algorithms.surface import FIELD_STEP, Surface
 
 TIMES = np.arange(5) * 60.0
 
@@ -98,6 +99,24 @@ def test_a_slope_that_may_be_expected_is_taken_off_and_one_that_may_not_is_kept(
     assert slope[3] == pytest.approx(1.0, abs=0.05)  # a blank field knows better
 
 
+def test_a_strip_tells_next_to_nothing_of_the_slope_across_it():
+    """Ends of a bar, as of a keyhole whose middle a galaxy covers: what they say reaches far beyond them."""
+    shape, far = (512, 512), (np.array([256.0]), np.array([80.0]))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    lit = (abs(y - 240) < 32) | ((np.hypot(x - 256, y - 240) < 130) & (y < 240))
+    bad = ~(lit & (abs(x - 256) > 140))
+    errors = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        truth = Surface(np.array([[0.0, rng.normal(0, 2)], [rng.normal(0, 2), 0.0]]), np.zeros((2, 2)), shape)
+        image = (truth.evaluate() + rng.normal(0.0, 50.0, shape)).astype(np.float32)
+        fit = fit_nested(image, bad, lit[::FIELD_STEP, ::FIELD_STEP], 1, least=16)
+        drawn = drawn_surface(fit, (0.0, 4.0 * np.trace(fit.degrees[0].field), 0.0), sure=False)
+        errors.append([float((s.at(*far) - truth.at(*far))[0]) for s in (drawn, fit.surfaces[1])])
+    drawn, whole = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert drawn < 2.5 < 4.0 < whole
+
+
 def test_nothing_is_taken_off_where_nothing_may_be_expected():
     image, lit = sloping(0.0)
     surface = drawn_surface(fit_nested(image, None, lit, 2), (0.0, 0.0, 0.0), sure=False)
@@ -118,6 +137,18 @@ def test_amplitudes_over_a_strip_are_those_of_its_pixels():
     wrong = basis.coefficients(amplitudes + rng.normal(0.0, 0.1, 6))
     off = Surface(wrong - coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
     assert float(np.sqrt(np.mean(off**2))) < 0.5
+
+
+def test_a_sky_that_slopes_alike_in_all_directions_shows_less_of_it_across_a_strip():
+    shape = (512, 512)
+    whole, strip = np.ones((2, 32, 32), bool)
+    strip[:14] = strip[18:] = False
+    basis = FieldBasis.of(whole, shape, 2)
+    assert basis.isotropic(1) == pytest.approx([1 / 3, 1 / 3], rel=0.05)
+    assert basis.isotropic(2) == pytest.approx([1 / 5, 1 / 9, 1 / 5], rel=0.1)
+    along, across = FieldBasis.of(strip, shape, 2).isotropic(1)
+    assert along == pytest.approx(1 / 3, rel=0.05)
+    assert across < 0.03 * along
 
 
 def test_noise_about_a_common_sky_is_not_extrapolated():

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.surface import FIELD_STEP, Surface, fit_nested, fit_points, shrink_nested
+from nirred.algorithms.nested import fit_nested, shrink_nested
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_points
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -75,6 +76,17 @@ def test_nested_surfaces_add_up() -> None:
         n = order + 1
         assert np.allclose(fit.shrunk(factors).coefficients[:n, :n], fit.surfaces[order].coefficients)
         assert np.count_nonzero(np.abs(fit.shrunk(factors).coefficients) > 1e-9) == n * (n + 1) // 2
+
+
+def test_powers_that_are_sure_draw_all_of_an_addition_and_none_draw_nothing() -> None:
+    fit = fit_nested(*field(1, 40.0, 30.0), 2)
+    assert fit is not None
+    variance = fit.chi2 / fit.freedom
+    assert np.allclose(fit.drawn((1e9, 1e9), variance).coefficients, fit.surfaces[2].coefficients, atol=1e-3)
+    level = fit.drawn((0.0, 0.0), variance).coefficients
+    assert level[0, 0] == fit.surfaces[0].coefficients[0, 0] and np.count_nonzero(level) == 1
+    plane = fit.drawn((1e9, 1e9), variance, (1.0, 0.0)).coefficients
+    assert np.allclose(plane[:2, :2], fit.surfaces[1].coefficients, atol=1e-3)
 
 
 def test_too_few_boxes_allow_a_lower_order_or_none() -> None:

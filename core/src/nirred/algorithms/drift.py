@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.surface import NestedSurfaces, Surface, degrees, field_products
+from nirred.algorithms.nested import NestedSurfaces, standing_out
+from nirred.algorithms.surface import Surface, degrees, field_products
 
 Float64 = NDArray[np.float64]
 
@@ -213,6 +214,15 @@ class FieldBasis:
         rows, columns = zip(*degrees(len(coefficients) - 1), strict=True)
         return np.asarray(np.einsum("ab,b->a", self.upper, coefficients[rows, columns]))
 
+    def isotropic(self, degree: int) -> Float64:
+        """Variances of the amplitudes of one degree where coefficients of that degree have a variance of 1 each.
+
+        A sky slopes along a strip as it does across: over the strip the latter shows less.
+        """
+        order = int(np.sqrt(2 * len(self.upper))) - 1
+        own = [k for k, (q, p) in enumerate(degrees(order)) if q + p == degree]
+        return np.asarray((self.upper[np.ix_(own, own)] ** 2).sum(axis=1))
+
     def coefficients(self, amplitudes: Float64) -> Float64:
         """Coefficients of the surface with these amplitudes, as `Surface` has them."""
         from scipy.linalg import solve_triangular
@@ -240,13 +250,10 @@ def drawn_surface(fit: NestedSurfaces, power: tuple[float, ...], *, sure: bool) 
         The frame is blank: what it shows is its sky.
     """
     variance = fit.chi2 / fit.freedom
-    factors = [1.0]
-    for gain, cost, known in zip(fit.gains[1:], fit.costs[1:], power[1:], strict=False):
-        noise = variance * cost
-        factor = known / (known + noise) if known > 0 else 0.0
-        if sure:
-            factor = max(factor, 1.0 - 9.0 * noise / gain if gain > 0 else 0.0)
-        elif gain > 0:
-            factor *= min(1.0, UNLIKELY * float(np.sqrt((known + noise) / gain)))
-        factors.append(factor)
-    return fit.shrunk(factors)
+    powers, factors = [], []
+    for degree, gain, cost, known in zip(fit.degrees, fit.gains[1:], fit.costs[1:], power[1:], strict=False):
+        noise, each = variance * cost, known / float(np.trace(degree.field))
+        powers.append(max(each, standing_out(*degree.told(variance)[:2])) if sure else each)
+        likely = float(np.sqrt((known + noise) / gain)) if gain > 0 and not sure else np.inf
+        factors.append(min(1.0, UNLIKELY * likely))
+    return fit.drawn(powers, variance, factors)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import Box, edge_levels
 from nirred.algorithms.background import FIT_SCATTER, Mesh, fill_boxes, mesh_background
+from nirred.algorithms.nested import fit_nested, shrink_nested
 from nirred.algorithms.sky import pattern_power
-from nirred.algorithms.surface import FIELD_STEP, fit_nested, shrink_nested
+from nirred.algorithms.surface import FIELD_STEP
 from nirred.algorithms.threads import run_blocks
 
 Float32 = NDArray[np.float32]

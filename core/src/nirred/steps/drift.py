@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ..algorithms.drift import FieldBasis, Sky, predict_sky
 from ..algorithms.flags import flagged
-from ..algorithms.surface import FIELD_STEP, NestedSurfaces, Surface, degrees, fit_nested, fit_points, surface_order
+from ..algorithms.nested import NestedSurfaces, fit_nested
+from ..algorithms.surface import FIELD_STEP, Surface, degrees, fit_points, surface_order
 from ..group import BAD, OBJECT, Group
 from ..spread import each_frame
 from .residual import SMALL_BOXES, Expected, take_off
@@ -107,11 +108,14 @@ def _between(
         cost = np.array([max(fits[j].costs[degree] * variance, 0.0) / model.unit[j] ** 2 for j in skies])
         errors = np.sqrt(cost / len(terms))
         own = OWN if degree else None
-        if degree:
-            real = np.mean(shapes[:, terms] ** 2) - np.mean(errors**2)
-            scale = DRIFT * float(np.sqrt(max(real, 0.1 * np.mean(errors**2))))
-        for k in terms:
-            known = predict_sky(times, shapes[:, k], errors, when, scale=scale, own=own)
+        scales = np.full(1, scale)
+        if degree:  # slopes and curvatures are alike in all directions
+            alike = basis.isotropic(degree)
+            noise = np.mean(errors**2)
+            real = max((np.mean(shapes[:, terms] ** 2, axis=0) - noise) @ alike, 0.1 * noise * alike.sum())
+            scales = DRIFT * np.sqrt(real / (alike @ alike) * alike)
+        for k, size in zip(terms, scales, strict=True):
+            known = predict_sky(times, shapes[:, k], errors, when, scale=float(size), own=own)
             values[:, k] = known.values
             power[:, degree] += known.errors**2
     expected = {}

@@ -14,12 +14,13 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
+from ..algorithms.nested import fit_nested
 from ..algorithms.objmask import blank_fraction, block_means, find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
-from ..algorithms.surface import FIELD_STEP, Surface, fit_nested
+from ..algorithms.surface import FIELD_STEP, Surface
 from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError

@@ -9,15 +9,9 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.drift import drawn_surface
 from ..algorithms.flags import flagged
+from ..algorithms.nested import NestedSurfaces, fit_nested, shrink_nested
 from ..algorithms.sky import NOISE_STEP, pixel_noise
-from ..algorithms.surface import (
-    FIELD_STEP,
-    NestedSurfaces,
-    Surface,
-    fit_nested,
-    shrink_nested,
-    surface_order,
-)
+from ..algorithms.surface import FIELD_STEP, Surface, surface_order
 from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
 from ..spread import each_frame

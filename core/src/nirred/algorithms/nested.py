@@ -1,0 +1,265 @@
+"""Nested surfaces: what each order of a fit to a background is worth, and how much of it is drawn."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.background import Mesh, mesh_background
+from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
+from nirred.algorithms.surface import FIELD_STEP, Surface, degrees, field_products, terms_at
+
+
+@dataclass(frozen=True, slots=True)
+class Degree:
+    """Terms of one degree, fitted together with those below.
+
+    Attributes
+    ----------
+    own : ndarray of float64, shape (m,)
+        Their coefficients.
+    spread : ndarray of float64, shape (m, m)
+        Covariance of these, for boxes of variance 1 / share of good pixels.
+    brings : ndarray of float64, shape (n, m)
+        What each of them adds to all terms up to this degree: itself, and what those below give way by.
+    field : ndarray of float64, shape (m, m)
+        Mean products, over the lit field, of what they add.
+    """
+
+    own: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    brings: NDArray[np.float64]
+    field: NDArray[np.float64]
+
+    def told(self, variance: float) -> tuple[float, float, float]:
+        """Mean square of the coefficients, by those directions that the boxes tell best, and what noise makes of it.
+
+        And of how many such directions that is. `variance` of a box, times its share of good pixels.
+        """
+        precision = inverse(self.spread)
+        trace, total = float(np.trace(precision)), max(float(np.sum(precision * precision)), 1e-300)
+        return float(np.sum((precision @ self.own) ** 2)) / total, variance * trace / total, trace**2 / total
+
+    def drawn(self, power: float, variance: float) -> NDArray[np.float64]:
+        """Most probable additions (n,) where the sky slopes and bends alike along x and y.
+
+        Of a narrow strip the boxes tell the slope along it well and the one across it badly: what they say of that is
+        believed less.
+
+        Parameters
+        ----------
+        power : float
+            Mean square that is to be expected of each coefficient.
+        variance : float
+            Of a box, times its share of good pixels.
+        """
+        if not power > 0:
+            return np.zeros(len(self.brings))
+        prior = power * np.eye(self.own.size)
+        weight = np.linalg.solve(prior + variance * self.spread, prior).T
+        return np.asarray(np.einsum("nm,mk,k->n", self.brings, weight, self.own))
+
+
+@dataclass(frozen=True, slots=True)
+class NestedSurfaces:
+    """Surfaces of order 0 to some order through the same boxes, and what each order is worth.
+
+    Attributes
+    ----------
+    surfaces : tuple of Surface
+        Of order 0, 1 ..., fitted with the same weights.
+    degrees : tuple of Degree
+        Terms of degree 1, 2 ...
+    gains : tuple of float
+        Mean over the lit field of the square of what each order adds to the one below; 0 for the first.
+    costs : tuple of float
+        The part of `gains` that noise alone makes, for boxes of variance 1 / share of good pixels.
+    chi2 : float
+        Sum of share times squared residual of the highest order; divided by `freedom` it is the boxes' variance.
+    freedom : float
+        Boxes less terms of the highest order.
+    size : int
+        Side of a box, pixels.
+    """
+
+    surfaces: tuple[Surface, ...]
+    degrees: tuple[Degree, ...]
+    gains: tuple[float, ...]
+    costs: tuple[float, ...]
+    chi2: float
+    freedom: float
+    size: int
+
+    def shrunk(self, factors: Sequence[float]) -> Surface:
+        """The surface of order 0 plus each order's addition times its factor."""
+        coefficients = np.zeros_like(self.surfaces[-1].coefficients)
+        for order, (surface, factor) in enumerate(zip(self.surfaces, factors, strict=True)):
+            coefficients[: order + 1, : order + 1] += factor * surface.coefficients
+            if order:
+                coefficients[:order, :order] -= factor * self.surfaces[order - 1].coefficients
+        return Surface(coefficients, self.surfaces[-1].errors, self.surfaces[-1].shape)
+
+    def drawn(self, powers: Sequence[float], variance: float, factors: Sequence[float] | None = None) -> Surface:
+        """The surface of order 0 plus the most probable part of each order's addition, times a factor.
+
+        Parameters
+        ----------
+        powers : sequence of float
+            Mean square that is to be expected of each coefficient of degree 1, 2 ...
+        variance : float
+            Of a box, times its share of good pixels.
+        factors : sequence of float, optional
+            Of the orders from 1 on; default 1.
+        """
+        highest = self.surfaces[-1]
+        solution = np.zeros(_counts(len(highest.coefficients) - 1)[-1])
+        solution[0] = self.surfaces[0].coefficients[0, 0]
+        for degree, power, factor in zip(self.degrees, powers, factors or [1.0] * len(self.degrees), strict=True):
+            solution[: len(degree.brings)] += factor * degree.drawn(power, variance)
+        return _surface(solution, len(highest.coefficients) - 1, highest.shape)
+
+
+def fit_nested(
+    data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int, mesh: Mesh | None = None, *, least: int = 32
+) -> NestedSurfaces | None:
+    """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
+
+    Parameters
+    ----------
+    data, bad
+        As in `mesh_background`. Boxes are of 64 pixels, of 32 or `least` where fewer than 64 of those would be lit.
+    lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
+        Every so many pixels: non-zero ones are the field over which gains and costs are averaged, objects too.
+    order : int
+        Highest total degree. Less is fitted where boxes are not twice as many as terms, or too few in x or y.
+    mesh : Mesh, optional
+        Unfiltered boxes of 64 pixels, where these were measured before.
+    least : int
+        Side of the smallest boxes, pixels; those below 32 follow what is left of halos, where there are any.
+
+    Returns
+    -------
+    NestedSurfaces or None
+        None where not even a plane can be fitted.
+    """
+    number = np.count_nonzero(lit)
+    size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), least)
+    if mesh is None or size != 64:
+        mesh = mesh_background(data, bad, size, filter=1)
+    j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
+    order = min(order, np.unique(j).size - 1, np.unique(i).size - 1)
+    while order > 0 and i.size < (order + 1) * (order + 2):
+        order -= 1
+    if order < 1 or number == 0:
+        return None
+    values, shares = mesh.values[j, i], mesh.shares[j, i]
+    ny, nx = mesh.shares.shape
+    boxes = terms_at((j + 0.5) / ny, (i + 0.5) / nx, order)
+    over = field_products(lit, mesh.shape, order)
+    solution, _, robust = robust_solve(boxes, values, shares)
+    residual = values - np.einsum("na,a->n", boxes, solution)
+    normal, right = normal_equations(boxes, values, shares * robust)
+    fits = [_part(normal, right, over, n) for n in _counts(order)]
+    steps = [0.0, *(_mean_square(b[0] - a[0], over) for a, b in itertools.pairwise(fits))]
+    costs = [0.0, *(max(b[1] - a[1], 0.0) for a, b in itertools.pairwise(fits))]
+    return NestedSurfaces(
+        tuple(_surface(fit[0][:n], k, mesh.shape) for k, (fit, n) in enumerate(zip(fits, _counts(order), strict=True))),
+        tuple(_degree(normal, fits[k][0], over, _counts(k)[-2:]) for k in range(1, order + 1)),
+        tuple(steps),
+        tuple(costs),
+        float(np.sum(shares * robust * residual**2)),
+        max(1.0, float(np.sum(robust > 0)) - boxes.shape[1]),
+        size,
+    )
+
+
+def _counts(order: int) -> list[int]:
+    """Terms of the surfaces of order 0 to `order`."""
+    return [(k + 1) * (k + 2) // 2 for k in range(order + 1)]
+
+
+def _part(
+    normal: NDArray[np.float64], right: NDArray[np.float64], over: NDArray[np.float64], number: int
+) -> tuple[NDArray[np.float64], float]:
+    """Least squares of the first terms, the others 0, and the solution's mean variance over a field.
+
+    For values of variance 1 / weight; `over` are means of products of terms over the field.
+    """
+    covariance = inverse(normal[:number, :number])
+    solution = np.zeros(right.size)
+    solution[:number] = np.einsum("ab,b->a", covariance, right[:number])
+    return solution, float(np.sum(covariance * over[:number, :number]))
+
+
+def _degree(
+    normal: NDArray[np.float64], solution: NDArray[np.float64], over: NDArray[np.float64], counts: list[int]
+) -> Degree:
+    """Terms from counts[0] to counts[1] of least squares of the terms below counts[1], as `_part` solves them."""
+    below, all_of_them = counts
+    own = slice(below, all_of_them)
+    given_way = np.einsum("ab,bm->am", inverse(normal[:below, :below]), normal[:below, own])
+    brings = np.concatenate([-given_way, np.eye(all_of_them - below)])
+    field = np.einsum("am,ab,bk->mk", brings, over[:all_of_them, :all_of_them], brings)
+    return Degree(solution[own], inverse(normal[:all_of_them, :all_of_them])[own, own], brings, field)
+
+
+def _mean_square(solution: NDArray[np.float64], over: NDArray[np.float64]) -> float:
+    """Of a surface over a field."""
+    return float(np.einsum("a,ab,b->", solution, over, solution))
+
+
+def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:
+    coefficients = np.zeros((order + 1, order + 1))
+    rows, columns = zip(*degrees(order), strict=True)
+    coefficients[rows, columns] = solution
+    return Surface(coefficients, np.zeros_like(coefficients), shape)
+
+
+def shrink_nested(fits: Sequence[NestedSurfaces]) -> list[Surface]:
+    """Shrink each order of many frames' surfaces by what is known of its power, so that little noise is taken off.
+
+    What an order adds has a mean square, over the frames, of its power `P` and its noise `c`. Both are known: the
+    noise from the residuals of the boxes and from where they lie, which tells how far a surface is extrapolated under
+    an object. The least-squares weight is ``P / (P + c)``, by each direction's own noise; for a frame whose own
+    addition `d^2` is well above noise, `P` is ``d^2 / 9 - c`` if that is more.
+
+    Parameters
+    ----------
+    fits : sequence of NestedSurfaces
+        Of frames with one sky.
+
+    Returns
+    -------
+    list of Surface
+        One per frame.
+    """
+    if not fits:
+        return []
+    variance = sum(fit.chi2 for fit in fits) / sum(fit.freedom for fit in fits)
+    powers = [[0.0] * len(fit.degrees) for fit in fits]
+    for k in range(max(len(fit.degrees) for fit in fits)):
+        having = [i for i, fit in enumerate(fits) if k < len(fit.degrees)]
+        seen, noise, freedom = np.transpose([fits[i].degrees[k].told(variance) for i in having])
+        power = _power(seen, noise, float(freedom.sum()))
+        for i, own, part in zip(having, seen, noise, strict=True):
+            powers[i][k] = max(power, standing_out(own, part))
+    return [fit.drawn(power, variance) for fit, power in zip(fits, powers, strict=True)]
+
+
+def standing_out(gain: float, cost: float) -> float:
+    """Power that a mean square `gain` tells by itself, noise making `cost` of it: 1 - 9 cost / gain of it is kept."""
+    return max(gain / 9.0 - cost, 0.0)
+
+
+def _power(gains: NDArray[np.float64], costs: NDArray[np.float64], freedom: float) -> float:
+    """Mean of gains less costs and less the scatter of these, frames weighted by how well they tell."""
+    least = (1.0 + float(np.sqrt(2.0 / freedom))) * costs
+    power = max(float(np.mean(gains - least)), 0.0)
+    for _ in range(10):
+        weights = 1.0 / np.maximum(power + costs, 1e-30) ** 2
+        power = max(float(np.sum(weights * (gains - least)) / np.sum(weights)), 0.0)
+    return power
