@@ -49,7 +49,8 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
         return None
     first = next(iter(images.values()))
     data = read_image(path, first)
-    bad = ~np.isfinite(data)
+    known = np.isfinite(data)
+    bad = ~known
     extra = next((h for h in images.values() if str(h.get("EXTNAME", "")).upper() == "BPM"), None)
     if extra is not None:
         bad |= read_image(path, extra) > 0
@@ -62,7 +63,7 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
     elif kind == "dark":
         data = data * np.float32(descriptors.exposure_time or 0.0)
     dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
-    return Frame((Plane(np.nan_to_num(data).astype(np.float32), dq),), path.name, "adu")
+    return Frame((Plane(np.where(known, data, 0).astype(np.float32, copy=False), dq),), path.name, "adu")
 
 
 def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
