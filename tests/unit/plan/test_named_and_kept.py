@@ -72,7 +72,8 @@ def test_what_the_user_names_of_another_instrument_serves_none_of_these_frames_a
     plan = night.plan(user_cal={"flat": foreign}, user_bpm=foreign)
     assert served(plan, "c001_image") == {"dark": "c018_dark", "flat": "c014_flat", "bpm": "c014_bpm"}
     assert [r for r in plan.remarks if "no task uses foreign.fits" in r] == [
-        f"{o}: no task uses foreign.fits; is it of another instrument?" for o in ("--user-cal flat", "--user-bpm")
+        f"{option}: no task uses foreign.fits: not needed, or of another instrument"
+        for option in ("--user-cal flat", "--user-bpm")
     ]
     assert not any("no task uses" in r for r in night.plan().remarks)
 

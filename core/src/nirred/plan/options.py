@@ -201,7 +201,7 @@ def unused_masters(masters: Mapping[str, Path], mask: Path | None, tasks: Iterab
     taken = {a.path for t in tasks for a in t.calibrations if a.source == "user"}
     named = [(f"--user-cal {kind}", path) for kind, path in masters.items()]
     named += [("--user-bpm", mask)] if mask is not None else []
-    return [f"{o}: no task uses {p.name}; is it of another instrument?" for o, p in named if p not in taken]
+    return [f"{o}: no task uses {p.name}: not needed, or of another instrument" for o, p in named if p not in taken]
 
 
 def described_masters(

@@ -35,6 +35,8 @@ UNEVEN = 3.0
 STARLIT = 1.5
 #: Parts of a field whose levels err independently where it is uneven: quadrants, or the ends of a slope.
 PARTS = 4
+#: Share of the detector that objects hide in every frame above which the user is told; of few frames, stars do.
+WORTH_SAYING = 0.02
 #: Sources whose width is that of a star: signal-to-noise above, ellipticity below.
 STAR_SNR, STAR_ROUND = 20.0, 0.3
 
@@ -93,7 +95,7 @@ class LevelStack(GroupStep):
                 f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide; where it shows "
                 "columns or quadrants, try `-p clean_readout:clean=default`"
             )
-        if hidden and not params.skip:
+        if hidden > WORTH_SAYING and not params.skip:
             sky = float(np.median([group.frames[i].sky for i in frames]))
             group.remark(
                 f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "

@@ -268,7 +268,10 @@ def _remedy(group: Group) -> str:
         return "add sky frames, or associate_sky:distance=0"
     described = group.frames[alone[0]].info.descriptors
     time = "" if described.exposure_time is None else f"{described.exposure_time:g} s and "
-    return f"its {time}configuration are those of no other frame here: add sky frames, or leave it out (--exclude)"
+    return (
+        f"its {time}configuration are those of no other frame here: add sky frames, leave it out (--exclude), "
+        "or calibrate it as it is (-r flat_correct)"
+    )
 
 
 def _forget_dead(group: Group) -> None:
