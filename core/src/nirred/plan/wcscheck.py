@@ -76,7 +76,7 @@ def _supplied(frame: FrameInfo, others: Sequence[FrameInfo]) -> FrameInfo:
     if here is None or angle is None:
         return frame
     like = [o for o in others if _like(o, frame)]
-    why = "no WCS in the header"
+    why = "the header has no WCS that can be used (CTYPE, CRPIX, CRVAL, CD)"
     if like:
         base = min(like, key=lambda o: (abs(stamp(o) - stamp(frame)), order(o)))
         old = tuple(float(v) for v in base.wcs[0].wcs.wcs.crval)
