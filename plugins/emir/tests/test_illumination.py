@@ -104,3 +104,21 @@ def test_response_beside_dead_cells_has_a_floor(monkeypatch: pytest.MonkeyPatch)
         assert np.array_equal(state.dq.frame(i) != 0, dark)
         np.testing.assert_allclose(state.sci.frame(i)[dark], 1000.0 / steps.DARKEST, rtol=1e-6)
     assert np.all(np.asarray(state.constant) > 0) and np.all(np.asarray(state.per_electron) > 0)
+
+
+def test_boxes_that_an_object_fills_keep_it() -> None:
+    """What boxes beside an object show is taken off; what is behind it none shows, nor what its halo adds nearby."""
+    v, u = np.mgrid[:400, :400].astype(np.float32)
+    radius = np.hypot(u - 200, v - 200)
+    galaxy = 500 * np.exp(-radius / 25)
+    noise = np.random.default_rng(4).normal(0, 5, galaxy.shape)
+    slope = 0.05 * (u - 200)
+    state = SimpleNamespace(
+        sub=PlaneStack((1, 400, 400), np.float32), covered=lambda i: (radius < 110).astype(np.uint8)
+    )
+    state.sub.put(0, (galaxy + noise + slope).astype(np.float32))
+    steps._smooth(state, 0, [(slice(0, 400), slice(0, 400))], 10)
+    left = state.sub.frame(0)
+    inside, outside = radius < 80, radius > 190
+    assert np.mean((left - galaxy - slope)[inside]) == pytest.approx(0.0, abs=0.2)
+    assert np.mean(np.abs(left - noise)[outside]) < 1.0 < np.mean(np.abs(slope[outside]))

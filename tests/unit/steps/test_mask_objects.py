@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,22 @@ def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatc
     monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.extras["enclosed"] is again
+
+
+def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch) -> None:
+    """One that 0.9 % of the field is too much for hides a few pixels; 2 % of any field count."""
+    group, _ = drifting
+    for frame in group.frames:
+        frame.role = "both"
+    monkeypatch.setattr("nirred.steps.register.STARS", 0.015 * math.prod(group.planes[0].shape))
+    for share, enclosed in ((0.009, False), (0.016, True)):
+        monkeypatch.setattr("nirred.steps.register._always", lambda *_, share=share: (share, 0.0))
+        MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+        assert group.extras["enclosed"] is enclosed
+    monkeypatch.setattr("nirred.steps.register.STARS", math.inf)
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.021, 0.0))
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert group.extras["enclosed"] is True
 
 
 def test_share_of_regions_that_an_edge_cuts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -51,6 +52,8 @@ SETTLED = 0.005
 BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
 HIDDEN = 0.005
+#: Pixels that a star or two may hide in every frame: fewer than these are no such object, in however small a field.
+STARS = 400
 #: Share of a field that objects may cover which lie in hollows of their own making, before it counts.
 HOLLOWED = 0.01
 #: Share of the detector hidden in every frame in regions that its edge cuts, above which the sky is not made again:
@@ -294,9 +297,10 @@ class MaskObjects(GroupStep):
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
                     hollowed = max(hollowed, lost)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
-        group.extras["hidden"] = hidden if hidden > HIDDEN else 0.0
+        limit = max(HIDDEN, min(CUT, STARS / math.prod(group.planes[0].shape)))
+        group.extras["hidden"] = hidden if hidden > limit else 0.0
         if not params.only_hidden:
-            group.extras["enclosed"] = (hidden > HIDDEN or hollowed > HOLLOWED) and cut <= CUT
+            group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
 
 
 def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> tuple[np.ndarray, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ CARRIES = 0.01
 NOTABLE = 0.01
 #: No pixel that sees the sky responds less than this to it: no vignetting is as deep.
 DARKEST = 0.2
+#: Share of blank pixels from which a box of an amplifier shows its background.
+SHOWN = 0.75
 #: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
 WITNESSES, FEWEST = 9, 3
 #: Frames, spread likewise, that tell what a flat leaves of the sky where nothing is made of it.
@@ -51,7 +54,10 @@ class LevelAmplifiers(GroupStep):
 
         order: int = param(2, "degree of the surface that runs through all amplifiers", ge=0, le=6)
         nside: int = param(
-            0, "boxes per side of an amplifier whose background is taken off too; 0: its level alone", ge=0, le=64
+            0,
+            "boxes per side of an amplifier whose background is taken off too, where blank; 0: its level alone",
+            ge=0,
+            le=64,
         )
         frames: bool = param(False, "level the calibrated frames too, before the next sky is made of them")
 
@@ -119,12 +125,14 @@ def _subtract(
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
+    """Take off what boxes show beside levels and surface; one that objects fill shows nothing, and stays as it is."""
     data, covered = state.sub.frame(i), state.covered(i)
     for rows, columns in boxes:
         part = np.ascontiguousarray(data[rows, columns])
         mesh = mesh_background(part, covered[rows, columns], max((columns.stop - columns.start) // nside, 2))
         if np.isfinite(mesh.values).all():
-            data[rows, columns] = part - mesh.evaluate()
+            shown = np.where(mesh.shares >= SHOWN, mesh.values, 0.0)
+            data[rows, columns] = part - replace(mesh, values=shown).evaluate()
     state.sub.put(i, data)
 
 
