@@ -162,6 +162,39 @@ def test_algorithms_know_arrays_only():
             assert own or module.split(".")[0] in allowed, f"{name_of(path)} imports {module}"
 
 
+def compiled(node: ast.AST) -> str:
+    """Decorator of a compiled function, or nothing."""
+    names = [ast.unparse(d) for d in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
+    return next((name for name in names if name.endswith("kernel")), "")
+
+
+def used_by_python(node: ast.AST) -> Iterator[str]:
+    """Names and attributes that Python loads: what compiled functions do is not looked at."""
+    if compiled(node):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        yield node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        yield f"{node.value.id}.{node.attr}"
+    for child in ast.iter_child_nodes(node):
+        yield from used_by_python(child)
+
+
+def test_python_calls_no_subkernel():
+    files = sorted((CORE_SOURCE / "algorithms").glob("*.py"))
+    inner = {p.stem: {n.name for n in tree(p).body if compiled(n).endswith("subkernel")} for p in files}
+    assert sum(map(len, inner.values())) > 50
+    others = [p for name in ("tests", "benchmarks", "tools") for p in (ROOT / name).rglob("*.py")]
+    for path in [*SOURCES, *others]:
+        known = set(inner.get(path.stem, ())) if path in files else set()
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ImportFrom) and "algorithms" in (node.module or ""):
+                stem = (node.module or "").split(".")[-1]
+                known |= {a.asname or a.name for a in node.names if a.name in inner.get(stem, ())}
+                known |= {f"{a.asname or a.name}.{f}" for a in node.names for f in inner.get(a.name, ())}
+        assert not known & set(used_by_python(tree(path))), name_of(path)
+
+
 def test_plugins_import_the_contract_and_the_algorithms_only():
     for base in PLUGIN_SOURCES:
         for path in base.rglob("*.py"):

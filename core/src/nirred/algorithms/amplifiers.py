@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, mesh_background
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.surface import Surface
 from nirred.algorithms.typical import median
 
@@ -142,7 +142,7 @@ def _columns(spans: Sequence[slice], size: int) -> tuple[NDArray[np.intp], NDArr
     return np.concatenate(cells), np.concatenate(owners)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _first_level(image, bad, top, end, first, last, sample):  # type: ignore[no-untyped-def]
     """Median and half the central 68 % of some 32 pixels; -1 for the latter where fewer than 4 are good."""
     down, along = max(1, (end - top) // 8), max(1, (last - first) // 4)
@@ -162,7 +162,7 @@ def _first_level(image, bad, top, end, first, last, sample):  # type: ignore[no-
     return sample[n // 2], np.float32(0.5) * (sample[(84 * n) // 100] - sample[(16 * n) // 100])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _cell_levels(image, bad, rows, columns, levels, shares):  # type: ignore[no-untyped-def]
     """Clipped mean of each cell and its share of the cell's pixels; columns are summed first, many at a time."""
     sample, width = np.empty(96, np.float32), image.shape[1]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.bicubic import interpolate, taps
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.threads import run_blocks
 
 SAMPLES = 100_000  # pixels that a level is measured on: 0.004 sigma
@@ -181,7 +181,7 @@ def level(
 # --- mesh ---------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _first_guess(box, bad, sample):  # type: ignore[no-untyped-def]
     """Median and half the central 68 % of about 64 pixels; -1 for sigma where fewer than 4 are good."""
     rows = max(1, box.shape[0] // 8)
@@ -202,7 +202,7 @@ def _first_guess(box, bad, sample):  # type: ignore[no-untyped-def]
     return sample[n // 2], 0.5 * (sample[(84 * n) // 100] - sample[(16 * n) // 100])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _cumulate(data, bad, box, start, scale, counts, sums):  # type: ignore[no-untyped-def]
     """Cumulative moments 0, 1, 2 of a box's histogram, in bins from `start`; returns the share of good pixels.
 
@@ -235,7 +235,7 @@ def _cumulate(data, bad, box, start, scale, counts, sums):  # type: ignore[no-un
     return good / pixels
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _fit_histogram(sums, position, width, window, factors):  # type: ignore[no-untyped-def]
     """Mode and sigma, in bins, of a cumulated histogram; the same fit as `_fit_core`."""
     last = sums.shape[1] - 1
@@ -259,7 +259,7 @@ def _fit_histogram(sums, position, width, window, factors):  # type: ignore[no-u
     return position, width
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _box_levels(data, bad, window, factors, values, sigmas, shares):  # type: ignore[no-untyped-def]
     """Level, scatter and share of good pixels of each box of an even grid over the image."""
     ny, nx = values.shape
@@ -330,7 +330,7 @@ class Mesh:
         return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fill_boxes(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
     """Fill boxes that are not valid with the mean of the `good` ones (y, x), weighted by distance to the power -4."""
     for j in range(valid.shape[0]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@kernel
 def interpolate(grid, first_y, weight_y, first_x, weight_x, out):  # type: ignore[no-untyped-def]
     """Separable four-tap interpolation of a padded grid to the rows of `out`."""
     line = np.empty(grid.shape[1])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.holes import flag_holes
 from nirred.algorithms.threads import run_blocks
 
@@ -282,7 +282,7 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _calibrate_row(  # type: ignore[no-untyped-def]
     counts, static, terms, factor, dark, reciprocal, levels, out, flags
 ):
@@ -312,7 +312,7 @@ def _calibrate_row(  # type: ignore[no-untyped-def]
         flags[i] = np.uint16(bits | (np.int32(1) if (not finite) | unexplained else none))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def]
     """Append the places, from `offset` on, of a row's pixels that reach the level; return how many there are by now."""
     size = np.uint64(counts.size)  # indices that cannot count from the end leave the vector unit its loop
@@ -327,7 +327,7 @@ def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def
     return n_found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _calibrate_row_terms(  # type: ignore[no-untyped-def]
     counts, terms, factor, dark, reciprocal, levels, out, flags
 ):
@@ -351,7 +351,7 @@ def _calibrate_row_terms(  # type: ignore[no-untyped-def]
         flags[i] = np.uint16(flags[i] | (np.uint16(0) if finite else np.uint16(1)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _calibrate_rows(  # type: ignore[no-untyped-def]
     counts, first_row, cubics, terms, factors, dark, reciprocal, static, levels, sci, dq
 ):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
     """Convolve with a symmetric kernel along both axes, of which the right half is given; beyond the edges is 0.
 
@@ -35,7 +36,7 @@ def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
                 target[x] += factor * (left[x] + right[x])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _trunk(parents, k):  # type: ignore[no-untyped-def]
     while parents[k] != k:
         parents[k] = parents[parents[k]]
@@ -43,7 +44,7 @@ def _trunk(parents, k):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  # type: ignore[no-untyped-def]
     """Flood peaks from the top down; where two meet, the lower one stays apart only if it stands out.
 
@@ -86,7 +87,7 @@ def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  
         parts[rows[k], columns[k]] = _trunk(parents, parts[rows[k], columns[k]] - 1) + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-def]
     """Centroids in a Gaussian window, which follows them, and the second moments in its last place.
 
@@ -124,7 +125,7 @@ def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-
         found[k, 2], found[k, 3], found[k, 4] = sxx / total, syy / total, sxy / total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _correlated_sum(share, covariance):  # type: ignore[no-untyped-def]
     """Sum of share_i share_j covariance[j - i]; lags of one row run along contiguous pixels."""
     height, width = share.shape
@@ -145,14 +146,14 @@ def _correlated_sum(share, covariance):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def correlated_sums(shares, covariance, out):  # type: ignore[no-untyped-def]
     """`_correlated_sum` of each of n windows of shape (n, h, w)."""
     for k in range(shares.shape[0]):
         out[k] = _correlated_sum(shares[k], covariance)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
     """Pixel of a source; a bad or a neighbour's pixel is replaced by the one across the centre, or by nothing."""
     if good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
@@ -164,7 +165,7 @@ def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untype
     return 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def kron_radii(data, good, labels, first, sources, limits, radii):  # type: ignore[no-untyped-def]
     """Radius of each source's aperture, in units of the ellipse of its moments; NaN where it cannot be told.
 
@@ -191,7 +192,7 @@ def kron_radii(data, good, labels, first, sources, limits, radii):  # type: igno
         radii[k] = radius * factor if radius <= widest else np.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def own_sum(planes, good, labels, target, weights, covariance):  # type: ignore[no-untyped-def]
     """Weighted sum of a source's pixels and its variance.
 

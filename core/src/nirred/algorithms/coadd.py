@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -128,7 +129,7 @@ def frame_rows(
     return (first, last) if last > first else (0, 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _add_row(what, frame, limit, marks, into, work):  # type: ignore[no-untyped-def]
     """Add a row of one frame: value / scale with its weight; `h` is the share of masked pixels in the value."""
     (v, h, f, c, e), (light, total, noise, own, number, used, lost), (taken, bits) = what, into, work
@@ -152,13 +153,13 @@ def _add_row(what, frame, limit, marks, into, work):  # type: ignore[no-untyped-
         lost[j] |= f[j] & marks[1] & ~bits[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sums_of(r, low, high, sums, count, seen):  # type: ignore[no-untyped-def]
     light, total, noise, own = sums[0, r, low:high], sums[1, r, low:high], sums[2, r, low:high], sums[3, r, low:high]
     return light, total, noise, own, count[r, low:high], seen[0, r, low:high], seen[1, r, low:high]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
     """Add one frame's rows, of which pixels of the planes lie under all but for `origin`."""
     x, y = origin
@@ -172,7 +173,7 @@ def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, ma
         _add_row(what, frame, limit, marks, _sums_of(r, low, high, sums, count, seen), work)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
     """Add one frame's rows, under which lie the pixels that `index` names, of this area; nothing where it is -1."""
     (flags, constant, per_electron), (gain, electrons) = planes, factors
@@ -201,7 +202,7 @@ def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, mark
         _add_row(what, frame, limit, marks, _sums_of(r, low, high, sums, count, seen), work)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _mean(sums, sci, var):  # type: ignore[no-untyped-def]
     """Values and variances of sums, NaN without weight."""
     for y in range(sci.shape[0]):

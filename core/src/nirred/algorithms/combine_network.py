@@ -9,10 +9,10 @@ not depend on the tile it lies in.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nirred.algorithms import combine_tiles as kinds
 from nirred.algorithms.combine_tiles import WIDTH, Options, Tile
+from nirred.algorithms.compiled import kernel, subkernel
 
 __all__ = ["Options", "Tile", "combine_block"]  # kernels in numba's caches know both types by this module's name
 
@@ -22,7 +22,7 @@ _GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are 
 _RANKED = 1 | 2 | 4 | 8 | 32 | 64
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _badness(bits):  # type: ignore[no-untyped-def]
     """Tier of a pixel as the highest bit set: none good, then 8, 32, 1, 64, and 16 or unknown last."""
     if bits & ~_RANKED:
@@ -30,13 +30,13 @@ def _badness(bits):  # type: ignore[no-untyped-def]
     return (bits & 8) >> 3 | (bits & 32) >> 4 | (bits & 1) << 2 | (bits & 64) >> 3
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _usable(value, variance, options):  # type: ignore[no-untyped-def]
     positive = variance > 0 or options.operation != kinds.INVERSE_VARIANCE
     return abs(value) < _INF and abs(variance) < _INF and positive
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load_pixel(data, dq, kept, var, frames, options, pixel, lane, tile):  # type: ignore[no-untyped-def]
     """Fill one lane with the best tier of its pixel; variances are those of `_load`."""
     best, mask = 16, kept[lane]
@@ -52,7 +52,7 @@ def _load_pixel(data, dq, kept, var, frames, options, pixel, lane, tile):  # typ
         tile.values[i, lane] = data[i, pixel] * frames[0, i] + frames[1, i] if usable else _NAN
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load(data, dq, kept, var, model, frames, options, place, start, m, tile):  # type: ignore[no-untyped-def]
     """Fill a tile with the scaled good values; a pixel that has none gets its best tier."""
     n_good = tile.lanes[0]
@@ -87,7 +87,7 @@ def _load(data, dq, kept, var, model, frames, options, place, start, m, tile):  
             _load_pixel(data, dq, kept, var, frames, options, start + j, j, tile)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sort(values, network, m):  # type: ignore[no-untyped-def]
     for c in range(network.shape[0]):
         a, b = values[network[c, 0]], values[network[c, 1]]
@@ -97,7 +97,7 @@ def _sort(values, network, m):  # type: ignore[no-untyped-def]
             b[j] = x if x > y else y
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _median(values, work, middle, m, lower, infinity, out):  # type: ignore[no-untyped-def]
     """Median per lane. NaN become +inf and -inf in turn, which keeps the median on the middle wires.
 
@@ -122,7 +122,7 @@ def _median(values, work, middle, m, lower, infinity, out):  # type: ignore[no-u
         out[j] = first if first == last else between
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-untyped-def]
     """Reject once about the centre (lanes[1]) or, where the rule says so, about the mean.
 
@@ -163,7 +163,7 @@ def _clip_pass(values, variances, m, options, step, lanes):  # type: ignore[no-u
             after[j] += one if x[j] == x[j] else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _centre(model, frames, options, middle, place, m, tile, base):  # type: ignore[no-untyped-def]
     """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
     _median(tile.values, tile.sorted, middle, m, np.bool_(False), tile.lanes[0], base)
@@ -182,7 +182,7 @@ def _centre(model, frames, options, middle, place, m, tile, base):  # type: igno
             variances[j] = at_median[j] * (scale * scale)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _clip_noise(options, m, tile):  # type: ignore[no-untyped-def]
     """Reject by the noise model, once about zero (the median) and once about the mean of what is left.
 
@@ -226,13 +226,14 @@ def _clip_noise(options, m, tile):  # type: ignore[no-untyped-def]
             emptied[j] = 0 if values[i, j] == values[i, j] else emptied[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
     """Iterate `_clip_pass` about medians; only lanes that changed go on, packed. tile.order[1] as `_clip_noise`."""
     values, variances, lanes = tile.values, tile.variances, tile.lanes
     index, emptied, n = tile.order[0], tile.order[1], values.shape[0]
     lanes[1, :m], emptied[:m] = 0, 0
-    index[:m] = np.arange(m)
+    for j in range(m):
+        index[j] = j
     count, packed = m, False
     for step in range(options.max_iters):
         width = min((count + 15) // 16 * 16, values.shape[1]) if packed else m
@@ -264,7 +265,7 @@ def _clip(options, middle, m, tile):  # type: ignore[no-untyped-def]
                 tile.few_variances[i, j] = variances[i, index[j]]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _minmax(options, full, m, tile):  # type: ignore[no-untyped-def]
     """Reject shares n_low/N, n_high/N of each lane's values; of equal ones just as many as asked."""
     values, work, n = tile.values, tile.sorted, tile.values.shape[0]
@@ -300,7 +301,7 @@ def _minmax(options, full, m, tile):  # type: ignore[no-untyped-def]
             x[j] = _NAN if (x[j] < low[j]) | (x[j] > high[j]) | low_tie | high_tie else x[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
     """Sums per lane: weights, weighted values, and weight**2 variance (unknown: weight value**2)."""
     sums[:, :m] = 0.0
@@ -318,7 +319,7 @@ def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
             spread[j] += w * square if alive else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _finish(dq, kept, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
     """Results of a tile: `base` is the zero point of its values, or its median where that is asked for."""
     n_frames = tile.values.shape[0]
@@ -352,7 +353,7 @@ def _finish(dq, kept, options, start, m, tile, base, sums, sci, var, flags, numb
                 flags[p] |= dq[i, p] & kept[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def combine_block(  # type: ignore[no-untyped-def]
     data, dq, ignored, var, model, frames, middle, full, options, width, first, last, sci, out_var, flags, number
 ):

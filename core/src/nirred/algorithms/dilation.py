@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from nirred.algorithms.compiled import kernel
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@kernel
 def find_runs(mask):  # type: ignore[no-untyped-def]
     """Runs of a mask's pixels that are 1, (first, one past last), and where each row's runs begin."""
     height, width = mask.shape
@@ -18,11 +19,13 @@ def find_runs(mask):  # type: ignore[no-untyped-def]
     all_set, none_set = np.uint64(0x0101010101010101), np.uint64(0)
     n = 0
     for y in range(height):
-        flags[:width] = mask[y]
+        for x in range(width):
+            flags[x] = mask[y, x]
         begins[y] = n
         if n + flags.size > runs.shape[0]:
             longer = np.empty((2 * runs.shape[0] + flags.size, 2), np.int32)
-            longer[:n] = runs[:n]
+            for k in range(n):
+                longer[k, 0], longer[k, 1] = runs[k, 0], runs[k, 1]
             runs = longer
         inside = np.uint8(0)
         for k in range(words.size):
@@ -37,7 +40,7 @@ def find_runs(mask):  # type: ignore[no-untyped-def]
     return runs[:n], begins
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _paint(runs, begins, half_widths, out):  # type: ignore[no-untyped-def]
     """Dilate runs by the element whose row dy reaches half_widths[dy + r] to each side, summing steps."""
     height, width = out.shape

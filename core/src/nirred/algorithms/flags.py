@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@kernel
 def _flagged(dq, bits, out):  # type: ignore[no-untyped-def]
     for r in range(dq.shape[0]):
         source, target = dq[r], out[r]
@@ -22,7 +23,7 @@ def flagged(dq: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _mark(dq, bits, mask):  # type: ignore[no-untyped-def]
     for r in range(dq.shape[0]):
         target, source = dq[r], mask[r]

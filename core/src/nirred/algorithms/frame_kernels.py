@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -73,7 +74,7 @@ class Asked(NamedTuple):
     tops: Index
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-untyped-def]
     """Median per lane; NaN become +inf and -inf in turn, which keeps the median on the middle wires."""
     n = values.shape[0]
@@ -100,7 +101,7 @@ def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-unt
         out[j] = first if first == last else first + np.float32(0.5) * (last - first)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load(data, dq, table, useless, row, start, m, values, units):  # type: ignore[no-untyped-def]
     """Copy a tile of every frame; its unit where it shows sky, else 0."""
     zero = np.float32(0)
@@ -112,7 +113,7 @@ def _load(data, dq, table, useless, row, start, m, values, units):  # type: igno
             seen[j] = unit if (bits[j] & useless) == 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  # type: ignore[no-untyped-def]
     """As `_load`, what each frame differs by from a smooth sky."""
     zero, m = np.float32(0), smooth.size
@@ -124,7 +125,7 @@ def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  
             seen[j] = unit if (bits[j] & useless) == 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-def]
     """Median of every frame that shows sky at one pixel, and their number."""
     n = 0
@@ -140,7 +141,7 @@ def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-de
     return np.float32(0.5) * (work[(n - 1) // 2] + work[n // 2]) if n else _NAN, np.float32(n)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _centres(values, units, m, table, rule, network, sample, wires, lanes, work):  # type: ignore[no-untyped-def]
     """Median pattern of a tile into lanes[0], the number of frames behind it into lanes[1]."""
     for s in range(sample.size):
@@ -166,7 +167,7 @@ def _centres(values, units, m, table, rule, network, sample, wires, lanes, work)
             centre[j] = centre[j] if count[j] > 0 else usual
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: ignore[no-untyped-def]
     """Make values what they differ by from the median, and the units of strays 0."""
     zero, one, m = np.float32(0), np.float32(1), quiet.size
@@ -185,7 +186,7 @@ def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: 
             seen[j] = usual if x[j] * x[j] <= rule.limit * variance else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-untyped-def]
     """Set or clear the bit of strays."""
     for k in range(table.place.size):
@@ -195,7 +196,7 @@ def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-unty
             bits[j] = (bits[j] & ~rule.stray) | (rule.stray if stray else np.uint16(0))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _halve(values, units, number, centre, sums, halves, r, start):  # type: ignore[no-untyped-def]
     """Means of every other frame, and their units."""
     zero, m = np.float32(0), centre.size
@@ -216,7 +217,7 @@ def _halve(values, units, number, centre, sums, halves, r, start):  # type: igno
             u[j] = behind[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-def]
     """Go from the sums of the frame before to those of frame e."""
     zero = np.float32(0)
@@ -232,7 +233,7 @@ def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-de
             behind[j] += by * seen[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type: ignore[no-untyped-def]
     """Subtract the sky of a tile from all frames that are asked for; two more rows of values: none, and spare."""
     zero, one, nine, m, least = np.float32(0), np.float32(1), np.float32(9), smooth.size, asked.least
@@ -267,7 +268,7 @@ def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type:
             target[j] = d[j] - unit * ((one - share) * g) - offset
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def sky_rows(data, dq, table, rule, network, sample, first, noise, known, centres, halves, asked):  # type: ignore[no-untyped-def]
     """See `sky_rows.survey` and `sky_rows.subtract`; what has no rows is not known, or not asked for.
 
@@ -294,7 +295,8 @@ def sky_rows(data, dq, table, rule, network, sample, first, noise, known, centre
                 if asked.table.place.size == 0:
                     _flag_strays(units, dq, table, rule, first + r, start, m)
             if centres.shape[0]:
-                centres[r, start : start + m] = smooth
+                for j in range(m):
+                    centres[r, start + j] = smooth[j]
             if halves[0].shape[0]:
                 _halve(values, units, number, smooth, sums, halves, r, start)
             if asked.table.place.size:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 MAX_HOLE = 10_000  # pixels; a larger region inside a saturated ring is sky, not the core of a star
 
@@ -41,7 +42,7 @@ def flag_holes(
         _flag_holes(counts, non_linear, seeds, np.zeros(counts.shape, np.int32), dq)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
     """Flag the holes of every clump that holds a seed; `mark` (zeros) remembers what was visited.
 
@@ -73,7 +74,7 @@ def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
                         dq[stack[i] // nx, stack[i] % nx] |= np.uint16(4)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _flood(counts, level, low, seed, limits, number, mark, pixels):  # type: ignore[no-untyped-def]
     """Number the region below or from a level on round `seed` within `limits`: 4-connected if low, else 8-connected.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 from nirred.algorithms.typical import median
 
 #: A fit has settled where it moves by less than this part of the values' scatter, some 0.5 % of its error.
@@ -16,7 +16,7 @@ SETTLED = 1e-4
 WELL_CONDITIONED = 1e10
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
     """Weighted sums of products of terms (n, m), shape (m, m), and of terms with values (n,), shape (m,).
 

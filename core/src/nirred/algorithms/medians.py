@@ -8,10 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.combine import sorting_network
+from nirred.algorithms.compiled import kernel, subkernel
 
 #: Pixels sorted at a time.
 _LANES = 256
@@ -76,7 +76,7 @@ def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.concatenate(networks), np.cumsum([0, *(len(network) for network in networks)])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
     """Fill lanes with the images that show anything of them, and return how many these are.
 
@@ -101,7 +101,7 @@ def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
     return loaded
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
     """Move the two middle values to these rows: the first missing is +inf, so an odd number leaves one more above."""
     zero = np.float32(0)
@@ -113,7 +113,7 @@ def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
             below[j] = below[j] if sign[j] < zero else above[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _choose(first, last, number, apart, value, count):  # type: ignore[no-untyped-def]
     half, zero = np.float32(0.5), np.float32(0)
     for j in range(value.size):
@@ -125,7 +125,7 @@ def _choose(first, last, number, apart, value, count):  # type: ignore[no-untype
         count[j] = np.uint16(number[j])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _medians(images, network, begins, apart, values, count):  # type: ignore[no-untyped-def]
     n, size = images.shape
     lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((max(n, 1), _LANES), np.float32)
@@ -138,7 +138,7 @@ def _medians(images, network, begins, apart, values, count):  # type: ignore[no-
         _choose(below, above, number, apart, values[start : start + m], count[start : start + m])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sort(scratch, loaded, network, sign, number):  # type: ignore[no-untyped-def]
     """Bring the two middle values of each lane to the middle rows."""
     for c in range(network.shape[0]):
@@ -151,7 +151,7 @@ def _sort(scratch, loaded, network, sign, number):  # type: ignore[no-untyped-de
         _middle(scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2], sign, loaded % 2 == 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _load_shifted(data, dq, places, rows, columns, useless, row, start, work, sign, number):  # type: ignore[no-untyped-def]
     """As `_load`, from the frames that reach these lanes."""
     ny, nx, m, loaded = data.shape[1], data.shape[2], sign.size, 0
@@ -180,7 +180,7 @@ def _load_shifted(data, dq, places, rows, columns, useless, row, start, work, si
     return loaded
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _shifted_medians(  # type: ignore[no-untyped-def]
     data, dq, places, rows, columns, useless, network, begins, apart, values, count
 ):

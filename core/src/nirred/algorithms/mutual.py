@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 from nirred.algorithms.surface import Surface, fit_points
 from nirred.algorithms.threads import run_blocks
 
@@ -50,7 +50,7 @@ def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y
     return means
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _block_means(data, bad, columns, rows, size, means):  # type: ignore[no-untyped-def]
     """Means of squares that begin at these pixels; -1: none."""
     for k in range(means.size):

@@ -7,14 +7,15 @@ there is no tree to be built.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _sweep(a, b, order, radius, earlier, distance, nearest):  # type: ignore[no-untyped-def]
     """Fill in the nearest point of b, sorted along x by `order`, for each of a; return the number of pairs."""
     pairs = 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, mesh_background
+from nirred.algorithms.compiled import kernel
 
 CLIP = 5.0  # sigma: what exceeds it is left out of the measured correlation
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _lagged_products(values, good, half, products, pairs):  # type: ignore[no-untyped-def]
     """Sums of products, and numbers of pairs, of pixels at each lag; lags (dy, dx) and (-dy, -dx) are one.
 

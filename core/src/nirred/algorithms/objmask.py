@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.background import as_mask, level
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.dilation import dilate, find_runs
 from nirred.algorithms.profile import extended_ellipses
 from nirred.algorithms.threads import run_blocks
@@ -38,7 +38,7 @@ def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
     return int(np.count_nonzero(good & ~objects)) / total if total else math.nan
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _root(parents, k):  # type: ignore[no-untyped-def]
     while parents[k] != k:
         parents[k] = parents[parents[k]]
@@ -46,7 +46,7 @@ def _root(parents, k):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignore[no-untyped-def]
     """Mark 8-connected regions of at least `min_area` pixels in `found` and take them out of signal and weight.
 
@@ -73,7 +73,7 @@ def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignor
                 weight[y, runs[k, 0] : runs[k, 1]] = 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-untyped-def]
     """Fill `signal` with (data - zero) / noise and `weight` with 1, both 0 where a pixel is bad or has no noise."""
     nothing, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
@@ -88,7 +88,7 @@ def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-unt
             cover[x] = one if good else nothing
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _halve(plane, out):  # type: ignore[no-untyped-def]
     """Sums of blocks of 2 x 2 pixels; incomplete blocks at the far edges count as they are."""
     height, width = plane.shape
@@ -103,7 +103,7 @@ def _halve(plane, out):  # type: ignore[no-untyped-def]
             target[x] = pairs[x, 0] + pairs[x, 1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _smooth(signal, weight, kernel, floor, start, out):  # type: ignore[no-untyped-def]
     """Smooth by a symmetric kernel (right half given): signal over the root of the weight, so of even noise.
 

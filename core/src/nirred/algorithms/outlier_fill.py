@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
     """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
     ny, nx = data.shape
@@ -22,7 +23,7 @@ def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
     return np.float32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-def]
     """Whether any pixel around this block of 16 pixels of row y is good: three blocks of seven rows, each seen once."""
     nx = dq.shape[1]
@@ -37,7 +38,7 @@ def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-de
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def fill_lost(data, dq, bits, rows):  # type: ignore[no-untyped-def]
     """Give useless pixels that are not finite, in marked `rows`, the mean of good ones around, else 0."""
     ny, nx = data.shape

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 #: Weight that usable samples must have of four.
 _LEAST_WEIGHT = 0.5
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _spread(n):  # type: ignore[no-untyped-def]
     """Variance of the difference to the median of n frames, over that of the frame; for two, of half the difference.
 
@@ -26,7 +27,7 @@ def _spread(n):  # type: ignore[no-untyped-def]
     return np.float32(0.5) if few else more
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
     """Where a pixel of the plane lies on the grid, linear between nodes."""
     rows, columns, part = nodes.shape[1], np.uint64(nodes.shape[2]), 1.0 / step
@@ -39,14 +40,14 @@ def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
     return u, v
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
     """Between two values above and two below."""
     upper, lower = a + right * (b - a), c + right * (d - c)
     return upper + down * (lower - upper)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
     """The model at a place on the grid, usable samples alone; NaN where it says nothing."""
     if 0.0 <= u < model.shape[1] - 1 and 0.0 <= v < model.shape[0] - 1:
@@ -68,7 +69,7 @@ def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
     return np.float32(total / weight if weight >= _LEAST_WEIGHT else np.nan)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
     """The model at a pixel of the plane: its own, or drawn from the grid."""
     if nodes.size == 0:
@@ -77,7 +78,7 @@ def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
     return _bilinear(model, u, v)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
     """Frames behind the grid's nearest pixel."""
     u, v = _place(nodes, step, y, x)
@@ -85,7 +86,7 @@ def _count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
     return count[j, i] if 0 <= i < count.shape[1] and 0 <= j < count.shape[0] else np.uint16(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
     """One of eight pixels around another: its neighbours, and those at the distance of half a FWHM."""
     far = 1 if way < 4 else reach
@@ -93,7 +94,7 @@ def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
     return yy, min(max(x + far * ((way % 4 == 2) - (way % 4 == 3)), 0), shape[1] - 1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
     """Largest difference of the model to those around a pixel of the plane, where it is `m`."""
     steep, place = 0.0, (0.0, 0.0)
@@ -113,7 +114,7 @@ def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-unt
     return steep
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
     """1 where a pixel strays far from the model `m`; 2 where it strays a little: kept only beside a 1.
 
@@ -139,7 +140,7 @@ def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no
     return 2 if off > low * sigma + slope_low * steep else 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
     """Whether a pixel and all its neighbours are unusable."""
     for yy in range(max(y - 1, 0), min(y + 2, dq.shape[0])):
@@ -149,7 +150,7 @@ def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
     """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
     (model, count, nodes, step), (ny, nx) = what, sub.shape
@@ -180,7 +181,7 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
                     flags[y, x] = _judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _touches(flags, y, x):  # type: ignore[no-untyped-def]
     """Whether a neighbour is a 1."""
     for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
@@ -190,7 +191,7 @@ def _touches(flags, y, x):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def grow(flags, words):  # type: ignore[no-untyped-def]
     """Keep 1, and 2 that touches a 1, and nothing else; `words` are eight flags each, of which most are 0."""
     flat, nx = flags.ravel(), flags.shape[1]
@@ -205,7 +206,7 @@ def grow(flags, words):  # type: ignore[no-untyped-def]
                     flat[p] = 3
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
     """Give useless pixels the model's value, NaN where it says nothing: then a row is `lost`."""
     model, _, nodes, step = what

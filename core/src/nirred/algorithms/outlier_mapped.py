@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.outlier_kernels import _between, _buried, _count_at, _judge, _model_at, _steepest
 
 #: Side of a block of a grid, and most of one of a plane's tiles, pixels.
@@ -21,7 +21,7 @@ _JUDGED = 4
 _MOST_SPREAD = 1.065
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
     """Largest absolute value of each block of a grid, -1 where there is none, inf where some are; its least count."""
     for j in range(most.shape[0]):
@@ -37,7 +37,7 @@ def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
             least[j, i] = fewest
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
     """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
     height, width = extent
@@ -61,7 +61,7 @@ def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
     return (np.float32(np.inf) if found >= 0 and lost else found), fewest
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
     """Where the pixels (0, y), (side, y), (2 side, y) ... of the plane lie on the grid."""
     j = min(y // step, nodes.shape[1] - 2)
@@ -74,7 +74,7 @@ def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
             corners[axis, k] = _between(a, b, c, d, right, down)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ignore[no-untyped-def]
     """Of each tile of the plane: the model's largest value and the least factor on a variance."""
     (most, least), none = blocks, np.float32(-1)
@@ -96,7 +96,7 @@ def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ign
             factor[j, k] = np.float32(np.inf if found == none else 0.5 if fewest < 3 else 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
     """The model at some pixels of row y of the plane: a loop of its own, for calls take longer than what they do."""
     columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
@@ -126,7 +126,7 @@ def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-
             drawn[n] = _model_at(model, nodes, step, y, chosen[n])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
     """As `_judge` for a pixel of a plane whose model lies on a grid, where it is `middle`."""
     (model, count, nodes, step), m = what, np.float64(middle)
@@ -138,7 +138,7 @@ def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: i
     return _judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _spread_out(reach, out):  # type: ignore[no-untyped-def]
     """Largest value of each tile and those around it."""
     rows, columns = reach.shape
@@ -151,7 +151,7 @@ def _spread_out(reach, out):  # type: ignore[no-untyped-def]
             out[j, i] = found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignore[no-untyped-def]
     """Whether a pixel strays by more than the steepest model allows that its tile and those `around` it can hold.
 
@@ -163,7 +163,7 @@ def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignor
     return dark & (off > 1.001 * allowed)  # rounding decides nothing here
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # type: ignore[no-untyped-def]
     """Judge a neighbour of an outlier; `least` is a factor on its variance."""
     (model, _, nodes, step), (scale, sky, _) = what, frame
@@ -174,7 +174,7 @@ def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # t
         flags[y, x] = found if found else _JUDGED
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, columns):  # type: ignore[no-untyped-def]
     """Judge the neighbours of outliers in row y, which lie in these columns, where they are not far from any doubt."""
     (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
@@ -191,7 +191,7 @@ def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, colum
                     _judge_beside(sub, dq, what, least, noise, frame, limits, flags, yy, xx)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
     """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 from nirred.algorithms.neighbours import mutual, nearest
+from nirred.algorithms.ranking import middle
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
@@ -165,7 +166,7 @@ def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolera
     return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
     """Fill in b - a of all pairs within a radius of the guess; return how many there are."""
     n = 0
@@ -178,7 +179,7 @@ def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-def]
     """Number and mean of the differences within the tolerance of the median of those around each centre."""
     near = np.empty((2, differences.shape[0]))
@@ -190,7 +191,7 @@ def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-
             if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * tolerance) ** 2:
                 near[0, n], near[1, n] = u, v
                 n += 1
-        x, y = np.median(near[0, :n]), np.median(near[1, :n])
+        x, y = middle(near[0], n), middle(near[1], n)
         count, total_x, total_y = 0, 0.0, 0.0
         for i in range(differences.shape[0]):
             u, v = differences[i, 0], differences[i, 1]

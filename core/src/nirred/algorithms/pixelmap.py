@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel
 
 FloatArray = NDArray[np.float64]
 Transform = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
@@ -191,7 +192,7 @@ def _cubic(at: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     return weights, slopes
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
     for n in range(x.size):
         i = min(max(int(np.floor(x[n] / step)), 0), nodes.shape[2] - 2)
@@ -203,7 +204,7 @@ def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
             out[k, n] = upper * (1 - ty) + lower * ty
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _times_area(area, step, first, out):  # type: ignore[no-untyped-def]
     """Areas along one axis at a time: between two nodes of a row, then between two rows of them."""
     width, known = out.shape[1], -9
@@ -223,7 +224,7 @@ def _times_area(area, step, first, out):  # type: ignore[no-untyped-def]
             row[x] *= np.float32(upper[x] * (1 - t) + lower[x] * t)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _behind(m, origin, nodes, step, out):  # type: ignore[no-untyped-def]
     determinant = abs(
         m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])

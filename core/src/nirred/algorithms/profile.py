@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel
 
 MIN_AREA = 20  # binned pixels that make an object extended
 MOST_OBJECTS = 64  # the largest
@@ -238,7 +239,7 @@ def _annuli(
         return distance / count, light / count, 1.0 / np.sqrt(count)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignore[no-untyped-def]
     """Number of pixels, their light and their distances between neighbouring edges; sums[0] is inside the first."""
     x0, y0, _, ratio, _ = ellipse

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel
 from nirred.algorithms.neighbours import mutual
 from nirred.algorithms.pairs import PointSources, outshining_pair, positions_of, voted_pairs
 
@@ -152,7 +152,7 @@ def refine(
     return Registration(*place, angle, 1.0, n, rms, method, angle_error)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _most_agreed(candidates, shifts, weights, most):  # type: ignore[no-untyped-def]
     """Which candidate has the least sum of weighted squared distances to all shifts, each capped."""
     best, least = 0, np.inf

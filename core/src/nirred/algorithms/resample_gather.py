@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_kernels import Kernel
 from nirred.algorithms.resample_runs import (
@@ -109,7 +109,7 @@ def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.flo
     return flat
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _keep_usable(part, bad, work):  # type: ignore[no-untyped-def]
     nan, infinite = np.float32(np.nan), np.float32(np.inf)
     width = part.shape[1]
@@ -141,7 +141,7 @@ def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int,
 
 # The functions of a strip are given whole arrays: each slice of one is counted by its owner, which takes longer than to
 # do some twenty pixels.
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
     """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `CHUNK`."""
     part, row = 1.0 / step, nodes.shape[2]
@@ -155,7 +155,7 @@ def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
                 out[np.uint64(at + k)] = left + (k - i * step) * slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-untyped-def]
     """Phases and corners of the windows of n pixels, `down` of the way between two rows of nodes.
 
@@ -173,7 +173,7 @@ def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-u
         corner[c] = np.int32((row - top) * stride + (column + 1.0) if inside else outside)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _marked(marks, words, found):  # type: ignore[no-untyped-def]
     """Where marks are set, of which few are; `words` are eight of them each."""
     number = 0
@@ -185,7 +185,7 @@ def _marked(marks, words, found):  # type: ignore[no-untyped-def]
     return number
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-untyped-def]
     """Values of n pixels into the first row of `lanes`, NaN outside, run by run of windows that lie side by side."""
     marks, words, found = work
@@ -205,7 +205,7 @@ def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-unty
         start = end
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
     """Write n values into a row from `start`, those that are lost anew; coverage where it is asked for."""
     (r, start, n), (marks, words, found) = place, work
@@ -232,7 +232,7 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
                 coverage[r, start + i] = lanes[3 * PITCH + i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
     """Whether all pixels of these rows and columns lie outside the input, as the nodes round them tell."""
     places = nodes.ravel()
@@ -248,7 +248,7 @@ def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
     """Rows of the output, strip by strip of columns, so that a strip's samples stay in the first cache."""
     step, first, taps = how

@@ -6,8 +6,8 @@ Weights are polynomials of the position between two samples, so that no table is
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from nirred.algorithms.compiled import contracting_subkernel, subkernel
 from nirred.algorithms.resample_kernels import MIN_COVERAGE
 
 #: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
@@ -25,13 +25,13 @@ _FREE = (
 
 
 # Fused multiply-adds are safe here: every pixel goes through the same code, wherever a run begins.
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@contracting_subkernel
 def _polynomial(terms, square):  # type: ignore[no-untyped-def]
     higher = np.float32(terms[2]) + square * np.float32(terms[3])
     return np.float32(terms[0]) + square * (np.float32(terms[1]) + square * higher)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@contracting_subkernel
 def _weights(phase):  # type: ignore[no-untyped-def]
     """Six weights: the free parts by their polynomials, the rest from the sum, 1, and from two moments."""
     two, three, five = np.float32(2), np.float32(3), np.float32(5)
@@ -47,14 +47,14 @@ def _weights(phase):  # type: ignore[no-untyped-def]
     return even0 + odd0, even1 + odd1, even2 + odd2, even2 - odd2, even1 - odd1, even0 - odd0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@contracting_subkernel
 def _across(flat, p, w):  # type: ignore[no-untyped-def]
     i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
     left = w[0] * flat[p] + w[1] * flat[p + i1] + w[2] * flat[p + i2]
     return left + (w[3] * flat[p + i3] + w[4] * flat[p + i4] + w[5] * flat[p + i5])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@contracting_subkernel
 def run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
     """Values of n pixels from `at`, and up to seven more, whose windows lie side by side from `corner`.
 
@@ -78,7 +78,7 @@ def run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-
         lanes[i] = value + y[5] * _across(flat, p, x)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@contracting_subkernel
 def run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
     """The same for the four samples of the bilinear kernel, in the middle of the window."""
     one, pitch = np.uint64(1), np.uint64(PITCH)
@@ -92,13 +92,13 @@ def run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped
         lanes[i] = above + y * (below - above)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _plus(sums, share, more):  # type: ignore[no-untyped-def]
     """Weighted sum, weight and absolute weight with a share of others."""
     return sums[0] + share * more[0], sums[1] + share * more[1], sums[2] + abs(share) * more[2]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sample(flat, p, i):  # type: ignore[no-untyped-def]
     """A sample and its weights 1, or nothing where it is not usable."""
     zero, sample = np.float32(0), flat[p + np.uint64(i)]
@@ -106,7 +106,7 @@ def _sample(flat, p, i):  # type: ignore[no-untyped-def]
     return sample if sample == sample else zero, one, one
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _usable(flat, p, w):  # type: ignore[no-untyped-def]
     """Weighted sum, weight and absolute weight of the usable ones of six samples side by side."""
     sums = _plus((np.float32(0), np.float32(0), np.float32(0)), w[0], _sample(flat, p, 0))
@@ -115,12 +115,12 @@ def _usable(flat, p, w):  # type: ignore[no-untyped-def]
     return _plus(sums, w[5], _sample(flat, p, 5))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _size(w):  # type: ignore[no-untyped-def]
     return abs(w[0]) + abs(w[1]) + abs(w[2]) + (abs(w[3]) + abs(w[4]) + abs(w[5]))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _share(sums, size):  # type: ignore[no-untyped-def]
     """Value and part of the absolute weight that sums over usable samples give."""
     least, (value, weight, good) = np.float32(MIN_COVERAGE), sums
@@ -128,7 +128,7 @@ def _share(sums, size):  # type: ignore[no-untyped-def]
     return value / weight if (weight >= least) & (part >= least) else np.float32(np.nan), part
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def masked_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
     """The same over the usable samples alone, and their part of the absolute weight in the last row of `lanes`.
 
@@ -147,7 +147,7 @@ def masked_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyp
         lanes[i], lanes[i + pitch + pitch + pitch] = _share(sums, _size(x) * _size(y))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def masked_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
     """The same for the four samples of the bilinear kernel."""
     one, pitch, unit = np.uint64(1), np.uint64(PITCH), np.float32(1)

@@ -12,9 +12,9 @@ apertures of one FWHM and larger; the scatter of single pixels is lower by the c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel, split_shift
 
 
@@ -133,14 +133,14 @@ def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArra
     return given
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _overlap(size, start, width):  # type: ignore[no-untyped-def]
     """Part [low, high) of a row of `width` that lies on `size` pixels, of which it begins at `start`."""
     low = min(max(0, -start), width)
     return low, max(low, min(width, size - start))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
     """Copy a row into padded buffers, zero where unusable; return how many pixels inside are."""
     nx = data.shape[1]
@@ -165,14 +165,14 @@ def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
     return unusable
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _copy_row(source, target):  # type: ignore[no-untyped-def]
     """Copy; a slice assignment would go element by element."""
     for x in range(target.size):
         target[x] = source[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _filter_row(source, weights, target):  # type: ignore[no-untyped-def]
     """One-dimensional filter along a row; the taps are added in a fixed order."""
     n = target.size
@@ -192,7 +192,7 @@ def _filter_row(source, weights, target):  # type: ignore[no-untyped-def]
             target[x] = source[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _filter_column(ring, first, weights, target):  # type: ignore[no-untyped-def]
     """Combine the rows of a ring buffer; the taps are added in a fixed order."""
     n = target.size
@@ -215,7 +215,7 @@ def _filter_column(ring, first, weights, target):  # type: ignore[no-untyped-def
             target[x] = s0[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
     """Divide a row by the weight that is left; NaN where too little is."""
     for x in range(value.size):
@@ -227,7 +227,7 @@ def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
         cover[x] = part if part < np.float32(1.0) else np.float32(1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
     """Fill a row but for [low, high)."""
     for part in (row[:low], row[high:]):
@@ -235,7 +235,7 @@ def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
             part[x] = filling
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
     """Weight and absolute weight that fall inside the array, along a row."""
     for j in range(good.size):
@@ -244,7 +244,7 @@ def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
     _filter_row(good, np.abs(wx), edge[1])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
     """Weights of rows of the ring that are clean (0) or outside (1)."""
     for k in range(state.size):
@@ -254,7 +254,7 @@ def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
             state[k] = 2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[no-untyped-def]
     """Shift with renormalisation: data, weight and absolute weight are filtered side by side.
 
@@ -314,7 +314,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
             _copy_row(cover, coverage[r, low:high])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
     """Bilinear share of masked pixels; beyond the edges the outermost pixels go on for as long as they are nearest."""
     (height, nx), rows = mask.shape, out.shape[0]

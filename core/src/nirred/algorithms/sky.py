@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.background import level
+from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.ranking import middle
 from nirred.algorithms.threads import run_blocks
 
 Float32 = NDArray[np.float32]
@@ -77,7 +78,7 @@ def pattern_power(
     return np.maximum(both - noise, 0.0) / np.maximum(weight, 1e-30), noise
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  # type: ignore[no-untyped-def]
     """Variances of half the difference and of half the sum less its smooth part, times 4 / (1/ua + 1/ub), and that.
 
@@ -107,13 +108,13 @@ def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  
                 continue
             weight[j, i] = total / n
             if robust:
-                noise[j, i] = np.median(apart[:n]) / MEDIAN_CHI2
-                both[j, i] = np.median(together[:n]) / MEDIAN_CHI2
+                noise[j, i] = middle(apart, n) / MEDIAN_CHI2
+                both[j, i] = middle(together, n) / MEDIAN_CHI2
             else:
                 noise[j, i], both[j, i] = _mean(apart[:n]), _mean(together[:n])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _mean(values):  # type: ignore[no-untyped-def]
     total = 0.0
     for value in values:
@@ -133,7 +134,7 @@ def shrinkage(power: Float64, noise: Float64, units: Float32) -> tuple[Float32, 
     return p, v
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _spread(power, noise, units, p, v):  # type: ignore[no-untyped-def]
     for y in range(units.shape[0]):
         j = y * power.shape[0] // units.shape[0]
@@ -151,7 +152,7 @@ def join_halves(halves: Float32) -> tuple[Float32, Float32]:
     return g, units
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _join(halves, g, units):  # type: ignore[no-untyped-def]
     zero, nothing = np.float32(0), np.float32(np.nan)
     for y in range(g.shape[0]):

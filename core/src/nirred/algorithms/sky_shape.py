@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import Box, edge_levels
 from nirred.algorithms.background import FIT_SCATTER, Mesh, fill_boxes, mesh_background
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.nested import fit_nested, shrink_nested
+from nirred.algorithms.ranking import middle
 from nirred.algorithms.sky import pattern_power
 from nirred.algorithms.surface import FIELD_STEP
 from nirred.algorithms.threads import run_blocks
@@ -131,7 +132,7 @@ def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.
     return base
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
     """Median of g - base, of every other pixel of every other row, of the cells of one row, along the row's pixels."""
     for i in range(nx):
@@ -142,10 +143,10 @@ def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
                 if u[y, x] > 0:
                     sample[n] = g[y, x] - base[y, x]
                     n += 1
-        out[start:stop] = np.median(sample[:n]) if n else np.float32(np.nan)
+        out[start:stop] = np.float32(middle(sample, n))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _sum_cells(whole, first, second, base, limit, wanted, sums, weights):  # type: ignore[no-untyped-def]
     """Sums of units * (g - base), and of units, over pixels near the median of their cell in all three patterns.
 

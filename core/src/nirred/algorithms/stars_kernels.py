@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 #: Columns of the table that `measure` fills.
 X, Y, AMPLITUDE, SIGMA_MAJOR, SIGMA_MINOR, LOST, NORM, PEAK, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _filter_into(source, weights, target):  # type: ignore[no-untyped-def]
     """Symmetric filter along a row; the pairs of taps are added in a fixed order."""
     n = target.size
@@ -25,7 +26,7 @@ def _filter_into(source, weights, target):  # type: ignore[no-untyped-def]
             target[x] += w * (left[x] + right[x])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _combine_rows(ring, newest, weights, target):  # type: ignore[no-untyped-def]
     """The same along the columns, over a ring of rows whose last one is ``newest``."""
     n = target.size
@@ -42,7 +43,7 @@ def _combine_rows(ring, newest, weights, target):  # type: ignore[no-untyped-def
             target[x] += w * (upper[x] + lower[x])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untyped-def]
     """Subtract the bilinear mesh from a row; zero where unusable. Nodes are at box centres."""
     nx = data.shape[1]
@@ -66,7 +67,7 @@ def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untype
             target[begin + j] = value if usable else np.float32(0.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: ignore[no-untyped-def]
     """Flat row of (binned) pixels into `row`, behind `half` of padding, and the brightest pixel of each into `raw`."""
     if binning == 1:
@@ -85,7 +86,7 @@ def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: i
         raw[x] = max(one, two)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _unusable(bad, x, y, binning):  # type: ignore[no-untyped-def]
     """Whether a pixel, or most of a block of 2 x 2, is bad."""
     if binning == 1:
@@ -96,7 +97,7 @@ def _unusable(bad, x, y, binning):  # type: ignore[no-untyped-def]
     return lost > 2
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
     """Highest of 3x3; of equal neighbours the last one counts."""
     v = b[x]
@@ -104,7 +105,7 @@ def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
     return v >= before and v > max(b[x + 1], c[x - 1], c[x], c[x + 1])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, binning, found, count):  # type: ignore[no-untyped-def]
     """Append the peaks of one row; return how many there are by now."""
     nx = smooth.shape[1]
@@ -136,7 +137,7 @@ def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, binning, fou
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning, limit):  # type: ignore[no-untyped-def]
     """Return [x, y, smoothed value, raw maximum] of the peaks of the smoothed image.
 
@@ -178,14 +179,14 @@ def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning,
     return found[:count]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _profile(centre, sigma, first, out):  # type: ignore[no-untyped-def]
     for k in range(out.size):
         d = (first + k - centre) / sigma
         out[k] = np.exp(-0.5 * d * d)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore[no-untyped-def]
     """Sums over the usable pixels of a window: p2, pI, then those for positions and moments."""
     ny, nx = data.shape
@@ -222,7 +223,7 @@ def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore
         sums[12] += w * w * dy * p2x
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-untyped-def]
     """Fit position and amplitude of a Gaussian of fixed size to each star (Gauss-Newton).
 
@@ -273,7 +274,7 @@ def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-
         _sizes(sums, s2, table[s])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _sizes(sums, s2, row):  # type: ignore[no-untyped-def]
     """Sigma of the two axes from the windowed moments, with the window divided out.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from nirred.algorithms.compiled import kernel
 from nirred.algorithms.least_squares import normal_equations, robust_solve
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _take_off(data, along_y, lines, out):  # type: ignore[no-untyped-def]
     """Write out = data less the sum of separable terms along_y[y, j] * lines[j, x]; out may be data."""
     row = np.empty(lines.shape[1], np.float32)

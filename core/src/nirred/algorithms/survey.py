@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.pixelmap import PixelMap
 
 
@@ -102,7 +102,7 @@ def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return both
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
     """Masked share of the four pixels round a position, those beyond the edge left out."""
     ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
@@ -117,7 +117,7 @@ def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
     return masked / weight
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
     """Values in a row of nodes at all pixels, linear between nodes."""
     part = 1.0 / step  # a power of two
@@ -129,7 +129,7 @@ def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
                 places[np.uint64(i * step + k)] = start + k * slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _nodes_round(nodes, how, r, known, above, below):  # type: ignore[no-untyped-def]
     """Rows of nodes above and below a row of the output, at all pixels, and which these are; `known` were before."""
     step, first = how
@@ -142,7 +142,7 @@ def _nodes_round(nodes, how, r, known, above, below):  # type: ignore[no-untyped
     return above, below, j, (first + r - j * step) / step
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
     """Nearest pixels of a row, -1 outside; one long loop for the vector unit."""
     low, high, _, nx = extent
@@ -155,7 +155,7 @@ def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
         places[c] = np.int32(place if inside else -1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
     """Nearest pixels, areas, what lies outside: pixels of a row of nodes first."""
     shape, zero, one = (3, index.shape[1]), np.float32(0), np.float32(1)
@@ -169,7 +169,7 @@ def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped
             outside[c] = one if places[c] < 0 else zero
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _pick(nodes, how, extent, flat, bad, fill, out):  # type: ignore[no-untyped-def]
     """Nearest pixels of the ravelled input, those that are masked or not finite left out."""
     shape, places = (2, out.shape[1]), np.empty(out.shape[1], np.int32)
@@ -188,14 +188,14 @@ def _pick(nodes, how, extent, flat, bad, fill, out):  # type: ignore[no-untyped-
                 row[c] = flat[k] if (places[c] >= 0) else fill
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _between(rows, i, tx, ty):  # type: ignore[no-untyped-def]
     left = rows[0, i] * (1.0 - ty) + rows[1, i] * ty
     right = rows[0, i + 1] * (1.0 - ty) + rows[1, i + 1] * ty
     return left * (1.0 - tx) + right * tx
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _hide(nodes, how, extent, bad, near, index, hidden):  # type: ignore[no-untyped-def]
     """Masked shares of the pixels that have one masked pixel nearby, which are few."""
     (step, first), (low, _, ny, _) = how, extent

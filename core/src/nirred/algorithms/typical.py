@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from nirred.algorithms.compiled import kernel, subkernel
 
 _SIGN = np.uint32(0x80000000)
 
@@ -52,7 +53,7 @@ def sampled_median(
     return float(_median(data, flags, ignored, step, values, values.view(np.uint32)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
     """Put the good pixels before the others; return their number."""
     n, end = 0, values.size
@@ -68,7 +69,7 @@ def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@subkernel
 def _ranked(keys, rank):  # type: ignore[no-untyped-def]
     """The key of a rank (from 0), and how many are not above it: upper halves are counted first, then the lower."""
     key, left = np.uint32(0), rank
@@ -85,7 +86,7 @@ def _ranked(keys, rank):  # type: ignore[no-untyped-def]
     return key, rank - left + counts[place]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _median(data, flags, ignored, step, values, bits):  # type: ignore[no-untyped-def]
     """Median of what `_gather` finds; `bits` shares the memory of `values`."""
     n = _gather(data, flags, ignored, step, values)
