@@ -64,8 +64,6 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
         No frame could be read, or planes and calibrations differ in shape.
     """
     first = group.frames[group.need(group.indices(), "readable frames")[0]].info
-    if not compiled():
-        group.context.say("compiling kernels (once)")
     group.planes = _allocate(group, [d.shape for d in first.detectors])
     cache = _Inputs()
     for p, state in enumerate(group.planes):

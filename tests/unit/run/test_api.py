@@ -330,7 +330,19 @@ def test_log_is_json_lines_and_events_are_told(night, reduce, raw, tmp_path):
     assert result.outcomes == {DARK: "done"} and result.exit_code == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "nirred.log").read_text().splitlines()]
     assert [(e.kind, e.message) for e in told] == [(x["kind"], x["message"]) for x in lines]
-    assert [e.kind for e in told if e.kind != "progress"] == ["started", "product", "finished"]
+    kinds = [e.kind for e in told if e.kind != "progress" and "compiled" not in e.message]
+    assert kinds == ["started", "product", "finished"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_first_run_says_that_kernels_are_compiled(night, reduce, raw, monkeypatch, known):
+    for name in (n for n, f in night.frames.items() if f.kind != "dark"):
+        (raw / name).unlink()
+    monkeypatch.setattr("nirred.run.api.compiled", lambda: known)
+    told = []
+    reduce(raw, on_event=told.append)
+    said = [e.kind == "message" and "compiled at their first use" in e.message for e in told]
+    assert said == [not known] + [False] * (len(said) - 1)
 
 
 def test_strict_counts_foreign_files(night, reduce, raw):

@@ -16,6 +16,7 @@ from ..config import between
 from ..errors import ConfigError, DataError, NirredError
 from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
+from ..framepass import compiled
 from ..group import Context
 from ..params import Setting
 from ..plan.model import Plan
@@ -162,6 +163,8 @@ def run(
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
+        if plan.tasks and not compiled():
+            say("kernels are compiled at their first use, once: up to a minute more")
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         record = run_record(plan, results) | circumstances(registry, options.settings, started)
