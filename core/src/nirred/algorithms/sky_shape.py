@@ -86,20 +86,32 @@ def sky_shape(
     cells = coarse * round(ny / (CELL * coarse)), coarse * round(nx / (CELL * coarse))
     if not halves or min(cells) == 0:
         return base, 0.0
+    limit = np.float32(OWN * float(np.median(mesh.sigmas)))
+    found, seen = _below_mesh((pattern, units), halves, base, limit, cells, threads)
+    base += Mesh(found, found, found, (ny, nx)).evaluate(threads=threads)
+    return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
+
+
+def _below_mesh(
+    whole: tuple[Float32, Float32],
+    halves: Sequence[tuple[Float32, Float32]],
+    base: Float32,
+    limit: np.float32,
+    cells: tuple[int, int],
+    threads: int,
+) -> tuple[Float64, NDArray[np.bool_]]:
+    """What the mesh has lost, of all scales from coarse to fine, and which cells were seen; (rows, columns) each."""
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
     sums, weights = np.zeros((3, *cells)), np.zeros((3, *cells))
-    limit = np.float32(OWN * float(np.median(mesh.sigmas)))
-    planes = (pattern, units), (parts[0], parts[1]), (parts[2], parts[3])
+    planes = whole, (parts[0], parts[1]), (parts[2], parts[3])
     run_blocks(lambda a, b: _sum_cells(*planes, base, limit, (a, b), sums, weights), cells[0], threads, ROWS)
     found = np.zeros(cells)
     for side in SCALES:
-        least = LEAST if side == coarse else 0.0
+        least = LEAST if side == max(SCALES) else 0.0
         step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, least)
         found += step
         sums -= weights * step
-    base += Mesh(found, found, found, (ny, nx)).evaluate(threads=threads)
-    seen = weights[0] > 0
-    return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
+    return found, weights[0] > 0
 
 
 def _steps(pattern: Float32, unknown: NDArray[np.bool_], amplifiers: Sequence[Box]) -> Float32:

@@ -163,8 +163,6 @@ def run(
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
-        if plan.tasks and not compiled():
-            say("kernels are compiled at their first use, once: up to a minute more")
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         record = run_record(plan, results) | circumstances(registry, options.settings, started)
@@ -172,8 +170,7 @@ def run(
         if isinstance(tell, Journal):
             lay_out_results(plan, results, record["tasks"], tell, out)
             record["remarks"] = list(plan.remarks)
-        fault = ledger.finish(record)
-        if fault:
+        if fault := ledger.finish(record):
             say(fault)
         page = _report(out, record, tell) if options.report and not fault else None
     if interrupted:
@@ -288,6 +285,8 @@ def _execute_all(
     try:
         scratch, memory = context.scratch, context.memory
         check_space(plan, context.out, scratch, memory, width=crew.width, keep=context.keep)
+        if jobs and not compiled():
+            tell(Event("message", message="kernels are compiled at their first use, once: up to a minute more"))
         ledger.begin(run_record(plan, schedule.ordered()))
         with one_blas_thread(), one_heap():
             return schedule.run(), False
