@@ -74,7 +74,8 @@ def chains(camera: str, directory: Path, size: int | None, turns: int) -> list[C
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as simulator:
         simulator.submit(simulate, camera, directory / camera, size).result()
-    raw, cache = directory / camera / "raw", directory / f"{camera}-kernels"
+    night, cache = directory / camera, directory / f"{camera}-kernels"
+    raw = next(d for d in (night / "data", night / "raw") if d.is_dir())  # finished masters where the camera has them
     done = [chain(camera, raw, directory / f"{camera}-cold", cache, 1, compiling=True)]
     for threads in (1, 2):
         runs = [chain(camera, raw, directory / f"{camera}-{threads}{k}", cache, threads) for k in range(turns)]
