@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nirred.algorithms.combine import combine
-from nirred.framepass import _curve, compiled
+from nirred.algorithms.calibrate import CalibrationInputs, calibrate, compiled
+from nirred.framepass import _curve
 from nirred.plugin.frames import Detector, Linearity, Section
 from nirred.registry import Registry
 
 
 def test_kernels_are_known_to_the_cache_after_their_first_call() -> None:
-    combine([np.ones((4, 4), np.float32)] * 3)
+    calibrate(np.ones((4, 4), np.float32), CalibrationInputs())
     assert compiled()
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
-from .algorithms.combine_network import combine_block
 from .algorithms.flags import flagged
 from .blame import blamed
 from .dq import DQ
@@ -96,11 +94,6 @@ def _release(group: Group) -> None:
         setup.flat = [replace(plane, var=None) for plane in setup.flat]
     setup.masks.clear()
     group.masks.clear()
-
-
-def compiled() -> bool:
-    """Whether numba's cache knows the kernels already; where not, their first calls take most of a minute."""
-    return any(Path(combine_block.stats.cache_path).glob("combine_network.combine_block-*.nbi"))
 
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:

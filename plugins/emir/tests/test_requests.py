@@ -77,6 +77,7 @@ def test_g4_g5_children_are_stacked_from_raw(night: Night, stacked: RunResult) -
     assert {c["kind"]: Path(c["file"]).name for c in task["calibrations"]} == {
         k: f"master_{k}.fits" for k in ("bpm", "dark", "flat")
     }
+    assert {c["reason"] for c in task["calibrations"]} == {"named by control.yaml"}
     assert len(task["inputs"]) == FRAMES
     entries = stacked.record["requests"]
     assert [(e["id"], e["outcome"]) for e in entries][-2:] == [(entries[-2]["id"], "unneeded"), ("_combined", "done")]
@@ -100,6 +101,7 @@ def test_g5_disabled_children_locate_their_earlier_results(night: Night, stacked
     with fits.open(result.products["_combined_image"]) as own, fits.open(stacked.products["_combined_image"]) as raw:
         reference = own[0].header["REFFRAME"]
         assert reference.endswith("_image.fits")
+        assert [own[0].header[key] for key in ("DARKCOR", "FLATCOR")] == ["master_dark.fits", "master_flat.fits"]
         frames = {f"_{name[:10]}_image.fits": name for name in night.groups["dither"].objects}
         for row in own["FRAMES"].data:
             truth = night.offset(frames[row["file"]], frames[reference])

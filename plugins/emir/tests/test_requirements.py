@@ -117,6 +117,7 @@ def test_refine_offsets_and_offsets(night: Night, stack: Stacked, usual: RunResu
     named = stack(refine_offsets=False, offsets="user_offsets.txt")
     measured = [float(np.sqrt(np.mean(errors(r) ** 2))) for r in (usual, listed, headers)]
     assert measured[0] < 0.03 < measured[1] < 0.1 < measured[2], measured
+    assert [card(r, "WCSSTAT") for r in (usual, listed, headers)] == ["registered", "ok", "ok"]
     table = fits.getdata(listed.products["all_image"], "FRAMES")
     wanted = np.array(positions) - positions[0]
     np.testing.assert_allclose(table["xoff"] - table["xoff"][0], wanted[:, 0], atol=0.02)

@@ -7,6 +7,7 @@ limited by memory traffic, so doing it step by step would cost an order of magni
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,6 +149,11 @@ def calibrate(
     if seeds.size and inputs.non_linear is not None and levels.non_linear < levels.saturation:
         flag_holes(_frozen(raw, np.float32), levels.non_linear, seeds, dq)
     return sci, dq
+
+
+def compiled() -> bool:
+    """Whether numba's cache knows the kernel that every run begins with; where not, others are not there either."""
+    return any(Path(_calibrate_rows.stats.cache_path).glob("calibrate._calibrate_rows-*.nbi"))
 
 
 def noise_planes(inputs: CalibrationInputs, read_noise: float) -> tuple[Float32, Float32]:

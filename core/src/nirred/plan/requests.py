@@ -34,7 +34,7 @@ _SCIENCE = ("image", "skyflat")
 class Order:
     """A request with everything that it takes from its children: files in the order given, masters by kind.
 
-    `named_by` is the origin of the request that names the master of each kind.
+    `named_by` is the request, or the file, that names the master of each kind.
     """
 
     request: Request
@@ -111,7 +111,8 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
     if not files:
         raise DataError(f"{request.origin} has neither frames nor children", "name what it is made of")
     own = dict(request.calibrations)
-    return Order(request, tuple(files), masters | own, named | dict.fromkeys(own, request.origin))
+    whose = {kind: request.named_by.get(kind, request.origin) for kind in own}
+    return Order(request, tuple(files), masters | own, named | whose)
 
 
 def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Bench) -> Draft:

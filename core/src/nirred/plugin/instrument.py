@@ -106,6 +106,8 @@ class Request:
         Not empty: why it cannot be carried out, and what to do; nothing else is lost.
     details : Mapping
         What the plugin wants to know again when results are laid out.
+    named_by : Mapping
+        {kind: name of the file that names the calibration}, where that is not the request's own.
     finished : bool
         `frames` are images of earlier runs, calibrated, which the plugin opens as it does raw ones.
     """
@@ -121,6 +123,7 @@ class Request:
     fault: str = ""
     hint: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    named_by: Mapping[str, str] = field(default_factory=dict)
     finished: bool = False
 
 

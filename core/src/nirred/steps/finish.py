@@ -299,8 +299,8 @@ class StoreScience(_Store):
         group.keywords["TEXPTIME"] = (round(sum(seconds), 6), "[s] total exposure")
         group.keywords["REFFRAME"] = (reference.name, "frame that offsets refer to")
         states = {group.frames[i].info.wcs_state for i in frames}
-        registered = len(frames) > 1 and any(np.isfinite(group.frames[i].dx_err) for i in frames)
-        status = "registered" if registered else ("rebuilt" if "rebuilt" in states else "ok")
+        rebuilt = "rebuilt" if "rebuilt" in states else "ok"
+        status = "registered" if group.extras.get("registered") else rebuilt
         group.keywords["WCSSTAT"] = (status, "ok, rebuilt or registered")
         airmass = [a for i in frames if (a := group.frames[i].info.descriptors.airmass) is not None]
         if airmass:

@@ -172,7 +172,7 @@ class _UseCalibration(FrameStep):
         """The master's planes; None when there is none or it is skipped, with the reason in a keyword."""
         found = group.calibrations.get(self.kind)
         if params.skip or params.do_cal == "skip":
-            group.keywords[self.keyword] = "SKIPPED: by the user"
+            group.keywords[self.keyword] = _said_before(group, self.keyword) or "SKIPPED: by the user"
             return None
         if found is None:
             if params.do_cal == "force":
@@ -181,6 +181,12 @@ class _UseCalibration(FrameStep):
             return None
         group.keywords[self.keyword] = str(group.extras.get(f"{self.kind}_name", "done"))
         return found
+
+
+def _said_before(group: Group, keyword: str) -> str:
+    """What frames that are earlier products say of a correction; '' of raw frames."""
+    headers = group.frames[group.indices()[0]].info.headers
+    return str(headers.get(keyword) or "") if "NIRRED" in headers.primary else ""
 
 
 class DarkCorrect(_UseCalibration):

@@ -186,6 +186,8 @@ class AdjustWcs(GroupStep):
             solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
         if final:
             group.extras["reference"] = cluster[reference]
+            measured = any(r is not None and r.method != "reference" for r in solved)
+            group.extras["registered"] = measured or group.extras.get("registered", False)
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)

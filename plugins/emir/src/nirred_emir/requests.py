@@ -141,6 +141,7 @@ class _Reader:
             {} if images else masters,
             read.origin,
             details=details,
+            named_by=self._named_by(masters, sources),
             finished=bool(images),
         )
 
@@ -183,6 +184,12 @@ class _Reader:
         said |= dict.fromkeys(masters, _CONTROL)
         self.masters[read.id] = said | {kind: sources[name] for name, kind in MASTERS.items() if name in sources}
         return self.masters[read.id]
+
+    def _named_by(self, masters: Mapping[str, Path], sources: Mapping[str, str]) -> Mapping[str, str]:
+        """The control file, of the calibrations that the block itself does not name."""
+        own = {MASTERS[name] for name, source in sources.items() if name in MASTERS and source == _BLOCK}
+        control = self.context.control
+        return {kind: control.name for kind in masters if kind not in own} if control is not None else {}
 
     def _params(self, read: Read, mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
         params = settings_of(mode, {k: v for k, v in given.items() if k not in MASTERS})
