@@ -48,6 +48,7 @@ def test_demo_reduces_measures_and_draws(parts: dict[str, Any], nirred: Call, tm
     assert parts["night"][1] == {"scenario": "offset", "frames": None, "seed": 4, "size": 256}
     assert parts["run"][:2] == ([str(home / "raw")], home / "reduced")
     assert "TABLE [('a_image.fits', 'offset')]" in out
+    assert "several nights" in out
     assert f"picture: {home / 'a_image.png'}" in out
     assert (home / "a_image.png").is_file()
     assert "simulating" in err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_tables_hold_text_and_leave_out_what_is_empty(night: Any) -> None:
     assert tables["World coordinates"][1][0][:2] == ("c001.fits", "rebuilt")
     assert tables["Tasks"][1][0][4].startswith("BLOCKED: no flat")
     assert ("c005.fits", "unneeded", "no task needs a dark of 5 s") in tables["Not used"][1]
+
+
+def test_each_remark_has_a_row_of_its_own(night: Any) -> None:
+    """However many frames share one: a table is as wide as its longest text."""
+    night.dither(3)
+    plan = night.plan()
+    plan.tasks[0] = replace(plan.tasks[0], remarks=("one", "two"))
+    plan.remarks.append("of all")
+    tables = {title: rows for title, _, rows in plan_tables(plan)}
+    assert tables["Remarks"] == [("", "of all"), (plan.tasks[0].id, "one"), (plan.tasks[0].id, "two")]
 
 
 @pytest.mark.parametrize(

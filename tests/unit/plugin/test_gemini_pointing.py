@@ -147,6 +147,19 @@ def test_wcs_of_the_extension_else_of_the_primary(primary: str, image: str, ra: 
     assert gemini.wcs_pixel_scale(headers) == pytest.approx(3600 * 3e-5)
 
 
+@pytest.mark.parametrize(
+    ("nameless", "ra"), [(("RA---TAN",), 150.0), (("DEC--TAN",), 150.0), (("RA---TAN", "DEC--TAN"), None)]
+)
+def test_one_nameless_axis_is_the_one_that_the_other_leaves(nameless: tuple[str, ...], ra: float | None) -> None:
+    card = tan(150.0)
+    for name in nameless:
+        card = card.replace(f"'{name}'", "'?'")
+    for headers in (headers_from_text(f"OBJECT  = 'x'\n{IMAGE}{card}"), headers_from_text(f"{card}{IMAGE}")):
+        planes = gemini.plane_wcs(headers, WHEN, 0.7)
+        assert (None if planes is None else planes[0].wcs.wcs.crval[0]) == ra
+        assert gemini.wcs_center(headers, WHEN) is None
+
+
 def test_one_plane_without_wcs_leaves_the_frame_without() -> None:
     headers = headers_from_text(f"OBJECT  = 'x'\n{IMAGE}{tan()}{IMAGE}")
     images = [h for _, h in gemini.planes(headers)]

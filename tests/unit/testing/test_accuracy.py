@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from nirred.testing.accuracy import measure, summary, table
 from nirred.testing.campaign import ReductionError, accuracies
 from nirred.testing.oracle import oracle_stack, write_oracle, write_product
+from nirred.testing.photometry import Figure
 from nirred.testing.simulate import simulate_night
 from nirred_niri.simulation import simulation
 
@@ -131,6 +133,14 @@ def test_table_marks_what_missed_its_bar(measured, stack):
     rows = {row["figure"]: row["passed"] for row in summary([found, found])}
     assert not rows["flux bias, S/N > 100 (%)"] and rows["offset rms (px)"]
     assert "MISSED" in table([found])
+
+
+def test_a_lone_bright_star_has_no_error_and_is_judged_by_its_value(measured, stack):
+    """An infinite floor allowed no mean at all."""
+    found = replace(measured(sci=stack.sci), flux_bias=Figure(0.03, math.inf))
+    off = replace(found, flux_bias=Figure(0.3, math.inf))
+    judged = [next(r["passed"] for r in summary([n]) if str(r["figure"]).startswith("flux bias")) for n in (found, off)]
+    assert judged == [True, False]
 
 
 def test_a_missing_product_is_named(tmp_path):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..testing.night import Night
 
 
+#: The table's bars are those of `benchmarks/accuracy.py`.
+ONE_NIGHT = "what is wanted is of means of several nights; one strays by its noise, and more so the smaller its field"
+
+
 @example("nirred demo", "nirred demo niri -o /tmp/demo --size 1024")
 @click.command()
 @click.argument("instrument", required=False)
@@ -52,7 +56,7 @@ def demo(
     if as_json:
         echo_json({"stack": str(stack), "picture": str(picture), "figures": summary(measured)})
     else:
-        click.echo(f"\n{table(measured)}\n\npicture: {picture}")
+        click.echo(f"\n{table(measured)}\n{ONE_NIGHT}\n\npicture: {picture}")
 
 
 def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:

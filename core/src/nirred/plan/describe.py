@@ -115,7 +115,7 @@ def _doubtful(plan: Plan) -> list[FrameInfo]:
 def plan_tables(plan: Plan) -> list[Table]:
     """(title, columns, rows) of what a user wants to see before a run; empty tables are left out."""
     tables: list[Table] = [
-        ("Tasks", ("product", "what", "recipe", "frames", "remarks"), [_task_row(t) for t in plan.tasks]),
+        ("Tasks", ("product", "what", "recipe", "frames", "state"), [_task_row(t) for t in plan.tasks]),
         (
             "Calibrations",
             ("for", "kind", "file", "level", "why"),
@@ -132,7 +132,7 @@ def plan_tables(plan: Plan) -> list[Table]:
             [(r.origin, r.reason, r.hint) for r in plan.refused],
         ),
         ("Not used", ("file", "fate", "reason"), _unused(plan.files)),
-        ("Remarks", ("remark",), [(r,) for r in plan.remarks]),
+        ("Remarks", ("of", "remark"), _remark_rows(plan)),
     ]
     return [t for t in tables if t[2]]
 
@@ -140,8 +140,15 @@ def plan_tables(plan: Plan) -> list[Table]:
 def _task_row(task: Task) -> tuple[str, ...]:
     roles = Counter(role for _, role in task.frames)
     frames = ", ".join(f"{n} {role}" for role, n in roles.items())
-    remarks = [f"BLOCKED: {task.blocked}"] if task.blocked else []
-    return ", ".join(_products(task)) or "-", task.title, task.recipe, frames, "; ".join([*remarks, *task.remarks])
+    state = f"BLOCKED: {task.blocked}" if task.blocked else ""
+    return ", ".join(_products(task)) or "-", task.title, task.recipe, frames, state
+
+
+def _remark_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """One row for each remark, but for what the table of world coordinates says."""
+    told = {f"{f.name}: {f.wcs_note}" for f in _doubtful(plan)}
+    rows: list[tuple[str, ...]] = [("", r) for r in plan.remarks]
+    return rows + [(t.id, r) for t in plan.tasks for r in t.remarks if r not in told]
 
 
 def _calibration_rows(task: Task) -> list[tuple[str, ...]]:

@@ -359,7 +359,7 @@ def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
             values = np.array([figure.value for figure in known])
             error = known[0].error if len(known) == 1 else float(values.std(ddof=1) / math.sqrt(len(known)))
             floor = math.sqrt(sum(figure.error**2 for figure in known)) / len(known)
-            mean, margin = float(values.mean()), bar.slack * max(error, floor)
+            mean, margin = float(values.mean()), bar.slack * max(error, floor) if bar.slack else 0.0  # not 0 x infinity
             passed = bool(bar.low - margin <= mean <= bar.high + margin)
             row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error), "floor": floor}
             rows.append({**row, "nights": len(known), "must": bar.must, "passed": passed})

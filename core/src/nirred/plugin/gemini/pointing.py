@@ -175,7 +175,9 @@ def plane_wcs(
 ) -> Sequence[PlaneWcs] | None:
     """World coordinates of every plane, or None when one of them has none that can be used.
 
-    Only the two celestial axes are read; apparent places are moved to ICRS.
+    Only the two celestial axes are read; apparent places are moved to ICRS. Where one of both has no name (real F2
+    frames of 2022 have CTYPE2 or CTYPE1 '?', and their numbers are right to an arcsec), it is the one that the other
+    leaves; whether the WCS is right, the pointing tells as of any.
 
     Parameters
     ----------
@@ -190,7 +192,7 @@ def plane_wcs(
     """
     found = []
     for image in (headers.image,) if images is None else images:
-        wcs = _wcs(wcs_header(headers, image))
+        wcs = _wcs(wcs_header(headers, image) or _named(image) or _named(headers.primary))
         if wcs is None:
             return None
         if is_apparent(headers):
@@ -200,6 +202,18 @@ def plane_wcs(
             wcs.wcs.set()
         found.append(PlaneWcs(wcs, sigma))
     return found or None
+
+
+def _named(header: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A header of whose two axes one is nameless, this one named after the other; None where no WCS comes of it."""
+    if header is None:
+        return None
+    x, y = (str(header.get(key)).strip() for key in ("CTYPE1", "CTYPE2"))
+    completed = {("?", "DEC--TAN"): "CTYPE1", ("RA---TAN", "?"): "CTYPE2"}.get((x, y))
+    if completed is None:
+        return None
+    named = {**header, completed: "RA---TAN" if completed == "CTYPE1" else "DEC--TAN"}
+    return named if celestial_header(named) else None
 
 
 def _wcs(header: Mapping[str, Any] | None) -> AnyWcs | None:
