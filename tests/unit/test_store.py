@@ -116,20 +116,6 @@ def test_what_is_resident_of_a_scratch_file_is_bounded_and_nothing_is_lost(tmp_p
         assert resident() - before < 12_000_000
 
 
-def test_a_dropped_plane_leaves_the_others(tmp_path):
-    """Planes need not begin or end with a page of memory."""
-    for shape in ((3, 1, 1), (4, 63, 41), (3, 256, 256)):
-        for scratch in (None, tmp_path):
-            stack = PlaneStack(shape, np.float32, scratch)
-            for i in range(shape[0]):
-                stack.put(i, np.full(shape[1:], i + 1.0, np.float32))
-            stack.drop(1)
-            for i in (0, *range(2, shape[0])):
-                assert (stack.frame(i) == i + 1).all()
-            stack.put(1, np.full(shape[1:], 9.0, np.float32))
-            assert (stack.frame(1) == 9).all()
-
-
 def test_memory_that_there_is_not():
     with pytest.raises(MemoryError):
         PlaneStack((1 << 20, 1 << 20, 1 << 10), np.float32)

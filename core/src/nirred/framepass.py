@@ -102,10 +102,11 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
         group.context.say(f"{group.task.id}: {n} frames need {need / 1e9:.1f} GB; working from scratch files")
-    return [
-        PlaneState(PlaneStack((n, *shape), np.float32, scratch), PlaneStack((n, *shape), np.uint16, scratch))
-        for shape in shapes
-    ]
+
+    def planes(shape: tuple[int, int], kind: type[np.number]) -> PlaneStack:
+        return PlaneStack((n, *shape), kind, scratch, zeros=False)
+
+    return [PlaneState(planes(shape, np.float32), planes(shape, np.uint16)) for shape in shapes]
 
 
 def _calibrate_frames(group: Group, cache: _Inputs) -> None:

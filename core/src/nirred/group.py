@@ -298,13 +298,6 @@ class Group:
                 if stack is not None:
                     stack.close()
 
-    def drop_frames(self, frames: list[int]) -> None:
-        """Free the pixels of some frames that nobody looks at again."""
-        for p in self.planes:
-            for stack in (p.sci, p.dq):
-                for i in frames:
-                    stack.drop(i)
-
     def close(self) -> None:
         """Free all pixels: closures in `extras` refer to the group, which would keep them until somebody collects."""
         self.give_up_frames()

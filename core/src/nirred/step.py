@@ -52,12 +52,9 @@ class GroupStep(Step):
     ----------
     uses_frames : bool
         False for a step that needs combined planes only: frames that no later step uses are given up before it.
-    roles : tuple of str
-        Of all frames that the step looks at, where it is not to be any: the others may have been given up before it.
     """
 
     uses_frames: ClassVar[bool] = True
-    roles: ClassVar[tuple[str, ...]] = ()
 
     def needs_frames(self, group: Group, params: Any) -> bool:
         """Whether `apply` will look at the group's frames: where no step does, they are not even read."""

@@ -34,12 +34,12 @@ def remove_scratch(folder: Path) -> None:
 
 
 class PlaneStack:
-    """Planes of n frames: shape (n, ny, nx), one dtype, filled with zeros.
+    """Planes of n frames: shape (n, ny, nx), one dtype.
 
-    A scratch file is mapped into memory, so that its planes are an array as those in RAM are; of what has been looked
-    at some `RESIDENT` bytes stay in this process. Where addresses are limited (``ulimit -v``) each look at it is a
-    mapping of its own. All of its space is taken at once: a disk that is found full by writing into a mapping would end
-    the process.
+    Those in RAM lie on the heap, where an earlier stack has left room. A scratch file is mapped into memory, so
+    that its planes are an array as those in RAM are; of what has been looked at some `RESIDENT` bytes stay in this
+    process. Where addresses are limited (``ulimit -v``) each look at it is a mapping of its own. All of its space is
+    taken at once: a disk that is found full by writing into a mapping would end the process.
 
     Parameters
     ----------
@@ -49,26 +49,34 @@ class PlaneStack:
         Of a pixel.
     scratch : Path, optional
         Directory of the scratch file; None keeps everything in RAM. One file, two descriptors, removed at `close`.
+    zeros : bool
+        Whether planes hold zeros at first; False where each is written whole before it is looked at.
 
     Raises
     ------
     DataError
         The scratch file cannot be made or its disk is full.
+    MemoryError
+        There is not as much memory.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dtype: DTypeLike, scratch: Path | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: DTypeLike, scratch: Path | None = None, *, zeros: bool = True
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.scratch = scratch
         self._row = shape[2] * self.dtype.itemsize
         self._lent, self._file = 0, -1
         self._spare: list[np.ndarray] = []
-        size = max(shape[0] * shape[1] * self._row, 1)
+        self._memory: mmap.mmap | None = None
         if scratch is None:
-            self._memory: mmap.mmap | None = _pages(size)  # unmapped when the last array in it is gone
-        else:
-            self._file = _scratch_file(size, scratch)
-            self._memory = mmap.mmap(self._file, size) if addresses_unlimited() else None
+            self._array: np.ndarray | None = (np.zeros if zeros else np.empty)(shape, self.dtype)
+            return
+        size = max(shape[0] * shape[1] * self._row, 1)
+        self._file = _scratch_file(size, scratch)
+        if addresses_unlimited():
+            self._memory = mmap.mmap(self._file, size)
         self._array = None if self._memory is None else self._pixels(self._memory, 0, shape)
 
     def __len__(self) -> int:
@@ -177,13 +185,6 @@ class PlaneStack:
         self.put(i, buffer)
         self._spare.append(buffer)
 
-    def drop(self, i: int) -> None:
-        """Free the memory of frame i, whose pixels are lost; scratch files keep theirs."""
-        size, page = self.shape[1] * self._row, mmap.PAGESIZE
-        start, stop = -(-i * size // page) * page, (i + 1) * size // page * page
-        if self._memory is not None and stop > start and hasattr(mmap, "MADV_DONTNEED"):
-            self._memory.madvise(mmap.MADV_DONTNEED, start, stop - start)
-
     def close(self) -> None:
         """Free memory and scratch space."""
         self._array = self._memory = None
@@ -199,24 +200,6 @@ class PlaneStack:
 def addresses_unlimited() -> bool:
     """Whether this process may map files of any size."""
     return resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
-
-
-def _pages(size: int) -> mmap.mmap:
-    """Zeros in pages of their own, large ones where the system has them: parts can be given back one by one.
-
-    Raises
-    ------
-    MemoryError
-        There are none.
-    """
-    try:
-        memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        raise MemoryError from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a system without
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 def _scratch_file(size: int, folder: Path) -> int:

@@ -21,8 +21,8 @@ PER_THREAD = 130_000_000
 RESIDENT = 350_000_000
 #: Pixels should not go to scratch files for one thread more.
 LEAST_PIXELS = 200_000_000
-#: Bytes that the heap keeps for later at its end; arrays of more have pages of their own.
-KEPT, LARGE = 256 << 20, 128 << 20
+#: The heap keeps whatever it is given back; arrays of more bytes than any heap gives have pages of their own.
+KEPT, LARGE = -1, (1 << 31) - 1
 #: Of <malloc.h>, GNU; the most that older versions take for large.
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST = -8, -1, -3, 32 << 20
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
@@ -82,8 +82,8 @@ def one_blas_thread() -> Iterator[None]:
 def one_heap() -> Iterator[None]:
     """Let all threads take memory from one heap of the C library, which keeps what they give back, where it can.
 
-    Else each thread has its own, and what a frame's planes took goes back to the system to come again for the next.
-    Where that is a guest of another one, memory that is new to it costs up to ten times what is done with it.
+    Else each thread has its own, and what the planes of a frame or task took goes back to the system to come again
+    for the next. Where that is a guest of another one, new memory costs up to ten times what is done with it.
     """
     try:
         libc = ctypes.CDLL(None)

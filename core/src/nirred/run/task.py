@@ -248,14 +248,11 @@ def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
 
 def _give_up_frames(group: Group, later: Sequence[BoundCall]) -> None:
     """Free the frames that no later step uses; the report's picture is taken before the last ones go."""
-    using = [c.step for c in later if isinstance(c.step, GroupStep) and c.step.uses_frames]
+    using = any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in later)
     if not using and not group.extras.get("given_up"):
         take_glimpse(group)
         group.give_up_frames()
         group.extras["given_up"] = True
-    if using and all(step.roles for step in using):
-        wanted = {role for step in using for role in step.roles}
-        group.drop_frames([i for i, frame in enumerate(group.frames) if frame.role not in wanted])
 
 
 def _unmade(task: Task, made: Mapping[str, Path]) -> str:

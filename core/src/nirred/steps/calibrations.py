@@ -114,7 +114,6 @@ class StackDarks(GroupStep):
     """Mean of darks."""
 
     name = "stack_darks"
-    roles = ("dark", "bpm_dark")
     doc = "mean of darks of one exposure time, outliers rejected against the noise model"
     Params = StackParams
 
@@ -132,7 +131,6 @@ class MakeLampFlat(GroupStep):
     """Lamp on minus lamp off; a flat that needs no partner is stacked as it is."""
 
     name = "make_lamp_flat"
-    roles = ("lamp_on", "lamp_off", "flat")
     doc = "mean of lamp-on frames minus mean of lamp-off frames"
     Params = StackParams
 
