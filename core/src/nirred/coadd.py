@@ -127,8 +127,8 @@ def median_model(
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Median of sky-subtracted frames on their union grid; of a long sequence of about `most`, spread over it.
 
-    Where two frames differ as a cosmic ray makes them, the lower value stands in place of their mean, which would spoil
-    what interpolation makes of the pixels around it.
+    Where two frames differ as a cosmic ray makes them, the value nearer to the sky stands in place of their mean, which
+    would spoil what interpolation makes of the pixels around it.
 
     Returns
     -------

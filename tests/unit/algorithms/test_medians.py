@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.medians import medians, shifted_medians
+from nirred.algorithms.resample_shift import shift_rows
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9, 10, 33])
@@ -69,6 +70,18 @@ def test_a_cosmic_ray_in_one_of_two_frames_leaves_the_model() -> None:
     assert spared[4, 30] == images[1, 4, 30] and plain[4, 30] > 9000
     plain[4, 30] = spared[4, 30]
     assert np.array_equal(spared, plain)
+
+
+def test_where_a_cosmic_ray_rings_in_one_of_two_frames_the_other_is_the_model() -> None:
+    """Lanczos-3 makes 60000 electron ring to -7000 beside them: the lower value would flag both frames there."""
+    ray = np.zeros((1, 21), np.float32)
+    ray[0, 10] = 60000.0
+    drawn = shift_rows(ray, np.zeros(ray.shape, np.uint8), 0.5, 0.0, shape=(1, 21), origin=(0, 0))[0]
+    clean = np.full(ray.shape, 3.0, np.float32)
+    assert np.nanmin(drawn) < -5000
+    model, _ = medians(np.stack([drawn, clean]), 70.0)
+    assert np.abs(model).max() < 70.0
+    assert np.array_equal(model[0, 7:13], clean[0, 7:13])
 
 
 @pytest.mark.parametrize(("n", "struck"), [(4, 2), (6, 3)])

@@ -20,15 +20,16 @@ _LANES = 256
 def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Median of each pixel, and of how many images it is.
 
-    Where the two middle values differ as a cosmic ray makes them the lower one is taken: their mean would spoil what
-    interpolation makes of the pixels around it. Of two images one is struck, of four both others.
+    Where the two middle values differ as a cosmic ray makes them the one nearer to 0, the sky, is taken: their mean
+    would spoil what interpolation makes of the pixels around it. Of two images one is struck, of four both others. It
+    is the lower one where the ray struck, the higher one beside it, where interpolation makes it ring below the sky.
 
     Parameters
     ----------
     images : float32 (n, ny, nx)
         Pixels that are not finite are left out.
     apart : float
-        They differ too much by more than this and half of the lower one, which a star's seeing may do.
+        They differ too much by more than this and half of the lower one's size, which a star's seeing may do.
 
     Returns
     -------
@@ -119,7 +120,8 @@ def _choose(first, last, number, apart, value, count):  # type: ignore[no-untype
     for j in range(value.size):
         between = last[j] - first[j]
         far = between > apart + half * abs(first[j])
-        middle = first[j] if far else first[j] + half * between
+        nearer = first[j] if abs(first[j]) < abs(last[j]) else last[j]
+        middle = nearer if far else first[j] + half * between
         value[j] = middle if number[j] > zero else np.float32(np.nan)
     for j in range(count.size):
         count[j] = np.uint16(number[j])
