@@ -175,3 +175,12 @@ def test_long_camera_and_photometric_filter(tmp_path: Path) -> None:
     plan = make_plan([night.raw_dir], registry, PlanOptions())
     assert {t.makes for t in plan.tasks} == {"dark", "bpm", "flat", "image"}
     assert image(plan).frames[0][0].descriptors.get("filter_name", pretty=True) == "YPHOT"
+
+
+def test_the_target_stands_in_the_keyhole_not_at_the_arrays_centre(tmp_path: Path) -> None:
+    """The array's centre is dark, 8 arcsec from where the telescope points."""
+    night = simulate_night(simulation(), tmp_path, frames=1, scenario="dither", seed=1, **{**FEW, "density": 10.0})
+    (file,) = night.groups["dither"].objects
+    x, y = (round(float(v[0])) for v in night.positions(file))
+    lit = night.detector_truth().flat > 0.1
+    assert lit[y - 20 : y + 20, x - 20 : x + 20].mean() > 0.97 and not lit[505:517, 505:517].any()

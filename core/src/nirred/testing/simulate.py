@@ -179,7 +179,7 @@ def _sources(
         target.content,
         0,
         saturating,
-        plane_place(simulation, 0, simulation.position_angle),
+        _middle(simulation),
     )
     density = simulation.density if knobs.density is None else knobs.density
     found = populate(spec, rng, density)
@@ -192,6 +192,16 @@ def _sources(
         away = replace(spec, ra=ra, dec=dec, extent=extent, content="blank", field=1)
         found += populate(away, rng, density)
     return tuple(found)
+
+
+def _middle(simulation: Simulation) -> tuple[float, float]:
+    """Arcsec east and north from the pointing to where the first plane shows the target.
+
+    That is its centre; where no light falls there, the pointing itself.
+    """
+    plane = simulation.detectors[0]
+    lit = plane.illuminated is None or plane.illuminated(plane.shape)[plane.shape[0] // 2, plane.shape[1] // 2]
+    return plane_place(simulation, 0, simulation.position_angle) if lit else (0.0, 0.0)
 
 
 def _extent(simulation: Simulation, exposures: Sequence[SimulatedExposure], east: float) -> float:
