@@ -154,6 +154,20 @@ def test_bad_pixels_from_flat_and_dark(make_group):
         bpm(group, flat, dark, dark_lo_thresh=10, dark_hi_thresh=5)
 
 
+def test_the_share_of_bad_pixels_is_of_those_that_see_light(make_group):
+    """A keyhole lights a twentieth of its array."""
+    group = make_group(["flat"], [np.ones((64, 64))], makes="bpm")
+    flat, dq = np.ones((64, 64)), np.zeros((64, 64), np.uint16)
+    flat[5, 5], flat[50, 50], dq[16:] = 0.1, 0.1, 64
+    group.streams["main"] = [plane(flat, dq)]
+    MakeBPM().apply(group, MakeBPM.Params(), CALL)
+    assert np.argwhere(group.streams["main"][0].dq).tolist() == [[5, 5]]
+    assert group.keywords["BADFRAC"][0] == pytest.approx(1 / 1024, abs=1e-6)
+    group.streams["main"] = [plane(flat, np.full((64, 64), 64, np.uint16))]
+    MakeBPM().apply(group, MakeBPM.Params(), CALL)
+    assert group.keywords["BADFRAC"][0] == 0.0
+
+
 def test_without_limits_the_dark_says_what_stands_out(make_group):
     """A camera that nobody gave limits for: hot pixels above 20 times the scatter, whatever glows smoothly."""
     rng = np.random.default_rng(8)

@@ -234,19 +234,21 @@ class MakeBPM(GroupStep):
         if lo is not None and hi is not None and hi <= lo:
             raise StepError(f"make_bpm: dark_hi_thresh {hi} is not above dark_lo_thresh {lo}", "set both")
         darks = group.streams.get("darks")
-        done = []
+        done: list[Plane] = []
+        lit = 0
         for i, flat in enumerate(group.streams[call.takes]):
             around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
             bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
             if darks is not None:
                 bad |= _out_of_range(darks[i].data, *_dark_limits(darks[i], lo, hi), _spread(darks[i]))
             outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
+            lit += outside.size - int(np.count_nonzero(outside))
             dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
             if params.keep_unilluminated:
                 dq |= np.where(outside, np.uint16(DQ.UNILLUMINATED), np.uint16(0))
             done.append(Plane(np.zeros(flat.data.shape, np.float32), dq))
-        fraction = float(np.mean([np.mean((p.dq & 1) != 0) for p in done]))
-        group.keywords["BADFRAC"] = (round(fraction, 6), "fraction of bad pixels")
+        fraction = sum(int(np.count_nonzero(p.dq & np.uint16(DQ.BAD_PIXEL))) for p in done) / max(lit, 1)
+        group.keywords["BADFRAC"] = (round(fraction, 6), "fraction of illuminated pixels that are bad")
         group.streams[call.gives] = done
 
 
