@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, noise_planes
+from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, calibrate_rows, noise_planes
 from .algorithms.flags import flagged
 from .blame import blamed
 from .dq import DQ
@@ -94,6 +95,11 @@ def _release(group: Group) -> None:
         setup.flat = [replace(plane, var=None) for plane in setup.flat]
     setup.masks.clear()
     group.masks.clear()
+
+
+def compiled() -> bool:
+    """Whether numba's cache knows the kernel that every run begins with; where not, others are not there either."""
+    return any(Path(calibrate_rows.stats.cache_path).glob("calibrate.calibrate_rows-*.nbi"))
 
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:

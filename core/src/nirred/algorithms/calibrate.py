@@ -7,7 +7,6 @@ limited by memory traffic, so doing it step by step would cost an order of magni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,17 +142,12 @@ def calibrate(
 
     def block(start: int, stop: int) -> Any:
         counts = _frozen(raw[start:stop], np.float32)
-        return _calibrate_rows(counts, start, *kernel_inputs, sci[start:stop], dq[start:stop])
+        return calibrate_rows(counts, start, *kernel_inputs, sci[start:stop], dq[start:stop])
 
     seeds = np.concatenate([np.empty(0, np.intp), *run_blocks(block, raw.shape[0], threads)])
     if seeds.size and inputs.non_linear is not None and levels.non_linear < levels.saturation:
         flag_holes(_frozen(raw, np.float32), levels.non_linear, seeds, dq)
     return sci, dq
-
-
-def compiled() -> bool:
-    """Whether numba's cache knows the kernel that every run begins with; where not, others are not there either."""
-    return any(Path(_calibrate_rows.stats.cache_path).glob("calibrate._calibrate_rows-*.nbi"))
 
 
 def noise_planes(inputs: CalibrationInputs, read_noise: float) -> tuple[Float32, Float32]:
@@ -358,7 +352,7 @@ def _calibrate_row_terms(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _calibrate_rows(  # type: ignore[no-untyped-def]
+def calibrate_rows(  # type: ignore[no-untyped-def]
     counts, first_row, cubics, terms, factors, dark, reciprocal, static, levels, sci, dq
 ):
     """Rows of one block; return the flat indices of saturated pixels.

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..algorithms.calibrate import compiled
 from ..config import between
 from ..errors import ConfigError, DataError, NirredError
 from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
+from ..framepass import compiled
 from ..group import Context
 from ..params import Setting
 from ..plan.model import Plan
