@@ -10,6 +10,7 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.flags import flagged
 from ..algorithms.sky import join_halves, pattern_power, pixel_noise, shrinkage
+from ..algorithms.sky_fine import OWN, WORTH, FineSky, FrameCells, fine_power, frame_cells
 from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_medians, survey
 from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
@@ -196,6 +197,10 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     if group.extras.get("hidden") and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
         _record_shape(model, epoch, smooth, whole[1] > 0)
+    fine = _fine_sky(model, skies, (first, second), smooth, tiles) if tiles is not None else None
+    if fine is not None:
+        smooth += fine.draw(fine.of(range(len(skies))))
+        power = shrinkage(*pattern_power(first, second, smooth, threads=group.context.threads), whole[1])
     if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
         (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
@@ -217,6 +222,46 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
             subtract(frames, targets, useless, smooth[part], known, (out.array, out.places, out.top))
 
     run_blocks(block, state.shape[0], group.context.threads, rows)
+    if fine is not None:
+        _part_with_own(model, epoch, skies, fine)
+
+
+def _fine_sky(
+    model: SkyModel,
+    skies: list[int],
+    halves: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    smooth: np.ndarray,
+    tiles: tuple[np.ndarray, np.ndarray],
+) -> FineSky | None:
+    """Structure of a few pixels' width that the sky frames share; None where there is hardly any, or few tell."""
+    units = float(np.median(halves[0][1][::8, ::8] + halves[1][1][::8, ::8]))
+    if len(skies) < SURE or units <= 0:
+        return None
+    sigma = float(np.sqrt(np.median(tiles[0]) + np.median(tiles[1]) / units))
+    white = float(np.median(tiles[0]) * units / max(np.median(tiles[1]), 1e-300))
+    if fine_power(*halves, smooth, OWN * np.sqrt(2.0) * sigma) < white + WORTH:
+        return None
+    g, behind = join_halves(np.stack([*halves[0], *halves[1]]))
+    known = np.where((behind > 0) & (np.abs(g - smooth) < OWN * sigma), smooth, np.float32(np.nan))
+    state, useless = model.state, _useless(masked=True) | int(NOT_SKY)
+
+    def cells(j: int) -> FrameCells:
+        scale = float(model.zero[j]), float(model.unit[j])
+        return frame_cells(state.sci.frame(j), state.dq.frame(j), known, scale, useless)
+
+    return FineSky(each_frame(model.group, skies, cells), state.shape)
+
+
+def _part_with_own(model: SkyModel, epoch: list[int], skies: list[int], fine: FineSky) -> None:
+    """Make the fine structure that was taken off each frame that of its own sky frames, of which it is none."""
+    rank, common = {j: k for k, j in enumerate(skies)}, fine.of(range(len(skies)))
+
+    def change(i: int) -> None:
+        own = fine.of([rank[j] for j in model.group.skies[i]])
+        data = model.state.sub.frame_to_change(i)
+        data += np.float32(model.unit[i]) * fine.draw(common - own)
+
+    each_frame(model.group, epoch, change)
 
 
 def _pixel_sigma(noise: np.ndarray, units: np.ndarray) -> float:
