@@ -82,6 +82,8 @@ def simulation(
         angle=90.0,
         field=FIELD,
         dither=DITHER,
+        scenario="dither",
+        frames=9,
         density=1000.0,
         darks_before=DARKS_BEFORE,
         resized=lambda other: simulation(camera, filter_name, mode, other),
