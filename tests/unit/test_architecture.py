@@ -30,7 +30,7 @@ LAYERS = (
     ("registry",),
     ("requests",),
     ("fitsio", "plan.model", "blame", "slabs"),
-    ("group", "provenance"),
+    ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
     ("framepass", "masks", "coadd", "products"),
     ("field",),

@@ -18,7 +18,8 @@ from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
-from .plan.model import FrameInfo, Task
+from .plan.model import FrameInfo
+from .room import SKYLESS, frame_bytes, in_memory
 from .spread import at_once, each_frame
 from .store import PlaneStack
 
@@ -27,14 +28,8 @@ if TYPE_CHECKING:
 
 #: A flat below this is no flat: the pixel is unilluminated.
 FLAT_FLOOR = 0.01
-#: Bytes per pixel and frame: calibrated and flags; sky-subtracted, too.
-CALIBRATED, WITH_SKY = 6, 10
-#: What is made without subtracting a sky.
-SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
 #: Float32 copies of a frame's pixels while it is read and calibrated: the file's bytes, counts, result and flags.
 COPIES = 4
-#: Planes that need more than this part of the memory go to scratch files.
-SCRATCH_FROM = 0.6
 
 
 @dataclass
@@ -43,12 +38,6 @@ class _Inputs:
 
     made: dict[tuple[Any, ...], CalibrationInputs] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def frame_bytes(task: Task) -> int:
-    """Bytes that the planes of a task's frames take."""
-    pixels = sum(d.shape[0] * d.shape[1] for d in task.first.detectors)
-    return pixels * len(task.frames) * (CALIBRATED if task.makes in SKYLESS else WITH_SKY)
 
 
 def calibrate_group(group: Group, *, read: bool = True) -> None:
@@ -103,16 +92,18 @@ def compiled() -> bool:
 
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
-    n, need = len(group.frames), frame_bytes(group.task)
-    scratch = group.context.scratch if need > SCRATCH_FROM * group.context.memory else None
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        group.context.say(f"{group.task.id}: {n} frames need {need / 1e9:.1f} GB; working from scratch files")
+    n, context, sizes = len(group.frames), group.context, frame_bytes(group.task)
+    filed = sizes.keys() - in_memory(sizes, context.memory)
+    if filed:
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        need, rest = sum(sizes.values()), sum(sizes[kind] for kind in filed)
+        context.say(f"{group.task.id}: {n} frames need {need / 1e9:.2f} GB; {rest / 1e9:.2f} GB of it in scratch files")
+    sci, dq, sub = (context.scratch if kind in filed else None for kind in ("sci", "dq", "sub"))
 
-    def planes(shape: tuple[int, int], kind: type[np.number]) -> PlaneStack:
+    def planes(shape: tuple[int, int], kind: type[np.number], scratch: Path | None) -> PlaneStack:
         return PlaneStack((n, *shape), kind, scratch, zeros=False)
 
-    return [PlaneState(planes(shape, np.float32), planes(shape, np.uint16)) for shape in shapes]
+    return [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
 
 
 def _calibrate_frames(group: Group, cache: _Inputs) -> None:

@@ -138,6 +138,8 @@ class PlaneState:
         Their flags, uint16; `OBJECT` marks pixels covered by objects.
     subtracted : PlaneStack or None
         Sky-subtracted frames; steps that need them ask for `sub`.
+    sub_scratch : Path or None
+        Where their scratch file belongs; None: they fit in memory.
     sky, noise_scale, weight, sky_variance : dict
         Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
         subtracted sky adds to a pixel's variance, relative.
@@ -153,6 +155,7 @@ class PlaneState:
     per_electron: np.ndarray | float = 1.0
     unseen: np.ndarray | None = None
     subtracted: PlaneStack | None = None
+    sub_scratch: Path | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
     sky: dict[int, float] = field(default_factory=dict)

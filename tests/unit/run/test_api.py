@@ -49,7 +49,7 @@ def test_memory_of_nothing_works_from_a_scratch_file_and_leaves_none(night, redu
     said = []
     scratch = tmp_path / "scratch"
     reduce(night.raw_dir, memory=1, scratch=scratch, on_event=lambda e: said.append(e.message))
-    assert sum("working from scratch files" in m for m in said) >= 4
+    assert sum("of it in scratch files" in m for m in said) >= 4
     assert not [p for p in scratch.rglob("*") if p.is_file()]
 
 

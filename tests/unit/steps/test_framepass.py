@@ -11,8 +11,9 @@ from astropy.io import fits
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
-from nirred.framepass import calibrate_group, frame_bytes, reciprocal
+from nirred.framepass import calibrate_group, reciprocal
 from nirred.plugin import Linearity, Section
+from nirred.room import PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ
 
 
@@ -62,8 +63,18 @@ def test_frames_that_nobody_looks_at_are_not_read(make_group, write_raw):
     group = prepared(make_group, infos)
     calibrate_group(group, read=False)
     assert group.planes[0].inputs is not None and group.indices() == [0]
-    assert frame_bytes(group.task) == 480
-    assert frame_bytes(replace(group.task, makes="flat")) == 288
+
+
+def test_memory_holds_what_fits_of_the_planes_and_files_the_rest(make_group, write_raw):
+    task = make_group(["both"], infos=write_raw([[np.zeros((6, 8))]])).task
+    sizes = frame_bytes(task)
+    assert sizes == {"sub": 192, "dq": 96, "sci": 192}
+    assert frame_bytes(replace(task, makes="flat")) == {"dq": 96, "sci": 192}
+    held = {480: {"sub", "dq", "sci"}, 479: {"sub", "sci"}, 383: {"sub", "dq"}, 287: {"sub"}, 191: {"dq"}, 95: set()}
+    for room, kinds in held.items():
+        memory = int(room / PLANES_PART) + 1
+        assert in_memory(sizes, memory) == kinds
+        assert scratch_bytes(task, memory) == 480 - sum(sizes[k] for k in kinds)
 
 
 def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):

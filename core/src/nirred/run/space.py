@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..framepass import SCRATCH_FROM, frame_bytes
 from ..plan.model import Plan, Task
+from ..room import scratch_bytes
 
 #: Bytes per pixel of a product: SCI, VAR, DQ, NEXP.
 _PRODUCT = 12
@@ -72,9 +72,3 @@ def product_bytes(task: Task) -> int:
 def kept_bytes(task: Task) -> int:
     """About the size of a task's intermediate frames: SCI, VAR and DQ, and the sky-subtracted ones of an image."""
     return _pixels(task) * len(task.frames) * 10 * (2 if task.makes == "image" else 1)
-
-
-def scratch_bytes(task: Task, memory: int) -> int:
-    """Size of a task's scratch files: nothing where its planes fit in memory."""
-    need = frame_bytes(task)
-    return need if need > SCRATCH_FROM * memory else 0

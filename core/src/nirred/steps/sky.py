@@ -178,7 +178,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state = group.planes[p]
     state.unseen = None
     if state.subtracted is None:
-        state.sub = PlaneStack(state.sci.shape, np.float32, state.sci.scratch, zeros=False)
+        state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=False)
     levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]

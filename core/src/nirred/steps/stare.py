@@ -25,7 +25,7 @@ class SetLevelAside(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for p, state in enumerate(group.planes):
-            state.sub = PlaneStack(state.sci.shape, np.float32, state.sci.scratch)
+            state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch)
             for i in group.indices():
                 measured = level(state.sci.frame(i), state.bad(i))
                 state.sky[i] = measured.value
