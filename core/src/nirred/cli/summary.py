@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..run.api import RunResult
 
 Record = Mapping[str, Any]
-#: Fates that need no names.
+#: Fates that need no names where there was something to do.
 QUIET_FATES = ("used", "unneeded", "product")
 _NAMED = 8
 
@@ -45,7 +45,8 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         yield safe(f"error: {result.fault}")
     if verbosity >= 0:
         told = {(t.get("error") or {}).get("message") or t.get("blocked") for t in tasks}
-        yield from _fates(result.record.get("files", ()), told, verbosity)
+        quiet = QUIET_FATES if result.outcomes and verbosity == 0 else ()
+        yield from _fates(result.record.get("files", ()), told, quiet, verbosity)
         yield _closing(result.outcomes)
         if result.report is not None:
             yield f"report: {result.report}"
@@ -111,8 +112,10 @@ def _lack(missing: Any) -> str:
     return reason if reason.startswith(kind) else f"{kind} ({reason})"
 
 
-def _fates(files: Iterable[Record], told: Container[str | None], verbosity: int) -> Iterator[str]:
-    """Counts, then names with the reason, unless the reason was `told` already."""
+def _fates(
+    files: Iterable[Record], told: Container[str | None], quiet: Container[str], verbosity: int
+) -> Iterator[str]:
+    """Counts, then names with the reason, unless the reason was `told` already; of `quiet` fates counts alone."""
     files = list(files)
     counts = Counter(f["fate"] for f in files)
     if counts:
@@ -120,7 +123,7 @@ def _fates(files: Iterable[Record], told: Container[str | None], verbosity: int)
         yield f"{total}: " + ", ".join(f"{n} {fate}" for fate, n in counts.most_common())
     by_reason: dict[tuple[str, str], list[str]] = {}
     for f in files:
-        if verbosity > 0 or f["fate"] not in QUIET_FATES:
+        if f["fate"] not in quiet:
             name = Path(f["file"]).name
             reason = (f.get("reason") or "").removeprefix(f"{name}: ")
             by_reason.setdefault((f["fate"], "" if reason in told else reason), []).append(name)

@@ -65,7 +65,7 @@ def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
     role, d = frame.descriptors.role, frame.descriptors
     if role in ("science", "standard", "sky"):
         if asked is not None:
-            return f"not a frame for {asked.name}"
+            return f"not a frame for {asked.name}" + (f" ({asked.doc})" if asked.doc else "")
         return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
     if role == "dark":
         return f"no task needs a dark of {text(exposure(frame))} s"
