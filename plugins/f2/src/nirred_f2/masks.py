@@ -17,7 +17,8 @@ CENTRE = (1049.89, 1055.00)  # zero-based x, y on the whole array; measured on t
 RADIUS = 1054.44  # px
 
 _CELL = 32  # px, side of the cells whose sky is compared
-_DARKEST, _EDGE = 0.06, 0.02  # loss of light: what makes a shadow, and where it ends
+_DARKEST, _EDGE = 0.06, 0.02  # loss of light: what makes a shadow, and what surely belongs to it
+_FADED, _RIM = 0.005, 3  # loss at which a soft rim ends, where the cells' scatter lets it be told, and its most cells
 _SMALLEST = 0.003  # share of the lit cells that must be that dark
 _WIDEST = 0.5  # share of the rim of the lit area that one probe can cover
 _LEAST_SKY = 150.0  # e-; below, zero levels of the read-out could pass for a shadow
@@ -37,19 +38,20 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     """The guide probe's shadow, where the flat-fielded sky shows one.
 
     The sky of a frame divided by its flat is a plane. A shadow is a region that falls short of this plane by 6 % or
-    more, reaches in from the rim of the lit area, and is marked out to where it has lost 2 %, and a cell beyond. It is
-    believed only where half of the field fits the plane within 2 %: neither a nebula, nor a flat of another shape
-    than the sky, which leaves a ring, makes a shadow.
+    more, reaches in from the rim of the lit area, and is marked out to where it has lost 0.5 %, and a cell beyond: a
+    probe is out of focus. It is believed only where half of the field fits the plane within 2 %: neither a nebula, nor
+    a flat of another shape than the sky, which leaves a ring, makes a shadow.
     """
     nothing = np.zeros(given.shape, bool)
     if not given.flattened:
         return nothing
-    loss = _loss(_cells(given.images[0], outside_disc(given, parameters)))
-    if loss is None:
+    measured = _loss(_cells(given.images[0], outside_disc(given, parameters)))
+    if measured is None:
         return nothing
-    dark = _reaching_in(loss)
+    dark = _reaching_in(measured[0])
     if not dark.any():
         return nothing
+    dark = _with_rim(dark, *measured)
     rows, columns = (np.arange(n) * cells // n for n, cells in zip(given.shape, dark.shape, strict=True))
     return np.asarray(_grown(dark)[np.ix_(rows, columns)])
 
@@ -60,8 +62,8 @@ def _cells(image: np.ndarray, unlit: np.ndarray) -> np.ndarray:
     return np.where(mesh.shares >= 0.5, mesh.values, np.nan)
 
 
-def _loss(cells: np.ndarray) -> np.ndarray | None:
-    """Share of the sky's light that each cell lacks; None where the sky is not flat or faint enough to doubt."""
+def _loss(cells: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Share of the sky's light that each cell lacks, and its scatter; None where the sky is not flat or too faint."""
     lit = np.isfinite(cells)
     if lit.sum() < 16:
         return None
@@ -75,7 +77,7 @@ def _loss(cells: np.ndarray) -> np.ndarray | None:
         plane = terms @ np.linalg.lstsq(terms[near], cells[near], rcond=None)[0]
     loss = 1.0 - cells / plane
     noise = 1.4826 * float(np.median(np.abs(loss[near])))
-    return loss if 3.0 * noise < _EDGE else None
+    return (loss, noise) if 3.0 * noise < _EDGE else None
 
 
 def _reaching_in(loss: np.ndarray) -> np.ndarray:
@@ -93,6 +95,15 @@ def _reaching_in(loss: np.ndarray) -> np.ndarray:
         if 0 < touched <= _WIDEST and (loss[region] > _DARKEST).sum() >= wanted:
             found |= region
     return found
+
+
+def _with_rim(dark: np.ndarray, loss: np.ndarray, noise: float) -> np.ndarray:
+    """The shadow and, cell by cell, its soft rim."""
+    with np.errstate(invalid="ignore"):
+        dim = loss > max(_FADED, 3.0 * noise)
+    for _ in range(_RIM):
+        dark = dark | (_grown(dark) & dim)
+    return dark
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
