@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from ..dq import DQ
 from ..picture import Levels
 from .raster import Picture, Words, picture
 from .words import number, text
 
 SIDE = 300
 #: Meaning of a flag, for the shares of a mask.
-_FLAGS = {1: "bad", 2: "non-linear", 4: "saturated", 8: "cosmic ray", 16: "no data", 64: "unilluminated"}
+_FLAGS = {1: "bad", 2: "non-linear", 4: "saturated", 8: "cosmic ray", 16: "no data"}
 _KEYS = {
     "NCOMBINE": "Frames",
     "EXPTIME": "Exposure (s)",
     "FILTER": "Filter",
-    "FLATLEV": "Level before normalisation (electron)",
     "LINCORR": "Linearity",
     "DARKCOR": "Dark",
 }
+_FLAT_KEYS = {"FLATLEV": "Level before normalisation (electron)"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Master:
 def read_master(hdus: Any, kind: str) -> Master:
     """Measure and draw a calibration: pixels, and a map of bad ones for a mask."""
     head = hdus[0].header
-    facts = [(name, number(head[key])) for key, name in _KEYS.items() if key in head]
+    keys = _KEYS if kind == "bpm" else _KEYS | _FLAT_KEYS
+    facts = [(name, number(head[key], ".6g")) for key, name in keys.items() if key in head]
+    if kind == "bpm" and "BADFRAC" in head:
+        facts.append(("Bad pixels", f"{float(head['BADFRAC']):.3%} of those that see light"))
     pictures = []
     name = "DQ" if kind == "bpm" else "SCI"
     versions = [h.ver for h in hdus if h.name == name]
@@ -45,12 +49,12 @@ def read_master(hdus: Any, kind: str) -> Master:
         dq = np.asarray(hdus["DQ", version].data, np.uint16) if ("DQ", version) in hdus else None
         if kind == "bpm":
             pictures.append(_mask(dq, which))
+            facts += [] if "BADFRAC" in head else _shares(dq, which)
         else:
             data = np.array(hdus["SCI", version].data, np.float32)
             pictures.append(_pixels(data, dq, kind, which, text(hdus["SCI", version].header.get("BUNIT", ""))))
             var = hdus["VAR", version].data if ("VAR", version) in hdus else None
-            facts += [(f"{k}{which}", v) for k, v in _levels(data, dq, var, kind)]
-        facts += [(f"{k}{which}", v) for k, v in _shares(dq)]
+            facts += [(f"{k}{which}", v) for k, v in _levels(data, dq, var, kind)] + _shares(dq, which)
     return Master(tuple(facts), tuple(p for p in pictures if p is not None))
 
 
@@ -91,9 +95,13 @@ def _levels(data: np.ndarray, dq: np.ndarray | None, var: np.ndarray | None, kin
     return facts
 
 
-def _shares(dq: np.ndarray | None) -> list[tuple[str, str]]:
+def _shares(dq: np.ndarray | None, which: str) -> list[tuple[str, str]]:
+    """Shares of flagged pixels among those that see light, and of the others among all."""
     if dq is None or not dq.size:
         return []
-    shares = {name: np.count_nonzero(dq & bit) / dq.size for bit, name in _FLAGS.items()}
+    lit = (dq & np.uint16(DQ.UNILLUMINATED)) == 0
+    seen = int(np.count_nonzero(lit))
+    shares = {name: int(np.count_nonzero(lit & ((dq & bit) != 0))) / max(seen, 1) for bit, name in _FLAGS.items()}
+    shares["unilluminated"] = 1.0 - seen / dq.size
     shown = ", ".join(f"{share:.3%} {name}" for name, share in shares.items() if share)
-    return [("Flagged pixels", shown or "none")]
+    return [(f"Flagged pixels{which}", shown or "none")]
