@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nirred.errors import ConfigError
+from nirred.errors import ConfigError, DataError
 from nirred.params import Setting
 from nirred.recipes import recipe_for, step_types
 
@@ -314,6 +314,12 @@ def test_the_incumbents_spellings_in_python(night, reduce, raw, tmp_path):
     said = {r["name"]: (r["value"], r["origin"]) for r in rows if r["item"] == "parameter"}
     assert said["add_dq:skip"] == ("True", "nirred.run()")
     assert said["stack_darks:nsigma"] == ("4.0", "-p")
+
+
+def test_a_misspelt_input_leaves_nothing_behind(reduce, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        reduce(tmp_path / "rwa")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_is_a_file_is_refused(night, reduce, tmp_path):

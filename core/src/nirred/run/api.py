@@ -18,6 +18,7 @@ from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
 from ..framepass import compiled
 from ..group import Context
+from ..inputs import expand_inputs
 from ..params import Setting
 from ..plan.model import Plan
 from ..plan.options import PlanOptions, known_settings
@@ -150,7 +151,7 @@ def run(
     refuse_unfit(registry)
     options = _checked(options, registry)
     own = own_recipe(options.recipe, registry)
-    out = _prepare_output(Path(out))
+    out = _prepare_output(Path(out), inputs)
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
     started = datetime.now(UTC)
@@ -221,8 +222,11 @@ def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
     return found
 
 
-def _prepare_output(out: Path) -> Path:
+def _prepare_output(out: Path, inputs: Sequence[str | Path]) -> Path:
+    """Make the directory of the products; a misspelt input leaves nothing behind."""
     try:
+        if inputs:
+            expand_inputs(inputs, out=out)
         out.mkdir(parents=True, exist_ok=True)
         (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
