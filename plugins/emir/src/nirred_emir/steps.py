@@ -81,7 +81,7 @@ class LevelAmplifiers(GroupStep):
                     _subtract(state.sci, i, boxes, levels)
                 if params.nside:
                     _smooth(state, i, boxes, params.nside)
-        group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels taken off")
+        group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels, last pass")
         if unknown:
             group.remark(f"{unknown} frames have amplifiers without blank sky, which are not levelled")
 
