@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from nirred.algorithms.nested import LIGHT_STEP
 from nirred.algorithms.profile import cut_share
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.steps.register import MaskObjects, _background
+from nirred.steps.residual import _halos
 
 SHAPE = (512, 512)
 STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
@@ -74,6 +76,27 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
     MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
     again = any(not np.array_equal(before[k], flags.frame(k)) for k in range(3))
     assert again is told  # where nothing is hidden, nothing is done
+
+
+@pytest.mark.parametrize("role", ["object", "both"])
+def test_the_light_of_halos_beside_offset_sky_is_known_on_each_frame(make_group, role: str) -> None:
+    rng = np.random.default_rng(3)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    shifts = [(0.0, 0.0), (22.0, 5.0), (-18.0, 20.0)]
+    lights = [400 * np.exp(-np.hypot(u - 256 - dx, v - 256 - dy) / 25) for dx, dy in shifts]
+    group = make_group([role] * 3, [light + rng.normal(0, 10, SHAPE) for light in lights])
+    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
+        frame.dx, frame.dy = dx, dy
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    for k, light in enumerate(lights):
+        halo = _halos(group, group.planes[0], k)
+        if role == "both":  # each frame's sky has lost as much
+            assert halo is None
+            continue
+        true = light[::LIGHT_STEP, ::LIGHT_STEP]
+        outside = (true < 10.0) & (true > 2.0)
+        assert np.corrcoef(halo[outside], true[outside])[0, 1] > 0.98
+        assert halo[outside].mean() == pytest.approx(true[outside].mean(), rel=0.3)
 
 
 def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms.background import Mesh, mesh_background
 from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
 from nirred.algorithms.surface import FIELD_STEP, Surface, degrees, field_products, terms_at
+
+#: Light of objects is told at every so many pixels: less than any box has a side.
+LIGHT_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,14 @@ class NestedSurfaces:
 
 
 def fit_nested(
-    data: ArrayLike, bad: ArrayLike | None, lit: ArrayLike, order: int, mesh: Mesh | None = None, *, least: int = 32
+    data: ArrayLike,
+    bad: ArrayLike | None,
+    lit: ArrayLike,
+    order: int,
+    mesh: Mesh | None = None,
+    *,
+    least: int = 32,
+    light: ArrayLike | None = None,
 ) -> NestedSurfaces | None:
     """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
 
@@ -140,6 +150,8 @@ def fit_nested(
         Unfiltered boxes of 64 pixels, where these were measured before.
     least : int
         Side of the smallest boxes, pixels; those below 32 follow what is left of halos, where there are any.
+    light : array_like, shape (h / LIGHT_STEP, w / LIGHT_STEP), rounded up, optional
+        Every so many pixels: light of objects on the blank ones, which is no background.
 
     Returns
     -------
@@ -150,6 +162,8 @@ def fit_nested(
     size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), least)
     if mesh is None or size != 64:
         mesh = mesh_background(data, bad, size, filter=1)
+    if light is not None:
+        mesh = replace(mesh, values=mesh.values - _in_boxes(np.asarray(light), bad, mesh))
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
     order = min(order, np.unique(j).size - 1, np.unique(i).size - 1)
     while order > 0 and i.size < (order + 1) * (order + 2):
@@ -175,6 +189,18 @@ def fit_nested(
         max(1.0, float(np.sum(robust > 0)) - boxes.shape[1]),
         size,
     )
+
+
+def _in_boxes(light: NDArray[np.float64], bad: ArrayLike | None, mesh: Mesh) -> NDArray[np.float64]:
+    """Mean light on the good pixels of each box of a mesh."""
+    good = np.ones(light.shape) if bad is None else (np.asarray(bad)[::LIGHT_STEP, ::LIGHT_STEP] == 0) + 1e-6
+    edges = [np.arange(n) * size // n for n, size in zip(mesh.values.shape, mesh.shape, strict=True)]
+    firsts = [-(-first // LIGHT_STEP) for first in edges]
+
+    def sums(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.add.reduceat(np.add.reduceat(samples, firsts[0], axis=0), firsts[1], axis=1))
+
+    return np.asarray(sums(light * good) / sums(good))
 
 
 def _counts(order: int) -> list[int]:

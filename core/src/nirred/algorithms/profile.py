@@ -28,9 +28,6 @@ CONFIDENCE = 0.9  # that no more flux is left outside
 _FEWEST = 4  # rings that tell a profile
 _HOLLOW = 3.0  # errors below zero
 HIDDEN = 1.3  # times as far as its profile seems to end an object in a hollow may reach
-LARGE, MOST_LARGE = 0.002, 8  # objects whose light far out counts: share of the image, and how many
-FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie in, isophotal radii
-LOST = 2.0  # of the depth of a hollow: three objects of 0.06 to 0.15 of the field lost 0.7 to 2.3 of it
 SPARSE = 4  # a step, pixels, that no region of interest is lost between
 SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
 
@@ -59,7 +56,7 @@ def extended_ellipses(
     """
     surface = np.where(weight > 0, signal / np.maximum(weight, 1.0), np.nan)
     ellipses = []
-    for ellipse, profile in _extended(surface, found, MIN_AREA, MOST_OBJECTS):
+    for ellipse, profile, _ in extended_objects(surface, found, MIN_AREA, MOST_OBJECTS):
         reach = _reach(*profile, sunk=False)
         hollow = sunk and _hollow(*profile[1:]) > 0
         ellipse[2] *= min(_reach(*profile, sunk=True), HIDDEN * reach) if hollow else reach
@@ -67,10 +64,10 @@ def extended_ellipses(
     return np.array(ellipses).reshape(-1, 5)
 
 
-def _extended(
+def extended_objects(
     surface: NDArray[np.float32], found: NDArray[np.uint8], least: float, most: int
-) -> Iterator[tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]]:
-    """The largest objects of at least so many blocks: isophotal ellipse, and profile above the background.
+) -> Iterator[tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], float]]:
+    """The largest objects of at least so many blocks: isophotal ellipse, profile above the background, a block's noise.
 
     A profile is radii (isophotal ones), means of annuli and their errors.
     """
@@ -97,7 +94,7 @@ def _extended(
         if np.count_nonzero(usable) >= _FEWEST:
             floor = np.hypot(noise.error, PROFILE_ERROR * means)
             total = np.hypot(errors * noise.sigma, floor)
-            yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable])
+            yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable]), noise.sigma
 
 
 def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> float:
@@ -116,7 +113,7 @@ def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> fl
         Of their isophotal ellipses.
     """
     area = 0.0
-    for ellipse, profile in _extended(surface, found, MIN_AREA, MOST_OBJECTS):
+    for ellipse, profile, _ in extended_objects(surface, found, MIN_AREA, MOST_OBJECTS):
         if _hollow(*profile[1:]) > 0:
             area += float(np.pi * ellipse[2] ** 2 * ellipse[3])
     return area / max(found.size, 1)
@@ -138,72 +135,6 @@ def cut_share(marked: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
     beyond = binary_dilation(np.pad(outside[::SPARSE, ::SPARSE], 1, constant_values=True), np.ones((3, 3)))
     cut = np.unique(regions[beyond])
     return float(np.isin(regions, cut[cut > 0]).sum() / max(marked[::SPARSE, ::SPARSE].size, 1))
-
-
-def light_between(
-    surface: NDArray[np.float32], found: NDArray[np.uint8], blank: NDArray[np.float64], *, sunk: bool = False
-) -> tuple[float, float]:
-    """Mean light of extended objects on what passes for blank, by their profiles above a level that is not known.
-
-    Parameters
-    ----------
-    surface : ndarray of float32, shape (h, w)
-        Means of the good pixels in blocks; NaN where there are none.
-    found : ndarray of uint8, shape (h, w)
-        Detected blocks.
-    blank : ndarray of float64, shape (h, w)
-        Number of blank pixels in each block.
-    sunk : bool
-        The sky that was subtracted may have held some of the objects' light: what was lost is at least the depth of the
-        hollow round them, and the light that is to be expected in it besides. The error holds `LOST` of the depth.
-
-    Returns
-    -------
-    light, error : float
-        In units of the surface.
-    """
-    light, variance = 0.0, 0.0
-    if blank.any():
-        for ellipse, profile in _extended(surface, found, LARGE * found.size, MOST_LARGE):
-            own, error = _light(*profile, _lying(blank, ellipse))
-            light, variance = light + own, variance + error**2
-            if sunk:
-                variance += (LOST * min(float(profile[1].min()), 0.0)) ** 2
-    return light, float(np.sqrt(variance))
-
-
-def _lying(blank: NDArray[np.float64], ellipse: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the blank pixels in rings between the radii of `FAR` along an ellipse."""
-    y, x = np.nonzero(blank)
-    c, s = np.cos(ellipse[4]), np.sin(ellipse[4])
-    along = (x - ellipse[0]) * c + (y - ellipse[1]) * s
-    across = ((y - ellipse[1]) * c - (x - ellipse[0]) * s) / ellipse[3]
-    ring = np.searchsorted(FAR, np.hypot(along, across) / ellipse[2]).clip(1, FAR.size - 1) - 1
-    return np.asarray(np.bincount(ring, blank[y, x], FAR.size - 1) / blank.sum())
-
-
-def _light(
-    radius: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64], rings: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Mean of a profile over shares of the rings of `FAR`, and its error: over all profiles that are likely.
-
-    Each is fitted with a level of its own, so that light which passes for sky is told by how the profile falls.
-    """
-    steepness, _ = _profiles()
-    exponent = 1.0 / INDICES[:, None, None]
-    model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent)
-    outwards = np.maximum(np.sqrt(FAR[1:] * FAR[:-1]), radius.min())  # inwards small profiles rise beyond all measure
-    far = np.exp(-steepness * (outwards / SIZES[:, None]) ** exponent) @ rings
-    weights = 1.0 / (errors * errors)
-    apart = model - np.sum(weights * model, axis=-1, keepdims=True) / weights.sum()
-    deviations = means - np.sum(weights * means) / weights.sum()
-    scale = np.sum(weights * apart * deviations, axis=-1) / np.maximum(np.sum(weights * apart**2, axis=-1), 1e-300)
-    scale = np.maximum(scale, 0.0)
-    misfit = np.sum(weights * (deviations - scale[..., None] * apart) ** 2, axis=-1)
-    likelihood = np.exp(-0.5 * (misfit - misfit.min()))
-    likelihood /= likelihood.sum()
-    light = float(np.sum(likelihood * scale * far))
-    return light, float(np.sqrt(max(float(np.sum(likelihood * (scale * far) ** 2)) - light * light, 0.0)))
 
 
 def _isophotes(
@@ -260,7 +191,7 @@ def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignor
 
 
 @lru_cache(maxsize=1)
-def _profiles() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def sersic_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steepness of each index, (indices, 1, 1), and the radius that leaves its share outside, (indices, sizes)."""
     from scipy.special import gammainccinv, gammaincinv
 
@@ -288,7 +219,7 @@ def _reach(
     sunk = kept.stop > 0
     if sunk:
         radius, means, errors = radius[kept], means[kept], errors[kept]
-    steepness, limit = _profiles()
+    steepness, limit = sersic_grid()
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))
     weights = 1.0 / (errors * errors)
     floor = 0.0

@@ -11,8 +11,8 @@ from ..algorithms.background import SAMPLES, level
 from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, broad_noise, broadened, evenness
 from ..algorithms.flags import flagged
+from ..algorithms.halos import light_between
 from ..algorithms.objmask import block_means, block_sums, find_objects
-from ..algorithms.profile import light_between
 from ..algorithms.threads import both
 from ..algorithms.typical import median
 from ..dq import DQ

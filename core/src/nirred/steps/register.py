@@ -15,8 +15,9 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
+from ..algorithms.halos import find_halos
 from ..algorithms.nested import fit_nested
-from ..algorithms.objmask import blank_fraction, block_means, find_objects
+from ..algorithms.objmask import BLOCK, blank_fraction, block_means, find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
@@ -286,7 +287,7 @@ class MaskObjects(GroupStep):
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
                 sunk = any(group.frames[i].role == "both" for i in cluster)
                 seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
-                mask, lost = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
+                mask, surface, found = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
                 if (thin & ~bad).any():
                     mask |= _compact(model, bad | (1 - thin), noise, seek)
                 mask |= _lit(group, cluster, model, bad | mask)
@@ -297,7 +298,9 @@ class MaskObjects(GroupStep):
                     staying = release_staying(group, cluster, layout, bare, marked)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
-                    hollowed = max(hollowed, lost)
+                    hollowed = max(hollowed, hollowed_share(surface, found))
+                else:
+                    _record_halos(group, layout, surface, found)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         limit = max(HIDDEN, min(CUT, STARS / math.prod(group.planes[0].shape)))
         group.extras["hidden"] = hidden if hidden > limit else 0.0
@@ -305,8 +308,10 @@ class MaskObjects(GroupStep):
             group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
 
 
-def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> tuple[np.ndarray, float]:
-    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves; how much of it hollows cover.
+def _objects(
+    model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves; in which of its blocks.
 
     A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
     as enough of the field is blank to know it, and the objects are sought again: by ``seek(image, bad, noise)``.
@@ -321,7 +326,13 @@ def _objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) 
             break
         flat, known = surface.taken_off(model), surface
         mask, found = seek(flat, bad, noise)
-    return mask, hollowed_share(block_means(flat, bad), found)
+    return mask, block_means(flat, bad), found
+
+
+def _record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.ndarray) -> None:
+    """Note what light of extended objects lies on the frames of a stack that is given in blocks."""
+    halos = [halo.on_pixels(BLOCK, layout.grid.x0, layout.grid.y0) for halo in find_halos(surface, found)]
+    group.extras.setdefault("halos", {}).update({k: (halos, placed) for k, placed in layout.placements.items()})
 
 
 def _background(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:

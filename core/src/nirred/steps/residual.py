@@ -9,7 +9,7 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.drift import drawn_surface
 from ..algorithms.flags import flagged
-from ..algorithms.nested import NestedSurfaces, fit_nested, shrink_nested
+from ..algorithms.nested import LIGHT_STEP, NestedSurfaces, fit_nested, shrink_nested
 from ..algorithms.sky import NOISE_STEP, pixel_noise
 from ..algorithms.surface import FIELD_STEP, Surface, surface_order
 from ..group import BAD, OBJECT, Group, PlaneState
@@ -66,7 +66,8 @@ def level_frames(
     """
     for i, known in expected.items():
         take_off(state.sub, i, known.surface)
-    surfaces = _surfaces(group, state, [i for i in frames if i not in predicted], expected) if shape else {}
+    shaped = [i for i in frames if i not in predicted] if shape else []
+    surfaces = _surfaces(group, state, shaped, expected)
 
     def one(i: int) -> None:
         scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
@@ -94,8 +95,8 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
             return None
         dq = state.dq.frame(i)
         lit = (dq[::FIELD_STEP, ::FIELD_STEP] & BAD) == 0
-        least = SMALL_BOXES if i in expected else BOXES
-        return fit_nested(state.sub.frame(i), flagged(dq, int(BAD | OBJECT)), lit, order, least=least)
+        least, bad = SMALL_BOXES if i in expected else BOXES, flagged(dq, int(BAD | OBJECT))
+        return fit_nested(state.sub.frame(i), bad, lit, order, least=least, light=_halos(group, state, i))
 
     found = each_frame(group, frames, one)
     fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
@@ -104,6 +105,20 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
     for i in expected.keys() & fits.keys():
         surfaces[i] = drawn_surface(fits[i], expected[i].power, sure=group.frames[i].blank >= SURE)
     return surfaces
+
+
+def _halos(group: Group, state: PlaneState, i: int) -> np.ndarray | None:
+    """Light of halos on a frame, every `LIGHT_STEP` pixels; None where no extended object is known beside offset sky.
+
+    Frames that are each other's sky have lost about as much of it as they show.
+    """
+    p = next(p for p, plane in enumerate(group.planes) if plane is state)
+    halos, placement = group.extras.get("halos", {}).get((i, p), ((), None))
+    if not halos:
+        return None
+    y, x = np.mgrid[: state.shape[0] : LIGHT_STEP, : state.shape[1] : LIGHT_STEP].astype(np.float64)
+    places = placement.from_plane(x, y)
+    return np.asarray(sum(halo.at(*places) for halo in halos))
 
 
 def _level(state: PlaneState, i: int, surface: Surface | None) -> float:

@@ -1,0 +1,158 @@
+"""Light of extended objects where nothing shows it: their profiles beyond the isophote, as far as they are likely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nirred.algorithms.profile import INDICES, SIZES, extended_objects, sersic_grid
+
+Float64 = NDArray[np.float64]
+
+LARGE, MOST_LARGE = 0.002, 8  # objects whose light far out counts: share of the image, and how many
+FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie in, isophotal radii
+#: What parabolas through pixels on which halos lie may leave of them, or take: the amplitude over half of the field,
+#: rms, in noise of a block; 0.1 to 0.25 on nights with galaxies that fill a third of it.
+BEND = 0.15
+LOST = 2.0  # of the depth of a hollow: three objects of 0.06 to 0.15 of the field lost 0.7 to 2.3 of it
+
+
+@dataclass(frozen=True)
+class Halo:
+    """An extended object's light beyond its isophote.
+
+    Attributes
+    ----------
+    ellipse : tuple of float
+        Centre x and y, semi-major axis of the isophote, axis ratio, angle (radian, from x towards y).
+    brightness : float64, shape (80,)
+        In the rings of `FAR`, units of the image.
+    """
+
+    ellipse: tuple[float, ...]
+    brightness: Float64
+
+    def on_pixels(self, side: float, x0: float = 0.0, y0: float = 0.0) -> Halo:
+        """The same in pixels from (x0, y0), of which it was found in blocks of so many a side."""
+        x, y, major, ratio, angle = self.ellipse
+        middle = 0.5 * (side - 1.0)
+        return Halo((side * x + middle + x0, side * y + middle + y0, side * major, ratio, angle), self.brightness)
+
+    def at(self, x: ArrayLike, y: ArrayLike) -> Float64:
+        """Brightness at positions."""
+        return np.asarray(np.interp(_radii(self.ellipse, x, y), np.sqrt(FAR[1:] * FAR[:-1]), self.brightness))
+
+
+def find_halos(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> list[Halo]:
+    """Halos of the extended objects of an image; parameters as of `light_between`."""
+    return [Halo(tuple(ellipse.tolist()), fit.mean()) for ellipse, _, fit in _fits(surface, found)]
+
+
+def light_between(
+    surface: NDArray[np.float32], found: NDArray[np.uint8], blank: Float64, *, sunk: bool = False
+) -> tuple[float, float]:
+    """Mean light of extended objects on what passes for blank, by their profiles above a sky that is not known.
+
+    Parameters
+    ----------
+    surface : ndarray of float32, shape (h, w)
+        Means of the good pixels in blocks; NaN where there are none.
+    found : ndarray of uint8, shape (h, w)
+        Detected blocks.
+    blank : ndarray of float64, shape (h, w)
+        Number of blank pixels in each block.
+    sunk : bool
+        The sky that was subtracted may have held some of the objects' light: what was lost is at least the depth of the
+        hollow round them, and the light that is to be expected in it besides. The error holds `LOST` of the depth.
+
+    Returns
+    -------
+    light, error : float
+        In units of the surface.
+    """
+    light, variance = 0.0, 0.0
+    if blank.any():
+        for ellipse, means, fit in _fits(surface, found):
+            own, error = fit.over(_lying(blank, ellipse))
+            light, variance = light + own, variance + error**2
+            if sunk:
+                variance += (LOST * min(float(means.min()), 0.0)) ** 2
+    return light, float(np.sqrt(variance))
+
+
+def _fits(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> Iterator[tuple[Float64, Float64, _Likely]]:
+    """Isophotal ellipse, means of annuli and likely profiles of each object that is large enough."""
+    for ellipse, profile, noise in extended_objects(surface, found, LARGE * found.size, MOST_LARGE):
+        bend = BEND * noise * (2.0 * ellipse[2] / min(found.shape)) ** 2
+        yield ellipse, profile[1], _Likely.of(profile, bend)
+
+
+def _radii(ellipse: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float64:
+    """Distance of positions from the centre of an ellipse, along it, in its semi-major axes."""
+    x0, y0, major, ratio, angle = np.asarray(ellipse)
+    u, v, c, s = np.asarray(x) - x0, np.asarray(y) - y0, np.cos(angle), np.sin(angle)
+    return np.asarray(np.hypot(u * c + v * s, (v * c - u * s) / ratio) / major)
+
+
+def _lying(blank: Float64, ellipse: Float64) -> Float64:
+    """Share of the blank pixels in rings between the radii of `FAR` along an ellipse."""
+    y, x = np.nonzero(blank)
+    ring = np.searchsorted(FAR, _radii(ellipse, x, y)).clip(1, FAR.size - 1) - 1
+    return np.asarray(np.bincount(ring, blank[y, x], FAR.size - 1) / blank.sum())
+
+
+@dataclass(frozen=True)
+class _Likely:
+    """Sersic profiles of all indices and sizes: how likely each is, and its light in the rings of `FAR`.
+
+    Attributes
+    ----------
+    likelihood, scale, error : float64, shape (indices, sizes)
+        Of each profile, its brightness at the effective radius, and the 1-sigma error of that.
+    far : float64, shape (indices, sizes, rings)
+        Profiles of brightness 1 there.
+    """
+
+    likelihood: Float64
+    scale: Float64
+    error: Float64
+    far: Float64
+
+    @classmethod
+    def of(cls, profile: tuple[Float64, Float64, Float64], bend: float) -> _Likely:
+        """Fit each to the means of annuli, with a level that is not known, and a bend of the sky, known to `bend`.
+
+        Light that passes for sky is told by how the profile falls. A parabola through pixels on which a halo lies
+        holds some of it, and is a level and a square of the radius on the annuli.
+        """
+        radius, means, errors = profile
+        steepness, _ = sersic_grid()
+        exponent = 1.0 / INDICES[:, None, None]
+        model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent) / errors
+        outwards = np.maximum(np.sqrt(FAR[1:] * FAR[:-1]), radius.min())  # inwards small ones rise beyond all measure
+        far = np.exp(-steepness * (outwards / SIZES[:, None]) ** exponent)
+        level, square = 1.0 / errors, radius**2 / errors
+        # what is known of the bend before is one more measurement, of 0
+        sky, _ = np.linalg.qr(np.stack([np.append(level, 0.0), np.append(square, 1.0 / bend)], axis=1))
+        model, values = np.pad(model, ((0, 0), (0, 0), (0, 1))), np.append(means / errors, 0.0)
+        apart = model - np.einsum("isr,rk,qk->isq", model, sky, sky)
+        deviations = values - sky @ (sky.T @ values)
+        squares = np.maximum(np.sum(apart**2, axis=-1), 1e-300)
+        scale = np.maximum(np.sum(apart * deviations, axis=-1) / squares, 0.0)
+        misfit = np.sum((deviations - scale[..., None] * apart) ** 2, axis=-1)
+        likelihood = np.exp(-0.5 * (misfit - misfit.min()))
+        return cls(likelihood / likelihood.sum(), scale, 1.0 / np.sqrt(squares), far)
+
+    def mean(self) -> Float64:
+        """Mean brightness in the rings."""
+        return np.asarray(np.einsum("is,isf->f", self.likelihood * self.scale, self.far))
+
+    def over(self, rings: Float64) -> tuple[float, float]:
+        """Mean over shares of the rings, and its error."""
+        far = self.far @ rings
+        light = float(np.sum(self.likelihood * self.scale * far))
+        square = float(np.sum(self.likelihood * far**2 * (self.scale**2 + self.error**2)))
+        return light, float(np.sqrt(max(square - light * light, 0.0)))
