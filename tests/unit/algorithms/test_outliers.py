@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nirred.algorithms.medians import medians
 from nirred.algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows
@@ -108,6 +109,18 @@ def test_of_two_frames_the_higher_value_is_the_outlier():
     assert flags[1].sum() <= 1 and flags[1][20, 20] == 0
 
 
+@pytest.mark.parametrize("depth", [-15, -20, -40])
+def test_of_two_frames_what_lies_far_below_the_sky_is_the_outlier(depth):
+    """A cosmic ray of a sky frame: of two frames the other one is right, and stays."""
+    rng = np.random.default_rng(7)
+    frames = 50 * rng.standard_normal((2, 48, 48))
+    frames[0, 20, 20] = depth * 50
+    model, _ = medians(frames.astype(np.float32), 7 * 50.0)
+    flags = [flagged(f, model, n=2) for f in frames]
+    assert flags[0][20, 20] == 1 and flags[0].sum() <= 2
+    assert flags[1].sum() <= 1 and flags[1][20, 20] == 0
+
+
 def test_without_model_nothing_is_flagged():
     sub = np.full((48, 48), 1e6)
     assert flagged(sub, np.full((48, 48), np.nan)).sum() == 0
@@ -169,7 +182,7 @@ def test_every_pixel_is_judged_by_the_frames_behind_it(origin):
         inside = 0 <= y + origin[1] < 45 and 0 <= x + origin[0] < 44
         n = int(count[y + origin[1], x + origin[0]]) if inside else 0
         m, v = float(model[y, x]), float(sub[y, x])
-        if n < 2 or not np.isfinite(m) or (n < 3 and v <= 0.9 * m):
+        if n < 2 or not np.isfinite(m) or (n < 3 and abs(v) <= abs(0.9 * m)):
             continue
         variance = 1.1 * (constant[y, x] + (SKY + max(m, 0) * 0.9) * electrons[y, x])
         sigma = np.sqrt(variance * (0.5 if n < 3 else 1 + 1.6 / n - 4.8 / n**2))

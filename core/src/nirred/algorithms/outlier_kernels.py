@@ -118,12 +118,13 @@ def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-unt
 def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
     """1 where a pixel strays far from the model `m`; 2 where it strays a little: kept only beside a 1.
 
-    `steep` is the model's steepest step. Of two values the model is the mean: half their difference is compared, and
-    only the higher is an outlier.
+    `steep` is the model's steepest step. Of two values the model is the mean, or the one nearer to the sky: half their
+    difference is compared, and only the one farther from the sky is an outlier, above it or, by a cosmic ray of a sky
+    frame, below.
     """
     scale, sky, extra = frame
     high, low, slope_high, slope_low, least = limits[:5]
-    if n < least and not (least <= 3 and value > scale * m):
+    if n < least and not (least <= 3 and abs(value) > abs(scale * m)):
         return 0
     variance = (noise[0] + (sky + max(m, 0.0) * scale) * noise[1]) * extra
     sigma = math.sqrt(variance * _spread(np.float32(n)))
