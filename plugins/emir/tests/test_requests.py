@@ -186,6 +186,7 @@ def test_g17_frames_between_the_detectors(night: Night, tmp_path: Path) -> None:
     (tmp_path / "gap.yaml").write_text(f"id: 1\ninstrument: EMIR\nmode: STARE_IMAGE\nframes: [{name}]\n")
     result = nirred.run([tmp_path / "gap.yaml"], out=tmp_path / "out", basedir=tmp_path, library=None)
     assert result.exit_code == 4
+    assert "line 4: " in result.record["requests"][0]["reason"]
     assert "no detector between 2023-03-10 and 2023-07-01" in result.record["requests"][0]["reason"]
 
 

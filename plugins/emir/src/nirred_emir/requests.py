@@ -115,7 +115,8 @@ class _Reader:
         self._references(read, block)
         observed = self._observed(read, set())
         if observed.fault:
-            raise Fault(read.document.line, observed.fault)
+            made_of = "frames" if block.frames else "images" if block.images else "children"
+            raise Fault(read.document.line_of((made_of, 0)), observed.fault)
         given, sources = self._requirements(read, block, mode, observed)
         detector = observed.profile.name if observed.profile else ""
         said = contradiction(mode, given, detector)
