@@ -81,6 +81,37 @@ def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
     assert error >= stated
 
 
+def test_sources_too_faint_to_be_found_are_part_of_the_error() -> None:
+    """Sources whose number goes with the power -0.75 of their flux: the faintest are in the level."""
+    rng = np.random.default_rng(7)
+    image = rng.normal(0, 1, (512, 512))
+    flux = 3.0 * rng.random(1300) ** (-1 / 0.75)
+    light = np.zeros_like(image)
+    y, x = np.mgrid[-12:13, -12:13]
+    star = np.exp(-(x * x + y * y) / 8.0) / (8.0 * np.pi)
+    for f, (j, i) in zip(np.minimum(flux, 1e5), rng.integers(12, 500, (1300, 2)), strict=True):
+        light[j - 12 : j + 13, i - 12 : i + 13] += f * star
+    image = (image + light).astype(np.float32)
+    plane = Plane(image, np.zeros(image.shape, np.uint16), np.ones_like(image))
+    mask, objects = stack_objects(plane, 3.0)
+    even = np.full(image.shape, 5, np.uint16)
+    _, error = zero_level(plane, even, mask, objects)
+    _, blind = zero_level(plane, even, mask)
+    assert blind < 0.5 * error
+    assert 0.7 * error < light[mask == 0].mean() < 2.0 * error
+
+
+def test_a_wide_dither_does_not_make_the_level_uncertain() -> None:
+    """Blank pixels of all depths have no one mode: the deep ones tell what sources too faint to be masked do."""
+    rng = np.random.default_rng(8)
+    count = np.repeat(np.arange(1, 10), 40)[:, None] * np.ones((1, 360), int)
+    image = (rng.standard_normal(count.shape) / np.sqrt(count)).astype(np.float32)
+    plane = Plane(image, np.zeros(count.shape, np.uint16), (1.0 / count).astype(np.float32))
+    value, error = zero_level(plane, count.astype(np.uint16), np.zeros(count.shape, np.uint8))
+    assert abs(value) < 3 * error
+    assert error < 0.004
+
+
 def test_without_extended_objects_the_level_is_that_of_the_blank_pixels() -> None:
     rng = np.random.default_rng(6)
     image = rng.normal(3, 1, (256, 256)).astype(np.float32)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from ..algorithms.background import SAMPLES, level
+from ..algorithms.background import FIT_SCATTER, SAMPLES, level
 from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, broad_noise, broadened, evenness
 from ..algorithms.flags import flagged
@@ -29,6 +29,8 @@ from ..step import GroupStep
 SHALLOW = 2.0
 #: Of the light of objects' outskirts, as their profiles tell it.
 LIGHT_ERROR = 0.3
+#: Of the sources found the share that has the flux of the faintest, at most; fewer than so many tell nothing.
+FAINTEST, FEWEST = 0.25, 20
 #: Areas of blank sky that differ by so many times what VAR says are worth a remark; 0.8 to 1 is usual.
 UNEVEN = 3.0
 #: Variances above so many times the sky's are those of objects.
@@ -138,25 +140,40 @@ def zero_level(
 ) -> tuple[float, float]:
     """Median of a stack's deep blank pixels, by the number of exposures of each, and its error.
 
-    In a stack whose objects are masked this deep the median errs less than any estimate of the mode. The error adds
-    half of the difference between both on all blank pixels, for sources too faint to be masked, to the statistical one.
-    The outskirts of extended `objects`, as found in blocks of pixels, lie on the blank ones: their light is taken off
-    the level, and `LIGHT_ERROR` of it is stated as error; where they have `sunk` into the sky of their own frames,
-    also what the hollows round them show of it.
+    In a stack whose objects are masked this deep the median errs less than any estimate of the mode. To the statistical
+    error are added half of the difference between both, as far as it is not noise, and what sources too faint to be
+    masked may hold, by those that are the faintest. The outskirts of extended `objects`, as found in blocks of pixels,
+    lie on the blank ones: their light is taken off the level, and `LIGHT_ERROR` of it is stated as error; where they
+    have `sunk` into the sky of their own frames, also what the hollows round them show of it.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
     if not blank.any():
         return 0.0, float("inf")
-    values, mode = plane.data[_deep(count, blank)], level(plane.data, ~blank)
-    middle = median(values)
-    apart = median(plane.data[blank]) - mode.value
-    error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * apart)
+    values = plane.data[_deep(count, blank)]
+    middle, mode = median(values), level(values, None)
+    apart, noise = middle - mode.value, FIT_SCATTER * mode.sigma / np.sqrt(mode.n)
+    error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * np.sqrt(max(apart**2 - noise**2, 0.0)))
     if objects is None:
         return middle, float(error)
     surface, bare = _blocks(plane, blank)
     light, uncertain = light_between(surface, objects, bare, sunk=sunk)
-    return middle - light, float(np.hypot(error, np.hypot(uncertain, LIGHT_ERROR * light)))
+    unseen = _too_faint(surface - np.float32(middle), objects)
+    return middle - light, float(np.linalg.norm([error, uncertain, LIGHT_ERROR * light, unseen]))
+
+
+def _too_faint(surface: np.ndarray, objects: np.ndarray) -> float:
+    """Light of sources too faint to be found, per pixel, as it may be by those that are: as many of the faintest.
+
+    Where N sources are brighter than F, and N goes with the power -0.5 to -0.8 of F, those between F / 3 and F hold 0.4
+    to 1.0 times N F.
+    """
+    from scipy.ndimage import label
+
+    labels, number = label(objects, np.ones((3, 3)))
+    fluxes = np.bincount(labels.ravel(), np.nan_to_num(surface).ravel(), number + 1)[1:]
+    fluxes = fluxes[fluxes > 0]
+    return float(fluxes.size * np.quantile(fluxes, FAINTEST) / objects.size) if fluxes.size >= FEWEST else 0.0
 
 
 def _deep(count: np.ndarray, blank: np.ndarray) -> np.ndarray:
