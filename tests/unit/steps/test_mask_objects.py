@@ -138,7 +138,7 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
     assert group.extras["enclosed"] is enclosed
 
 
-@pytest.mark.parametrize(("share", "cut", "again"), [(0.012, 0.0, True), (0.008, 0.0, False), (0.012, 0.03, False)])
+@pytest.mark.parametrize(("share", "cut", "again"), [(0.005, 0.0, True), (0.003, 0.0, False), (0.012, 0.03, False)])
 def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatch, share, cut, again) -> None:
     """Of many frames none hides what all others hide, and yet their sky holds the galaxy's light."""
     group, _ = drifting

@@ -56,7 +56,7 @@ HIDDEN = 0.005
 #: Pixels that a star or two may hide in every frame: fewer than these are no such object, in however small a field.
 STARS = 400
 #: Share of a field that objects may cover which lie in hollows of their own making, before it counts.
-HOLLOWED = 0.01
+HOLLOWED = 0.004
 #: Share of the detector hidden in every frame in regions that its edge cuts, above which the sky is not made again:
 #: beyond, nothing tells it.
 CUT = 0.02
