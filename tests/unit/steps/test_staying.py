@@ -9,7 +9,7 @@ from nirred.algorithms.mutual import spread
 from nirred.coadd import lay_out
 from nirred.geometry import targets_of
 from nirred.group import OBJECT
-from nirred.steps.staying import release_staying
+from nirred.steps.staying import _showing, release_staying
 
 SHAPE = (400, 400)
 SHIFTS = ((0.0, 0.0), (24.0, 10.0), (-16.0, 20.0), (9.0, -22.0))
@@ -108,3 +108,9 @@ def test_spread_is_the_mean_variance_of_what_two_images_see() -> None:
     values = np.array([[1.0, 2.0, np.nan, 0.0], [3.0, np.nan, np.nan, 0.0]])
     assert spread(values) == pytest.approx((2.0 + 0.0) / 2)
     assert spread(values[:, 2:3]) == 0.0
+
+
+@pytest.mark.parametrize(("frames", "showing"), [(3, 2), (4, 2), (6, 3), (9, 4), (14, 4), (40, 10)])
+def test_enough_frames_show_what_stays_behind_an_object(frames: int, showing: int) -> None:
+    """A quarter of many frames, of few up to a half: the mean of two keeps what is wrong with one."""
+    assert _showing(frames) == showing
