@@ -11,6 +11,7 @@ from nirred.algorithms.photometry import (
     area_exponent,
     concentrations,
     relative_transparencies,
+    seeing_loss,
     shrink,
 )
 
@@ -260,3 +261,34 @@ def test_trailed_doubled_and_displaced_images_are_less_concentrated_than_seeing_
     assert (found[:5] > 0.8).all() and (found[5:] < 0.6).all()
     assert np.isnan(concentrations(core[:, :2], whole[:, :2])).all()
     assert np.isnan(concentrations(core * np.nan, whole)).all()
+
+
+@pytest.mark.parametrize("index", [2.5, 3.0, 3.5])
+def test_what_worse_seeing_carries_out_of_an_aperture(index):
+    """Stars of wide and of narrow wings, in apertures of one size."""
+    y, x = np.mgrid[:121, :121] - 60.0
+    widths, fluxes = np.array([0.9, 0.95, 1.0, 1.05, 1.1]), []
+    for width in widths:
+        alpha = 2.5 * width / np.sqrt(2 ** (1 / index) - 1)
+        star = 1e6 * (index - 1) / np.pi / alpha**2 * (1 + (x**2 + y**2) / alpha**2) ** -index
+        here = np.array([60.0])
+        flux, error = aperture_fluxes(
+            star.astype(np.float32), np.zeros(x.shape, np.uint8), here, here, 5.0, radii=(2, 3)
+        )
+        fluxes.append([*flux[:, 0], error[1, 0]])
+    narrow, wide, error = np.array(fluxes).T[:, :, None]
+    found = seeing_loss(narrow, wide, error, widths)
+    true = -np.polyfit(np.log(widths), np.log(narrow[:, 0]), 1)[0]
+    assert found == pytest.approx(true, rel=0.1)
+
+
+def test_a_width_that_light_does_not_follow_takes_nothing_from_a_star():
+    rng, widths = np.random.default_rng(2), np.array([1.4, 1.0, 0.98, 1.1, 1.0, 1.05])
+    stars = np.array([1e6, 4e5, 2e5])
+    narrow, wide = (k * stars * rng.normal(1, 0.004, (6, 3)) for k in (1.0, 1.15))
+    error = np.broadcast_to(0.004 * stars, narrow.shape)
+    assert seeing_loss(narrow, wide, error, widths) < 0.02
+    assert seeing_loss(narrow, wide, error, np.full(6, np.nan)) == 0
+    assert seeing_loss(narrow, np.full_like(wide, np.nan), error, widths) == 0
+    assert seeing_loss(narrow, wide, error, np.ones(6)) == 0
+    assert seeing_loss(narrow[:1], wide[:1], error[:1], widths[:1]) == 0

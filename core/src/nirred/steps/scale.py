@@ -9,7 +9,14 @@ import numpy as np
 
 from ..algorithms.flags import flagged
 from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
-from ..algorithms.photometry import aperture_fluxes, area_exponent, concentrations, relative_transparencies, shrink
+from ..algorithms.photometry import (
+    aperture_fluxes,
+    area_exponent,
+    concentrations,
+    relative_transparencies,
+    seeing_loss,
+    shrink,
+)
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, lay_out, median_model
@@ -35,6 +42,8 @@ SIZED_BY = 3
 FEW = 10
 #: Stars that tell how concentrated the images of a frame are, and the aperture's radius in FWHM.
 SHARP_BY, CORE = 12, 0.75
+#: Radii of the apertures that tell transparencies, and how the seeing takes light out of them, FWHM.
+APERTURES = (2.0, 3.0)
 #: A star is one at so many sigma, and there where a frame shows this part of the light that the reference frame shows.
 SURELY, SEEN = 20.0, 0.2
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
@@ -250,7 +259,10 @@ def _weight(group: Group, state: PlaneState, i: int) -> float:
 def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
     """Relative transparencies and their errors from the stars that the reference frame shows, each on its plane."""
     parts = [_plane_fluxes(group, p, frames) for p in range(len(group.planes))]
-    flux, error, area = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    flux, error, wide, wide_error, area = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    widths = _relative_widths(group, frames)
+    regained = np.nan_to_num(widths, nan=1.0)[:, None] ** seeing_loss(flux, wide, wide_error, widths)
+    flux, error = flux * regained, error * regained
     _weigh_areas(group, *area_exponent(flux, error, area))
     if holds_brightness(group):
         flux, error = flux / area, error / area
@@ -274,34 +286,30 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
         group.remark(f"{group.task.id}: calibrated pixels hold {kept}, by the stars ({why}); resampled accordingly")
 
 
-def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fluxes, errors and pixel areas (frames, stars) on one plane."""
-    state = group.planes[p]
+def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:
+    """Fluxes and errors in a narrow aperture, in a wide one, and pixel areas, all (frames, stars), on one plane."""
+    state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
     placements, where = _common_stars(group, p, frames, 40)
-    flux = np.full((len(frames), where[0].size), np.nan)
-    error, area = np.full_like(flux, np.nan), np.ones_like(flux)
+    measured = np.full((4, len(frames), where[0].size), np.nan)
+    area = np.ones_like(measured[0])
 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
-        x, y = placed.to_plane(*where)
-        data, bad = state.sub.frame(i), state.bad(i, DQ.SATURATED)
-        (flux[k],), (error[k],) = aperture_fluxes(data, bad, x, y, _own_width(group, i), spikes=x.size < FEW)
+        image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
+        fluxes, errors = aperture_fluxes(*image, spikes=where[0].size < FEW, radii=APERTURES)
+        measured[:, k] = fluxes[0], errors[0], fluxes[1], errors[1]
         if placed.shift is None:
             area[k] = placed.area_at(*where)
 
     each_frame(group, range(len(frames)), measure)
-    return flux, error, area
+    return *measured, area
 
 
-def _own_width(group: Group, i: int) -> float:
-    """FWHM of frame i, pixels: apertures that grow with it lose one share of the light in any seeing.
-
-    Of wings as of a Moffat profile of index 3 a fixed radius of 2 FWHM loses 0.6 % more where the seeing is 5 % worse.
-    """
-    usual, own = group.extras.get("fwhm") or 4.0, group.frames[i].fwhm
-    if not np.isfinite(own) or np.count_nonzero(all_stars(group, i).snr > 10) < SIZED_BY:
-        return float(usual)
-    return float(own)
+def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
+    """FWHM of frames over the usual one; NaN where too few stars tell."""
+    usual = group.extras.get("fwhm") or float("nan")
+    told = [np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY for i in frames]
+    return np.array([group.frames[i].fwhm / usual if t else np.nan for i, t in zip(frames, told, strict=True)])
 
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
