@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.evenness import broad_noise, broadened, evenness
+from nirred.algorithms.evenness import Evenness, broad_noise, broadened, evenness
 
 SHAPE = (512, 640)
 
@@ -28,6 +28,15 @@ def test_quadrants_that_differ_are_told_in_the_unit_of_the_data() -> None:
     found = evenness(data, var, blank)
     assert found.ratio > 5.0
     assert found.excess == pytest.approx(1.48, abs=0.2)  # by the median of deviations of 1 from the middle
+
+
+def test_what_is_beyond_usual_scatter_is_told_from_nothing_on() -> None:
+    found = Evenness(2.0, np.sqrt(3.0))  # areas scatter by 2, noise makes 1
+    assert found.beyond(1.0) == pytest.approx(found.excess)
+    assert found.beyond(1.5) == pytest.approx(np.sqrt(4.0 - 2.25))
+    assert (
+        found.beyond(2.0) == found.beyond(3.0) == Evenness(0.0, 0.0).beyond(1.5) == Evenness(0.9, 0.0).beyond(0.5) == 0
+    )
 
 
 def test_objects_do_not_count() -> None:

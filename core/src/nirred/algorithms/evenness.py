@@ -42,6 +42,12 @@ class Evenness:
     ratio: float
     excess: float
 
+    def beyond(self, ratio: float) -> float:
+        """What they scatter by beyond so many times what the pixels' noise makes of it, in units of the data."""
+        if self.ratio <= max(ratio, 1.0):
+            return 0.0
+        return self.excess * float(np.sqrt((self.ratio**2 - ratio**2) / (self.ratio**2 - 1.0)))
+
 
 def broad_noise(
     data: NDArray[np.float32],

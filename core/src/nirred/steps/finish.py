@@ -31,8 +31,8 @@ SHALLOW = 2.0
 LIGHT_ERROR = 0.3
 #: Of the sources found the share that has the flux of the faintest, at most; fewer than so many tell nothing.
 FAINTEST, FEWEST = 0.25, 20
-#: Areas of blank sky that differ by so many times what VAR says are worth a remark; 0.8 to 1 is usual.
-UNEVEN = 3.0
+#: Areas of blank sky that differ by so many times what VAR says are worth a remark; up to 1.5 they pass for even.
+UNEVEN, EVEN = 3.0, 1.5
 #: Variances above so many times the sky's are those of objects.
 STARLIT = 1.5
 #: Parts of a field whose levels err independently where it is uneven: quadrants, or the ends of a slope.
@@ -75,10 +75,8 @@ class LevelStack(GroupStep):
                 partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )
-            if seen.ratio > UNEVEN:
-                rough = max(rough, seen, key=lambda e: e.ratio)
-                error = float(np.hypot(error, seen.excess / np.sqrt(PARTS)))
-            found.append(error)
+            rough = max(rough, seen, key=lambda e: e.ratio)
+            found.append(float(np.hypot(error, seen.beyond(EVEN) / np.sqrt(PARTS))))
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
             excess.append(beyond)
         if excess and min(excess) > 0:
