@@ -164,5 +164,12 @@ def test_boxes_of_the_hawaii_2(tmp_path: Any) -> None:
     assert parameter(boxes, "level_amplifiers:nside")[0] == "4"
     assert "AMPLEVEL" in fits.getheader(boxes.products["all_image"])
     assert "AMPLEVEL" not in fits.getheader(none.products["all_image"])
-    level = [float(np.nanstd(image(r)[30:-30, 30:-30][::4, ::4])) for r in (boxes, other())]
-    assert level[0] < level[1], "boxes of 16 pixels eat what is broader"
+    level = [broad(image(r)) for r in (boxes, other())]
+    assert level[0] < 0.98 * level[1], "boxes of 16 pixels eat what is broader"
+
+
+def broad(stack: np.ndarray) -> float:
+    """Scatter of areas of 24 pixels of a stack, less what few of them stray by, as those of bright stars do."""
+    ny, nx = (n // 24 for n in stack.shape)
+    cells = np.nanmedian(stack[: 24 * ny, : 24 * nx].reshape(ny, 24, nx, 24), axis=(1, 3))[1:-1, 1:-1]
+    return float(np.nanmedian(np.abs(cells - np.nanmedian(cells))))

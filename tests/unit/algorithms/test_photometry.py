@@ -288,6 +288,7 @@ def test_a_width_that_light_does_not_follow_takes_nothing_from_a_star():
     narrow, wide = (k * stars * rng.normal(1, 0.004, (6, 3)) for k in (1.0, 1.15))
     error = np.broadcast_to(0.004 * stars, narrow.shape)
     assert seeing_loss(narrow, wide, error, widths) < 0.02
+    assert seeing_loss(narrow, wide, error, 1 + 1e-4 * (widths - 1)) < 0.21  # what no seeing could do is noise
     assert seeing_loss(narrow, wide, error, np.full(6, np.nan)) == 0
     assert seeing_loss(narrow, np.full_like(wide, np.nan), error, widths) == 0
     assert seeing_loss(narrow, wide, error, np.ones(6)) == 0

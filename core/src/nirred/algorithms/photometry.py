@@ -19,6 +19,8 @@ STAR_ERROR = 0.003
 #: Where an aperture of 3 FWHM gains b of what the seeing does, one of 2 loses `WINGS` b**1.5: to 5 % for Moffat indices
 #: of 2.5 to 4.5, measured as here, for light is carried into the ring round them, too.
 WINGS = 5.2
+#: The most that is believed of it, that of an index of 2.5: of few frames of nearly one seeing, noise tells anything.
+MOST_GAIN = 0.115
 #: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
 SPIKE, LEAST_RISE = 5.0, 0.5
 #: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
@@ -141,7 +143,7 @@ def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64)
         sigma = spread / math.sqrt(power)
         w = np.where(np.abs(residual) > 4 * spread, 0.0, w)
     real = max(slope - sigma**2 / max(slope, 1e-30), 0.0)
-    return float(WINGS * real**1.5)
+    return float(WINGS * min(real, MOST_GAIN) ** 1.5)
 
 
 def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:

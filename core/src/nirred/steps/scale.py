@@ -306,10 +306,14 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
 
 
 def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
-    """FWHM of frames over the usual one; NaN where too few stars tell."""
+    """FWHM of frames over the usual one; NaN where it is not known, or by too few stars."""
+
+    def told(i: int) -> bool:
+        known = bool(np.isfinite(group.frames[i].fwhm))
+        return known and bool(np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY)
+
     usual = group.extras.get("fwhm") or float("nan")
-    told = [np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY for i in frames]
-    return np.array([group.frames[i].fwhm / usual if t else np.nan for i, t in zip(frames, told, strict=True)])
+    return np.array([group.frames[i].fwhm / usual if told(i) else np.nan for i in frames])
 
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
