@@ -46,6 +46,18 @@ print("numpy" in sys.modules)
     assert python(code).splitlines() == ["[]", "False"]
 
 
+def test_linear_algebra_starts_no_threads() -> None:
+    code = """
+import os
+os.environ.pop("OPENBLAS_NUM_THREADS", None)
+from nirred.cli import main
+main(["--version"])
+import numpy, scipy.linalg, threadpoolctl
+print(sorted({pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}))
+"""
+    assert python(code).splitlines()[-1] == "[1]"
+
+
 def test_module_runs() -> None:
     done = subprocess.run([sys.executable, "-m", "nirred", "--version"], capture_output=True, text=True, check=True)
     assert __version__ in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ from ..errors import ConfigError, NirredError, fault_of
 BUG, INTERRUPTED = 70, 130
 #: Pace of the collector of reference cycles: what imports and plans make stays, and looking it over 370 times is 0.1 s.
 COLLECT = (50_000, 10, 10)
+#: Linear algebra stays on one thread (`run.limits.one_blas_thread`); others, which start as it is loaded, once
+#: for numpy, once for scipy, spin for 0.1 s each before they sleep.
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .group import app
 
     gc.set_threshold(*COLLECT)
+    os.environ.setdefault(BLAS_THREADS, "1")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = app.main(normalise(words), prog_name="nirred", standalone_mode=False)

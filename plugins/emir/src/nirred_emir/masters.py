@@ -63,7 +63,9 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
     elif kind == "dark":
         data = data * np.float32(descriptors.exposure_time or 0.0)
     dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
-    return Frame((Plane(np.where(known, data, 0).astype(np.float32, copy=False), dq),), path.name, "adu")
+    if not known.all():
+        data = np.where(known, data, np.float32(0))
+    return Frame((Plane(data, dq),), path.name, "adu")
 
 
 def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
@@ -79,5 +81,5 @@ def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
         return np.zeros_like(bad)
     dark = flat < DARKEST * median(flat[~bad])
     smooth = mesh_background(flat, bad | dark, BOX).evaluate()
-    low, high = (np.float32(limit) * smooth for limit in FLAT_LIMITS)
-    return np.asarray(dark | (flat < low) | (flat > high))
+    low, high = (np.float32(limit) for limit in FLAT_LIMITS)
+    return np.asarray(dark | (flat < low * smooth) | (flat > high * smooth))
