@@ -21,7 +21,7 @@ from .masks import apply_late_masks
 from .plan.model import FrameInfo
 from .room import SKYLESS, frame_bytes, in_memory
 from .spread import at_once, each_frame
-from .store import PlaneStack
+from .store import PlaneStack, give_heap_back
 
 if TYPE_CHECKING:
     from .plugin.frames import Detector, Linearity
@@ -95,6 +95,7 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     n, context, sizes = len(group.frames), group.context, frame_bytes(group.task)
     filed = sizes.keys() - in_memory(sizes, context.memory)
     if filed:
+        give_heap_back()  # what an earlier task has left of it is not what these planes fit into
         context.scratch.mkdir(parents=True, exist_ok=True)
         need, rest = sum(sizes.values()), sum(sizes[kind] for kind in filed)
         context.say(f"{group.task.id}: {n} frames need {need / 1e9:.2f} GB; {rest / 1e9:.2f} GB of it in scratch files")

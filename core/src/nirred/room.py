@@ -11,8 +11,8 @@ from .plan.model import Task
 SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
 #: Bytes of a frame's pixel: sky-subtracted, flags, calibrated; the first are looked at most often.
 BYTES = {"sub": 4, "dq": 2, "sci": 4}
-#: Planes may take this part of the memory.
-PLANES_PART = 0.6
+#: Planes may take this part of the memory; less where some are in scratch files: what is looked at is in memory, too.
+PLANES_PART, BESIDE_FILES = 0.6, 0.5
 
 
 def frame_bytes(task: Task) -> dict[str, int]:
@@ -23,8 +23,10 @@ def frame_bytes(task: Task) -> dict[str, int]:
 
 def in_memory(sizes: Mapping[str, int], memory: int) -> frozenset[str]:
     """The kinds of planes that stay in so many bytes of memory: those that fit and take most of it together."""
-    sets = (kinds for n in range(len(sizes), -1, -1) for kinds in combinations(sizes, n))
-    fitting = [kinds for kinds in sets if sum(sizes[k] for k in kinds) <= PLANES_PART * memory]
+    if sum(sizes.values()) <= PLANES_PART * memory:
+        return frozenset(sizes)
+    sets = (kinds for n in range(len(sizes) - 1, -1, -1) for kinds in combinations(sizes, n))
+    fitting = [kinds for kinds in sets if sum(sizes[k] for k in kinds) <= BESIDE_FILES * memory]
     return frozenset(max(fitting, key=lambda kinds: sum(sizes[k] for k in kinds)))
 
 

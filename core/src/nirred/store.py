@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import mmap
 import os
@@ -195,6 +196,12 @@ class PlaneStack:
 
     def __del__(self) -> None:
         self.close()
+
+
+def give_heap_back() -> None:
+    """Return what is free of the heap to the system, where the C library can."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def addresses_unlimited() -> bool:

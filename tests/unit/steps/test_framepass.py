@@ -13,7 +13,7 @@ from nirred.errors import StepError
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group, reciprocal
 from nirred.plugin import Linearity, Section
-from nirred.room import PLANES_PART, frame_bytes, in_memory, scratch_bytes
+from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ
 
 
@@ -70,9 +70,11 @@ def test_memory_holds_what_fits_of_the_planes_and_files_the_rest(make_group, wri
     sizes = frame_bytes(task)
     assert sizes == {"sub": 192, "dq": 96, "sci": 192}
     assert frame_bytes(replace(task, makes="flat")) == {"dq": 96, "sci": 192}
-    held = {480: {"sub", "dq", "sci"}, 479: {"sub", "sci"}, 383: {"sub", "dq"}, 287: {"sub"}, 191: {"dq"}, 95: set()}
+    everything = int(480 / PLANES_PART) + 1
+    assert in_memory(sizes, everything) == {"sub", "dq", "sci"} and scratch_bytes(task, everything) == 0
+    held = {384: {"sub", "sci"}, 383: {"sub", "dq"}, 287: {"sub"}, 191: {"dq"}, 95: set()}
     for room, kinds in held.items():
-        memory = int(room / PLANES_PART) + 1
+        memory = int(room / BESIDE_FILES) + 1
         assert in_memory(sizes, memory) == kinds
         assert scratch_bytes(task, memory) == 480 - sum(sizes[k] for k in kinds)
 
