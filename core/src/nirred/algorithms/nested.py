@@ -165,14 +165,11 @@ def fit_nested(
     if light is not None:
         mesh = replace(mesh, values=mesh.values - _in_boxes(np.asarray(light), bad, mesh))
     j, i = np.nonzero((mesh.shares >= 0.25) & np.isfinite(mesh.values))
-    order = min(order, np.unique(j).size - 1, np.unique(i).size - 1)
-    while order > 0 and i.size < (order + 1) * (order + 2):
-        order -= 1
+    order = _supported(order, j, i)
     if order < 1 or number == 0:
         return None
     values, shares = mesh.values[j, i], mesh.shares[j, i]
-    ny, nx = mesh.shares.shape
-    boxes = terms_at((j + 0.5) / ny, (i + 0.5) / nx, order)
+    boxes = terms_at((j + 0.5) / mesh.shares.shape[0], (i + 0.5) / mesh.shares.shape[1], order)
     over = field_products(lit, mesh.shape, order)
     solution, _, robust = robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
@@ -189,6 +186,14 @@ def fit_nested(
         max(1.0, float(np.sum(robust > 0)) - boxes.shape[1]),
         size,
     )
+
+
+def _supported(order: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> int:
+    """Highest order up to one that boxes in these rows and columns tell."""
+    order = min(order, np.unique(rows).size - 1, np.unique(columns).size - 1)
+    while order > 0 and rows.size < (order + 1) * (order + 2):
+        order -= 1
+    return order
 
 
 def _in_boxes(light: NDArray[np.float64], bad: ArrayLike | None, mesh: Mesh) -> NDArray[np.float64]:
