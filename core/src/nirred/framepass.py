@@ -58,7 +58,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
         state.inputs = _inputs_of(group, first, p, state, cache)
         read_noise = first.detectors[p].read_noise
         if group.setup.variance and read_noise is not None:
-            state.constant, state.per_electron = noise_planes(state.inputs, read_noise)
+            state.constant, state.per_electron = noise_planes(state.inputs, read_noise, group.context.threads)
     if read:
         _calibrate_frames(group, cache)
         _part_with_blind_planes(group)

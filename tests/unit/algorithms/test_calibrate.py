@@ -202,6 +202,26 @@ def test_noise_planes_rows_and_dark_variance():
     np.testing.assert_allclose(constant[:, 0], [18, 6, 18, 6])
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_noise_planes_are_those_of_each_row_alone(threads):
+    rng = np.random.default_rng(5)
+    shape = (150, 6)
+    dark, flat = (rng.uniform(0.5, 2, shape).astype(np.float32) for _ in range(2))
+    curve = LinearityCurve(np.ones((2, 1)), (0.0, 10.0))
+    whole = CalibrationInputs(exposure_per_coadd=10.0, linearity=curve, dark=dark, flat_reciprocal=flat, dark_scale=0.5)
+    for planes in zip(noise_planes(whole, 4.0, threads), (0, 1), strict=True):
+        for row in (0, 1, 63, 64, 149):
+            pair = slice(row - row % 2, row - row % 2 + 2)
+            one = replace(whole, dark=dark[pair], flat_reciprocal=flat[pair])
+            np.testing.assert_array_equal(planes[0][pair], noise_planes(one, 4.0)[planes[1]])
+
+
+def test_noise_planes_without_planes_are_numbers():
+    constant, per_electron = noise_planes(CalibrationInputs(), 4.0)
+    assert (constant.ndim, per_electron.ndim) == (0, 0)
+    assert (float(constant), float(per_electron)) == (16.0, 1.0)
+
+
 @pytest.mark.parametrize("level", [-100.0, 5000.0, 30_000.0])
 def test_linear_level_is_what_a_pixel_becomes(level):
     curve = LinearityCurve(np.array([[1, 7e-7, 1e-11], [1, 9e-7, 5e-12]]), (0.1,), 150_000.0)

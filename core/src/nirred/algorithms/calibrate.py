@@ -150,7 +150,7 @@ def calibrate(
     return sci, dq
 
 
-def noise_planes(inputs: CalibrationInputs, read_noise: float) -> tuple[Float32, Float32]:
+def noise_planes(inputs: CalibrationInputs, read_noise: float, threads: int = 1) -> tuple[Float32, Float32]:
     """Noise model of a calibrated pixel: ``VAR = constant + s * per_electron`` for a smooth signal s.
 
     With k = t/(t + time_delta), the charge is scaled by k *after* its Poisson noise was drawn: n electrons
@@ -165,20 +165,41 @@ def noise_planes(inputs: CalibrationInputs, read_noise: float) -> tuple[Float32,
         As given to `calibrate`.
     read_noise : float
         Electrons, of the coadded frame.
+    threads : int
+        Number of threads.
 
     Returns
     -------
     constant : electrons squared, per_electron : electrons
         float32 arrays (ny, nx), or a shape that broadcasts to it where nothing varies from pixel to pixel.
     """
-    dark = 0.0 if inputs.dark is None else np.maximum(inputs.dark_scale * inputs.dark, np.float32(0))
     rows = _n_rows(inputs)
+    constant, per_electron = (  # by blocks of rows: whole planes between would take memory that nothing else needs
+        np.empty((rows, *sample.shape[1:]), np.float32) if sample.ndim else sample
+        for sample in _noise_rows(inputs, read_noise, 0, 1)
+    )
+
+    def block(start: int, stop: int) -> None:
+        for plane, part in zip((constant, per_electron), _noise_rows(inputs, read_noise, start, stop), strict=True):
+            if plane.ndim:
+                plane[start:stop] = part
+
+    run_blocks(block, rows, threads)
+    return constant, per_electron
+
+
+def _noise_rows(inputs: CalibrationInputs, read_noise: float, start: int, stop: int) -> tuple[Float32, Float32]:
+    """Rows [start, stop) of the noise model; of no dimension where nothing varies from pixel to pixel."""
+    dark, reciprocal = np.zeros((), np.float32), np.ones((), np.float32)
+    if inputs.dark is not None:
+        dark = np.maximum(inputs.dark_scale * inputs.dark[start:stop], np.float32(0))
+    if inputs.flat_reciprocal is not None:
+        reciprocal = inputs.flat_reciprocal[start:stop]
     k = _time_factors(inputs).astype(np.float32)
-    scale = k[np.arange(rows) % k.size][:, None] if k.size > 1 else k[0]
-    reciprocal = np.float32(1) if inputs.flat_reciprocal is None else inputs.flat_reciprocal
+    scale = k[np.arange(start, stop) % k.size][:, None] if k.size > 1 else k[0]
     constant = np.float32(read_noise) ** 2 * scale**2 + scale * dark
     if inputs.dark_variance is not None:
-        constant = constant + np.float32(inputs.dark_scale) ** 2 * inputs.dark_variance
+        constant = constant + np.float32(inputs.dark_scale) ** 2 * inputs.dark_variance[start:stop]
     planes = constant * reciprocal**2, scale * reciprocal
     return np.asarray(planes[0], np.float32), np.asarray(planes[1], np.float32)
 

@@ -73,13 +73,17 @@ def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
     import numpy as np
 
     from nirred.algorithms.background import mesh_background
+    from nirred.algorithms.threads import row_blocks
     from nirred.algorithms.typical import median
 
     from .rules import FLAT_LIMITS
 
     if bad.all():
         return np.zeros_like(bad)
-    dark = flat < DARKEST * median(flat[~bad])
-    smooth = mesh_background(flat, bad | dark, BOX).evaluate()
+    dark = np.asarray(flat < DARKEST * median(flat[~bad]))
+    smooth = mesh_background(flat, bad | dark, BOX)
     low, high = (np.float32(limit) for limit in FLAT_LIMITS)
-    return np.asarray(dark | (flat < low * smooth) | (flat > high * smooth))
+    for rows in row_blocks(flat.shape[0]):
+        part, around = flat[rows], smooth.rows(rows.start, rows.stop)
+        dark[rows] |= (part < low * around) | (part > high * around)
+    return dark
