@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +17,8 @@ STAR_ERROR = 0.003
 #: Where an aperture of 3 FWHM gains b of what the seeing does, one of 2 loses `WINGS` b**1.5: to 5 % for Moffat indices
 #: of 2.5 to 4.5, measured as here, for light is carried into the ring round them, too.
 WINGS = 5.2
-#: The most that is believed of it, that of an index of 2.5: of few frames of nearly one seeing, noise tells anything.
-MOST_GAIN = 0.115
+#: What to expect of that b in the atmosphere, indices of 2.5 to 4.5, and how far it may be off: few stars do not tell.
+NATURAL_GAIN, ITS_ERROR = 0.08, 0.03
 #: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
 SPIKE, LEAST_RISE = 5.0, 0.5
 #: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
@@ -107,7 +105,8 @@ def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64)
 
     Solves ln(wide[k, s] / narrow[k, s]) = a[s] + b ln widths[k] by weighted least squares without what lies 4 sigma
     off: b is 0.1 for a Moffat profile of index 3 and apertures of 2 and 3 FWHM, and about 0 where a halo or a galaxy
-    keeps its shape in any seeing. What the narrow aperture loses follows from it, that beyond the wide one included.
+    keeps its shape in any seeing. What stars leave open is filled in by what the atmosphere usually does. What the
+    narrow aperture loses follows from b, that beyond the wide one included.
 
     Parameters
     ----------
@@ -119,31 +118,29 @@ def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64)
     Returns
     -------
     float
-        Exponent p of narrow = F widths**-p; 0 where the stars do not tell, nearer to it by what they leave open.
+        Exponent p of narrow = F widths**-p.
     """
     known = np.isfinite(widths) & (widths > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         y, e = np.log(wide / narrow), error / wide
     good = np.isfinite(y) & (wide > 10 * error) & known[:, None]
     good &= good.sum(axis=0) >= 2
-    if not good.any():
-        return 0.0
     y, w = np.where(good, y, 0.0), np.where(good, 1.0 / (np.where(good, e, 1.0) ** 2 + STAR_ERROR**2), 0.0)
     x = np.where(good, np.log(np.where(known, widths, 1.0))[:, None], 0.0)
-    slope, sigma = 0.0, np.inf
+    gain, told = NATURAL_GAIN, 1.0 / ITS_ERROR**2
     for _ in range(3):
         total = np.maximum(w.sum(axis=0), 1e-30)
         dx, dy = (v - (w * v).sum(axis=0) / total for v in (x, y))
         power = float(np.sum(w * dx**2))
         if power <= 0:
-            return 0.0
+            break
         slope = float(np.sum(w * dx * dy)) / power
         residual = (dy - slope * dx) * np.sqrt(w)
         spread = max(1.4826 * float(np.median(np.abs(residual[w > 0]))), 1.0)
-        sigma = spread / math.sqrt(power)
+        of_stars = power / spread**2
+        gain = (NATURAL_GAIN * told + slope * of_stars) / (told + of_stars)
         w = np.where(np.abs(residual) > 4 * spread, 0.0, w)
-    real = max(slope - sigma**2 / max(slope, 1e-30), 0.0)
-    return float(WINGS * min(real, MOST_GAIN) ** 1.5)
+    return float(WINGS * max(gain, 0.0) ** 1.5)
 
 
 def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:
