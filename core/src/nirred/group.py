@@ -18,6 +18,7 @@ from .store import PlaneStack
 
 if TYPE_CHECKING:
     from .algorithms.calibrate import CalibrationInputs
+    from .algorithms.surface import Surface
     from .plugin.rules import MaskSpec
     from .registry import Registry
 
@@ -147,6 +148,8 @@ class PlaneState:
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
     unseen : float32 (ny, nx) or None
         Variance of what is left of the sky's pattern where no sky frame shows it, electron squared.
+    evened : dict
+        By index of a frame on sky: the plane, in electron, that brought its sky to the shape of the others'.
     """
 
     sci: PlaneStack
@@ -161,6 +164,7 @@ class PlaneState:
     sky: dict[int, float] = field(default_factory=dict)
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
+    evened: dict[int, Surface] = field(default_factory=dict)
 
     @property
     def sub(self) -> PlaneStack:

@@ -99,3 +99,22 @@ def test_skies_without_common_places_stay_as_they_are(make_group) -> None:
         group.planes[0].dq.frame(k)[:] |= OBJECT
     match_skies(group, group.planes[0], np.zeros(3), np.full(3, 100.0))
     assert [float(group.planes[0].sci.frame(k).mean()) for k in range(3)] == [100.0, 101.0, 102.0]
+
+
+def test_frames_beside_the_target_are_brought_to_one_shape_and_what_was_taken_off_is_known(make_group) -> None:
+    rng = np.random.default_rng(8)
+    u = 2 * (np.arange(SHAPE[1]) + 0.5) / SHAPE[1] - 1
+    own = np.array([0.01, -0.02, 0.015, -0.005])
+    roles = ["object", *["sky"] * 4]
+    frames = [1000.0 * (1 + a * u) + rng.normal(0, 32, SHAPE) for a in (0.03, *own)]
+    group = make_group(roles, frames)
+    state = group.planes[0]
+    before = [state.sci.frame(k).copy() for k in range(5)]
+    for _ in range(2):
+        match_skies(group, state, np.zeros(5), np.full(5, 1000.0))
+    slopes = [float((state.sci.frame(k) * u).mean() / (u**2).mean()) for k in range(5)]
+    assert np.ptp(slopes[1:]) < 0.5 and slopes[1] == pytest.approx(1000 * own.mean(), abs=0.5)
+    assert np.array_equal(before[0], state.sci.frame(0)) and set(state.evened) == {1, 2, 3, 4}
+    for k in range(1, 5):
+        state.evened[k].times(-1.0).take_off(state.sci.frame_to_change(k))
+        np.testing.assert_allclose(state.sci.frame(k), before[k], atol=1e-3)

@@ -305,3 +305,25 @@ def test_a_sky_that_nothing_shows_has_no_shape():
     model = SimpleNamespace(group=SimpleNamespace(extras={}), unit=np.ones(1))
     skymodel._record_shape(model, [0], np.ones(SHAPE, "f4"), np.zeros(SHAPE, bool))
     assert not model.group.extras
+
+
+@pytest.mark.parametrize("roles", [["both"] * 6, ["object"] * 2 + ["sky"] * 4])
+def test_slopes_of_sky_frames_leave_no_steps_where_objects_cover_some_of_them(make_group, roles):
+    """Where two of four sky frames are covered, the mean of the others' slopes is another."""
+    rng, n = np.random.default_rng(9), len(roles)
+    u = (np.indices(SHAPE)[1] - 127.5) / 128
+    slopes = 0.02 * np.array([0.3, -0.3, 1.0, 1.0, -1.0, -1.0])
+    frames = [rng.poisson(30000 * (1 + a * u)).astype(np.float32) for a in slopes]
+    dq = [np.zeros(SHAPE, np.uint16) for _ in range(n)]
+    hidden = np.s_[60:140, 170:250]
+    for k in (2, 3):
+        dq[k][hidden] |= OBJECT
+        frames[k][hidden] += 3000.0
+    group = make_group(roles, frames, dq, step=10.0)
+    group.setup.dark = []
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    for i in group.targets[:2]:
+        left = group.planes[0].sub.frame(i)
+        beside = np.concatenate([left[20:50, 170:250], left[150:180, 170:250]])
+        assert abs(left[hidden].mean() - beside.mean()) < 15  # a step of 0.6 % of the sky would be 180

@@ -91,6 +91,10 @@ class Surface:
         """The surface times a factor."""
         return Surface(self.coefficients * factor, self.errors * abs(factor), self.shape)
 
+    def plus(self, other: Surface) -> Surface:
+        """The sum with a surface of the same order."""
+        return Surface(self.coefficients + other.coefficients, np.hypot(self.errors, other.errors), self.shape)
+
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Surface at positions, pixels from 0, float64."""
         order = self.coefficients.shape[0] - 1

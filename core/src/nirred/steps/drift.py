@@ -64,7 +64,11 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
     lit = hidden[::FIELD_STEP, ::FIELD_STEP] == 0
 
     def one(j: int) -> NestedSurfaces | None:
-        data = state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern
+        data = np.asarray(
+            state.sci.frame(j) - np.float32(model.zero[j]) - np.float32(model.unit[j]) * pattern, np.float32
+        )
+        if j in state.evened:
+            state.evened[j].times(-1.0).take_off(data)
         bad = flagged(state.dq.frame(j), int(BAD | OBJECT)) | hidden
         return fit_nested(data, bad, lit, 2, least=SMALL_BOXES)
 

@@ -71,25 +71,26 @@ def match_frames(group: Group, frames: list[int], target: Target, *, order: int)
 
 
 def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray, *, slight: float = 0.0) -> None:
-    """Bring frames that are each other's sky to one shape, as far as what they see of it beside objects tells.
+    """Bring frames of which a sky is made to one shape, as far as what they see of it beside objects tells.
 
     Behind an object the sky is known from the frames in which the object lay elsewhere: from few behind a wide one.
     Where these slope otherwise than the others, or their levels, measured on other pixels, differ, their mean would
     have steps. They are compared at places of the detector, as planes: a parabola beside a wide object follows its
     halo (three galaxies of 0.06 to 0.15 of the field: noise at 4 FWHM 1.0 to 2.5 of what is stated, 1.0 to 5.5 with
-    parabolas). What the frames have in common stays in them.
+    parabolas). What the frames have in common stays in them; what is taken off those that are on sky is noted in
+    `PlaneState.evened`, for it tells how the sky's shape drifts.
 
     Parameters
     ----------
     group, state
-        The group and one of its planes, whose `sci` is changed.
+        The group and one of its planes, whose `sci` and `evened` are changed.
     zero, unit : float64 (n,)
         Of the sky model, see `SkyModel`.
     slight : float
         Frames stay as they are where their slopes, rms over the field, are below this part of the noise of a pixel,
         times the root of the number of frames; and where one of them does not show enough sky. 0: they never do.
     """
-    frames = group.indices("both")
+    frames = group.indices("both", "sky")
     if len(frames) < 2 or (slight and min(surface_order(group.frames[i].blank) for i in frames) == 0):
         return
     squares = Squares.of(state.shape)
@@ -110,8 +111,10 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
         if scale[0] * _slope(surfaces) < limit:
             return
     surfaces = planes(frames) if len(some) < len(frames) else surfaces
-    numbers = range(len(frames))
-    each_frame(group, numbers, lambda k: take_off(state.sci, frames[k], surfaces[k].times(float(unit[frames[k]]))))
+    off = {i: surface.times(float(unit[i])) for i, surface in zip(frames, surfaces, strict=True)}
+    each_frame(group, frames, lambda i: take_off(state.sci, i, off[i]))
+    for i in group.indices("sky"):
+        state.evened[i] = off[i].plus(state.evened[i]) if i in state.evened else off[i]
 
 
 def _slope(surfaces: list[Surface]) -> float:
