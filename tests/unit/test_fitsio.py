@@ -98,6 +98,15 @@ def test_tile_compressed_planes_are_told_apart(tmp_path):
     np.testing.assert_array_equal(got, planes)
 
 
+def test_tile_compressed_planes_without_names_are_told_apart(tmp_path):
+    planes = [np.full((8, 8), k, np.int16) for k in (1, 2, 3)]
+    path = tmp_path / "a.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), *map(fits.CompImageHDU, planes)]).writeto(path)
+    np.testing.assert_array_equal(read_planes(path, Headers.read(path), Exposure(hdus=(3, 1))), [planes[2], planes[0]])
+    images = Headers.read(path).images
+    np.testing.assert_array_equal([read_image(path, h) for _, h in images], planes)
+
+
 def test_truncated_pixels_are_unreadable(tmp_path):
     path = write(tmp_path / "a.fits", np.zeros((100, 100), np.float32))
     headers = Headers.read(path)
@@ -130,6 +139,19 @@ def test_masks_of_any_kind(tmp_path):
     fits.PrimaryHDU(bits.astype(np.uint8)).writeto(tmp_path / "d.fits")
     assert read_mask(tmp_path / "d.fits")[0].tolist() == bits.tolist()
     assert read_mask(write(tmp_path / "e.fits", np.array([[np.nan, 0.0]], np.float32)))[0].tolist() == [[1, 0]]
+
+
+def test_whatever_is_not_zero_in_a_mask_is_bad(tmp_path):
+    whole = write(tmp_path / "a.fits", np.array([[0, 65536], [65536 + 4, -1]], np.int32))
+    assert read_mask(whole)[0].tolist() == [[0, 1], [4, 65535]]
+    broken = write(tmp_path / "b.fits", np.array([[0.0, 0.25], [1e30, -0.5]], np.float32))
+    assert (read_mask(broken)[0] != 0).tolist() == [[False, True], [True, True]]
+
+
+def test_keywords_beyond_ascii_are_escaped():
+    header = fits.Header()
+    set_cards(header, {"FILTER": ("H\u03b1", "filter"), "ORIGNAME": "\xd1 1\n\udce9.fits"})
+    assert (header["FILTER"], header["ORIGNAME"]) == (r"H\u03b1", r"\xd1 1\n\udce9.fits")
 
 
 def test_calibrations_of_others(tmp_path):

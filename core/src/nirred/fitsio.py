@@ -12,10 +12,11 @@ import numpy as np
 
 from .algorithms.ramps import ramp_counts
 from .algorithms.threads import run_blocks
+from .dq import DQ
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Frame, Plane, Ramp
-from .headers import Header, Headers, is_compressed, open_stream
+from .headers import Header, Headers, is_compressed, open_stream, printable_ascii
 from .plugin.frames import Descriptors, Detector, Exposure
 
 if TYPE_CHECKING:
@@ -127,13 +128,12 @@ def _inflate(path: Path, start: int, length: int) -> np.ndarray:
 
 
 def _read_tiles(path: Path, header: Header) -> np.ndarray:
-    """Tile-compressed (.fz) images go through astropy."""
+    """Tile-compressed (.fz) images go through astropy; names need not tell them apart, their place does."""
     from astropy.io import fits
 
     with fits.open(path) as hdus:
         for hdu in hdus:
-            same = hdu.name == str(header.get("EXTNAME", hdu.name)) and hdu.ver == header.get("EXTVER", hdu.ver)
-            if isinstance(hdu, fits.CompImageHDU) and same:
+            if isinstance(hdu, fits.CompImageHDU) and hdu.fileinfo()["datLoc"] == header.data_offset:
                 return np.asarray(hdu.data, np.float32)
     raise Unreadable(f"{path.name}: no tile-compressed image found")
 
@@ -163,13 +163,18 @@ def read_mask(path: Path) -> list[np.ndarray]:
     Unreadable, DataError
         No mask: it leaves no pixel.
     """
-    planes = [
-        np.where(np.isfinite(p), p, 1).astype(np.int64).astype(np.uint16)
-        for p in _named_or_first(path, "DQ", Headers.read(path))
-    ]
+    planes = [_bits(p) for p in _named_or_first(path, "DQ", Headers.read(path))]
     if planes and all(p.all() for p in planes):
         raise DataError(f"{path.name}: as a mask it flags every pixel", "name a mask: 0 is good, anything else bad")
     return planes
+
+
+def _bits(mask: np.ndarray) -> np.ndarray:
+    """A mask's lowest 16 bits; what is not 0 and has none of these is a bad pixel."""
+    with np.errstate(invalid="ignore"):  # NaN and what no integer holds
+        bits = np.where(np.isfinite(mask), mask, 1).astype(np.int64).astype(np.uint16)
+    bits[(mask != 0) & (bits == 0)] = DQ.BAD_PIXEL
+    return bits
 
 
 def _named_or_first(path: Path, name: str, headers: Headers) -> list[np.ndarray]:
@@ -269,6 +274,7 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
     """Set keywords to values or (value, comment); a number that is not finite becomes a value that is undefined."""
     for key, value in keywords.items():
         number, *comment = value if isinstance(value, tuple) else (value,)
+        number = printable_ascii(number) if isinstance(number, str) else number
         undefined = isinstance(number, float | np.floating) and not math.isfinite(number)
         taken = len(str(number)) + 2 if isinstance(number, str) else 20  # numbers are right-aligned in 20 columns
         room = 80 - len("KEYWORD = ") - taken - len(" / ")

@@ -288,6 +288,11 @@ class Headers:
         return key in self.primary or (self.image is not None and key in self.image)
 
 
+def printable_ascii(text: str) -> str:
+    r"""Text as FITS can hold it, in headers and tables: other characters as escapes (``\xf1``), as in Python."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def is_compressed(path: Path) -> bool:
     """True when the file's first bytes are gzip's or bzip2's, whatever its name says."""
     with path.open("rb") as f:

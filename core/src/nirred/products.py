@@ -15,6 +15,7 @@ from . import __version__
 from .fitsio import Extension, set_cards, write_product
 from .geometry import NO_GRID, geometry
 from .group import Group
+from .headers import printable_ascii
 from .plan.model import ON_TARGET, FrameInfo
 from .plugin.coordinates import wcs_cards
 
@@ -50,9 +51,9 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
     if seconds is not None:
         header["EXPTIME"] = (seconds, "[s] exposure that SCI stands for")
     if info.descriptors.filter_pretty:
-        header["FILTER"] = (info.descriptors.filter_pretty, "filter")
+        set_cards(header, {"FILTER": (info.descriptors.filter_pretty, "filter")})
     set_cards(header, group.keywords)
-    header["HISTORY"] = f"{stamp}: recipe {group.task.recipe}, task {group.task.id}"
+    header["HISTORY"] = printable_ascii(f"{stamp}: recipe {group.task.recipe}, task {group.task.id}")
     return header
 
 
@@ -149,8 +150,8 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
 
 def frames_table(group: Group) -> np.ndarray:
     """FRAMES: one row per frame on target, with what was measured and why it was left out."""
-    names = max(len(f.info.name) for f in group.frames)
-    reasons = max([len(f.reason) for f in group.frames] + [1])
+    names = max(len(printable_ascii(f.info.name)) for f in group.frames)
+    reasons = max([len(printable_ascii(f.reason)) for f in group.frames] + [1])
     kind = [
         ("file", f"S{names}"), ("xoff", "f8"), ("yoff", "f8"), ("xoff_err", "f4"), ("yoff_err", "f4"), ("sky", "f4"),
         ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", "S9"), ("reason", f"S{reasons}"),
@@ -159,8 +160,7 @@ def frames_table(group: Group) -> np.ndarray:
     out = np.zeros(len(rows), kind)
     for k, f in enumerate(rows):
         values = (f.dx, f.dy, f.dx_err, f.dy_err, f.sky, f.fwhm, f.transparency, f.weight if f.alive else 0.0)
-        text = (f.state.encode("ascii", "replace"), f.reason.encode("ascii", "replace"))
-        out[k] = (f.info.name.encode("ascii", "replace"), *values, *text)
+        out[k] = (printable_ascii(f.info.name), *values, f.state, printable_ascii(f.reason))
     return out
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import __version__
 from .errors import DataError, Unreadable, fault_of
-from .headers import open_stream
+from .headers import open_stream, printable_ascii
 from .plan.model import file_root
 
 if TYPE_CHECKING:
@@ -100,11 +100,7 @@ def read_table(path: Path) -> list[Record]:
 def table(records: Iterable[Record]) -> np.ndarray:
     """The PROVENANCE table: text columns just wide enough."""
     rows = [(r.item, r.name, r.value, r.origin) for r in records]
-    clean = [tuple(_ascii(c) for c in row) for row in rows]
+    clean = [tuple(printable_ascii(c).encode("ascii") for c in row) for row in rows]
     widths = [max([len(row[k]) for row in clean] + [1]) for k in range(4)]
     names = ("item", "name", "value", "origin")
     return np.array(clean, dtype=[(n, f"S{w}") for n, w in zip(names, widths, strict=True)])
-
-
-def _ascii(text: str) -> bytes:
-    return text.encode("ascii", "backslashreplace")

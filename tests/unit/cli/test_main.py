@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,3 +174,30 @@ def test_what_is_no_fits_file_is_said_once(words: str, tmp_path: Path, nirred: C
     (line,) = [text for text in (out + err).splitlines() if "not a FITS file" in text]
     assert line.replace(str(junk), "junk.fits").count("junk.fits") == 1, line
     assert "SIMPLE" not in out + err
+
+
+def test_names_that_are_no_text_pass_from_one_command_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "N\udce9 \u03b1.fits").write_bytes(b"no FITS")
+    words = [sys.executable, "-m", "nirred"]
+    for encoding, shown in (("utf-8:strict", b"N\xe9 \xce\xb1"), ("latin-1:strict", b"N\xe9 ?")):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+        told = subprocess.run(
+            [*words, "tags", "--json", "."], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        assert b"Traceback" not in told.stderr and told.returncode == 4, told.stderr
+        assert rb"N\udce9" in told.stdout and json.loads(told.stdout.decode(encoding.partition(":")[0]))
+        piped = subprocess.run(
+            [*words, "show", "-k", "OBJECT"], input=shown + b".fits\n", cwd=tmp_path, env=environment,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert b"Traceback" not in piped.stderr and piped.returncode == 4, piped.stderr
+
+
+def test_a_list_of_names_is_written_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, told in (("utf-8", "N\udce9 \u03b1".encode("utf-8", "surrogateescape")), ("latin-1", b"N\xe9 ?")):
+        out = io.TextIOWrapper(io.BytesIO(), encoding, "strict")
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["--version"]) == 0
+        out.write("N\udce9 \u03b1")
+        out.flush()
+        assert out.buffer.getvalue().endswith(told)  # type: ignore[attr-defined]

@@ -35,6 +35,13 @@ def test_add_list_remove(library: CalibrationLibrary, product: Make) -> None:
     assert dark.is_file() and [e.path for e in library.list()] == [flat]
 
 
+def test_a_path_that_no_database_can_hold_is_refused(library: CalibrationLibrary, product: Make) -> None:
+    dark = product("dark", "a_dark.fits")
+    with pytest.raises(DataError, match="no UTF-8"):
+        library.add(dark.rename(dark.with_name("\udce9_dark.fits")))
+    assert library.list() == []
+
+
 def test_init_wipes_nothing(library: CalibrationLibrary, product: Make) -> None:
     library.init()
     library.add(product("dark", "a_dark.fits"))

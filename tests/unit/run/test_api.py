@@ -76,6 +76,34 @@ def test_tile_sizes_change_no_byte(reduced, night, reduce, tmp_path, monkeypatch
 # -- products -----------------------------------------------------------------------------------------------------
 
 
+def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, registry):
+    """Names with accents, quotes and bytes that are no text, in a directory like them, with a library."""
+    from nirred.library import Shelf
+    from nirred.library.catalogue import CalibrationLibrary
+    from nirred.plan.options import PlanOptions
+
+    folder = raw.rename(raw.with_name("nuit d'\xe9t\xe9 \udce9"))
+    others = {"N20260115S0001": "\xd1 1", "N20260115S0010": "fl\udce9t 10", "N20260115S0013": 'd"<b>13'}
+    for old, new in others.items():
+        (folder / f"{old}.fits").rename(folder / f"{new}.fits")
+    library = Shelf(CalibrationLibrary(tmp_path / "library.db", registry))
+    result = reduce(folder, out="\udce9", plan=PlanOptions(library=library))
+    assert result.exit_code == 0, result.messages
+    assert result.output_filenames == [
+        'd"<b>13_dark.fits',
+        "fl\udce9t 10_bpm.fits",
+        "fl\udce9t 10_flat.fits",
+        "\xd1 1_image.fits",
+    ]
+    assert len(library.remarks) == 3 and all("no UTF-8" in r for r in library.remarks)
+    with (
+        fits.open(result.products["\xd1 1_image"], checksum=True) as new,
+        fits.open(reduced[1] / f"{IMAGE}.fits") as old,
+    ):
+        assert all(np.array_equal(new[n].data, old[n].data, equal_nan=True) for n in ("SCI", "VAR", "DQ", "NEXP"))
+        assert new[0].header["ORIGNAME"] == r"\xd1 1.fits" and r"\xd1 1.fits" in new["FRAMES"].data["file"]
+
+
 def test_everything_is_made(reduced):
     result, out = reduced
     assert result.exit_code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .group import app
 
     gc.set_threshold(*COLLECT)
+    _take_any_name()
     os.environ.setdefault(BLAS_THREADS, "1")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -60,6 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo("error: this is a bug in nirred or a plugin; please report it with the lines above", err=True)
         return BUG
     return code if isinstance(code, int) else 0
+
+
+def _take_any_name() -> None:
+    """Let any file's name in and out: its own bytes where it is no text, ? for what the terminal's encoding lacks."""
+
+    def written(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("replace")(error)
+
+    codecs.register_error("nirred", written)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="nirred")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def show_usage(error: click.ClickException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
@@ -17,6 +18,8 @@ from ..errors import NirredError, PluginError
 
 if TYPE_CHECKING:
     from ..registry import Registry
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def registry(*, needed: bool = True) -> Registry:
@@ -86,8 +89,9 @@ def plain(value: Any) -> Any:
 
 
 def echo_json(value: Any) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on stdout; what is no text, as a file's name may be, as escapes."""
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
+    click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def warn(name: str, error: NirredError) -> None:

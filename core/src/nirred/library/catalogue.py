@@ -163,7 +163,7 @@ class CalibrationLibrary:
 
         rows = []
         for name in files:
-            path = Path(name).expanduser().absolute()
+            path = _storable(Path(name).expanduser().absolute())
             kind, frame = examine(path, self.registry)
             status = path.stat()
             rows.append(
@@ -302,6 +302,21 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
         return "ok" if content_digest(path) == row["checksum"] else "changed"
     except (OSError, EOFError, zlib.error):
         return "unreadable"
+
+
+def _storable(path: Path) -> Path:
+    """The path, if a database can hold it.
+
+    Raises
+    ------
+    DataError
+        It is no UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path.name}: its path {str(path)!r} is no UTF-8 text", "rename what is not") from None
+    return path
 
 
 def _checksum(path: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..files import replacing
 from ..group import Group, PlaneState
+from ..headers import printable_ascii
 
 #: Most pixels along an axis.
 SIDE = 512
@@ -41,7 +42,7 @@ def keep_glimpse(group: Group) -> None:
         return
     moments = [f.info.descriptors.ut_datetime for f in group.frames]
     times = np.array([np.nan if t is None else t.replace(tzinfo=t.tzinfo or UTC).timestamp() for t in moments])
-    names = np.array([f.info.name for f in group.frames])
+    names = np.array([printable_ascii(f.info.name) for f in group.frames])  # as FRAMES has them
     with replacing(glimpse_path(group.context.out, group.task.id)) as stream:
         np.savez_compressed(stream, names=names, times=times, **pictures)
 
