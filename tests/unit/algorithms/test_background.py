@@ -79,8 +79,19 @@ def test_mesh_fills_masked_boxes_and_measures_the_noise() -> None:
 
 
 def test_mesh_rows_are_those_of_the_whole() -> None:
-    mesh = mesh_background(np.random.default_rng(7).normal(0.0, 1.0, (300, 200)), None)
+    image = np.random.default_rng(7).normal(0.0, 1.0, (300, 200))
+    mesh = mesh_background(image, None)
     assert np.array_equal(np.vstack([mesh.rows(0, 17), mesh.rows(17, 300)]), mesh.evaluate())
+    added = image.astype(np.float32)
+    mesh.add_to(added, threads=2)
+    assert np.array_equal(added, image.astype(np.float32) + mesh.evaluate())
+
+
+def test_a_part_of_an_image_has_the_level_of_a_copy_of_it() -> None:
+    image = np.random.default_rng(8).normal(10.0, 2.0, (300, 200)).astype(np.float32)
+    bad = np.random.default_rng(9).random(image.shape) < 0.2
+    part = np.s_[3:291, 5:190]
+    assert level(image[part], bad[part]) == level(image[part].copy(), bad[part].copy())
 
 
 def test_mesh_of_nothing_is_nan_and_of_one_pixel_that_pixel() -> None:

@@ -78,8 +78,9 @@ def as_mask(bad: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _good_sample(data: NDArray[Any], bad: NDArray[np.uint8], step: int) -> NDArray[np.float64]:
-    values = data.reshape(-1)[::step]
-    good = (bad.reshape(-1)[::step] == 0) & np.isfinite(values)
+    # `reshape` would copy all of an image's part
+    values, flags = ((a.reshape(-1) if a.flags.c_contiguous else a.flat)[::step] for a in (data, bad))
+    good = (flags == 0) & np.isfinite(values)
     sample: NDArray[np.float64] = values[good].astype(np.float64)
     return sample
 
@@ -328,6 +329,14 @@ class Mesh:
         out = np.empty(stretched.shape, np.float32)
         run_blocks(lambda a, b: stretched.rows(a, b, out[a:b]), out.shape[0], threads, ROWS)
         return out
+
+    def add_to(self, image: NDArray[np.float32], threads: int = 1) -> None:
+        """Add the background to an image, float32 of the mesh's shape, in place."""
+
+        def add(start: int, stop: int) -> None:
+            image[start:stop] += self.rows(start, stop)
+
+        run_blocks(add, image.shape[0], threads, ROWS)
 
 
 @kernel

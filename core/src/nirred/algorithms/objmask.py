@@ -335,18 +335,19 @@ def _seen(bad: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
 
 def _standardised(data: NDArray[Any], bad: NDArray[np.uint8], noise: NDArray[Any], threads: int) -> _Layer | None:
     """The image less its level, in units of its noise; None where no pixel is good."""
-    image, sigma = (np.ascontiguousarray(a, np.float32) for a in (data, noise))
-    mask = np.ascontiguousarray(bad)
-    zero = level(image, mask, samples=SAMPLES)
+    zero = level(data, bad, samples=SAMPLES)
     if zero.n == 0:
         return None
-    signal, weight = (np.empty_like(image) for _ in range(2))
+    signal, weight = (np.empty(data.shape, np.float32) for _ in range(2))
 
-    def rows(a: int, b: int) -> None:
-        noise = sigma[a:b] if sigma.size > 1 else sigma
-        _standardise(image[a:b], mask[a:b], noise, np.float32(zero.value), signal[a:b], weight[a:b])
+    def rows(a: int, b: int) -> None:  # of a part of an image: copies of few rows at a time
+        image, sigma = (
+            np.ascontiguousarray(v, np.float32) for v in (data[a:b], noise[a:b] if noise.size > 1 else noise)
+        )
+        mask = np.ascontiguousarray(bad[a:b])
+        _standardise(image, mask, sigma, np.float32(zero.value), signal[a:b], weight[a:b])
 
-    run_blocks(rows, image.shape[0], threads, ROWS)
+    run_blocks(rows, data.shape[0], threads, ROWS)
     return _Layer.of(signal, weight, 1, threads)
 
 

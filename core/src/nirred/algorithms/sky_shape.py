@@ -72,15 +72,18 @@ def sky_shape(
     """
     pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
-    steps = _steps(pattern, unknown, amplifiers) if len(amplifiers) > 1 else None
-    rest = pattern if steps is None else pattern - steps
+    steps = edge_levels(pattern, unknown, amplifiers).astype(np.float32) if len(amplifiers) > 1 else np.zeros(0)
+    rest = pattern.copy() if steps.size else pattern
+    for box, value in zip(amplifiers, steps, strict=False):
+        rest[box] -= value
     boxes = mesh_background(rest, unknown, MESH, filter=1)
     mesh = boxes.filtered(3)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
         return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32), 0.0
     base = _large_scale(boxes, mesh, rest, unknown, threads) if halves else mesh.evaluate(threads=threads)
-    if steps is not None:
-        base += steps
+    del rest
+    for box, value in zip(amplifiers, steps, strict=False):
+        base[box] += value
     ny, nx = pattern.shape
     coarse = max(SCALES)
     cells = coarse * round(ny / (CELL * coarse)), coarse * round(nx / (CELL * coarse))
@@ -88,7 +91,7 @@ def sky_shape(
         return base, 0.0
     limit = np.float32(OWN * float(np.median(mesh.sigmas)))
     found, seen = _below_mesh((pattern, units), halves, base, limit, cells, threads)
-    base += Mesh(found, found, found, (ny, nx)).evaluate(threads=threads)
+    Mesh(found, found, found, (ny, nx)).add_to(base, threads)
     return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
 
 
@@ -112,14 +115,6 @@ def _below_mesh(
         found += step
         sums -= weights * step
     return found, weights[0] > 0
-
-
-def _steps(pattern: Float32, unknown: NDArray[np.bool_], amplifiers: Sequence[Box]) -> Float32:
-    """Levels of amplifiers, as a plane."""
-    steps = np.zeros(pattern.shape, np.float32)
-    for box, value in zip(amplifiers, edge_levels(pattern, unknown, amplifiers), strict=True):
-        steps[box] = value
-    return steps
 
 
 def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_], threads: int) -> Float32:

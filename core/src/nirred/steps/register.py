@@ -283,8 +283,10 @@ class MaskObjects(GroupStep):
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
                     raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
-                noise = (1.0 / np.sqrt(np.maximum(count, 1))).astype(np.float32)
+                noise = np.sqrt(np.maximum(count, 1), dtype=np.float32)
+                np.reciprocal(noise, out=noise)
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
+                del count
                 sunk = any(group.frames[i].role == "both" for i in cluster)
                 seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
                 mask, surface, found = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))

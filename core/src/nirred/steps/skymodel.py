@@ -193,18 +193,19 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     shrink = shrink and len(skies) > 1
     smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
     tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None
-    power = shrinkage(*tiles, whole[1]) if tiles is not None else None
     if group.extras.get("hidden") and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
         _record_shape(model, epoch, smooth, whole[1] > 0)
     fine = _fine_sky(model, skies, (first, second), smooth, tiles) if tiles is not None else None
     if fine is not None:
         smooth += fine.draw(fine.of(range(len(skies))))
-        power = shrinkage(*pattern_power(first, second, smooth, threads=group.context.threads), whole[1])
+        tiles = pattern_power(first, second, smooth, threads=group.context.threads)
+    del halves, first, second
+    power = None if tiles is None else shrinkage(*tiles, whole[1])
     if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
         (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
-    del halves, first, second, whole
+    del whole
     sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
     sub, useless = Slabs(state.sub, epoch, rows), _useless(masked=True) | int(NOT_SKY)
 
