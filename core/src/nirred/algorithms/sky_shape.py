@@ -30,7 +30,7 @@ CELL = 16
 SCALES = (2, 1)
 #: Cells per side of an area that shares one measure of power.
 TILE = 8
-#: Cells of the coarsest scale with less than this share of the usual units are continued from those around them.
+#: Cells of the coarsest scale of which sky frames show less than this share are continued from those around them.
 LEAST = 0.25
 #: Rows of cells that a thread works on at once.
 ROWS = 16
@@ -105,13 +105,13 @@ def _below_mesh(
 ) -> tuple[Float64, NDArray[np.bool_]]:
     """What the mesh has lost, of all scales from coarse to fine, and which cells were seen; (rows, columns) each."""
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
-    sums, weights = np.zeros((3, *cells)), np.zeros((3, *cells))
+    sums, weights, shown = np.zeros((3, *cells)), np.zeros((3, *cells)), np.zeros((1, *cells))
     planes = whole, (parts[0], parts[1]), (parts[2], parts[3])
-    run_blocks(lambda a, b: _sum_cells(*planes, base, limit, (a, b), sums, weights), cells[0], threads, ROWS)
+    run_blocks(lambda a, b: _sum_cells(*planes, base, limit, (a, b), sums, weights, shown[0]), cells[0], threads, ROWS)
     found = np.zeros(cells)
     for side in SCALES:
-        least = LEAST if side == max(SCALES) else 0.0
-        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, least)
+        enough = _coarser(shown, side)[0] >= (LEAST * side**2 if side == max(SCALES) else 0.0)
+        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, enough)
         found += step
         sums -= weights * step
     return found, weights[0] > 0
@@ -154,17 +154,18 @@ def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sum_cells(whole, first, second, base, limit, wanted, sums, weights):  # type: ignore[no-untyped-def]
-    """Sums of units * (g - base), and of units, over pixels near the median of their cell in all three patterns.
+def _sum_cells(whole, first, second, base, limit, wanted, sums, weights, shown):  # type: ignore[no-untyped-def]
+    """Sums of units * (g - base), and of units, over pixels near the median of their cell, and the share of these.
 
-    Of some rows of cells. Columns are summed first, over the rows of a cell.
+    Of some rows of cells. Columns are summed first, over the rows of a cell. The halves are compared on pixels that
+    both show.
     """
     g, u = whole
     (ga, ua), (gb, ub) = first, second
     ny, nx = sums.shape[1:]
     width = g.shape[1]
     sample = np.empty((g.shape[0] // ny + 1) * (width // nx + 2), np.float32)
-    middle, columns = np.empty(width, np.float32), np.empty((6, width))
+    middle, columns = np.empty(width, np.float32), np.empty((7, width))
     zero = np.float32(0)
     for j in range(wanted[0], wanted[1]):
         rows = (j * g.shape[0] // ny, (j + 1) * g.shape[0] // ny)
@@ -173,17 +174,21 @@ def _sum_cells(whole, first, second, base, limit, wanted, sums, weights):  # typ
         for y in range(rows[0], rows[1]):
             b = base[y]
             near = np.abs(g[y] - b - middle) < limit
-            near &= (ua[y] > zero) & (ub[y] > zero)
+            columns[6] += near
+            both = near & (ua[y] > zero) & (ub[y] > zero)
             for k, (p, w) in enumerate(((g[y], u[y]), (ga[y], ua[y]), (gb[y], ub[y]))):
-                total, count = columns[k], columns[3 + k]
+                total, count, use = columns[k], columns[3 + k], both if k else near
                 for x in range(width):
-                    total[x] += w[x] * (p[x] - b[x]) if near[x] else zero
-                    count[x] += w[x] if near[x] else zero
+                    total[x] += w[x] * (p[x] - b[x]) if use[x] else zero
+                    count[x] += w[x] if use[x] else zero
         for i in range(nx):
-            for x in range(i * width // nx, (i + 1) * width // nx):
+            start, stop = i * width // nx, (i + 1) * width // nx
+            for x in range(start, stop):
                 for k in range(3):
                     sums[k, j, i] += columns[k, x]
                     weights[k, j, i] += columns[3 + k, x]
+                shown[j, i] += columns[6, x]
+            shown[j, i] /= (rows[1] - rows[0]) * (stop - start)
 
 
 def _coarser(cells: Float64, side: int) -> Float64:
@@ -192,11 +197,11 @@ def _coarser(cells: Float64, side: int) -> Float64:
     return np.asarray(cells.reshape(n, ny // side, side, nx // side, side).sum(axis=(2, 4)))
 
 
-def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int, least: float) -> Float64:
+def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int, enough: NDArray[np.bool_]) -> Float64:
     """What is real of one scale, on the finest grid of cells.
 
-    Under a large object, which no frame sees beside, the sky goes on as around it: cells with less than `least` of the
-    usual units are filled.
+    Under a large object, which no frame sees beside, the sky goes on as around it: cells that are not seen `enough` are
+    filled.
     """
     known = units > 0
     means = np.where(known, sums / np.where(known, units, 1.0), np.nan)
@@ -208,8 +213,8 @@ def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int,
     variance = noise / np.where(known[0], units[0], np.inf)
     weight = np.where(power > variance, 1.0, power / np.maximum(power + variance, 1e-300))
     values = np.nan_to_num(means[0]) * weight
-    valid = known[0] & (units[0] >= least * np.median(units[0]))
-    if least > 0 and valid.any():
+    valid = known[0] & enough
+    if side == max(SCALES) and valid.any():
         fill_boxes(values, values.copy(), valid, np.argwhere(valid))
     drawn = Mesh(values, values, values, cells).evaluate().astype(np.float64)
     if side > 1:  # where it is curved, a surface drawn through the means of cells has less in them than they are
