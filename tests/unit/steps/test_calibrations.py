@@ -168,6 +168,19 @@ def test_the_share_of_bad_pixels_is_of_those_that_see_light(make_group):
     assert group.keywords["BADFRAC"][0] == 0.0
 
 
+@pytest.mark.parametrize("level", [-70.0, 150.0])
+def test_a_quadrant_of_another_zero_level_is_not_bad(make_group, level):
+    rng = np.random.default_rng(6)
+    group = make_group(["flat"], [np.ones((256, 256))], makes="bpm")
+    dark = rng.normal(0, 5, (256, 256))
+    dark[:128, 128:] += level
+    dark[30, 200], dark[40, 210], dark[200, 30], dark[210, 40] = min(level, 0) - 90, max(level, 0) + 200, -60.0, 160.0
+    dq = bpm(group, np.ones((256, 256)), dark, dark_lo_thresh=-20.0, dark_hi_thresh=100.0)
+    bad = dq != 0
+    assert bad[30, 200] and bad[40, 210] and bad[200, 30] and bad[210, 40]
+    assert np.count_nonzero(bad) == 4
+
+
 def test_without_limits_the_dark_says_what_stands_out(make_group):
     """A camera that nobody gave limits for: hot pixels above 20 times the scatter, whatever glows smoothly."""
     rng = np.random.default_rng(8)

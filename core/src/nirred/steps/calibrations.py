@@ -220,10 +220,14 @@ class MakeBPM(GroupStep):
         """Parameters of `make_bpm`."""
 
         dark_lo_thresh: float | None = param(
-            None, "lowest good dark; none: 20 times its scatter below its surroundings", unit="electron"
+            None,
+            "lowest good dark, where its surroundings are not lower; none: 20 times its scatter below them",
+            unit="electron",
         )
         dark_hi_thresh: float | None = param(
-            None, "highest good dark; none: 20 times its scatter above its surroundings", unit="electron"
+            None,
+            "highest good dark, where its surroundings are not higher; none: 20 times its scatter above them",
+            unit="electron",
         )
         flat_lo_thresh: float | None = param(0.65, "lowest good flat relative to its surroundings", le=1)
         flat_hi_thresh: float | None = param(1.35, "highest good flat relative to its surroundings", ge=1)
@@ -256,16 +260,43 @@ Limit = np.ndarray | float | None
 
 
 def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Limit, Limit]:
-    """The limits that are given; for one that is not, what this dark scatters by, so that every camera has some."""
-    if low is not None and high is not None:
-        return low, high
-    around = mesh_background(dark.data, (dark.dq != 0).view(np.uint8)).evaluate()
+    """Limits of each pixel: the given ones, beside surroundings that are out of their range themselves.
+
+    A whole quadrant may have another zero level: thresholds are about pixels. One that is not given follows from what
+    this dark scatters by, so that every camera has some.
+    """
+    known = (dark.dq != 0).view(np.uint8)
+    lowest: Limit = low
+    highest: Limit = high
+    if low is None or high is None:
+        around = mesh_background(dark.data, known).evaluate()
+        room = _room(dark, around)
+        lowest, highest = around - room if low is None else low, around + room if high is None else high
+    cells = mesh_background(dark.data, known, filter=1).values
+    if low is not None and cells.min() < low:
+        lowest = _beside(cells, low, dark.data.shape)
+    if high is not None and cells.max() > high:
+        highest = -_beside(-cells, -high, dark.data.shape)
+    return lowest, highest
+
+
+def _beside(cells: np.ndarray, low: float, shape: tuple[int, ...]) -> np.ndarray:
+    """The lowest good value of each pixel, where the medians of cells round it say that it is usual to be lower."""
+    from scipy.ndimage import minimum_filter
+
+    lowest = minimum_filter(cells, 3)
+    limits = np.where(lowest < low, lowest + min(low, 0.0), low).astype(np.float32)
+    rows, columns = (np.arange(n) * m // n for n, m in zip(shape, cells.shape, strict=True))
+    return np.asarray(limits[np.ix_(rows, columns)])
+
+
+def _room(dark: Plane, around: np.ndarray) -> float:
+    """How far a good pixel of a dark may stand out of its surroundings, electron."""
     rest = np.abs(dark.data - around)
     known = rest[np.isfinite(rest)]
     scatter = 1.4826 * median(known) if known.size else 0.0
     noise = 0.0 if dark.var is None else math.sqrt(max(float(np.nanmedian(dark.var)), 0.0))
-    room = DARK_SCATTER * max(scatter, noise)
-    return around - room if low is None else low, around + room if high is None else high
+    return DARK_SCATTER * max(scatter, noise)
 
 
 def _spread(dark: Plane) -> np.ndarray | float:
