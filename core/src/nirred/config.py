@@ -150,15 +150,28 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
     for name, value in tables.get("run", {}).items():
         option = _checked(name, value, str(path))
-        if name == "user_cal":  # files beside the configuration
-            option = replace(option, value={k: str(path.parent / str(v)) for k, v in value.items()})
+        if name == "user_cal":
+            option = replace(option, value={k: _from(path.parent, str(v)) for k, v in value.items()})
+        elif name == "user_bpm" or (name == "recipe" and value.lower().endswith(".toml")):
+            option = replace(option, value=_from(path.parent, value))
         elif name == "library":
             option = replace(option, value=_place(option.value, path.parent))
         options[name] = option
     for step, values in tables.get("steps", {}).items():
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: [steps] {step} = {values!r}", f"write a table [steps.{step}]")
-        settings += [make_setting(f"{step}:{n}", v, str(path)) for n, v in values.items()]
+        settings += [make_setting(f"{step}:{n}", _found(path.parent, v), str(path)) for n, v in values.items()]
+
+
+def _from(home: Path, name: str) -> str:
+    """A file's name as a configuration has it: a relative one is meant from where that lies."""
+    return str(home / Path(name).expanduser())
+
+
+def _found(home: Path, value: Any) -> Any:
+    """A parameter's value; one that is the name of a file which lies there, as `_from` has it."""
+    named = isinstance(value, str) and "\0" not in value and Path(value).suffix
+    return _from(home, value) if named and os.path.isfile(_from(home, value)) else value
 
 
 def _refuse_places(path: Path, options: Mapping[str, Option], own: Path) -> None:

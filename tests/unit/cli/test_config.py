@@ -107,6 +107,32 @@ def test_layers_from_low_to_high(tmp_path: Path) -> None:
     assert user_file({}).name == "nirred.toml"
 
 
+def test_files_are_meant_from_where_their_names_stand(tmp_path: Path) -> None:
+    for name in ("bad.fits", "mine.toml", "flat.fits"):
+        (tmp_path / name).touch()
+    (tmp_path / "nirred.toml").write_text(
+        """
+        [run]
+        user_bpm = "bad.fits"
+        recipe = "mine.toml"
+        user_cal = {flat = "flat.fits", dark = "~/dark.fits"}
+        [steps.add_dq]
+        user_bpm = "bad.fits"
+        static_bpm = "default"
+        [steps.associate_sky]
+        time = "1.5 min"
+        """
+    )
+    found = load_config([tmp_path], {"NIRRED_CONFIG": os.devnull})
+    assert found.value("user_bpm") == str(tmp_path / "bad.fits")
+    assert found.value("recipe") == str(tmp_path / "mine.toml")
+    masters = {"flat": str(tmp_path / "flat.fits"), "dark": str(Path("~/dark.fits").expanduser())}
+    assert found.value("user_cal") == masters
+    assert [s.value for s in found.settings] == [str(tmp_path / "bad.fits"), "default", "1.5 min"]
+    (tmp_path / "nirred.toml").write_text('[run]\nrecipe = "make_processed_bpm"')
+    assert load_config([tmp_path], {"NIRRED_CONFIG": os.devnull}).value("recipe") == "make_processed_bpm"
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -15,7 +15,7 @@ from nirred.cli import main
 from nirred.errors import ConfigError, DataError
 from nirred.run.api import RunOptions, run
 from nirred.run.differences import differences
-from nirred.run.rerun import rerun
+from nirred.run.rerun import Shelf, rerun
 from nirred.run.schema import read_run
 from nirred.run.verify import verify
 
@@ -92,6 +92,27 @@ def test_an_image_is_made_again_from_moved_raw_frames(out, raw, registry, tmp_pa
         rerun(alone / IMAGE, [], tmp_path / "again", registry)
     found = rerun(alone / IMAGE, [str(raw), str(out)], tmp_path / "again", registry)
     assert found.differences == () and found.path.read_bytes() == (out / IMAGE).read_bytes()
+
+
+def test_a_product_is_made_again_from_another_directory(raw, registry, tmp_path, monkeypatch):
+    """Names that were given from where the run was started, links to them and copies are one file each."""
+    monkeypatch.chdir(tmp_path)
+    run(["raw"], Path("here"), RunOptions(jobs=1), registry)
+    shutil.copytree("raw", "a copy")
+    Path("link").symlink_to("raw")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for more in ([], ["../a copy", "../link"]):
+        found = rerun(tmp_path / "here" / IMAGE, more, Path(f"again{len(more)}"), registry)
+        assert found.differences == ()
+
+
+def test_twins_of_an_input_do_not_stand_for_it(raw, registry, tmp_path):
+    """A copy takes no part in the check of world coordinates: the frame that is made again must be its twin's."""
+    shutil.copytree(raw, tmp_path / "b")
+    shelf = Shelf.of(tmp_path / "none.fits", [str(tmp_path / "b"), str(raw)], registry)
+    assert {p.parent for p in shelf.paths} == {tmp_path / "b"}
 
 
 def test_a_product_that_was_changed_differs(out, tmp_path, capsys):

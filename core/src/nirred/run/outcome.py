@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -40,11 +41,12 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
 
 
 def circumstances(registry: Registry, settings: Sequence[Setting], started: datetime) -> dict[str, Any]:
-    """What run.json says of the run besides its plan: when, with which plugins, and what the user set."""
+    """What run.json says of the run besides its plan: when, from where, with which plugins, and what the user set."""
     plugins = [i for i in registry.found.values() if not i.error]
     return {
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "directory": os.getcwd(),
         "plugins": [{"name": i.name, "package": i.package, "version": i.version} for i in plugins],
         "settings": [{"step": s.step, "name": s.name, "value": s.value, "origin": s.origin} for s in settings],
     }

@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
 from ..group import Context
-from ..inputs import expand_inputs
+from ..inputs import each_once, expand_inputs
 from ..params import Setting
 from ..plan.model import Association, FrameInfo, Missing, Task, file_root
 from ..plan.scan import scan
@@ -166,8 +166,9 @@ class Shelf:
         given = expand_inputs(raw) if raw else []
         listed, left_out, set_files = _of_run(product)
         beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
-        paths = list(dict.fromkeys([*given, *(p for p in listed if p.is_file()), *beside]))
-        records = [r for r in scan([p for p in paths if p not in left_out], registry) if r.frames]
+        paths = each_once([*given, *(p for p in listed if p.is_file()), *beside])
+        records = [r for r in scan([p for p in paths if p.resolve() not in left_out], registry) if r.frames]
+        twins = {r.path for r in records if r.verdict == "duplicate"}  # of one that takes part in the check
         # Neighbours count in the check, so that all frames of the run take part in it again.
         checked = check_wcs(f for r in records if r.verdict is None for f in r.frames)
         frames = {r.path: list(r.frames) for r in records if r.verdict is not None}
@@ -175,7 +176,8 @@ class Shelf:
             frames.setdefault(frame.path, []).append(frame)
         homes = dict.fromkeys([product.parent, *map(Path, raw), *(p.parent for p in listed)])
         others = [*set_files, *(home / name for home in homes for name in named)]
-        return cls([*paths, *(p for p in others if p.name in named and p.is_file())], frames)
+        kept = [p for p in paths if p not in twins]
+        return cls([*kept, *(p for p in others if p.name in named and p.is_file())], frames)
 
     def find(self, name: str, digest: str) -> Path:
         """The file of that content.
@@ -212,12 +214,18 @@ def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
         run = read_run(product.parent / "run.json")
     except DataError:
         return [], set(), []
-    files = [(Path(f.file), f.fate) for f in run.files]
-    files += [(Path(i["file"]), "used") for t in run.earlier for i in t.inputs if "file" in i]
-    used = [Path(c.file) for t in (*run.tasks, *run.earlier) for c in t.calibrations]
-    used = [p if p.is_absolute() else product.parent / p for p in used]
-    values = [Path(s.value) for s in run.settings if isinstance(s.value, str) and "\0" not in s.value]
-    return [p for p, _ in files] + used, {p for p, fate in files if fate == "unselected"}, values
+    homes = dict.fromkeys((Path(run.directory), Path()))  # names are meant from where the run was started
+
+    def places(name: str) -> list[Path]:
+        return [home / name for home in homes]
+
+    files = [(p, f.fate) for f in run.files for p in places(f.file)]
+    files += [(p, "used") for t in run.earlier for i in t.inputs if "file" in i for p in places(i["file"])]
+    named = [c.file for t in (*run.tasks, *run.earlier) for c in t.calibrations]
+    used = [p for name in named for p in (product.parent / name, *places(name))]
+    texts = [s.value for s in run.settings if isinstance(s.value, str) and "\0" not in s.value]
+    values = [p for text in texts for p in places(text)]
+    return [p for p, _ in files] + used, {p.resolve() for p, fate in files if fate == "unselected"}, values
 
 
 def _task(history: History, shelf: Shelf) -> Task:

@@ -125,6 +125,7 @@ class RunFile(_Open):
     remarks: list[str] = Field(default_factory=list)
     started: str = ""
     finished: str = ""
+    directory: str = ""
     plugins: list[PluginEntry] = Field(default_factory=list)
     settings: list[SettingEntry] = Field(default_factory=list)
     earlier: list[TaskEntry] = Field(default_factory=list)
