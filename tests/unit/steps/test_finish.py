@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nirred.frame import Plane
-from nirred.plugin import S
+from nirred.plugin import Amplifier, S, Section
 from nirred.steps.finish import LevelStack, stack_objects, zero_level
 
 SHAPE = (200, 400)
@@ -148,6 +150,25 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     group.extras["hidden"] = 0.2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert "cover 20% of the detector in every frame" in group.remarks[0]
+
+
+@pytest.mark.parametrize(("columns", "advised"), [(0, True), (256, True), (64, False)])
+def test_uneven_sky_is_told_with_advice_that_suits_the_readout(make_group, columns: int, advised: bool) -> None:
+    """`clean_readout` works by quadrants: of no use to a detector that is read in other parts."""
+    group = make_group(["object"], [np.zeros((512, 512), np.float32)])
+    info = group.frames[0].info
+    rows = 256 if columns == 256 else 512
+    parts = [Section(x, x + columns, 0, rows) for x in range(0, 512, columns or 512) if columns]
+    made = replace(info.detectors[0], shape=(512, 512), amplifiers=tuple(Amplifier("", s) for s in parts))
+    group.frames[0].info = replace(info, detectors=(made,))
+    data = np.random.default_rng(7).normal(0, 1, (512, 512)).astype(np.float32)
+    data += np.repeat(np.arange(8) % 2, 64).astype(np.float32)
+    group.streams["main"] = [Plane(data, np.zeros(data.shape, np.uint16), np.ones_like(data))]
+    group.extras["nexp"] = [np.ones(data.shape, np.uint16)]
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    (told,) = group.remarks
+    assert "blank sky is uneven" in told
+    assert ("clean_readout" in told) is advised
 
 
 def test_lumps_of_the_sky_become_variance_but_no_more_for_stars(make_group) -> None:

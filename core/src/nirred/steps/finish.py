@@ -92,8 +92,7 @@ class LevelStack(GroupStep):
             )
             group.remark(
                 f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} electron (rms), "
-                f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide; where it shows "
-                "columns or quadrants, try `-p clean_readout:clean=default`"
+                f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide{_advice(group)}"
             )
         if hidden > WORTH_SAYING and not params.skip:
             sky = float(np.median([group.frames[i].sky for i in frames]))
@@ -103,6 +102,14 @@ class LevelStack(GroupStep):
                 f"zero level is known to {max(found) / sky:.1g} of the sky (LEVELERR), slopes behind them no better; "
                 "frames on the sky, or wider dithers, show more"
             )
+
+
+def _advice(group: Group) -> str:
+    """What may help where the sky is uneven: `clean_readout` knows quadrants, and no other amplifiers."""
+    for detector in group.frames[0].info.detectors:
+        if any(tuple(2 * n for n in a.section.shape) != detector.shape for a in detector.amplifiers):
+            return ""
+    return "; where it shows columns or quadrants, try `-p clean_readout:clean=default`"
 
 
 def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray) -> tuple[Evenness, float]:
