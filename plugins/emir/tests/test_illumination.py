@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from nirred.group import PlaneState
 from nirred.plugin import S
 from nirred.store import PlaneStack
 from nirred_emir import steps
-from nirred_emir.illumination import Structure, divide_rings, unresponsive
+from nirred_emir.illumination import Structure, unresponsive
+from nirred_emir.rings import divide_rings
 
 N = 64
 V, U = np.meshgrid(*((np.arange(N) + 0.5) * 2 / N - 1,) * 2, indexing="ij")
@@ -53,6 +55,31 @@ def test_rings_of_any_shape(light: np.ndarray, count: int, response: str, allowe
     assert len(split.rings) == count
     assert error.std() < allowed
     assert split.height == pytest.approx(light.max(), rel=0.1, abs=1e-9)
+
+
+def lumps(seed: int, rms: float, scale: int) -> np.ndarray:
+    """Smooth structure of a flat, of knots so many cells apart."""
+    knots = np.random.default_rng(seed).standard_normal((N // scale + 3,) * 2)
+    smooth = zoom(knots, scale, order=3)[scale : scale + N, scale : scale + N]
+    return np.asarray(rms * (smooth - smooth.mean()) / smooth.std())
+
+
+@pytest.mark.parametrize("scale", [10, 20, 30])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_lumps_of_response_are_no_rings(seed: int, scale: int) -> None:
+    split, error = split_of(VIGNETTING["skew"] + lumps(seed, 0.01, scale), 0 * U)
+    assert split.rings == ()
+    assert error.std() < 5e-4
+
+
+@pytest.mark.parametrize("shape", [(0.04, 0.5, 0.14), (0.04, 0.55, 0.22), (0.02, 0.7, 0.12)], ids=str)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_rings_among_lumps_of_response(seed: int, shape: tuple[float, float, float]) -> None:
+    """Lumps do not become part of the ring: of what it would do to the response three tenths are left at the most."""
+    light = ring(*shape, 0.05, -0.03)
+    split, error = split_of(VIGNETTING["quadratic"] + lumps(seed, 0.01, 20), light)
+    assert split.rings
+    assert error.std() < 0.3 * light.std()
 
 
 def test_a_ring_says_where_it_is() -> None:

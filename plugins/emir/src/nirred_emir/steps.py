@@ -14,16 +14,8 @@ from nirred.algorithms.threads import run_blocks
 from nirred.plugin import DQ, GroupStep, param
 from nirred.plugin import Params as StepParams
 
-from .illumination import (
-    RESPONDS,
-    SIGNIFICANT,
-    Split,
-    Structure,
-    cells,
-    divide_rings,
-    large_scale,
-    unresponsive,
-)
+from .illumination import RESPONDS, SIGNIFICANT, Structure, cells, large_scale, unresponsive
+from .rings import Split, divide_rings
 
 if TYPE_CHECKING:
     from nirred.plugin import StepCall
