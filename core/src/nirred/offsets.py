@@ -106,11 +106,14 @@ def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
         return list(given), "offsets"
     try:
         lines = [line.split("#")[0].replace(",", " ").split() for line in read_text(given).splitlines()]
-        return [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)], str(given)
+        found = [(float(a), float(b)) for a, b in (line[-2:] for line in lines if line)]
     except OSError as error:
         raise ConfigError(f"{given}: {error.strerror}", "name a file with one x y per line") from None
     except ValueError:
-        raise ConfigError(f"{given}: not a list of x y positions", "write one x y per line, in frame order") from None
+        found = [(np.nan, np.nan)]
+    if not np.isfinite(found).all():
+        raise ConfigError(f"{given}: not a list of x y positions", "write one x y per line, in frame order")
+    return found, str(given)
 
 
 def _still(frames: Sequence[FrameInfo], repeat: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +177,36 @@ def test_another_version_of_a_step_or_library_makes_all_again(again, monkeypatch
 
     monkeypatch.setattr(keys, "_version", lambda name: "0.0")
     assert len(redone(again())) == 4
+
+
+def test_all_files_of_a_plugin_count(tmp_path, monkeypatch):
+    """In a namespace that packages share, too, and the tables beside the sources; what is compiled does not."""
+    from nirred.run import keys
+
+    home = tmp_path / "acme_space" / "camera"
+    (home / "tables").mkdir(parents=True)
+    (home / "__init__.py").write_text("")
+    (home / "plugin.py").write_text("GAIN = 4.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("acme_space.camera.plugin")
+    assert keys._package("acme_space.camera.plugin") == "acme_space.camera"
+    assert keys._package("nirred.run.keys") == "nirred" and keys._package("") == ""
+
+    def digest():
+        return keys._sources.__wrapped__("acme_space.camera")  # without its memory
+
+    before = digest()
+    assert before
+    (home / "__pycache__").mkdir(exist_ok=True)
+    (home / "__pycache__" / "plugin.nbi").write_text("compiled")
+    (home / ".plugin.py.swp").write_text("an editor's")
+    assert digest() == before
+    (home / "tables" / "gain.txt").write_text("4.0")
+    table = digest()
+    (home / "plugin.py").write_text("GAIN = 5.0")
+    assert len({before, table, digest()}) == 3
+    for name in [n for n in sys.modules if n.partition(".")[0] == "acme_space"]:
+        del sys.modules[name]
 
 
 def test_remains_of_killed_runs_are_cleared_and_nothing_else(again, out, tmp_path):

@@ -299,7 +299,13 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
     assert read_offsets(path, group, [0, 2]) == [(0.0, 0.0), (-2.0, 2.0)], "its line stays its own"
     from nirred.errors import ConfigError
 
-    for text, what in (("1 2\n3 4\n", "2 positions for 3 frames"), ("1 2\n3 x\n5 6\n", "not a list"), ("5\n", "not a")):
+    for text, what in (
+        ("1 2\n3 4\n", "2 positions for 3 frames"),
+        ("1 2\n3 x\n5 6\n", "not a list"),
+        ("5\n", "not a"),
+        ("1 2\nnan 4\n5 6\n", "not a"),
+        ("1 2\n1e400 4\n5 6\n", "not a"),
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=what):
             read_offsets(path, group, [0, 1, 2])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -124,9 +125,15 @@ def software(task: Task, calls: Iterable[BoundCall], registry: Registry) -> list
     found += [[name, _version(name), ""] for name in LIBRARIES]
     for name in sorted(concerned):
         info, plugin = registry.found.get(name), registry.manager.get_plugin(name)
-        module = getattr(plugin, "__name__", "").partition(".")[0]
-        found.append([name, info.version if info else "", _sources(module)])
+        found.append([name, info.version if info else "", _sources(_package(getattr(plugin, "__name__", "")))])
     return found
+
+
+def _package(module: str) -> str:
+    """The outermost package that a module's files lie in: a namespace that distributions share is none."""
+    parts = module.split(".")
+    names = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return next((n for n in names if getattr(sys.modules.get(n), "__file__", None)), "")
 
 
 @cache
@@ -139,13 +146,20 @@ def _version(name: str) -> str:
 
 @cache
 def _sources(package: str) -> str:
-    """SHA-256 of all Python sources of an imported package; '' for what is none."""
+    """SHA-256 of all files of an imported package, sources and the tables beside them; '' for what is none."""
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:
         return ""
     home = Path(file)
-    paths = sorted(home.parent.rglob("*.py")) if home.name == "__init__.py" else [home]
+    paths = sorted(_files(home.parent)) if home.name == "__init__.py" else [home]
     digest = hashlib.sha256()
     for path in paths:
         digest.update(str(path.relative_to(home.parent)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _files(package: Path) -> Iterator[Path]:
+    """What an author put into a package: nothing compiled, nothing hidden."""
+    for folder, below, names in os.walk(package):
+        below[:] = [name for name in below if name != "__pycache__" and not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
