@@ -113,7 +113,8 @@ class _Walk:
         else:
             raise DataError(f"{where}{str(path)!r} is neither a file nor a directory", "name FITS files")
 
-    def directory(self, top: Path) -> Iterator[Path]:
+    def directory(self, top: Path, *, named: bool = True) -> Iterator[Path]:
+        """Files below a directory, and directories that cannot be listed: the scan says what they are."""
         real = top.resolve()
         if real in self.entered or real == self.out:
             return
@@ -121,7 +122,10 @@ class _Walk:
         try:
             entries = sorted(os.scandir(top), key=lambda e: e.name)
         except OSError as error:
-            raise DataError(f"{top}: {error.strerror}", "check its permissions") from error
+            if named:
+                raise DataError(f"{top}: {error.strerror}", "check its permissions") from error
+            yield top
+            return
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -130,7 +134,7 @@ class _Walk:
             except OSError:  # a link to itself leads to no file
                 continue
             if folder:
-                yield from self.directory(top / entry.name)
+                yield from self.directory(top / entry.name, named=False)
             elif entry.name.lower().endswith(SUFFIXES):  # pipes and dangling links, too: the scan says what they are
                 yield top / entry.name
 

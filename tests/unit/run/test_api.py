@@ -88,7 +88,8 @@ def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, regi
         (folder / f"{old}.fits").rename(folder / f"{new}.fits")
     library = Shelf(CalibrationLibrary(tmp_path / "library.db", registry))
     result = reduce(folder, out="\udce9", plan=PlanOptions(library=library))
-    assert result.exit_code == 0, result.messages
+    assert result.exit_code == 0 and result.report is not None, result.messages
+    assert "../fl%E9t%2010_flat.fits" in result.report.read_text()
     assert result.output_filenames == [
         'd"<b>13_dark.fits',
         "fl\udce9t 10_bpm.fits",

@@ -242,6 +242,7 @@ def test_files_and_directories_without_permission(night, raw, tmp_path):
     victim = night.groups["offset"].objects[1]
     (raw / victim).chmod(0)
     (tmp_path / "closed").mkdir(mode=0o555)
+    (raw / "lost+found").mkdir(mode=0)
 
     def call(*words):
         command = [*drop, sys.executable, "-m", "nirred", *words]
@@ -250,5 +251,9 @@ def test_files_and_directories_without_permission(night, raw, tmp_path):
     done = call("run", str(raw), "-o", str(tmp_path / "closed" / "out"), "-q")
     assert done.returncode == 2 and "Permission denied" in done.stderr and "Traceback" not in done.stderr
     done = call("plan", str(raw), "--json")
-    fate = next(f for f in json.loads(done.stdout)["files"] if f["file"].endswith(victim))
-    assert fate["fate"] == "unreadable" and "Permission denied" in fate["reason"] and "Traceback" not in done.stderr
+    fates = {Path(f["file"]).name: (f["fate"], f["reason"]) for f in json.loads(done.stdout)["files"]}
+    assert fates[victim][0] == "unreadable" and "Permission denied" in fates[victim][1]
+    assert fates["lost+found"][0] == "unreadable" and "Permission denied" in fates["lost+found"][1]
+    assert "Traceback" not in done.stderr
+    done = call("plan", str(raw / "lost+found"))
+    assert done.returncode == 4 and "Permission denied" in done.stderr

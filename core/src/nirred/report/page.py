@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def environment() -> Environment:
 def _link(name: str) -> str:
     """Relative address of a file in OUT, seen from the report's directory; never a scheme, never a way out."""
     parts = [p for p in Path(name).parts if p not in ("..", "/")]
-    return "../" + quote("/".join(parts))
+    return "../" + quote(os.fsencode("/".join(parts)))
 
 
 def headline(run: RunFile, found: Sequence[Finding], stacks: Sequence[Product]) -> Headline:
