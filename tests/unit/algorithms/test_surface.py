@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.nested import fit_nested, shrink_nested
-from nirred.algorithms.surface import FIELD_STEP, Surface, fit_points
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_points, unlit_plane
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -130,3 +130,27 @@ def test_two_surfaces_are_never_farther_apart_than_their_coefficients_say() -> N
     assert seen <= one.apart(plane) == plane.apart(one)
     level = Surface(one.coefficients + np.eye(3)[:, :1] * np.eye(3)[:1] * 0.25, one.errors, shape)
     assert one.apart(level) == pytest.approx(0.25)
+
+
+def test_the_plane_on_which_a_field_lies_beside_what_light_raises() -> None:
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
+    boxes = 15.0 * (x / 512 - 1) - 8.0 * (y / 512 - 1) + rng.normal(0, 0.8, x.shape)
+    galaxy = 300.0 * np.exp(-np.hypot(x - 600, y - 400) / 70)
+    boxes[3, 3] = np.nan
+    plane = unlit_plane(boxes + galaxy, (1024, 1024))
+    assert plane is not None
+    assert plane.coefficients[0, 1] == pytest.approx(15, abs=1) and plane.coefficients[1, 0] == pytest.approx(-8, abs=1)
+
+
+@pytest.mark.parametrize("scale", [400.0, 900.0])
+def test_outskirts_of_what_fills_a_field_are_no_plane(scale: float) -> None:
+    y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
+    light = 900.0 * np.exp(-np.hypot(x - 350, y - 420) / scale)
+    assert unlit_plane(light + np.random.default_rng(4).normal(0, 1, x.shape), (1024, 1024)) is None
+
+
+def test_no_plane_of_an_even_field_or_of_nothing() -> None:
+    assert unlit_plane(np.random.default_rng(5).normal(0, 1, (16, 16)), (1024, 1024)) is None
+    assert unlit_plane(np.full((16, 16), np.nan), (1024, 1024)) is None
+    assert unlit_plane(np.ones((1, 1)), (1, 1)) is None

@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 
 from nirred.algorithms.nested import LIGHT_STEP
 from nirred.algorithms.profile import cut_share
 from nirred.group import OBJECT
 from nirred.plugin import S
-from nirred.steps.register import MaskObjects, _background
+from nirred.steps.firststack import first_objects, sky_between
+from nirred.steps.register import MaskObjects
 from nirred.steps.residual import _halos
 
 SHAPE = (512, 512)
@@ -78,6 +80,22 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
     assert again is told  # where nothing is hidden, nothing is done
 
 
+@pytest.mark.parametrize(("lit", "masked"), [(False, (0.1, 0.5)), (True, (0.7, 1.0))])
+def test_a_steep_slope_beside_a_wide_galaxy_is_no_halo(lit: bool, masked: tuple[float, float]) -> None:
+    """Its bright side hid most of the field, and then nothing told the slope any more: it stayed in the stack."""
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    model = 60.0 * (v / 256 - 1) + 400 * np.exp(-np.hypot(u - 290, v - 240) / 25)
+    model = (model + np.random.default_rng(3).normal(0, 15, SHAPE)).astype(np.float32)
+
+    def seek(image: np.ndarray, bad: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        smooth = uniform_filter(image, 32)
+        mask = (smooth > np.percentile(smooth, 10) + 10.0).view(np.uint8)
+        return mask, mask
+
+    mask, _, _ = first_objects(model, np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32), seek, lit)
+    assert mask[240, 290] and masked[0] < mask.mean() < masked[1]
+
+
 @pytest.mark.parametrize("role", ["object", "both"])
 def test_the_light_of_halos_beside_offset_sky_is_known_on_each_frame(make_group, role: str) -> None:
     rng = np.random.default_rng(3)
@@ -105,7 +123,7 @@ def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None
     model = (rng.normal(0, 10, SHAPE) + 1200 * np.exp(-np.hypot(u - 230, v - 256) / 45)).astype(np.float32)
     bad = (np.abs(v - 256) > 40).view(np.uint8)
     mask = (np.abs(u - 230) < 120).view(np.uint8)
-    surface = _background(model, bad, mask)
+    surface = sky_between(model, bad, mask)
     assert surface is not None
     assert np.ptp(surface.evaluate()[(bad == 0) & (mask != 0)]) < 5.0
 

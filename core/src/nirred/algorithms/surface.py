@@ -12,6 +12,8 @@ from nirred.algorithms.least_squares import normal_equations, robust_solve
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
+#: How often boxes that light raises are sought at most, and the fewest that tell a plane.
+_CLIPS, _FEWEST = 20, 12
 
 
 @kernel
@@ -146,6 +148,36 @@ def fit_points(
     else:
         coefficients[rows, columns], errors[rows, columns], _ = robust_solve(terms, values, np.ones(values.size))
     return Surface(coefficients, errors, shape)
+
+
+def unlit_plane(values: NDArray[np.float64], shape: tuple[int, int]) -> Surface | None:
+    """Plane on which the boxes of an image lie that no light raises above it.
+
+    Boxes above it are left out until none is: light only adds. It is believed where half of the boxes are left and
+    scatter round it by less than a third of what it rises by: a galaxy's outskirts are no plane.
+
+    Parameters
+    ----------
+    values : float64 (rows, columns)
+        Levels of boxes; NaN where there is none.
+    shape : (int, int)
+        Of the image, (ny, nx).
+    """
+    rows, columns = np.nonzero(np.isfinite(values))
+    known = values[rows, columns]
+    y, x = ((k + 0.5) * n / m - 0.5 for k, n, m in zip((rows, columns), shape, values.shape, strict=True))
+    use = np.ones(known.size, bool)
+    for _ in range(_CLIPS):
+        if use.sum() < max(0.5 * known.size, _FEWEST):
+            return None
+        plane = fit_points(x[use], y[use], known[use], shape, 1)
+        left = known - plane.at(x, y)
+        scatter = 1.4826 * float(np.median(np.abs(left[use])))
+        before, use = use, left <= 3.0 * scatter
+        if np.array_equal(before, use):
+            break
+    rise = float(np.sqrt((plane.coefficients[0, 1] ** 2 + plane.coefficients[1, 0] ** 2) / 3.0))
+    return plane if scatter < rise / 3.0 else None
 
 
 def field_products(lit: ArrayLike, shape: tuple[int, int], order: int) -> NDArray[np.float64]:

@@ -11,18 +11,16 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.background import level, mesh_background
+from ..algorithms.background import mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
 from ..algorithms.halos import find_halos
-from ..algorithms.nested import fit_nested
-from ..algorithms.objmask import BLOCK, blank_fraction, block_means, find_objects
+from ..algorithms.objmask import BLOCK, find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import StarList, estimate_fwhm, find_stars
-from ..algorithms.surface import FIELD_STEP, Surface
 from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError
@@ -36,19 +34,12 @@ from ..plugin.recipes import StepCall
 from ..spread import each_frame
 from ..step import GroupStep
 from .drift import is_lit
+from .firststack import bare_objects, compact_objects, first_objects
 from .match import match_frames
 from .staying import release_staying
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
 SIZED = 3
-#: How often objects are sought again beside the surface of what is left between them.
-REFINEMENTS = 2
-#: With less of the field blank that surface is not known.
-LEAST_BLANK = 0.3
-#: A surface is known with an rms error of so many sigma of a pixel over the field, objects included; 0.01 is usual.
-TOLD = 0.1
-#: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
-SETTLED = 0.005
 #: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
 BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
@@ -64,10 +55,6 @@ CUT = 0.02
 CONTESTED = 10.0
 #: Frames of a long sequence that make the stack which shows its objects.
 DEEP = 64
-
-
-#: ``find_objects`` with its threshold: of an image, its bad pixels and its noise.
-Seek = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 class DetectSources(GroupStep):
@@ -288,15 +275,17 @@ class MaskObjects(GroupStep):
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
                 del count
                 sunk = any(group.frames[i].role == "both" for i in cluster)
+                lit = group.frames[cluster[0]].role == "object" and is_lit(group)
                 seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
-                mask, surface, found = _objects(model, bad | thin, noise, partial(seek, sunk=sunk))
+                mask, surface, found = first_objects(model, bad | thin, noise, partial(seek, sunk=sunk), lit)
                 if (thin & ~bad).any():
-                    mask |= _compact(model, bad | (1 - thin), noise, seek)
-                mask |= _lit(group, cluster, model, bad | mask)
+                    mask |= compact_objects(model, bad | (1 - thin), noise, seek)
+                if lit:
+                    mask |= _lit(group, model, bad | mask)
                 mask = dilate(mask, params.dilation)
                 marked = _carry(group, cluster, mask, layout)
                 if sunk:
-                    bare = partial(_bare, model, bad, noise, seek, params.dilation)
+                    bare = partial(bare_objects, model, bad, noise, seek, params.dilation)
                     staying = release_staying(group, cluster, layout, bare, marked)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
@@ -310,62 +299,19 @@ class MaskObjects(GroupStep):
             group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
 
 
-def _objects(
-    model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves; in which of its blocks.
-
-    A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
-    as enough of the field is blank to know it, and the objects are sought again: by ``seek(image, bad, noise)``.
-    """
-    flat, (mask, found) = model, seek(model, bad, noise)
-    known, limit = None, SETTLED * level(model, bad).sigma
-    for _ in range(REFINEMENTS):
-        if blank_fraction(mask, bad) < LEAST_BLANK:
-            break
-        surface = _background(model, bad, mask)
-        if surface is None or (known is not None and surface.apart(known) < limit):
-            break
-        flat, known = surface.taken_off(model), surface
-        mask, found = seek(flat, bad, noise)
-    return mask, block_means(flat, bad), found
-
-
 def _record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.ndarray) -> None:
     """Note what light of extended objects lies on the frames of a stack that is given in blocks."""
     halos = [halo.on_pixels(BLOCK, layout.grid.x0, layout.grid.y0) for halo in find_halos(surface, found)]
     group.extras.setdefault("halos", {}).update({k: (halos, placed) for k, placed in layout.placements.items()})
 
 
-def _background(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:
-    """Surface through the blank pixels, of the highest order that they tell under the objects, too."""
-    fit = fit_nested(model, bad | mask, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
-    if fit is None:
-        return None
-    errors = np.sqrt(np.cumsum(fit.costs) * fit.chi2 / fit.freedom)
-    return fit.shrunk((errors <= TOLD * level(model, bad | mask).sigma).astype(float).tolist())
-
-
-def _lit(group: Group, cluster: list[int], model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def _lit(group: Group, model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Boxes that are brighter than the sky by the sky frames, where most of a field is so: outskirts of its target."""
     mask = np.zeros_like(hidden)
-    if group.frames[cluster[0]].role != "object" or not is_lit(group):
-        return mask
     boxes = mesh_background(model, hidden, BOX, filter=1)
     for j, i in zip(*np.nonzero(boxes.values > SEEN * group.extras["light"][1]), strict=True):
         mask[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
     return mask
-
-
-def _compact(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> np.ndarray:
-    """Compact objects of a stack's edges: what few frames cover shows their own sky, which is no halo."""
-    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)[0]
-
-
-def _bare(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek, dilation: float) -> np.ndarray:
-    """What stands out of its surroundings, wings and halos not: what large scales show may be light of the detector."""
-    left, scales = model - mesh_background(model, bad, BOX).evaluate(), (0.0, 1.5, 3.0)
-    return dilate(seek(left, bad, noise, scales=scales, extended=False)[0], dilation)
 
 
 def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:
