@@ -107,6 +107,22 @@ def _link(source: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def take_space(descriptor: int, size: int) -> None:
+    """Give a new file all of its space: at once, or by writing zeros where the system knows no other way.
+
+    Raises
+    ------
+    OSError
+        There is not as much.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    zeros = bytes(1 << 20)
+    while size > 0:
+        size -= os.write(descriptor, zeros[:size])
+
+
 def remove_parts(folder: Path) -> list[str]:
     """Remove temporary files of dead processes; call it only where no other process writes.
 

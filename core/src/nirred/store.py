@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .errors import DataError
+from .files import take_space
 
 #: Names that scratch files have for an instant.
 PREFIX, SUFFIX = "nirred-", ".planes"
@@ -221,23 +222,13 @@ def _scratch_file(size: int, folder: Path) -> int:
         descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
         Path(name).unlink(missing_ok=True)  # the descriptor keeps it alive; a crash leaves nothing behind
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, size)
-            else:
-                _fill(descriptor, size)
+            take_space(descriptor, size)
         except OSError:
             os.close(descriptor)
             raise
     except OSError as error:
         raise _no_scratch(error) from error
     return descriptor
-
-
-def _fill(descriptor: int, size: int) -> None:
-    """Write zeros, where the system cannot give a file its space otherwise."""
-    zeros = bytes(1 << 20)
-    while size > 0:
-        size -= os.write(descriptor, zeros[:size])
 
 
 def _no_scratch(error: OSError) -> DataError:

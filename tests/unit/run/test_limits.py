@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_info
 from nirred.errors import ConfigError
 from nirred.group import Context
 from nirred.run import limits
+from nirred.run.ledger import Ledger
 from nirred.testing.simulate import simulate_night
 
 
@@ -131,3 +133,16 @@ def test_threads_share_one_heap(within, heaps):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
     found = done.stdout.count("<heap nr=")
     assert found == 1 if heaps == 1 else found >= heaps, done.stderr
+
+
+def test_a_system_that_tells_and_gives_less(tmp_path, monkeypatch):
+    """As macOS: it counts processors for all, and files get their space by being written."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert limits.processors() == 3
+    (tmp_path / ".nirred").mkdir()
+    ledger = Ledger(tmp_path)
+    ledger.begin({"tasks": []})
+    assert (tmp_path / ".nirred" / "reserve").stat().st_size > 1_000_000
+    assert ledger.finish({"tasks": []}) == "" and not (tmp_path / ".nirred" / "reserve").exists()

@@ -81,5 +81,7 @@ def _value(name: str, found: Config) -> object:
 
 def _usual() -> dict[str, object]:
     """Values of options that nobody configured."""
+    from ..run.limits import processors
+
     switches = {"keep_intermediates": False, "strict": False, "register": True, "report": True}
-    return {"jobs": len(os.sched_getaffinity(0)), "memory": "2GB", "executor": "serial", **switches}
+    return {"jobs": processors(), "memory": "2GB", "executor": "serial", **switches}

@@ -30,7 +30,7 @@ from ..registry import Registry
 from ..store import remove_scratch
 from .executors import Crew
 from .ledger import Ledger
-from .limits import one_blas_thread, one_heap, within_limits
+from .limits import one_blas_thread, one_heap, processors, within_limits
 from .lock import output_lock
 from .log import Log
 from .outcome import circumstances, exit_code, run_record
@@ -252,7 +252,7 @@ def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[
         out,
         options.scratch or out / ".nirred" / "scratch",
         options.memory,
-        options.jobs or len(os.sched_getaffinity(0)),
+        options.jobs or processors(),
         lambda message: tell(Event("progress", message=message)),
         options.keep_intermediates,
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import write_json
+from ..files import take_space, write_json
 from .records import load_record
 from .schema import read_run
 
@@ -53,7 +52,7 @@ class Ledger:
         write_json(self.out / NAME, record | {"earlier": self.earlier})
         try:
             with self._reserve.open("wb") as stream:
-                os.posix_fallocate(stream.fileno(), 0, SPARE + 2 * (self.out / NAME).stat().st_size)
+                take_space(stream.fileno(), SPARE + 2 * (self.out / NAME).stat().st_size)
         except OSError as error:
             raise DataError(f"{self.out}: {error.strerror}", "free space or another -o") from error
 

@@ -104,6 +104,11 @@ def one_heap() -> Iterator[None]:
         trim(0)
 
 
+def processors() -> int:
+    """Processors that this process may use; all there are, where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _addresses() -> int:
     """Bytes of addresses in use."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..provenance import Record, file_digest, read_table
 from ..recipes import step_types
 from ..registry import Registry
 from .differences import differences
-from .limits import one_blas_thread, within_limits
+from .limits import one_blas_thread, processors, within_limits
 from .lock import output_lock
 from .schema import read_run
 from .task import Job, TaskResult, execute
@@ -126,7 +125,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
         raise ConfigError(f"{out}: {error.strerror}", "another -o") from None
     remarks = _other_software(history, registry)
     with output_lock(out / ".nirred", remarks.append):
-        threads = jobs or len(os.sched_getaffinity(0))
+        threads = jobs or processors()
         context = within_limits(Context(registry, out, out / ".nirred" / "scratch", threads=threads), remarks.append)
         with one_blas_thread():
             result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
