@@ -79,6 +79,17 @@ def test_the_end_of_a_run(night: Path, nirred: Call, reduction: list[Any]) -> No
     assert out.splitlines()[0].startswith(str(night / "d1.fits"))
 
 
+def test_the_end_of_a_run_does_not_drive_the_terminal() -> None:
+    from nirred.cli.summary import lines
+    from nirred.run.api import RunResult
+
+    odd = Path("\x1b[31mred\x07")
+    result = RunResult({"a": odd / "a_dark.fits"}, {"a": "done"}, 0, {}, report=odd / "index.html")
+    told = list(lines(result))
+    assert all(line.isprintable() for line in told), told
+    assert told[0].startswith("?[31mred?/a_dark.fits") and told[-1] == "report: ?[31mred?/index.html"
+
+
 def test_quiet_and_verbose(night: Path, nirred: Call, reduction: list[Any]) -> None:
     _, out, err = nirred("run", night, "-q")
     assert err == "" and out.splitlines()[0].startswith("degraded") and "files:" not in out

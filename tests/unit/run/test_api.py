@@ -81,6 +81,7 @@ def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, regi
     from nirred.library import Shelf
     from nirred.library.catalogue import CalibrationLibrary
     from nirred.plan.options import PlanOptions
+    from nirred.run.rerun import rerun
 
     folder = raw.rename(raw.with_name("nuit d'\xe9t\xe9 \udce9"))
     others = {"N20260115S0001": "\xd1 1", "N20260115S0010": "fl\udce9t 10", "N20260115S0013": 'd"<b>13'}
@@ -88,6 +89,8 @@ def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, regi
         (folder / f"{old}.fits").rename(folder / f"{new}.fits")
     library = Shelf(CalibrationLibrary(tmp_path / "library.db", registry))
     result = reduce(folder, out="\udce9", plan=PlanOptions(library=library))
+    again = rerun(result.products["\xd1 1_image"], [], tmp_path / "again", registry)
+    assert again.differences == () and again.path.name == "\xd1 1_image.fits"
     assert result.exit_code == 0 and result.report is not None, result.messages
     assert "../fl%E9t%2010_flat.fits" in result.report.read_text()
     assert result.output_filenames == [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import echo_json, registry
+from .common import echo_json, registry, safe
 from .group import example
 
 
@@ -32,8 +32,8 @@ def rerun(ctx: click.Context, product: str, raw: tuple[str, ...], output: str, j
         echo_json({"product": found.path, "same": same, "differences": found.differences, "remarks": found.remarks})
     else:
         for text in found.remarks:
-            click.echo(f"remark: {text}")
-        click.echo(f"{found.path}: " + ("the same bytes" if same else f"differs from {product}"))
+            click.echo(safe(f"remark: {text}"))
+        click.echo(safe(f"{found.path}: " + ("the same bytes" if same else f"differs from {product}")))
         for text in found.differences:
-            click.echo(f"  {text}")
+            click.echo(safe(f"  {text}"))
     ctx.exit(0 if same else 1)

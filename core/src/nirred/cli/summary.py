@@ -49,12 +49,12 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
         yield from _fates(result.record.get("files", ()), told, quiet, verbosity)
         yield _closing(result.outcomes)
         if result.report is not None:
-            yield f"report: {result.report}"
+            yield safe(f"report: {result.report}")
 
 
 def _products(products: Mapping[str, Path]) -> Iterator[str]:
     for path in products.values():
-        yield f"{path}  {key_figures(path)}".rstrip()
+        yield safe(f"{path}  {key_figures(path)}".rstrip())
 
 
 def key_figures(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
 from ..group import Context
+from ..headers import printable_ascii
 from ..inputs import each_once, expand_inputs
 from ..params import Setting
 from ..plan.model import Association, FrameInfo, Missing, Task, file_root
@@ -236,7 +237,9 @@ def _task(history: History, shelf: Shelf) -> Task:
         for r in history.of("calibration")
     )
     missing = tuple(Missing(r.name, True, r.value) for r in history.of("missing"))
-    return Task(head.origin, head.name, head.value, frames[0][0].instrument, tuple(frames), used, missing)
+    own = history.path.stem  # PROVENANCE has it with escapes
+    name = own if printable_ascii(own) == head.origin else head.origin
+    return Task(name, head.name, head.value, frames[0][0].instrument, tuple(frames), used, missing)
 
 
 def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
