@@ -10,10 +10,12 @@ import pytest
 from scipy.ndimage import median_filter
 
 from nirred import store
+from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.steps import skymodel
+from nirred.steps.match import unequally_shown
 from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
 from nirred.store import PlaneStack
 
@@ -308,8 +310,9 @@ def test_a_sky_that_nothing_shows_has_no_shape():
 
 
 @pytest.mark.parametrize("roles", [["both"] * 6, ["object"] * 2 + ["sky"] * 4])
-def test_slopes_of_sky_frames_leave_no_steps_where_objects_cover_some_of_them(make_group, roles):
-    """Where two of four sky frames are covered, the mean of the others' slopes is another."""
+@pytest.mark.parametrize(("flag", "masked"), [(OBJECT, True), (np.uint16(DQ.UNILLUMINATED), False)])
+def test_slopes_of_sky_frames_leave_no_steps_where_some_of_them_show_no_sky(make_group, roles, flag, masked):
+    """Behind an object or a guide probe: where two of four sky frames are hidden, the others' mean slope is another."""
     rng, n = np.random.default_rng(9), len(roles)
     u = (np.indices(SHAPE)[1] - 127.5) / 128
     slopes = 0.02 * np.array([0.3, -0.3, 1.0, 1.0, -1.0, -1.0])
@@ -317,13 +320,23 @@ def test_slopes_of_sky_frames_leave_no_steps_where_objects_cover_some_of_them(ma
     dq = [np.zeros(SHAPE, np.uint16) for _ in range(n)]
     hidden = np.s_[60:140, 170:250]
     for k in (2, 3):
-        dq[k][hidden] |= OBJECT
+        dq[k][hidden] |= flag
         frames[k][hidden] += 3000.0
     group = make_group(roles, frames, dq, step=10.0)
     group.setup.dark = []
     associated(group)
-    SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
+    SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked), CALL)
     for i in group.targets[:2]:
         left = group.planes[0].sub.frame(i)
         beside = np.concatenate([left[20:50, 170:250], left[150:180, 170:250]])
         assert abs(left[hidden].mean() - beside.mean()) < 15  # a step of 0.6 % of the sky would be 180
+
+
+def test_only_parts_that_some_frames_alone_show_call_for_one_slope_before_objects_are_known(make_group):
+    dq = [np.zeros(SHAPE, np.uint16) for _ in range(4)]
+    for flags in dq:
+        flags[:40] |= np.uint16(1)
+    group = make_group(["both"] * 4, [np.full(SHAPE, 100.0)] * 4, dq)
+    assert not unequally_shown(group, group.planes[0])
+    group.planes[0].dq.frame_to_change(2)[100:150, 100:150] |= np.uint16(1)
+    assert unequally_shown(group, group.planes[0])

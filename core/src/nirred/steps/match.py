@@ -18,6 +18,8 @@ from .residual import take_off
 
 #: Frames of a long sequence that tell whether their skies differ in slope.
 COMPARED = 9
+#: Share of the detector that some frames show and others do not, above which their slopes make steps there.
+UNEQUAL = 0.005
 
 
 class MatchBackgrounds(GroupStep):
@@ -115,6 +117,13 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     each_frame(group, frames, lambda i: take_off(state.sci, i, off[i]))
     for i in group.indices("sky"):
         state.evened[i] = off[i].plus(state.evened[i]) if i in state.evened else off[i]
+
+
+def unequally_shown(group: Group, state: PlaneState) -> bool:
+    """Whether parts of the detector are dead in some of the frames of which a sky is made, as behind a guide probe."""
+    squares, frames = Squares.of(state.shape), group.indices("both", "sky")
+    shown = np.array([squares.picked(state.dq.frame(i)) & BAD == 0 for i in frames])
+    return len(frames) > 1 and float(np.mean(shown.any(axis=0) & ~shown.all(axis=0))) > UNEQUAL
 
 
 def _slope(surfaces: list[Surface]) -> float:

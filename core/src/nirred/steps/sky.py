@@ -19,7 +19,7 @@ from ..spread import each_frame
 from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
-from .match import match_skies
+from .match import match_skies, unequally_shown
 from .residual import level_frames
 from .skymodel import MOST_SAMPLED, SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
@@ -182,7 +182,8 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
-    if params.mask_objects and params.gradient and (hidden or not group.extras.get("hidden")):
+    known = (hidden or not group.extras.get("hidden")) if params.mask_objects else unequally_shown(group, state)
+    if params.gradient and known:
         match_skies(group, state, *levels, slight=0.0 if hidden else SLIGHT)
     model = SkyModel(group, state, *levels, params.nsigma)
     if not params.mask_objects:
