@@ -348,6 +348,12 @@ def test_the_incumbents_spellings_in_python(night, reduce, raw, tmp_path):
     assert said["stack_darks:nsigma"] == ("4.0", "-p")
 
 
+def test_a_misspelt_executor_leaves_nothing_behind(night, reduce, tmp_path):
+    with pytest.raises(ConfigError, match="no executor 'thread'") as caught:
+        reduce(night.raw_dir, executor="thread")
+    assert "threads" in caught.value.hint and not (tmp_path / "out").exists()
+
+
 def test_a_misspelt_input_leaves_nothing_behind(reduce, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         reduce(tmp_path / "rwa")

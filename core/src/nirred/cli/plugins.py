@@ -91,6 +91,7 @@ def check(ctx: click.Context, name: str, full: bool, as_json: bool) -> None:
     """
     from ..testing.checks import check_plugin
 
+    click.echo(f"checking {name}: its hooks, then a simulated night; the first time kernels are compiled", err=True)
     found = check_plugin(name, full=full)
     if as_json:
         echo_json([vars(c) for c in found])

@@ -28,7 +28,7 @@ from ..plugin.recipes import Recipe
 from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from ..store import remove_scratch
-from .executors import Crew
+from .executors import Crew, refuse_unknown
 from .ledger import Ledger
 from .limits import one_blas_thread, one_heap, processors, within_limits
 from .lock import output_lock
@@ -239,7 +239,8 @@ def _prepare_output(out: Path, inputs: Sequence[str | Path]) -> Path:
 
 
 def _checked(options: RunOptions, registry: Registry) -> RunOptions:
-    """The options with every step and parameter known, and what they say of steps and plan told to these."""
+    """The options with executor, steps and parameters known, and what they say of steps and plan told to these."""
+    refuse_unknown(options.executor, registry)
     recipe = options.recipe or options.plan.recipe
     planned = [s for s in options.plan.settings if s not in options.settings]
     settings = known_settings((*planned, *options.settings), recipe, registry)

@@ -32,6 +32,19 @@ DEFAULT = "serial"
 GRACE = 5.0
 
 
+def refuse_unknown(name: str, registry: Registry) -> None:
+    """Refuse an executor that neither the core nor a plugin brings; '' stands for the default.
+
+    Raises
+    ------
+    ConfigError
+        The nearest is suggested.
+    """
+    known = (*OWN, *(spec.name for _, spec in registry.executors()))
+    if name and name not in known:
+        raise ConfigError(f"no executor {name!r}", nearest(name, known) or f"known: {', '.join(known)}")
+
+
 class SerialExecutor(Executor):
     """Runs a call at once, in the thread that submits it."""
 
@@ -115,11 +128,8 @@ class Crew:
             return ThreadPoolExecutor(jobs, "nirred-task")
         if self.name == "processes":
             return self._processes(jobs)
-        specs = {spec.name: (plugin, spec) for plugin, spec in self.context.registry.executors()}
-        if self.name not in specs:
-            known = (*OWN, *specs)
-            raise ConfigError(f"no executor {self.name!r}", nearest(self.name, known) or f"known: {', '.join(known)}")
-        plugin, spec = specs[self.name]
+        refuse_unknown(self.name, self.context.registry)
+        plugin, spec = next((p, s) for p, s in self.context.registry.executors() if s.name == self.name)
         try:
             return spec.make(jobs)
         except Exception as error:
