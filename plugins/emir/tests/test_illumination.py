@@ -133,6 +133,22 @@ def test_response_beside_dead_cells_has_a_floor(monkeypatch: pytest.MonkeyPatch)
     assert np.all(np.asarray(state.constant) > 0) and np.all(np.asarray(state.per_electron) > 0)
 
 
+def test_what_a_level_becomes_by_the_flat() -> None:
+    """It was there before the flat was divided out: more of it is left where the flat is low, pixels apart."""
+    v, u = np.mgrid[:256, :256] / 256 - 0.5
+    rng = np.random.default_rng(3)
+    smooth = 1 - 0.3 * (u**2 + v**2)
+    flat = smooth * rng.normal(1, 0.02, smooth.shape)
+    state = PlaneState(PlaneStack((1, 256, 256), np.float32), PlaneStack((1, 256, 256), np.uint16))
+    state.dq.put(0, (rng.random(flat.shape) < 0.05).astype(np.uint16))
+    state.per_electron = np.where(state.bad(0), 1e6, 1 / flat)
+    gain = steps._gain(state, 0)
+    assert gain is not None
+    np.testing.assert_allclose(gain * smooth, np.median(gain * smooth), rtol=0.02)
+    state.per_electron = 1.0
+    assert steps._gain(state, 0) is None
+
+
 def test_boxes_that_an_object_fills_keep_it() -> None:
     """What boxes beside an object show is taken off; what is behind it none shows, nor what its halo adds nearby."""
     v, u = np.mgrid[:400, :400].astype(np.float32)

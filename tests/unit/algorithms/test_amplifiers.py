@@ -39,6 +39,24 @@ def test_quadrants_on_a_surface_with_a_source() -> None:
     np.testing.assert_allclose(found, true - true.mean(), atol=1.5)
 
 
+@pytest.mark.parametrize("boxes", [CHANNELS, QUADRANTS], ids=["channels", "quadrants"])
+def test_levels_that_a_flat_made_uneven(boxes: list[tuple[slice, slice]]) -> None:
+    """Levels are the electronics': a flat that was divided out is in them, and not in the sky that they lie on."""
+    rng = np.random.default_rng(11)
+    true = rng.normal(0.0, 50.0, len(boxes))
+    y, x = np.mgrid[:N, :N] / N - 0.5
+    gain = (1.0 + 0.4 * (x**2 + y**2) + 0.05 * y).astype(np.float32)
+    sky = 30.0 * x - 20.0 * y**2
+    image = (stepped(boxes, true) * gain + sky + rng.normal(0.0, 2.0, (N, N))).astype(np.float32)
+    for given, allowed in ((gain, 0.15), (None, np.inf)):
+        levels, surface = amplifier_levels(image, np.zeros((N, N)), boxes, size=32, gain=given)
+        left = image.copy()
+        take_levels_off(left, boxes, levels, surface, given)
+        areas = left.reshape(8, 32, 8, 32).mean(axis=(1, 3))
+        assert np.std(areas) < allowed
+    assert np.std(areas) > 0.5  # taken for even
+
+
 def test_what_has_no_blank_sky_is_not_known() -> None:
     image, covered = stepped(CHANNELS, np.arange(8.0)), np.zeros((N, N), bool)
     covered[:, :64] = True

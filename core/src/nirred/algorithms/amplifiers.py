@@ -27,12 +27,20 @@ LEAST = 0.25
 _PRIOR = 1e-4
 #: Pixels this many sigma from a cell's level are left out of its mean.
 _CLIP = np.float32(2.0)
+#: Rounds in which levels that are not even are found: each leaves their unevenness times the error.
+_ROUNDS = 3
 #: Width of the cells beside an edge, in pixels, and the least that makes sense.
 _STRIP, _NARROWEST = 16, 4
 
 
 def amplifier_levels(
-    data: ArrayLike, covered: ArrayLike, boxes: Sequence[Box], *, order: int = 2, size: int = 64
+    data: ArrayLike,
+    covered: ArrayLike,
+    boxes: Sequence[Box],
+    *,
+    order: int = 2,
+    size: int = 64,
+    gain: NDArray[np.float32] | None = None,
 ) -> tuple[Float64, Surface]:
     """Measure the levels of an image's amplifiers, and the surface that runs through all of them.
 
@@ -51,6 +59,8 @@ def amplifier_levels(
         Degree of the surface that runs through all amplifiers.
     size : int
         Largest side of the cells in which the background is measured, in pixels.
+    gain : float32 (ny, nx), optional
+        What levels were multiplied by, about 1 and smooth: where a flat was divided out, its reciprocal.
 
     Returns
     -------
@@ -79,8 +89,15 @@ def amplifier_levels(
         return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
     along = np.polynomial.legendre.legvander(place, order)  # (cell, axis, degree)
     surface = np.stack([along[:, 0, q] * along[:, 1, p] for q, p in degrees], axis=1)
-    shape, found = _solve(surface, np.searchsorted(known, owner), value, weight)
-    levels[known] = found - found.mean()
+    uneven = np.zeros(value.size)
+    if gain is not None:
+        y, x = ((0.5 * (place[:, k] + 1.0) * image.shape[k]).astype(np.intp) for k in (0, 1))
+        uneven = gain[y, x] - 1.0
+    beyond = np.zeros(value.size)
+    for _ in range(_ROUNDS if uneven.any() else 1):
+        shape, found = _solve(surface, np.searchsorted(known, owner), value - beyond, weight)
+        levels[known] = found - found.mean()
+        beyond = levels[owner] * uneven
     shape[0] += found.mean()
     rows, columns = zip(*degrees, strict=True)
     coefficients[rows, columns] = shape
@@ -88,9 +105,13 @@ def amplifier_levels(
 
 
 def take_levels_off(
-    data: NDArray[np.float32], boxes: Sequence[Box], levels: ArrayLike, surface: Surface | None = None
+    data: NDArray[np.float32],
+    boxes: Sequence[Box],
+    levels: ArrayLike,
+    surface: Surface | None = None,
+    gain: NDArray[np.float32] | None = None,
 ) -> None:
-    """Take levels of amplifiers off an image in place, and a surface with them."""
+    """Take levels of amplifiers, times `gain` (ny, nx), off an image in place, and a surface with them."""
     values = np.asarray(levels, np.float32)
     surface = surface or Surface(np.zeros((1, 1)), np.zeros((1, 1)), (data.shape[0], data.shape[1]))
     cuts = sorted({0, data.shape[0], *(edge for rows, _ in boxes for edge in (rows.start, rows.stop))})
@@ -99,7 +120,19 @@ def take_levels_off(
         for value, (rows, span) in zip(values, boxes, strict=True):
             if rows.start <= start < rows.stop:
                 columns[span] = value
+        if gain is not None:
+            _take_uneven(data[start:stop], columns, gain[start:stop])
+            columns[:] = 0
         surface.take_off(data[start:stop], np.arange(start, stop), columns)
+
+
+@kernel
+def _take_uneven(data, columns, gain):  # type: ignore[no-untyped-def]
+    """Subtract levels of columns times a gain."""
+    for y in range(data.shape[0]):
+        line, factor = data[y], gain[y]
+        for x in range(columns.size):
+            line[x] -= columns[x] * factor[x]
 
 
 def _bands(boxes: Sequence[Box]) -> dict[tuple[int, int], list[int]]:

@@ -29,6 +29,8 @@ NOTABLE = 0.01
 DARKEST = 0.2
 #: Share of blank pixels from which a box of an amplifier shows its background.
 SHOWN = 0.75
+#: Side of the boxes that tell how a flat's large scale goes, pixels.
+GAIN_MESH = 32
 #: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
 WITNESSES, FEWEST = 9, 3
 #: Frames, spread likewise, that tell what a flat leaves of the sky where nothing is made of it.
@@ -60,7 +62,8 @@ class LevelAmplifiers(GroupStep):
             if len(boxes) < 2 or state.subtracted is None:
                 continue
             living = group.indices()
-            found = _levels(group, state, living, boxes, params.order)
+            gain = _gain(state, living[0])
+            found = _levels(group, state, living, boxes, params.order, gain)
             measured = np.stack([levels for levels, _ in found])
             unknown += int((np.isnan(measured) & _living(state, living[0], boxes)).any(axis=1).sum())
             measured = np.nan_to_num(measured)
@@ -68,9 +71,9 @@ class LevelAmplifiers(GroupStep):
             largest = max(largest, float(np.std(own)))
             for i, levels, differences, (_, surface) in zip(living, own, measured, found, strict=True):
                 told = surface_order(group.frames[i].blank) >= params.order
-                _subtract(state.sub, i, boxes, differences, surface if told else None)
+                take_levels_off(state.sub.frame_to_change(i), boxes, differences, surface if told else None, gain)
                 if params.frames:
-                    _subtract(state.sci, i, boxes, levels)
+                    take_levels_off(state.sci.frame_to_change(i), boxes, levels, gain=gain)
                 if params.nside:
                     _smooth(state, i, boxes, params.nside)
         group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels, last pass")
@@ -89,11 +92,26 @@ def _living(state: Any, i: int, boxes: list[tuple[slice, slice]]) -> np.ndarray:
     return np.array([not bad[box].all() for box in boxes])
 
 
+def _gain(state: Any, i: int) -> np.ndarray | None:
+    """What a level, the electronics', became where the flat was divided out, which is for light; None: no flat was."""
+    per_electron = np.asarray(state.per_electron, np.float32)
+    if per_electron.shape != state.shape:
+        return None
+    usual = np.float32(state.typical_noise[1])
+    mesh = mesh_background(per_electron / usual, state.bad(i), GAIN_MESH, filter=1)
+    return mesh.evaluate() if np.isfinite(mesh.values).all() else None
+
+
 def _levels(
-    group: Any, state: Any, frames: list[int], boxes: list[tuple[slice, slice]], order: int
+    group: Any,
+    state: Any,
+    frames: list[int],
+    boxes: list[tuple[slice, slice]],
+    order: int,
+    gain: np.ndarray | None,
 ) -> list[tuple[np.ndarray, Surface]]:
     def one(k: int, _: int) -> tuple[np.ndarray, Surface]:
-        return amplifier_levels(state.sub.frame(frames[k]), state.covered(frames[k]), boxes, order=order)
+        return amplifier_levels(state.sub.frame(frames[k]), state.covered(frames[k]), boxes, order=order, gain=gain)
 
     return run_blocks(one, len(frames), group.context.threads, 1)
 
@@ -108,12 +126,6 @@ def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
             shares[n, living.index(j)] = group.frames[i].sky / total if total > 0 else 1.0 / len(members)
     sums = shares.sum(axis=1, keepdims=True)
     return np.asarray(shares / np.where(sums > 0, sums, 1.0))
-
-
-def _subtract(
-    stack: Any, i: int, boxes: list[tuple[slice, slice]], levels: np.ndarray, surface: Surface | None = None
-) -> None:
-    take_levels_off(stack.frame_to_change(i), boxes, levels, surface)
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
