@@ -29,6 +29,7 @@ from nirred.algorithms.resample_gather import gather_rows
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
 from nirred.algorithms.sky_rows import SkyFrames, Targets, subtract
 from nirred.algorithms.stars import find_stars
+from nirred.run.limits import one_blas_thread, one_heap
 
 #: Bandwidth of the machine that the goals were set on, copying, bytes per second.
 REFERENCE_COPY = 22e9
@@ -214,11 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found: list[Timing] = []
     print(f"{f'kernel, {options.size} x {options.size}':36}{'':>8}{'goal':>8}  speed over the goal's")
-    for timing in timings(options.size):
-        found.append(timing)
-        goal = "-" if timing.goal is None else f"{timing.goal:.3g}"
-        share = "" if timing.share is None else f"{timing.share:6.2f}"
-        print(f"{timing.name:36}{timing.value:8.1f}{goal:>8}  {timing.unit:6}{share}", flush=True)
+    with one_blas_thread(), one_heap():  # as in a run
+        for timing in timings(options.size):
+            found.append(timing)
+            goal = "-" if timing.goal is None else f"{timing.goal:.3g}"
+            share = "" if timing.share is None else f"{timing.share:6.2f}"
+            print(f"{timing.name:36}{timing.value:8.1f}{goal:>8}  {timing.unit:6}{share}", flush=True)
     document = [asdict(timing) | {"share": timing.share} for timing in found]
     options.json.write_text(json.dumps({"kernels": document}, indent=1) + "\n", encoding="utf-8")
     return 0
