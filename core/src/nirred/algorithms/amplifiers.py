@@ -89,19 +89,32 @@ def amplifier_levels(
         return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
     along = np.polynomial.legendre.legvander(place, order)  # (cell, axis, degree)
     surface = np.stack([along[:, 0, q] * along[:, 1, p] for q, p in degrees], axis=1)
-    uneven = np.zeros(value.size)
-    if gain is not None:
-        y, x = ((0.5 * (place[:, k] + 1.0) * image.shape[k]).astype(np.intp) for k in (0, 1))
-        uneven = gain[y, x] - 1.0
-    beyond = np.zeros(value.size)
-    for _ in range(_ROUNDS if uneven.any() else 1):
-        shape, found = _solve(surface, np.searchsorted(known, owner), value - beyond, weight)
-        levels[known] = found - found.mean()
-        beyond = levels[owner] * uneven
-    shape[0] += found.mean()
+    uneven = _unevenness(gain, place, image.shape)
+    shape, levels[known] = _levels_and_shape(surface, np.searchsorted(known, owner), value, weight, uneven)
     rows, columns = zip(*degrees, strict=True)
     coefficients[rows, columns] = shape
     return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
+
+
+def _unevenness(gain: NDArray[np.float32] | None, place: Float64, shape: tuple[int, ...]) -> Float64:
+    """What levels were multiplied by at cells, beside 1."""
+    if gain is None:
+        return np.zeros(len(place))
+    y, x = ((0.5 * (place[:, k] + 1.0) * shape[k]).astype(np.intp) for k in (0, 1))
+    return np.asarray(gain[y, x] - 1.0)
+
+
+def _levels_and_shape(
+    surface: Float64, owner: NDArray[np.intp], value: Float64, weight: Float64, uneven: Float64
+) -> tuple[Float64, Float64]:
+    """Coefficients of the surface, and levels of mean 0 that cells of the amplifiers show times 1 + `uneven`."""
+    beyond = np.zeros(value.size)
+    for _ in range(_ROUNDS if uneven.any() else 1):
+        shape, found = _solve(surface, owner, value - beyond, weight)
+        levels = found - found.mean()
+        beyond = levels[owner] * uneven
+    shape[0] += found.mean()
+    return shape, levels
 
 
 def take_levels_off(
