@@ -123,6 +123,14 @@ def take_space(descriptor: int, size: int) -> None:
         size -= os.write(descriptor, zeros[:size])
 
 
+def give_cache_back(path: Path) -> None:
+    """Tell the system that a file will not be read again soon: its cache has room for others. A hint, no more."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def remove_parts(folder: Path) -> list[str]:
     """Remove temporary files of dead processes; call it only where no other process writes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from .algorithms.flags import flagged
 from .blame import blamed
 from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
+from .files import give_cache_back
 from .fitsio import ramp_plane, read_planes
 from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo
-from .room import SKYLESS, frame_bytes, in_memory
+from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
 from .spread import at_once, each_frame
 from .store import PlaneStack, give_heap_back
 
@@ -34,10 +36,14 @@ COPIES = 4
 
 @dataclass
 class _Inputs:
-    """What frames of one configuration share, made by the first thread that asks."""
+    """What frames of one configuration share, made by the first thread that asks; files that are looked at but once.
+
+    The system's cache of such a file is room for scratch files: it is a third of all that a long sequence takes of it.
+    """
 
     made: dict[tuple[Any, ...], CalibrationInputs] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    passing: frozenset[Path] = frozenset()
 
 
 def calibrate_group(group: Group, *, read: bool = True) -> None:
@@ -53,7 +59,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
     """
     first = group.frames[group.need(group.indices(), "readable frames")[0]].info
     group.planes = _allocate(group, [d.shape for d in first.detectors])
-    cache = _Inputs()
+    cache = _Inputs(passing=_passing(group))
     for p, state in enumerate(group.planes):
         state.inputs = _inputs_of(group, first, p, state, cache)
         read_noise = first.detectors[p].read_noise
@@ -107,6 +113,14 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     return [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
 
 
+def _passing(group: Group) -> frozenset[Path]:
+    """Files of one frame each, where its planes go to scratch files."""
+    if not scratch_bytes(group.task, group.context.memory):
+        return frozenset()
+    files = Counter(f.info.path for f in group.frames)
+    return frozenset(path for path, frames in files.items() if frames == 1)
+
+
 def _calibrate_frames(group: Group, cache: _Inputs) -> None:
     frames = group.indices()
     threads = max(1, group.context.threads // at_once(group, len(frames), COPIES))
@@ -126,6 +140,8 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
         inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
     except (NirredError, OSError) as error:
         return error
+    if frame.info.path in cache.passing:
+        give_cache_back(frame.info.path)
     for raw, state, given in zip(raws, group.planes, inputs, strict=True):
         with state.sci.filling(i) as sci, state.dq.filling(i) as dq:
             calibrate(raw, given, (sci, dq), threads)

@@ -57,6 +57,21 @@ def test_memory_or_scratch_makes_no_difference(make_group, write_raw):
     assert stacks[0] == stacks[1]
 
 
+def test_the_cache_of_raw_files_makes_room_for_scratch_files(make_group, write_raw, monkeypatch):
+    given: list[str] = []
+    monkeypatch.setattr("nirred.framepass.give_cache_back", lambda path: given.append(path.name))
+    infos = write_raw([[np.full((6, 8), 100.0 + k)] for k in range(2)])
+    first, second = (info.path.name for info in infos)
+    twice = [*infos, replace(infos[1], exposure=replace(infos[1].exposure, index=1))]  # read again: worth keeping
+    for memory, frames, expected in ((10**9, infos, []), (1, infos, [first, second]), (1, twice, [first])):
+        group = prepared(make_group, frames)
+        object.__setattr__(group.context, "memory", memory)
+        calibrate_group(group)
+        assert sorted(given) == expected
+        given.clear()
+        group.close()
+
+
 def test_frames_that_nobody_looks_at_are_not_read(make_group, write_raw):
     infos = write_raw([[np.full((6, 8), 100.0)]])
     infos[0].path.unlink()
