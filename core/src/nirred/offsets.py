@@ -90,7 +90,8 @@ def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[floa
     Raises
     ------
     ConfigError
-        The file is missing, holds no numbers, or has another number of lines than there are frames or pointings.
+        The file is missing, holds no numbers, or has another number of lines than there are frames or pointings; a
+        frame would have nothing in common with any other.
     """
     positions, name = _positions(given)
     repeat = len(frames) // max(len(positions), 1)
@@ -98,7 +99,22 @@ def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[floa
         raise ConfigError(
             f"{name}: {len(positions)} positions for {len(frames)} frames", "one line per frame on target, or pointing"
         )
-    return [position for position in positions for _ in range(repeat)]
+    each = [position for position in positions for _ in range(repeat)]
+    _refuse_apart(each, frames, name)
+    return each
+
+
+def _refuse_apart(positions: Sequence[tuple[float, float]], frames: Sequence[FrameInfo], name: str) -> None:
+    """Refuse positions that lay a frame beside all others: the headers say that they share a field."""
+    where, (ny, nx) = np.array(positions, np.float64), frames[0].detectors[0].shape
+    for k, info in enumerate(frames):
+        others = np.abs(np.delete(where, k, axis=0) - where[k])
+        if len(others) and not (others < (nx, ny)).all(axis=1).any():
+            raise ConfigError(
+                f"{name}: the position of {info.name}, ({where[k, 0]:g}, {where[k, 1]:g}), lays it beside all other "
+                f"frames of {nx} x {ny} pixels",
+                "correct it: pixels of one object in each frame, in frame order; or leave the frame out with --exclude",
+            )
 
 
 def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:

@@ -297,6 +297,8 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
     assert read_offsets(path, group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
     group.leave_out(1, "no light")
     assert read_offsets(path, group, [0, 2]) == [(0.0, 0.0), (-2.0, 2.0)], "its line stays its own"
+    path.write_text("1 2\n30 4\n59 6\n")  # one beside the other, as in a mosaic
+    assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (29.0, 2.0), (58.0, 4.0)]
     from nirred.errors import ConfigError
 
     for text, what in (
@@ -305,6 +307,8 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
         ("5\n", "not a"),
         ("1 2\nnan 4\n5 6\n", "not a"),
         ("1 2\n1e400 4\n5 6\n", "not a"),
+        ("1 2\n1e9 4\n5 6\n", r"1e\+09, 4\), lays it beside all other frames of 30 x 30"),
+        ("1 2\n31 4\n62 6\n", r"\(1, 2\), lays it beside"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=what):

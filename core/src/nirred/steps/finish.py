@@ -95,11 +95,10 @@ class LevelStack(GroupStep):
                 f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide{_advice(group)}"
             )
         if hidden > WORTH_SAYING and not params.skip:
-            sky = float(np.median([group.frames[i].sky for i in frames]))
             group.remark(
                 f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "
-                f"them, where it is even to {behind / sky:.1g} of itself, and their faint halos may be lost to it; the "
-                f"zero level is known to {max(found) / sky:.1g} of the sky (LEVELERR), slopes behind them no better; "
+                f"them, where it is even to {behind:.2g} electron, and their faint halos may be lost to it; the "
+                f"zero level is known to {max(found):.2g} electron (LEVELERR), slopes behind them no better; "
                 "frames on the sky, or wider dithers, show more"
             )
 
