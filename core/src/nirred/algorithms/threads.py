@@ -1,13 +1,21 @@
-"""Row blocks: the one place where kernels that release the GIL are spread over threads."""
+"""Row blocks: the one place where kernels that release the GIL are spread over threads.
+
+The thread that asks does its part; others come from a pool that lasts as long as the process, for starting a thread
+takes as long as many a kernel. Who asks waits for nobody who has not begun: from within a block more may be asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 Result = TypeVar("Result")
 Other = TypeVar("Other")
+
+#: Threads that wait for work, most of them never started: as many are busy as callers ask for.
+_POOL = ThreadPoolExecutor(256, "nirred-block")
 
 
 def row_blocks(n_rows: int, block: int = 64) -> list[slice]:
@@ -30,16 +38,45 @@ def run_blocks(function: Callable[[int, int], Result], n_rows: int, threads: int
     same bits whatever the number of threads. An exception of the function is passed on.
     """
     blocks = row_blocks(n_rows, block)
-    if threads <= 1 or len(blocks) <= 1:
-        return [function(rows.start, rows.stop) for rows in blocks]
-    with ThreadPoolExecutor(min(threads, len(blocks))) as pool:
-        return list(pool.map(lambda rows: function(rows.start, rows.stop), blocks))
+    return _side_by_side([partial(function, rows.start, rows.stop) for rows in blocks], threads)
 
 
 def both(first: Callable[[], Result], second: Callable[[], Other], threads: int = 1) -> tuple[Result, Other]:
     """Results of two functions that do not need each other, at the same time where there are threads for it."""
-    if threads <= 1:
-        return first(), second()
-    with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(second)
-        return first(), later.result()
+    calls: list[Callable[[], Any]] = [first, second]
+    return cast("tuple[Result, Other]", tuple(_side_by_side(calls, threads)))
+
+
+class _Calls(Generic[Result]):
+    """Calls that several threads share out among themselves, each taking the next one that is left."""
+
+    def __init__(self, calls: list[Callable[[], Result]]) -> None:
+        self.calls = calls
+        self.left = iter(range(len(calls)))  # hands each number out once, whoever asks
+        self.results: dict[int, Result] = {}
+        self.errors: dict[int, BaseException] = {}
+
+    def work(self) -> None:
+        """Make the calls that are left; none after one that has failed."""
+        for k in self.left:
+            try:
+                self.results[k] = self.calls[k]()
+            except BaseException as error:  # noqa: BLE001 - raised again by the thread that asked
+                self.errors[k] = error
+            if self.errors:
+                return
+
+
+def _side_by_side(calls: list[Callable[[], Result]], threads: int) -> list[Result]:
+    """Results of calls in their order; of several that fail the first is passed on."""
+    if threads <= 1 or len(calls) <= 1:
+        return [call() for call in calls]
+    shared = _Calls(calls)
+    helpers = [_POOL.submit(shared.work) for _ in range(min(threads, len(calls)) - 1)]
+    try:
+        shared.work()
+    finally:
+        wait([helper for helper in helpers if not helper.cancel()])
+    if shared.errors:
+        raise shared.errors[min(shared.errors)]
+    return [shared.results[k] for k in range(len(calls))]
