@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.mutual import block_means, mutual_surfaces
+from nirred.algorithms.mutual import add_shown, block_means, mutual_surfaces
 from nirred.algorithms.surface import Surface
 
 SHAPE = (300, 260)
@@ -83,3 +83,17 @@ def test_block_means() -> None:
     bad[2:4, 3:5] = 1
     assert np.isnan(block_means(data, bad, x[:1], y[:1], 2)).all()
     assert block_means(np.ones((1, 1), np.float32), np.zeros((1, 1), np.uint8), np.zeros(1), np.zeros(1), 1)[0] == 1
+
+
+def test_light_of_squares_is_added_up_where_an_image_shows_it() -> None:
+    dq = np.zeros((6, 8), np.uint16)
+    dq[3, 4], dq[0, 0] = 5, 8
+    total, units = np.zeros(dq.shape, np.float32), np.zeros(dq.shape, np.float32)
+    light = np.add.outer(10.0 * np.arange(5), np.arange(6)).astype(np.float32)
+    add_shown(dq, 4, light, 4, (4, 8), 2.0, total, units)
+    y, x = np.mgrid[4:10, 8:16]
+    expected = 10.0 * (y - 1.5) / 4 + (x - 1.5) / 4
+    np.testing.assert_allclose(np.delete(total, 3 * 8 + 4), np.delete(expected, 3 * 8 + 4), rtol=1e-6)
+    assert total[3, 4] == units[3, 4] == 0.0 and units[0, 0] == 2.0
+    add_shown(dq, 4, light[:1, :1], 4, (400, 0), 1.0, total, units)
+    np.testing.assert_allclose(total[1, 1], expected[1, 1], rtol=1e-6)

@@ -21,6 +21,8 @@ from nirred.algorithms.typical import median
 Float64 = NDArray[np.float64]
 Box = tuple[slice, slice]
 
+#: Side of the boxes that tell how a flat's large scale goes, pixels.
+GAIN_MESH = 32
 #: Share of good pixels from which a cell counts.
 LEAST = 0.25
 #: Weight of "no offset" beside that of one cell: decides only what the data leave open.
@@ -115,6 +117,25 @@ def _levels_and_shape(
         beyond = levels[owner] * uneven
     shape[0] += found.mean()
     return shape, levels
+
+
+def gain_of_levels(per_electron: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """What a level, the electronics', became where the flat was divided out, which is for light; smooth.
+
+    Parameters
+    ----------
+    per_electron : float32 (ny, nx)
+        Of the noise model, over its usual value: 1 / flat.
+    bad : uint8 (ny, nx)
+        Not zero where unusable.
+
+    Returns
+    -------
+    float32 (ny, nx) or None
+        None where too little is good.
+    """
+    mesh = mesh_background(per_electron, bad, GAIN_MESH, filter=1)
+    return mesh.evaluate() if np.isfinite(mesh.values).all() else None
 
 
 def take_levels_off(

@@ -107,6 +107,57 @@ class Squares:
         return np.asarray(map_coordinates(values, places, order=1, cval=np.nan))
 
 
+def add_shown(
+    dq: NDArray[np.uint16],
+    useless: int,
+    light: NDArray[np.float32],
+    side: int,
+    first: tuple[int, int],
+    unit: float,
+    total: NDArray[np.float32],
+    units: NDArray[np.float32],
+) -> None:
+    """Add up, where an image shows what it is asked for, the light of squares that lies there, and a unit.
+
+    Parameters
+    ----------
+    dq : uint16 (h, w)
+        Flags of a part of the image.
+    useless : int
+        Flags of pixels that do not show it.
+    light : float32 (rows, columns)
+        In squares; linear between them, even beyond the outermost.
+    side : int
+        Of the squares, pixels.
+    first : (int, int)
+        Row and column of the part's first pixel.
+    unit : float
+        Of the image.
+    total, units : float32 (h, w)
+        Sums of the light, and of units; changed.
+    """
+    places = (
+        np.clip((np.arange(n) + f + 0.5) / side - 0.5, 0, k - 1)
+        for n, f, k in zip(dq.shape, first, light.shape, strict=True)
+    )
+    (j, v), (i, u) = ((p.astype(np.int64), (p % 1.0).astype(np.float32)) for p in places)
+    padded = np.pad(np.asarray(light, np.float32), ((0, 1), (0, 1)), mode="edge")
+    _add_shown(dq, np.uint16(useless), padded, j, v, i, u, np.float32(unit), total, units)
+
+
+@kernel
+def _add_shown(dq, useless, light, j, v, i, u, unit, total, units):  # type: ignore[no-untyped-def]
+    for y in range(dq.shape[0]):
+        upper, lower, t = light[j[y]], light[j[y] + 1], v[y]
+        for x in range(dq.shape[1]):
+            if dq[y, x] & useless == 0:
+                k, s = i[x], u[x]
+                above = upper[k] + s * (upper[k + 1] - upper[k])
+                below = lower[k] + s * (lower[k + 1] - lower[k])
+                total[y, x] += above + t * (below - above)
+                units[y, x] += unit
+
+
 def mutual_surfaces(
     values: Float64,
     positions: tuple[Float64, Float64],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ from ..step import GroupStep
 from .drift import is_lit
 from .firststack import bare_objects, compact_objects, first_objects
 from .match import match_frames
+from .moving import tell_light
 from .staying import release_staying
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
@@ -285,11 +286,13 @@ class MaskObjects(GroupStep):
                 mask = dilate(mask, params.dilation)
                 marked = _carry(group, cluster, mask, layout)
                 if sunk:
-                    bare = partial(bare_objects, model, bad, noise, seek, params.dilation)
+                    bare = cache(partial(bare_objects, model, bad, noise, seek, params.dilation))
+                    sunken = hollowed_share(surface, found)
+                    tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
                     staying = release_staying(group, cluster, layout, bare, marked)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
-                    hollowed = max(hollowed, hollowed_share(surface, found))
+                    hollowed = max(hollowed, sunken)
                 else:
                     _record_halos(group, layout, surface, found)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
@@ -186,13 +188,18 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     if params.gradient and known:
         match_skies(group, state, *levels, slight=0.0 if hidden else SLIGHT)
     model = SkyModel(group, state, *levels, params.nsigma)
+    group.extras.setdefault("sky_model", {})[p] = levels
     if not params.mask_objects:
         for epoch in epochs(group, with_sky):
             subtract_at_once(model, epoch)
         level_lit(model, p, gradient=params.gradient)
         return
-    for epoch in epochs(group, with_sky):
-        subtract_shrunk(model, epoch, p, shrink=params.model)
+    shown = group.extras.get("shown", {}).get(p)
+    with shown.uncovered(state) if shown is not None else nullcontext():
+        for epoch in epochs(group, with_sky):
+            subtract_shrunk(model, epoch, p, shrink=params.model)
+            if p in group.extras.get("moving", {}):
+                group.extras["moving"][p].give_back(state, epoch, model.skies(epoch), model.unit)
     predicted = {i for i in targets if _from_sky_frames(group, i, params)}
     expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
     level_frames(group, state, targets, predicted, expected, shape=params.gradient)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from ..algorithms.background import fill_boxes
 from ..algorithms.mutual import Squares, spread
 from ..algorithms.surface import fit_points
 from ..coadd import Layout
-from ..group import OBJECT, Group
+from ..group import OBJECT, Group, PlaneState
 
 #: Squares that objects cover in every frame make a region that is worth a look.
 _LEAST = 4
@@ -22,11 +24,52 @@ _STAYING = 2.0
 #: Share of the region that compact objects cover, from which it is an object's: a galaxy has 0.4, wings of stars 0.2 to
 #: 0.8, a glow with stars on it 0.1.
 _OBJECT = 0.2
+#: Share of it on which there is light that is known to move with the sky, from which it is an object's, too.
+_MOVING = 0.5
 #: Of the frames, those that show a pixel behind such an object, the ones that see least of it there; and how many are
 #: enough: two of nine frames with fringes scattered bright stars by 1.1 %, four by 0.5 %.
 _SHOWING, _ENOUGH = 0.25, 4
 #: Every so many pixels tell how deep in an object others lie.
 _STEP = 4
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pixels that show the sky behind objects: marked, for the objects' light is on them, but of use to the sky.
+
+    Attributes
+    ----------
+    where : (rows, columns), int64 (m,) each
+        Pixels of a plane.
+    by : dict
+        By frame: which of them, packed bits.
+    """
+
+    where: tuple[np.ndarray, np.ndarray]
+    by: dict[int, np.ndarray]
+
+    def count(self) -> np.ndarray:
+        """Frames that show each pixel, uint16 (m,)."""
+        count = np.zeros(self.where[0].size, np.uint16)
+        for i in self.by:
+            count += self._of(i)
+        return count
+
+    @contextmanager
+    def uncovered(self, state: PlaneState) -> Iterator[None]:
+        """Within, these pixels are not marked."""
+        for i in self.by:
+            state.dq.frame_to_change(i)[self._places(i)] &= ~OBJECT
+        yield
+        for i in self.by:
+            state.dq.frame_to_change(i)[self._places(i)] |= OBJECT
+
+    def _of(self, i: int) -> np.ndarray:
+        return np.asarray(np.unpackbits(self.by[i], count=self.where[0].size) != 0)
+
+    def _places(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self._of(i)
+        return self.where[0][chosen], self.where[1][chosen]
 
 
 def release_staying(
@@ -63,6 +106,7 @@ def release_staying(
     from scipy.ndimage import binary_dilation, label
 
     asked, mask, total = _some(frames), None, 0.0
+    shown = group.extras["shown"] = {}
     for p, count in marked.items():
         squares = Squares.of(count.shape)
         share = squares.picked(count)
@@ -74,8 +118,9 @@ def release_staying(
         mask = compact() if mask is None else mask
         light, left = _seen(group, asked, squares, np.isin(regions, suspects), (layout, p, mask))
         asks = {n: _stays(regions == n, light, left, squares, (asked, layout, p, mask)) for n in suspects}
-        bare = [n for n, (stays, covered) in asks.items() if stays and covered < _OBJECT]
-        dressed = [n for n, (stays, covered) in asks.items() if stays and covered >= _OBJECT]
+        moving = _moving_share(group, p, regions, suspects)
+        dressed = [n for n, (stays, covered) in asks.items() if stays and (covered >= _OBJECT or moving[n] >= _MOVING)]
+        bare = [n for n, (stays, _) in asks.items() if stays and n not in dressed]
         if bare:
             grown = binary_dilation(np.isin(regions, bare), np.ones((3, 3)))  # squares that they reach into
             there = squares.spread_out(grown, count.shape) & (2 * count >= len(frames))
@@ -84,8 +129,15 @@ def release_staying(
         if dressed:
             showing = _showing(len(frames))
             there = squares.spread_out(np.isin(regions, dressed), count.shape) & (count > len(frames) - showing)
-            count[there] = _show(group, frames, there, (layout, p, mask), showing)
+            shown[p] = _shown(group, frames, there, (layout, p, mask), showing)
+            count[there] -= shown[p].count()
     return total / len(marked)
+
+
+def _moving_share(group: Group, p: int, regions: np.ndarray, numbers: np.ndarray) -> dict[int, float]:
+    """Share of regions on which some frame has light that moves with the sky, by their numbers."""
+    moving = group.extras.get("moving", {}).get(p)
+    return {n: 0.0 if moving is None else float(moving.lit()[regions == n].mean()) for n in numbers}
 
 
 def _some(frames: list[int]) -> list[int]:
@@ -154,10 +206,10 @@ def _showing(number: int) -> int:
     return max(round(_SHOWING * number), min(_ENOUGH, number // 2), 2)
 
 
-def _show(
+def _shown(
     group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray], showing: int
-) -> np.ndarray:
-    """Unmark some pixels in as many frames, those that see least of what is marked; in how many each still is."""
+) -> Shown:
+    """Which frames show the sky in some pixels: as many, those that see least of what is marked, but no core of it."""
     from scipy.ndimage import distance_transform_edt
 
     layout, p, mask = where
@@ -168,11 +220,9 @@ def _show(
         inside = distance_transform_edt(np.pad(marked, 1, mode="edge"))
         depth[k] = inside[rows // _STEP + 1, columns // _STEP + 1]
     limit = np.partition(depth, showing - 1, axis=0)[showing - 1]
-    left = np.zeros(rows.size, np.uint16)
+    by = {}
     for k, i in enumerate(frames):
-        dq = state.dq.frame_to_change(i)
-        compact = layout.placements[i, p].carry(mask, layout.grid)[there] != 0
-        kept = dq[there] & np.where(compact | (depth[k] > limit), np.uint16(0xFFFF), ~np.uint16(OBJECT))
-        dq[there] = kept
-        left += kept & OBJECT != 0
-    return left
+        marked = state.dq.frame(i)[there] & OBJECT != 0
+        bare = layout.placements[i, p].carry(mask, layout.grid)[there] == 0
+        by[i] = np.packbits(marked & bare & (depth[k] <= limit))
+    return Shown((rows, columns), by)

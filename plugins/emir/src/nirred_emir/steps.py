@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, gain_of_levels, take_levels_off, unmix
 from nirred.algorithms.background import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
 from nirred.algorithms.threads import run_blocks
@@ -29,8 +29,6 @@ NOTABLE = 0.01
 DARKEST = 0.2
 #: Share of blank pixels from which a box of an amplifier shows its background.
 SHOWN = 0.75
-#: Side of the boxes that tell how a flat's large scale goes, pixels.
-GAIN_MESH = 32
 #: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
 WITNESSES, FEWEST = 9, 3
 #: Frames, spread likewise, that tell what a flat leaves of the sky where nothing is made of it.
@@ -97,9 +95,7 @@ def _gain(state: Any, i: int) -> np.ndarray | None:
     per_electron = np.asarray(state.per_electron, np.float32)
     if per_electron.shape != state.shape:
         return None
-    usual = np.float32(state.typical_noise[1])
-    mesh = mesh_background(per_electron / usual, state.bad(i), GAIN_MESH, filter=1)
-    return mesh.evaluate() if np.isfinite(mesh.values).all() else None
+    return gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
 
 
 def _levels(

@@ -1,0 +1,248 @@
+"""Light of wide objects on frames that are each other's sky: told from the sky, and kept out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..algorithms.amplifiers import Box, gain_of_levels, take_levels_off
+from ..algorithms.apart import Nodes, explained, part_light
+from ..algorithms.mutual import Squares, add_shown, block_means
+from ..algorithms.surface import Surface, degrees, terms_at
+from ..coadd import Layout
+from ..group import BAD, NOT_SKY, OBJECT, Group, PlaneState
+from ..spread import each_frame
+
+#: What objects hide in such a share of the frames or more is shown rarely; what share of the detector matters. Short
+#: EMIR nights with galaxies of 10 to 15 arcsec: 0.014 to 0.08, or hollows; NIRI nights, for which masks do: to 0.006.
+RARELY, SEEN_LITTLE = 0.7, 0.01
+#: Share of the detector's squares that an object covers from which it is wide.
+WIDE = 0.004
+#: By so many squares beyond its mask the light of a wide object is sought.
+BEYOND = 2
+#: How much better than noise light must explain what frames show (see `explained`) to be believed, and how much of it
+#: must be positive, as a share of all that is found less what is negative: galaxies of 10 to 15 arcsec in EMIR's field
+#: 2.8 to 50, and 0.46 to 0.94; glows that change 1.2 to 2.9, and -0.3 to -0.05.
+BELIEVED, POSITIVE = 2.0, 0.4
+#: Frames that tell the light; degree of the surface that each has of its own.
+_ASKED, _ORDER = 32, 2
+#: Bits of pixels that are in no sky.
+_USELESS = int(BAD | OBJECT | NOT_SKY)
+
+
+@dataclass(frozen=True)
+class MovingLight:
+    """Light of wide objects on a detector.
+
+    Attributes
+    ----------
+    squares : Squares
+        Of the detector.
+    light : dict
+        By frame: in each square, electron, float32 (rows, columns).
+    """
+
+    squares: Squares
+    light: dict[int, np.ndarray]
+
+    def lit(self) -> np.ndarray:
+        """Squares on which some frame shows light."""
+        return np.asarray(np.any([light != 0 for light in self.light.values()], axis=0))
+
+    def give_back(self, state: PlaneState, epoch: list[int], skies: list[int], unit: np.ndarray) -> None:
+        """Add to frames whose sky was subtracted what of objects' light was in it.
+
+        Parameters
+        ----------
+        state
+            The plane, its `sub` is changed.
+        epoch, skies : list of int
+            Frames, and those of which their sky was made.
+        unit : float64 (n,)
+            Of the sky model, see `SkyModel`.
+        """
+        rows, columns = (
+            slice(self.squares.side * int(k.min()), self.squares.side * (int(k.max()) + 1))
+            for k in np.nonzero(self.lit())
+        )
+        total, units = (np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32) for _ in range(2))
+        for j in skies:
+            dq = state.dq.frame(j)[rows, columns]
+            first = rows.start, columns.start
+            add_shown(dq, _USELESS, self.light[j], self.squares.side, first, float(unit[j]), total, units)
+        np.divide(total, units, out=total, where=units > 0)
+        for i in epoch:
+            state.sub.frame_to_change(i)[rows, columns] += np.float32(unit[i]) * total
+
+
+def tell_light(
+    group: Group,
+    frames: list[int],
+    layout: Layout,
+    mask: np.ndarray,
+    compact: Callable[[], np.ndarray],
+    marked: dict[int, np.ndarray],
+    *,
+    hollowed: bool,
+) -> None:
+    """Find what light wide objects put on frames that are each other's sky, and bring these to one level and shape.
+
+    What a frame shows is the sky's pattern, which stays on the detector, light that moves with the sky, where the mask
+    of a wide object and what is around it allow any, a parabola of the frame's own, and levels of its amplifiers. All
+    of it is solved for at once in squares, for each passes for another: levels measured beside a halo hold some of it.
+    Where most frames show the sky behind objects, and these lie in no hollows, masks are enough.
+
+    Parameters
+    ----------
+    group, frames
+        Frames that are each other's sky; their `sci` is changed where light is believed, and `extras["moving"]` holds
+        it then, by plane.
+    layout : Layout
+        Where they lie.
+    mask : uint8
+        Objects on the layout's grid.
+    compact : callable
+        Gives compact objects on it.
+    marked : dict
+        By plane, in how many frames each pixel is marked.
+    hollowed : bool
+        Objects lie in hollows of their own making.
+    """
+    found: dict[int, MovingLight] = {}
+    group.extras["moving"] = found
+    for p in layout.target.planes:
+        if p not in group.extras.get("sky_model", {}):  # no sky was made of these frames
+            continue
+        squares = Squares.of(group.planes[p].shape)
+        rarely = float(np.mean(squares.picked(marked[p]) >= RARELY * len(frames))) > SEEN_LITTLE
+        lit = _wide(mask, layout, squares) if rarely or hollowed else None
+        if lit is None:
+            continue
+        light = _tell(group, p, frames, (layout, lit, compact()), squares)
+        if light is not None:
+            found[p] = MovingLight(squares, dict(zip(frames, light, strict=True)))
+
+
+def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | None:
+    """Nodes of the layout's grid, as far apart as squares, on which wide objects may shine; None without any."""
+    from scipy.ndimage import binary_dilation, label
+
+    x, y = layout.grid.places(squares.side)
+    share = block_means(
+        mask.astype(np.float32), np.zeros_like(mask), x - layout.grid.x0, y - layout.grid.y0, squares.side
+    )
+    covered = np.nan_to_num(share).reshape(np.unique(y).size, -1) > 0.5
+    regions, _ = label(covered, np.ones((3, 3)))
+    areas = np.bincount(regions.ravel())
+    areas[0] = 0
+    wide = np.flatnonzero(areas >= WIDE * squares.x.size)
+    lit = binary_dilation(np.isin(regions, wide), np.ones((3, 3)), iterations=BEYOND)
+    return np.asarray(lit) if wide.size else None
+
+
+def _tell(
+    group: Group, p: int, frames: list[int], where: tuple[Layout, np.ndarray, np.ndarray], squares: Squares
+) -> np.ndarray | None:
+    """Light in squares of each frame, float32 (n, rows, columns), the frames brought to one shape; None: none."""
+    from scipy.ndimage import label
+
+    layout, lit, bare = where
+    state, (zero, unit) = group.planes[p], group.extras["sky_model"][p]
+
+    def means(i: int) -> np.ndarray:
+        bad = state.bad(i) | layout.placements[i, p].carry(bare, layout.grid)
+        return (squares.means(state.sci.frame(i), bad).ravel() - float(zero[i])) / float(unit[i])
+
+    values = np.array(each_frame(group, frames, means))
+    step = -(-len(frames) // _ASKED)
+    nodes = partial(_nodes, layout, p, squares, lit)
+    asked, terms, boxes, gain = values[::step], *_terms(group, p, frames[0], squares)
+    _, strengths, basis = np.linalg.svd(terms, full_matrices=False)
+    shapes = basis[strengths > 1e-8 * strengths[0]]
+    some = nodes(frames[::step])
+    parted = part_light(asked, some, shapes)
+    regions, number = label(lit, np.ones((3, 3)))
+    sizes = np.bincount(regions[lit], minlength=number + 1)
+    ratios = explained(asked, parted, shapes, some.reach(regions), sizes)
+    whose = regions[lit]
+    total, sure = (np.bincount(whose, light, number + 1) for light in (parted.light, np.abs(parted.light)))
+    believed = (ratios > BELIEVED) & (total > POSITIVE * sure) & ~np.isin(range(number + 1), _border(regions))
+    if not believed.any():
+        return None
+    light = np.where(believed[whose], parted.light, 0.0)
+    shown = nodes(frames).at(light)
+    rest = values - parted.pattern - nodes(frames).at(parted.light)
+    _even(group, p, frames, rest * unit[frames][:, None], (terms, boxes, gain))
+    return np.asarray(shown * unit[frames][:, None], np.float32).reshape(len(frames), *squares.x.shape)
+
+
+def _border(image: np.ndarray) -> np.ndarray:
+    """Pixels at the border of an image: of what it cuts, nothing tells what lies beyond."""
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+
+
+def _nodes(layout: Layout, p: int, squares: Squares, lit: np.ndarray, frames: list[int]) -> Nodes:
+    """Where the squares of frames lie on the sky."""
+    x, y = layout.grid.places(squares.side)
+    places = [layout.placements[i, p].from_plane(squares.x.ravel(), squares.y.ravel()) for i in frames]
+    u, v = (np.array([place[k] for place in places]) for k in (0, 1))
+    return Nodes.of((u - x[0]) / squares.side, (v - y[0]) / squares.side, lit)
+
+
+def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, list[Box], np.ndarray | None]:
+    """What frames may have of their own in squares, parabolas and levels of amplifiers; these, and their gain."""
+    state, (ny, nx) = group.planes[p], group.planes[p].shape
+    terms = [*terms_at((squares.y.ravel() + 0.5) / ny, (squares.x.ravel() + 0.5) / nx, _ORDER).T]
+    sections = [a.section for a in group.frames[0].info.detectors[p].amplifiers]
+    boxes = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections] if len(sections) > 1 else []
+    per_electron = np.asarray(state.per_electron, np.float32)
+    gain = None
+    if boxes and per_electron.shape == state.shape:
+        gain = gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
+    factor = np.ones(squares.x.size) if gain is None else squares.picked(gain).ravel().astype(float)
+    for rows, columns in boxes:
+        shares = [
+            _overlap(axis, squares.side, part) for axis, part in ((squares.y[:, 0], rows), (squares.x[0], columns))
+        ]
+        terms.append(np.outer(*shares).ravel() * factor)
+    return np.array(terms), boxes, gain
+
+
+def _overlap(middles: np.ndarray, side: int, part: slice) -> np.ndarray:
+    """Share of squares along an axis that lies in a part of it."""
+    first = middles - 0.5 * (side - 1)
+    return np.asarray(np.clip(np.minimum(first + side, part.stop) - np.maximum(first, part.start), 0, None) / side)
+
+
+def _even(
+    group: Group,
+    p: int,
+    frames: list[int],
+    rest: np.ndarray,
+    known: tuple[np.ndarray, list[Box], np.ndarray | None],
+) -> None:
+    """Take off frames what of the terms they show, but for what all of them do."""
+    terms, boxes, gain = known
+    state = group.planes[p]
+
+    def own(k: int) -> np.ndarray:
+        good = np.isfinite(rest[k])
+        if good.sum() < 2 * len(terms):
+            return np.zeros(len(terms))
+        good &= np.abs(rest[k]) <= 5.0 * 1.4826 * np.median(np.abs(rest[k][good]))
+        return np.asarray(np.linalg.lstsq(terms[:, good].T, rest[k][good], rcond=1e-8)[0])
+
+    sizes = np.array(each_frame(group, range(len(frames)), own))
+    sizes -= sizes.mean(axis=0)
+    rows, columns = zip(*degrees(_ORDER), strict=True)
+
+    def take(k: int) -> None:
+        coefficients = np.zeros((_ORDER + 1, _ORDER + 1))
+        coefficients[rows, columns] = sizes[k, : len(rows)]
+        surface = Surface(coefficients, np.zeros_like(coefficients), state.shape)
+        take_levels_off(state.sci.frame_to_change(frames[k]), boxes, sizes[k, len(rows) :], surface, gain)
+
+    each_frame(group, range(len(frames)), take)
