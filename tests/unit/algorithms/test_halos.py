@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.halos import FAR, Halo, _Likely, find_halos, light_between
+from nirred.algorithms.halos import FAR, Halo, _Likely, find_halos, light_between, sunken_halos
 from nirred.algorithms.nested import LIGHT_STEP, fit_nested
 from nirred.algorithms.surface import FIELD_STEP
 
@@ -49,6 +49,52 @@ def test_a_halo_is_where_its_object_is() -> None:
         assert halo.at(x, y) == pytest.approx(light[int(y), int(x)], rel=0.4)
     finer = halo.on_pixels(4, 100.0, -30.0)
     assert finer.at(4 * 37 + 1.5 + 100, 4 * 80 + 1.5 - 30) == pytest.approx(halo.at(37.0, 80.0), rel=1e-12)
+
+
+def sunk(index: float, disturb: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A galaxy that shows within a mask, less most of its light at the edge; its blocks, the mask, its light alone."""
+    light = galaxy(index)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - 80.0
+    radius = np.hypot(x, y / 0.8)
+    mask = radius < 38.0
+    edge = float(light[(radius > 38.0) & (radius < 39.0)].mean())
+    arms = 1.0 + disturb * np.cos(2.0 * np.arctan2(y, x) - radius / 5.0)
+    image = np.where(mask, light * arms - 0.6 * edge, 0.0) + np.random.default_rng(5).normal(0, 0.5, SHAPE)
+    return image.astype(np.float32), (mask & (light > 3.0)).view(np.uint8), mask, light
+
+
+@pytest.mark.parametrize(("index", "disturb"), [(1.0, 0.0), (2.0, 0.0), (4.0, 0.0), (1.0, 0.3), (4.0, 0.3)])
+def test_light_that_went_with_the_sky_is_told_by_what_was_masked(index: float, disturb: float) -> None:
+    image, found, mask, light = sunk(index, disturb)
+    (halo,) = sunken_halos(image, found, mask)
+    for x, y in ((80.0, 123.0), (31.0, 80.0), (80.0, 25.0)):
+        assert halo.at(x, y) == pytest.approx(light[int(y), int(x)], rel=0.5)
+
+
+def test_a_star_on_a_galaxy_is_no_halo() -> None:
+    """It raised one annulus, which an even profile above a deep level fitted best: a halo 50 times too bright."""
+    image, found, mask, light = sunk(2.0)
+    image[92:95, 70:73] += 4000.0
+    for halo in sunken_halos(image, found, mask):
+        assert halo.at(80.0, 123.0) < 2.0 * light[123, 80]
+
+
+def test_no_sunken_halo_where_too_little_was_masked() -> None:
+    image, found, mask, _ = sunk(4.0)
+    assert sunken_halos(image, found, np.zeros_like(mask)) == []
+    assert sunken_halos(np.full(SHAPE, np.nan, np.float32), found, mask) == []
+    assert sunken_halos(image[:1, :1], found[:1, :1], mask[:1, :1]) == []
+
+
+def test_what_is_no_profile_goes_on_as_none() -> None:
+    """Rings and arms in a disc made a steep profile that was believed: twice the light beyond the mask."""
+    image, found, mask, light = sunk(1.0)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - 80.0
+    ringed = image + np.where(mask, 0.3 * light * np.cos(np.hypot(x, y / 0.8) / 3.0), 0.0)
+    assert sunken_halos(ringed.astype(np.float32), found, mask) == []
+    blob = np.where(mask, 40.0 * np.clip(np.hypot(x, y / 0.8) / 20.0, 0.0, 2.0 - np.hypot(x, y / 0.8) / 20.0), 0.0)
+    assert sunken_halos((image - light * mask + blob).astype(np.float32), found, mask) == []  # glow of a detector
+    assert sunken_halos(image, found, np.ones_like(mask)) == []
 
 
 def test_no_halo_without_an_extended_object() -> None:

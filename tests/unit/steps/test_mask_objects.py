@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from nirred.algorithms.profile import cut_share
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.steps.firststack import first_objects, sky_between
+from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
 from nirred.steps.register import MaskObjects
-from nirred.steps.residual import _halos
 
 SHAPE = (512, 512)
 STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
@@ -107,7 +108,7 @@ def test_the_light_of_halos_beside_offset_sky_is_known_on_each_frame(make_group,
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     for k, light in enumerate(lights):
-        halo = _halos(group, group.planes[0], k)
+        halo = halo_light(group, k, 0)
         if role == "both":  # each frame's sky has lost as much
             assert halo is None
             continue
@@ -191,3 +192,48 @@ def test_share_of_regions_that_an_edge_cuts() -> None:
     outside[:, :102] = True
     assert cut_share(marked, outside) == pytest.approx(0.0875, rel=0.1)
     assert cut_share(marked[:0], outside[:0]) == cut_share(outside[:1, 200:201], outside[:1, 200:201]) == 0.0
+
+
+def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> None:
+    """Frames that are each other's sky show nothing of a halo beyond its mask: it is the sky's, and is taken off it."""
+    rng = np.random.default_rng(3)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    shifts = [(0.0, 0.0), (22.0, 5.0), (-18.0, 20.0)]
+    lights = [
+        4000 * np.exp(-7.67 * (np.hypot(u - 256 - dx, v - 256 - dy) / 25 + 0.05) ** 0.25 + 4) for dx, dy in shifts
+    ]
+    group = make_group(["both"] * 3, [light + rng.normal(0, 10, SHAPE) for light in lights])
+    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
+        frame.dx, frame.dy = dx, dy
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert take_off_halos(group, 0) == {}  # nothing was masked in what the stack shows
+    group.extras["enclosed"] = True
+    state = group.planes[0]
+    for k, light in enumerate(lights):
+        mine = (state.dq.frame(k) & OBJECT) != 0
+        edge = light[mine].min()
+        state.sub.frame(k)[:] = np.where(mine, light - 0.6 * edge, 0.0) + rng.normal(0, 10, SHAPE)
+    MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
+    sci, sub = ([stack.frame(k).copy() for k in range(3)] for stack in (state.sci, state.sub))
+    group.extras["moving"] = {0: object()}
+    assert take_off_halos(group, 0) == {}  # not besides light that is given back
+    group.extras["moving"] = {}
+    taken = take_off_halos(group, 0)
+    assert sorted(taken) == [0, 1, 2]
+    for k, light in enumerate(lights):
+        outside = (light < edge) & (light > 0.2 * edge)
+        off = sci[k] - state.sci.frame(k)
+        assert np.corrcoef(off[outside], light[outside])[0, 1] > 0.9
+        assert 0.5 < off[outside].mean() / light[outside].mean() < 1.2
+    put_back(group, 0, taken)
+    for k in range(3):
+        assert state.sci.frame(k) == pytest.approx(sci[k], abs=0.01)
+        assert (state.sub.frame(k) - sub[k])[::8, ::8] == pytest.approx(taken[k].evaluate()[::8, ::8], abs=0.01)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_profiles_stand_for_what_squares_tell(told: bool) -> None:
+    halos = [object()] if told else []
+    group = SimpleNamespace(extras={"halos": {(0, 0): (halos, None), (1, 0): (halos, None)}, "moving": {0: object()}})
+    prefer_halos(group, SimpleNamespace(placements={(0, 0): None, (1, 0): None}))
+    assert (0 in group.extras["moving"]) is not told

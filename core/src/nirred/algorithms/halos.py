@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.profile import INDICES, SIZES, extended_objects, sersic_grid
+from nirred.algorithms.profile import INDICES, RINGS, SIZES, extended_objects, sersic_grid
 
 Float64 = NDArray[np.float64]
 
@@ -17,6 +17,13 @@ FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie i
 #: What parabolas through pixels on which halos lie may leave of them, or take: the amplitude over half of the field,
 #: rms, in noise of a block; 0.1 to 0.25 on nights with galaxies that fill a third of it.
 BEND = 0.15
+#: Of an object that was masked: relative errors of its annuli; fewest that tell its profile, which has an index, size,
+#: brightness and level; mean squares beyond which it is none, an error of 6 percent.
+SMOOTH, TOLD, PARAMETERS, POOR = 0.02, 8, 4, 9.0
+MASKED = 0.9  # of a ring, for its sky to be that of its surroundings
+#: Where light is as bright as what is lost inside a mask, radii of it (indices 1 to 4, dithers by 0.3 to 0.8 of it),
+#: and the error of the sky there, noise of a block.
+BESIDE, SUNK = 2.0, 0.3
 LOST = 2.0  # of the depth of a hollow: three objects of 0.06 to 0.15 of the field lost 0.7 to 2.3 of it
 
 
@@ -49,6 +56,39 @@ class Halo:
 def find_halos(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> list[Halo]:
     """Halos of the extended objects of an image; parameters as of `light_between`."""
     return [Halo(tuple(ellipse.tolist()), fit.mean()) for ellipse, _, fit in _fits(surface, found)]
+
+
+def sunken_halos(surface: NDArray[np.float32], found: NDArray[np.uint8], masked: NDArray[np.bool_]) -> list[Halo]:
+    """Halos of extended objects whose frames are each other's sky, and hold them beyond their masks.
+
+    Where an object was masked it shows its light, less what lies beside the mask, which went with the sky. Beyond,
+    frames show of it what dithers leave, next to nothing: what it goes on as is told by its shape alone, and only where
+    that is a profile.
+
+    Parameters
+    ----------
+    surface, found : ndarray, shape (h, w)
+        As of `light_between`.
+    masked : ndarray of bool, shape (h, w)
+        Blocks that were no part of the sky that was subtracted.
+
+    Returns
+    -------
+    list of Halo
+        Of objects that are large enough to tell.
+    """
+    halos = []
+    for ellipse, profile, noise in extended_objects(surface, found, LARGE * found.size, MOST_LARGE, error=SMOOTH):
+        reach, (radius, means, errors) = _masked_to(masked, ellipse), profile
+        falling = means <= np.minimum.accumulate(means) + 3.0 * errors  # where it rises a star lies on it
+        told = falling & (radius < reach)
+        if np.count_nonzero(told) < TOLD:
+            continue
+        bend = _bend(noise, ellipse, found.shape)
+        fit = _Likely.of((radius[told], means[told], errors[told]), bend, (BESIDE * reach, SUNK * noise))
+        if fit.misfit <= POOR:
+            halos.append(Halo(tuple(ellipse.tolist()), fit.mean()))
+    return halos
 
 
 def light_between(
@@ -86,8 +126,21 @@ def light_between(
 def _fits(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> Iterator[tuple[Float64, Float64, _Likely]]:
     """Isophotal ellipse, means of annuli and likely profiles of each object that is large enough."""
     for ellipse, profile, noise in extended_objects(surface, found, LARGE * found.size, MOST_LARGE):
-        bend = BEND * noise * (2.0 * ellipse[2] / min(found.shape)) ** 2
-        yield ellipse, profile[1], _Likely.of(profile, bend)
+        yield ellipse, profile[1], _Likely.of(profile, _bend(noise, ellipse, found.shape))
+
+
+def _bend(noise: float, ellipse: Float64, shape: tuple[int, ...]) -> float:
+    """What a parabola may leave at the isophote."""
+    return float(BEND * noise * (2.0 * ellipse[2] / min(shape)) ** 2)
+
+
+def _masked_to(masked: NDArray[np.bool_], ellipse: Float64) -> float:
+    """Radius along an ellipse, in its semi-major axes, within which nearly all of an image is masked."""
+    y, x = np.indices(masked.shape)
+    ring = np.searchsorted(RINGS, _radii(ellipse, x, y).ravel())
+    pixels, hidden = np.bincount(ring), np.bincount(ring, masked.ravel())
+    bare = np.flatnonzero(hidden < MASKED * pixels)
+    return float(RINGS[bare[0] - 1]) if bare.size and bare[0] > 0 else 0.0 if bare.size else np.inf
 
 
 def _radii(ellipse: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float64:
@@ -114,37 +167,49 @@ class _Likely:
         Of each profile, its brightness at the effective radius, and the 1-sigma error of that.
     far : float64, shape (indices, sizes, rings)
         Profiles of brightness 1 there.
+    misfit : float
+        Mean square of what the best profile misses the annuli by, in errors.
     """
 
     likelihood: Float64
     scale: Float64
     error: Float64
     far: Float64
+    misfit: float
 
     @classmethod
-    def of(cls, profile: tuple[Float64, Float64, Float64], bend: float) -> _Likely:
+    def of(
+        cls, profile: tuple[Float64, Float64, Float64], bend: float, sunk: tuple[float, float] | None = None
+    ) -> _Likely:
         """Fit each to the means of annuli, with a level that is not known, and a bend of the sky, known to `bend`.
 
         Light that passes for sky is told by how the profile falls. A parabola through pixels on which a halo lies
-        holds some of it, and is a level and a square of the radius on the annuli.
+        holds some of it, and is a level and a square of the radius on the annuli. Where the sky is lower by what a
+        profile is at a radius, `sunk` is this and the error of the level; then the annuli err at least by what the best
+        profile misses them by.
         """
         radius, means, errors = profile
         steepness, _ = sersic_grid()
         exponent = 1.0 / INDICES[:, None, None]
-        model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent) / errors
+        model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent)
+        # what is known of level and bend before is one more measurement each, of 0
+        before = [[0.0, 1.0 / bend]]
+        if sunk is not None:
+            model = model - np.exp(-steepness * (sunk[0] / SIZES[:, None]) ** exponent)
+            before.append([1.0 / sunk[1], 0.0])
         outwards = np.maximum(np.sqrt(FAR[1:] * FAR[:-1]), radius.min())  # inwards small ones rise beyond all measure
         far = np.exp(-steepness * (outwards / SIZES[:, None]) ** exponent)
-        level, square = 1.0 / errors, radius**2 / errors
-        # what is known of the bend before is one more measurement, of 0
-        sky, _ = np.linalg.qr(np.stack([np.append(level, 0.0), np.append(square, 1.0 / bend)], axis=1))
-        model, values = np.pad(model, ((0, 0), (0, 0), (0, 1))), np.append(means / errors, 0.0)
+        sky, _ = np.linalg.qr(np.concatenate([np.stack([1.0 / errors, radius**2 / errors], axis=1), before]))
+        model = np.pad(model / errors, ((0, 0), (0, 0), (0, len(before))))
+        values = np.append(means / errors, np.zeros(len(before)))
         apart = model - np.einsum("isr,rk,qk->isq", model, sky, sky)
         deviations = values - sky @ (sky.T @ values)
         squares = np.maximum(np.sum(apart**2, axis=-1), 1e-300)
         scale = np.maximum(np.sum(apart * deviations, axis=-1) / squares, 0.0)
         misfit = np.sum((deviations - scale[..., None] * apart) ** 2, axis=-1)
-        likelihood = np.exp(-0.5 * (misfit - misfit.min()))
-        return cls(likelihood / likelihood.sum(), scale, 1.0 / np.sqrt(squares), far)
+        square = float(misfit.min()) / max(radius.size - PARAMETERS, 1)
+        likelihood = np.exp(-0.5 * (misfit - misfit.min()) / (max(square, 1.0) if sunk is not None else 1.0))
+        return cls(likelihood / likelihood.sum(), scale, 1.0 / np.sqrt(squares), far, square)
 
     def mean(self) -> Float64:
         """Mean brightness in the rings."""

@@ -65,11 +65,15 @@ def extended_ellipses(
 
 
 def extended_objects(
-    surface: NDArray[np.float32], found: NDArray[np.uint8], least: float, most: int
+    surface: NDArray[np.float32],
+    found: NDArray[np.uint8],
+    least: float,
+    most: int,
+    error: float = PROFILE_ERROR,
 ) -> Iterator[tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], float]]:
     """The largest objects of at least so many blocks: isophotal ellipse, profile above the background, a block's noise.
 
-    A profile is radii (isophotal ones), means of annuli and their errors.
+    A profile is radii (isophotal ones), means of annuli and their errors, of which `error` is relative.
     """
     from scipy.ndimage import label
 
@@ -92,7 +96,7 @@ def extended_objects(
         radius, means, errors = _annuli(left, labels, k + 1, ellipse)
         usable = np.isfinite(means) & (radius > INNER_RADIUS)
         if np.count_nonzero(usable) >= _FEWEST:
-            floor = np.hypot(noise.error, PROFILE_ERROR * means)
+            floor = np.hypot(noise.error, error * means)
             total = np.hypot(errors * noise.sigma, floor)
             yield ellipse, (radius[usable] / ellipse[2], means[usable], total[usable]), noise.sigma
 

@@ -15,8 +15,7 @@ from ..algorithms.background import mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
-from ..algorithms.halos import find_halos
-from ..algorithms.objmask import BLOCK, find_objects
+from ..algorithms.objmask import find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
@@ -37,6 +36,7 @@ from .drift import is_lit
 from .firststack import bare_objects, compact_objects, first_objects
 from .match import match_frames
 from .moving import tell_light
+from .outskirts import prefer_halos, record_halos, remember_mask
 from .staying import release_staying
 
 #: Frames whose FWHM is measured from nothing; the others of the group start from their median.
@@ -284,28 +284,24 @@ class MaskObjects(GroupStep):
                 if lit:
                     mask |= _lit(group, model, bad | mask)
                 mask = dilate(mask, params.dilation)
+                record_halos(group, layout, surface, found)
                 marked = _carry(group, cluster, mask, layout)
                 if sunk:
                     bare = cache(partial(bare_objects, model, bad, noise, seek, params.dilation))
                     sunken = hollowed_share(surface, found)
                     tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
                     staying = release_staying(group, cluster, layout, bare, marked)
+                    if not staying:
+                        prefer_halos(group, layout)
                     always, open_ended = _always(group, cluster, marked)
                     hidden, cut = max(hidden, always), max(cut, open_ended, staying)
                     hollowed = max(hollowed, sunken)
-                else:
-                    _record_halos(group, layout, surface, found)
+                    remember_mask(group, layout, mask)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         limit = max(HIDDEN, min(CUT, STARS / math.prod(group.planes[0].shape)))
         group.extras["hidden"] = hidden if hidden > limit else 0.0
         if not params.only_hidden:
             group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
-
-
-def _record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.ndarray) -> None:
-    """Note what light of extended objects lies on the frames of a stack that is given in blocks."""
-    halos = [halo.on_pixels(BLOCK, layout.grid.x0, layout.grid.y0) for halo in find_halos(surface, found)]
-    group.extras.setdefault("halos", {}).update({k: (halos, placed) for k, placed in layout.placements.items()})
 
 
 def _lit(group: Group, model: np.ndarray, hidden: np.ndarray) -> np.ndarray:

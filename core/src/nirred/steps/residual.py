@@ -9,13 +9,14 @@ import numpy as np
 from ..algorithms.background import SAMPLES, level
 from ..algorithms.drift import drawn_surface
 from ..algorithms.flags import flagged
-from ..algorithms.nested import LIGHT_STEP, NestedSurfaces, fit_nested, shrink_nested
+from ..algorithms.nested import NestedSurfaces, fit_nested, shrink_nested
 from ..algorithms.sky import NOISE_STEP, pixel_noise
 from ..algorithms.surface import FIELD_STEP, Surface, surface_order
 from ..group import BAD, OBJECT, Group, PlaneState
 from ..slabs import sample_rows, sampled
 from ..spread import each_frame
 from ..store import PlaneStack
+from .outskirts import halo_light
 
 #: Sides of the boxes in which small fields are fitted, pixels: what is left of halos is not followed, but where sky
 #: frames tell how little is to be expected.
@@ -88,6 +89,7 @@ def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
     """The sky's difference in shape in each frame that shows enough of it, as far as the frames together know."""
+    p = next(p for p, plane in enumerate(group.planes) if plane is state)
 
     def one(i: int) -> NestedSurfaces | None:
         order = surface_order(group.frames[i].blank)
@@ -96,7 +98,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
         dq = state.dq.frame(i)
         lit = (dq[::FIELD_STEP, ::FIELD_STEP] & BAD) == 0
         least, bad = SMALL_BOXES if i in expected else BOXES, flagged(dq, int(BAD | OBJECT))
-        return fit_nested(state.sub.frame(i), bad, lit, order, least=least, light=_halos(group, state, i))
+        return fit_nested(state.sub.frame(i), bad, lit, order, least=least, light=halo_light(group, i, p))
 
     found = each_frame(group, frames, one)
     fits = {i: fit for i, fit in zip(frames, found, strict=True) if fit is not None}
@@ -105,20 +107,6 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
     for i in expected.keys() & fits.keys():
         surfaces[i] = drawn_surface(fits[i], expected[i].power, sure=group.frames[i].blank >= SURE)
     return surfaces
-
-
-def _halos(group: Group, state: PlaneState, i: int) -> np.ndarray | None:
-    """Light of halos on a frame, every `LIGHT_STEP` pixels; None where no extended object is known beside offset sky.
-
-    Frames that are each other's sky have lost about as much of it as they show.
-    """
-    p = next(p for p, plane in enumerate(group.planes) if plane is state)
-    halos, placement = group.extras.get("halos", {}).get((i, p), ((), None))
-    if not halos:
-        return None
-    y, x = np.mgrid[: state.shape[0] : LIGHT_STEP, : state.shape[1] : LIGHT_STEP].astype(np.float64)
-    places = placement.from_plane(x, y)
-    return np.asarray(sum(halo.at(*places) for halo in halos))
 
 
 def _level(state: PlaneState, i: int, surface: Surface | None) -> float:

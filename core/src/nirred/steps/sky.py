@@ -22,6 +22,7 @@ from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
 from .match import match_skies, unequally_shown
+from .outskirts import put_back, take_off_halos
 from .residual import level_frames
 from .skymodel import MOST_SAMPLED, SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
@@ -181,6 +182,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state.unseen = None
     if state.subtracted is None:
         state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=False)
+    lights = take_off_halos(group, p) if hidden and params.mask_objects else {}
     levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
@@ -203,6 +205,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     predicted = {i for i in targets if _from_sky_frames(group, i, params)}
     expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
     level_frames(group, state, targets, predicted, expected, shape=params.gradient)
+    put_back(group, p, lights)
     if params.gradient:
         covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
         group.extras["unshaped"] = predicted | covered

@@ -1,0 +1,97 @@
+"""Light of extended objects beyond their masks: told by a stack of the frames, drawn on each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..algorithms.background import Mesh
+from ..algorithms.halos import find_halos, sunken_halos
+from ..algorithms.nested import LIGHT_STEP
+from ..algorithms.objmask import BLOCK, block_means
+from ..coadd import Layout
+from ..group import Group
+from ..spread import each_frame
+
+#: Side of the boxes in which halos are drawn, pixels; beyond their masks they are smooth on it.
+BOX = 16
+
+
+def record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.ndarray) -> None:
+    """Note what light of extended objects lies on the frames of a stack that is given in blocks.
+
+    Of frames that are each other's sky nothing is known before their sky was made without what is masked, and then
+    only what was: beyond, the sky holds as much of their light as they show.
+    """
+    if all(group.frames[i].role != "both" for i, _ in layout.placements):
+        halos = find_halos(surface, found)
+    elif (mask := group.extras.get("masked", {}).get(_key(layout))) is not None:
+        halos = sunken_halos(surface, found, block_means(mask, np.zeros_like(mask)) > 0.5)
+    else:
+        halos = []
+    drawn = [halo.on_pixels(BLOCK, layout.grid.x0, layout.grid.y0) for halo in halos]
+    group.extras.setdefault("halos", {}).update({k: (drawn, placed) for k, placed in layout.placements.items()})
+
+
+def remember_mask(group: Group, layout: Layout, mask: np.ndarray) -> None:
+    """Keep what of a stack is masked in the frames, for the stack that the next sky makes of them."""
+    group.extras.setdefault("masked", {})[_key(layout)] = mask
+
+
+def prefer_halos(group: Group, layout: Layout) -> None:
+    """Let halos stand for the light that squares tell of a stack's frames (`tell_light`): profiles have less noise."""
+    for p in {p for i, p in layout.placements if group.extras["halos"][i, p][0]}:
+        group.extras.get("moving", {}).pop(p, None)
+
+
+def _key(layout: Layout) -> tuple[object, ...]:
+    """Stacks of the same frames on the same grid."""
+    return (*sorted(layout.placements), layout.grid)
+
+
+def halo_light(group: Group, i: int, p: int) -> np.ndarray | None:
+    """Light of halos on a frame beside offset sky, every `LIGHT_STEP` pixels; None where none is known."""
+    if group.frames[i].role == "both":
+        return None
+    return _light(group, i, p, *(np.arange(0.0, n, LIGHT_STEP) for n in group.planes[p].shape))
+
+
+def _light(group: Group, i: int, p: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray | None:
+    halos, placement = group.extras.get("halos", {}).get((i, p), ((), None))
+    if not halos:
+        return None
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    places = placement.from_plane(x, y)
+    return np.asarray(sum(halo.at(*places) for halo in halos))
+
+
+def take_off_halos(group: Group, p: int) -> dict[int, Mesh]:
+    """Take the halos off frames that are each other's sky, as what is subtracted must not hold them; what they were.
+
+    Nothing where all light that moves with the sky is known (`tell_light`), and given back.
+    """
+    if p in group.extras.get("moving", {}):
+        return {}
+    shape, lights = group.planes[p].shape, {}
+    centres = [(np.arange(boxes := -(-n // BOX)) + 0.5) * n / boxes - 0.5 for n in shape]
+    for i in group.indices("both"):
+        light = _light(group, i, p, *centres)
+        if light is not None:
+            lights[i] = Mesh(light, np.zeros_like(light), np.ones_like(light), shape)
+
+    def one(i: int) -> None:
+        light = lights[i]
+        Mesh(-light.values, light.sigmas, light.shares, shape).add_to(group.planes[p].sci.frame_to_change(i))
+
+    each_frame(group, list(lights), one)
+    return lights
+
+
+def put_back(group: Group, p: int, lights: dict[int, Mesh]) -> None:
+    """Give the frames, and what is left of them without their sky, the halos that were taken off."""
+    state = group.planes[p]
+
+    def one(i: int) -> None:
+        lights[i].add_to(state.sci.frame_to_change(i))
+        lights[i].add_to(state.sub.frame_to_change(i))
+
+    each_frame(group, list(lights), one)
