@@ -289,19 +289,36 @@ class MaskObjects(GroupStep):
                 if sunk:
                     bare = cache(partial(bare_objects, model, bad, noise, seek, params.dilation))
                     sunken = hollowed_share(surface, found)
-                    tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
-                    staying = release_staying(group, cluster, layout, bare, marked)
-                    if not staying:
-                        prefer_halos(group, layout)
-                    always, open_ended = _always(group, cluster, marked)
-                    hidden, cut = max(hidden, always), max(cut, open_ended, staying)
-                    hollowed = max(hollowed, sunken)
-                    remember_mask(group, layout, mask)
+                    always, open_ended = _tell_apart(group, cluster, layout, (mask, marked, bare), sunken)
+                    hidden, cut, hollowed = max(hidden, always), max(cut, open_ended), max(hollowed, sunken)
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         limit = max(HIDDEN, min(CUT, STARS / math.prod(group.planes[0].shape)))
         group.extras["hidden"] = hidden if hidden > limit else 0.0
         if not params.only_hidden:
             group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
+
+
+def _tell_apart(
+    group: Group,
+    cluster: list[int],
+    layout: Layout,
+    objects: tuple[np.ndarray, dict[int, np.ndarray], Callable[[], np.ndarray]],
+    sunken: float,
+) -> tuple[float, float]:
+    """Tell objects' light from what stays on the detector, in frames that are each other's sky.
+
+    `objects` are their mask on the layout's grid, in how many frames it lies on each pixel, and what makes that of
+    compact ones; `sunken` is the share of them that lies in hollows of their own making. Returned are the share of the
+    detector that they hide in all frames, and the part of it of which less is known: cut by an edge, or staying.
+    """
+    mask, marked, bare = objects
+    tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
+    staying = release_staying(group, cluster, layout, bare, marked)
+    if not staying:
+        prefer_halos(group, layout)
+    remember_mask(group, layout, mask)
+    always, open_ended = _always(group, cluster, marked)
+    return always, max(open_ended, staying)
 
 
 def _lit(group: Group, model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
