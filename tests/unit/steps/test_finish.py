@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,28 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     group.extras["hidden"] = 0.2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert "cover 20% of the detector in every frame" in group.remarks[0]
+
+
+def test_behind_objects_of_a_keyhole_the_level_may_hold_their_light(make_group, monkeypatch) -> None:
+    """The detector round it is dark: what they hide is little of that, and much of what there is."""
+    group = make_group(["both"] * 3, [np.zeros((64, 64), np.float32)] * 3)
+    for frame in group.frames:
+        frame.weight = 1.0 / 3
+    noise = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32)
+    group.streams["main"] = [Plane(noise, np.zeros((64, 64), np.uint16), np.ones((64, 64), np.float32))]
+    group.extras["nexp"] = [np.full((64, 64), 3, np.uint16)]
+    asked: list[bool] = []
+
+    def spy(*what: Any, sunk: bool) -> tuple[float, float]:
+        asked.append(sunk)
+        return zero_level(*what, sunk=sunk)
+
+    monkeypatch.setattr("nirred.steps.finish.zero_level", spy)
+    for buried in (False, True):
+        group.extras["buried"] = buried
+        LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    assert asked == [False, True]
+    assert not group.remarks
 
 
 @pytest.mark.parametrize(("columns", "advised"), [(0, True), (256, True), (64, False)])

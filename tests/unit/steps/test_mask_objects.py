@@ -11,11 +11,12 @@ from scipy.ndimage import uniform_filter
 
 from nirred.algorithms.nested import LIGHT_STEP
 from nirred.algorithms.profile import cut_share
+from nirred.dq import DQ
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.steps.firststack import first_objects, sky_between
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
-from nirred.steps.register import MaskObjects
+from nirred.steps.register import MaskObjects, _always
 
 SHAPE = (512, 512)
 STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
@@ -151,7 +152,7 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: shares)
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (*shares, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.extras["hidden"] == hidden
     assert group.extras["enclosed"] is enclosed
@@ -164,9 +165,21 @@ def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatc
     for frame in group.frames:
         frame.role = "both"
     monkeypatch.setattr("nirred.steps.register.hollowed_share", lambda *_: share)
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut))
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.extras["enclosed"] is again
+
+
+@pytest.mark.parametrize(("side", "buried"), [(6, False), (12, False), (25, True)])
+def test_of_a_keyhole_what_light_falls_on_counts(make_group, side, buried) -> None:
+    """The pixels hidden are 0.02, 0.1 and 0.4 % of the detector, and 0.4, 1.6 and 6.9 % of its keyhole."""
+    keyhole, count = np.full((400, 400), int(DQ.UNILLUMINATED), np.uint16), np.zeros((400, 400), np.uint16)
+    keyhole[100:195, 100:195] = 0
+    count[120 : 120 + side, 120 : 120 + side] = 2
+    group = make_group(["both"] * 2, [np.ones((400, 400))] * 2, dq=[keyhole] * 2)
+    share, cut, told = _always(group, [0, 1], {0: count})
+    assert share == pytest.approx(side**2 / 400**2) and cut == 0.0
+    assert told is buried
 
 
 def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch) -> None:
@@ -176,11 +189,11 @@ def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch
         frame.role = "both"
     monkeypatch.setattr("nirred.steps.register.STARS", 0.015 * math.prod(group.planes[0].shape))
     for share, enclosed in ((0.009, False), (0.016, True)):
-        monkeypatch.setattr("nirred.steps.register._always", lambda *_, share=share: (share, 0.0))
+        monkeypatch.setattr("nirred.steps.register._always", lambda *_, share=share: (share, 0.0, False))
         MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
         assert group.extras["enclosed"] is enclosed
     monkeypatch.setattr("nirred.steps.register.STARS", math.inf)
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.021, 0.0))
+    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.021, 0.0, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.extras["enclosed"] is True
 

@@ -61,6 +61,7 @@ class LevelStack(GroupStep):
         weights = np.array([group.frames[i].weight for i in frames])
         errors = np.array([group.frames[i].sky_err for i in frames])
         filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
+        sunk = bool(hidden) or group.extras.get("buried", False)
         done, found = [], []
         rough, excess = Evenness(0.0, 0.0), []
         for plane, count in zip(group.streams[call.takes], group.extras["nexp"], strict=True):
@@ -71,7 +72,7 @@ class LevelStack(GroupStep):
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
             (value, error), (seen, beyond) = both(
-                partial(zero_level, plane, count, mask, objects, sunk=bool(hidden)),
+                partial(zero_level, plane, count, mask, objects, sunk=sunk),
                 partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )

@@ -262,7 +262,7 @@ class MaskObjects(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.only_hidden and not group.extras.get("enclosed"):
             return
-        hidden, hollowed, cut = 0.0, 0.0, 0.0
+        hidden, hollowed, cut, buried = 0.0, 0.0, 0.0, False
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
@@ -289,11 +289,12 @@ class MaskObjects(GroupStep):
                 if sunk:
                     bare = cache(partial(bare_objects, model, bad, noise, seek, params.dilation))
                     sunken = hollowed_share(surface, found)
-                    always, open_ended = _tell_apart(group, cluster, layout, (mask, marked, bare), sunken)
+                    always, open_ended, behind = _tell_apart(group, cluster, layout, (mask, marked, bare), sunken)
                     hidden, cut, hollowed = max(hidden, always), max(cut, open_ended), max(hollowed, sunken)
+                    buried |= behind
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
-        limit = max(HIDDEN, min(CUT, STARS / math.prod(group.planes[0].shape)))
-        group.extras["hidden"] = hidden if hidden > limit else 0.0
+        limit = _worth(math.prod(group.planes[0].shape))
+        group.extras["hidden"], group.extras["buried"] = hidden if hidden > limit else 0.0, buried
         if not params.only_hidden:
             group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
 
@@ -304,12 +305,13 @@ def _tell_apart(
     layout: Layout,
     objects: tuple[np.ndarray, dict[int, np.ndarray], Callable[[], np.ndarray]],
     sunken: float,
-) -> tuple[float, float]:
+) -> tuple[float, float, bool]:
     """Tell objects' light from what stays on the detector, in frames that are each other's sky.
 
     `objects` are their mask on the layout's grid, in how many frames it lies on each pixel, and what makes that of
     compact ones; `sunken` is the share of them that lies in hollows of their own making. Returned are the share of the
-    detector that they hide in all frames, and the part of it of which less is known: cut by an edge, or staying.
+    detector that they hide in all frames, the part of it of which less is known (cut by an edge, or staying), and
+    whether they hide as much of what light falls on that the zero level may hold light of theirs.
     """
     mask, marked, bare = objects
     tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
@@ -317,8 +319,13 @@ def _tell_apart(
     if not staying:
         prefer_halos(group, layout)
     remember_mask(group, layout, mask)
-    always, open_ended = _always(group, cluster, marked)
-    return always, max(open_ended, staying)
+    always, open_ended, buried = _always(group, cluster, marked)
+    return always, max(open_ended, staying), buried
+
+
+def _worth(pixels: int) -> float:
+    """Share of so many pixels that objects may hide in every frame before it counts."""
+    return max(HIDDEN, min(CUT, STARS / max(pixels, 1)))
 
 
 def _lit(group: Group, model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -349,15 +356,20 @@ def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layo
     return marked
 
 
-def _always(group: Group, cluster: list[int], marked: dict[int, np.ndarray]) -> tuple[float, float]:
-    """Share of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts."""
-    shares = []
+def _always(group: Group, cluster: list[int], marked: dict[int, np.ndarray]) -> tuple[float, float, bool]:
+    """Share of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts.
+
+    And whether they are many of those that light falls on, which may be a small part of the detector (a keyhole).
+    """
+    shares, buried = [], False
     for p, count in marked.items():
         always = count == len(cluster)
         outside = flagged(group.planes[p].dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
         shares.append((float(always.mean()), cut_share(always, outside)))
+        lit = outside.size - np.count_nonzero(outside)
+        buried |= bool(np.count_nonzero(always & ~outside) > _worth(lit) * lit)
     share, cut = np.mean(shares, axis=0)
-    return float(share), float(cut)
+    return float(share), float(cut), buried
 
 
 REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)
