@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,13 @@ class Slabs:
         Frames wanted, in this order.
     rows : int
         Most rows of a slab.
+    alike : PlaneStack, optional
+        Slabs are to hold frames and rows at the same places as those of this stack.
     """
 
-    def __init__(self, stack: PlaneStack, frames: Sequence[int], rows: int) -> None:
+    def __init__(self, stack: PlaneStack, frames: Sequence[int], rows: int, *, alike: PlaneStack | None = None) -> None:
         self._stack = stack
+        self._lent = alike is None or alike.is_array
         self._frames = list(frames)
         self._shape = (len(self._frames), rows, stack.shape[2])
         self._free: list[np.ndarray] = []
@@ -55,14 +58,14 @@ class Slabs:
 
         Without `read` their values are arbitrary; they go to a file from a buffer then, see `PlaneStack.filling`.
         """
-        array = self._stack.lend(len(self._frames), stop - start)
+        array = self._stack.lend(len(self._frames), stop - start) if self._lent else None
         if array is not None and (read or self._stack.scratch is None):
             if write:
                 for i in self._frames:
                     self._stack.about_to_change(i, start, stop)
             yield Slab(array, self._frames, start)
             return
-        buffer = self._free.pop() if self._free else np.empty(self._shape, self._stack.dtype)
+        buffer = self._buffer()
         rows = stop - start
         if read:
             for k, i in enumerate(self._frames):
@@ -72,6 +75,17 @@ class Slabs:
             for k, i in enumerate(self._frames):
                 self._stack.put(i, buffer[k, :rows], start)
         self._free.append(buffer)
+
+    def _buffer(self) -> np.ndarray:
+        with suppress(IndexError):  # another thread may take the last one
+            return self._free.pop()
+        return np.empty(self._shape, self._stack.dtype)
+
+
+def slabs_alike(stacks: tuple[PlaneStack, PlaneStack], frames: Sequence[int], rows: int) -> tuple[Slabs, Slabs]:
+    """Slabs of two stacks that hold frames and rows at the same places, wherever their planes are."""
+    one, other = stacks
+    return Slabs(one, frames, rows, alike=other), Slabs(other, frames, rows, alike=one)
 
 
 def sample_rows(shape: tuple[int, int], most: int) -> np.ndarray:

@@ -85,6 +85,11 @@ class PlaneStack:
         return self.shape[0]
 
     @property
+    def is_array(self) -> bool:
+        """True where all planes can be lent as one array."""
+        return self._array is not None
+
+    @property
     def closed(self) -> bool:
         """True when the planes have been given up."""
         return self._array is None and self._file < 0

@@ -186,7 +186,9 @@ def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, 
     frames = [rng.poisson((5000 + 20 * k) * pattern, (150, 300)).astype(np.float32) for k in range(6)]
     dq = [(rng.random(frames[0].shape) < 0.02).astype(np.uint16) for _ in frames]
     made = []
-    for scratch, threads, rows in ((None, 1, 16), (tmp_path, 2, 16), (tmp_path, 1, 5), (None, 3, 1)):
+    filed = {"sci": tmp_path, "dq": tmp_path}
+    ways = (({}, 1, 16), (filed, 2, 16), (filed, 1, 5), ({"sci": tmp_path}, 2, 5), ({"dq": tmp_path}, 1, 5), ({}, 3, 1))
+    for scratch, threads, rows in ways:
         group = make_group(["both"] * 6, frames, dq, step=10.0)
         group.context = replace(group.context, threads=threads, scratch=tmp_path)
         group.setup.dark = []
@@ -194,7 +196,7 @@ def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, 
         monkeypatch.setattr(store, "addresses_unlimited", lambda rows=rows: rows != 5)
         for name in ("sci", "dq"):
             stack = getattr(state, name)
-            moved = PlaneStack(stack.shape, stack.dtype, scratch)
+            moved = PlaneStack(stack.shape, stack.dtype, scratch.get(name))
             for i in range(6):
                 moved.put(i, stack.frame(i))
             setattr(state, name, moved)

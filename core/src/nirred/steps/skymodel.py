@@ -15,7 +15,7 @@ from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_
 from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
-from ..slabs import Slab, Slabs, sample_rows, sampled
+from ..slabs import Slab, Slabs, sample_rows, sampled, slabs_alike
 from ..spread import each_frame
 from .residual import compare_noise
 
@@ -119,7 +119,7 @@ def subtract_at_once(model: SkyModel, epoch: list[int]) -> None:
     read = sorted({*skies, *epoch})
     offset = _sample_levels(model, epoch, skies, read)
     rows = _block_rows(model, len(read))
-    sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
+    sci, dq = slabs_alike((state.sci, state.dq), read, rows)
     sub = Slabs(state.sub, epoch, rows)
 
     def block(start: int, stop: int) -> None:
@@ -206,7 +206,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
         (smooth, _), power = sky_shape(whole, (), amplifiers), None
     _record_sky_noise(model, epoch, power, whole[1])
     del whole
-    sci, dq = Slabs(state.sci, read, rows), Slabs(state.dq, read, rows)
+    sci, dq = slabs_alike((state.sci, state.dq), read, rows)
     sub, useless = Slabs(state.sub, epoch, rows), _useless(masked=True) | int(NOT_SKY)
 
     def block(start: int, stop: int) -> None:
@@ -276,7 +276,7 @@ def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
     """Flag strays of an epoch's sky frames; the pattern of two halves of them, (g, units, g, units)."""
     state = model.state
     halves = np.empty((4, *state.shape), np.float32)
-    sci, dq = Slabs(state.sci, skies, rows), Slabs(state.dq, skies, rows)
+    sci, dq = slabs_alike((state.sci, state.dq), skies, rows)
 
     def block(start: int, stop: int) -> None:
         with sci.open(start, stop) as data, dq.open(start, stop, write=True) as flags:
