@@ -52,6 +52,8 @@ class Context:
         Leave intermediate frames in OUT/intermediate.
     stopped : callable
         True once the run is to end: asked between steps.
+    filed : bool
+        Whether planes of some task of the run go to scratch files, for which the cache of raw files then makes room.
     lamp_stacks : dict
         Stacks of lamps that a bad-pixel mask was made from, with the flags that all of them share, for the flat of the
         same lamps; each is taken once.
@@ -65,6 +67,7 @@ class Context:
     say: Callable[[str], None] = lambda message: None
     keep: bool = False
     stopped: Callable[[], bool] = lambda: False
+    filed: bool = False
     lamp_stacks: dict[Hashable, tuple[list[Plane], list[np.ndarray]]] = field(default_factory=dict)
 
 

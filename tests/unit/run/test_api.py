@@ -45,6 +45,15 @@ def test_threads_and_memory_change_no_byte(reduced, night, reduce, tmp_path, opt
     assert len(digests(tmp_path / "out")) == 4
 
 
+@pytest.mark.parametrize("filed", [(), ("image",)])
+def test_all_raw_files_make_room_where_planes_of_one_task_go_to_scratch_files(night, reduce, monkeypatch, filed):
+    given: set[str] = set()
+    monkeypatch.setattr("nirred.framepass.give_cache_back", lambda path: given.add(path.name))
+    monkeypatch.setattr("nirred.run.api.scratch_bytes", lambda task, memory: int(task.makes in filed))
+    reduce(night.raw_dir)
+    assert given == ({path.name for path in night.raw_dir.glob("*.fits")} if filed else set())
+
+
 def test_memory_of_nothing_works_from_a_scratch_file_and_leaves_none(night, reduce, tmp_path):
     said = []
     scratch = tmp_path / "scratch"

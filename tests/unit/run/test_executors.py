@@ -284,7 +284,8 @@ def test_a_worker_ends_in_a_task_not_in_a_result():
 def test_a_result_travels_in_one_piece(night, tmp_path):
     """Beyond 16 kB it is written in two, beyond 64 kB a pipe makes its writer wait; a killed one has sent a half."""
     registry = Registry.discover(only=["niri"])
-    place = Place(tmp_path, tmp_path, 10**9, 1, False, tuple((n, registry.found[n].version) for n in registry.names))
+    plugins = tuple((n, registry.found[n].version) for n in registry.names)
+    place = Place(tmp_path, tmp_path, 10**9, 1, False, False, plugins)
     for task in make_plan([night.raw_dir], registry).tasks:
         result = work(Job(replace(task, blocked="for once")), place)
         assert len(result.frames) == len(task.frames) and result.message == "for once"

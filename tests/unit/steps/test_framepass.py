@@ -63,9 +63,9 @@ def test_the_cache_of_raw_files_makes_room_for_scratch_files(make_group, write_r
     infos = write_raw([[np.full((6, 8), 100.0 + k)] for k in range(2)])
     first, second = (info.path.name for info in infos)
     twice = [*infos, replace(infos[1], exposure=replace(infos[1].exposure, index=1))]  # read again: worth keeping
-    for memory, frames, expected in ((10**9, infos, []), (1, infos, [first, second]), (1, twice, [first])):
+    for filed, frames, expected in ((False, infos, []), (True, infos, [first, second]), (True, twice, [first])):
         group = prepared(make_group, frames)
-        object.__setattr__(group.context, "memory", memory)
+        group.context = replace(group.context, filed=filed)
         calibrate_group(group)
         assert sorted(given) == expected
         given.clear()

@@ -27,6 +27,7 @@ from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
 from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
+from ..room import scratch_bytes
 from ..store import remove_scratch
 from .executors import Crew, refuse_unknown
 from .ledger import Ledger
@@ -285,7 +286,8 @@ def _execute_all(
     """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
     jobs = [Job(t, between(options.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
-    crew = Crew(options.executor, replace(context, stopped=stop.is_set))
+    filed = any(scratch_bytes(task, context.memory) for task in plan.tasks)
+    crew = Crew(options.executor, replace(context, stopped=stop.is_set, filed=filed))
     schedule = Schedule(jobs, crew, tell, _keeper(options, plan, tell))
     try:
         scratch, memory = context.scratch, context.memory

@@ -67,6 +67,7 @@ class Place:
     memory: int
     threads: int
     keep: bool
+    filed: bool
     plugins: tuple[tuple[str, str], ...]
 
 
@@ -104,7 +105,8 @@ class Crew:
             return self.executor.submit(execute, job, replace(self.context, threads=threads, memory=memory))
         found = self.context.registry.found
         plugins = tuple((n, found[n].version if n in found else "") for n in self.context.registry.names)
-        place = Place(self.context.out, self.context.scratch, memory, threads, self.context.keep, plugins)
+        of = self.context
+        place = Place(of.out, of.scratch, memory, threads, of.keep, of.filed, plugins)
         with _deaf():
             return self.executor.submit(work, job, place)
 
@@ -217,7 +219,8 @@ def work(job: Job, place: Place) -> TaskResult:
         if here != place.plugins:
             what = f"a worker has other plugins: {here}, expected: {place.plugins}"
             raise PluginError(what, "install the same there")
-        context = Context(registry, place.out, place.scratch, place.memory, place.threads, keep=place.keep)
+        where = registry, place.out, place.scratch, place.memory, place.threads
+        context = Context(*where, keep=place.keep, filed=place.filed)
         bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
         with one_blas_thread(), one_heap():
             return replace(execute(job, context), task=bare)
