@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from nirred.algorithms.coadd import enclosing_grid
 from nirred.algorithms.placement import Placement
@@ -29,17 +30,39 @@ def depth(layout: Layout, frames: list[int]) -> np.ndarray:
     return np.sum(inside, axis=0)
 
 
+def depth_made(layout: Layout, bands: list[list[int]]) -> np.ndarray:
+    """As `depth`, of the frames that are chosen for each band of 64 rows."""
+    rows = np.arange(32, layout.grid.shape[0] - 32, 16) // 64
+    return np.array([depth(layout, bands[band])[k] for k, band in enumerate(rows)])
+
+
 def test_a_long_sequence_is_thinned_out_but_nowhere_to_nothing() -> None:
     cycle = [(a, b) for a in (-200.0, 0.0, 200.0) for b in (-150.0, 0.0, 150.0)]
     layout, frames = laid_out([cycle[k % 9] for k in range(270)]), list(range(270))
-    chosen = _as_deep(layout, frames, 64)
-    assert 60 <= len(chosen) <= 80 and chosen == sorted(set(chosen))
-    assert np.bincount(np.array(chosen) % 9, minlength=9).min() >= 5
-    whole, thin = depth(layout, frames), depth(layout, chosen)
+    bands = _as_deep(layout, frames, 64)
+    assert all(chosen == sorted(set(chosen)) for chosen in bands)
+    assert np.mean([len(chosen) for chosen in bands]) <= 64
+    whole, thin = depth(layout, frames), depth_made(layout, bands)
     assert thin.max() >= 60 and (thin >= np.minimum(whole, 5)).all()
-    assert _as_deep(layout, frames[:50], 64) == frames[:50]
+    assert _as_deep(layout, frames[:50], 64) == [frames[:50]] * len(bands)
 
 
 def test_frames_side_by_side_all_count() -> None:
     layout = laid_out([(700.0 * (k % 50), 0.0) for k in range(150)])
-    assert len(_as_deep(layout, list(range(150)), 64)) == 150
+    assert all(len(chosen) == 150 for chosen in _as_deep(layout, list(range(150)), 64))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pixel_that_a_frame_shows_is_left_without_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layout = laid_out([tuple(p) for p in rng.uniform(-300, 300, (150, 2))])
+    bands, shape = _as_deep(layout, list(range(150)), 32), layout.grid.shape
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    all_of, made = np.zeros(shape, int), np.zeros(shape, int)
+    for i in range(150):
+        u, v = layout.placements[i, 0].to_plane(x + layout.grid.x0, y + layout.grid.y0)
+        shows = (u >= 0) & (u <= NX - 1) & (v >= 0) & (v <= NY - 1)
+        all_of += shows
+        made += shows & np.array([i in bands[row // 64] for row in range(shape[0])])[:, None]
+    assert ((made > 0) == (all_of > 0)).all()
+    assert max(map(len, bands)) < 120

@@ -15,7 +15,7 @@ from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle
 from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from .algorithms.sky_rows import spread_order
-from .algorithms.threads import run_blocks
+from .algorithms.threads import row_blocks, run_blocks
 from .geometry import Target, geometry
 from .group import BAD, Group
 from .plugin.coordinates import AnyWcs, as_astropy, make_wcs
@@ -31,8 +31,9 @@ Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 TILE = 64
 #: What all frames cover of a grid is sought at points this far apart, pixels.
 _COARSE = 4
-#: How deep a model is, is told for cells of this side, pixels; a median of so many frames stands outliers.
-_CELL, _LEAST = 64, 7
+#: Frames of a model are chosen for bands of so many rows, by how deep it is at points so far apart, pixels; a median
+#: of so many frames stands outliers.
+_CELL, _STEP, _LEAST = 64, 16, 7
 
 
 def shift_of(group: Group, i: int) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def _draw(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: K
 def median_model(
     group: Group, frames: list[int], target: Target, kernel: Kernel, most: int = 64
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
-    """Median of sky-subtracted frames on their union grid; of a long sequence of about `most`, spread over it.
+    """Median of sky-subtracted frames on their union grid; of a long sequence of about `most` anywhere on it.
 
     Where two frames differ as a cosmic ray makes them, the value nearer to the sky stands in place of their mean, which
     would spoil what interpolation makes of the pixels around it.
@@ -140,14 +141,15 @@ def median_model(
         Frames behind each pixel.
     """
     layout = lay_out(group, frames, target)
-    grid, chosen = layout.grid, _as_deep(layout, frames, most)
+    grid, bands = layout.grid, _as_deep(layout, frames, most)
     model = np.empty(grid.shape, np.float32)
     count = np.empty(grid.shape, np.uint16)
 
     sigma = max(math.sqrt(s.expected_variance(s.sky.get(i, 0.0))) for s in group.planes for i in frames)
-    shifted = kernel == "nearest" and _are_shifted(layout, chosen)
+    shifted = kernel == "nearest" and _are_shifted(layout, frames)
+    rows = tile_rows(group, max(len(chosen) for chosen in bands), grid.shape[1])
 
-    def tile(start: int, stop: int) -> None:
+    def tile(chosen: list[int], start: int, stop: int) -> None:
         if shifted and _where_they_lie(
             group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop])
         ):
@@ -157,8 +159,11 @@ def median_model(
             seen += _draw(group, layout, i, (start, stop), kernel, images[seen])
         model[start:stop], count[start:stop] = medians(images[:seen], 7.0 * sigma)
 
-    rows = tile_rows(group, len(chosen), grid.shape[1], 2 * TILE)
-    run_blocks(tile, grid.shape[0], group.context.threads, rows)
+    def band(start: int, stop: int) -> None:
+        for part in row_blocks(stop - start, rows):
+            tile(bands[start // _CELL], start + part.start, start + part.stop)
+
+    run_blocks(band, grid.shape[0], group.context.threads, _CELL)
     return layout, model, count
 
 
@@ -185,29 +190,35 @@ def _where_they_lie(
 
 
 def deep_frames(group: Group, frames: list[int], target: Target, most: int) -> list[int]:
-    """The frames of which `median_model` takes the median."""
-    return _as_deep(lay_out(group, frames, target), frames, most)
+    """The frames of which `median_model` takes medians somewhere."""
+    return sorted(set().union(*_as_deep(lay_out(group, frames, target), frames, most)))
 
 
-def _as_deep(layout: Layout, frames: list[int], most: int) -> list[int]:
-    """Some `most` of the frames, in order, that thin out every part of a grid alike, but not below `_LEAST`."""
-    if len(frames) <= most:
-        return frames
+def _as_deep(layout: Layout, frames: list[int], most: int) -> list[list[int]]:
+    """For every band of `_CELL` rows some `most` of the frames, in order: all parts are thinned out alike.
+
+    But not below `_LEAST`: where few frames reach, at the edges, all of them count, and there alone.
+    """
     grid = layout.grid
-    y, x = (first + np.arange(_CELL / 2, n + _CELL, _CELL) for first, n in zip((grid.y0, grid.x0), grid.shape))
-    covers = np.zeros((len(frames), y.size, x.size), bool)
+    if len(frames) <= most:
+        return [frames] * -(-grid.shape[0] // _CELL)
+    bands, inside = -(-grid.shape[0] // _CELL), np.arange(0, _CELL + 1, _STEP)
+    y = grid.y0 + _CELL * np.arange(bands)[:, None, None] + inside[:, None]
+    x = grid.x0 + np.arange(0, grid.shape[1] + _STEP, _STEP)
+    covers = np.zeros((len(frames), bands, inside.size, x.size), bool)
     for k, i in enumerate(frames):
         for _, placed in layout.of(i):
             x0, y0, x1, y1 = placed.bounds
-            covers[k] |= ((y > y0) & (y < y1))[:, None] & ((x > x0) & (x < x1))
+            covers[k] |= ((y >= y0) & (y <= y1)) & ((x >= x0) & (x <= x1))
     total = covers.sum(axis=0)
     needed = np.minimum(total, np.maximum(_LEAST, most * total // len(frames)))
-    depth, chosen = np.zeros(total.shape, int), []
+    depth = np.zeros(total.shape, np.int32)
+    chosen: list[list[int]] = [[] for _ in range(bands)]
     for k in spread_order(len(frames)):
-        if (covers[k] & (depth < needed)).any():
-            depth += covers[k]
-            chosen.append(frames[k])
-    return sorted(chosen)
+        for band in np.flatnonzero((covers[k] & (depth < needed)).any(axis=(1, 2))):
+            depth[band] += covers[k, band]
+            chosen[band].append(frames[k])
+    return [sorted(of_band) for of_band in chosen]
 
 
 def tile_rows(group: Group, n: int, width: int, most: int = TILE) -> int:
