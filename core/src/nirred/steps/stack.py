@@ -10,6 +10,7 @@ import numpy as np
 
 from ..algorithms.coadd import Accumulator, Under
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..algorithms.evenness import broadened
 from ..algorithms.flags import flagged
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Patch, Placement
@@ -46,7 +47,7 @@ from .scale import (
     sky_of,
     weigh_frames,
 )
-from .together import frames_together
+from .together import Together, frames_together
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
@@ -233,7 +234,7 @@ class _Rows:
     kernel: Kernel | Reprojection
     limit: float
     sums: Accumulator
-    together: Mapping[int, float]
+    together: Mapping[int, Together]
     images: dict[tuple[int, int], np.ndarray]
 
 
@@ -288,7 +289,7 @@ def _add_plane(
         under = Under(*planes, patch.offset)
     else:
         under = Under(*planes, through=patch.through(group.extras["area_power"] == 1, gain))
-    noisier = noise_factor(group, state, i, part.together[i])
+    noisier = noise_factor(group, state, i, part.together[i].aperture)
     own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noisier)
     part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
     if part.images:
@@ -324,8 +325,12 @@ def _drawn(
 
 
 def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.ndarray:
-    """NOISECOV: the frames' own noise correlation after resampling, weighted as their noise is in the stack."""
-    kernels, weights = [], []
+    """NOISECOV: the frames' own noise correlation after resampling, weighted as their noise is in the stack.
+
+    Noise of the sky that frames share a few pixels apart is correlated over as many.
+    """
+    kernels, weights, wide = [], [], []
+    together = frames_together(group, frames)
     for layout in layouts:
         for i in frames:
             f = group.frames[i]
@@ -333,8 +338,11 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
                 state = group.planes[p]
                 kernels.append(correlation_of(placed, group.extras["kernel"]))
                 share = (state.weight[i] / f.transparency) ** 2
-                weights.append(share * max(sky_of(group, state, i), 1.0) * noise_factor(group, state, i))
-    return noise_covariance(np.stack(kernels), np.array(weights))
+                share *= max(sky_of(group, state, i), 1.0)
+                pixel, aperture = (noise_factor(group, state, i, k) for k in (together[i].pixel, together[i].aperture))
+                weights.append(share * pixel)
+                wide.append(share * (aperture - pixel))
+    return broadened(noise_covariance(np.stack(kernels), np.array(weights)), sum(wide) / sum(weights))
 
 
 __all__ = ["STACK_STEPS", "FlagOutliers", "Resample", "ScaleCounts", "StackFrames"]
