@@ -147,6 +147,9 @@ class PlaneState:
     sky, noise_scale, weight, sky_variance : dict
         Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
         subtracted sky adds to a pixel's variance, relative.
+    sky_lasting : dict
+        By index of a frame: the part of `sky_variance` that is pattern which was not subtracted. It lies on the same
+        pixels of every frame, whichever frames its sky was made of.
     constant, per_electron : float32 (ny, nx) or float
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
     unseen : float32 (ny, nx) or None
@@ -164,6 +167,7 @@ class PlaneState:
     sub_scratch: Path | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
+    sky_lasting: dict[int, float] = field(default_factory=dict)
     sky: dict[int, float] = field(default_factory=dict)
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)

@@ -36,6 +36,14 @@ def test_frames_a_few_pixels_apart_share_it_in_apertures_alone(make_group):
     assert [t.aperture for t in found.values()] == pytest.approx([1.0 + overlap, 1.0 + overlap, 1.0])
 
 
+def test_pattern_that_was_not_subtracted_is_shared_whatever_the_skies(make_group):
+    group = placed(make_group, [(0.0, 0.0), (0.0, 0.0)], [(2, 3), (4, 5)])
+    assert frames_together(group, [0, 1])[0].pixel == 1.0
+    group.planes[0].sky_lasting.update({0: 0.75, 1: 0.5})
+    found = frames_together(group, [0, 1])
+    assert [found[i].pixel for i in (0, 1)] == [found[i].aperture for i in (0, 1)] == [1.75, 1.5]
+
+
 def test_the_area_that_two_circles_share():
     """All of it, none, and two thirds less sqrt(3) / 2 pi where each runs through the other's middle."""
     found = shared_area(np.array([0.0, 7.0, 14.0, 99.0]), 7.0)

@@ -291,9 +291,14 @@ def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
 def _record_sky_noise(
     model: SkyModel, epoch: list[int], shrink: tuple[np.ndarray, np.ndarray] | None, units: np.ndarray
 ) -> None:
-    """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model."""
+    """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model.
+
+    Of pattern of power P and its noise v, drawn towards 0 by P / (P + v), P v / (P + v) stays: v / (P + v) of it is
+    pattern, the rest noise.
+    """
     group, state, unit = model.group, model.state, model.unit
     total = float(np.sum(unit[model.skies(epoch)]))
+    state.sky_lasting.update(dict.fromkeys(epoch, 0.0))
     if shrink is None or not shrink[1].any():
         state.sky_variance.update({i: 1.0 / max(len(group.skies[i]), 1) for i in epoch})
         return
@@ -302,6 +307,7 @@ def _record_sky_noise(
         own = float(np.sum(unit[list(group.skies[i])]))
         v = noise / np.maximum(known * own / max(total, 1e-30), 1e-30)
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
+        state.sky_lasting[i] = float(np.median(v / np.maximum(power + v, 1e-30)))
         variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
         state.sky_variance[i] = float(np.median(added)) * float(unit[i]) ** 2 / variance
 

@@ -27,9 +27,11 @@ def frames_together(group: Group, frames: list[int]) -> dict[int, Together]:
     """For each frame, how many of `frames` stand where it does and share its sky, itself included.
 
     Exposures of one position have the same noise of the sky at the same places: the variance of the mean of k of them
-    is (1 + k v) / k, not (1 + v) / k, where v is that of the sky. Frames that share it in part count in part. Those of
-    a pattern that comes back to its positions within a few pixels have it in one aperture, not in one pixel.
+    is (1 + k v) / k, not (1 + v) / k, where v is that of the sky. Frames that share it in part count in part: pattern
+    that was left in all of them they share whatever their skies. Those of a pattern of positions that comes back to
+    each within a few pixels have it in one aperture, not in one pixel.
     """
+    lasting = {i: float(np.mean([state.sky_lasting.get(i, 0.0) for state in group.planes])) for i in frames}
     places = np.array([(group.frames[j].dx, group.frames[j].dy) for j in frames])
     radius = APERTURE * (group.extras.get("fwhm") or 4.0)
     found = {}
@@ -41,7 +43,8 @@ def frames_together(group: Group, frames: list[int]) -> dict[int, Together]:
         for k in np.flatnonzero(overlap > 0):
             if frames[k] != i:
                 other = set(group.skies.get(frames[k], ()))
-                share = len(own & other) / max(len(own), len(other), 1)
+                skies = len(own & other) / max(len(own), len(other), 1)
+                share = lasting[i] + (1.0 - lasting[i]) * skies
                 pixel, aperture = pixel + share * float(still[k]), aperture + share * float(overlap[k])
         found[i] = Together(pixel, aperture)
     return found
