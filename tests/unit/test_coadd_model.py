@@ -66,3 +66,11 @@ def test_no_pixel_that_a_frame_shows_is_left_without_one(seed: int) -> None:
         made += shows & np.array([i in bands[row // 64] for row in range(shape[0])])[:, None]
     assert ((made > 0) == (all_of > 0)).all()
     assert max(map(len, bands)) < 120
+
+
+def test_rows_that_no_frame_reaches_have_none() -> None:
+    layout = laid_out([(0.0, 1500.0 * (k % 2)) for k in range(100)])
+    bands = _as_deep(layout, list(range(100)), 32)
+    first = NY // 64 + 1
+    assert [len(chosen) for chosen in bands[first : 1500 // 64]] == [0] * (1500 // 64 - first)
+    assert len(bands[0]) == len(bands[-1]) == 16  # of the 50 that show these rows the same part as of all

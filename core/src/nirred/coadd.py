@@ -150,8 +150,10 @@ def median_model(
     rows = tile_rows(group, max(len(chosen) for chosen in bands), grid.shape[1])
 
     def tile(chosen: list[int], start: int, stop: int) -> None:
-        if shifted and _where_they_lie(
-            group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop])
+        if (
+            shifted
+            and chosen
+            and _where_they_lie(group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop]))
         ):
             return
         images, seen = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32), 0
@@ -202,23 +204,30 @@ def _as_deep(layout: Layout, frames: list[int], most: int) -> list[list[int]]:
     grid = layout.grid
     if len(frames) <= most:
         return [frames] * -(-grid.shape[0] // _CELL)
-    bands, inside = -(-grid.shape[0] // _CELL), np.arange(0, _CELL + 1, _STEP)
-    y = grid.y0 + _CELL * np.arange(bands)[:, None, None] + inside[:, None]
+    boxes = np.array([(k, *placed.bounds) for k, i in enumerate(frames) for _, placed in layout.of(i)])
+    rank = np.argsort(spread_order(len(frames)))
     x = grid.x0 + np.arange(0, grid.shape[1] + _STEP, _STEP)
-    covers = np.zeros((len(frames), bands, inside.size, x.size), bool)
-    for k, i in enumerate(frames):
-        for _, placed in layout.of(i):
-            x0, y0, x1, y1 = placed.bounds
-            covers[k] |= ((y >= y0) & (y <= y1)) & ((x >= x0) & (x <= x1))
+    bands = []
+    for first in range(grid.y0, grid.y0 + grid.shape[0], _CELL):
+        y = first + np.arange(0, _CELL + 1, _STEP)
+        reach = boxes[(boxes[:, 2] <= y[-1]) & (boxes[:, 4] >= y[0])]
+        reach = reach[np.argsort(rank[reach[:, 0].astype(int)], kind="stable")]
+        bands.append(sorted({frames[k] for k in _of_band(reach, y, x, (most, len(frames)))}))
+    return bands
+
+
+def _of_band(boxes: np.ndarray, y: np.ndarray, x: np.ndarray, part: tuple[int, int]) -> list[int]:
+    """Numbers of the first of some planes (number, x0, y0, x1, y1) of which such a part covers each of the points."""
+    _, x0, y0, x1, y1 = boxes.T[:, :, None]
+    covers = ((y >= y0) & (y <= y1))[:, :, None] & ((x >= x0) & (x <= x1))[:, None, :]
     total = covers.sum(axis=0)
-    needed = np.minimum(total, np.maximum(_LEAST, most * total // len(frames)))
-    depth = np.zeros(total.shape, np.int32)
-    chosen: list[list[int]] = [[] for _ in range(bands)]
-    for k in spread_order(len(frames)):
-        for band in np.flatnonzero((covers[k] & (depth < needed)).any(axis=(1, 2))):
-            depth[band] += covers[k, band]
-            chosen[band].append(frames[k])
-    return [sorted(of_band) for of_band in chosen]
+    needed = np.minimum(total, np.maximum(_LEAST, part[0] * total // part[1]))
+    depth, chosen = np.zeros(total.shape, np.int32), []
+    for k, mine in enumerate(covers):
+        if (mine & (depth < needed)).any():
+            depth += mine
+            chosen.append(int(boxes[k, 0]))
+    return chosen
 
 
 def tile_rows(group: Group, n: int, width: int, most: int = TILE) -> int:

@@ -154,6 +154,18 @@ def test_tiles_and_threads_change_no_bit(make_group, monkeypatch):
     assert all(m == made[0] for m in made)
 
 
+@pytest.mark.parametrize("kernel", ["nearest", "lanczos3"])
+@pytest.mark.parametrize("most", [4, 64])
+def test_the_median_of_frames_far_apart_is_nan_between_them(make_group, kernel, most):
+    shifts = [(0.0, 300.0 * (k % 2)) for k in range(20)]
+    group = registered(make_group(["both"] * 20, [np.full((90, 70), 10.0 + k) for k in range(20)]), shifts)
+    _, model, count = coadd.median_model(group, list(range(20)), targets_of(group, [0])[0], kernel, most)
+    shows = np.isfinite(model)
+    assert (shows == (count > 0)).all() and model.shape == (390, 70)
+    assert shows[:90].all() and shows[-90:].all() and not shows[90:-90].any()
+    assert count.max() == (10 if most == 64 else 7)
+
+
 def test_what_no_frame_sees_is_nan_and_flagged(make_group):
     images, bad = [np.ones((30, 30))] * 2, np.zeros((30, 30), np.uint16)
     bad[10, 10] = DQ.BAD_PIXEL
