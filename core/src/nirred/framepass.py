@@ -21,7 +21,7 @@ from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo
-from .room import SKYLESS, frame_bytes, in_memory
+from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
 from .spread import at_once, each_frame
 from .store import PlaneStack, give_heap_back
 
@@ -114,8 +114,8 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
 
 
 def _passing(group: Group) -> frozenset[Path]:
-    """Files of one frame each, where planes go to scratch files in this run."""
-    if not group.context.filed:
+    """Files of one frame each, where planes of this task or of another one of the run go to scratch files."""
+    if not (group.context.filed or scratch_bytes(group.task, group.context.memory)):
         return frozenset()
     files = Counter(f.info.path for f in group.frames)
     return frozenset(path for path, frames in files.items() if frames == 1)

@@ -63,9 +63,11 @@ def test_the_cache_of_raw_files_makes_room_for_scratch_files(make_group, write_r
     infos = write_raw([[np.full((6, 8), 100.0 + k)] for k in range(2)])
     first, second = (info.path.name for info in infos)
     twice = [*infos, replace(infos[1], exposure=replace(infos[1].exposure, index=1))]  # read again: worth keeping
-    for filed, frames, expected in ((False, infos, []), (True, infos, [first, second]), (True, twice, [first])):
+    all_fit, own, another_s = {}, {"memory": 1}, {"filed": True}
+    cases = ((all_fit, infos, []), (own, infos, [first, second]), (another_s, infos, [first, second]))
+    for context, frames, expected in (*cases, (own, twice, [first])):
         group = prepared(make_group, frames)
-        group.context = replace(group.context, filed=filed)
+        group.context = replace(group.context, **context)
         calibrate_group(group)
         assert sorted(given) == expected
         given.clear()
