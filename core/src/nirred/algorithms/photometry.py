@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.combine import sorting_network
-
 Float64 = NDArray[np.float64]
 
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
@@ -19,11 +17,6 @@ STAR_ERROR = 0.003
 WINGS = 5.2
 #: What to expect of that b in the atmosphere, indices of 2.5 to 4.5, and how far it may be off: few stars do not tell.
 NATURAL_GAIN, ITS_ERROR = 0.08, 0.03
-#: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
-SPIKE, LEAST_RISE = 5.0, 0.5
-#: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
-#: and is wrong by up to 1.4 / FWHM of that, as the mirror is a pixel's middle; together 0.3 %.
-HOLES = 0.0024
 
 
 def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -> tuple[Float64, Float64]:
@@ -208,61 +201,6 @@ def shrink(values: Float64, errors: Float64) -> Float64:
     return np.asarray(1.0 + factor * deviation)
 
 
-def aperture_fluxes(
-    data: NDArray[np.float32],
-    bad: NDArray[np.uint8],
-    x: Float64,
-    y: Float64,
-    fwhm: float,
-    *,
-    spikes: bool = False,
-    radii: tuple[float, ...] = (2.0,),
-) -> tuple[Float64, Float64]:
-    """Fluxes of isolated stars, by default in apertures so wide (2 FWHM radius) that seeing hardly matters.
-
-    The local level is the median of a ring of 3 to 4.5 FWHM. An unusable pixel is replaced by its mirror image across
-    the star; within 0.7 FWHM of the centre it spoils a star that is not wide enough.
-
-    Parameters
-    ----------
-    data : float32 (ny, nx)
-        Sky-subtracted frame.
-    bad : uint8 (ny, nx)
-        Not zero where unusable.
-    x, y : float64 (n,)
-        Zero-based positions.
-    fwhm : float
-        Pixels.
-    spikes : bool
-        Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
-    radii : tuple of float
-        Of the apertures, in FWHM.
-
-    Returns
-    -------
-    flux, error : float64 (radii, n)
-        NaN for stars that could not be measured.
-    """
-    half = int(np.ceil(4.5 * fwhm))
-    flux, error = np.full((2, len(radii), x.size), np.nan)
-    span = np.arange(-half, half + 1)
-    for k in range(x.size):
-        if not (np.isfinite(x[k]) and np.isfinite(y[k])):
-            continue
-        i, j = round(float(y[k])), round(float(x[k]))
-        if i < half or j < half or i + half >= data.shape[0] or j + half >= data.shape[1]:
-            continue
-        cut = data[i - half : i + half + 1, j - half : j + half + 1].astype(float)
-        hidden = bad[i - half : i + half + 1, j - half : j + half + 1] != 0
-        r = np.hypot(span[:, None] - (y[k] - i), span[None, :] - (x[k] - j))
-        if spikes:
-            hidden = hidden | _spikes(cut, hidden, fwhm)
-        ring = cut[(r > 3 * fwhm) & ~hidden]
-        for n, radius in enumerate(radii):
-            flux[n, k], error[n, k] = _aperture(cut, hidden, ring, r, fwhm, radius)
-    return flux, error
-
-
 def concentrations(core: Float64, whole: Float64) -> Float64:
     """Share of starlight near where the stars should be, relative to what is usual for each star.
 
@@ -288,50 +226,3 @@ def concentrations(core: Float64, whole: Float64) -> Float64:
     found = np.full(share.shape[0], np.nan)
     found[known] = np.nanmedian(relative[known], axis=1)
     return found
-
-
-def _median(values: Float64) -> float:
-    """The median of finite values in one dimension, as numpy's, without what that takes for few of them."""
-    middle = values.size // 2
-    if values.size % 2:
-        return float(np.partition(values, middle)[middle])
-    low, high = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1]
-    return 0.5 * float(low + high)
-
-
-def _median_of_nine(image: Float64) -> Float64:
-    """Medians of 3 x 3 pixels; beyond the edges the outermost ones are repeated."""
-    ny, nx = image.shape
-    padded = np.pad(image, 1, mode="edge")
-    wires = [padded[dy : dy + ny, dx : dx + nx] for dy in range(3) for dx in range(3)]
-    for low, high in sorting_network(9, (4,)):
-        wires[low], wires[high] = np.minimum(wires[low], wires[high]), np.maximum(wires[low], wires[high])
-    return wires[4]
-
-
-def _spikes(cut: Float64, hidden: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
-    """Pixels above the median of their neighbourhood by more than noise and four times what the top of a star is."""
-    around = _median_of_nine(np.where(hidden, _median(cut.ravel()), cut))
-    level = _median(cut[~hidden]) if not hidden.all() else 0.0
-    light = np.maximum(around - level, 0.0)
-    sigma = 1.4826 * _median(np.abs(cut - level).ravel())
-    rise = max(4.0 * np.expm1(4 * np.log(2) / fwhm**2), LEAST_RISE)  # of a Gaussian's middle above the next pixel
-    return np.asarray(cut - around > SPIKE * np.hypot(sigma, np.sqrt(light)) + rise * light)
-
-
-def _aperture(
-    cut: Float64, hidden: NDArray[np.bool_], ring: Float64, r: Float64, fwhm: float, radius: float
-) -> tuple[float, float]:
-    """Flux and error in one aperture; `ring` holds the usable pixels round it."""
-    inside = np.clip(radius * fwhm + 0.5 - r, 0.0, 1.0)
-    mirror, mirror_hidden = cut[::-1, ::-1], hidden[::-1, ::-1]
-    used = hidden & (inside > 0)
-    holes = np.count_nonzero(used & (r < 0.7 * fwhm))
-    if ring.size < 20 or holes > HOLES * fwhm**3 or (used & mirror_hidden).any():
-        return float("nan"), float("nan")
-    level = _median(ring)
-    sigma = 1.4826 * _median(np.abs(ring - level))
-    values = np.where(hidden, mirror, cut) - level
-    flux = float(np.sum(inside * values))
-    area = float(inside.sum())
-    return flux, float(np.sqrt(area * sigma**2 * (1 + 1.6 * area / ring.size) + max(flux, 0.0)))

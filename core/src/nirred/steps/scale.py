@@ -7,16 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..algorithms.apertures import aperture_fluxes
 from ..algorithms.flags import flagged
 from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
-from ..algorithms.photometry import (
-    aperture_fluxes,
-    area_exponent,
-    concentrations,
-    relative_transparencies,
-    seeing_loss,
-    shrink,
-)
+from ..algorithms.photometry import area_exponent, concentrations, relative_transparencies, seeing_loss, shrink
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, lay_out, median_model
