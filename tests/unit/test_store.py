@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nirred import store
+from nirred import scratch, store
 from nirred.errors import DataError
 from nirred.store import PlaneStack
 
@@ -17,7 +18,7 @@ from nirred.store import PlaneStack
 @pytest.fixture(params=["memory", "file", "limited"])
 def stack(request, tmp_path, monkeypatch):
     if request.param == "limited":
-        monkeypatch.setattr(store, "addresses_unlimited", lambda: False)
+        monkeypatch.setattr(scratch, "addresses_unlimited", lambda: False)
     made = PlaneStack((3, 7, 5), np.float32, None if request.param == "memory" else tmp_path)
     yield made
     made.close()
@@ -70,9 +71,61 @@ def test_a_scratch_file_has_no_name_and_two_descriptors(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_large_one_lies_in_two_files_that_one_mapping_shows(tmp_path, monkeypatch):
+    """Odd rows, so that stripes and frames end at different places; written by several threads, and by one."""
+    shape, rng = (7, 1031, 517), np.random.default_rng(3)
+    planes = rng.standard_normal(shape).astype(np.float32)
+    before = len(os.listdir("/proc/self/fd"))
+    stack = PlaneStack(shape, np.float32, tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before + 3 and list(tmp_path.iterdir()) == []
+    assert not stack.lend(7, 1031).any()
+    blocks = [slice(top, min(top + 100, shape[1])) for top in range(0, shape[1], 100)]
+
+    def write(k):
+        for rows in blocks[k::3]:
+            for i in range(shape[0]):
+                stack.put(i, planes[i, rows], rows.start)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    np.testing.assert_array_equal(stack.lend(7, 1031), planes)
+    stack.about_to_change(3, 0, 1031)
+    stack.frame_to_change(3)[...] *= 2
+    held = stack.frame(3)
+    monkeypatch.setattr(store, "RESIDENT", 0)
+    np.testing.assert_array_equal(stack.planes([3, 5]), planes[[3, 5]] * np.float32([2, 1])[:, None, None])
+    stack.close()
+    assert len(os.listdir("/proc/self/fd")) == before + 1  # of the mapping, which a view holds
+    np.testing.assert_array_equal(held, 2 * planes[3])
+    del held
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(scratch, "addresses_unlimited", lambda: False)
+    one = PlaneStack(shape, np.float32, tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    one.put(2, planes[2])
+    np.testing.assert_array_equal(one.planes([2, 1]), planes[[2, 1]] * np.float32([1, 0])[:, None, None])
+    one.close()
+
+
+def test_two_files_take_the_space_of_one(tmp_path):
+    size = 30_000_000
+    file = scratch.ScratchFile(size, tmp_path, 3_000_000)
+    taken = [os.fstat(int(n)).st_blocks * 512 for n in os.listdir("/proc/self/fd") if _of(tmp_path, n)]
+    assert len(taken) == 3 and taken.count(max(taken)) < 3  # the mapping's descriptor is the first one's
+    assert size <= sum(set(taken)) < size + 1_000_000
+    file.close()
+
+
+def _of(folder, number):
+    try:
+        return os.readlink(f"/proc/self/fd/{number}").startswith(str(folder))
+    except OSError:
+        return False
+
+
 def test_one_pixel(tmp_path):
-    for scratch in (None, tmp_path):
-        stack = PlaneStack((1, 1, 1), np.uint16, scratch)
+    for folder in (None, tmp_path):
+        stack = PlaneStack((1, 1, 1), np.uint16, folder)
         stack.put(0, np.array([[65535]], np.uint16))
         assert stack.frame(0).tolist() == [[65535]]
         stack.close()

@@ -107,8 +107,8 @@ def _link(source: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def take_space(descriptor: int, size: int) -> None:
-    """Give a new file all of its space: at once, or by writing zeros where the system knows no other way.
+def take_space(descriptor: int, size: int, start: int = 0) -> None:
+    """Give part of a new file its space: at once, or by writing zeros where the system knows no other way.
 
     Raises
     ------
@@ -116,11 +116,11 @@ def take_space(descriptor: int, size: int) -> None:
         There is not as much.
     """
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
+        os.posix_fallocate(descriptor, start, size)
         return
-    zeros = bytes(1 << 20)
-    while size > 0:
-        size -= os.write(descriptor, zeros[:size])
+    zeros, stop = bytes(1 << 20), start + size
+    while start < stop:
+        start += os.pwrite(descriptor, zeros[: stop - start], start)
 
 
 def give_cache_back(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stacks of planes in bounded memory: in RAM while they fit, else in one scratch file."""
+"""Stacks of planes in bounded memory: in RAM while they fit, else in a scratch file."""
 
 from __future__ import annotations
 
@@ -6,33 +6,18 @@ import contextlib
 import ctypes
 import math
 import mmap
-import os
-import resource
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .errors import DataError
-from .files import take_space
+from .scratch import LARGE_PAGE, ScratchFile
 
-#: Names that scratch files have for an instant.
-PREFIX, SUFFIX = "nirred-", ".planes"
-#: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room;
-#: what a single look at it may bring in beyond what is looked at.
-RESIDENT, _LARGE_PAGE = 100_000_000, 1 << 21
+#: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room.
+RESIDENT = 100_000_000
 #: Of Linux, since 5.14; Python's `mmap` does not name it yet.
 _POPULATE_WRITE = 23
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove the empty files of processes that died between making a scratch file and taking away its name."""
-    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_size == 0:
-                path.unlink()
 
 
 class PlaneStack:
@@ -40,8 +25,7 @@ class PlaneStack:
 
     Those in RAM lie on the heap, where an earlier stack has left room. A scratch file is mapped into memory, so
     that its planes are an array as those in RAM are; of what has been looked at some `RESIDENT` bytes stay in this
-    process. Where addresses are limited (``ulimit -v``) each look at it is a mapping of its own. All of its space is
-    taken at once: a disk that is found full by writing into a mapping would end the process.
+    process. Where addresses are limited (``ulimit -v``) each look at it is a mapping of its own.
 
     Parameters
     ----------
@@ -50,7 +34,7 @@ class PlaneStack:
     dtype : dtype
         Of a pixel.
     scratch : Path, optional
-        Directory of the scratch file; None keeps everything in RAM. One file, two descriptors, removed at `close`.
+        Directory of the scratch file; None keeps everything in RAM. Removed at `close`; three descriptors at most.
     zeros : bool
         Whether planes hold zeros at first; False where each is written whole before it is looked at.
 
@@ -69,17 +53,17 @@ class PlaneStack:
         self.dtype = np.dtype(dtype)
         self.scratch = scratch
         self._row = shape[2] * self.dtype.itemsize
-        self._lent, self._file = 0, -1
+        self._lent = 0
         self._spare: list[np.ndarray] = []
-        self._memory: mmap.mmap | None = None
+        self._file: ScratchFile | None = None
+        self._array: np.ndarray | None = None
         if scratch is None:
-            self._array: np.ndarray | None = (np.zeros if zeros else np.empty)(shape, self.dtype)
+            self._array = (np.zeros if zeros else np.empty)(shape, self.dtype)
             return
-        size = max(shape[0] * shape[1] * self._row, 1)
-        self._file = _scratch_file(size, scratch)
-        if addresses_unlimited():
-            self._memory = mmap.mmap(self._file, size)
-        self._array = None if self._memory is None else self._pixels(self._memory, 0, shape)
+        frame = shape[1] * self._row
+        self._file = ScratchFile(max(shape[0] * frame, 1), scratch, frame)
+        if self._file.memory is not None:
+            self._array = self._pixels(self._file.memory, 0, shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,7 +76,7 @@ class PlaneStack:
     @property
     def closed(self) -> bool:
         """True when the planes have been given up."""
-        return self._array is None and self._file < 0
+        return self._array is None and self._file is None
 
     def frame_to_change(self, i: int) -> np.ndarray:
         """All rows of frame i, a view that will be written to."""
@@ -106,20 +90,25 @@ class PlaneStack:
         Pages of a file that were mapped to be read are made writable one by one, by an interrupt each, which is five
         times what changing them takes; pages that are mapped to be written from the start come in large ones.
         """
-        if self._file < 0 or self._memory is None or stop <= start:
+        memory = self._mapping()
+        if memory is None or stop <= start:
             return
         begin = (i * self.shape[1] + start) * self._row // mmap.PAGESIZE * mmap.PAGESIZE
         size = (i * self.shape[1] + stop) * self._row - begin
-        self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
+        memory.madvise(mmap.MADV_DONTNEED, begin, size)
         with contextlib.suppress(OSError):  # a system without
-            self._memory.madvise(_POPULATE_WRITE, begin, size)
+            memory.madvise(_POPULATE_WRITE, begin, size)
+
+    def _mapping(self) -> mmap.mmap | None:
+        return None if self._file is None else self._file.memory
 
     def lend(self, frames: int, rows: int) -> np.ndarray | None:
         """All planes, (n, ny, nx), to one who looks at so many rows of so many frames; None: not in one mapping."""
-        if self._file >= 0 and self._memory is not None:
-            self._lent += frames * (rows * self._row + _LARGE_PAGE)
+        memory = self._mapping()
+        if memory is not None:
+            self._lent += frames * (rows * self._row + LARGE_PAGE)
             if self._lent > RESIDENT:
-                self._memory.madvise(mmap.MADV_DONTNEED)  # of a shared file: out of this process, not lost
+                memory.madvise(mmap.MADV_DONTNEED)  # of a shared file: out of this process, not lost
                 self._lent = 0
         return self._array
 
@@ -134,13 +123,10 @@ class PlaneStack:
         array = self.lend(1, stop - start)
         if array is not None:
             return array[i, start:stop]
-        if self._file < 0:
+        if self._file is None:
             raise ValueError("these planes have been given up")
-        shape = (stop - start, self.shape[2])
-        begin = (i * self.shape[1] + start) * self._row
-        before = begin % mmap.ALLOCATIONGRANULARITY
-        size = before + max(shape[0] * self._row, 1)
-        return self._pixels(mmap.mmap(self._file, size, offset=begin - before), before, shape)
+        looked_at = self._file.look((i * self.shape[1] + start) * self._row, (stop - start) * self._row)
+        return self._pixels(*looked_at, (stop - start, self.shape[2]))
 
     def _pixels(self, memory: mmap.mmap, offset: int, shape: tuple[int, ...]) -> np.ndarray:
         return np.frombuffer(memory, self.dtype, math.prod(shape), offset).reshape(shape)
@@ -166,17 +152,11 @@ class PlaneStack:
         DataError
             The scratch file's disk has failed.
         """
-        if self._file < 0:
+        if self._file is None:
             self.rows(i, start, start + values.shape[0])[...] = values
             return
         data = np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data
-        position = (i * self.shape[1] + start) * self._row
-        try:
-            while data:
-                done = os.pwrite(self._file, data, position)
-                data, position = data[done:], position + done
-        except OSError as error:
-            raise _no_scratch(error) from error
+        self._file.write(data, (i * self.shape[1] + start) * self._row)
 
     @contextlib.contextmanager
     def filling(self, i: int) -> Iterator[np.ndarray]:
@@ -184,7 +164,7 @@ class PlaneStack:
 
         A file's pages that are written for the first time through a mapping cost three times as much.
         """
-        if self._file < 0:
+        if self._file is None:
             yield self.frame(i)
             return
         buffer = self._spare.pop() if self._spare else np.empty(self.shape[1:], self.dtype)
@@ -194,11 +174,11 @@ class PlaneStack:
 
     def close(self) -> None:
         """Free memory and scratch space."""
-        self._array = self._memory = None
+        self._array = None
         self._spare.clear()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def __del__(self) -> None:
         self.close()
@@ -208,33 +188,3 @@ def give_heap_back() -> None:
     """Return what is free of the heap to the system, where the C library can."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def addresses_unlimited() -> bool:
-    """Whether this process may map files of any size."""
-    return resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
-
-
-def _scratch_file(size: int, folder: Path) -> int:
-    """Descriptor of a file of zeros without a name, all of its space taken.
-
-    Raises
-    ------
-    DataError
-        It cannot be made.
-    """
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
-        Path(name).unlink(missing_ok=True)  # the descriptor keeps it alive; a crash leaves nothing behind
-        try:
-            take_space(descriptor, size)
-        except OSError:
-            os.close(descriptor)
-            raise
-    except OSError as error:
-        raise _no_scratch(error) from error
-    return descriptor
-
-
-def _no_scratch(error: OSError) -> DataError:
-    return DataError(f"scratch file: {error.strerror or error}", "free space, --scratch DIR, or a larger --memory")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import median_filter
 
-from nirred import store
+from nirred import scratch
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.group import OBJECT
@@ -188,15 +188,15 @@ def test_no_bit_depends_on_memory_threads_or_rows_at_once(make_group, tmp_path, 
     made = []
     filed = {"sci": tmp_path, "dq": tmp_path}
     ways = (({}, 1, 16), (filed, 2, 16), (filed, 1, 5), ({"sci": tmp_path}, 2, 5), ({"dq": tmp_path}, 1, 5), ({}, 3, 1))
-    for scratch, threads, rows in ways:
+    for folders, threads, rows in ways:
         group = make_group(["both"] * 6, frames, dq, step=10.0)
         group.context = replace(group.context, threads=threads, scratch=tmp_path)
         group.setup.dark = []
         state = group.planes[0]
-        monkeypatch.setattr(store, "addresses_unlimited", lambda rows=rows: rows != 5)
+        monkeypatch.setattr(scratch, "addresses_unlimited", lambda rows=rows: rows != 5)
         for name in ("sci", "dq"):
             stack = getattr(state, name)
-            moved = PlaneStack(stack.shape, stack.dtype, scratch.get(name))
+            moved = PlaneStack(stack.shape, stack.dtype, folders.get(name))
             for i in range(6):
                 moved.put(i, stack.frame(i))
             setattr(state, name, moved)

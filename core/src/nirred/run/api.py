@@ -28,7 +28,7 @@ from ..plugin.recipes import Recipe
 from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from ..room import scratch_bytes
-from ..store import remove_scratch
+from ..scratch import remove_scratch
 from .executors import Crew, refuse_unknown
 from .ledger import Ledger
 from .limits import one_blas_thread, one_heap, processors, within_limits

@@ -1,0 +1,156 @@
+"""Scratch files: bytes on disk that no name leads to, mapped into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError
+from .files import take_space
+
+#: Names that scratch files have for an instant.
+PREFIX, SUFFIX = "nirred-", ".planes"
+#: What a single look at a file may bring into memory beyond what is looked at.
+LARGE_PAGE = 1 << 21
+#: A file is shared out into no more stripes than this, each a mapping of its own: the system allows for 65530.
+_MOST_STRIPES = 1000
+#: The same on Linux, macOS and BSD; Python's `mmap` does not name it.
+_MAP_FIXED = 0x10
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove the empty files of processes that died between making a scratch file and taking away its name."""
+    for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
+
+
+class ScratchFile:
+    """So many bytes on disk, zeros at first, gone at `close` or with the process.
+
+    Threads that write to one file wait for each other. So the bytes lie in two, a stripe in each by turns, which one
+    mapping shows in their order; where addresses are limited (``ulimit -v``) in one, and each look at it is a mapping.
+    All of the space is taken at once: a disk that is found full by writing into a mapping would end the process.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    folder : Path
+        Where the files are.
+    stripe : int
+        Bytes that one thread writes while another one writes the next as many.
+
+    Attributes
+    ----------
+    memory : mmap or None
+        All of it; None where addresses are limited.
+
+    Raises
+    ------
+    DataError
+        There is no such folder, or the disk is full.
+    """
+
+    def __init__(self, size: int, folder: Path, stripe: int) -> None:
+        self.memory: mmap.mmap | None = None
+        self._files: list[int] = []
+        self._stripe = -(-max(stripe, size // _MOST_STRIPES) // LARGE_PAGE) * LARGE_PAGE
+        mapped = addresses_unlimited()
+        try:
+            for _ in range(2 if mapped and size > self._stripe else 1):
+                self._files.append(_nameless(folder))
+            for file in self._files:
+                os.ftruncate(file, size)  # each has holes where the other one's stripes are
+            for file, start, stop in self._parts(0, size):
+                take_space(file, stop - start, start)
+            if mapped:
+                self.memory = mmap.mmap(self._files[0], size)
+                for file, start, stop in self._parts(0, size):
+                    if file != self._files[0]:
+                        _lay_over(self.memory, file, start, stop - start)
+        except OSError as error:
+            self.close()
+            raise _failed(error) from error
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Pieces of [start, stop) that lie in one file each: its descriptor, and their place, which is that in it."""
+        while start < stop:
+            stripe = start // self._stripe
+            end = min(stop, (stripe + 1) * self._stripe) if len(self._files) > 1 else stop
+            yield self._files[stripe % len(self._files)], start, end
+            start = end
+
+    @property
+    def closed(self) -> bool:
+        """True when the bytes have been given up."""
+        return not self._files
+
+    def look(self, start: int, size: int) -> tuple[mmap.mmap, int]:
+        """A mapping of its own that holds `size` bytes from `start`, and where in it these begin; of one file."""
+        before = start % mmap.ALLOCATIONGRANULARITY
+        return mmap.mmap(self._files[0], before + max(size, 1), offset=start - before), before
+
+    def write(self, data: memoryview, position: int) -> None:
+        """Write bytes, which the mapping then shows.
+
+        Raises
+        ------
+        DataError
+            The disk has failed.
+        """
+        try:
+            for file, start, stop in self._parts(position, position + len(data)):
+                while start < stop:
+                    start += os.pwrite(file, data[start - position : stop - position], start)
+        except OSError as error:
+            raise _failed(error) from error
+
+    def close(self) -> None:
+        """Give up the bytes; what has been looked at stays as long as somebody holds it."""
+        self.memory = None
+        while self._files:
+            os.close(self._files.pop())
+
+
+def addresses_unlimited() -> bool:
+    """Whether this process may map files of any size."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def _nameless(folder: Path) -> int:
+    """Descriptor of an empty file whose name is gone: a crash leaves nothing behind."""
+    descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+    Path(name).unlink(missing_ok=True)
+    return descriptor
+
+
+@cache
+def _system_mmap() -> Any:
+    """The C library's own, which can put a mapping at a place."""
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+    function.restype = ctypes.c_void_p
+    return function
+
+
+def _lay_over(memory: mmap.mmap, file: int, at: int, size: int) -> None:
+    """Let part of a mapping show the same place of another file. The whole is unmapped as if it were one."""
+    place = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + at
+    access, how = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED
+    if _system_mmap()(place, size, access, how, file, at) != place:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _failed(error: OSError) -> DataError:
+    return DataError(f"scratch file: {error.strerror or error}", "free space, --scratch DIR, or a larger --memory")
