@@ -45,6 +45,15 @@ def test_rows_come_back_as_they_were_put(stack):
         stack.frame(0)
 
 
+def test_a_frame_that_is_filled_is_written_whole(stack, monkeypatch):
+    for i, piece in ((0, 1 << 18), (1, 40), (2, 1)):  # bytes; a row has 20
+        monkeypatch.setattr(store, "PIECE", piece)
+        with stack.filling(i) as frame:
+            frame[...] = np.arange(35).reshape(7, 5) + 100 * i
+    for i in range(3):
+        np.testing.assert_array_equal(stack.frame(i), np.arange(35).reshape(7, 5) + 100 * i)
+
+
 def test_values_take_the_stack_s_type_and_any_memory_order(stack):
     wide = np.arange(70, dtype=np.float64).reshape(14, 5)[::2]
     stack.put(1, wide)

@@ -16,6 +16,9 @@ from .scratch import LARGE_PAGE, ScratchFile
 
 #: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room.
 RESIDENT = 100_000_000
+#: Bytes of a frame that are written to a file at once. For a larger piece the system takes large pages from memory that
+#: has been free for long, which on a guest costs ten times what the writing does; small ones fit where others were.
+PIECE = 1 << 18
 #: Of Linux, since 5.14; Python's `mmap` does not name it yet.
 _POPULATE_WRITE = 23
 
@@ -169,7 +172,9 @@ class PlaneStack:
             return
         buffer = self._spare.pop() if self._spare else np.empty(self.shape[1:], self.dtype)
         yield buffer
-        self.put(i, buffer)
+        rows = max(PIECE // self._row, 1)
+        for top in range(0, self.shape[1], rows):
+            self.put(i, buffer[top : top + rows], top)
         self._spare.append(buffer)
 
     def close(self) -> None:
