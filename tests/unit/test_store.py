@@ -140,6 +140,13 @@ def test_one_pixel(tmp_path):
         stack.close()
 
 
+def test_frames_without_pixels(tmp_path):
+    for folder in (None, tmp_path):
+        stack = PlaneStack((2, 0, 5), np.float32, folder)
+        assert stack.frame(1).shape == (0, 5)
+        stack.close()
+
+
 def test_a_full_or_missing_scratch_disk_is_said(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No such file"):
         PlaneStack((1, 4, 4), np.uint8, tmp_path / "none")

@@ -64,7 +64,7 @@ class ScratchFile:
     def __init__(self, size: int, folder: Path, stripe: int) -> None:
         self.memory: mmap.mmap | None = None
         self._files: list[int] = []
-        self._stripe = -(-max(stripe, size // _MOST_STRIPES) // LARGE_PAGE) * LARGE_PAGE
+        self._stripe = -(-max(stripe, size // _MOST_STRIPES, 1) // LARGE_PAGE) * LARGE_PAGE
         mapped = addresses_unlimited()
         try:
             for _ in range(2 if mapped and size > self._stripe else 1):
@@ -89,11 +89,6 @@ class ScratchFile:
             end = min(stop, (stripe + 1) * self._stripe) if len(self._files) > 1 else stop
             yield self._files[stripe % len(self._files)], start, end
             start = end
-
-    @property
-    def closed(self) -> bool:
-        """True when the bytes have been given up."""
-        return not self._files
 
     def look(self, start: int, size: int) -> tuple[mmap.mmap, int]:
         """A mapping of its own that holds `size` bytes from `start`, and where in it these begin; of one file."""
