@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import DataError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+#: Bytes that are written to a file at once. For more the system takes large pages from memory that has been free for
+#: long, which on a guest costs ten times what the writing does; small ones fit where others were.
+PIECE = 1 << 18
 #: Temporary names, which no product, record or raw frame has.
 PART = re.compile(r"\..+\.[0-9]+\.part")
+
+
+class _InPieces(io.RawIOBase):
+    """A new file that takes `PIECE` bytes at once, however many it is given."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def write(self, data: ReadableBuffer) -> int:
+        return self._file.write(memoryview(data)[:PIECE])
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager
@@ -28,7 +55,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as stream:
+        with io.BufferedWriter(_InPieces(temporary)) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -185,10 +185,10 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
             continue
         if kind == "flat":
             keywords["BUNIT"] = ("", "relative sensitivity")
-        extensions.append(Extension("SCI", plane.data.astype(np.float32), keywords, version))
+        extensions.append(Extension("SCI", plane.data.astype(np.float32, copy=False), keywords, version))
         if plane.var is not None:
             var_unit = {"BUNIT": ("electron2" if kind != "flat" else "", "unit of the pixels")}
-            extensions.append(Extension("VAR", plane.var.astype(np.float32), var_unit, version))
+            extensions.append(Extension("VAR", plane.var.astype(np.float32, copy=False), var_unit, version))
         extensions.append(Extension("DQ", plane.dq, {}, version))
         if "nexp" in group.extras:
             extensions.append(Extension("NEXP", group.extras["nexp"][p], {}, version))

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .files import PIECE
 from .scratch import LARGE_PAGE, ScratchFile
 
 #: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room.
 RESIDENT = 100_000_000
-#: Bytes of a frame that are written to a file at once. For a larger piece the system takes large pages from memory that
-#: has been free for long, which on a guest costs ten times what the writing does; small ones fit where others were.
-PIECE = 1 << 18
 #: Of Linux, since 5.14; Python's `mmap` does not name it yet.
 _POPULATE_WRITE = 23
 

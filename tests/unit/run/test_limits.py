@@ -135,6 +135,25 @@ def test_threads_share_one_heap(within, heaps):
     assert found == 1 if heaps == 1 else found >= heaps, done.stderr
 
 
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "prctl"), reason="another system")
+@pytest.mark.parametrize("before", [0, 1])
+def test_arrays_lie_in_small_pages_meanwhile(before):
+    prctl = ctypes.CDLL(None).prctl
+    try:
+        prctl(41, before, 0, 0, 0)
+        with limits.small_pages():
+            assert prctl(42, 0, 0, 0, 0) == 1
+        assert prctl(42, 0, 0, 0, 0) == before
+    finally:
+        prctl(41, 0, 0, 0, 0)
+
+
+def test_a_system_without_pages_of_two_sizes(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    with limits.small_pages(), limits.one_heap():
+        pass
+
+
 def test_a_system_that_tells_and_gives_less(tmp_path, monkeypatch):
     """As macOS: it counts processors for all, and files get their space by being written."""
     monkeypatch.delattr(os, "sched_getaffinity")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nirred import files
 from nirred.errors import ConfigError, DataError
 from nirred.files import replacing
 from nirred.params import Setting
@@ -306,3 +307,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with replacing(path) as stream:
         stream.write(b"new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_written_in_pieces(tmp_path, monkeypatch):
+    """Whatever it is given at once: numbers of an array, more bytes than a piece has, none at all."""
+    monkeypatch.setattr(files, "PIECE", 1000)
+    numbers, text = np.arange(30_000, dtype=">f4").reshape(300, 100), bytes(range(251)) * 70
+    with files.replacing(tmp_path / "a") as stream:
+        for part in (b"head", numbers, b"", text, b"tail"):
+            stream.write(part)
+    assert (tmp_path / "a").read_bytes() == b"head" + numbers.tobytes() + text + b"tail"
+
+
+def test_no_piece_is_larger_than_it_may_be(tmp_path):
+    with files._InPieces(tmp_path / "a") as raw:
+        assert raw.write(bytes(3 * files.PIECE)) == files.PIECE and raw.write(b"end") == 3
+        assert raw.writable() and raw.fileno() > 0
+    assert (tmp_path / "a").stat().st_size == files.PIECE + 3

@@ -31,7 +31,7 @@ from ..room import scratch_bytes
 from ..scratch import remove_scratch
 from .executors import Crew, refuse_unknown
 from .ledger import Ledger
-from .limits import one_blas_thread, one_heap, processors, within_limits
+from .limits import one_blas_thread, one_heap, processors, small_pages, within_limits
 from .lock import output_lock
 from .log import Log
 from .outcome import circumstances, exit_code, run_record
@@ -295,7 +295,7 @@ def _execute_all(
         if jobs and not compiled():
             tell(Event("message", message="kernels are compiled at their first use, once: up to a minute more"))
         ledger.begin(run_record(plan, schedule.ordered()))
-        with one_blas_thread(), one_heap():
+        with one_blas_thread(), one_heap(), small_pages():
             return schedule.run(), False
     except KeyboardInterrupt:
         stop.set()

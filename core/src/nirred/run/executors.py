@@ -22,7 +22,7 @@ from ..group import Context
 from ..params import nearest
 from ..plan.model import Task
 from ..registry import Registry
-from .limits import one_blas_thread, one_heap
+from .limits import one_blas_thread, one_heap, small_pages
 from .task import Job, TaskResult, execute
 
 #: The core's own, by name: whether tasks run side by side.
@@ -222,7 +222,7 @@ def work(job: Job, place: Place) -> TaskResult:
         where = registry, place.out, place.scratch, place.memory, place.threads
         context = Context(*where, keep=place.keep, filed=place.filed)
         bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
-        with one_blas_thread(), one_heap():
+        with one_blas_thread(), one_heap(), small_pages():
             return replace(execute(job, context), task=bare)
 
 

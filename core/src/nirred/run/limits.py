@@ -25,6 +25,8 @@ LEAST_PIXELS = 200_000_000
 KEPT, LARGE = -1, (1 << 31) - 1
 #: Of <malloc.h>, GNU; the most that older versions take for large.
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST = -8, -1, -3, 32 << 20
+#: Of <linux/prctl.h>.
+_SET_LARGE_PAGES_OFF, _LARGE_PAGES_OFF = 41, 42
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -76,6 +78,26 @@ def one_blas_thread() -> Iterator[None]:
 
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+@contextlib.contextmanager
+def small_pages() -> Iterator[None]:
+    """Let arrays lie in small pages of memory, where the system can tell the two apart.
+
+    numpy asks for large ones. A guest of another system takes them from memory that has been free for long, for which
+    the host asks up to ten times what is done with it; small ones fit where others were.
+    """
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (AttributeError, OSError, TypeError):  # another system
+        yield
+        return
+    before = prctl(_LARGE_PAGES_OFF, 0, 0, 0, 0)
+    prctl(_SET_LARGE_PAGES_OFF, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_SET_LARGE_PAGES_OFF, max(before, 0), 0, 0, 0)
 
 
 @contextlib.contextmanager
