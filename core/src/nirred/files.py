@@ -33,6 +33,12 @@ class _InPieces(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
     def fileno(self) -> int:
         return self._file.fileno()
 

@@ -314,8 +314,11 @@ def test_a_file_is_written_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "PIECE", 1000)
     numbers, text = np.arange(30_000, dtype=">f4").reshape(300, 100), bytes(range(251)) * 70
     with files.replacing(tmp_path / "a") as stream:
-        for part in (b"head", numbers, b"", text, b"tail"):
+        for part in (b"HEAD", numbers, b"", text, b"tail"):
             stream.write(part)
+        assert stream.tell() == 8 + numbers.nbytes + len(text)
+        stream.seek(0)  # as archives do
+        stream.write(b"head")
     assert (tmp_path / "a").read_bytes() == b"head" + numbers.tobytes() + text + b"tail"
 
 
