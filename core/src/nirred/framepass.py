@@ -101,7 +101,6 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     n, context, sizes = len(group.frames), group.context, frame_bytes(group.task)
     filed = sizes.keys() - in_memory(sizes, context.memory)
     if filed:
-        give_heap_back()  # what an earlier task has left of it is not what these planes fit into
         context.scratch.mkdir(parents=True, exist_ok=True)
         need, rest = sum(sizes.values()), sum(sizes[kind] for kind in filed)
         context.say(f"{group.task.id}: {n} frames need {need / 1e9:.2f} GB; {rest / 1e9:.2f} GB of it in scratch files")
@@ -110,7 +109,12 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     def planes(shape: tuple[int, int], kind: type[np.number], scratch: Path | None) -> PlaneStack:
         return PlaneStack((n, *shape), kind, scratch, zeros=False)
 
-    return [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
+    made = [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
+    if filed:  # what an earlier task has left of the heap, but for what these planes and those to come fit into
+        to_come = [np.empty((n, *s), np.float32) for s in shapes if "sub" in sizes.keys() - filed]
+        give_heap_back()
+        del to_come
+    return made
 
 
 def _passing(group: Group) -> frozenset[Path]:
