@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nirred.algorithms import overlap
 
@@ -46,14 +48,29 @@ assert (overlap.circle((-2.5, 2.5, -2.5, 2.5), (5, 5), 2.0) == mine).all()
     assert done.returncode == 0, done.stderr
 
 
-def test_ellipses_are_those_of_photutils_wherever_the_grid_lies() -> None:
+PLACES = st.floats(-9.0, 9.0)
+
+
+@settings(deadline=None)
+@given(
+    corner=st.tuples(PLACES, PLACES),
+    pixel=st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.5, 1.0])),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    axes=st.tuples(st.floats(0.05, 12.0), st.floats(0.05, 12.0)),
+    angle=st.floats(-7.0, 7.0) | st.sampled_from([0.0, math.pi / 4, math.pi / 2]),
+)
+def test_ellipses_are_those_of_photutils_wherever_the_grid_lies(corner, pixel, size, axes, angle):
     from photutils.geometry import elliptical_overlap_grid
 
-    for edges, size in [
-        ((-9.3, 8.7, -7.1, 7.9), (18, 15)),
-        ((1.2, 8.2, -2.0, 3.0), (7, 5)),
-        ((-0.4, 0.6, -9.5, 0.5), (1, 10)),
-    ]:
-        for axes, angle in [((8.0, 5.0), 0.4), ((6.5, 1.1), 2.2), ((0.8, 0.5), -1.0), ((7.0, 7.0), 0.0)]:
-            theirs = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
-            np.testing.assert_allclose(overlap.ellipse(edges, size, axes, angle), theirs, atol=1e-12)
+    edges = corner[0], corner[0] + size[0] * pixel[0], corner[1], corner[1] + size[1] * pixel[1]
+    theirs = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
+    np.testing.assert_allclose(overlap.ellipse(edges, size, axes, angle), theirs, atol=1e-9)
+
+
+def test_an_ellipse_whose_middle_is_a_corner_touches_pixels_and_passes_between():
+    share = overlap.ellipse((-2.0, 2.0, -2.0, 2.0), (4, 4), (1.0, 1.0), 0.3)
+    np.testing.assert_allclose(share[1:3, 1:3], math.pi / 4, atol=1e-14)
+    np.testing.assert_allclose([share[0], share[:, 0]], 0.0, atol=1e-15)
+    within = overlap.ellipse((-0.5, 0.5, -0.5, 0.5), (1, 1), (0.3, 0.1), 1.0)
+    np.testing.assert_allclose(within, [[math.pi * 0.03]], atol=1e-15)
+    assert overlap.ellipse((0.0, 0.0, 0.0, 3.0), (0, 3), (2.0, 1.0), 0.0).shape == (3, 0)
