@@ -29,6 +29,7 @@ class _InPieces(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
+        self.name = str(path)  # astropy asks for it where the disk is full
 
     def writable(self) -> bool:
         return True
