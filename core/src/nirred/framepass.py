@@ -99,7 +99,8 @@ def compiled() -> bool:
 
 def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     n, context, sizes = len(group.frames), group.context, frame_bytes(group.task)
-    filed = sizes.keys() - in_memory(sizes, context.memory)
+    kept = in_memory(sizes, context.memory)
+    filed = sizes.keys() - kept
     if filed:
         context.scratch.mkdir(parents=True, exist_ok=True)
         need, rest = sum(sizes.values()), sum(sizes[kind] for kind in filed)
@@ -111,7 +112,7 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
 
     made = [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
     if filed:  # what an earlier task has left of the heap, but for what these planes and those to come fit into
-        to_come = [np.empty((n, *s), np.float32) for s in shapes if "sub" in sizes.keys() - filed]
+        to_come = [np.empty((n, *s), np.float32) for s in shapes] if "sub" in kept else []
         give_heap_back()
         del to_come
     return made

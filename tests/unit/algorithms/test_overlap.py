@@ -64,7 +64,7 @@ def test_ellipses_are_those_of_photutils_wherever_the_grid_lies(corner, pixel, s
 
     edges = corner[0], corner[0] + size[0] * pixel[0], corner[1], corner[1] + size[1] * pixel[1]
     theirs = elliptical_overlap_grid(*edges, *size, *axes, angle, 1, 1)
-    np.testing.assert_allclose(overlap.ellipse(edges, size, axes, angle), theirs, atol=1e-9)
+    np.testing.assert_allclose(overlap.ellipse(edges, size, axes, angle), theirs, rtol=0, atol=1e-12)
 
 
 def test_an_ellipse_whose_middle_is_a_corner_touches_pixels_and_passes_between():
