@@ -303,13 +303,16 @@ def _record_sky_noise(
         state.sky_variance.update({i: 1.0 / max(len(group.skies[i]), 1) for i in epoch})
         return
     power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
-    for i in epoch:
+
+    def record(i: int) -> None:
         own = float(np.sum(unit[list(group.skies[i])]))
         v = noise / np.maximum(known * own / max(total, 1e-30), 1e-30)
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
         state.sky_lasting[i] = float(np.median(v / np.maximum(power + v, 1e-30)))
         variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
         state.sky_variance[i] = float(np.median(added)) * float(unit[i]) ** 2 / variance
+
+    each_frame(group, epoch, record, 1)
 
 
 def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: np.ndarray) -> None:
