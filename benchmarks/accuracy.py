@@ -18,7 +18,8 @@ from typing import Any
 
 from nirred.plugin.simulation import Simulation
 from nirred.registry import Registry
-from nirred.testing.accuracy import Accuracy, summary, table
+from nirred.testing.accuracy import Accuracy
+from nirred.testing.bars import summary, table
 from nirred.testing.campaign import Reducer, ReductionError, accuracies, run_command
 
 

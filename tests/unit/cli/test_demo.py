@@ -36,7 +36,7 @@ def parts(plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(plugins, "simulations", lambda: {"CAM": camera}, raising=False)
     monkeypatch.setattr("nirred.testing.simulate.simulate_night", simulate)
     monkeypatch.setattr("nirred.testing.accuracy.measure", lambda path, night, group: (path.name, group))
-    monkeypatch.setattr("nirred.testing.accuracy.table", lambda measured: f"TABLE {measured}")
+    monkeypatch.setattr("nirred.testing.bars.table", lambda measured: f"TABLE {measured}")
     monkeypatch.setattr(api, "run", run)
     return seen
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nirred.testing.accuracy import measure, summary, table
+from nirred.testing.accuracy import measure
+from nirred.testing.bars import LARGE, missed, summary, table
 from nirred.testing.campaign import ReductionError, accuracies
 from nirred.testing.oracle import oracle_stack, write_oracle, write_product
 from nirred.testing.photometry import Figure
@@ -141,6 +142,28 @@ def test_a_lone_bright_star_has_no_error_and_is_judged_by_its_value(measured, st
     off = replace(found, flux_bias=Figure(0.3, math.inf))
     judged = [next(r["passed"] for r in summary([n]) if str(r["figure"]).startswith("flux bias")) for n in (found, off)]
     assert judged == [True, False]
+
+
+def test_the_floor_is_of_the_nights_that_tell_it(measured, stack):
+    found = measured(sci=stack.sci)
+    lone = replace(found, flux_bias=Figure(0.03, math.inf))
+    rows = summary([replace(found, flux_bias=Figure(0.01, 0.02)), lone, lone])
+    row = next(r for r in rows if str(r["figure"]).startswith("flux bias"))
+    assert row["floor"] == 0.02 and row["nights"] == 3
+
+
+def test_two_left_over_objects_are_few_in_a_large_frame_alone(measured, stack):
+    found = replace(measured(sci=stack.sci), leftovers=Figure(2.0, 0.0))
+
+    def judged(**changes):
+        night = replace(found, **changes)
+        (row,) = [r for r in summary([night]) if str(r["figure"]).startswith("left-over")]
+        said = any(words.startswith("left-over") for words in missed(night))
+        assert row["passed"] != said
+        return row["passed"]
+
+    assert found.pixels == 256 * 256 and not judged()
+    assert judged(pixels=LARGE) and not judged(pixels=LARGE, leftovers=Figure(3.0, 0.0))
 
 
 def test_a_missing_product_is_named(tmp_path):

@@ -36,7 +36,8 @@ def demo(
 ) -> None:
     """Simulate a small night of the camera's usual kind, reduce it, and measure the stack against the truth."""
     from ..drawing import stack_png
-    from ..testing.accuracy import measure, summary, table
+    from ..testing.accuracy import measure
+    from ..testing.bars import summary, table
     from ..testing.simulate import simulate_night
     from .summary import lines
 

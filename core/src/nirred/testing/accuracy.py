@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +42,8 @@ class Accuracy:
         Of the night.
     frames : int
         Frames in the product.
+    pixels : int
+        Of a frame.
     depth : Figure
         Signal-to-noise of faint sources relative to the oracle's.
     flux_bias, flux_scatter : Figure
@@ -68,6 +69,7 @@ class Accuracy:
     group: str
     seed: int
     frames: int
+    pixels: int
     depth: Figure
     flux_bias: Figure
     flux_scatter: Figure
@@ -111,6 +113,7 @@ def measure(product_path: Path | str, night: Night, group: str, oracle: OracleSt
         group=group,
         seed=night.seed,
         frames=len(product.weights),
+        pixels=sum(math.prod(detector.shape) for detector in night.detectors),
         depth=_depth(comparison),
         flux_bias=bias,
         flux_scatter=spread,
@@ -296,94 +299,3 @@ def _background(comparison: Comparison) -> tuple[Figure, Figure]:
     error = float(medians.std(ddof=1) / math.sqrt(medians.size))
     sky = float(np.mean([comparison.night.frames[name].conditions.sky for name in comparison.product.weights]))
     return Figure(100 * value / sky, 100 * error / sky), Figure(value, comparison.product.level_error)
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One row of the table: its title, the figure, what it must reach.
-
-    `slack` = number of standard errors that a mean may lie outside the limits: of the nights' scatter or of the floor,
-    whichever is larger, for the scatter of few nights may be small by luck.
-    """
-
-    title: str
-    figure: Callable[[Accuracy], Figure]
-    low: float
-    high: float
-    must: str
-    slack: float = 0.0
-    only: tuple[str, ...] = ()
-
-
-def _level_in_errors(accuracy: Accuracy) -> Figure:
-    error = accuracy.level.error
-    return Figure(abs(accuracy.level.value) / error, 1.0) if error > 0 else NOTHING
-
-
-def _bars() -> list[Bar]:
-    infinite = math.inf
-    bars = [
-        Bar("depth", lambda a: a.depth, 0.92, infinite, ">= 0.92", only=("dither",)),
-        Bar("depth", lambda a: a.depth, 0.885, infinite, ">= 0.885", only=("offset", "filling")),
-        Bar("flux bias, S/N > 100 (%)", lambda a: a.flux_bias, -0.1, 0.1, "+-0.1"),
-        Bar("flux scatter (%)", lambda a: a.flux_scatter, 0.0, infinite, "-"),
-        Bar("faint stars, median pull", lambda a: a.pull_median, 0.0, 0.0, "0 +- 3 se", 3.0),
-        Bar("faint stars, pull width", lambda a: a.pull_width, 0.95, 1.10, "0.95-1.10", 2.0),
-        Bar("galaxy kept", lambda a: a.galaxy, 0.99, 1.01, "0.99-1.01", only=("dither", "offset")),
-        Bar("offset rms (px)", lambda a: a.offset_rms, 0.0, 0.03, "<= 0.03"),
-        Bar("FWHM ratio", lambda a: a.fwhm_ratio, 0.0, 1.01, "<= 1.01"),
-        Bar("left-over > 8 sigma", lambda a: a.leftovers, 0.0, 0.0, "0"),
-    ]
-    for index, factor in enumerate(NOISE_RADII):
-        title = f"measured / predicted noise, {factor:g} FWHM"
-        bars.append(Bar(title, lambda a, i=index: a.noise[i], 0.97, 1.03, "0.97-1.03 or 2 se", 2.0))  # type: ignore[misc]
-    bars.append(Bar("background (% of sky)", lambda a: a.background, -0.01, 0.01, "+-0.01", 1.0))
-    bars.append(Bar("level / LEVELERR", _level_in_errors, 0.0, 1.0, "<= 1", 2.0, only=("filling",)))
-    return bars
-
-
-def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
-    """Rows of the table as data: group, figure, mean, standard error, floor, number of nights, must, passed.
-
-    `error` is of the mean over the nights; `floor` is what the measurement's own noise makes of it, of left-over
-    objects how many the oracle stack shows.
-    """
-    rows: list[dict[str, object]] = []
-    for group in sorted({item.group for item in accuracies}):
-        nights = [item for item in accuracies if item.group == group]
-        for bar in _bars():
-            figures = [bar.figure(item) for item in nights if not bar.only or group in bar.only]
-            known = [figure for figure in figures if np.isfinite(figure.value)]
-            if not known:
-                continue
-            values = np.array([figure.value for figure in known])
-            error = known[0].error if len(known) == 1 else float(values.std(ddof=1) / math.sqrt(len(known)))
-            floor = math.sqrt(sum(figure.error**2 for figure in known)) / len(known)
-            mean, margin = float(values.mean()), bar.slack * max(error, floor) if bar.slack else 0.0  # not 0 x infinity
-            passed = bool(bar.low - margin <= mean <= bar.high + margin)
-            row = {"group": group, "figure": bar.title, "mean": mean, "error": float(error), "floor": floor}
-            rows.append({**row, "nights": len(known), "must": bar.must, "passed": passed})
-    return rows
-
-
-def table(accuracies: Sequence[Accuracy]) -> str:
-    """Means over nights with their standard errors (of one night: its floor) beside the bars of the design."""
-    lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'floor':8s} {'nights':>6s}  must"]
-    for row in summary(accuracies):
-        verdict = "" if row["passed"] else "   MISSED"
-        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['floor']:<8.4f} {row['nights']:6d}"
-        lines.append(f"{row['group']:8s} {row['figure']:34s} {numbers}  {row['must']}{verdict}")
-    return "\n".join(lines)
-
-
-def missed(accuracy: Accuracy, luck: float = 0.0, leftovers: float = 0.0) -> list[str]:
-    """Bars that one night misses, in words: by more than `luck` errors of the figure, or than `leftovers` objects."""
-    said = []
-    for bar in _bars():
-        figure = bar.figure(accuracy)
-        if (bar.only and accuracy.group not in bar.only) or not math.isfinite(figure.value):
-            continue
-        room = leftovers if bar.title.startswith("left-over") else max(luck, bar.slack) * figure.error
-        if not bar.low - room <= figure.value <= bar.high + room:
-            said.append(f"{bar.title}: {figure.value:.4g} +- {figure.error:.2g}, must be {bar.must}")
-    return said

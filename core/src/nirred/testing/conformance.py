@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OFFSET_ERROR = 0.1  # px
 BAD_FOUND, GOOD_LOST, BLIND = 0.9, 0.005, 0.1  # shares of pixels, of light
-#: What a figure of one night may lie beyond its bar: times the error of its measurement, and that left over.
+#: What a figure of one night may lie beyond its bar: times the error of its measurement; and objects left over.
 LUCK = 4.0
 LEFTOVERS = 2
 #: Of five frames of 256 x 256 pixels: (figure of `Accuracy`, wanted, how far from it).
@@ -341,7 +341,8 @@ class PluginConformance:
     @pytest.mark.slow
     def test_night_meets_the_bars(self, nirred_full: ReducedNight) -> None:
         """Nine dithered frames of full size: every figure of `nirred demo`'s table within its bar."""
-        from .accuracy import measure, missed
+        from .accuracy import measure
+        from .bars import missed
 
         product = nirred_full.out / nirred_full.night.groups["dither"].product
         assert product.is_file(), f"{product.name} was not made: {'; '.join(nirred_full.result.messages)}"
