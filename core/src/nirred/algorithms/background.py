@@ -114,15 +114,14 @@ def _fit_core(values: NDArray[np.float64], clip: float) -> tuple[float, float, f
     below, middle, above = (float(values[int(q * values.size)]) for q in (0.1587, 0.5, 0.8413))
     mode, sigma = middle, float(min(middle - below, above - middle) or 0.5 * (above - below))
     offset = values - middle
-    first = np.concatenate(([0.0], np.cumsum(offset)))
-    second = np.concatenate(([0.0], np.cumsum(offset * offset)))
+    squares = offset * offset
     mean_factor, sigma_factor = _truncation(-clip, UPPER_CLIP * clip)
     for _ in range(ROUNDS):
         low, high = np.searchsorted(values, [mode - clip * sigma, mode + UPPER_CLIP * clip * sigma])
         if high - low < 10:
             break
-        mean = (first[high] - first[low]) / (high - low)
-        variance = (second[high] - second[low]) / (high - low) - mean * mean
+        mean = float(np.sum(offset[low:high])) / (high - low)
+        variance = float(np.sum(squares[low:high])) / (high - low) - mean * mean
         scatter = math.sqrt(max(variance, 0.0)) / sigma_factor
         fitted = middle + mean - mean_factor * scatter
         moved, mode, sigma = abs(fitted - mode), fitted, scatter
