@@ -205,7 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shutil.rmtree(directory, ignore_errors=True)
     rates, held = marginal([run for run in runs if run.threads == 1]), verdicts(runs)
     print("CPU ms of a further frame: " + ", ".join(f"{1e3 * rate:.0f}" for rate in rates))
-    print("times as fast with two threads: " + ", ".join(f"{n}: {r:.2f}" for n, r in gains(runs).items()))
+    for frames, ratio in gains(runs).items():
+        print(f"two threads after start-up, {frames} frames: {ratio:.2f} times as fast")
     for bar, passed in held.items():
         print(f"{'ok' if passed else 'MISSED':8}{bar}")
     document = {
