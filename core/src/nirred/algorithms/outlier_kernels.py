@@ -161,7 +161,7 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
     x0 = min(max(0, -origin[0]), nx)
     x1 = max(x0, min(nx, count.shape[1] - origin[0]))
     stray = np.zeros((nx + 7) // 8 * 8, np.uint8)
-    words = stray.view(np.uint64)
+    words, places = stray.view(np.uint64), np.empty(stray.size + 1, np.int64)
     for y in range(max(0, -origin[1]), min(ny, count.shape[0] - origin[1])):
         values, middle, number = sub[y, x0:x1], model[y, x0:x1], count[y + origin[1], x0 + origin[0] : x1 + origin[0]]
         constant, electrons, found = noise[0][y, x0:x1], noise[1][y, x0:x1], stray[x0:x1]
@@ -171,15 +171,19 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
             n = np.float32(number[x])
             variance = (constant[x] + (sky + signal * scale) * electrons[x]) * extra * _spread(n)
             found[x] = (off * off > low * low * variance) & (n > np.float32(1))
+        strays = 0
         for k in range(words.size):
-            if words[k] == 0:
-                continue
-            for x in range(8 * k, min(8 * k + 8, nx)):
-                if stray[x] and not (dq[y, x] & bad != 0 and _buried(dq, bad, y, x)):
-                    n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
-                    core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
-                    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
-                    flags[y, x] = _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+            if words[k] != 0:
+                for x in range(8 * k, 8 * k + 8):
+                    places[strays] = x
+                    strays += stray[x]
+        for k in range(strays):
+            x = places[k]
+            if dq[y, x] & bad == 0 or not _buried(dq, bad, y, x):
+                n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
+                core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
+                steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+                flags[y, x] = _judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
 @subkernel
@@ -213,15 +217,19 @@ def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
     model, _, nodes, step = what
     ny, nx = data.shape
     hidden = np.zeros((nx + 3) // 4 * 4, np.uint16)  # as wide as the flags, for the vector unit
-    words = hidden.view(np.uint64)
+    words, places = hidden.view(np.uint64), np.empty(hidden.size + 1, np.int64)
     for y in range(ny):
         flags = dq[y]
         for x in range(nx):
             hidden[x] = flags[x] & bits
+        number = 0
         for k in range(words.size):
             if words[k] != 0:
-                for x in range(4 * k, min(4 * k + 4, nx)):
-                    if hidden[x]:
-                        value = scale * _model_at(model, nodes, step, y, x)
-                        lost[y] |= value - value != 0
-                        data[y, x] = value
+                for x in range(4 * k, 4 * k + 4):
+                    places[number] = x
+                    number += hidden[x] != 0
+        for j in range(number):  # without a branch between them many are fetched at once
+            x = places[j]
+            value = scale * _model_at(model, nodes, step, y, x)
+            lost[y] |= value - value != 0
+            data[y, x] = value
