@@ -141,14 +141,23 @@ def _overlap(size, start, width):  # type: ignore[no-untyped-def]
 
 
 @subkernel
+def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
+    """Fill a row but for [low, high)."""
+    for part in (row[:low], row[high:]):
+        for x in range(part.size):
+            part[x] = filling
+
+
+@subkernel
 def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
     """Copy a row into padded buffers, zero where unusable; return how many pixels inside are."""
     nx = data.shape[1]
     low, high = _overlap(nx, x0, values.size)
-    for j in range(values.size):
-        values[j] = 0.0
-        good[j] = 0.0
-    if y < 0 or y >= data.shape[0] or low == high:
+    if y < 0 or y >= data.shape[0]:
+        high = low
+    for part in (values, good):
+        _fill_beside(part, low, high, np.float32(0.0))
+    if low == high:
         return 0
     # Slices, because an index that might be negative keeps the loops from being vectorised.
     source = data[y, low + x0 : high + x0]
@@ -228,20 +237,30 @@ def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
-    """Fill a row but for [low, high)."""
-    for part in (row[:low], row[high:]):
-        for x in range(part.size):
-            part[x] = filling
-
-
-@subkernel
 def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
     """Weight and absolute weight that fall inside the array, along a row."""
     for j in range(good.size):
         good[j] = np.float32(1.0) if 0 <= j + x0 < nx else np.float32(0.0)
     _filter_row(good, wx, edge[0])
     _filter_row(good, np.abs(wx), edge[1])
+
+
+@subkernel
+def _filter_weights(good, wx, abs_x, alike, weights, sizes):  # type: ignore[no-untyped-def]
+    """Weights of a row, and absolute ones unless these are `alike`: where none is negative they are not needed."""
+    _filter_row(good, wx, weights)
+    if not alike:
+        _filter_row(good, abs_x, sizes)
+
+
+@subkernel
+def _combine_weights(ring, first, wy, abs_y, alike, norm, cover):  # type: ignore[no-untyped-def]
+    """Combine the ring's weights and absolute weights."""
+    _filter_column(ring[1], first, wy, norm)
+    if alike:
+        _copy_row(norm, cover)
+    else:
+        _filter_column(ring[2], first, abs_y, cover)
 
 
 @subkernel
@@ -266,6 +285,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
     abs_x, abs_y = np.abs(wx), np.abs(wy)
     zero, one = np.zeros(width, np.float32), np.ones(width, np.float32)
     scale = np.float32(1.0) / (np.abs(wx).sum() * abs_y.sum())
+    alike = np.all(abs_x == wx) and np.all(abs_y == wy)
     values, good = np.empty(width + wx.size - 1, np.float32), np.empty(width + wx.size - 1, np.float32)
     ring, edge = np.zeros((3, taps_y, width), np.float32), np.zeros((2, width), np.float32)
     norm, cover = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -283,8 +303,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
         clean = clean + 1 if inside and lost == 0 else 0
         state[slot] = 0 if inside else 1  # as the edges leave it, or nothing: written down when a neighbour asks
         if lost > 0:
-            _filter_row(good, wx, ring[1, slot])
-            _filter_row(good, abs_x, ring[2, slot])
+            _filter_weights(good, wx, abs_x, alike, ring[1, slot], ring[2, slot])
             state[slot] = 2
         r = j - taps_y + 1
         if r < 0:
@@ -307,8 +326,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
                 _copy_row(one[first:last], cover[first:last])
         else:
             _write_down(state, edge, zero, ring)
-            _filter_column(ring[1], r, wy, norm)
-            _filter_column(ring[2], r, abs_y, cover)
+            _combine_weights(ring, r, wy, abs_y, alike, norm, cover)
             _renormalise(norm, scale, value, cover)
         if coverage.shape[0] > 0:
             _copy_row(cover, coverage[r, low:high])
