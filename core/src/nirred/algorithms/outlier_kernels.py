@@ -151,6 +151,22 @@ def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
     return True
 
 
+@subkernel
+def _gather(marks, words, places):  # type: ignore[no-untyped-def]
+    """Places of marks that are not 0, and their number; `words` are the marks eight bytes at once, mostly 0.
+
+    What is then done with them has no branch between one and the next: many are fetched from memory at once. There is
+    to be room for one place more than there are marks.
+    """
+    number, each = 0, marks.size // max(words.size, 1)
+    for k in range(words.size):
+        if words[k] != 0:
+            for x in range(each * k, each * (k + 1)):
+                places[number] = x
+                number += marks[x] != 0
+    return number
+
+
 @kernel
 def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
     """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
@@ -171,14 +187,7 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
             n = np.float32(number[x])
             variance = (constant[x] + (sky + signal * scale) * electrons[x]) * extra * _spread(n)
             found[x] = (off * off > low * low * variance) & (n > np.float32(1))
-        strays = 0
-        for k in range(words.size):
-            if words[k] != 0:
-                for x in range(8 * k, 8 * k + 8):
-                    places[strays] = x
-                    strays += stray[x]
-        for k in range(strays):
-            x = places[k]
+        for x in places[: _gather(stray, words, places)]:
             if dq[y, x] & bad == 0 or not _buried(dq, bad, y, x):
                 n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
                 core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
@@ -222,14 +231,7 @@ def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
         flags = dq[y]
         for x in range(nx):
             hidden[x] = flags[x] & bits
-        number = 0
-        for k in range(words.size):
-            if words[k] != 0:
-                for x in range(4 * k, 4 * k + 4):
-                    places[number] = x
-                    number += hidden[x] != 0
-        for j in range(number):  # without a branch between them many are fetched at once
-            x = places[j]
+        for x in places[: _gather(hidden, words, places)]:
             value = scale * _model_at(model, nodes, step, y, x)
             lost[y] |= value - value != 0
             data[y, x] = value
