@@ -11,6 +11,7 @@ import numpy as np
 
 from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..algorithms.threads import run_blocks
 from ..algorithms.typical import median, sampled_median
 from ..dq import DQ
 from ..errors import StepError, Unreadable
@@ -20,6 +21,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..provenance import file_digest
+from ..spread import each_frame
 from ..step import GroupStep
 
 #: A pixel whose short dark stands out by this many times the scatter of all is of no use in a long exposure.
@@ -86,7 +88,7 @@ def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
 def _stack_plane(
     group: Group, state: PlaneState, frames: list[int], nsigma: float, common: np.ndarray, *, scaled: bool
 ) -> Plane:
-    levels = np.array([_level(state, i) for i in frames])
+    levels = np.array(each_frame(group, frames, lambda i: _level(state, i), 1))
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
     noise = NoiseModel(state.constant, state.per_electron)
@@ -146,9 +148,9 @@ class MakeLampFlat(GroupStep):
         planes = _stack_lamps(group, on, params.nsigma, scaled=True)
         if off:
             dark = _stack_lamps(group, off, params.nsigma, scaled=False)
-            planes = [_subtract(a, b) for a, b in zip(planes, dark, strict=True)]
+            planes = _subtract(group, planes, dark)
         elif group.calibrations.get("dark") is not None:
-            planes = [_subtract(a, b) for a, b in zip(planes, group.calibrations["dark"], strict=True)]
+            planes = _subtract(group, planes, group.calibrations["dark"])
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
@@ -157,9 +159,24 @@ class MakeLampFlat(GroupStep):
         group.keywords["NCOMBINE"] = len(on)
 
 
-def _subtract(a: Plane, b: Plane) -> Plane:
-    var = None if a.var is None or b.var is None else a.var + b.var
-    return Plane(a.data - b.data, a.dq | b.dq, var)
+def _subtract(group: Group, lit: list[Plane], dark: list[Plane]) -> list[Plane]:
+    """Lit planes less dark ones, on the group's threads."""
+    return [_difference(a, b, group.context.threads) for a, b in zip(lit, dark, strict=True)]
+
+
+def _difference(a: Plane, b: Plane, threads: int) -> Plane:
+    made = [(np.subtract, a.data, b.data), (np.bitwise_or, a.dq, b.dq)]
+    if a.var is not None and b.var is not None:
+        made.append((np.add, a.var, b.var))
+    out = [np.empty_like(lit) for _, lit, _ in made]
+
+    def rows(start: int, stop: int) -> None:
+        for (operation, lit, dark), result in zip(made, out, strict=True):
+            operation(lit[start:stop], dark[start:stop], out=result[start:stop])
+
+    run_blocks(rows, len(a.data), threads)
+    data, dq, *var = out
+    return Plane(data, dq, var[0] if var else None)
 
 
 class NormalizeFlat(GroupStep):
