@@ -1,10 +1,13 @@
-"""Libraries that are loaded beside the pixels."""
+"""Libraries that are loaded beside the digests of the inputs."""
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
+from nirred.provenance import file_digest
 from nirred.run import ahead
 
 SCRIPT = """
@@ -35,3 +38,25 @@ def test_what_is_missing_is_left_to_whoever_needs_it(monkeypatch):
 def test_the_fault_of_a_task_is_passed_on():
     with pytest.raises(ZeroDivisionError), ahead.loaded_ahead(2):
         raise ZeroDivisionError
+
+
+def test_digests_are_taken_while_libraries_are_loaded(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+    files, at_work = [tmp_path / "a", tmp_path / "missing", tmp_path / "b"], threading.Event()
+    taken = []
+    monkeypatch.setattr(ahead, "_load", lambda: at_work.wait(10))
+    monkeypatch.setattr(ahead, "file_digest", lambda path: taken.append(path) or file_digest(path))
+    before = sys.getswitchinterval()
+    with ahead.loaded_ahead(2, files):
+        assert sorted(taken) == sorted(files)
+        at_work.set()
+    assert sys.getswitchinterval() == before
+
+
+def test_tasks_do_not_wait_for_digests_once_libraries_are_there(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(ahead, "_load", lambda: None)
+    monkeypatch.setattr(ahead, "file_digest", lambda path: (taken.append(path), time.sleep(0.001)))
+    with ahead.loaded_ahead(2, [tmp_path] * 10_000):
+        assert len(taken) < 10_000

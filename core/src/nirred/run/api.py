@@ -29,12 +29,14 @@ from ..recipes import own_recipe, recipe_of
 from ..registry import Registry
 from ..room import scratch_bytes
 from ..scratch import remove_scratch
+from .ahead import loaded_ahead
 from .executors import Crew, refuse_unknown
 from .ledger import Ledger
 from .limits import one_blas_thread, one_heap, processors, small_pages, within_limits
 from .lock import output_lock
 from .log import Log
 from .outcome import circumstances, exit_code, run_record
+from .records import recorded_tasks
 from .requests import Journal, lay_out_results
 from .schedule import Schedule
 from .settings import refuse_unused
@@ -295,7 +297,7 @@ def _execute_all(
         if jobs and not compiled():
             tell(Event("message", message="kernels are compiled at their first use, once: up to a minute more"))
         ledger.begin(run_record(plan, schedule.ordered()))
-        with one_blas_thread(), one_heap(), small_pages():
+        with one_blas_thread(), one_heap(), small_pages(), _ahead(plan, crew, fresh=options.fresh):
             return schedule.run(), False
     except KeyboardInterrupt:
         stop.set()
@@ -303,3 +305,11 @@ def _execute_all(
     finally:
         stop.set()
         crew.close()
+
+
+def _ahead(plan: Plan, crew: Crew, *, fresh: bool) -> contextlib.AbstractContextManager[None]:
+    """Libraries and digests of inputs, unless every task has a record and will hardly need them."""
+    finished = set() if fresh else recorded_tasks(crew.context.out)
+    tasks = [task for task in plan.tasks if task.id not in finished]
+    files = dict.fromkeys(info.path for task in tasks for info, _ in task.frames)
+    return loaded_ahead(crew.context.threads if tasks and crew.local else 1, list(files))

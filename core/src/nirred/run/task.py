@@ -25,7 +25,6 @@ from ..recipes import BoundCall, bind, recipe_of
 from ..step import FrameStep, GroupStep
 from ..steps.checkwcs import HeaderStep
 from . import history
-from .ahead import loaded_ahead
 from .intermediates import clear, keep_frames, written_after
 from .keepsake import keep_glimpse, take_glimpse
 from .keys import task_key
@@ -176,8 +175,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     start = time.process_time()
     _load_calibrations(group, made)
     clear(group)
-    with loaded_ahead(group.context.threads):
-        run_recipe(group, recipe, calls)
+    run_recipe(group, recipe, calls)
     task, out = group.task, group.context.out
     result = TaskResult(
         task, "done", "", "", 0, group.product, 0.0, group.remarks, _fates(task, group, "used", ""),
