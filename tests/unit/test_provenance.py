@@ -8,8 +8,9 @@ import hashlib
 
 import pytest
 
-from nirred import __version__
+from nirred import __version__, provenance
 from nirred.errors import Unreadable
+from nirred.files import replacing
 from nirred.provenance import Record, file_digest, input_records, parameter_records, table
 
 CONTENT = b"SIMPLE  =" + bytes(range(256)) * 12000
@@ -58,3 +59,11 @@ def test_table_is_as_wide_as_its_longest_text_and_ascii():
     assert rows["name"][0] == b"b" * 300 and rows["value"][0] == b"\\u03b1" and rows["item"][1] == b"input"
     assert rows.dtype["origin"].itemsize == 1
     assert len(table([])) == 0
+
+
+def test_the_digest_of_a_file_is_known_by_its_later_name(tmp_path, monkeypatch):
+    path = tmp_path / "product.fits"
+    with replacing(path, meanwhile=file_digest) as stream:
+        stream.write(CONTENT)
+    monkeypatch.setattr(provenance, "open_stream", lambda path: pytest.fail("it was read again"))
+    assert file_digest(path) == hashlib.sha256(CONTENT).hexdigest()

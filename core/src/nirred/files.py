@@ -8,10 +8,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .algorithms.threads import both
 from .errors import DataError
 
 if TYPE_CHECKING:
@@ -52,8 +54,15 @@ class _InPieces(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, meanwhile: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
     """A stream to a temporary name beside `path`, flushed to disk and renamed to it at the end.
+
+    Parameters
+    ----------
+    path : Path
+        What is written, or replaced.
+    meanwhile : callable, optional
+        Called with the temporary name, all being written, while the disk takes its time.
 
     Raises
     ------
@@ -65,7 +74,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with io.BufferedWriter(_InPieces(temporary)) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            flush = partial(os.fsync, stream.fileno())
+            both(flush, partial(meanwhile, temporary), 2) if meanwhile else flush()
         os.replace(temporary, path)
         _flush_directory(path.parent)
     except OSError as error:

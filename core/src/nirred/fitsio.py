@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,10 +286,16 @@ def _as_stored(data: np.ndarray) -> np.ndarray:
     return data.astype(data.dtype.newbyteorder(">"), order="C") if data.dtype.kind == "f" else data
 
 
-def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extension], threads: int = 1) -> None:
+def write_product(
+    path: Path,
+    primary: fits.Header,
+    extensions: Sequence[Extension],
+    threads: int = 1,
+    meanwhile: Callable[[Path], object] | None = None,
+) -> None:
     """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
 
-    Numbers are turned into the file's and checksums taken on so many threads.
+    Numbers are turned into the file's and checksums taken on so many threads; `meanwhile` as of `replacing`.
 
     Raises
     ------
@@ -314,5 +320,5 @@ def write_product(path: Path, primary: fits.Header, extensions: Sequence[Extensi
         units[k].add_checksum(when="HDU checksum", override_datasum=True)
 
     run_blocks(seal, len(units), threads, 1)
-    with replacing(path) as stream:
+    with replacing(path, meanwhile) as stream:
         hdus.writeto(stream, output_verify="exception")

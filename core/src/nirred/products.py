@@ -18,6 +18,7 @@ from .group import Group
 from .headers import printable_ascii
 from .plan.model import ON_TARGET, FrameInfo
 from .plugin.coordinates import wcs_cards
+from .provenance import file_digest
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -198,6 +199,7 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
         keywords = group.table_keywords.get(name, {})
         extensions += [Extension(name, table, keywords, version) for version, table in enumerate(tables, 1)]
     extensions.append(Extension("PROVENANCE", provenance))
-    write_product(path, primary_header(group, group.task.first, kind), extensions, group.context.threads)
+    primary = primary_header(group, group.task.first, kind)
+    write_product(path, primary, extensions, group.context.threads, meanwhile=file_digest)
     group.product = path
     return path

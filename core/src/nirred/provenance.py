@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,17 +49,28 @@ def file_digest(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise Unreadable(fault_of(error), "fetch the file again") from error
-    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _digest(_State(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a file held at a time, whatever its name then: a product gets its own at last."""
+
+    path: Path = field(compare=False)
+    device: int
+    inode: int
+    size: int
+    changed: int
 
 
 @lru_cache(maxsize=4096)
-def _digest(path: Path, *state: int) -> str:
+def _digest(state: _State) -> str:
     """Digest of a file in this state: several tasks of a run take the same flats, and reading is not free."""
     try:
-        with open_stream(path) as stream:
+        with open_stream(state.path) as stream:
             return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
+        raise Unreadable(f"{state.path.name}: {error}", "fetch the file again") from error
 
 
 def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:
