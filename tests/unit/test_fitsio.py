@@ -129,23 +129,42 @@ def test_planes_in_the_order_of_the_plugin(tmp_path):
 
 
 def test_masks_of_any_kind(tmp_path):
-    bits = np.array([[0, 1], [64, 0]], np.uint16)
+    values = np.array([[0, 1], [64, 0]], np.uint16)
+    fits.PrimaryHDU(values.astype(np.uint8)).writeto(tmp_path / "d.fits")
     for path in (
-        write(tmp_path / "a.fits", np.ones((2, 2), np.float32), bits, names=["SCI", "DQ"]),
-        write(tmp_path / "b.fits", bits.astype(np.float32)),
-        write(tmp_path / "c.fits", bits),
+        write(tmp_path / "a.fits", np.ones((2, 2), np.float32), values, names=["SCI", "DQ"]),
+        write(tmp_path / "b.fits", values.astype(np.float32)),
+        write(tmp_path / "c.fits", values),
+        tmp_path / "d.fits",
     ):
-        assert [m.tolist() for m in read_mask(path)] == [bits.tolist()]
-    fits.PrimaryHDU(bits.astype(np.uint8)).writeto(tmp_path / "d.fits")
-    assert read_mask(tmp_path / "d.fits")[0].tolist() == bits.tolist()
+        (mask,) = read_mask(path)
+        assert mask.dtype == np.uint16 and mask.tolist() == [[0, 1], [1, 0]]
     assert read_mask(write(tmp_path / "e.fits", np.array([[np.nan, 0.0]], np.float32)))[0].tolist() == [[1, 0]]
 
 
 def test_whatever_is_not_zero_in_a_mask_is_bad(tmp_path):
-    whole = write(tmp_path / "a.fits", np.array([[0, 65536], [65536 + 4, -1]], np.int32))
-    assert read_mask(whole)[0].tolist() == [[0, 1], [4, 65535]]
+    """As flags, 2 and 4 count as signal, and 16384 and 32768 are bits of the working planes: none of these is meant."""
+    codes = np.array([[0, 2, 4], [6, 16384, 32768]])
+    whole = write(tmp_path / "a.fits", np.append(codes, [[65536, 65540, -1]], axis=0).astype(np.int32))
+    assert read_mask(whole)[0].tolist() == [[0, 1, 1], [1, 1, 1], [1, 1, 1]]
     broken = write(tmp_path / "b.fits", np.array([[0.0, 0.25], [1e30, -0.5]], np.float32))
-    assert (read_mask(broken)[0] != 0).tolist() == [[False, True], [True, True]]
+    assert read_mask(broken)[0].tolist() == [[0, 1], [1, 1]]
+    by_hand = write(tmp_path / "c.fits", codes.astype(np.uint16), names=["DQ"])
+    fits.setval(by_hand, "OBSTYPE", value="BPM")
+    assert read_mask(by_hand)[0].tolist() == [[0, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize(("stamp", "name"), [("NIRRED", "DQ"), ("GEM-TLM", "DQ"), ("BPMASK", ""), ("PROCBPM", "DQ")])
+def test_flags_that_a_pipeline_wrote_keep_their_meaning(tmp_path, stamp, name):
+    path = write(tmp_path / "a.fits", np.array([[0, 4, 65], [128, 16384, 32768 + 4]], np.uint16), names=[name])
+    fits.setval(path, stamp, value="x")
+    assert read_mask(path)[0].tolist() == [[0, 4, 65], [1, 1, 1]]
+
+
+def test_a_header_taken_from_a_product_makes_no_flags_of_an_image(tmp_path):
+    path = write(tmp_path / "a.fits", np.array([[0, 4]], np.int16))
+    fits.setval(path, "NIRRED", value="1.0")
+    assert read_mask(path)[0].tolist() == [[0, 1]]
 
 
 def test_keywords_beyond_ascii_are_escaped():

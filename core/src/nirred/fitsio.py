@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Bytes of a file that are read at once.
 _CHUNK = 1 << 18
+#: Keywords by which nirred and Gemini's software mark their bad-pixel masks, and whatever else they write.
+MASK_STAMPS, PRODUCT_STAMPS = ("BPMASK", "PROCBPM"), ("NIRRED", "GEM-TLM")
+KNOWN_BITS = int(sum(DQ))
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -154,36 +157,34 @@ def read_planes(path: Path, headers: Headers, exposure: Exposure) -> list[np.nda
 
 
 def read_mask(path: Path) -> list[np.ndarray]:
-    """A mask's planes as uint16 bits, whatever its type; a file without keywords will do.
+    """A mask's planes as flags, uint16 (ny, nx): of its ``DQ`` extensions or, without any, of its images.
 
-    Our own products and Gemini's keep them in ``DQ`` or in the first image. NaN counts as bad.
+    Every value that is not 0 is a bad pixel, NaN too: people number the kinds of bad pixels as they like. Only where
+    nirred or Gemini's own software wrote the flags are values of 1 to 127 bits of `DQ`.
 
     Raises
     ------
     Unreadable, DataError
         No mask: it leaves no pixel.
     """
-    planes = [_bits(p) for p in _named_or_first(path, "DQ", Headers.read(path))]
+    headers = Headers.read(path)
+    images = [h for _, h in headers.images]
+    named = [h for h in images if str(h.get("EXTNAME", "")).upper() == "DQ"]
+    unnamed = [h for h in images if str(h.get("EXTNAME", "SCI")).upper() in ("SCI", "")]
+    stamps = MASK_STAMPS + (PRODUCT_STAMPS if named else ())
+    bits = any(stamp in headers.primary for stamp in stamps)
+    planes = [_flags(read_image(path, h), bits=bits) for h in named or unnamed or images[:1]]
     if planes and all(p.all() for p in planes):
         raise DataError(f"{path.name}: as a mask it flags every pixel", "name a mask: 0 is good, anything else bad")
     return planes
 
 
-def _bits(mask: np.ndarray) -> np.ndarray:
-    """A mask's lowest 16 bits; what is not 0 and has none of these is a bad pixel."""
-    with np.errstate(invalid="ignore"):  # NaN and what no integer holds
-        bits = np.where(np.isfinite(mask), mask, 1).astype(np.int64).astype(np.uint16)
-    bits[(mask != 0) & (bits == 0)] = DQ.BAD_PIXEL
-    return bits
-
-
-def _named_or_first(path: Path, name: str, headers: Headers) -> list[np.ndarray]:
-    images = headers.images
-    named = [h for _, h in images if str(h.get("EXTNAME", "")).upper() == name]
-    if named:
-        return [read_image(path, h) for h in named]
-    sci = [h for _, h in images if str(h.get("EXTNAME", "SCI")).upper() in ("SCI", "")]
-    return [read_image(path, h) for h in (sci or [h for _, h in images][:1])]
+def _flags(mask: np.ndarray, *, bits: bool) -> np.ndarray:
+    flags = np.where(mask != 0, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+    if bits:
+        known = (mask >= 1) & (mask <= KNOWN_BITS)
+        flags[known] = mask[known]
+    return flags
 
 
 def read_calibration(path: Path) -> list[Plane]:

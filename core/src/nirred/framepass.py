@@ -81,7 +81,7 @@ def _release(group: Group) -> None:
     for state in group.planes:
         if state.inputs is not None:
             state.inputs = replace(state.inputs, dark=None, dark_variance=None, flat_reciprocal=None)
-    for kind, used in (("dark", setup.dark), ("bias", setup.dark), ("flat", setup.flat), ("bpm", setup.masks)):
+    for kind, used in (("dark", setup.dark), ("bias", setup.dark), ("flat", setup.flat)):
         if used:
             group.calibrations.pop(kind, None)
     if setup.dark is not None:

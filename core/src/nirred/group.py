@@ -249,7 +249,7 @@ class Group:
     extras: dict[str, Any] = field(default_factory=Handed)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
     calibrations: dict[str, list[Plane]] = field(default_factory=dict)
-    masks: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    masks: dict[str, list[list[np.ndarray]]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     product: Path | None = None
 

@@ -115,18 +115,19 @@ def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):
 
 def test_masks_that_the_user_names_stand_for_those_of_plan_and_instrument(make_group, tmp_path):
     planned, own = np.zeros((6, 8), np.uint16), np.zeros((6, 8), np.uint8)
-    planned[1, 1], own[2, 2] = DQ.BAD_PIXEL, 1
+    planned[1, 1], own[2, 2] = DQ.BAD_PIXEL, 4
     path = tmp_path / "own.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(own)]).writeto(path)
 
     def masked(**given):
         group = make_group(["both"], [np.zeros((6, 8))])
-        group.calibrations["bpm"] = [Plane(np.zeros((6, 8), np.float32), planned)]
+        group.masks["bpm"] = [[planned]]
         AddDQ().configure(group.setup, AddDQ.Params(**given), group)
         return {(int(y), int(x)): int(m[y, x]) for (m,) in group.setup.masks for y, x in np.argwhere(m)}
 
     assert masked() == {(1, 1): DQ.BAD_PIXEL}
     assert masked(static_bpm=None) == {}
+    assert masked(user_bpm=path) == {(1, 1): DQ.BAD_PIXEL, (2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=path) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=None, illum_mask=path) == {(2, 2): DQ.UNILLUMINATED}
     assert masked(static_bpm=None, illum_mask=path, add_illum_mask=False) == {}

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
 
 BUG = 70
+#: Kinds of calibration that are masks; of each there may be several, a static one and a fresh one.
+MASKS = ("bpm", "user_bpm")
 #: The system's ways to say that there is no memory: for a thread, and for a library.
 _NO_MEMORY = ("start new thread", "failed to map segment", "annot allocate memory")
 
@@ -271,12 +273,8 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
         if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
         planes = _planes(a, path, group)
-        if a.kind == "user_bpm":
-            group.masks[a.kind] = [p.dq for p in planes]
-        elif a.kind == "bpm" and "bpm" in group.calibrations:
-            group.calibrations["bpm"] = [
-                Plane(x.data, x.dq | y.dq) for x, y in zip(group.calibrations["bpm"], planes, strict=True)
-            ]
+        if a.kind in MASKS:
+            group.masks.setdefault(a.kind, []).append([p.dq for p in planes])
         else:
             group.calibrations[a.kind] = planes
             group.extras[f"{a.kind}_name"] = path.name
@@ -298,7 +296,7 @@ def _planes(a: Association, path: Path, group: Group) -> list[Plane]:
     if isinstance(master, Frame):
         group.extras[f"{a.kind}_unit"] = master.unit
         return list(master.planes)
-    if a.kind in ("bpm", "user_bpm"):
+    if a.kind in MASKS:
         return [Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)]
     return read_calibration(path)
 

@@ -72,14 +72,13 @@ class AddDQ(FrameStep):
             group.override(saturation=params.saturation)
         setup.latency = params.time if params.latency else 0.0
         setup.latency_non_linear = params.non_linear
-        planes = group.calibrations.get("bpm")
         if isinstance(params.static_bpm, Path):
-            setup.masks.append(_one_bit(read_mask(params.static_bpm)))
-        elif planes is not None and params.static_bpm is not None:
-            setup.masks.append([p.dq for p in planes])
+            setup.masks.append(read_mask(params.static_bpm))
+        elif params.static_bpm is not None:
+            setup.masks += group.masks.get("bpm", [])
         if params.user_bpm is not None:
-            setup.masks.append(_one_bit(read_mask(params.user_bpm)))
-        setup.masks += [_one_bit(m) for m in group.masks.values()]
+            setup.masks.append(read_mask(params.user_bpm))
+        setup.masks += group.masks.get("user_bpm", [])
         if params.add_illum_mask and params.illum_mask is not None:
             dark = read_mask(params.illum_mask)
             setup.masks.append([np.where(m != 0, np.uint16(DQ.UNILLUMINATED), np.uint16(0)) for m in dark])
@@ -87,11 +86,6 @@ class AddDQ(FrameStep):
             shift = {"xshift": params.xshift, "yshift": params.yshift}
             setup.masks += [detector_mask(group, spec, shift) for spec in instrument_masks(group, "detector")]
             setup.late_masks = [(m, shift) for scope in ("group", "frame") for m in instrument_masks(group, scope)]
-
-
-def _one_bit(mask: list[np.ndarray]) -> list[np.ndarray]:
-    """A file's own values are kept where they are flag bits; anything else that is not 0 is a bad pixel."""
-    return [np.where(m > 127, np.uint16(DQ.BAD_PIXEL), m).astype(np.uint16) for m in mask]
 
 
 class NonlinearityCorrect(FrameStep):
