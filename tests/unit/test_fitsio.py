@@ -15,7 +15,7 @@ from astropy.io import fits
 from nirred.errors import DataError, NirredError, Unreadable
 from nirred.fitsio import Extension, read_calibration, read_image, read_mask, read_planes, set_cards, write_product
 from nirred.headers import Headers
-from nirred.plugin.frames import Exposure
+from nirred.plugin.frames import Detector, Exposure
 
 
 def write(path, *images, names=None, **keywords):
@@ -28,6 +28,11 @@ def write(path, *images, names=None, **keywords):
     return path
 
 
+def planes_of(path, number, *hdus):
+    """Raw planes of so many detectors that leave the choice of HDUs to the exposure."""
+    return read_planes(path, Headers.read(path), Exposure(hdus=hdus), (Detector((2, 2), 1.0, 1.0),) * number)
+
+
 def first(path, plane=None):
     return read_image(path, Headers.read(path).images[0][1], plane)
 
@@ -37,8 +42,7 @@ def first(path, plane=None):
 def test_small_integers_with_a_zero_point_are_exact(tmp_path, dtype, zero):
     numbers = np.array([[np.iinfo(dtype).min, 0, 1], [2, 100, np.iinfo(dtype).max]], dtype)
     path = write(tmp_path / "a.fits", numbers, BZERO=zero)
-    headers = Headers.read(path)
-    (plane,) = read_planes(path, headers, Exposure())
+    (plane,) = planes_of(path, 1)
     np.testing.assert_array_equal(plane, (numbers.astype(np.float64) + zero).astype(np.float32))
     assert plane.dtype == np.float32
 
@@ -102,7 +106,7 @@ def test_tile_compressed_planes_without_names_are_told_apart(tmp_path):
     planes = [np.full((8, 8), k, np.int16) for k in (1, 2, 3)]
     path = tmp_path / "a.fits.fz"
     fits.HDUList([fits.PrimaryHDU(), *map(fits.CompImageHDU, planes)]).writeto(path)
-    np.testing.assert_array_equal(read_planes(path, Headers.read(path), Exposure(hdus=(3, 1))), [planes[2], planes[0]])
+    np.testing.assert_array_equal(planes_of(path, 2, 3, 1), [planes[2], planes[0]])
     images = Headers.read(path).images
     np.testing.assert_array_equal([read_image(path, h) for _, h in images], planes)
 
@@ -115,17 +119,37 @@ def test_truncated_pixels_are_unreadable(tmp_path):
         read_image(path, headers.images[0][1])
 
 
-def test_planes_in_the_order_of_the_plugin(tmp_path):
+@pytest.fixture(params=["", ".gz", ".bz2"])
+def three(tmp_path, request):
+    """A file of three images and a table, plain or compressed."""
     path = write(tmp_path / "a.fits", *(np.full((2, 2), k, np.int16) for k in (1, 2, 3)))
-    headers = Headers.read(path)
-    planes = read_planes(path, headers, Exposure(hdus=(3, 1)))
-    assert [p[0, 0] for p in planes] == [3, 1]
-    assert len(read_planes(path, headers, Exposure())) == 1
+    fits.append(path, np.zeros(4, [("x", "f4")]))
+    squeeze = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[request.param]
+    path.write_bytes(squeeze(path.read_bytes()))
+    return path
+
+
+def test_planes_in_the_order_of_the_plugin(three):
+    assert [p[0, 0] for p in planes_of(three, 2, 3, 1)] == [3, 1]
+    assert [p[0, 0] for p in planes_of(three, 3)] == [1, 2, 3]
+    detectors = tuple(Detector((2, 2), 1.0, 1.0, hdu=k) for k in (2, 3))
+    assert [p[0, 0] for p in read_planes(three, Headers.read(three), Exposure(), detectors)] == [2, 3]
+    with pytest.raises(DataError, match="no image in HDU 5"):
+        planes_of(three, 1, 5)
     with pytest.raises(DataError, match="no image in HDU 4"):
-        read_planes(path, headers, Exposure(hdus=(4,)))
+        planes_of(three, 1, 4)
+
+
+@pytest.mark.parametrize(("number", "hdus"), [(0, ()), (1, ()), (2, ()), (4, ()), (2, (1,))])
+def test_as_many_images_as_detectors_are_expected(three, number, hdus):
+    with pytest.raises(DataError, match=rf"a\.fits: {len(hdus) or 3} images?, {number} expected"):
+        planes_of(three, number, *hdus)
+
+
+def test_a_file_without_an_image_is_said(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "empty.fits")
     with pytest.raises(DataError, match="no image"):
-        read_planes(tmp_path / "empty.fits", Headers.read(tmp_path / "empty.fits"), Exposure())
+        planes_of(tmp_path / "empty.fits", 1)
 
 
 def test_masks_of_any_kind(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from .dq import DQ
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Frame, Plane, Ramp
-from .headers import Header, Headers, is_compressed, open_stream, printable_ascii
+from .headers import Header, Headers, open_stream, printable_ascii, walk
 from .plugin.frames import Descriptors, Detector, Exposure
 
 if TYPE_CHECKING:
@@ -55,10 +57,15 @@ def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarr
     DataError
         Not a 2-D image once axes of length 1 are dropped.
     """
+    with _opened(path) as stream:
+        return _read_image(stream, path, header, plane)
+
+
+def _read_image(stream: io.BufferedIOBase, path: Path, header: Header, plane: int | None) -> np.ndarray:
     if header.get("ZIMAGE") is True:
         data = _read_tiles(path, header)
     else:
-        data = _read_pixels(path, header)
+        data = _read_pixels(stream, path, header)
     if plane is not None:
         data = data[plane]
     data = data.reshape([n for n in data.shape if n > 1] if data.size > 1 else [1, 1])
@@ -69,7 +76,25 @@ def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarr
     return data
 
 
-def _read_pixels(path: Path, header: Header) -> np.ndarray:
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """A file's decompressed bytes; a compressed one is read to the checksum at its end, which alone tells damage."""
+    import zlib
+
+    with open_stream(path) as stream:
+        if isinstance(stream, io.BufferedReader):  # not compressed
+            yield stream
+            return
+        try:
+            yield stream
+            while stream.read(1 << 20):
+                pass
+        except (OSError, EOFError, zlib.error) as error:
+            what = str(error).partition(" 0x")[0]  # without the checksums
+            raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
+
+
+def _read_pixels(stream: io.BufferedIOBase, path: Path, header: Header) -> np.ndarray:
     bitpix = header.get("BITPIX")
     if bitpix not in _TYPES:
         raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is no FITS type", "fetch the file again")
@@ -77,7 +102,7 @@ def _read_pixels(path: Path, header: Header) -> np.ndarray:
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
     pixels = np.empty(math.prod(header.shape), np.float32)
     size, done = pixels.size * kind.itemsize, 0
-    for raw in _chunks(path, header.data_offset, size):
+    for raw in _chunks(stream, header.data_offset, size):
         whole = raw.size // kind.itemsize
         first = done // kind.itemsize
         _scale(raw[: whole * kind.itemsize].view(kind), scaling, pixels[first : first + whole])
@@ -87,20 +112,16 @@ def _read_pixels(path: Path, header: Header) -> np.ndarray:
     return pixels.reshape(header.shape)
 
 
-def _chunks(path: Path, start: int, size: int) -> Iterator[np.ndarray]:
+def _chunks(stream: io.BufferedIOBase, start: int, size: int) -> Iterator[np.ndarray]:
     """Bytes of a file from `start` on, `size` of them unless it ends before: whole pixels that fit in the caches."""
-    if is_compressed(path):
-        yield _inflate(path, start, size)
-        return
-    with path.open("rb") as file:
-        file.seek(start)
-        buffer = np.empty(min(size, _CHUNK), np.uint8)
-        while size > 0:
-            got = file.readinto(buffer[:size].data)
-            if not got:
-                return
-            yield buffer[:got]
-            size -= got
+    stream.seek(start)
+    buffer = np.empty(min(size, _CHUNK), np.uint8)
+    while size > 0:
+        got = stream.readinto(buffer[:size].data)
+        if not got:
+            return
+        yield buffer[:got]
+        size -= got
 
 
 def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) -> None:
@@ -115,21 +136,6 @@ def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) ->
         out[...] = values.astype(np.float64) * scale + zero
 
 
-def _inflate(path: Path, start: int, length: int) -> np.ndarray:
-    import zlib
-
-    try:
-        with open_stream(path) as stream:
-            stream.read(start)
-            found = np.frombuffer(stream.read(length), np.uint8)
-            while stream.read(1 << 20):  # to the checksum at the end, which alone tells damage
-                pass
-            return found
-    except (OSError, EOFError, zlib.error) as error:
-        what = str(error).partition(" 0x")[0]  # without the checksums
-        raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
-
-
 def _read_tiles(path: Path, header: Header) -> np.ndarray:
     """Tile-compressed (.fz) images go through astropy; names need not tell them apart, their place does."""
     from astropy.io import fits
@@ -141,19 +147,36 @@ def _read_tiles(path: Path, header: Header) -> np.ndarray:
     raise Unreadable(f"{path.name}: no tile-compressed image found")
 
 
-def read_planes(path: Path, headers: Headers, exposure: Exposure) -> list[np.ndarray]:
-    """Raw planes (float32, ADU) of one exposure by the core reader: its images in HDU order.
+def read_planes(path: Path, headers: Headers, exposure: Exposure, detectors: Sequence[Detector]) -> list[np.ndarray]:
+    """Raw planes of one exposure by the core reader, one of each detector: float32 (ny, nx), ADU.
+
+    They lie in the HDUs that the exposure names, or else in those that the detectors name, or else in all images of
+    the file, in order.
 
     Raises
     ------
     DataError
-        The file has no image, or the plugin named an HDU that is none.
+        The file has no image, or not one of each detector, or the plugin named an HDU that is none.
+    Unreadable
+        The file is truncated or damaged.
     """
-    images = dict(headers.images) if exposure.hdus else ({0: headers.image} if headers.image is not None else {})
-    wanted = exposure.hdus or tuple(images)
-    if not wanted or any(i not in images for i in wanted):
+    own = tuple(d.hdu for d in detectors if d.hdu is not None)
+    wanted = exposure.hdus or (own if len(own) == len(detectors) else ())
+    planes: dict[int, np.ndarray] = {}
+    found = set()
+    with _opened(path) as stream:
+        for i, header in enumerate(walk(stream, path)) if headers.compressed else headers.images:
+            if header.is_image and (i in wanted or not wanted):
+                found.add(i)
+                if len(found) <= len(detectors):
+                    planes[i] = _read_image(stream, path, header, exposure.plane)
+    if not found or not found.issuperset(wanted):
         raise DataError(f"{path.name}: no image in HDU {', '.join(map(str, wanted)) or 'at all'}")
-    return [read_image(path, h, exposure.plane) for h in (images[i] for i in wanted) if h is not None]
+    number = len(wanted or found)
+    if number != len(detectors):
+        count = f"{number} image{'s' if number > 1 else ''}, {len(detectors)} expected"
+        raise DataError(f"{path.name}: {count}", "leave it out with --exclude")
+    return [planes[i] for i in wanted or planes]
 
 
 def read_mask(path: Path) -> list[np.ndarray]:
@@ -245,11 +268,12 @@ def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -
     if "NIRRED" in headers.primary:
         return Frame(tuple(read_calibration(path)), unit="electron", **fields)
     detectors = tuple(registry.ask(owner, "nirred_detectors", headers=headers) or ())
-    exposure = Exposure(hdus=tuple(d.hdu for d in detectors if d.hdu is not None))
+    exposure = Exposure()
     frame = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
     if isinstance(frame, Frame):
         return frame
-    raws = [ramp_plane(frame, detectors[0])] if isinstance(frame, Ramp) else read_planes(path, headers, exposure)
+    ramp = isinstance(frame, Ramp)
+    raws = [ramp_plane(frame, detectors[0])] if ramp else read_planes(path, headers, exposure, detectors)
     wcs = registry.ask(owner, "nirred_wcs", headers=headers) or ()
     planes = tuple(
         Plane(data, np.zeros(data.shape, np.uint16), None, wcs[i].wcs if i < len(wcs) else None, detectors[i])

@@ -200,14 +200,7 @@ def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
         return [p.data for p in opened.planes]
     if isinstance(opened, Ramp):
         return [ramp_plane(opened, info.detectors[0])]
-    exposure = info.exposure
-    hdus = tuple(d.hdu for d in info.detectors if d.hdu is not None)
-    if not exposure.hdus and len(hdus) == len(info.detectors):
-        exposure = replace(exposure, hdus=hdus)
-    planes = read_planes(info.path, info.headers, exposure)
-    if len(planes) != len(info.detectors):
-        raise StepError(f"{info.name}: {len(planes)} images, {len(info.detectors)} expected of {info.instrument}")
-    return planes
+    return read_planes(info.path, info.headers, info.exposure, info.detectors)
 
 
 def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: _Inputs) -> CalibrationInputs:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from .errors import Unreadable
 
@@ -256,8 +256,8 @@ class Headers:
     def hdus(self) -> tuple[Header, ...]:
         """Headers of the extensions, in order."""
         if self._hdus is None:
-            known = [self.primary, *([self._first] if self._first else [])]
-            self._hdus = _read_extensions(self.path, known) if self.path is not None else ()
+            known = (self._first,) if self._first else ()
+            self._hdus = known if self.path is None else known + _extensions(self.path)[len(known) :]
         return self._hdus
 
     @cached_property
@@ -300,18 +300,18 @@ def is_compressed(path: Path) -> bool:
     return magic[:2] == _GZIP or magic == _BZIP2
 
 
-def open_stream(path: Path) -> IO[bytes]:
+def open_stream(path: Path) -> io.BufferedIOBase:
     """The file's decompressed bytes as a stream; gzip and bzip2 are told by their first bytes."""
     with path.open("rb") as f:
         magic = f.read(3)
     if magic[:2] == _GZIP:
-        return cast("IO[bytes]", gzip.open(path, "rb"))
+        return gzip.GzipFile(path)
     if magic == _BZIP2:
-        return bz2.open(path, "rb")
+        return bz2.BZ2File(path)
     return path.open("rb")
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> io.BufferedIOBase:
     try:
         if path.stat().st_size == 0:
             raise Unreadable(f"{path.name}: empty file", "fetch the file again")
@@ -320,7 +320,7 @@ def _open(path: Path) -> IO[bytes]:
         raise Unreadable(f"{path.name}: {error.strerror or error}", "check the path and permissions") from error
 
 
-def _read(stream: IO[bytes], n: int, path: Path) -> bytes:
+def _read(stream: io.BufferedIOBase, n: int, path: Path) -> bytes:
     try:
         return stream.read(n)
     except (OSError, EOFError, zlib.error) as error:
@@ -328,7 +328,7 @@ def _read(stream: IO[bytes], n: int, path: Path) -> bytes:
         raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
 
 
-def _skip(stream: IO[bytes], n: int, path: Path) -> None:
+def _skip(stream: io.BufferedIOBase, n: int, path: Path) -> None:
     if n <= 0:
         return
     if isinstance(stream, io.BufferedReader):
@@ -341,7 +341,7 @@ def _skip(stream: IO[bytes], n: int, path: Path) -> None:
         n -= len(chunk)
 
 
-def _next_header(stream: IO[bytes], start: int, path: Path, *, first: bool) -> tuple[Header, int]:
+def _next_header(stream: io.BufferedIOBase, start: int, path: Path, *, first: bool) -> tuple[Header, int]:
     """Read one header; return it and the offset of the next HDU. EOFError: there is none."""
     text = ""
     for number in range(1, MAX_HEADER_BLOCKS + 1):
@@ -376,22 +376,21 @@ def _behind(header: Header) -> int:
     return header.data_offset + -(-header.data_bytes // BLOCK) * BLOCK
 
 
-def _read_extensions(path: Path, known: Sequence[Header]) -> tuple[Header, ...]:
-    """Read the headers behind those that are `known`; rubbish behind the last HDU ends the list quietly.
-
-    Returns
-    -------
-    tuple of Header
-        Those of all extensions, the known ones included.
-    """
-    found, position = list(known), _behind(known[-1])
+def _extensions(path: Path) -> tuple[Header, ...]:
     with _open(path) as stream:
-        here = 0
+        return tuple(walk(stream, path))[1:]
+
+
+def walk(stream: io.BufferedIOBase, path: Path) -> Iterator[Header]:
+    """Headers of all HDUs of a file in order; rubbish behind the last one ends them quietly.
+
+    `stream` is at a header's pixels when it is given, which may be read meanwhile: a compressed file is inflated once.
+    """
+    position = 0
+    try:
         while True:
-            try:
-                _skip(stream, position - here, path)
-                header, after = _next_header(stream, position, path, first=False)
-            except EOFError:
-                return tuple(found[1:])
-            found.append(header)
-            here, position = header.data_offset, after
+            _skip(stream, position - stream.tell(), path)
+            header, position = _next_header(stream, position, path, first=position == 0)
+            yield header
+    except EOFError:
+        return

@@ -23,7 +23,7 @@ START = datetime(2026, 1, 15, 8)
 
 def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> FrameInfo:
     """Frame k of a sequence, one a minute; `at` (arcsec east, north) and every field of its records can be set."""
-    detector = {"gain": 2.0, "read_noise": 10.0} | fields.pop("detector", {})
+    detector: dict[str, Any] = {"gain": 2.0, "read_noise": 10.0} | fields.pop("detector", {})
     planes = fields.pop("planes", 1)
     east, north = fields.pop("at", (0.0, 0.0))
     scale = 0.2 / 3600
@@ -38,7 +38,9 @@ def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> 
         "instrument": "cam",
         "tags": frozenset(),
         "descriptors": Descriptors(**described),
-        "detectors": tuple(Detector(shape, hdu=p + 1 if path.exists() else None, **detector) for p in range(planes)),
+        "detectors": tuple(
+            Detector(shape, **{"hdu": p + 1 if path.exists() else None, **detector}) for p in range(planes)
+        ),
         "headers": headers,
         "wcs": (PlaneWcs(wcs),) * planes,
         "wcs_state": "ok",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group, reciprocal
+from nirred.headers import Headers
 from nirred.plugin import Linearity, Section
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ
@@ -166,6 +168,23 @@ def test_a_frame_of_another_shape_or_number_of_planes_is_left_out(make_group, wr
     group = prepared(make_group, more)
     calibrate_group(group)
     assert group.indices() == [0] and "plane" in group.frames[1].reason
+
+
+def test_a_frame_with_more_images_than_planes_is_left_out(make_group, write_raw):
+    """Of a compressed file the plan has not counted them: it would have to be inflated."""
+    infos = write_raw([[np.ones((6, 8))], [np.ones((6, 8)), np.ones((6, 8))]], planes=1, detector={"hdu": None})
+    path = infos[1].path.with_suffix(".fits.gz")
+    path.write_bytes(gzip.compress(infos[1].path.read_bytes()))
+    group = prepared(make_group, [infos[0], replace(infos[1], path=path, headers=Headers.read(path))])
+    calibrate_group(group)
+    assert group.indices() == [0] and group.frames[1].reason == "2 images, 1 expected"
+
+
+def test_images_of_several_detectors_are_read_in_order(make_group, write_raw):
+    infos = write_raw([[np.full((6, 8), 1.0), np.full((6, 8), 2.0)]], detector={"hdu": None})
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert [state.sci.frame(0)[0, 0] for state in group.planes] == [2.0, 4.0]
 
 
 def test_a_frame_with_one_plane_of_nothing_is_left_out(make_group, write_raw):
