@@ -44,6 +44,9 @@ class FrameStep(Step):
     def configure(self, setup: FrameSetup, params: Any, group: Group) -> None:
         """Say what the fused pass is to do: set fields of `setup`; `params` is of the step's own `Params`."""
 
+    def skipped(self, group: Group) -> None:
+        """Called instead of `configure` where the user skips the step: may say so in `group.keywords`."""
+
 
 class GroupStep(Step):
     """Works on a group of calibrated frames, or on what earlier steps combined from them.

@@ -51,7 +51,7 @@ class Exposure:
     index : int
         Zero-based number within the file.
     hdus : tuple of int
-        HDU of each plane (0 = primary).
+        HDU of each plane (0 = primary); none: those that the detectors name, or all images of the file.
     plane : int or None
         Index along the slowest axis of a cube; None when the HDU is the plane.
     """

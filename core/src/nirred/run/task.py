@@ -209,7 +209,10 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                     f"recipe {recipe.name}: frame step {bound.call.name!r} after a group step", "put it earlier"
                 )
             with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
-                bound.step.configure(group.setup, bound.params, group)
+                if bound.params.skip:
+                    bound.step.skipped(group)
+                else:
+                    bound.step.configure(group.setup, bound.params, group)
             continue
         if not fused and not isinstance(bound.step, HeaderStep):
             read = group.context.keep or _frames_needed(group, calls[number:])

@@ -95,7 +95,7 @@ class LevelStack(GroupStep):
                 f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} electron (rms), "
                 f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide{_advice(group)}"
             )
-        if hidden > WORTH_SAYING and not params.skip:
+        if hidden > WORTH_SAYING:
             group.remark(
                 f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "
                 f"them, where it is even to {behind:.2g} electron, and their faint halos may be lost to it; the "
@@ -220,8 +220,6 @@ class MakeCatalogue(GroupStep):
         threshold: float = param(4.5, "detection threshold in sigma of the smoothed stack", gt=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        if params.skip:
-            return
         found = [_catalogue(group, p, plane, params.threshold) for p, plane in enumerate(group.streams[call.takes])]
         group.tables["OBJCAT"] = [table for table, _ in found]
         group.table_keywords["OBJCAT"] = {"APRADIUS": (found[0][1], "[pixel] radius of FLUX_APER")}

@@ -96,12 +96,11 @@ class NonlinearityCorrect(FrameStep):
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         known = all(d.linearity is not None for d in group.task.first.detectors)
-        setup.linearity = not params.skip
-        group.keywords["LINCORR"] = (
-            "polynomial"
-            if known and not params.skip
-            else "SKIPPED: " + ("by the user" if params.skip else "no curve for this mode")
-        )
+        setup.linearity = True
+        group.keywords["LINCORR"] = "polynomial" if known else "SKIPPED: no curve for this mode"
+
+    def skipped(self, group: Group) -> None:  # noqa: D102
+        group.keywords["LINCORR"] = "SKIPPED: by the user"
 
 
 class ADUToElectrons(FrameStep):
@@ -116,12 +115,12 @@ class ADUToElectrons(FrameStep):
         gain: float | None = param(None, "of every detector; default: the instrument's", unit="electron/ADU", gt=0)
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
-        setup.electrons = not params.skip
+        setup.electrons = True
         if params.gain is not None:
             group.override(gain=params.gain)
         gains = [float(d.gain or 1.0) for d in group.frames[0].info.detectors]
         for kind in ("dark", "bias"):
-            if setup.electrons and group.extras.pop(f"{kind}_unit", "") == "adu":
+            if group.extras.pop(f"{kind}_unit", "") == "adu":
                 pairs = zip(group.calibrations[kind], gains, strict=False)
                 group.calibrations[kind] = [_times(plane, gain) for plane, gain in pairs]
                 group.extras[f"{kind}_apart"] = True
@@ -146,7 +145,7 @@ class AddVar(FrameStep):
         )
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
-        setup.variance = not params.skip
+        setup.variance = True
         if params.read_noise is not None:
             group.override(read_noise=params.read_noise)
 
@@ -165,8 +164,8 @@ class _UseCalibration(FrameStep):
     def planes(self, params: Params, group: Group) -> list[Plane] | None:
         """The master's planes; None when there is none or it is skipped, with the reason in a keyword."""
         found = group.calibrations.get(self.kind)
-        if params.skip or params.do_cal == "skip":
-            group.keywords[self.keyword] = _said_before(group, self.keyword) or "SKIPPED: by the user"
+        if params.do_cal == "skip":
+            self.skipped(group)
             return None
         if found is None:
             if params.do_cal == "force":
@@ -175,6 +174,9 @@ class _UseCalibration(FrameStep):
             return None
         group.keywords[self.keyword] = str(group.extras.get(f"{self.kind}_name", "done"))
         return found
+
+    def skipped(self, group: Group) -> None:
+        group.keywords[self.keyword] = _said_before(group, self.keyword) or "SKIPPED: by the user"
 
 
 def _said_before(group: Group, keyword: str) -> str:
@@ -200,7 +202,7 @@ class DarkCorrect(_UseCalibration):
         setup.dark = self.planes(params, group)
         setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
         bias = group.calibrations.get("bias")
-        if bias is None or params.skip or params.do_cal == "skip":
+        if bias is None or params.do_cal == "skip":
             return
         if setup.dark is not None and not group.extras.get("dark_apart"):
             group.keywords["BIASCOR"] = "SKIPPED: the dark holds it"

@@ -30,7 +30,7 @@ class MatchBackgrounds(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = [i for i in group.targets if i in group.extras.get("unshaped", ())]
-        if frames and not params.skip:
+        if frames:
             for target in targets_of(group, frames):
                 match_frames(group, frames, target, order=1)
 
