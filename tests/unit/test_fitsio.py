@@ -63,6 +63,45 @@ def test_scale_and_zero(tmp_path, bitpix):
     np.testing.assert_array_equal(first(path), fits.getdata(path, 1).astype(np.float32))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid 'BLANK' keyword")
+@pytest.mark.parametrize("scaled", [{}, {"BZERO": 32768.0}, {"BSCALE": 0.5, "BZERO": 100.0}])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "i8", "f4"])
+def test_blank_pixels_are_nan(tmp_path, dtype, scaled):
+    """The number counts as it is stored, and of integers alone."""
+    path = write(tmp_path / "a.fits", np.array([[7, 8, 9], [7, 1, 0]], dtype), BLANK=7, **scaled)
+    got = first(path)
+    assert np.isnan(got).tolist() == [[dtype != "f4", False, False], [dtype != "f4", False, False]]
+    np.testing.assert_array_equal(got, fits.getdata(path, 1, uint=False).astype(np.float32))
+
+
+def test_blank_numbers_that_no_pixel_can_have(tmp_path):
+    path = write(tmp_path / "a.fits", np.array([[1, -32768]], np.int16), BLANK=-(2**31))
+    assert first(path).tolist() == [[1.0, -32768.0]]
+
+
+@pytest.mark.parametrize("pack", [fits.ImageHDU, fits.CompImageHDU])
+@pytest.mark.parametrize(
+    "card", ["BSCALE  = 'abc'", "BSCALE  = 0.0", "BSCALE  = 1E999", "BZERO   = 3,5", "BZERO   = F"]
+)
+def test_a_header_that_scales_by_no_number_is_said(tmp_path, pack, card):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), pack(np.ones((8, 8), np.int16), fits.Header({"PLACE": 1}))]).writeto(path)
+    whole = path.read_bytes()
+    start = whole.index(b"PLACE   =")
+    path.write_bytes(whole[:start] + card.encode().ljust(80) + whole[start + 80 :])
+    with pytest.raises(Unreadable, match=rf"a\.fits: {card[:6].strip()} = .*--exclude"):
+        first(path)
+
+
+def test_damaged_tiles_are_unreadable(tmp_path):
+    path = tmp_path / "a.fits.fz"
+    noise = np.random.default_rng(1).normal(0, 80, (64, 64)).astype(np.int32)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(noise)]).writeto(path)
+    path.write_bytes(path.read_bytes()[:-3600] + bytes(3600))
+    with pytest.raises(Unreadable, match="damaged compression"):
+        first(path)
+
+
 def test_axes_of_length_one_go_and_one_pixel_stays(tmp_path):
     assert first(write(tmp_path / "a.fits", np.ones((1, 4, 5), np.float32))).shape == (4, 5)
     assert first(write(tmp_path / "b.fits", np.ones((1, 1), np.float32))).shape == (1, 1)
@@ -164,6 +203,7 @@ def test_masks_of_any_kind(tmp_path):
         (mask,) = read_mask(path)
         assert mask.dtype == np.uint16 and mask.tolist() == [[0, 1], [1, 0]]
     assert read_mask(write(tmp_path / "e.fits", np.array([[np.nan, 0.0]], np.float32)))[0].tolist() == [[1, 0]]
+    assert read_mask(write(tmp_path / "f.fits", np.array([[-1, 0]], np.int16), BLANK=-1))[0].tolist() == [[1, 0]]
 
 
 def test_whatever_is_not_zero_in_a_mask_is_bad(tmp_path):

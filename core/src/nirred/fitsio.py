@@ -31,11 +31,12 @@ _CHUNK = 1 << 18
 #: Keywords by which nirred and Gemini's software mark their bad-pixel masks, and whatever else they write.
 MASK_STAMPS, PRODUCT_STAMPS = ("BPMASK", "PROCBPM"), ("NIRRED", "GEM-TLM")
 KNOWN_BITS = int(sum(DQ))
+REPAIR = "correct the header, or leave the file out with --exclude"
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarray:
-    """Pixels of one image HDU, scaled by BSCALE and BZERO, as float32; axes of length 1 are dropped.
+    """Pixels of one image HDU, scaled by BSCALE and BZERO, NaN where BLANK; axes of length 1 are dropped.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarr
     Raises
     ------
     Unreadable
-        The pixels are truncated or damaged.
+        The pixels are truncated or damaged, or the header scales them by what is no number.
     DataError
         Not a 2-D image once axes of length 1 are dropped.
     """
@@ -99,13 +100,17 @@ def _read_pixels(stream: io.BufferedIOBase, path: Path, header: Header) -> np.nd
     if bitpix not in _TYPES:
         raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is no FITS type", "fetch the file again")
     kind = np.dtype(_TYPES[bitpix])
-    scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+    scaling = _scaling(path, header)
+    blank = int(_number(path, header, "BLANK", 0)) if "BLANK" in header and kind.kind != "f" else None
     pixels = np.empty(math.prod(header.shape), np.float32)
     size, done = pixels.size * kind.itemsize, 0
     for raw in _chunks(stream, header.data_offset, size):
         whole = raw.size // kind.itemsize
         first = done // kind.itemsize
-        _scale(raw[: whole * kind.itemsize].view(kind), scaling, pixels[first : first + whole])
+        values, out = raw[: whole * kind.itemsize].view(kind), pixels[first : first + whole]
+        _scale(values, scaling, out)
+        if blank is not None:
+            out[values == blank] = np.nan
         done += raw.size
     if done < size:
         raise Unreadable(f"{path.name}: truncated: {done} of {size} bytes of pixels")
@@ -124,6 +129,21 @@ def _chunks(stream: io.BufferedIOBase, start: int, size: int) -> Iterator[np.nda
         size -= got
 
 
+def _scaling(path: Path, header: Header) -> tuple[float, float]:
+    scale, zero = float(_number(path, header, "BSCALE", 1)), float(_number(path, header, "BZERO", 0))
+    if scale == 0:
+        raise Unreadable(f"{path.name}: BSCALE = 0 makes all pixels alike", REPAIR)
+    return scale, zero
+
+
+def _number(path: Path, header: Header, key: str, default: int) -> int | float:
+    """A keyword that says what stored numbers mean: without a number nobody can know."""
+    value = header.get(key) if key in header else default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Unreadable(f"{path.name}: {key} = {'?' if value is None else repr(value)} is no number", REPAIR)
+    return value
+
+
 def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) -> None:
     """Stored numbers as float32."""
     scale, zero = scaling
@@ -140,10 +160,16 @@ def _read_tiles(path: Path, header: Header) -> np.ndarray:
     """Tile-compressed (.fz) images go through astropy; names need not tell them apart, their place does."""
     from astropy.io import fits
 
-    with fits.open(path) as hdus:
-        for hdu in hdus:
-            if isinstance(hdu, fits.CompImageHDU) and hdu.fileinfo()["datLoc"] == header.data_offset:
-                return np.asarray(hdu.data, np.float32)
+    _scaling(path, header)
+    try:
+        with fits.open(path) as hdus:
+            for hdu in hdus:
+                if isinstance(hdu, fits.CompImageHDU) and hdu.fileinfo()["datLoc"] == header.data_offset:
+                    return np.asarray(hdu.data, np.float32)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # what damaged tiles raise has no common base, nor a public name
+        raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
     raise Unreadable(f"{path.name}: no tile-compressed image found")
 
 
@@ -231,7 +257,7 @@ def read_calibration(path: Path) -> list[Plane]:
     planes = []
     for i, h in enumerate(science):
         data = read_image(path, h)
-        dq = read_image(path, by_name["DQ"][i]).astype(np.uint16) if i < len(by_name.get("DQ", [])) else None
+        dq = _flags(read_image(path, by_name["DQ"][i]), bits=True) if i < len(by_name.get("DQ", [])) else None
         var = read_image(path, by_name["VAR"][i]) if i < len(by_name.get("VAR", [])) else None
         dq = np.zeros(data.shape, np.uint16) if dq is None else dq
         planes.append(Plane(data, dq, var, wcs_from_header(h)))

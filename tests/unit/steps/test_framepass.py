@@ -157,6 +157,29 @@ def test_unreadable_frames_are_left_out_by_name_and_none_left_is_an_error(make_g
         calibrate_group(prepared(make_group, infos))
 
 
+def test_a_header_that_lies_about_its_pixels_costs_its_frame_alone(make_group, write_raw):
+    infos = write_raw([[np.ones((6, 8))] for _ in range(2)])
+    path = infos[1].path
+    fits.setval(path, "BSCALE", value="abc", ext=1)
+    group = prepared(make_group, [infos[0], replace(infos[1], headers=Headers.read(path))])
+    calibrate_group(group)
+    assert group.indices() == [0] and group.frames[1].state == "unreadable"
+    assert group.frames[1].reason == "BSCALE = 'abc' is no number"
+
+
+def test_blank_pixels_are_bad(make_group, write_raw):
+    (info,) = write_raw([[np.ones((6, 8))]])
+    values = np.full((6, 8), 100, np.int16)
+    values[2, 3] = -32768
+    hdu = fits.ImageHDU(values)
+    hdu.header["BLANK"] = -32768
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(info.path, overwrite=True)
+    group = prepared(make_group, [replace(info, headers=Headers.read(info.path))])
+    calibrate_group(group)
+    assert np.argwhere(group.planes[0].dq.frame(0)).tolist() == [[2, 3]]
+    assert group.planes[0].sci.frame(0)[2, 3] == 0.0
+
+
 def test_a_frame_of_another_shape_or_number_of_planes_is_left_out(make_group, write_raw):
     good = write_raw([[np.ones((6, 8))], [np.ones((6, 8))], [np.ones((6, 8))]])
     odd = write_raw([[np.ones((6, 8))], [np.ones((8, 6))], [np.ones((6, 8)), np.ones((6, 8))]])
