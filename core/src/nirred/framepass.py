@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, calibrate_rows, noise_planes
+from .algorithms.combine import MAX_FRAMES
 from .algorithms.flags import flagged
 from .blame import blamed
 from .dq import DQ
@@ -55,9 +56,12 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
     Raises
     ------
     StepError
-        No frame could be read, or planes and calibrations differ in shape.
+        No frame could be read, there are more than can be combined, or planes and calibrations differ in shape.
     """
-    first = group.frames[group.need(group.indices(), "readable frames")[0]].info
+    frames = group.need(group.indices(), "readable frames")
+    if len(frames) > MAX_FRAMES:
+        raise StepError(f"{len(frames)} frames: {MAX_FRAMES} can be combined", "name fewer, or choose some with --only")
+    first = group.frames[frames[0]].info
     group.planes = _allocate(group, [d.shape for d in first.detectors])
     cache = _Inputs(passing=_passing(group))
     for p, state in enumerate(group.planes):

@@ -134,6 +134,14 @@ def test_methods_equal_reference(n, method):
         check(combine(data, dq, method=method), data, dq, None, method=method)
 
 
+@pytest.mark.parametrize("n", [1025, 3000])
+def test_a_burst_of_thousands(n):
+    data, dq, var = stack(n, seed=n)
+    data, dq, var = data[:, :3, :7], dq[:, :3, :7], var[:, :3, :7]
+    for given in ({"rejection": Rejection("noise", 4.0, 4.0)}, {"method": "median"}):
+        check(combine(data, dq, var, **given), data, dq, var, **given)
+
+
 def test_frame_weights():
     data, dq, var = stack(6)
     weights = np.array([1, 2, 3, 1, 2, 3], np.float32)

@@ -61,6 +61,16 @@ def test_cosmic_rays_and_bad_pixels_do_not_reach_the_dark(make_group):
     assert group.keywords["NCOMBINE"] == 3
 
 
+def test_darks_of_a_burst(make_group):
+    n = 1100
+    frames = [np.full((4, 4), 50.0 + k % 3) for k in range(n)]
+    frames[7][1, 2] = 5000.0
+    group = with_noise(make_group(["dark"] * n, frames, makes="dark"), 1.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    np.testing.assert_allclose(group.streams["main"][0].data, 51.0, atol=0.01)
+    assert group.keywords["NCOMBINE"] == n
+
+
 def test_one_dark_of_one_pixel(make_group):
     group = make_group(["dark"], [np.array([[7.0]], np.float32)], makes="dark")
     StackDarks().apply(group, StackParams(), CALL)

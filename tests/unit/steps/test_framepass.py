@@ -193,6 +193,14 @@ def test_a_frame_of_another_shape_or_number_of_planes_is_left_out(make_group, wr
     assert group.indices() == [0] and "plane" in group.frames[1].reason
 
 
+def test_more_frames_than_can_be_counted_are_refused_before_they_are_read(make_group, write_raw, monkeypatch):
+    infos = write_raw([[np.ones((6, 8))] for _ in range(3)])
+    monkeypatch.setattr("nirred.framepass.MAX_FRAMES", 2)
+    monkeypatch.setattr("nirred.framepass.read_raw", None)
+    with pytest.raises(StepError, match=r"3 frames: 2 can be combined .*--only"):
+        calibrate_group(prepared(make_group, infos))
+
+
 def test_a_frame_with_more_images_than_planes_is_left_out(make_group, write_raw):
     """Of a compressed file the plan has not counted them: it would have to be inflated."""
     infos = write_raw([[np.ones((6, 8))], [np.ones((6, 8)), np.ones((6, 8))]], planes=1, detector={"hdu": None})

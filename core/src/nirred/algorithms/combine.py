@@ -32,7 +32,7 @@ from nirred.algorithms.threads import row_blocks, run_blocks
 
 Planes = Sequence[NDArray[Any]] | NDArray[Any]
 
-MAX_FRAMES = 1024
+MAX_FRAMES = 0xFFFF  # the number combined, as NEXP has it, is one of 16 bits
 RULES = {
     "none": tiles.NONE,
     "minmax": tiles.MINMAX,
