@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,53 @@ def test_cards_are_kept_in_order_and_structure_goes():
     assert list(header["COMMENT"]) == ["first", "second"] and list(header["HISTORY"]) == ["once"]
     for gone in ("SIMPLE", "BITPIX", "NAXIS", "BZERO", "CHECKSUM"):
         assert gone not in header
+
+
+LONG = "a" * 67 + "b" * 33
+
+
+def written(header, path):
+    """The header as a file has it, which must be valid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits.PrimaryHDU(header=header).writeto(path, output_verify="exception")
+        return fits.getheader(path)
+
+
+def test_text_of_several_cards_stays_whole(tmp_path):
+    cards = (
+        f"TITLE   = '{LONG[:67]}&'",
+        f"CONTINUE  '{LONG[67:]}&'",
+        "CONTINUE  '' / of the programme",
+        f"HIERARCH ESO OBS NAME = '{LONG[:46]}&' / one",
+        f"CONTINUE  '{LONG[46:]}' / two",
+        "ENDING  = 'R&D&'",
+        "NEXT    =                    1",
+    )
+    header = written(original_cards(info_of(*CARDS, *cards)), tmp_path / "a.fits")
+    assert header["TITLE"] == LONG and header.comments["TITLE"] == "of the programme"
+    assert header["ESO OBS NAME"] == LONG
+    assert header["ENDING"] == "R&D&" and header["NEXT"] == 1
+
+
+@pytest.mark.parametrize(
+    ("card", "value"), [("NUMBER  =                    3", 3), ("TEXT    = 'abc'", "abc"), ("OPEN    = 'abc&'", "abc&")]
+)
+@pytest.mark.parametrize("rest", ["CONTINUE  'xyz'", "CONTINUE", "CONTINUE= 'xyz'", "CONTINUE  xyz'"])
+def test_a_continue_card_that_carries_nothing_on_goes(tmp_path, card, value, rest):
+    header = written(original_cards(info_of(card, rest, "NEXT    =                    1")), tmp_path / "a.fits")
+    carried = value == "abc&" and rest == "CONTINUE  'xyz'"
+    assert header[card[:8].strip()] == ("abcxyz" if carried else value)
+    assert header["NEXT"] == 1 and "CONTINUE" not in header
+
+
+def test_long_names_keep_their_values_however_tight(tmp_path):
+    name = "ESO " + "A" * 56
+    cards = (f"HIERARCH {name}=1234567890", "HIERARCH ESO DET DIT = 1.5 / [s]", "HIERARCH ESO TEL ON=T")
+    header = written(original_cards(info_of(*CARDS, *cards)), tmp_path / "a.fits")
+    assert header[name] == 1234567890
+    assert header["ESO DET DIT"] == 1.5 and header.comments["ESO DET DIT"] == "[s]"
+    assert header["ESO TEL ON"] is True
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND
 _WCS = re.compile(
     r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
+#: The end of a card whose text goes on in the next one.
+_TO_GO_ON = re.compile(r"&' *(/.*)?$")
 #: By these the incumbents' tools know what a file is.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -68,8 +70,8 @@ def original_cards(info: FrameInfo) -> fits.Header:
     header = fits.Header()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
-        for start in range(0, len(text), 80):
-            card = fits.Card.fromstring(text[start : start + 80])
+        for image in _whole_cards(text):
+            card = fits.Card.fromstring(image)
             try:
                 card.verify("silentfix")
                 keyword, value, comment = card.keyword, card.value, card.comment
@@ -79,9 +81,21 @@ def original_cards(info: FrameInfo) -> fits.Header:
                 continue
             if keyword in ("COMMENT", "HISTORY"):
                 header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))
-            elif keyword not in header:
-                header[keyword] = (value, comment)
+            elif keyword not in header:  # a long name is kept as it is: laid out anew, its value might be cut
+                header.append(card if len(keyword) > 8 else (keyword, value, comment))
     return header
+
+
+def _whole_cards(text: str) -> list[str]:
+    """Cards, each with those that carry its text on; CONTINUE behind anything else carries nothing on and goes."""
+    cards: list[str] = []
+    for start in range(0, len(text), 80):
+        card = text[start : start + 80]
+        if not card.startswith("CONTINUE"):
+            cards.append(card)
+        elif cards and _TO_GO_ON.search(cards[-1][-80:]) and card[8:].lstrip().startswith("'"):
+            cards[-1] += card
+    return cards
 
 
 def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
