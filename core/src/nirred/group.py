@@ -76,7 +76,8 @@ class FrameState:
     """One frame in a group: what was measured of it, and whether it is used.
 
     `dx`, `dy` are the flat pixels of a source in it minus those in frame number `refers`, at the middle of the first
-    array; `turn` (radian, from x to y) is what the header does not know of its orientation.
+    array; `turn` (radian, from x to y) is what the header does not know of its orientation. `raised` is what its
+    sky-subtracted pixels have been multiplied by.
     """
 
     info: FrameInfo
@@ -93,6 +94,7 @@ class FrameState:
     fwhm: float = float("nan")
     transparency: float = 1.0
     noise_scale: float = 1.0
+    raised: float = 1.0
     weight: float = 0.0
     state: str = "used"
     reason: str = ""
@@ -304,6 +306,22 @@ class Group:
         frame = self.frames[i]
         frame.reject(reason, state)
         self.remark(f"{frame.info.name} left out: {frame.reason}")
+
+    def raise_noise(self, i: int, factor: float) -> None:
+        """Multiply the noise that frame `i` is known to have, in all its planes."""
+        self.frames[i].noise_scale *= factor
+        for state in self.planes:
+            if i in state.noise_scale:
+                state.noise_scale[i] *= factor
+
+    def raise_frame(self, i: int, factor: float) -> None:
+        """Multiply the sky-subtracted pixels of frame `i`, and with them what is known of their errors."""
+        for state in self.planes:
+            state.sub.put(i, state.sub.frame(i) * np.float32(factor))
+        frame = self.frames[i]
+        frame.raised *= factor
+        frame.sky_err *= factor
+        self.raise_noise(i, factor)
 
     def give_up_frames(self) -> None:
         """Free the pixels of the frames; what was measured of them, and the planes' noise, stay."""

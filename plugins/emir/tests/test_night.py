@@ -107,12 +107,21 @@ def test_numbers_of_the_user(night: Night, reduced: RunResult) -> None:
     assert (header["RDNOISE"], header["SATLEVEL"]) == (20.0, 125000.0)
 
 
-def test_extinction(night: Night, reduced: RunResult) -> None:
-    stack = product(reduce(night, night.directory / "extinct", params={"correct_extinction:extinction": 0.5}), "image")
-    before, after = (fits.getdata(p, "OBJCAT") for p in (product(reduced, "image"), stack))
-    brightest = [float(t["FLUX_AUTO"].max()) for t in (before, after)]
-    assert brightest[1] / brightest[0] == pytest.approx(10 ** (0.4 * 0.5 * 1.092), rel=0.01)
-    assert fits.getval(stack, "EXTINCT") == 0.5
+@pytest.mark.parametrize("recipe", [None, "ultradeep"])
+def test_extinction(night: Night, reduced: RunResult, recipe: str | None) -> None:
+    """Fluxes and their errors, of sky and of stars, are raised alike."""
+    lifted = reduce(
+        night, night.directory / f"extinct-{recipe}", recipe=recipe, params={"correct_extinction:extinction": 0.5}
+    )
+    usual = reduced if recipe is None else reduce(night, night.directory / f"{recipe}", recipe=recipe)
+    stacks, factor = [product(r, "image") for r in (usual, lifted)], 10 ** (0.4 * 0.5 * 1.092)
+    before, after = (fits.getdata(p, "OBJCAT") for p in stacks)
+    brightest = [t[np.argmax(t["FLUX_AUTO"])] for t in (before, after)]
+    for column in ("FLUX_AUTO", "FLUXERR_AUTO"):
+        assert brightest[1][column] / brightest[0][column] == pytest.approx(factor, rel=0.01), column
+    sky, raised = (fits.getdata(p, "VAR") for p in stacks)
+    assert np.nanmedian(raised / sky) == pytest.approx(factor**2, rel=0.01)
+    assert fits.getval(stacks[1], "EXTINCT") == 0.5
 
 
 @pytest.mark.parametrize(("height", "asked"), [(0.05, True), (0.0, False)])

@@ -48,6 +48,22 @@ def test_one_frame_is_its_own_stack(make_group):
     assert (group.extras["nexp"][0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("rejection", ["detector", "varclip"])
+def test_frames_that_are_raised_have_their_noise_raised_alike(make_group, rejection):
+    """By measured noise or by the model's alone, of the sky's electrons as of an object's."""
+    image = np.random.default_rng(1).normal(0, 50, (40, 50)).astype(np.float32)
+    image[15:25, 20:30] += 20_000.0
+    made = []
+    for factor in (1.0, 1.5):
+        group = registered(make_group(["object"] * 3, [image] * 3), [(0.0, 0.0)] * 3)
+        group.planes[0].constant, group.planes[0].noise_scale = 100.0, {0: 1.1}
+        for i in range(3):
+            group.raise_frame(i, factor)
+        made.append(stacked(group, "nearest", reject_method=rejection))
+    np.testing.assert_allclose(made[1].data, 1.5 * made[0].data, rtol=1e-6)
+    np.testing.assert_allclose(made[1].var, 1.5**2 * made[0].var, rtol=1e-5)
+
+
 def test_what_is_drawn_beside_a_hot_pixel_has_not_its_noise(make_group):
     shape, hot = (40, 50), (20, 25)
     group = registered(make_group(["object"] * 2, [np.zeros(shape)] * 2), [(0.0, 0.0), (0.45, 0.45)])

@@ -210,11 +210,11 @@ def _usual_noise(group: Group, layout: Layout, frames: list[int]) -> tuple[float
     sky, electron = [], []
     for i in frames:
         for p, placed in layout.of(i):
-            state, transparency = group.planes[p], group.frames[i].transparency
+            state, frame = group.planes[p], group.frames[i]
             scatter = float(correlation_of(placed, group.extras["kernel"])[3, 3])
             variance = state.expected_variance(max(sky_of(group, state, i), 0.0)) * noise_factor(group, state, i)
-            sky.append(scatter * variance / transparency**2)
-            electron.append(scatter * float(np.median(state.per_electron)) / transparency)
+            sky.append(scatter * variance / frame.transparency**2)
+            electron.append(scatter * float(np.median(state.per_electron)) * frame.raised / frame.transparency)
     return float(np.mean(sky)), float(np.mean(electron))
 
 
@@ -284,13 +284,17 @@ def _add_plane(
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
     values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(_HIDING))), part)
-    planes = (flags, noise[0][low:high], noise[1][low:high])
+    constant, per_electron = (plane[low:high] for plane in noise)
+    if frame.raised != 1.0:  # an electron counts for more, of the stack's own signal too
+        per_electron = per_electron * np.float32(frame.raised)
+    planes = (flags, constant, per_electron)
     if patch.offset is not None:
         under = Under(*planes, patch.offset)
     else:
         under = Under(*planes, through=patch.through(group.extras["area_power"] == 1, gain))
     noisier = noise_factor(group, state, i, part.together[i].aperture)
-    own = (state.weight[i], frame.transparency, max(sky_of(group, state, i), 0.0), noisier)
+    sky = max(sky_of(group, state, i), 0.0) / frame.raised
+    own = (state.weight[i], frame.transparency, sky, noisier)
     part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
     if part.images:
         part.images[i, p] = _taken(values, hidden, under, frame.transparency, part.limit)

@@ -173,7 +173,7 @@ def nirred_steps() -> Iterable[type[Step]]:
 def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
     """The core's recipes with EMIR's own steps; one position alone, as the mode STARE_IMAGE wants it."""
     yield from rules.STARE
-    for base in ("reduce", "ultradeep"):
+    for base, last_sky in (("reduce", "sky_correct"), ("ultradeep", "sky_correct_deep")):
         yield RecipePatch(
             base,
             frozenset({"EMIR", "IMAGE"}),
@@ -181,7 +181,7 @@ def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
                 ("sky_correct_first", S("level_amplifiers", label="level_amplifiers_first", frames=True)),
                 ("mask_objects", S("correct_illumination")),
                 ("sky_correct", S("level_amplifiers")),
-                ("sky_correct", S("correct_extinction")),
+                (last_sky, S("correct_extinction")),
                 ("scale_counts_to_reference", S("allow_for_smoothing")),
             ),
         )

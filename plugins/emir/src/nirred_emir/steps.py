@@ -240,15 +240,11 @@ class CorrectExtinction(GroupStep):
         if params.extinction == 0:
             return
         for i in group.targets:
-            frame = group.frames[i]
-            airmass = frame.info.descriptors.airmass
+            airmass = group.frames[i].info.descriptors.airmass
             if airmass is None:
                 group.leave_out(i, "no AIRMASS for correct_extinction")
                 continue
-            factor = 10 ** (0.4 * params.extinction * airmass)
-            frame.noise_scale *= factor
-            for state in group.planes:
-                state.sub.put(i, state.sub.frame(i) * np.float32(factor))
+            group.raise_frame(i, 10 ** (0.4 * params.extinction * airmass))
         group.keywords["EXTINCT"] = (params.extinction, "[mag/airmass] extinction corrected")
 
 
@@ -264,10 +260,7 @@ class AllowForSmoothing(GroupStep):
             shown = headers.get("CORRFAC") if "NIRRED" in headers.primary else None
             if not isinstance(shown, float) or not 0.1 < shown <= 1.0:
                 continue
-            group.frames[i].noise_scale /= shown
-            for state in group.planes:
-                if i in state.noise_scale:
-                    state.noise_scale[i] /= shown
+            group.raise_noise(i, 1.0 / shown)
 
 
 STEPS = (LevelAmplifiers, CorrectIllumination, CorrectExtinction, AllowForSmoothing)
