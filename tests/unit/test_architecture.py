@@ -29,7 +29,7 @@ LAYERS = (
     ("answers", "cameras", "store"),
     ("registry",),
     ("requests",),
-    ("fitsio", "plan.model", "blame", "slabs"),
+    ("fitsio", "plan.model", "plan.moments", "blame", "slabs"),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
     ("framepass", "masks", "coadd", "products"),
@@ -49,7 +49,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
 def rank(words: tuple[str, ...]) -> int:
-    """Layer of a module below nirred; the plan's dataclasses lie deeper than what makes plans."""
+    """Layer of a module below nirred; the plan's dataclasses and times lie deeper than what makes plans."""
     return RANK[".".join(words[:2])] if ".".join(words[:2]) in RANK else RANK[words[0]]
 
 

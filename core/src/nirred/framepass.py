@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from .frame import Frame, Plane, Ramp
 from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
 from .plan.model import FrameInfo
+from .plan.moments import stamp
 from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
 from .spread import at_once, each_frame
 from .store import PlaneStack, give_heap_back
@@ -328,8 +330,7 @@ def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> n
 def flag_latency(group: Group) -> None:
     """Flag persistence: pixels saturated in a frame up to `setup.latency` seconds earlier get the cosmic-ray bit."""
     setup = group.setup
-    began = {i: group.frames[i].info.descriptors.ut_datetime for i in group.indices()}
-    known = {i: when.timestamp() for i, when in began.items() if when is not None}
+    known = {i: began for i in group.indices() if math.isfinite(began := stamp(group.frames[i].info))}
     source = np.uint16(DQ.SATURATED | (DQ.NON_LINEAR if setup.latency_non_linear else 0))
     for state in group.planes:
         _flag_latency(group, state, list(known), np.array(list(known.values())), source)

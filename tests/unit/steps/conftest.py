@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from nirred.registry import Registry
 from nirred.store import PlaneStack
 
 START = datetime(2026, 1, 15, 8)
+#: Two minutes before 2 h, UT, of the night in which clocks went from 1 h to 2 h in London: no such time was on them.
+SPRING = datetime(2016, 3, 27, 1, 58)
 
 
 def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> FrameInfo:
@@ -46,6 +50,23 @@ def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> 
         "wcs_state": "ok",
     }
     return FrameInfo(path, **(defaults | fields))
+
+
+@pytest.fixture
+def in_london(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Sequence[FrameInfo]], list[FrameInfo]]]:
+    """The computer's clock is London's; gives frames with times, one a minute, of when it jumped."""
+
+    def moved(infos: Sequence[FrameInfo]) -> list[FrameInfo]:
+        def at(k: int) -> Descriptors:
+            return replace(infos[k].descriptors, ut_datetime=SPRING + timedelta(minutes=k))
+
+        return [replace(info, descriptors=at(k)) for k, info in enumerate(infos)]
+
+    monkeypatch.setenv("TZ", "GMT0BST,M3.5.0/1,M10.5.0")
+    time.tzset()
+    yield moved
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture

@@ -301,6 +301,15 @@ def test_persistence_is_flagged_for_its_time_only(make_group, write_raw):
         group.close()
 
 
+def test_persistence_lasts_as_long_when_clocks_change(make_group, write_raw, in_london):
+    frames = [[np.full((6, 8), 10.0)] for _ in range(5)]
+    frames[1][0][2, 2] = 1000.0
+    group = prepared(make_group, in_london(write_raw(frames, detector={"saturation": 900.0})), latency=130.0)
+    calibrate_group(group)
+    flags = [int(group.planes[0].dq.frame(k)[2, 2]) for k in range(5)]
+    assert flags == [0, DQ.SATURATED, DQ.COSMIC_RAY, DQ.COSMIC_RAY, 0]
+
+
 def test_a_frame_without_one_usable_pixel_is_left_out(make_group, write_raw):
     infos = write_raw([[np.ones((6, 8))], [np.full((6, 8), np.nan)]])
     group = prepared(make_group, infos)

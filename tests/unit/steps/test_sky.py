@@ -34,6 +34,13 @@ def test_neighbours_in_time_far_enough_away(make_group):
     assert not group.remarks
 
 
+def test_neighbours_in_time_are_so_when_clocks_change(make_group, in_london):
+    group = make_group(["both"] * 5, [np.zeros((8, 8))] * 5, step=10.0)
+    for frame, info in zip(group.frames, in_london([f.info for f in group.frames]), strict=True):
+        frame.info = info
+    assert associated(group, time="90 s", min_skies=1) == {0: (1,), 1: (0, 2), 2: (1, 3), 3: (2, 4), 4: (3,)}
+
+
 def test_frames_at_one_place_are_no_sky_for_each_other(make_group):
     group = make_group(["both"] * 4, [np.zeros((8, 8))] * 4, step=2.0)
     assert associated(group, distance=3.0, min_skies=None) == {0: (2, 3), 1: (3,), 2: (0,), 3: (0, 1)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..files import replacing
 from ..group import Group, PlaneState
 from ..headers import printable_ascii
+from ..plan.moments import stamp
 
 #: Most pixels along an axis.
 SIDE = 512
@@ -40,8 +40,7 @@ def keep_glimpse(group: Group) -> None:
     pictures = group.extras.get("glimpse")
     if pictures is None:
         return
-    moments = [f.info.descriptors.ut_datetime for f in group.frames]
-    times = np.array([np.nan if t is None else t.replace(tzinfo=t.tzinfo or UTC).timestamp() for t in moments])
+    times = np.array([stamp(f.info) for f in group.frames])
     names = np.array([printable_ascii(f.info.name) for f in group.frames])  # as FRAMES has them
     with replacing(glimpse_path(group.context.out, group.task.id)) as stream:
         np.savez_compressed(stream, names=names, times=times, **pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_
 from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
+from ..plan.moments import stamp
 from ..slabs import Slab, Slabs, sample_rows, sampled, slabs_alike
 from ..spread import each_frame
 from .residual import compare_noise
@@ -86,9 +88,9 @@ class SkyModel:
 
 
 def time_of(frame: FrameState) -> float:
-    """Start of an exposure, seconds; 0 where it is not known."""
-    when = frame.info.descriptors.ut_datetime
-    return when.timestamp() if when is not None else 0.0
+    """Start of an exposure, s since 1970 UT; 0 where it is not known."""
+    began = stamp(frame.info)
+    return began if math.isfinite(began) else 0.0
 
 
 def epochs(group: Group, frames: list[int]) -> list[list[int]]:
