@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from astropy.wcs import WCS
 
 from nirred.fitsio import read_calibration
 from nirred.frame import Plane
-from nirred.group import Context, FrameState, Group
+from nirred.group import Context, Ending, FrameState, Group
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
 from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs
@@ -142,6 +143,13 @@ def test_frames_table_holds_long_and_foreign_words(tmp_path):
     table = frames_table(group)
     assert table["reason"][0] == (r"caf\xe9 " * 40 + "end").encode()
     assert table["state"][0] == b"rejected" and table["weight"][0] == 0 and np.isnan(table["sky"][0])
+
+
+@pytest.mark.parametrize("state", get_args(Ending))
+def test_frames_table_states_in_full_what_became_of_a_frame(tmp_path, state):
+    group = group_of(info_of(*CARDS), tmp_path)
+    group.frames[0].reject("why", state)
+    assert frames_table(group)["state"][0] == state.encode()
 
 
 # -- world coordinates ----------------------------------------------------------------------------------------------

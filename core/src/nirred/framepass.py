@@ -138,8 +138,8 @@ def _calibrate_frames(group: Group, cache: _Inputs) -> None:
     faults = each_frame(group, frames, lambda i: _calibrate_frame(group, i, cache, threads), COPIES)
     for i, error in zip(frames, faults, strict=True):
         if error is not None:
-            state = "unreadable" if isinstance(error, Unreadable | OSError) else "failed"
-            group.leave_out(i, fault_of(error), state)
+            unread = isinstance(error, Unreadable | OSError)
+            group.leave_out(i, fault_of(error), "unreadable" if unread else "failed")
 
 
 def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> NirredError | OSError | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,9 @@ BAD = np.uint16(int(NOT_SIGNAL) & 0x3FFF)
 #: other sky frames here (cosmic ray, unmasked source), so that it is no sky, though it may be signal.
 OBJECT = np.uint16(0x8000)
 NOT_SKY = np.uint16(0x4000)
+
+Ending = Literal["used", "rejected", "failed", "unreadable"]
+"""What has become of a frame in one task."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class FrameState:
     noise_scale: float = 1.0
     raised: float = 1.0
     weight: float = 0.0
-    state: str = "used"
+    state: Ending = "used"
     reason: str = ""
 
     @property
@@ -104,7 +107,7 @@ class FrameState:
         """True until a step leaves the frame out."""
         return self.state == "used"
 
-    def reject(self, reason: str, state: str = "rejected") -> None:
+    def reject(self, reason: str, state: Ending = "rejected") -> None:
         """Leave the frame out, with the reason that FRAMES and run.json give; both name the frame already."""
         for name in (self.info.name, self.info.path.name):
             reason = reason.removeprefix(f"{name}: ")
@@ -301,7 +304,7 @@ class Group:
             self.remarks.append(text)
             self.context.say(f"{self.task.id}: {text}")
 
-    def leave_out(self, i: int, reason: str, state: str = "rejected") -> None:
+    def leave_out(self, i: int, reason: str, state: Ending = "rejected") -> None:
         """Go on without frame `i`, and say why."""
         frame = self.frames[i]
         frame.reject(reason, state)

@@ -166,10 +166,11 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
 def frames_table(group: Group) -> np.ndarray:
     """FRAMES: one row per frame on target, with what was measured and why it was left out."""
     names = max(len(printable_ascii(f.info.name)) for f in group.frames)
+    states = max(len(f.state) for f in group.frames)
     reasons = max([len(printable_ascii(f.reason)) for f in group.frames] + [1])
     kind = [
         ("file", f"S{names}"), ("xoff", "f8"), ("yoff", "f8"), ("xoff_err", "f4"), ("yoff_err", "f4"), ("sky", "f4"),
-        ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", "S9"), ("reason", f"S{reasons}"),
+        ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", f"S{states}"), ("reason", f"S{reasons}"),
     ]  # fmt: skip
     rows = [f for f in group.frames if f.role in ON_TARGET]
     out = np.zeros(len(rows), kind)
