@@ -37,6 +37,12 @@ def test_core_recipes_are_found_under_every_name(recipe):
     assert all(recipe_for(name, registry) == recipe for name in (recipe.name, *recipe.aliases))
 
 
+def test_the_last_registration_of_a_recipe_is_the_final_one():
+    for recipe in CORE:
+        calls = [dict(call.params) for call in recipe.steps if call.step == "adjust_wcs_to_reference"]
+        assert [c.get("final", True) for c in calls] == [False] * (len(calls) - 1) + [True] * bool(calls), recipe.name
+
+
 def test_an_unknown_recipe_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'reduce'"):
         recipe_for("redcue", Registry())

@@ -62,7 +62,7 @@ REDUCE = Recipe(
         S("associate_sky"),
         S("sky_correct", label="sky_correct_first", mask_objects=False),
         S("detect_sources", label="detect_sources_first"),
-        S("adjust_wcs_to_reference", label="adjust_wcs_first"),
+        S("adjust_wcs_to_reference", label="adjust_wcs_first", final=False),
         S("mask_objects"),
         S("sky_correct", label="sky_correct_hidden", only_hidden=True),
         S("mask_objects", label="mask_objects_hidden", only_hidden=True),

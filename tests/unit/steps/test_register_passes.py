@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.register import Registration
-from nirred.steps.register import CONTESTED, _reconsidered
+from nirred.algorithms.stars import StarList
+from nirred.plugin import S
+from nirred.steps.register import CONTESTED, AdjustWcs, _reconsidered
 
 
 def at(dx: float, dy: float, n: int) -> Registration:
@@ -34,3 +36,18 @@ def test_frames_that_two_passes_place_apart(stars: int, taken: bool) -> None:
 def test_passes_that_agree_are_not_solved_again() -> None:
     second = [at(0, 0, 20), at(41, 29, 7), None]
     assert _reconsidered(pytest.fail, GUESSES, second, 0, FIRST) is second
+
+
+@pytest.mark.parametrize("label", ["", "again"])
+@pytest.mark.parametrize("final", [True, False])
+def test_the_recipe_says_which_registration_is_final(make_group, label: str, final: bool) -> None:
+    """Whatever the call is labelled: the final one knows the reference, and what cannot be registered goes."""
+    group = make_group(["both"] * 3, [np.zeros((160, 160))] * 3)
+    rng = np.random.default_rng(1)
+    x, y, flux, one = *rng.uniform(20, 140, (2, 30)), np.linspace(900, 300, 30), np.ones(30)
+    stars = [StarList(x + d, y, 0.01 * one, flux, 100 * one, 4 * one, 0 * one, flux, 1.0) for d in (0.0, 4.0)]
+    group.extras["stars"] = dict(enumerate([[stars[0]], [stars[1]], [stars[0][:0]]]))
+    AdjustWcs().apply(group, AdjustWcs.Params(final=final), S("adjust_wcs_to_reference", label=label))
+    assert abs(group.frames[1].dx - group.frames[0].dx) == pytest.approx(4.0, abs=0.05)
+    assert ("reference" in group.extras) is final
+    assert group.frames[2].alive is not final

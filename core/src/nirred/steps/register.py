@@ -138,20 +138,24 @@ class AdjustWcs(GroupStep):
         distorted: bool = param(
             True, "positions in `offsets` are on the frames as the camera draws them; False: corrected for distortion"
         )
+        final: bool = param(
+            True,
+            "choose the reference frame, and leave out frames that cannot be measured; False: an earlier pass, for "
+            "object masks, which places frames on sky, too",
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        final = call.label == ""
         if params.method == "sources":
             _leave_out_doubled(group)
-        clusters = pointing_clusters(group, group.targets if final else group.indices())
+        clusters = pointing_clusters(group, group.targets if params.final else group.indices())
         group.extras["clusters"] = clusters
         for cluster in clusters:
-            self._register(group, cluster, params, final=final)
-        if final:
+            self._register(group, cluster, params)
+        if params.final:
             group.need(group.targets, "registered frames")
             geometry(group).refer(group.reference)
 
-    def _register(self, group: Group, cluster: list[int], params: Params, *, final: bool) -> None:
+    def _register(self, group: Group, cluster: list[int], params: Params) -> None:
         field = field_of(group, cluster, params.offsets, distorted=params.distorted)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         solved: list[Registration | None] = [None] * len(cluster)
@@ -168,24 +172,24 @@ class AdjustWcs(GroupStep):
             )
             guesses = np.asarray(field.guesses, float)
             solved, reference = solve(guesses, params.first_pass / scale / 5.0)
-            if final:
+            if params.final:
                 solved = _reconsidered(solve, guesses, solved, reference, [known.get((cluster[0], i)) for i in cluster])
             else:
                 known.update({(cluster[0], i): r for i, r in zip(cluster, solved, strict=True) if r is not None})
             solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
-        if final:
+        if params.final:
             group.extras["reference"] = cluster[reference]
             measured = any(r is not None and r.method != "reference" for r in solved)
             group.extras["registered"] = measured or group.extras.get("registered", False)
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)
-            if found is None:
-                self._fall_back(group, i, params, final=final and len(cluster) > 1)
+            if found is None and params.final and len(cluster) > 1:
+                self._fall_back(group, i, params)
 
-    def _fall_back(self, group: Group, i: int, params: Params, *, final: bool) -> None:
+    def _fall_back(self, group: Group, i: int, params: Params) -> None:
         trusted = params.method == "offsets" or params.offsets is not None
-        if final and not trusted and i != group.extras.get("reference") and params.fallback == "none":
+        if not trusted and i != group.extras.get("reference") and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
 
 
