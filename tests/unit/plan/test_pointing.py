@@ -88,6 +88,14 @@ def test_unguided_frame_in_a_dither_is_sky_only_and_said(night: Any) -> None:
     assert "c005" in plan(night, objects=("c005",))["both"]
 
 
+def test_where_nothing_guides_frames_are_a_dither_and_not_said_to_be_sky(night: Any) -> None:
+    for east in range(3):
+        night.sky(east, 0, GUIDED=False)
+    found = night.plan(allow_missing=("flat",))
+    assert by_role(found) == {"both": ["c001", "c002", "c003"]}
+    assert not found.tasks[0].remarks
+
+
 def test_unguided_offset_frames_are_the_sky(night: Any) -> None:
     night.dither(3)
     for i in range(3):

@@ -128,7 +128,7 @@ def _divide(
 
 def _remark(result: Pointings, frames: Sequence[FrameInfo], unguided: set[int]) -> None:
     on_target = {i for c in result.clusters if any(result.roles[k] in ("object", "both") for k in c) for i in c}
-    lost = sorted(unguided & on_target)
+    lost = sorted(i for i in unguided & on_target if result.roles[i] == "sky")
     if lost:
         result.remarks.append("not guided, used as sky only: " + ", ".join(frames[i].name for i in lost))
     dropped = [frames[i].name for i, r in enumerate(result.roles) if r is None]
