@@ -79,8 +79,9 @@ class FrameState:
     """One frame in a group: what was measured of it, and whether it is used.
 
     `dx`, `dy` are the flat pixels of a source in it minus those in frame number `refers`, at the middle of the first
-    array; `turn` (radian, from x to y) is what the header does not know of its orientation. `raised` is what its
-    sky-subtracted pixels have been multiplied by.
+    array; `turn` (radian, from x to y) is what the header does not know of its orientation. `sky` and `noise_scale` are
+    those of its first plane, `weight` is the mean of all. `raised` is what its sky-subtracted pixels have been
+    multiplied by.
     """
 
     info: FrameInfo
@@ -92,8 +93,6 @@ class FrameState:
     turn: float = 0.0
     refers: int = -1
     sky: float = float("nan")
-    sky_err: float = float("nan")
-    blank: float = 1.0
     fwhm: float = float("nan")
     transparency: float = 1.0
     noise_scale: float = 1.0
@@ -152,6 +151,14 @@ class PlaneState:
     sky, noise_scale, weight, sky_variance : dict
         Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
         subtracted sky adds to a pixel's variance, relative.
+    sky_err, blank : dict
+        By index of a frame: error of its level, electron, and the share of its pixels that no object covers.
+    unshaped : set of int
+        Frames that do not show enough of their sky to tell its shape.
+    filled : bool
+        Whether a target fills frames, whose level is then that of the sky frames.
+    light : (float, float)
+        By how much a target raises the level of its frames, by the sky frames, and the error, electron; NaN: unknown.
     sky_lasting : dict
         By index of a frame: the part of `sky_variance` that is pattern which was not subtracted. It lies on the same
         pixels of every frame, whichever frames its sky was made of.
@@ -174,6 +181,11 @@ class PlaneState:
     sky_variance: dict[int, float] = field(default_factory=dict)
     sky_lasting: dict[int, float] = field(default_factory=dict)
     sky: dict[int, float] = field(default_factory=dict)
+    sky_err: dict[int, float] = field(default_factory=dict)
+    blank: dict[int, float] = field(default_factory=dict)
+    unshaped: set[int] = field(default_factory=set)
+    filled: bool = False
+    light: tuple[float, float] = (float("nan"), float("nan"))
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
     evened: dict[int, Surface] = field(default_factory=dict)
@@ -321,9 +333,9 @@ class Group:
         """Multiply the sky-subtracted pixels of frame `i`, and with them what is known of their errors."""
         for state in self.planes:
             state.sub.put(i, state.sub.frame(i) * np.float32(factor))
-        frame = self.frames[i]
-        frame.raised *= factor
-        frame.sky_err *= factor
+            if i in state.sky_err:
+                state.sky_err[i] *= factor
+        self.frames[i].raised *= factor
         self.raise_noise(i, factor)
 
     def give_up_frames(self) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nirred.coadd import Layout
 from nirred.frame import Plane
+from nirred.geometry import Target
 from nirred.plugin import Amplifier, S, Section
 from nirred.steps.finish import LevelStack, stack_objects, zero_level
 
@@ -151,6 +153,31 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     group.extras["hidden"] = 0.2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert "cover 20% of the detector in every frame" in group.remarks[0]
+
+
+@pytest.mark.parametrize("filled", [0, 1])
+def test_a_detector_that_a_target_fills_has_the_level_and_error_of_its_sky_frames(make_group, filled: int) -> None:
+    """That of another one is its own stack's; a mosaic of both has the error of the one that is filled."""
+    blank = [np.zeros((64, 64), np.float32)] * 3
+    group = make_group(["object"] * 3, blank)
+    group.planes += make_group(["object"] * 3, blank).planes
+    for frame in group.frames:
+        frame.weight = 1.0 / 3
+    group.planes[filled].filled = True
+    for p, state in enumerate(group.planes):
+        state.sky_err = dict.fromkeys(range(3), 7.0 if p == filled else 0.1)
+    shapes, noise = (64, 64), np.random.default_rng(3).normal(5.0, 1.0, (2, 64, 64)).astype(np.float32)
+    planes = [Plane(n, np.zeros(shapes, np.uint16), np.ones(shapes, np.float32)) for n in noise]
+    group.streams["main"], group.extras["nexp"] = planes, [np.full(shapes, 3, np.uint16)] * 2
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    levels = [float(np.median(plane.data)) for plane in group.streams["main"]]
+    assert levels[filled] == pytest.approx(5.0, abs=0.1) and levels[1 - filled] == pytest.approx(0.0, abs=0.1)
+    assert group.keywords["LEVELERR"][0] == pytest.approx(7.0)
+    group.streams["main"], group.extras["nexp"] = planes[:1], group.extras["nexp"][:1]
+    group.extras["layouts"] = [Layout(Target(0, 0, (0, 1)), {})]
+    LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
+    assert np.median(group.streams["main"][0].data) == pytest.approx(5.0, abs=0.1)
+    assert group.keywords["LEVELERR"][0] == pytest.approx(7.0)
 
 
 def test_behind_objects_of_a_keyhole_the_level_may_hold_their_light(make_group, monkeypatch) -> None:

@@ -34,7 +34,7 @@ def nebula(make_group):
 
 def test_planes_go_and_their_mean_stays(nebula) -> None:
     group, skies, light, weights = nebula
-    group.extras["unshaped"] = set(range(5))
+    group.planes[0].unshaped = set(range(5))
     MatchBackgrounds().apply(group, MatchBackgrounds.Params(), CALL)
     mean = np.tensordot(weights, skies, 1)
     for k, frame in enumerate(group.frames):
@@ -47,10 +47,27 @@ def test_planes_go_and_their_mean_stays(nebula) -> None:
 def test_frames_that_know_their_sky_stay_as_they_are(nebula, unshaped) -> None:
     group = nebula[0]
     if unshaped:
-        group.extras["unshaped"] = unshaped
+        group.planes[0].unshaped = unshaped
     before = [group.planes[0].sub.frame(k).copy() for k in range(5)]
     MatchBackgrounds().apply(group, MatchBackgrounds.Params(), CALL)
     assert all(np.array_equal(before[k], group.planes[0].sub.frame(k)) for k in range(5))
+
+
+@pytest.mark.parametrize("covered", [0, 1])
+def test_of_two_detectors_the_one_that_a_target_covers_is_brought_to_its_mean(nebula, make_group, covered) -> None:
+    group, skies, light, weights = nebula
+    rng = np.random.default_rng(4)
+    blank = make_group(["object"] * 5, [rng.normal(0, 30, SHAPE) for _ in range(5)]).planes[0]
+    (hidden,) = group.planes
+    hidden.unshaped = set(range(5))
+    group.planes.insert(1 - covered, blank)
+    before = [blank.sub.frame(k).copy() for k in range(5)]
+    MatchBackgrounds().apply(group, MatchBackgrounds.Params(), CALL)
+    assert all(np.array_equal(before[k], blank.sub.frame(k)) for k in range(5))
+    mean = np.tensordot(weights, skies, 1)
+    for k, frame in enumerate(group.frames):
+        left = hidden.sub.frame(k) / frame.transparency - light - mean
+        assert np.abs(left.reshape(8, 64, 9, 64).mean(axis=(1, 3))).max() < 2.5, k
 
 
 def test_skies_are_brought_to_the_plane_that_they_have_in_common(make_group) -> None:
@@ -82,9 +99,8 @@ def test_slight_slopes_of_the_sky_stay(make_group, slope, blank, changed) -> Non
     u = 2 * (np.arange(SHAPE[1]) + 0.5) / SHAPE[1] - 1
     own = slope * np.linspace(-1, 1, 12)
     group = make_group(["both"] * 12, [1000.0 * (1 + a * u) + rng.normal(0, 32, SHAPE) for a in own])
-    for frame in group.frames:
-        frame.blank = blank
     state = group.planes[0]
+    state.blank = dict.fromkeys(range(12), blank)
     before = [state.sci.frame(k).copy() for k in range(12)]
     match_skies(group, state, np.zeros(12), np.full(12, 1000.0), slight=0.007)
     assert changed != all(np.array_equal(before[k], state.sci.frame(k)) for k in range(12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from nirred.algorithms.surface import fit_points
 from nirred.plugin import S
@@ -41,6 +42,17 @@ def test_quadrants_are_levelled_and_the_surface_through_their_steps_goes(make_gr
     after = [_unevenness(group.planes[0].sub.frame(k)) for k in range(3)]
     assert min(before) > 5.0 and max(after) < 2.0
     assert group.keywords["READCLN"][0] == 3 and len(group.remarks) == 1
+
+
+@pytest.mark.parametrize("covered", [0, 1])
+def test_a_detector_that_shows_its_sky_is_levelled_beside_one_that_does_not(make_group, covered: int) -> None:
+    group = make_group(["object"] * 3, _frames())
+    shown, hidden = group.planes[0], make_group(["object"] * 3, _frames()).planes[0]
+    hidden.blank, hidden.unshaped = dict.fromkeys(range(3), 0.0), set(range(3))
+    group.planes.insert(covered, hidden)
+    CleanReadout().apply(group, CleanReadout.Params(clean="default"), S("clean_readout"))
+    left = [[_unevenness(state.sub.frame(k)) for k in range(3)] for state in (shown, hidden)]
+    assert max(left[0]) < 2.0 and min(left[1]) > 5.0
 
 
 def test_nothing_is_done_unasked(make_group) -> None:

@@ -242,7 +242,36 @@ def test_the_light_of_a_target_is_no_noise_of_the_model(make_group):
     for i, role in enumerate(roles):
         assert group.frames[i].noise_scale == pytest.approx(1.0, abs=0.05), role
     assert np.median(group.planes[0].sub.frame(1)) == pytest.approx(4000, rel=0.01)
-    assert group.extras["filled"] and group.extras["unshaped"] == {1, 3, 5, 7}
+    assert group.planes[0].filled and group.planes[0].unshaped == {1, 3, 5, 7}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("filled", [0, 1])
+def test_a_target_fills_one_of_two_detectors(make_group, filled, masked):
+    """Whichever it is: each detector's sky is told by what it shows itself."""
+    rng = np.random.default_rng(9)
+    roles = ["sky", "object"] * 4
+    on = np.array([role == "object" for role in roles])
+    groups = []
+    for p in range(2):
+        lit = on & (p == filled)
+        frames = [rng.poisson(5000 + 4000 * lit[k], SHAPE).astype(np.float32) for k in range(8)]
+        dq = [np.full(SHAPE, OBJECT if lit[k] and masked else 0, np.uint16) for k in range(8)]
+        groups.append(make_group(roles, frames, dq, step=10.0, planes=2))
+    group = groups[0]
+    group.planes += groups[1].planes
+    group.setup.dark = []
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked), CALL)
+    levels = [[float(np.median(state.sub.frame(i))) for i in group.targets] for state in group.planes]
+    assert levels[filled] == pytest.approx([4000.0] * 4, rel=0.01)
+    assert levels[1 - filled] == pytest.approx([0.0] * 4, abs=2.0)
+    if masked:
+        assert [state.filled for state in group.planes] == [p == filled for p in range(2)]
+        assert [state.unshaped for state in group.planes] == [{1, 3, 5, 7} if p == filled else set() for p in range(2)]
+        assert group.remarks == [
+            f"the target fills the field of plane {filled + 1}; its zero level comes from the sky frames"
+        ]
 
 
 def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group):

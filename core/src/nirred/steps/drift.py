@@ -9,7 +9,7 @@ from ..algorithms.drift import FieldBasis, Sky, predict_sky
 from ..algorithms.flags import flagged
 from ..algorithms.nested import NestedSurfaces, fit_nested
 from ..algorithms.surface import FIELD_STEP, Surface, degrees, fit_points, surface_order
-from ..group import BAD, OBJECT, Group
+from ..group import BAD, OBJECT, Group, PlaneState
 from ..spread import each_frame
 from .residual import SMALL_BOXES, Expected, take_off
 from .skymodel import SkyModel, time_of
@@ -57,7 +57,7 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
     Sky frames and the sky that was subtracted are compared with one pattern, the first target's; objects are known.
     """
     group, state = model.group, model.state
-    skies = [j for j in group.indices("sky") if surface_order(group.frames[j].blank) == 2]
+    skies = [j for j in group.indices("sky") if surface_order(state.blank.get(j, 1.0)) == 2]
     if len(skies) < LEAST or not targets:
         return {}
     pattern, hidden = _pattern(model, targets[0]), state.bad(targets[0])
@@ -99,12 +99,12 @@ def _between(
     model: SkyModel, basis: FieldBasis, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]
 ) -> dict[int, Expected]:
     """Shapes at the times of the frames of `taken`, less what their subtracted sky held of them."""
-    group, skies, targets = model.group, list(fits), list(taken)
+    group, state, skies, targets = model.group, model.state, list(fits), list(taken)
     times = [time_of(group.frames[i]) for i in skies]
     when = [time_of(group.frames[i]) for i in targets]
     variance = sum(f.chi2 for f in fits.values()) / sum(f.freedom for f in fits.values())
     shapes = np.array([basis.amplitudes(fits[j].surfaces[-1].coefficients / model.unit[j]) for j in skies])
-    scale = max(float(np.mean([group.frames[j].sky / model.unit[j] for j in skies])), 1e-3)
+    scale = max(float(np.mean([state.sky[j] / model.unit[j] for j in skies])), 1e-3)
     values = np.zeros((len(targets), shapes.shape[1]))
     power = np.zeros((len(targets), 3))
     for degree in range(3):
@@ -126,21 +126,21 @@ def _between(
     for k, i in enumerate(targets):
         unit = float(model.unit[i])
         coefficients = unit * basis.coefficients(values[k] - basis.amplitudes(taken[i]))
-        surface = Surface(coefficients, np.zeros((3, 3)), model.state.shape)
+        surface = Surface(coefficients, np.zeros((3, 3)), state.shape)
         expected[i] = Expected(surface, tuple((unit**2 * power[k]).tolist()))
     return expected
 
 
-def is_lit(group: Group) -> bool:
+def is_lit(state: PlaneState) -> bool:
     """Whether a target's light is on most of the field of its frames, by the sky frames."""
-    light, error = group.extras.get("light", (np.nan, np.nan))
-    return bool(light > LIT * error)
+    light, error = state.light
+    return light > LIT * error
 
 
 def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
     """Bring frames whose mode is a target's light to the level and shape of the sky that the sky frames tell."""
-    group, skies = model.group, model.group.extras.get("skies", {}).get(p, {})
-    if not skies or not is_lit(group):
+    skies = model.group.extras.get("skies", {}).get(p, {})
+    if not skies or not is_lit(model.state):
         return
     shapes = expected_shapes(model, list(skies)) if gradient else {}
     flat = Surface(np.zeros((1, 1)), np.zeros((1, 1)), model.state.shape)

@@ -22,7 +22,7 @@ from ..group import BAD, Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
-from ..products import frames_table, write
+from ..products import drawn_planes, frames_table, write
 from ..step import GroupStep
 
 #: Pixels of a stack with so many times fewer exposures than its deepest ones are shallow.
@@ -59,14 +59,14 @@ class LevelStack(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.targets
         weights = np.array([group.frames[i].weight for i in frames])
-        errors = np.array([group.frames[i].sky_err for i in frames])
-        filled, hidden = bool(group.extras.get("filled")), group.extras.get("hidden", 0.0)
+        hidden = group.extras.get("hidden", 0.0)
         sunk = bool(hidden) or group.extras.get("buried", False)
         done, found = [], []
         rough, excess = Evenness(0.0, 0.0), []
-        for plane, count in zip(group.streams[call.takes], group.extras["nexp"], strict=True):
+        for p, (plane, count) in enumerate(zip(group.streams[call.takes], group.extras["nexp"], strict=True)):
+            filled = [state for d in drawn_planes(group, p) if (state := group.planes[d]).filled]
             if filled:  # levels predicted from the same sky frames err together
-                found.append(float(weights @ errors))
+                found.append(max(float(weights @ [state.sky_err[i] for i in frames]) for state in filled))
                 done.append(plane)
                 continue
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)

@@ -29,23 +29,25 @@ class MatchBackgrounds(GroupStep):
     doc = "where a target covers most of the field: take off the planes by which frames differ from their mean"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        frames = [i for i in group.targets if i in group.extras.get("unshaped", ())]
+        frames = [i for i in group.targets if any(i in state.unshaped for state in group.planes)]
         if frames:
             for target in targets_of(group, frames):
-                match_frames(group, frames, target, order=1)
+                parts = [(i, p) for i in frames for p in target.planes if i in group.planes[p].unshaped]
+                match_frames(group, parts, target, order=1)
 
 
-def match_frames(group: Group, frames: list[int], target: Target, *, order: int) -> None:
-    """Bring frames to their mean by a surface each; the weighted mean of the surfaces, which a stack shows, stays.
+def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, order: int) -> None:
+    """Bring parts (frame, plane) to their mean by a surface each; the surfaces' mean, which a stack shows, stays.
 
     They are compared at places of the sky, where objects are the same in all of them.
     """
+    frames = sorted({i for i, _ in parts})
     if len(frames) < 2:
         return
     layout = lay_out(group, frames, target)
     step = max(-(-max(layout.grid.shape) // PLACES), 4)
     x, y = layout.grid.places(step)
-    members = [(i, *found) for i in frames for found in layout.of(i)]
+    members = [(i, p, layout.placements[i, p]) for i, p in parts]
     places = [placed.to_plane(x, y) for _, _, placed in members]
     size = max(step // 4, 1)
 
@@ -93,7 +95,7 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
         times the root of the number of frames; and where one of them does not show enough sky. 0: they never do.
     """
     frames = group.indices("both", "sky")
-    if len(frames) < 2 or (slight and min(surface_order(group.frames[i].blank) for i in frames) == 0):
+    if len(frames) < 2 or (slight and min(surface_order(state.blank.get(i, 1.0)) for i in frames) == 0):
         return
     squares = Squares.of(state.shape)
 

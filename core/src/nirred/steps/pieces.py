@@ -130,8 +130,8 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
     planes = read_calibration(info.path)
     for p, state in enumerate(group.planes):
         pieces: PieceStacks = group.extras["pieces"][p]
-        frame.noise_scale = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
-    frame.sky = 0.0
+        state.noise_scale[i] = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
+    frame.sky, frame.noise_scale = 0.0, group.planes[0].noise_scale[i]
     frame.info = replace(info, descriptors=replace(info.descriptors, exposure_time=seconds), wcs=_wcs(info, headers))
     covariance = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
     group.extras["piece_noise"][i] = covariance[0].astype(np.float64) if covariance else None

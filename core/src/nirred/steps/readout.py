@@ -62,11 +62,9 @@ class CleanReadout(GroupStep):
 
 def _level_again(group: Group, cleaned: list[int]) -> None:
     """Take off what surfaces through steps between quadrants left in frames, where their own sky tells it."""
-    unshaped = group.extras.get("unshaped", set())
-    frames = [
-        i for i in cleaned if i not in unshaped and (group.frames[i].role != "object" or group.frames[i].blank >= SURE)
-    ]
     for state in group.planes:
+        sure = [i for i in cleaned if group.frames[i].role != "object" or state.blank.get(i, 1.0) >= SURE]
+        frames = [i for i in sure if i not in state.unshaped]
         level_frames(group, state, frames, set(), {}, shape=True)
 
 

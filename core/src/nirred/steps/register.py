@@ -270,7 +270,8 @@ class MaskObjects(GroupStep):
         for cluster in group.extras.get("clusters") or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
-                match_frames(group, deep, target, order=2)  # steps where a frame ends would be halos
+                parts = [(i, p) for i in deep for p in target.planes]
+                match_frames(group, parts, target, order=2)  # steps where a frame ends would be halos
                 layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
@@ -280,13 +281,14 @@ class MaskObjects(GroupStep):
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
                 del count
                 sunk = any(group.frames[i].role == "both" for i in cluster)
-                lit = group.frames[cluster[0]].role == "object" and is_lit(group)
+                beside = group.frames[cluster[0]].role == "object"
+                lit = [s.light[1] for p in target.planes if beside and is_lit(s := group.planes[p])]
                 seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
-                mask, surface, found = first_objects(model, bad | thin, noise, partial(seek, sunk=sunk), lit)
+                mask, surface, found = first_objects(model, bad | thin, noise, partial(seek, sunk=sunk), bool(lit))
                 if (thin & ~bad).any():
                     mask |= compact_objects(model, bad | (1 - thin), noise, seek)
                 if lit:
-                    mask |= _lit(group, model, bad | mask)
+                    mask |= _lit(model, bad | mask, max(lit))
                 mask = dilate(mask, params.dilation)
                 record_halos(group, layout, surface, found)
                 marked = _carry(group, cluster, mask, layout)
@@ -332,11 +334,11 @@ def _worth(pixels: int) -> float:
     return max(HIDDEN, min(CUT, STARS / max(pixels, 1)))
 
 
-def _lit(group: Group, model: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Boxes that are brighter than the sky by the sky frames, where most of a field is so: outskirts of its target."""
+def _lit(model: np.ndarray, hidden: np.ndarray, error: float) -> np.ndarray:
+    """Boxes brighter than the sky, known to `error` by the sky frames, where most of a field is so: outskirts."""
     mask = np.zeros_like(hidden)
     boxes = mesh_background(model, hidden, BOX, filter=1)
-    for j, i in zip(*np.nonzero(boxes.values > SEEN * group.extras["light"][1]), strict=True):
+    for j, i in zip(*np.nonzero(boxes.values > SEEN * error), strict=True):
         mask[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
     return mask
 

@@ -92,7 +92,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
     p = next(p for p, plane in enumerate(group.planes) if plane is state)
 
     def one(i: int) -> NestedSurfaces | None:
-        order = surface_order(group.frames[i].blank)
+        order = surface_order(state.blank.get(i, 1.0))
         if not order:
             return None
         dq = state.dq.frame(i)
@@ -105,7 +105,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
     alone = [i for i in fits if i not in expected]
     surfaces = dict(zip(alone, shrink_nested([fits[i] for i in alone]), strict=True))
     for i in expected.keys() & fits.keys():
-        surfaces[i] = drawn_surface(fits[i], expected[i].power, sure=group.frames[i].blank >= SURE)
+        surfaces[i] = drawn_surface(fits[i], expected[i].power, sure=state.blank.get(i, 1.0) >= SURE)
     return surfaces
 
 

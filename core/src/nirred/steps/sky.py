@@ -202,13 +202,13 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
             subtract_shrunk(model, epoch, p, shrink=params.model)
             if p in group.extras.get("moving", {}):
                 group.extras["moving"][p].give_back(state, epoch, model.skies(epoch), model.unit)
-    predicted = {i for i in targets if _from_sky_frames(group, i, params)}
+    predicted = {i for i in targets if _from_sky_frames(group, state, i, params)}
     expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
     level_frames(group, state, targets, predicted, expected, shape=params.gradient)
     put_back(group, p, lights)
     if params.gradient:
-        covered = {i for i in targets if surface_order(group.frames[i].blank) == 0}
-        group.extras["unshaped"] = predicted | covered
+        covered = {i for i in targets if surface_order(state.blank.get(i, 1.0)) == 0}
+        state.unshaped = predicted | covered
 
 
 def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:
@@ -245,11 +245,12 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if not params.mask_objects:
         group.extras.setdefault("unmasked", {})[p] = levels.copy()
     _leave_out_unlit(group, state, levels)
-    filled = [i for i in group.indices("object") if _from_sky_frames(group, i, params)]
+    filled = [i for i in group.indices("object") if _from_sky_frames(group, state, i, params)]
     _predict(group, p, levels, filled)
-    if filled and params.mask_objects and p == 0:
-        group.extras["filled"] = True
-        group.remark("the target fills the field; its zero level comes from the sky frames")
+    if filled and params.mask_objects:
+        state.filled = True
+        where = "the field" if len(group.planes) == 1 else f"the field of plane {p + 1}"
+        group.remark(f"the target fills {where}; its zero level comes from the sky frames")
     additive = _additive(group, state, levels, params)
     if params.mask_objects:
         levels = _on_one_pattern(group, state, levels, scaled=not additive)
@@ -315,47 +316,47 @@ def _dips(group: Group, frames: list[int], levels: np.ndarray) -> list[int]:
 
 def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
     """Sky level of plane `p` of frame `i`, noted with its error and the share of blank pixels."""
-    state, frame = group.planes[p], group.frames[i]
+    state = group.planes[p]
     rows = sample_rows(state.shape, SAMPLES)
     data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sci, state.dq))
     bad = flagged(dq, int(BAD) | extra)
-    frame.blank = blank_fraction(bad, flagged(dq, int(BAD)))
+    state.blank[i] = blank_fraction(bad, flagged(dq, int(BAD)))
     measured = level(data, bad, step=1)
     if measured.n < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
         measured = level(state.sci.frame(i), state.bad(i, extra))
     if measured.n == 0:
         measured = level(data, flagged(dq, int(BAD)), step=1)
-    state.sky[i] = measured.value
+    state.sky[i], state.sky_err[i] = measured.value, measured.error
     if p == 0:
-        frame.sky, frame.sky_err = measured.value, measured.error
+        group.frames[i].sky = measured.value
     return measured.value
 
 
-def _from_sky_frames(group: Group, i: int, params: SkyCorrect.Params) -> bool:
+def _from_sky_frames(group: Group, state: PlaneState, i: int, params: SkyCorrect.Params) -> bool:
     if not group.indices("sky"):
         return False
     if params.scale_sky is False and not params.offset_sky:
         return True
-    return params.scale_sky is None and params.mask_objects and group.frames[i].blank < FILLED
+    return params.scale_sky is None and params.mask_objects and state.blank.get(i, 1.0) < FILLED
 
 
 def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> None:
     """Replace the levels of frames that a target fills; keep what the sky frames tell of the light on all targets."""
-    targets = group.indices("object")
-    errors = np.array([frame.sky_err for frame in group.frames])
+    state, targets = group.planes[p], group.indices("object")
+    errors = np.array([state.sky_err.get(i, np.nan) for i in range(len(group.frames))])
     # on all pixels, whatever of them is masked in which frame
     seen = group.extras.get("unmasked", {}).get(p, levels)
     known = sky_levels(group, targets, levels, errors, seen)
     if known is None:
         return
-    if p == 0:
-        group.extras["light"] = known.light, known.light_err
+    state.light = known.light, known.light_err
     group.extras.setdefault("skies", {})[p] = dict(zip(targets, known.values.tolist(), strict=True))
     for i, value in zip(targets, known.values, strict=True):
         if i in filled:
-            levels[i] = group.planes[p].sky[i] = float(value)
+            levels[i] = state.sky[i] = float(value)
+            state.sky_err[i] = known.common
             if p == 0:
-                group.frames[i].sky, group.frames[i].sky_err = float(value), known.common
+                group.frames[i].sky = float(value)
 
 
 SKY_STEPS = (SeparateSky, AssociateSky, SkyCorrect)

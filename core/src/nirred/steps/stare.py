@@ -28,9 +28,9 @@ class SetLevelAside(GroupStep):
             state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch)
             for i in group.indices():
                 measured = level(state.sci.frame(i), state.bad(i))
-                state.sky[i] = measured.value
+                state.sky[i], state.sky_err[i] = measured.value, measured.error
                 if p == 0:
-                    group.frames[i].sky, group.frames[i].sky_err = measured.value, measured.error
+                    group.frames[i].sky = measured.value
                 state.sub.put(i, state.sci.frame(i) - np.float32(measured.value))
 
 

@@ -68,7 +68,7 @@ class LevelAmplifiers(GroupStep):
             own = unmix(measured, _sky_shares(group, living)) if params.frames else measured
             largest = max(largest, float(np.std(own)))
             for i, levels, differences, (_, surface) in zip(living, own, measured, found, strict=True):
-                told = surface_order(group.frames[i].blank) >= params.order
+                told = surface_order(state.blank.get(i, 1.0)) >= params.order
                 take_levels_off(state.sub.frame_to_change(i), boxes, differences, surface if told else None, gain)
                 if params.frames:
                     take_levels_off(state.sci.frame_to_change(i), boxes, levels, gain=gain)
