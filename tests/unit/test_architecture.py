@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,6 +117,30 @@ def test_no_print_outside_the_command_line():
         if "cli" not in path.parts:
             calls = [ast.unparse(n) for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
             assert not [c for c in calls if c.startswith("print(")], name_of(path)
+
+
+def documented(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Names under Parameters or Attributes in a docstring."""
+    found = re.search(
+        r"^(?:Parameters|Attributes)\n-+\n(.*?)(?=^\S.*\n-{3,}|\Z)", ast.get_docstring(node) or "", re.S | re.M
+    )
+    lines = [line for line in found[1].splitlines() if line[:1].strip()] if found else []
+    return {name.strip().lstrip("*") for line in lines for name in line.split(" : ")[0].split(",")}
+
+
+def own_names(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    """Arguments of a function; what a class has."""
+    names = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+    if isinstance(node, ast.ClassDef):
+        names |= {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+        names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        names |= {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+    return names
+
+
+def test_what_docstrings_list_exists():
+    nodes = [(p, n) for p in SOURCES for n in ast.walk(tree(p)) if isinstance(n, ast.ClassDef | ast.FunctionDef)]
+    assert {f"{name_of(p)}:{n.name}": gone for p, n in nodes if (gone := documented(n) - own_names(n))} == {}
 
 
 def test_no_bare_except():

@@ -108,7 +108,7 @@ def brief(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """', did you mean ...?' for a misspelt word, or ''."""
+    """'did you mean ...?' for a misspelt word, or ''."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else ""
 

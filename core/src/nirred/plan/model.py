@@ -50,8 +50,6 @@ class FrameInfo:
         Name of the owning plugin.
     wcs : tuple of PlaneWcs
         One per plane, after the WCS check; empty without one.
-    expected : (float, float) or None
-        Right ascension and declination where the pointing keywords say the frame lies.
     """
 
     path: Path
@@ -162,7 +160,7 @@ class Association:
 
 @dataclass(frozen=True)
 class Missing:
-    """A calibration that was sought and not found; `nearest` is the candidate that missed by least."""
+    """A calibration that was sought and not found; the first of `candidates` is that which missed by least."""
 
     kind: str
     optional: bool

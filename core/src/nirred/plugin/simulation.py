@@ -267,7 +267,6 @@ class Simulation:
         Days before the night on which darks are taken; 0: the morning after it.
     projection, pv
         As in `SimulatedWcs`: how the camera distorts.
-        (x, y) -> (x, y): undistorted zero-based pixel positions of a plane to those on the detector.
     scenario, frames, positions
         What `nirred demo` looks at, how many science frames it takes (None: as many as the scenario has), and after how
         many positions a dither begins again (0: never).

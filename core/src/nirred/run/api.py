@@ -101,7 +101,7 @@ class RunResult:
     products : dict
         {task id: path}; what a task wrote besides bears its own name.
     outcomes : dict
-        {task id: done, reused, blocked or failed}.
+        {task id: done, reused, blocked, failed or interrupted}.
     exit_code : int
         As the command line returns it.
     record : dict
