@@ -101,6 +101,30 @@ def test_strict_blocks_what_is_degraded(night: Any) -> None:
     assert not relaxed.task("c001_image").blocked
 
 
+def test_what_is_not_made_is_missing_or_blocks_as_if_it_had_not_been_found(night: Any) -> None:
+    full_night(night)
+    image = night.plan().task("c001_image")
+    assert image.given(set(image.needs)) == image
+    bereft = image.given({"c018_dark", "c014_flat"})
+    assert [(m.kind, m.reason) for m in bereft.missing] == [("bpm", "no bpm: c014_bpm was not made")]
+    assert bereft.degraded and not bereft.blocked and set(bereft.needs) == {"c018_dark", "c014_flat"}
+    assert bereft.given({"c018_dark", "c014_flat"}) == bereft
+    reason = "no flat: c014_flat was not made: name one with --user-cal flat:FILE, or go on without by --allow-missing"
+    assert reason in image.given({"c018_dark", "c014_bpm"}).blocked
+    assert "c018_dark" in night.plan(strict=True).task("c001_image").given({"c014_bpm", "c014_flat"}).blocked
+    for options in ({"allow_missing": ("flat",)}, {"allow_missing": ("flat",), "strict": True}):
+        allowed = night.plan(**options).task("c001_image").given({"c018_dark", "c014_bpm"})
+        assert allowed.degraded and not allowed.blocked
+
+
+def test_one_mask_of_two_is_enough(night: Any) -> None:
+    full_night(night)
+    night.frame("bpm", name="bpm.fits", UT="2020-01-01T00:00:00", EXPTIME=None)
+    image = night.plan(strict=True, allow_missing=("dark",)).task("c001_image")
+    alone = image.given(set(image.needs) - {"c014_bpm"})
+    assert not alone.degraded and not alone.blocked and any("c014_bpm was not made" in r for r in alone.remarks)
+
+
 def test_calibrations_alone_are_all_made(night: Any) -> None:
     night.darks(3, 20.0)
     night.darks(3, 5.0)

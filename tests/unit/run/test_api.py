@@ -279,6 +279,30 @@ def test_a_flat_that_fails_blocks_science_and_nothing_else(night, raw, reduce, t
     assert fate(result, night.groups["offset"].objects[0])["fate"] == "failed"
 
 
+@pytest.mark.parametrize(("strict", "allowed"), [(False, ()), (True, ()), (True, ("dark", "bpm"))])
+def test_a_dark_that_fails_degrades_what_counts_on_it_and_strict_stops_that(night, raw, reduce, strict, allowed):
+    from nirred.plan.options import PlanOptions
+
+    for path in (raw / name for name in files_of(night, "dark")):  # headers are sound, so the plan counts on them
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-5000])
+        path.unlink()
+    result = reduce(raw, strict=strict, plan=PlanOptions(strict=strict, allow_missing=allowed))
+    stopped = strict and not allowed
+    assert result.outcomes[DARK] == "failed" and result.outcomes[FLAT] == "done" and result.exit_code == 1
+    assert result.outcomes[IMAGE] == ("blocked" if stopped else "done")
+    entry = next(t for t in result.record["tasks"] if t["id"] == IMAGE)
+    assert entry["degraded"] and result.record["degraded"]
+    assert [(m["kind"], m["reason"]) for m in entry["missing"]] == [("dark", f"no dark: {DARK} was not made")]
+    assert "dark" not in {c["kind"] for c in entry["calibrations"]}
+    assert stopped == ("--allow-missing dark" in entry["blocked"])
+    if stopped:
+        assert entry["blocked"] == entry["error"]["message"]
+    else:
+        assert fits.getval(result.products[IMAGE], "DARKCOR").startswith("SKIPPED")
+        rows = fits.getdata(result.products[IMAGE], "PROVENANCE")
+        assert ("missing", "dark") in {(r["item"], r["name"]) for r in rows}
+
+
 def test_without_lamps_science_is_blocked_with_the_code_of_calibrations(night, raw, reduce):
     for kind in ("lamp_on", "lamp_off"):
         for name in files_of(night, kind):

@@ -112,6 +112,9 @@ class FakeTask:
     recipe: str = "reduce"
     frames: tuple = ()
 
+    def given(self, made):
+        return self
+
 
 @dataclass
 class FakeContext:

@@ -214,7 +214,7 @@ class Wish:
     kind : str
     rule : CalibrationRule
     optional : bool
-        The rule's, or the user's `--allow-missing`.
+        The task can go on without: by the rule, unless the user is strict, or by the user's `--allow-missing`.
     prefer : frozenset of str
         Names of raw frames: a calibration made from one of them comes before a nearer one.
     because : str
@@ -250,6 +250,7 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
         scale_of(wish.rule, wish.frame, best.source.frame),
         tuple(_candidate(wish, v, best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
         best.source.checksum,
+        wish.optional,
     )
 
 
@@ -362,8 +363,3 @@ def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None
 def risks(found: Sequence[Association]) -> list[str]:
     """What is to be said of calibrations that are a risk."""
     return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]
-
-
-def remedy(kind: str) -> str:
-    """What a user can do about a calibration that is missing."""
-    return f"name one with --user-cal {kind}:FILE, or go on without by --allow-missing {kind}"

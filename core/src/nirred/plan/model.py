@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -145,6 +146,8 @@ class Association:
         Everything that was considered, in order of preference.
     checksum : str
         SHA-256 that the file's decompressed bytes must have, "" where nothing vouches for it.
+    optional : bool
+        The task can go on without it, degraded, should it not be made.
     """
 
     kind: str
@@ -156,16 +159,23 @@ class Association:
     scale: float = 1.0
     candidates: tuple[Candidate, ...] = ()
     checksum: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A calibration that was sought and not found; the first of `candidates` is that which missed by least."""
+    """A calibration that was sought and not found, or not made; the first of `candidates` missed by least."""
 
     kind: str
     optional: bool
     reason: str
     candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def demand(self) -> str:
+        """Why a task cannot do without it, and what a user can do about it."""
+        advice = f"name one with --user-cal {self.kind}:FILE, or go on without by --allow-missing {self.kind}"
+        return f"{self.reason}: {advice}"
 
 
 @dataclass(frozen=True)
@@ -194,6 +204,23 @@ class Task:
     def degraded(self) -> bool:
         """True when an optional calibration is missing."""
         return bool(self.missing)
+
+    def given(self, made: Container[str]) -> Task:
+        """The task where of those that it needs only `made` have a product: the others' are missing.
+
+        It is blocked where it cannot do without. One bad-pixel mask of two is enough.
+        """
+        lost = [a for a in self.calibrations if a.task and a.task not in made]
+        kept = tuple(a for a in self.calibrations if not a.task or a.task in made)
+        spared = [a for a in lost if a.kind == "bpm" and any(k.kind in ("bpm", "user_bpm") for k in kept)]
+        missing = [Missing(a.kind, a.optional, f"no {a.kind}: {a.task} was not made") for a in lost if a not in spared]
+        return replace(
+            self,
+            calibrations=kept,
+            missing=(*self.missing, *missing),
+            remarks=(*self.remarks, *(f"{a.task} was not made: the other mask serves alone" for a in spared)),
+            blocked=self.blocked or "; ".join(m.demand for m in missing if not m.optional),
+        )
 
     @property
     def first(self) -> FrameInfo:

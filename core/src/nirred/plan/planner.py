@@ -13,7 +13,7 @@ from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs
 from ..recipes import BoundCall, bind, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import INTERNAL, Source, Wish, choose, forced, judge, remedy, risks, rules_for, window
+from .associate import INTERNAL, Source, Wish, choose, forced, judge, risks, rules_for, window
 from .drafts import (
     Bench,
     Draft,
@@ -230,7 +230,7 @@ class Planner:
     def _task(self, draft: Draft) -> Task:
         """Give a draft its calibrations."""
         found: list[Association] = []
-        missing: list[Missing] = list(draft.missing)
+        missing = [replace(m, optional=self._spared(m.kind, m.optional)) for m in draft.missing]
         # Flat before mask: the mask made of the same frames as the flat is preferred.
         for kind, wish in sorted(self._wishes(draft).items(), key=lambda k: (k[0] == "bpm", k[0])):
             answers = self._answers(draft, kind, wish, found)
@@ -238,8 +238,7 @@ class Planner:
             missing += [a for a in answers if isinstance(a, Missing)]
         if (path := self._user_bpm(draft)) is not None:
             found.append(Association("user_bpm", path=path, level=0, reason="named by the user", source="user"))
-        refused = [m for m in missing if self.options.strict or not m.optional]
-        blocked = "; ".join(f"{m.reason}: {remedy(m.kind)}" for m in refused if m.kind not in self.allowed)
+        blocked = "; ".join(m.demand for m in missing if not m.optional)
         task = Task(
             draft.id,
             draft.recipe,
@@ -275,12 +274,15 @@ class Planner:
         for kind, rule in rules_for(draft.first, self.registry).items():
             if kind in INTERNAL or kind in refused or (given is not None and kind not in given):
                 continue
-            optional = rule.optional or kind in self.allowed
-            wishes[kind] = Wish(draft.first, kind, rule, optional)
+            wishes[kind] = Wish(draft.first, kind, rule, self._spared(kind, rule.optional))
         for kind in self._given(draft) - refused:
             if given is None or (kind in given and kind in wishes):
                 wishes.setdefault(kind, None)
         return wishes
+
+    def _spared(self, kind: str, optional: bool) -> bool:
+        """Whether a task can go on without a calibration that its rule calls optional, or not."""
+        return kind in self.allowed or (optional and not self.options.strict)
 
     def _given(self, draft: Draft) -> frozenset[str]:
         """Kinds that the user, or the request, names a file of; another instrument's are for that one's frames."""

@@ -169,6 +169,7 @@ def run(
         refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
+        plan = replace(plan, tasks=[r.task for r in results])  # as they were carried out
         record = run_record(plan, results) | circumstances(registry, options.settings, started)
         record["earlier"] = ledger.earlier
         if isinstance(tell, Journal):

@@ -100,8 +100,9 @@ def _coordinates(plane: PlaneWcs) -> list[Any]:
 
 
 def _calibration(a: Association, made: Mapping[str, Path]) -> list[Any]:
-    path = made.get(a.task) if a.task else a.path
-    return [a.kind, a.scale, *(["none", a.task] if path is None else [path.name, _digest(path)])]
+    path = made[a.task] if a.task else a.path
+    assert path is not None
+    return [a.kind, a.scale, path.name, _digest(path)]
 
 
 def _digest(path: Path) -> str:

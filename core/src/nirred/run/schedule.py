@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import NirredError, StepError
@@ -91,16 +91,17 @@ class Schedule:
         return [job for job, _ in self.running.values()]
 
     def _launch(self, job: Job, threads: int, *, again: bool = False) -> None:
+        products = {n: r.product for n in job.task.needs if (r := self.results.get(n)) is not None}
+        made: dict[str, Path] = {n: p for n, p in products.items() if p is not None}
+        job = replace(job, task=job.task.given(made), made=made)
         task = job.task
         if not again:
             self.started += 1
             count = {"number": self.started, "of": len(self.jobs)}
             self.tell(Event("started", task.id, f"{task.recipe}: {task.id}", count))
-        products = {n: r.product for n in task.needs if (r := self.results.get(n)) is not None}
-        made: dict[str, Path] = {n: p for n, p in products.items() if p is not None}
         self._charge()
         try:
-            future = self.crew.start(Job(task, job.settings, made, job.own, job.fresh), threads)
+            future = self.crew.start(job, threads)
         except BrokenExecutor:
             self.suspects.append(job)
             return

@@ -47,11 +47,11 @@ class Job:
     Parameters
     ----------
     task : Task
-        From the plan.
+        From the plan, with the calibrations that it can be `given`.
     settings : tuple of Setting
         The user's, low to high.
     made : mapping
-        {task id: product} of the tasks whose products it needs and that were made.
+        {task id: product} of the tasks whose products it needs.
     own : Recipe, optional
         The user's own recipe; tasks that bear its name run it.
     fresh : bool
@@ -102,9 +102,8 @@ def execute(job: Job, context: Context) -> TaskResult:
         Every error is in it, by name: one group that fails must not take the others with it.
     """
     task = job.task
-    blocked = task.blocked or _unmade(task, job.made)
-    if blocked:
-        return failure(task, blocked, exit_code=CalibrationMissing.exit_code, outcome="blocked")
+    if task.blocked:
+        return failure(task, task.blocked, exit_code=CalibrationMissing.exit_code, outcome="blocked")
     start = time.process_time()
     group = Group(task, context, [FrameState(info, role) for info, role in task.frames])
     try:
@@ -258,21 +257,11 @@ def _give_up_frames(group: Group, later: Sequence[BoundCall]) -> None:
         group.extras["given_up"] = True
 
 
-def _unmade(task: Task, made: Mapping[str, Path]) -> str:
-    for a in task.calibrations:
-        required = a.kind == "flat"
-        if a.task and a.task not in made and required:
-            return f"its {a.kind} {a.task} was not made"
-    return ""
-
-
 def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
     group.extras["calibration_files"] = []
     for a in group.task.calibrations:
-        path = made.get(a.task) if a.task else a.path
-        if path is None:
-            group.remark(f"{a.kind} {a.task} was not made; going on without")
-            continue
+        path = made[a.task] if a.task else a.path
+        assert path is not None
         if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
         planes = _planes(a, path, group)
