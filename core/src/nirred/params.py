@@ -62,8 +62,9 @@ def _from_text(cls: type[Params], name: str, value: Any) -> Any:
         return "none" if value is None and type(None) not in choices else value  # the word may be a choice
     if not isinstance(value, str):
         return value
-    if value.strip().lower() in _WORDS:
-        return _WORDS[value.strip().lower()]
+    value = worded(value)
+    if not isinstance(value, str):
+        return value
     unit = cls.unit(name)
     found = _QUANTITY.fullmatch(value)
     if not (unit and found):
@@ -72,6 +73,11 @@ def _from_text(cls: type[Params], name: str, value: Any) -> Any:
     if found[2] not in table:
         raise ValueError(f"{name} is in {unit}; {value!r} is not (known: {', '.join(table)})")
     return float(found[1]) * table[found[2]]
+
+
+def worded(value: Any) -> Any:
+    """A value as the words none, true and false mean it: a file can say None in no other way."""
+    return _WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,31 @@ def test_parameters_of_steps_that_act_on_the_plan(night: Any, tmp_path: Path) ->
     assert with_recipe(PlanOptions(recipe=str(own), user_cal={"dark": other}), night.registry).user_cal["dark"] == other
 
 
+def test_what_was_named_before_is_taken_back(night: Any, tmp_path: Path) -> None:
+    """None, or its word as a file says it, in a higher layer: configured before given, a recipe below both."""
+    full_night(night)
+    mask = night.frame("dark", "z_mask.fits", EXPTIME=99.0)
+    before = [
+        Setting("add_dq", "user_bpm", str(mask), "nirred.toml"),
+        Setting("dark_correct", "dark", str(mask), "nirred.toml"),
+        Setting("separate_sky", "ref_obj", "c001", "nirred.toml"),
+    ]
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f'[[steps]]\nstep = "add_dq"\nparams = {{user_bpm = "{mask}"}}\n'
+        f'[[steps]]\nstep = "dark_correct"\nparams = {{dark = "{mask}"}}\n'
+        '[[steps]]\nstep = "separate_sky"\nparams = {ref_obj = "c001", frac_fov = 0.4}\n'
+    )
+    for nothing in (None, "none", " None "):
+        after = [Setting(s.step, s.name, nothing, "command line") for s in before]
+        usual = Setting("separate_sky", "frac_fov", 0.9, "command line")
+        named = PlanOptions(user_cal={"processed_dark": mask, "flat": mask}, objects=("c002",), recipe=str(own))
+        taken = with_recipe(named.with_settings([*before, *after, usual]), night.registry)
+        assert (taken.user_bpm, taken.objects, taken.user_cal) == (None, (), {"flat": mask})
+        assert taken.frac_fov == 0.9
+        assert PlanOptions().with_settings([*after, *before]).user_bpm == mask
+
+
 def test_user_mask_goes_to_every_task(night: Any, tmp_path: Path) -> None:
     full_night(night)
     mask = tmp_path / "mask.fits"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import check_settings
 from ..errors import ConfigError
-from ..params import Setting, nearest
+from ..params import Setting, nearest, worded
 from ..recipes import all_recipes, own_recipe, step_types
 from .associate import INTERNAL, Source
 from .model import FrameInfo, Task
@@ -95,20 +95,22 @@ class PlanOptions:
     requests: RequestSet | None = None
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
-        """These options with checked settings, and with what some of these say of the plan."""
+        """These options with checked settings, and with what some of these say of the plan; None takes it back."""
         own: dict[str, Any] = {}
         masters = dict(self.user_cal)
         for s in settings:
+            value = worded(s.value)
             match s.step, s.name:
                 case "separate_sky", "ref_obj" | "ref_sky":
-                    names = tuple(n.strip() for n in str(s.value).split(",") if n.strip())
-                    own["objects" if s.name == "ref_obj" else "skies"] = names
+                    names = [] if value is None else str(value).split(",")
+                    own["objects" if s.name == "ref_obj" else "skies"] = tuple(n.strip() for n in names if n.strip())
                 case "separate_sky", "frac_fov":
-                    own["frac_fov"] = float(s.value)
-                case ("add_dq", "user_bpm") if s.value:
-                    own["user_bpm"] = Path(s.value)
-                case ("dark_correct" | "flat_correct", "dark" | "flat") if s.value:
-                    masters[s.name] = Path(s.value)
+                    own["frac_fov"] = float(value)
+                case "add_dq", "user_bpm":
+                    own["user_bpm"] = None if value is None else Path(value)
+                case "dark_correct" | "flat_correct", "dark" | "flat":
+                    others = {kind: path for kind, path in masters.items() if kind_of(kind) != s.name}
+                    masters = others if value is None else others | {s.name: Path(value)}
         return replace(self, settings=tuple(settings), user_cal=masters, **own)
 
 
@@ -123,8 +125,10 @@ def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
     own = own_recipe(options.recipe, registry)
     if own is None:
         return options
-    usual = PlanOptions()
-    told = usual.with_settings([Setting(c.step, k, v, f"recipe {own.name}") for c in own.steps for k, v in c.params])
+    usual, said = PlanOptions(), {(s.step, s.name) for s in options.settings}
+    told = usual.with_settings(
+        [Setting(c.step, k, v, f"recipe {own.name}") for c in own.steps for k, v in c.params if (c.step, k) not in said]
+    )
     names = ("objects", "skies", "frac_fov", "user_bpm")
     silent = {n: getattr(told, n) for n in names if getattr(options, n) == getattr(usual, n)}
     return replace(options, user_cal={**told.user_cal, **options.user_cal}, **silent)
