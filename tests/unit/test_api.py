@@ -11,7 +11,7 @@ import pytest
 
 import nirred
 from nirred.api import Given, check_only, named_files, plan_options, run_options
-from nirred.config import Config, Option
+from nirred.config import Config, Option, given_settings
 from nirred.errors import ConfigError, DataError
 from nirred.expressions import compile_expression
 from nirred.params import Setting
@@ -89,6 +89,23 @@ def test_planning_options(calibration: Path) -> None:
     assert plan.only is not None and plan.only.names == {"exposure_time"}  # type: ignore[attr-defined]
     assert (plan.strict, plan.recipe, plan.out) == (True, "makeProcessedBPM", Path("out"))
     assert plan_options(None, Given(), Config(), Registry()).out is None
+
+
+def test_what_is_given_comes_after_what_is_configured(calibration: Path, tmp_path: Path) -> None:
+    """However either is said: as an option, or as a parameter of a step."""
+    other = tmp_path / "other.fits"
+    other.write_bytes(b"x")
+    said = {"add_dq:user_bpm": str(other), "dark_correct:dark": str(other)}
+    said |= {"separate_sky:ref_obj": "a", "separate_sky:ref_sky": "b"}
+    settings = given_settings(said, "nirred.toml")
+    masters = Option({"Processed_Flat": other, "dark": "absent.fits"}, "nirred.toml")
+    configured = Config(settings, {"user_cal": masters})
+    for dark in ("dark", "processed_dark"):
+        plan = options(configured, user_bpm=calibration, user_cal={dark: calibration}, objects="c", skies=None).plan
+        assert (plan.user_bpm, plan.user_cal) == (calibration, {"dark": calibration, "flat": other})
+        assert (plan.objects, plan.skies) == (("c",), ("b",))
+    plan = options(configured, params={"dark_correct:dark": "none"}, user_cal={"dark": calibration}).plan
+    assert (plan.user_cal, plan.user_bpm) == ({"flat": other}, other)
 
 
 def test_a_plan_knows_the_recipe_as_written_and_its_labels(tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ class Given:
 
 #: Options of a run that belong to its plan.
 PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict", "library")
+#: Those of them that take several names.
+_LISTS = ("objects", "skies", "exclude", "allow_missing")
+#: Those that a parameter of a step may say as well.
+_NAMING = ("user_bpm", "objects", "skies")
 #: Options that are parameters of a step by a shorter name.
 SHORTHANDS = {"offsets": "adjust_wcs_to_reference:offsets", "crop": "resample_to_common_frame:crop"}
 #: The others.
@@ -232,16 +236,11 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     from .config import given_settings, make_setting
     from .expressions import compile_expression
     from .library import open_shelf
-    from .plan.options import PlanOptions, check_kinds, known_settings
+    from .plan.options import PlanOptions, check_kinds, kind_of, known_settings
 
     merged = _merged(given, config)
     values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
-    for name in ("objects", "skies", "exclude", "allow_missing"):
-        if name in values:
-            given_words = [values[name]] if isinstance(values[name], str) else values[name]
-            listed = isinstance(values[name], str) or name == "allow_missing"  # a list of names may hold commas
-            words = (w for text in given_words for w in (str(text).split(",") if listed else [str(text)]))
-            values[name] = tuple(w.strip() for w in words)
+    values |= {name: _words(name, values[name]) for name in _LISTS if name in values}
     if isinstance(values.get("only"), str):
         values["only"] = compile_expression(values["only"])
     check_kinds(values.get("allow_missing", ()), "allow_missing", registry)
@@ -254,16 +253,28 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     if "offsets" in merged:
         merged["offsets"] = str(_existing(merged["offsets"], "offsets"))
     short = [make_setting(key, merged[name], given.origin) for name, key in SHORTHANDS.items() if name in merged]
-    settings = (*config.settings, *given_settings(given.params, given.origin), *short)
-    masters = [*(config.value("user_cal") or {}).items(), *given.user_cal.items()]
+    masters = {kind_of(k): _existing(v, f"user_cal {k}") for k, v in given.user_cal.items()}
+    configured = {kind_of(k): (k, v) for k, v in (config.value("user_cal") or {}).items() if kind_of(k) not in masters}
+    # What is given comes after what is configured, be it a parameter or an option that says the same.
+    told = {k: values.pop(k) for k in _NAMING if given.options.get(k) not in (None, ())}
     options = PlanOptions(
         **values,
-        user_cal={k.removeprefix("processed_"): _existing(v, f"user_cal {k}") for k, v in masters},
+        user_cal={kind: _existing(v, f"user_cal {k}") for kind, (k, v) in configured.items()},
         out=None if out is None else Path(out),
         recipe=recipe if given.requests is None else None,
         requests=given.requests,
     )
-    return options.with_settings(known_settings(settings, options.recipe, registry))
+    options = options.with_settings(known_settings(config.settings, options.recipe, registry))
+    options = replace(options, user_cal={**options.user_cal, **masters}, **told)
+    own = known_settings((*given_settings(given.params, given.origin), *short), options.recipe, registry)
+    return options.with_settings(own)
+
+
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    """Names of an option that takes several; in a list of names each may hold commas."""
+    listed = isinstance(value, str) or name == "allow_missing"
+    texts = [value] if isinstance(value, str) else map(str, value)
+    return tuple(w.strip() for text in texts for w in (text.split(",") if listed else [text]))
 
 
 def _sayer(on_event: Callable[[Event], None] | None) -> Callable[[str], None] | None:

@@ -95,7 +95,10 @@ class PlanOptions:
     requests: RequestSet | None = None
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
-        """These options with checked settings, and with what some of these say of the plan; None takes it back."""
+        """These options with more settings, checked, and with what some of these say of the plan.
+
+        What they say comes after what was said before; None takes it back.
+        """
         own: dict[str, Any] = {}
         masters = dict(self.user_cal)
         for s in settings:
@@ -111,7 +114,7 @@ class PlanOptions:
                 case "dark_correct" | "flat_correct", "dark" | "flat":
                     others = {kind: path for kind, path in masters.items() if kind_of(kind) != s.name}
                     masters = others if value is None else others | {s.name: Path(value)}
-        return replace(self, settings=tuple(settings), user_cal=masters, **own)
+        return replace(self, settings=(*self.settings, *settings), user_cal=masters, **own)
 
 
 def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:

@@ -246,9 +246,9 @@ def _checked(options: RunOptions, registry: Registry) -> RunOptions:
     """The options with executor, steps and parameters known, and what they say of steps and plan told to these."""
     refuse_unknown(options.executor, registry)
     recipe = options.recipe or options.plan.recipe
-    planned = [s for s in options.plan.settings if s not in options.settings]
-    settings = known_settings((*planned, *options.settings), recipe, registry)
-    return replace(options, recipe=recipe, settings=settings, plan=options.plan.with_settings(settings))
+    more = [s for s in options.settings if s not in options.plan.settings]
+    plan = options.plan.with_settings(known_settings(more, recipe, registry))
+    return replace(options, recipe=recipe, settings=plan.settings, plan=plan)
 
 
 def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
