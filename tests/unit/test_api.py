@@ -122,6 +122,14 @@ def test_a_plan_knows_the_recipe_as_written_and_its_labels(tmp_path: Path) -> No
         options(params=params)  # no other recipe has that label
 
 
+def test_a_label_is_as_good_as_the_step_where_the_plan_is_concerned(tmp_path: Path, calibration: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[steps]]\nstep = "add_dq"\nlabel = "my_flags"\n')
+    plan = options(recipe=str(path), params={"my_flags:user_bpm": calibration, "my_flags:latency": True}).plan
+    assert plan.user_bpm == calibration
+    assert [(s.step, s.name) for s in plan.settings] == [("add_dq", "user_bpm"), ("my_flags", "latency")]
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [

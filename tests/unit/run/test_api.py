@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -222,6 +223,22 @@ def test_a_user_s_value_and_its_origin_are_recorded(night, reduce, tmp_path):
     rows = fits.getdata(tmp_path / "out" / f"{IMAGE}.fits", "PROVENANCE")
     mine = [tuple(r)[2:] for r in rows if r["name"] in ("sky_correct:nsigma", "sky_correct_first:nsigma")]
     assert mine == [("5.0", "-p")] * 2
+
+
+def test_a_mask_of_another_camera_is_left_out_as_a_parameter_too(night, raw, reduce, registry, tmp_path, monkeypatch):
+    """The plan decides whose frames a mask serves: no step reads it besides."""
+    from nirred.plan import options
+
+    for name in (n for n, f in night.frames.items() if f.kind != "dark"):
+        (raw / name).unlink()
+    mask = tmp_path / "mask.fits"
+    fits.PrimaryHDU(np.eye(8, dtype=np.uint8)).writeto(mask)
+    settings = (Setting("addDQ", "user_bpm", str(mask), "command line"),)
+    result = reduce(raw, settings=settings)
+    assert result.outcomes == {DARK: "failed"} and "8 x 8" in result.messages[0]
+    known = options.described(raw / files_of(night, "dark")[0], registry)
+    monkeypatch.setattr(options, "described", lambda path, registry: dataclasses.replace(known, instrument="other"))
+    assert reduce(raw, settings=settings).exit_code == 0
 
 
 # -- run.json -----------------------------------------------------------------------------------------------------

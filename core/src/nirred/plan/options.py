@@ -44,6 +44,15 @@ class Library(Protocol):
         """Keep a calibration that a run has made; '' or what went wrong."""
 
 
+#: (step, parameter) of those that act when the plan is made, whatever label their step bears in a recipe.
+PLANNED = {
+    *(("separate_sky", name) for name in ("ref_obj", "ref_sky", "frac_fov")),
+    ("add_dq", "user_bpm"),
+    ("dark_correct", "dark"),
+    ("flat_correct", "flat"),
+}
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """What the user says about the plan.
@@ -148,7 +157,9 @@ def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Re
     own = own_recipe(recipe, registry)
     recipes = [*all_recipes(registry).values(), *([own] if own else [])]
     labels = {c.label: c.step for r in recipes for c in r.steps if c.label}
-    return check_settings(settings, step_types(registry), labels)
+    checked = check_settings(settings, step_types(registry), labels)
+    steps = [labels.get(s.step, s.step) for s in checked]
+    return tuple(replace(s, step=n) if (n, s.name) in PLANNED else s for n, s in zip(steps, checked, strict=True))
 
 
 def kind_of(name: str) -> str:

@@ -49,12 +49,12 @@ class AddDQ(FrameStep):
     doc = "flag saturated, non-linear and bad pixels, unilluminated areas and persistence"
 
     class Params(StepParams):
-        """Parameters of `add_dq`."""
+        """Parameters of `add_dq`; `user_bpm` acts when the plan is made."""
 
         static_bpm: Path | Literal["default"] | None = param(
             "default", "bad-pixel mask in place of those that the plan associated; none: without"
         )
-        user_bpm: Path | None = param(None, "a mask of your own, OR-ed in; nonzero is bad")
+        user_bpm: Path | None = param(None, "a mask of your own, OR-ed in, as --user-bpm does; nonzero is bad")
         saturation: float | None = param(
             None, "level of one exposure with every detector; default: the instrument's", unit="ADU", gt=0
         )
@@ -76,8 +76,6 @@ class AddDQ(FrameStep):
             setup.masks.append(read_mask(params.static_bpm))
         elif params.static_bpm is not None:
             setup.masks += group.masks.get("bpm", [])
-        if params.user_bpm is not None:
-            setup.masks.append(read_mask(params.user_bpm))
         setup.masks += group.masks.get("user_bpm", [])
         if params.add_illum_mask and params.illum_mask is not None:
             dark = read_mask(params.illum_mask)
