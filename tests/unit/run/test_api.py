@@ -329,6 +329,28 @@ def test_without_lamps_science_is_blocked_with_the_code_of_calibrations(night, r
     assert result.exit_code in (1, 5) and (result.exit_code == 5) == ("done" not in result.outcomes.values())
 
 
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_calibration_has_its_role_however_it_is_named_and_whatever_became_of_its_task(
+    reduced, night, raw, reduce, tmp_path, monkeypatch, spoilt
+):
+    from nirred.plan.options import PlanOptions
+
+    for name in (n for n, f in night.frames.items() if f.kind == "dark"):
+        (raw / name).unlink()
+    shutil.copy(reduced[1] / f"{DARK}.fits", raw / "m.fits")
+    if spoilt:
+        for name in files_of(night, "lamp_on"):
+            (raw / name).unlink()
+    monkeypatch.chdir(tmp_path)
+    result = reduce(raw, plan=PlanOptions(user_cal={"dark": Path("raw", "m.fits")}))
+    assert result.outcomes[IMAGE] == ("blocked" if spoilt else "done")
+    entry = fate(result, "m.fits")
+    assert entry["fate"] == ("failed" if spoilt else "used")
+    ((task, role, outcome),) = [(r["task"], r["role"], r["outcome"]) for r in entry["roles"]]
+    assert (task, role, outcome) == (IMAGE, "dark", entry["fate"])
+    assert entry["reason"].startswith("no flat" if spoilt else "named by")
+
+
 def test_one_damaged_frame_is_left_out_by_name(night, raw, reduce):
     victim = night.groups["offset"].objects[1]
     truncate(raw / victim)

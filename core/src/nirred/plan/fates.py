@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationMissing, DataError
-from .model import FATES, Fate, FileRecord, FrameInfo, Plan, Task
+from .model import FATES, Association, Fate, FileRecord, FrameInfo, Plan, Task
 from .moments import exposure, text
 
 if TYPE_CHECKING:
@@ -49,15 +50,24 @@ def summary(record: FileRecord) -> tuple[Fate, str]:
 def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
     """Note in every file's record which tasks use it, and as what."""
     by_path = {r.path: r for r in records}
-    by_place = {r.path.resolve(): r for r in records}
+    places = by_place(records)
     for task in tasks:
         outcome = ("blocked", task.blocked) if task.blocked else ("", "")
         for frame, role in task.frames:
             by_path[frame.path].roles.append((task.id, role, *outcome))
-        for association in task.calibrations:
-            record = by_place.get(association.path.resolve()) if association.path is not None else None
-            if record is not None:
-                record.roles.append((task.id, association.kind, *outcome))
+        for record, association in calibrations_among(places, task):
+            record.roles.append((task.id, association.kind, *outcome))
+
+
+def by_place(records: Iterable[FileRecord]) -> dict[Path, FileRecord]:
+    """Records of files by where these are, for the user may name a file otherwise than INPUT does."""
+    return {r.path.resolve(): r for r in records}
+
+
+def calibrations_among(places: Mapping[Path, FileRecord], task: Task) -> list[tuple[FileRecord, Association]]:
+    """The calibrations of a task that lie in INPUT, each with its file's record."""
+    found = [(places.get(a.path.resolve()), a) for a in task.calibrations if a.path is not None]
+    return [(record, a) for record, a in found if record is not None]
 
 
 def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:

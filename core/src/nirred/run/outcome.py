@@ -19,14 +19,15 @@ from .task import TaskResult
 def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
     """run.json: the plan with outcomes, and the fate of every file."""
     by_path = {r.path: r for r in plan.files}
+    places = fates.by_place(plan.files)
     for f in plan.files:
         f.roles.clear()
     for result in results:
         for path, role, outcome, reason in result.frames:
             by_path[path].roles.append((result.task.id, role, outcome, reason))
-        for a in result.task.calibrations:
-            if a.path is not None and a.path in by_path and result.good:
-                by_path[a.path].roles.append((result.task.id, a.kind, "used", a.reason))
+        for file, a in fates.calibrations_among(places, result.task):
+            end = ("used", a.reason) if result.good else ("failed", result.message)
+            file.roles.append((result.task.id, a.kind, *end))
     record = plan_json(plan)
     record["nirred"] = __version__
     record["files"] = fates.files_json(plan.files)
