@@ -213,10 +213,10 @@ class Registry:
         """(plugin, recipe or patch) of all plugins, in order of the plugins' names."""
         return self._collect("nirred_recipes")
 
-    def rules_for(self, owner: str) -> list[CalibrationRule]:
-        """Rules that may serve frames of an owner: those of add-on packages, by name, before its own."""
+    def rules_for(self, owner: str) -> list[tuple[str, CalibrationRule]]:
+        """(plugin, rule) that may serve frames of an owner: those of add-on packages, by name, before its own."""
         found = [(n, r) for n, r in self.rules() if (n, owner) not in self._barred]
-        return [r for _, r in sorted(found, key=lambda pair: pair[0] == owner)]
+        return sorted(found, key=lambda pair: pair[0] == owner)
 
     def rules(self) -> list[tuple[str, CalibrationRule]]:
         """(plugin, calibration rule) of all plugins."""

@@ -9,6 +9,7 @@ import pytest
 
 from nirred.plan.drafts import Draft, mask_dark_wish
 from nirred.plan.scan import scan_file
+from nirred.plugin import CalibrationRule, Match, hookimpl
 
 
 def two_nights(night: Any, *folders: str) -> None:
@@ -60,6 +61,23 @@ def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) 
     assert [a.task for a in later.calibrations if a.kind == "flat"] == ["c020-n2_flat"]
     for task in plan.tasks:  # lamp-off frames and darks of the same night, though both nights' bear the same names
         assert len({f.path.parent for f, _ in task.frames}) == 1
+
+
+@pytest.mark.parametrize(("tag", "groups"), [("OTHER", [6]), ("CAM", [3, 3])])
+def test_rules_for_another_camera_split_no_group(night: Any, tag: str, groups: list[int]) -> None:
+    """What an add-on package says of this camera does."""
+
+    class Addon:
+        NIRRED_API = (1, 0)
+
+        @hookimpl
+        def nirred_calibration_rules(self) -> list[CalibrationRule]:
+            return [CalibrationRule("dark", frozenset({tag, "IMAGE"}), (Match("sequence_id"),), optional=True)]
+
+    assert not night.registry.add(Addon(), "addon").error
+    night.darks(3, SEQ="s1")
+    night.darks(3, SEQ="s2")
+    assert [len(t.frames) for t in night.plan().tasks] == groups
 
 
 def test_another_instruments_short_darks_are_not_for_a_mask(night: Any) -> None:

@@ -113,7 +113,7 @@ class Verdict:
 def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule]:
     """The rule of each kind that applies to a frame: an add-on package's, by name, before the owner's own."""
     found: dict[str, CalibrationRule] = {}
-    for rule in registry.rules_for(frame.owner):
+    for _, rule in registry.rules_for(frame.owner):
         if rule.kind not in found and rule.applies(frame.tags, frame.descriptors):
             found[rule.kind] = rule
     return found

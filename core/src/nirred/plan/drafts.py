@@ -76,9 +76,14 @@ class Bench:
         """Frames of these roles in time order."""
         return sorted((f for r in roles for f in self.pools.get(r, [])), key=order)
 
-    def rules(self, *kinds: str) -> list[CalibrationRule]:
-        """All rules of these kinds."""
-        return [r for _, r in self.registry.rules() if r.kind in kinds]
+    def rules(self, *kinds: str) -> Callable[[FrameInfo], list[CalibrationRule]]:
+        """What tells the rules of these kinds for a frame: its plugin's own, and others that name its camera."""
+
+        def rules(frame: FrameInfo) -> list[CalibrationRule]:
+            known = [(n, r) for n, r in self.registry.rules_for(frame.owner) if r.kind in kinds]
+            return [r for n, r in known if n == frame.owner or frame.instrument.upper() in r.for_tags]
+
+        return rules
 
 
 def dark_drafts(bench: Bench) -> list[Draft]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,20 +139,22 @@ def _join_nearest(frame: FrameInfo, groups: Sequence[ScienceGroup]) -> bool:
 
 
 # -- calibrations -------------------------------------------------------------------------------------------------
-def calibration_groups(frames: Iterable[FrameInfo], rules: Sequence[CalibrationRule]) -> list[list[FrameInfo]]:
+def calibration_groups(
+    frames: Iterable[FrameInfo], rules: Callable[[FrameInfo], Sequence[CalibrationRule]]
+) -> list[list[FrameInfo]]:
     """Group darks or lamp frames that are combined into one master.
 
     Parameters
     ----------
     frames : iterable of FrameInfo
         Frames of one role.
-    rules : sequence of CalibrationRule
-        Those by which the master will be sought: what they compare must be equal within a group, and so must
-        exposure time, read mode, coadds, lamp and detector. A pause of 12 h starts another group.
+    rules : callable
+        ``rules(frame)``: those by which its master will be sought. What they compare must be equal within a group, and
+        so must exposure time, read mode, coadds, lamp and detector. A pause of 12 h starts another group.
     """
     kinds: dict[Hashable, list[FrameInfo]] = defaultdict(list)
     for frame in sorted(frames, key=order):
-        kinds[_kind(frame, rules)].append(frame)
+        kinds[_kind(frame, rules(frame))].append(frame)
     groups = [night for kind in kinds.values() for same in by_exposure(kind) for night in by_gap(same, CALIBRATION_GAP)]
     return sorted(groups, key=lambda g: order(g[0]))
 

@@ -62,7 +62,7 @@ class CalibrationRule:
     kind : str
         What is sought: ``dark``, ``flat``, ``lampoff_flat``, ``bpm``, ``bpm_dark`` or a plugin's own.
     for_tags : frozenset of str
-        Tags that the asking frame must all have (the instrument's among them).
+        Tags that the asking frame must all have, the instrument's among them (its name in upper case).
     match : tuple of Match
         Terms that must hold.
     within : str or None
