@@ -27,7 +27,7 @@ LAYERS = (
     ("incumbent",),
     ("plugin",),
     ("frame", "step", "hookspecs", "expressions", "recipe_files", "scratch"),
-    ("answers", "cameras", "store"),
+    ("answers", "cameras", "packages", "store"),
     ("registry",),
     ("requests",),
     ("fitsio", "plan.model", "plan.moments", "blame", "slabs"),

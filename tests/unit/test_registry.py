@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nirred import registry as module
-from nirred.errors import Ambiguous, PluginError, Unclaimed
+from nirred.errors import Ambiguous, ConfigError, PluginError, Unclaimed
 from nirred.headers import Headers
 from nirred.plugin import CalibrationRule, Claim, Event, Instrument, Recipe, hookimpl
 from nirred.registry import PluginInfo, Registry, plugins
@@ -101,12 +101,24 @@ def test_real_entry_point_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -
     assert "cannot be imported: ModuleNotFoundError" in Registry.discover().found["ghost"].error
 
 
-@pytest.mark.parametrize("names", [{"only": ["a"]}, {"environment": "a"}])
+@pytest.mark.parametrize("names", [{"only": ["a"]}, {"environment": "a"}, {"environment": " ,a , "}])
 def test_only_the_wanted_are_loaded(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
     install(monkeypatch, a=plugin("a"), b=ImportError("never imported"))
     if "environment" in names:
         monkeypatch.setenv("NIRRED_PLUGINS", names["environment"])
     assert list(Registry.discover(names.get("only")).found) == ["a"]
+
+
+def test_blanks_in_the_list_of_the_wanted_and_names_that_nobody_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, niri=plugin("niri"), f2=plugin("f2"), emir=plugin("emir"))
+    monkeypatch.setenv("NIRRED_PLUGINS", "niri, f2")
+    assert list(Registry.discover().found) == ["f2", "niri"]
+    monkeypatch.setenv("NIRRED_PLUGINS", "niri, nirii")
+    with pytest.raises(ConfigError, match=r"NIRRED_PLUGINS: no plugin 'nirii'.*did you mean 'niri'"):
+        Registry.discover()
+    assert list(Registry.discover(["niri", "absent"]).found) == ["niri"]
+    monkeypatch.setenv("NIRRED_PLUGINS", "")
+    assert Registry.discover().found == {}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from .answers import WrongAnswer, checked
 from .cameras import answering
 from .errors import Ambiguous, PluginError, Unclaimed, Unreadable
 from .headers import Header, Headers
+from .packages import wanted_plugins, why_unclaimed
 from .plugin.frames import Claim
 from .plugin.instrument import Instrument
 from .plugin.markers import API_VERSION
@@ -38,14 +38,6 @@ SLOW_IMPORT = 1.0  # s
 STRANGERS = {
     "an empty header": "",
     "a header of no camera": "INSTRUME= 'NIRRED-NOBODY'".ljust(80) + "OBJECT  = 'nothing '".ljust(80),
-}
-#: Packages that bring an instrument: what to say when nothing claims a frame. Facts about packages, not about data.
-KNOWN_PACKAGES = {
-    "NIRI": "nirred-niri",
-    "F2": "nirred-f2",
-    "FLAM": "nirred-f2",
-    "GNIRS": "nirred-gnirs",
-    "EMIR": "nirred-emir",
 }
 
 
@@ -79,16 +71,18 @@ class Registry:
         ----------
         only : iterable of str, optional
             Names to load; default all, or those of the environment variable NIRRED_PLUGINS (comma-separated).
+
+        Raises
+        ------
+        ConfigError
+            NIRRED_PLUGINS names one that is not installed.
         """
         registry = cls()
-        listed = os.environ.get("NIRRED_PLUGINS")
-        wanted = (
-            set(only) if only is not None else (set(filter(None, listed.split(","))) if listed is not None else None)
-        )
         points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value))
         names = [p.name for p in points]
+        wanted = set(wanted_plugins(names) if only is None else only)
         for point in points:
-            if wanted is None or point.name in wanted:
+            if point.name in wanted:
                 registry._load(point, duplicate=names.count(point.name) > 1)
         return registry
 
@@ -295,7 +289,8 @@ class Registry:
             if claim is not None:
                 claims.append((name, claim))
         if not claims:
-            raise Unclaimed(*_unclaimed(headers, self))
+            broken = {i.name: f"{i.package} {i.error}" for i in self.found.values() if i.error}
+            raise Unclaimed(*why_unclaimed(headers, broken))
         best = max(c.weight for _, c in claims)
         winners = [(n, c) for n, c in claims if c.weight == best]
         if len(winners) > 1:
@@ -378,20 +373,6 @@ def _api_fault(plugin: object) -> str:
     if version[0] != API_VERSION[0] or version[1] > API_VERSION[1]:
         return f"is written for API {version[0]}.{version[1]}; this nirred has {API_VERSION[0]}.{API_VERSION[1]}"
     return ""
-
-
-def _unclaimed(headers: Headers, registry: Registry) -> tuple[str, str]:
-    says = headers.get("INSTRUME") or headers.get("CURRINST") or ""
-    says = str(says).strip()
-    broken = [i for i in registry.found.values() if i.error]
-    package = KNOWN_PACKAGES.get(says.upper())
-    for info in broken:
-        if says and says.lower() in info.name.lower():
-            return f"INSTRUME = {says!r}: its plugin {info.package} {info.error}", "mend that package"
-    if package:
-        return f"no installed plugin knows INSTRUME = {says!r}", f"pip install {package}"
-    what = f"INSTRUME = {says!r}" if says else "its header (no INSTRUME)"
-    return f"no installed plugin knows {what}", "install the plugin of its camera, or leave it out"
 
 
 def plugins(infos: Sequence[PluginInfo]) -> list[PluginInfo]:

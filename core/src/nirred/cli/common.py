@@ -43,7 +43,7 @@ def registry(*, needed: bool = True) -> Registry:
 
 def no_instrument_hint() -> str:
     """Which packages bring an instrument."""
-    from ..registry import KNOWN_PACKAGES
+    from ..packages import KNOWN_PACKAGES
 
     return f"pip install one or more of {', '.join(dict.fromkeys(KNOWN_PACKAGES.values()))}"
 

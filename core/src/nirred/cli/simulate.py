@@ -74,8 +74,8 @@ def simulation(instrument: str | None, variant: str | None = None) -> Simulation
 
 
 def _camera(instrument: str | None) -> Simulation:
+    from ..packages import KNOWN_PACKAGES
     from ..params import nearest
-    from ..registry import KNOWN_PACKAGES
 
     cameras = registry().simulations()
     if not cameras:

@@ -10,7 +10,8 @@ from pathlib import Path
 from string import Template
 
 from ..errors import ConfigError
-from ..registry import KNOWN_PACKAGES, Registry
+from ..packages import KNOWN_PACKAGES
+from ..registry import Registry
 
 #: Template: where it goes in the package.
 FILES = {

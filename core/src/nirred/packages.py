@@ -1,0 +1,50 @@
+"""Packages of plugins: which of those installed are wanted, and which one a frame that nobody claims would need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from .errors import ConfigError
+from .headers import Headers
+
+#: Packages that bring an instrument, by INSTRUME. Facts about packages, not about data.
+KNOWN_PACKAGES = {
+    "NIRI": "nirred-niri",
+    "F2": "nirred-f2",
+    "FLAM": "nirred-f2",
+    "GNIRS": "nirred-gnirs",
+    "EMIR": "nirred-emir",
+}
+
+
+def wanted_plugins(installed: Sequence[str]) -> Sequence[str]:
+    """Names of all plugins, or of those that the environment names.
+
+    Raises
+    ------
+    ConfigError
+        One of these is not installed; the nearest is suggested.
+    """
+    listed = os.environ.get("NIRRED_PLUGINS")
+    if listed is None:
+        return installed
+    names = [name for text in listed.split(",") if (name := text.strip())]
+    if strange := [name for name in names if name not in installed]:
+        from .params import nearest
+
+        hint = nearest(strange[0], installed) or f"installed: {', '.join(installed) or 'none'}"
+        raise ConfigError(f"environment NIRRED_PLUGINS: no plugin {strange[0]!r}", hint)
+    return names
+
+
+def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str]:
+    """Why no plugin knows a frame, and what would help; `broken` are refused plugins: {name: package and fault}."""
+    says = str(headers.get("INSTRUME") or headers.get("CURRINST") or "").strip()
+    for name, fault in broken.items():
+        if says and says.lower() in name.lower():
+            return f"INSTRUME = {says!r}: its plugin {fault}", "mend that package"
+    if package := KNOWN_PACKAGES.get(says.upper()):
+        return f"no installed plugin knows INSTRUME = {says!r}", f"pip install {package}"
+    what = f"INSTRUME = {says!r}" if says else "its header (no INSTRUME)"
+    return f"no installed plugin knows {what}", "install the plugin of its camera, or leave it out"
