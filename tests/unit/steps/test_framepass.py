@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from nirred.dq import DQ
 from nirred.errors import StepError
+from nirred.fitsio import read_mask
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group, reciprocal
 from nirred.headers import Headers
@@ -121,15 +122,16 @@ def test_masks_that_the_user_names_stand_for_those_of_plan_and_instrument(make_g
     path = tmp_path / "own.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(own)]).writeto(path)
 
-    def masked(**given):
+    def masked(user=(), **given):
         group = make_group(["both"], [np.zeros((6, 8))])
-        group.masks["bpm"] = [[planned]]
+        group.masks["bpm"], group.masks["user_bpm"] = [[planned]], list(user)
         AddDQ().configure(group.setup, AddDQ.Params(**given), group)
         return {(int(y), int(x)): int(m[y, x]) for (m,) in group.setup.masks for y, x in np.argwhere(m)}
 
     assert masked() == {(1, 1): DQ.BAD_PIXEL}
     assert masked(static_bpm=None) == {}
-    assert masked(user_bpm=path) == {(1, 1): DQ.BAD_PIXEL, (2, 2): DQ.BAD_PIXEL}
+    assert masked([read_mask(path)]) == {(1, 1): DQ.BAD_PIXEL, (2, 2): DQ.BAD_PIXEL}
+    assert masked([read_mask(path)], static_bpm=None) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=path) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=None, illum_mask=path) == {(2, 2): DQ.UNILLUMINATED}
     assert masked(static_bpm=None, illum_mask=path, add_illum_mask=False) == {}
