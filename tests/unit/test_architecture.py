@@ -26,7 +26,7 @@ LAYERS = (
     ("headers", "files", "params", "inputs", "picture", "drawing"),
     ("incumbent",),
     ("plugin",),
-    ("frame", "step", "hookspecs", "expressions", "recipe_files", "scratch"),
+    ("ccd", "frame", "step", "hookspecs", "expressions", "recipe_files", "scratch"),
     ("answers", "cameras", "packages", "store"),
     ("registry",),
     ("requests",),

@@ -14,6 +14,9 @@ from .plugin.frames import Descriptors, Detector
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
 
+#: Fields of a frame that no header can hold.
+_TOLD = ("name", "instrument", "tags", "descriptors")
+
 
 @dataclass(frozen=True, slots=True)
 class Plane:
@@ -87,13 +90,20 @@ class Frame:
         return replace(self, planes=planes)
 
     def to_ccddata(self, plane: int = 0) -> CCDData:
-        """One plane as `astropy.nddata.CCDData`: mask = not signal, flags = dq, uncertainty = VAR."""
+        """One plane as `astropy.nddata.CCDData`: mask = not signal, flags = dq, uncertainty = VAR, meta = the header.
+
+        What no header can hold goes with it (`meta.about`): name, tags, descriptors, detector.
+        """
         from astropy import units
         from astropy.nddata import CCDData, VarianceUncertainty
 
+        from .ccd import FrameHeader
+
         p = self.planes[plane]
         wcs = None if p.wcs is None else as_astropy(p.wcs)
-        ccd = CCDData(p.data, unit=getattr(units, self.unit), mask=p.bad, wcs=wcs)
+        about = {name: getattr(self, name) for name in _TOLD}
+        meta = FrameHeader.of(self.header, detector=p.detector, **about)
+        ccd = CCDData(p.data, unit=getattr(units, self.unit), mask=p.bad, wcs=wcs, meta=meta)
         ccd.flags = p.dq
         if p.var is not None:
             ccd.uncertainty = VarianceUncertainty(p.var)
@@ -101,17 +111,24 @@ class Frame:
 
     @classmethod
     def from_ccddata(cls, *images: CCDData, **fields: Any) -> Frame:
-        """A frame from CCDData; `flags` become dq, else a mask becomes bit 1."""
+        """A frame from CCDData, one for each plane; `flags` become dq, else a mask becomes bit 1.
+
+        `fields` come before what the first one's meta tells of the frame.
+        """
         from astropy.nddata import VarianceUncertainty
 
+        from .ccd import known_of
+
         planes = []
-        for image in images:
+        told = [known_of(image.meta) for image in images]
+        for image, about in zip(images, told, strict=True):
             flags = image.flags if image.flags is not None else image.mask
             dq = np.zeros(image.data.shape, np.uint16) if flags is None else np.asarray(flags).astype(np.uint16)
             spread = image.uncertainty
             var = None if spread is None else spread.represent_as(VarianceUncertainty).array.astype(np.float32)
-            planes.append(Plane(np.asarray(image.data, np.float32), dq, var, image.wcs))
-        return cls(tuple(planes), unit=str(images[0].unit), **fields)
+            planes.append(Plane(np.asarray(image.data, np.float32), dq, var, image.wcs, about.get("detector")))
+        known = {name: told[0][name] for name in ("header", *_TOLD) if name in told[0]}
+        return cls(tuple(planes), **{"unit": str(images[0].unit), **known, **fields})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""What a frame has and `astropy.nddata.CCDData` has no place for: its header, with the rest of what is known of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from astropy.io.fits import Header
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+
+
+class FrameHeader(Header):  # type: ignore[misc]  # astropy has no types
+    """The `meta` of a frame's CCDData: the original primary header, and in `about` what no card can hold.
+
+    Attributes
+    ----------
+    about : Mapping
+        {name of a field: value} of the frame, and `detector` of the plane. Copies keep it; a file does not.
+    """
+
+    about: Mapping[str, Any] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, header: str, **about: Any) -> FrameHeader:
+        """The header whose cards are `header`."""
+        made: FrameHeader = cls.fromstring(header)
+        made.about = {"header": header, **about}
+        return made
+
+    def copy(self, strip: bool = False) -> FrameHeader:
+        """A copy with the same `about`."""
+        twin: FrameHeader = super().copy(strip)
+        twin.about = self.about
+        return twin
+
+
+def known_of(meta: Any) -> dict[str, Any]:
+    """{name of a field: value} that the `meta` of CCDData tells of a frame, and `detector` of its plane.
+
+    The header is the original one, to the byte, where nothing was changed since.
+    """
+    about = dict(getattr(meta, "about", {}))
+    if isinstance(meta, Header):
+        about["header"] = _cards(meta, about.get("header", ""))
+    return about
+
+
+def _cards(header: Header, original: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)
+        try:
+            then, now = (
+                h.tostring(sep="", endcard=False, padding=False) for h in (Header.fromstring(original), header)
+            )
+        except (ValueError, VerifyError):  # a card that FITS does not allow: it is not written again
+            return original
+    return original if now == then else now
