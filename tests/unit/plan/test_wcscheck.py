@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nirred.plan.model import FrameInfo, Plan
-from nirred.plan.wcscheck import separation
+from nirred.plugin.coordinates import separation
 
 
 def frames(plan: Plan) -> list[FrameInfo]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..params import Setting
+from ..plugin.coordinates import separation
 from ..plugin.rules import CalibrationRule
 from .associate import Source, Wish, choose, judge, rules_for
 from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, target
@@ -16,7 +17,6 @@ from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
 from .moments import SAME_EXPOSURE, exposure, order, text
 from .pointing import FRACTION, separate
 from .scan import PROCESSED
-from .wcscheck import separation
 
 if TYPE_CHECKING:
     from ..plugin.frames import Polygon

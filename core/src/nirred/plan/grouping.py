@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..plugin.coordinates import separation
 from .moments import HOUR, by_exposure, by_gap, configuration, order, stamp
 from .pointing import field_center
-from .wcscheck import separation
 
 if TYPE_CHECKING:
     from ..plugin.rules import CalibrationRule

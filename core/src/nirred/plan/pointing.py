@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..plugin.coordinates import separation
 from .scan import names_file
-from .wcscheck import separation
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..plugin.coordinates import wcs_from_pointing
+from ..plugin.coordinates import separation, wcs_from_pointing
 from ..plugin.frames import PlaneWcs
 from .moments import configuration, end, order, split, stamp
 
@@ -274,13 +274,6 @@ def _turned(one: FrameInfo, other: FrameInfo) -> bool:
 
 def _difference(a: float, b: float) -> float:
     return (a - b + 180.0) % 360.0 - 180.0
-
-
-def separation(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Distance on the sky in arcsec between two positions in degrees (haversine)."""
-    ra1, dec1, ra2, dec2 = map(math.radians, (*a, *b))
-    h = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return math.degrees(2 * math.asin(min(1.0, math.sqrt(h)))) * 3600.0
 
 
 def _where(position: tuple[float, float]) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 Matrix = Sequence[Sequence[float]]
+Position: TypeAlias = tuple[float, float]
+"""(right ascension, declination), degrees."""
 #: World coordinates of a plane: astropy's, or what stands for it.
 AnyWcs: TypeAlias = Union["WCS", TangentWcs]
 #: Of astropy's keywords: the matrix, which is written as CD, and the time, which the primary has.
@@ -294,3 +296,10 @@ def wcs_from_pointing(
     x = s if flipped else -s  # along +x, 90 degrees west (flipped: east) of +y
     cd = [[x * cos, s * sin], [-x * sin, s * cos]]
     return plain_wcs((center[0] + 1, center[1] + 1), (ra % 360.0, dec), cd)
+
+
+def separation(a: Position, b: Position) -> float:
+    """Angle between two positions, arcsec (haversine)."""
+    (ra1, dec1), (ra2, dec2) = (tuple(map(math.radians, p)) for p in (a, b))
+    h = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return 3600.0 * math.degrees(2 * math.asin(min(1.0, math.sqrt(h))))

@@ -5,8 +5,9 @@ A plugin writes its own tag rules and fills an `Own`; `frame_tags`, `describe` a
 
 from __future__ import annotations
 
+from ..coordinates import separation
 from .descriptors import WAVELENGTHS, Own, describe
-from .pointing import expected, moved, plane_wcs, separation, target, wcs_center, wcs_header, wcs_pixel_scale
+from .pointing import expected, moved, plane_wcs, target, wcs_center, wcs_header, wcs_pixel_scale
 from .states import (
     BANDS,
     as_stated,

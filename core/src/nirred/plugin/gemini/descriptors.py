@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..coordinates import Position
 from ..frames import Descriptors, Detector, Section
 from . import pointing
 from .states import (
@@ -106,7 +107,7 @@ class Own:
     rotation_centre: tuple[float, float] | None = None
     wcs_check: bool = True
     trust_end: bool = True
-    position: pointing.Position | None = None
+    position: Position | None = None
     group: tuple[Any, ...] = ()
     configuration: tuple[tuple[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

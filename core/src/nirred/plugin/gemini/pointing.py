@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..coordinates import wcs_from_header
+from ..coordinates import Position, wcs_from_header
 from ..frames import PlaneWcs
 from .values import ABSURD, number, text
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from ...headers import Headers
     from ..coordinates import AnyWcs
-
-Position = tuple[float, float]
-"""(right ascension, declination), degrees."""
 
 Matrix = tuple[float, float, float, float]
 """(CD1_1, CD1_2, CD2_1, CD2_2), degrees per pixel."""
@@ -138,13 +135,6 @@ def moved(position: Position, angle: float, arcsec: float) -> Position:
     there = math.asin(max(-1.0, min(1.0, sine)))
     turn = math.atan2(math.sin(theta) * math.sin(r) * math.cos(dec), math.cos(r) - math.sin(dec) * math.sin(there))
     return math.degrees(ra + turn) % 360.0, math.degrees(there)
-
-
-def separation(a: Position, b: Position) -> float:
-    """Angle between two positions, arcsec (haversine)."""
-    (ra1, dec1), (ra2, dec2) = (tuple(map(math.radians, p)) for p in (a, b))
-    h = math.sin((dec2 - dec1) / 2) ** 2 + math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
-    return 3600.0 * math.degrees(2 * math.asin(min(1.0, math.sqrt(h))))
 
 
 def expected(aim: Position | None, offset: tuple[float, float] | None, pa: float | None) -> Position | None:
