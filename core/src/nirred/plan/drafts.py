@@ -12,10 +12,10 @@ from ..params import Setting
 from ..plugin.coordinates import separation
 from ..plugin.rules import CalibrationRule
 from .associate import Source, Wish, choose, judge, rules_for
-from .grouping import SAME_TARGET, ScienceGroup, calibration_groups, target
+from .grouping import SAME_TARGET, ScienceGroup, calibration_groups
 from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
 from .moments import SAME_EXPOSURE, exposure, order, text
-from .pointing import FRACTION, separate
+from .pointing import FRACTION, separate, target
 from .scan import PROCESSED
 
 if TYPE_CHECKING:

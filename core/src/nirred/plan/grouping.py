@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..plugin.coordinates import separation
 from .moments import HOUR, by_exposure, by_gap, configuration, order, stamp
-from .pointing import field_center
+from .pointing import field_center, target
 
 if TYPE_CHECKING:
     from ..plugin.rules import CalibrationRule
@@ -90,12 +90,6 @@ def _same_target(one: FrameInfo, other: FrameInfo) -> bool:
         return False
     a, b = field_center(one), field_center(other)
     return a is None or b is None or separation(a, b) <= NEIGHBOUR
-
-
-def target(frame: FrameInfo) -> tuple[float, float] | None:
-    """Target coordinates in degrees, or None."""
-    ra, dec = frame.descriptors.target_ra, frame.descriptors.target_dec
-    return (ra, dec) if ra is not None and dec is not None and math.isfinite(ra + dec) else None
 
 
 def _absorb_called_sky(groups: list[ScienceGroup]) -> list[ScienceGroup]:

@@ -110,13 +110,13 @@ def _divide(
     if not open_clusters:
         on |= off  # nothing but sky: treat it as a dither
         return
-    target = _target(frames[rest[0]])
-    mosaic = len(open_clusters) > 2 and target is None
+    aim = target(frames[rest[0]])
+    mosaic = len(open_clusters) > 2 and aim is None
     if len(open_clusters) == 1 or mosaic:
         on |= set(rest)
         off |= set() if apart and not mosaic else set(rest)
         return
-    ranked = sorted(open_clusters, key=lambda c: _distance(frames, c, target))
+    ranked = sorted(open_clusters, key=lambda c: _distance(frames, c, aim))
     chosen: set[int] = set()
     for members in ranked:
         if chosen and (len(open_clusters) == 2 or 2 * len(chosen) >= len(rest)):
@@ -138,17 +138,18 @@ def _remark(result: Pointings, frames: Sequence[FrameInfo], unguided: set[int]) 
         result.remarks.append("pointings from the header's offsets, or one for all: frames without WCS")
 
 
-def _target(frame: FrameInfo) -> Point | None:
+def target(frame: FrameInfo) -> Point | None:
+    """Target coordinates in degrees, or None."""
     ra, dec = frame.descriptors.target_ra, frame.descriptors.target_dec
     return (ra, dec) if ra is not None and dec is not None and math.isfinite(ra + dec) else None
 
 
-def _distance(frames: Sequence[FrameInfo], members: Sequence[int], target: Point | None) -> tuple[int, int, int]:
+def _distance(frames: Sequence[FrameInfo], members: Sequence[int], aim: Point | None) -> tuple[int, int, int]:
     """Sort key of a pointing: whole arcsec from the target, most frames, first in time."""
     centers = [c for c in (field_center(frames[i]) for i in members) if c is not None]
-    if target is None or not centers:
+    if aim is None or not centers:
         return (0, -len(members), members[0])
-    distance = sum(separation(c, target) for c in centers) / len(centers)
+    distance = sum(separation(c, aim) for c in centers) / len(centers)
     return (round(distance), -len(members), members[0])
 
 
