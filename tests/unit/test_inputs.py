@@ -48,6 +48,20 @@ def test_each_file_once_and_links_followed_once(raw: Path) -> None:
     assert "twin.fits" not in names(found)
 
 
+def test_links_that_lead_nowhere_are_named_not_followed(raw: Path) -> None:
+    """A file that cannot be opened has its fate in the plan; an output or a list that is one is the user's slip."""
+    (raw / "nowhere.fits").symlink_to("absent")
+    (raw / "itself.fits").symlink_to("itself.fits")
+    (raw / "notes").symlink_to("notes")
+    found = names(expand_inputs([raw]))
+    assert {"nowhere.fits", "itself.fits"} <= set(found) and "notes" not in found
+    assert names(expand_inputs([raw], out=raw / "itself.fits")) == found
+    with pytest.raises(DataError, match="too many levels"):
+        expand_inputs([raw / "itself.fits"])
+    with pytest.raises(DataError, match=r"list .*notes.*: Too many levels"):
+        expand_inputs([f"@{raw / 'notes'}"])
+
+
 def test_order_of_inputs_does_not_matter(raw: Path) -> None:
     one = expand_inputs(["raw/b.fits", "raw/a.fit"])
     assert one == expand_inputs(["raw/a.fit", "raw/b.fits"])

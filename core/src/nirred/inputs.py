@@ -43,24 +43,29 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
         its place, or no file at all.
     """
     words = [str(i) for i in inputs]
-    walk = _Walk(out.resolve() if out is not None else None)
+    walk = _Walk(place(out) if out is not None else None)
     found: list[Path] = []
     for text in words:
         found += walk.outer_list(Path(text[1:])) if text.startswith("@") else walk.name(Path(text), "")
     unique = each_once(sorted(found, key=_order))
     if not unique:
-        if any(Path(text).resolve() == walk.out for text in words):
+        if any(place(text) == walk.out for text in words):
             raise DataError(f"no input files: {out} is the output, too, which is not searched", "another -o")
         what = ", ".join(words) if words else "nothing was named"
         raise DataError(f"no input files: {what}", "name directories, FITS files or @lists")
     return sorted(unique, key=_order)
 
 
+def place(path: str | Path) -> Path:
+    """Where a file is, links followed: by it files are compared. A link that leads to itself stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def each_once(paths: Iterable[Path]) -> list[Path]:
     """The paths in order, each file once, under the first of its names."""
     unique: dict[Path, Path] = {}
     for path in paths:
-        unique.setdefault(path.resolve(), path)
+        unique.setdefault(place(path), path)
     return list(unique.values())
 
 
@@ -115,7 +120,7 @@ class _Walk:
 
     def directory(self, top: Path, *, named: bool = True) -> Iterator[Path]:
         """Files below a directory, and directories that cannot be listed: the scan says what they are."""
-        real = top.resolve()
+        real = place(top)
         if real in self.entered or real == self.out:
             return
         self.entered.add(real)
@@ -131,11 +136,11 @@ class _Walk:
                 continue
             try:
                 folder = entry.is_dir()
-            except OSError:  # a link to itself leads to no file
-                continue
+            except OSError:  # a link to itself
+                folder = False
             if folder:
                 yield from self.directory(top / entry.name, named=False)
-            elif entry.name.lower().endswith(SUFFIXES):  # pipes and dangling links, too: the scan says what they are
+            elif entry.name.lower().endswith(SUFFIXES):  # pipes and links to nothing, too: the scan says what they are
                 yield top / entry.name
 
     def outer_list(self, path: Path) -> list[Path]:
@@ -143,9 +148,9 @@ class _Walk:
 
     def list_file(self, path: Path, root: Path, parents: tuple[Path, ...], where: str) -> Iterator[Path]:
         """Names in a list; `parents` are the lists that led here, `root` the outermost one's directory."""
-        if path.resolve() in parents:
+        if place(path) in parents:
             raise DataError(f"{where}list {path.name!r} includes itself", "break the circle")
-        chain = (*parents, path.resolve())
+        chain = (*parents, place(path))
         for number, word in _words(path, where):
             here = f"{path.name}, line {number}: "
             nested = word.startswith("@")

@@ -340,6 +340,16 @@ def test_options(words: list[str], code: int, night: Path, nirred: Call) -> None
     refused(nirred("run", night, *words), code)
 
 
+def test_links_to_themselves(night: Path, nirred: Call) -> None:
+    (night / "given").symlink_to("given")
+    (night / "given.fits").symlink_to("given.fits")
+    for words in (["-o", "raw/given"], ["-o", "raw/given/x"], ["--scratch", "raw/given"], ["--log-file", "raw/given"]):
+        refused(nirred("run", night, "-o", "out", *words), 2, "given")
+    for word in ("@raw/given", "raw/given", "raw/given.fits"):
+        refused(nirred("plan", word), 4, "given")
+    assert "given.fits" in nirred("plan", night, "--json")[1]
+
+
 @pytest.mark.parametrize("words", [["select"], ["show", "-k", "INSTRUME"], ["tags"]])
 def test_names_with_odd_characters(words: list[str], night: Path, nirred: Call) -> None:
     """Names are printed as they are where programs read them; a terminal is not driven by a table."""

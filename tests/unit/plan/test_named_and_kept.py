@@ -103,6 +103,15 @@ def test_what_the_user_names_of_another_instrument_serves_none_of_these_frames_a
     assert not any("no task uses" in r for r in night.plan().remarks)
 
 
+def test_a_link_to_itself_is_unreadable_and_no_more(night: Any) -> None:
+    """Wherever files are compared by where they are: as input, as what the user names, as a calibration."""
+    full_night(night)
+    (night.folder / "loop.fits").symlink_to("loop.fits")
+    plan = night.plan(user_cal={"dark": night.frame("dark", "z_master.fits")})
+    fate, reason = fates(plan)["loop.fits"]
+    assert fate == "unreadable" and "symbolic links" in reason and fates(plan)["z_master.fits"][0] == "used"
+
+
 def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
     night.dither(3)
     there = night.frame("dark")

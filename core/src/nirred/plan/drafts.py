@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..inputs import place
 from ..params import Setting
 from ..plugin.coordinates import separation
 from ..plugin.rules import CalibrationRule
@@ -287,7 +288,7 @@ def distinct(drafts: Sequence[Draft], taken: Iterable[str] = ()) -> list[Draft]:
 
 def _with_directory(draft: Draft, number: int) -> str:
     path = draft.first.path
-    folder = FOREIGN_CHARACTERS.sub("_", path.resolve().parent.name)[:MAX_FOLDER]
+    folder = FOREIGN_CHARACTERS.sub("_", place(path).parent.name)[:MAX_FOLDER]
     aside = f"-{folder}" + (f"-{number}" if number > 1 else "")
     root = draft.first.root if draft.id.startswith(draft.first.root) else draft.id.rpartition("_")[0]
     return root + aside + draft.id.removeprefix(root)

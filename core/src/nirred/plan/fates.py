@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationMissing, DataError
+from ..inputs import place
 from .model import FATES, Association, Fate, FileRecord, FrameInfo, Plan, Task
 from .moments import exposure, text
 
@@ -61,12 +62,12 @@ def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
 
 def by_place(records: Iterable[FileRecord]) -> dict[Path, FileRecord]:
     """Records of files by where these are, for the user may name a file otherwise than INPUT does."""
-    return {r.path.resolve(): r for r in records}
+    return {place(r.path): r for r in records}
 
 
 def calibrations_among(places: Mapping[Path, FileRecord], task: Task) -> list[tuple[FileRecord, Association]]:
     """The calibrations of a task that lie in INPUT, each with its file's record."""
-    found = [(places.get(a.path.resolve()), a) for a in task.calibrations if a.path is not None]
+    found = [(places.get(place(a.path)), a) for a in task.calibrations if a.path is not None]
     return [(record, a) for record, a in found if record is not None]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import between
 from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
-from ..inputs import each_once, expand_inputs
+from ..inputs import each_once, expand_inputs, place
 from ..recipes import BoundCall, bind, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import INTERNAL, Source, Wish, choose, forced, judge, risks, rules_for, window
 from .drafts import (
@@ -118,13 +118,13 @@ class Planner:
     # -- files ----------------------------------------------------------------------------------------------------
     def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
         """Files that the user names as calibrations are that, even where they lie in INPUT."""
-        named = {p.resolve(): f"--user-cal {k}" for k, p in self.user_cal.items()}
+        named = {place(p): f"--user-cal {k}" for k, p in self.user_cal.items()}
         if self.options.user_bpm is not None:
-            named[self.options.user_bpm.resolve()] = "--user-bpm"
+            named[place(self.options.user_bpm)] = "--user-bpm"
         taken = set()
         for record in records:
-            if record.path.resolve() in named:
-                record.verdict, record.reason = None, f"named by {named[record.path.resolve()]}"
+            if place(record.path) in named:
+                record.verdict, record.reason = None, f"named by {named[place(record.path)]}"
                 taken.add(record.path)
         return taken
 
@@ -356,13 +356,13 @@ class Planner:
         library = self.options.library
         if library is None:
             return own
-        here = {s.path.resolve() for s in own if s.path is not None}
+        here = {place(s.path) for s in own if s.path is not None}
         served = any(judge(wish.rule, wish.frame, s).passed for s in own)
 
         def wanted(source: Source) -> bool:
             path = source.path
             left_out = path is None or any(names_file(name, path) for name in self.options.exclude)
-            return path is not None and not left_out and path.resolve() not in here
+            return path is not None and not left_out and place(path) not in here
 
         def enough(source: Source) -> bool:
             """Whether none farther away in time could be preferred to this one."""

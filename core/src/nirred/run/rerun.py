@@ -12,7 +12,7 @@ from .. import __version__
 from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
 from ..group import Context
 from ..headers import printable_ascii
-from ..inputs import each_once, expand_inputs
+from ..inputs import each_once, expand_inputs, place
 from ..params import Setting
 from ..plan.model import Association, FrameInfo, Missing, Task, file_root
 from ..plan.scan import scan
@@ -115,7 +115,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
         The task failed now.
     """
     history = History.read(product)
-    if out.resolve() == product.resolve().parent:
+    if place(out) == place(product).parent:
         raise ConfigError(f"{out} holds the product itself", "another -o")
     shelf = Shelf.of(product, raw, registry, [r.name for r in history.of("file")])
     _installed(history.recipe.steps, registry)
@@ -167,7 +167,7 @@ class Shelf:
         listed, left_out, set_files = _of_run(product)
         beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
         paths = each_once([*given, *(p for p in listed if p.is_file()), *beside])
-        records = [r for r in scan([p for p in paths if p.resolve() not in left_out], registry) if r.frames]
+        records = [r for r in scan([p for p in paths if place(p) not in left_out], registry) if r.frames]
         twins = {r.path for r in records if r.verdict == "duplicate"}  # of one that takes part in the check
         # Neighbours count in the check, so that all frames of the run take part in it again.
         checked = check_wcs(f for r in records if r.verdict is None for f in r.frames)
@@ -225,7 +225,7 @@ def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
     used = [p for name in named for p in (product.parent / name, *places(name))]
     texts = [s.value for s in run.settings if isinstance(s.value, str) and "\0" not in s.value]
     values = [p for text in texts for p in places(text)]
-    return [p for p, _ in files] + used, {p.resolve() for p, fate in files if fate == "unselected"}, values
+    return [p for p, _ in files] + used, {place(p) for p, fate in files if fate == "unselected"}, values
 
 
 def _task(history: History, shelf: Shelf) -> Task:

@@ -12,6 +12,7 @@ from ..algorithms.stars import StarList
 from ..errors import StepError
 from ..fitsio import Extension, write_product
 from ..group import OBJECT, FrameState, Group, PlaneState
+from ..inputs import place
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plan.model import FrameInfo
@@ -93,7 +94,7 @@ def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Ext
     header["PREPARE"] = (f"nirred {__version__}", "processed")
     header["HISTORY"] = f"nirred {__version__}: step {group.task.recipe}"
     path = folder / f"{info.root}_{suffix}.fits"
-    if path.resolve() in {f.info.path.resolve() for f in group.frames}:
+    if place(path) in {place(f.info.path) for f in group.frames}:
         raise StepError(f"{path} is an input", "another -o")
     write_product(path, header, extensions)
     return path
