@@ -112,6 +112,23 @@ def test_a_link_to_itself_is_unreadable_and_no_more(night: Any) -> None:
     assert fate == "unreadable" and "symbolic links" in reason and fates(plan)["z_master.fits"][0] == "used"
 
 
+def test_a_product_is_not_written_over_what_the_user_gave(night: Any, tmp_path: Path) -> None:
+    """Neither over a raw frame of that name nor over a named calibration; an own product in OUT is made again."""
+    listed = [*night.dither(3), *night.lamps(), *night.darks(3)]
+    raw = night.frame("science", "c001_image.fits", EXPTIME=99.0)
+    (tmp_path / "link").symlink_to(night.folder)
+    for out in (night.folder, tmp_path / "link"):
+        with pytest.raises(ConfigError, match=r"c001_image\.fits is an input"):
+            night.plan(*listed, raw, out=out)
+    assert "c001_image" in ids(night.plan(*listed, raw, out=tmp_path / "out"))
+    own = {"NIRRED": "0.1.0", "TAG": "PROCESSED"}
+    dark = night.frame("dark", "c012_dark.fits", NIRKIND="dark", **own)
+    assert "c012_dark" in ids(night.plan(*listed, dark, out=night.folder))
+    mask = night.frame("bpm", "c008_bpm.fits", NIRKIND="bpm", **own)
+    with pytest.raises(ConfigError, match=r"c008_bpm\.fits is an input"):
+        night.plan(*listed, out=night.folder, user_bpm=mask)
+
+
 def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
     night.dither(3)
     there = night.frame("dark")

@@ -30,6 +30,7 @@ from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
 from .moments import order
 from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
+from .overwriting import refuse_overwriting
 from .positions import check_positions, refuse_misfit
 from .requests import Order, refusal, request_draft, take_orders
 from .scan import described, names_file, scan, unselect
@@ -74,9 +75,14 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     DataError
         An input does not exist.
     ConfigError
-        `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range.
+        `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range; a
+        product would be written over an input.
     """
-    return Planner(registry, with_recipe(options or PlanOptions(), registry)).plan(inputs)
+    options = with_recipe(options or PlanOptions(), registry)
+    plan = Planner(registry, options).plan(inputs)
+    if options.out is not None:
+        refuse_overwriting(plan, options.out)
+    return plan
 
 
 class Planner:
