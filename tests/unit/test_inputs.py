@@ -76,6 +76,9 @@ def test_missing_name_and_nothing(raw: Path) -> None:
         expand_inputs(["raw/nope.fits"])
     with pytest.raises(DataError, match="no input files"):
         expand_inputs([])
+    for nothing in ("", " "):
+        with pytest.raises(DataError, match="an input has no name"):
+            expand_inputs([raw, nothing])
     (raw / "empty").mkdir()
     with pytest.raises(DataError, match=r"no input files.*empty"):
         expand_inputs([raw / "empty"])

@@ -46,6 +46,8 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
     walk = _Walk(place(out) if out is not None else None)
     found: list[Path] = []
     for text in words:
+        if not text.strip():  # Path makes the current directory of it, and a shell's unset variable must not
+            raise DataError("an input has no name", "name directories, FITS files or @lists")
         found += walk.outer_list(Path(text[1:])) if text.startswith("@") else walk.name(Path(text), "")
     unique = each_once(sorted(found, key=_order))
     if not unique:

@@ -38,7 +38,7 @@ def test_user_calibrations() -> None:
         "dark": "d.fits",
         "flat": "b:c.fits",
     }
-    for wrong in ("dark", "dark:", "processed_arc:a.fits"):
+    for wrong in ("dark", "dark:", ":a.fits", "processed_arc:a.fits"):
         with pytest.raises(ConfigError):
             calibrations((wrong,))
 

@@ -174,7 +174,8 @@ def test_lists(name: str, command: str, night: Path, nirred: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["@/dev/zero", "@raw", "@", "@@", "@absent", "/dev/zero", "x" * 5000, "raw/\0", "@" + "y" * 300, "given"]
+    "word",
+    ["", "@/dev/zero", "@raw", "@", "@@", "@absent", "/dev/zero", "x" * 5000, "raw/\0", "@" + "y" * 300, "given"],
 )
 def test_inputs_that_are_no_files(word: str, night: Path, nirred: Call) -> None:
     os.mkfifo(night.parent / "given")

@@ -185,5 +185,7 @@ def test_simulate_and_plan(tmp_path: Path, nirred: Call, monkeypatch: pytest.Mon
     assert nirred("plan", raw, "--only", 'observation_class=="science"', "--json")[0] == 5
     code, out, _ = nirred("run", raw, "-o", tmp_path / "out", "-r", "alignAndStack", "--library", "none")
     assert code == 4 and "not a frame for align_and_stack (stack finished stacks" in out
+    code, _, err = nirred("simulate", "niri", "-o", " ")
+    assert code == 2 and "has no name" in err
     code, _, err = nirred("simulate", "nirri", "-o", tmp_path)
     assert code == 2 and "niri" in err

@@ -105,7 +105,7 @@ def calibrations(values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         kind, colon, path = value.partition(":")
         kind = kind.strip().lower().removeprefix("processed_")
-        if not (colon and path):
+        if not (kind and colon and path):
             raise ConfigError(f"--user-cal {value!r}", "write kind:FILE, as in dark:N20160102S0423_dark.fits")
         if kind in ("arc", "bias", "fringe", "standard", "slitillum", "telluric", "pinhole"):
             raise ConfigError(f"--user-cal {value!r}: {kind!r} is not used in imaging", "dark, flat and bpm are")

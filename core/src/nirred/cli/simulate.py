@@ -44,6 +44,8 @@ def simulate(
     """Write a raw night of INSTRUMENT with darks, flats and science frames, and the truth beside it."""
     from ..testing.simulate import simulate_night
 
+    if not output.strip():
+        raise ConfigError("the output directory has no name", "write -o night/")
     camera = simulation(instrument, variant)
     names = scenario or (camera.scenario,)
     count = frames or (None if scenario else camera.frames)
