@@ -193,7 +193,7 @@ class NormalizeFlat(GroupStep):
         if not good.size:
             full = np.mean([np.mean((p.dq & DQ.SATURATED) != 0) for p in planes])
             what = f"no pixel of the flat is good: {full:.0%} are saturated, others dark or bad"
-            raise StepError(what, "a lamp that does not saturate, or --allow-missing flat")
+            raise StepError(what, "use lamp frames that are not saturated, or --allow-missing flat")
         if not level > 0:
             raise StepError(f"the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames")
         group.keywords["FLATLEV"] = (round(level, 3), "[electron] median before normalisation")
@@ -238,17 +238,17 @@ class MakeBPM(GroupStep):
 
         dark_lo_thresh: float | None = param(
             None,
-            "lowest good dark, where its surroundings are not lower; none: 20 times its scatter below them",
+            "lowest good dark (relative to the surroundings if these are lower); none: 20 times their scatter below",
             unit="electron",
         )
         dark_hi_thresh: float | None = param(
             None,
-            "highest good dark, where its surroundings are not higher; none: 20 times its scatter above them",
+            "highest good dark (relative to the surroundings if these are higher); none: 20 times their scatter above",
             unit="electron",
         )
         flat_lo_thresh: float | None = param(0.65, "lowest good flat relative to its surroundings", le=1)
         flat_hi_thresh: float | None = param(1.35, "highest good flat relative to its surroundings", ge=1)
-        keep_unilluminated: bool = param(False, "carry the unilluminated flag over")
+        keep_unilluminated: bool = param(False, "also flag unilluminated pixels in the mask")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         lo, hi = params.dark_lo_thresh, params.dark_hi_thresh

@@ -18,7 +18,7 @@ class CheckWcs(HeaderStep):
     """The plan checks every WCS; this says what it found."""
 
     name = "check_wcs"
-    doc = "list frames whose WCS contradicts the pointing, wanted and found"
+    doc = "list frames whose WCS contradicts the pointing, with expected and actual coordinates"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         doubtful = [f.info for f in group.frames if f.info.wcs_note or f.info.wcs_state in ("stale", "rebuilt")]
@@ -53,7 +53,7 @@ class GetProcessedDark(_GetCalibration):
     """The dark."""
 
     name = "get_processed_dark"
-    doc = "say which dark serves the frames, and why"
+    doc = "say which dark is used for the frames, and why"
     kind = "dark"
 
 
@@ -61,7 +61,7 @@ class GetProcessedFlat(_GetCalibration):
     """The flat."""
 
     name = "get_processed_flat"
-    doc = "say which flat serves the frames, and why"
+    doc = "say which flat is used for the frames, and why"
     kind = "flat"
 
 
@@ -69,7 +69,7 @@ class GetBpm(_GetCalibration):
     """The bad-pixel masks."""
 
     name = "get_bpm"
-    doc = "say which bad-pixel masks serve the frames, and why"
+    doc = "say which bad-pixel masks are used for the frames, and why"
     aliases = ("getBPM",)
     kind = "bpm"
 

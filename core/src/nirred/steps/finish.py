@@ -48,7 +48,7 @@ class LevelStack(GroupStep):
 
     name = "level_stack"
     uses_frames = False
-    doc = "measure the stack's zero level on its blank pixels, take it off, and state its error"
+    doc = "measure the stack's zero level on its blank pixels, subtract it, and state its error"
 
     class Params(StepParams):
         """Parameters of `level_stack`."""
@@ -93,14 +93,14 @@ class LevelStack(GroupStep):
             )
             group.remark(
                 f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} electron (rms), "
-                f"{rough.ratio:.1f} times what VAR says, and so do fluxes in apertures that wide{_advice(group)}"
+                f"{rough.ratio:.1f} times what VAR predicts, and so do fluxes in apertures of that size{_advice(group)}"
             )
         if hidden > WORTH_SAYING:
             group.remark(
-                f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them goes on as around "
-                f"them, where it is even to {behind:.2g} electron, and their faint halos may be lost to it; the "
-                f"zero level is known to {max(found):.2g} electron (LEVELERR), slopes behind them no better; "
-                "frames on the sky, or wider dithers, show more"
+                f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them is interpolated from "
+                f"around them, where it is even to {behind:.2g} electron, and may contain their faint halos; the "
+                f"zero level, and slopes behind them, are uncertain by {max(found):.2g} electron (LEVELERR); "
+                "separate sky frames or wider dithers would help"
             )
 
 
@@ -109,7 +109,7 @@ def _advice(group: Group) -> str:
     for detector in group.frames[0].info.detectors:
         if any(tuple(2 * n for n in a.section.shape) != detector.shape for a in detector.amplifiers):
             return ""
-    return "; where it shows columns or quadrants, try `-p clean_readout:clean=default`"
+    return "; if you see columns or quadrants in it, try `-p clean_readout:clean=default`"
 
 
 def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray) -> tuple[Evenness, float]:

@@ -22,13 +22,13 @@ class Prepare(FrameStep):
     """Check what the reduction needs: the world coordinates as the plan left them."""
 
     name = "prepare"
-    doc = "take frames with a usable WCS; a stale one was mended by the plan or leaves its frame out"
+    doc = "take frames with a usable WCS; a frame is left out if the plan could not correct its stale WCS"
 
     class Params(StepParams):
         """Parameters of `prepare`."""
 
         bad_wcs: Literal["fix", "exit", "ignore"] = param(
-            "fix", "a WCS that contradicts the pointing: mend it or leave the frame out; stop; or use it as it is"
+            "fix", "if a WCS contradicts the pointing: correct it or leave the frame out, stop, or use it as it is"
         )
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
@@ -52,18 +52,18 @@ class AddDQ(FrameStep):
         """Parameters of `add_dq`; `user_bpm` acts when the plan is made."""
 
         static_bpm: Path | Literal["default"] | None = param(
-            "default", "bad-pixel mask in place of those that the plan associated; none: without"
+            "default", "bad-pixel mask to use instead of those that the plan chose; none: no mask"
         )
         user_bpm: Path | None = param(None, "a mask of your own, OR-ed in, as --user-bpm does; nonzero is bad")
         saturation: float | None = param(
-            None, "level of one exposure with every detector; default: the instrument's", unit="ADU", gt=0
+            None, "saturation level of one exposure, for every detector; default: the instrument's", unit="ADU", gt=0
         )
         add_illum_mask: bool = param(True, "apply the instrument's masks (F2 disc, GNIRS keyhole)")
-        illum_mask: Path | None = param(None, "a mask of your own in place of these; nonzero is not illuminated")
+        illum_mask: Path | None = param(None, "a mask of your own instead of these; nonzero is not illuminated")
         xshift: float = param(0.0, "moves the instrument's mask in x", unit="pixel", ge=-100, le=100)
         yshift: float = param(0.0, "moves the instrument's mask in y", unit="pixel", ge=-100, le=100)
         latency: bool = param(False, "flag pixels that were saturated in a frame shortly before")
-        non_linear: bool = param(False, "non-linear pixels leave persistence too")
+        non_linear: bool = param(False, "assume that non-linear pixels leave persistence, too")
         time: float = param(120.0, "how long persistence lasts", unit="s", ge=0)
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
@@ -90,7 +90,7 @@ class NonlinearityCorrect(FrameStep):
     """Linearise per coadd with the detector's curve."""
 
     name = "nonlinearity_correct"
-    doc = "correct the detector's response, electrons per coadd; modes without a curve stay as they are and say so"
+    doc = "correct the detector's non-linearity, per coadd; modes without a curve are left as they are and reported"
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         known = all(d.linearity is not None for d in group.task.first.detectors)
@@ -110,7 +110,7 @@ class ADUToElectrons(FrameStep):
     class Params(StepParams):
         """Parameters of `adu_to_electrons`."""
 
-        gain: float | None = param(None, "of every detector; default: the instrument's", unit="electron/ADU", gt=0)
+        gain: float | None = param(None, "gain of every detector; default: the instrument's", unit="electron/ADU", gt=0)
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.electrons = True
@@ -133,13 +133,13 @@ class AddVar(FrameStep):
     """Prepare the noise model: read noise, dark, Poisson noise of a smooth signal."""
 
     name = "add_var"
-    doc = "noise model of every pixel: read noise and photons of the smooth signal, never of a pixel's own counts"
+    doc = "noise model of every pixel: read noise and photon noise of the smooth signal, not of a pixel's own counts"
 
     class Params(StepParams):
         """Parameters of `add_var`."""
 
         read_noise: float | None = param(
-            None, "of one exposure with every detector; default: the instrument's", unit="electron", ge=0
+            None, "read noise of one exposure, for every detector; default: the instrument's", unit="electron", ge=0
         )
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
@@ -157,7 +157,7 @@ class _UseCalibration(FrameStep):
     class Params(StepParams):
         """What `dark_correct` and `flat_correct` have in common."""
 
-        do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: leave it out; force: stop without one")
+        do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: no correction; force: stop without one")
 
     def planes(self, params: Params, group: Group) -> list[Plane] | None:
         """The master's planes; None when there is none or it is skipped, with the reason in a keyword."""
@@ -187,7 +187,7 @@ class DarkCorrect(_UseCalibration):
     """Subtract the associated dark."""
 
     name = "dark_correct"
-    doc = "subtract the dark of the same exposure, and the bias where one is given that the dark does not hold"
+    doc = "subtract the dark of the same exposure time, and a bias if one is given that the dark does not contain"
     kind = "dark"
     keyword = "DARKCOR"
 

@@ -26,7 +26,7 @@ class MatchBackgrounds(GroupStep):
     """Take off the planes by which the sky of frames differs whose target leaves too little of it blank."""
 
     name = "match_backgrounds"
-    doc = "where a target covers most of the field: take off the planes by which frames differ from their mean"
+    doc = "where a target covers most of the field: subtract the planes by which frames differ from their mean"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = [i for i in group.targets if any(i in state.unshaped for state in group.planes)]

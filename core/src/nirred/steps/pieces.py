@@ -50,7 +50,7 @@ class ReadPieces(HeaderStep):
     """Finished stacks in place of calibrated frames."""
 
     name = "read_pieces"
-    doc = "read stacks (ours, or SCI, VAR, DQ in electrons) and scale them to the exposure time of the first"
+    doc = "read stacks (nirred's, or SCI, VAR, DQ in electrons) and scale them to the first one's exposure time"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         shapes = [[d.shape for d in f.info.detectors] for f in group.frames]

@@ -17,7 +17,7 @@ class CleanReadout(GroupStep):
     """Periodic pattern of the readout and steps between quadrants."""
 
     name = "clean_readout"
-    doc = "take off the periodic pattern of each quadrant and the steps between quadrants; off unless asked"
+    doc = "subtract the periodic pattern of each quadrant and the steps between quadrants; off by default"
 
     class Params(StepParams):
         """Parameters of `clean_readout`."""
@@ -27,9 +27,9 @@ class CleanReadout(GroupStep):
         )
         pattern_x_size: int = param(16, "columns of one period", unit="pixel", ge=2)
         pattern_y_size: int = param(4, "rows of one period", unit="pixel", ge=1)
-        strength: float = param(5.0, "least pattern, in sigma of its own error, that is taken off", gt=0)
-        level_bias_offset: bool = param(True, "level the quadrants where one was cleaned")
-        smoothing_extent: int = param(5, "rows and columns at the quadrants' edges that tell a step", ge=1)
+        strength: float = param(5.0, "weakest pattern that is subtracted, in sigma of its error", gt=0)
+        level_bias_offset: bool = param(True, "remove the steps between quadrants if one was cleaned")
+        smoothing_extent: int = param(5, "rows and columns at the quadrants' edges that measure a step", ge=1)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.clean == "skip":

@@ -114,29 +114,29 @@ class AdjustWcs(GroupStep):
     """Offsets of every frame from its reference, measured from stars."""
 
     name = "adjust_wcs_to_reference"
-    doc = "sub-pixel offsets from star lists, header WCS as first guess; a frame that fails is left out by name"
+    doc = "measure sub-pixel offsets from star lists, starting from the header WCS; leave out frames where this fails"
     aliases = ("adjustWCSToReference",)
 
     class Params(StepParams):
         """Parameters of `adjust_wcs_to_reference`."""
 
-        method: Literal["sources", "offsets"] = param("sources", "measure, or trust the header's offsets")
+        method: Literal["sources", "offsets"] = param("sources", "measure offsets from stars, or trust the header's")
         fallback: Literal["offsets", "none"] = param(
-            "none", "a frame that cannot be measured: use the header's offset, or leave it out"
+            "none", "if a frame's offset cannot be measured: use the header's, or leave the frame out"
         )
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
-        min_sources: int = param(1, "fewer matched stars than this are no match; images that correlate need none", ge=1)
+        min_sources: int = param(1, "least number of matched stars; images that correlate need none", ge=1)
         rotate: bool | Literal["auto"] = param(
             "auto",
-            "measure the frames' turn against the headers' from their stars; auto: where it moves corners by more than "
-            "0.15 pixel, beyond 5 sigma; False: believe the headers",
+            "measure rotations relative to the headers' from the stars; auto: use those that move corners by more than "
+            "0.15 pixel, beyond 5 sigma; False: trust the headers",
         )
         offsets: Path | tuple[tuple[float, float], ...] | None = param(
             None,
-            "pixel positions (x y) of one object in each frame, or pointing, in frame order: a file or a list",
+            "pixel positions (x y) of one object, one per frame or pointing, in frame order: a file or a list",
         )
         distorted: bool = param(
-            True, "positions in `offsets` are on the frames as the camera draws them; False: corrected for distortion"
+            True, "positions in `offsets` are those on the raw frames; False: they are corrected for distortion"
         )
         final: bool = param(
             True,
@@ -251,16 +251,16 @@ class MaskObjects(GroupStep):
     """Pixels covered by objects, found in the first-pass stack of each pointing and carried to every frame."""
 
     name = "mask_objects"
-    doc = "level frames among each other, detect objects in the stack of each pointing, grow and mark them in each"
+    doc = "match the frames' levels, detect objects in the stack of each pointing, grow them, mask them in every frame"
     aliases = ("transferObjectMask", "dilateObjectMask")
 
     class Params(StepParams):
         """Parameters of `mask_objects`."""
 
-        threshold: float = param(3.0, "sigma of the stack at each scale of smoothing", gt=0)
-        dilation: float = param(2.0, "grow every mask by this radius besides", unit="pixel", ge=0)
+        threshold: float = param(3.0, "sigma of the stack at each smoothing scale", gt=0)
+        dilation: float = param(2.0, "grow every mask by this additional radius", unit="pixel", ge=0)
         only_hidden: bool = param(
-            False, "only where objects hide the sky in all frames, or hollowed it, which are each other's sky"
+            False, "run only if, in a dither without sky frames, objects hide pixels in every frame or leave hollows"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -275,7 +275,7 @@ class MaskObjects(GroupStep):
                 layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
                 bad = (~np.isfinite(model)).view(np.uint8)
                 if bad.all():
-                    raise StepError("the first-pass stack is empty", "see the bad-pixel masks")
+                    raise StepError("the first-pass stack is empty", "check the bad-pixel masks")
                 noise = np.sqrt(np.maximum(count, 1), dtype=np.float32)
                 np.reciprocal(noise, out=noise)
                 thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)

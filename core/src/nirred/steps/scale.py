@@ -79,15 +79,15 @@ class FlagOutliers(GroupStep):
     """Cosmic rays and passing defects, on the detector frame, before the one resampling."""
 
     name = "flag_outliers"
-    doc = "flag pixels that the median of the sequence does not explain, on the detector, before resampling"
+    doc = "flag pixels that deviate from the median of the sequence, on the detector, before resampling"
 
     class Params(StepParams):
         """Parameters of `flag_outliers`."""
 
         high: float = param(5.0, "sigma of the noise model", gt=0)
-        low: float = param(3.0, "the same for neighbours of an outlier", gt=0)
-        slope: float = param(0.6, "share of the local steepness that is allowed besides", ge=0)
-        least: int = param(3, "frames that must overlap", ge=2)
+        low: float = param(3.0, "the same, for neighbours of an outlier", gt=0)
+        slope: float = param(0.6, "additional tolerance, as a fraction of the local gradient", ge=0)
+        least: int = param(3, "least number of frames that must overlap", ge=2)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
@@ -176,7 +176,7 @@ class ScaleCounts(GroupStep):
             0.5, "leave out frames with less than this transparency; the weighted mean of those kept is 1", ge=0, lt=1
         )
         min_concentration: float = param(
-            0.6, "leave out frames with less than this of the usual share of starlight within 0.75 FWHM", ge=0, lt=1
+            0.6, "leave out frames with less than this times the usual share of starlight within 0.75 FWHM", ge=0, lt=1
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -276,8 +276,8 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
     assumed, group.extras["brightness"] = holds_brightness(group), power > 0.5
     if holds_brightness(group) != assumed:
         kept = "surface brightness" if power > 0.5 else "the electrons of stars"
-        why = f"fluxes go with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
-        group.remark(f"{group.task.id}: calibrated pixels hold {kept}, by the stars ({why}); resampled accordingly")
+        why = f"fluxes scale with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
+        group.remark(f"{group.task.id}: the stars show that pixels hold {kept} ({why}); resampled accordingly")
 
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:

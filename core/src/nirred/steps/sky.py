@@ -41,14 +41,14 @@ class SeparateSky(GroupStep):
     """Targets and skies, as the plan told them apart."""
 
     name = "separate_sky"
-    doc = "tell target frames from sky frames: by pointing, guiding and names; one pointing: all are both"
+    doc = "tell target frames from sky frames by pointing, guiding and names; with one pointing, all are both"
 
     class Params(StepParams):
         """Parameters of `separate_sky`; they act when the plan is made (`PlanOptions.with_settings`)."""
 
         ref_obj: str | None = param(None, "names of frames on target, comma-separated")
         ref_sky: str | None = param(None, "names of frames on sky, comma-separated")
-        frac_fov: float = param(0.9, "frames this far apart, in fields of view, are different pointings", ge=0.3, lt=1)
+        frac_fov: float = param(0.9, "pointings differ if this far apart, in fields of view", ge=0.3, lt=1)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         group.need(group.targets, "frames on target")
@@ -68,9 +68,9 @@ class AssociateSky(GroupStep):
 
         time: float = param(600.0, "largest difference in time", unit="s", gt=0)
         distance: float = param(3.0, "smallest distance of the field centres", unit="arcsec", ge=0)
-        min_skies: int | None = param(3, "take at least so many, whatever the time", ge=1)
-        max_skies: int | None = param(None, "take at most so many", ge=1)
-        use_all: bool = param(False, "every frame that is far enough away, target or sky")
+        min_skies: int | None = param(3, "least number of sky frames, whatever the time", ge=1)
+        max_skies: int | None = param(None, "largest number of sky frames", ge=1)
+        use_all: bool = param(False, "use every frame that is far enough away, target or sky")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         pool = np.array(group.indices() if params.use_all else group.indices("sky", "both"), int)
@@ -86,7 +86,7 @@ class AssociateSky(GroupStep):
         if late:
             group.remark(
                 f"fewer than {params.min_skies} sky frames within {params.time:g} s of "
-                f"{len(late)} frames ({late[0]} ...); later ones are used"
+                f"{len(late)} frames ({late[0]} ...); earlier or later ones are used"
             )
 
 
@@ -147,17 +147,17 @@ class SkyCorrect(GroupStep):
     class Params(StepParams):
         """Parameters of `sky_correct`."""
 
-        mask_objects: bool = param(True, "leave pixels covered by objects out of the sky")
+        mask_objects: bool = param(True, "exclude pixels covered by objects from the sky")
         scale_sky: bool | None = param(
             None,
-            "scale the sky to the level of the frame; False: keep that of the sky frames; default: from the data",
+            "scale the sky to the level of the frame; False: keep the sky frames' level; default: decide from the data",
         )
         offset_sky: bool = param(False, "shift the sky to the frame's level instead of scaling it")
-        nsigma: float = param(4.0, "a sky frame's pixel this far from the others is not sky", gt=0)
-        model: bool = param(True, "shrink the noise of the sky's small-scale pattern by what is known of its power")
-        gradient: bool = param(True, "take off a residual plane or parabola where enough of the field is blank")
+        nsigma: float = param(4.0, "reject pixels of a sky frame this many sigma from the others", gt=0)
+        model: bool = param(True, "shrink the sky's small-scale pattern by the fraction of it that is noise")
+        gradient: bool = param(True, "subtract a residual plane or parabola if enough of the field is blank")
         only_hidden: bool = param(
-            False, "only where objects hide the sky in all frames, or hollowed it, which are each other's sky"
+            False, "run only if, in a dither without sky frames, objects hide pixels in every frame or leave hollows"
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -281,7 +281,7 @@ def _remedy(group: Group) -> str:
     described = group.frames[alone[0]].info.descriptors
     time = "" if described.exposure_time is None else f"{described.exposure_time:g} s and "
     return (
-        f"its {time}configuration are those of no other frame here: add sky frames, leave it out (--exclude), "
+        f"no other frame here has its {time}configuration: add sky frames, leave it out (--exclude), "
         "or calibrate it as it is (-r flat_correct)"
     )
 

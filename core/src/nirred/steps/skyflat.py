@@ -30,7 +30,7 @@ class MakeSkyFlat(GroupStep):
         nsigma: float = param(4.0, "reject a pixel this many sigma of the noise model from the median", gt=0)
         threshold: float = param(3.0, "sigma of a flattened frame at which pixels belong to objects", gt=0)
         dilation: float = param(10.0, "grow the objects by this radius", unit="pixel", ge=0)
-        min_frames: int = param(3, "fewer frames cannot tell the flat from objects", ge=2)
+        min_frames: int = param(3, "least number of frames: fewer cannot tell the flat from objects", ge=2)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.indices(), "frames")
@@ -52,7 +52,7 @@ def _mask(state: PlaneState, i: int, flat: Plane, params: MakeSkyFlat.Params) ->
     data, dq = state.sci.frame(i), state.dq.frame(i)
     usable = np.isfinite(flat.data) & (flat.data > 0) & (flat.dq == 0)
     if not usable.any():
-        raise StepError("no usable pixel in the first pass of the sky flat", "see the bad-pixel masks")
+        raise StepError("no usable pixel in the first pass of the sky flat", "check the bad-pixel masks")
     relative = np.where(usable, flat.data / np.float32(np.median(flat.data[usable])), np.float32(1))
     usable &= relative > FLAT_FLOOR
     relative = np.where(usable, relative, np.float32(1))

@@ -59,23 +59,23 @@ class Resample(GroupStep):
     """Chooses grid and interpolant; the resampling itself is done in the stack."""
 
     name = "resample_to_common_frame"
-    doc = "grid and interpolant of the one resampling; done tile by tile while stacking"
+    doc = "choose grid and interpolant of the single resampling, done tile by tile while stacking"
 
     class Params(StepParams):
         """Parameters of `resample_to_common_frame`."""
 
         interpolant: Literal["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact", "none"] = param(
             "lanczos3",
-            "kernel of the one resampling; interp, exact and adaptive (which widens stars) are those of the package "
-            "reproject, on whole frames and slow; none is nearest: shifts are rounded to whole pixels",
+            "kernel of the single resampling; interp, exact and adaptive (which broadens stars) come from the package "
+            "reproject, work on whole frames and are slow; none is nearest: shifts are rounded to whole pixels",
         )
-        crop: Literal["union", "common"] = param("union", "keep every pixel that any frame covers, or those of all")
-        mosaic: bool = param(True, "draw all detectors onto one grid; False, or where one has no WCS: a stack of each")
+        crop: Literal["union", "common"] = param("union", "keep pixels that any frame covers, or those that all do")
+        mosaic: bool = param(True, "combine all detectors on one grid; False, or if one has no WCS: a stack of each")
         conserve: Literal["auto", "surface", "flux"] = param(
             "auto",
-            "what the correction of a distortion keeps: surface brightness, which a flat of even brightness makes of "
-            "the pixels, or the electrons of sources, without a flat of the large scales; auto: as the stars say, "
-            "where dithers carry them far enough, else flux without a flat",
+            "what distortion correction preserves: surface brightness (right with a flat of even brightness), or "
+            "the sources' electrons (right without a flat, or without large scales in it); auto: decided by the stars "
+            "if dithers move them far enough, else flux if there is no flat",
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
@@ -96,26 +96,26 @@ class StackFrames(GroupStep):
     """Weighted mean, or another combination, of the registered frames."""
 
     name = "stack_frames"
-    doc = "weighted mean, or another combination, by output tiles, resampled once, with VAR, DQ and NEXP"
+    doc = "combine the frames, resampled once, by a weighted mean or otherwise, with VAR, DQ and NEXP"
 
     class Params(StepParams):
         """Parameters of `stack_frames`."""
 
         operation: Literal["wtmean", "mean", "median", "lmedian"] = param(
-            "wtmean", "weigh frames by their noise, or all alike; a median loses a fifth of the depth"
+            "wtmean", "weight frames by their noise, or all alike; a median loses a fifth of the depth"
         )
         reject_method: Literal["detector", "sigclip", "varclip", "minmax"] = param(
             "detector",
-            "outliers: only those that flag_outliers has flagged on the detector, or more among resampled values, by "
-            "their own scatter, by the noise model, or so many of the lowest and highest; clipping costs star cores "
-            "where the seeing varies; limits without a method: sigclip, or minmax",
+            "detector: only outliers that flag_outliers has flagged; the others reject more among resampled values, by "
+            "their own scatter, the noise model, or as the nlow lowest and nhigh highest; clipping damages star cores "
+            "where the seeing varies; limits without a method imply sigclip or minmax",
         )
-        hsigma: float | None = param(None, "of sigclip and varclip, above the median; none: 3", unit="sigma", gt=0)
-        lsigma: float | None = param(None, "of sigclip and varclip, below the median; none: 3", unit="sigma", gt=0)
-        nlow: int | None = param(None, "values that minmax leaves out below; none: 0", ge=0)
-        nhigh: int | None = param(None, "values that minmax leaves out above; none: 0", ge=0)
+        hsigma: float | None = param(None, "limit of sigclip and varclip above the median; none: 3", unit="sigma", gt=0)
+        lsigma: float | None = param(None, "limit of sigclip and varclip below the median; none: 3", unit="sigma", gt=0)
+        nlow: int | None = param(None, "number of lowest values that minmax leaves out; none: 0", ge=0)
+        nhigh: int | None = param(None, "number of highest values that minmax leaves out; none: 0", ge=0)
         hidden: float = param(
-            HIDDEN_LIMIT, "leave a frame out of a pixel that comes from masked pixels by more", ge=0, le=1
+            HIDDEN_LIMIT, "leave a frame out of a pixel if more than this of it comes from masked pixels", ge=0, le=1
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102

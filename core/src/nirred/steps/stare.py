@@ -21,7 +21,7 @@ class SetLevelAside(GroupStep):
     """Exposures of one position differ in the level of their sky, which is no reason to reject a pixel."""
 
     name = "set_level_aside"
-    doc = "take off each frame's own sky level, to be restored after stacking; the sky's pattern stays"
+    doc = "subtract each frame's own sky level, to be restored after stacking; the sky's pattern stays"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         for p, state in enumerate(group.planes):
@@ -39,7 +39,7 @@ class RestoreLevel(GroupStep):
 
     name = "restore_level"
     uses_frames = False
-    doc = "add the frames' weighted mean sky level to their stack, times the pixels' areas where these were corrected"
+    doc = "add the frames' weighted mean sky level to their stack, times the pixels' areas if these were corrected"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames, made = group.targets, []
@@ -73,7 +73,7 @@ class CombineExposures(GroupStep):
     """Exposures of one position on the detector's own pixels."""
 
     name = "combine_exposures"
-    doc = "mean of exposures of one position pixel by pixel, outliers rejected; nothing is resampled"
+    doc = "average the exposures of one position pixel by pixel, rejecting outliers; nothing is resampled"
     Params = StackParams
 
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
