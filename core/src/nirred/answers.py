@@ -63,7 +63,7 @@ def drained(answer: Any, kinds: tuple[type, ...], *, classes: bool = False) -> t
     if answer is None:
         return ()
     if isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
-        raise WrongAnswer(f"returned a {type(answer).__name__}, no sequence")
+        raise WrongAnswer(f"returned a {type(answer).__name__}, not a sequence")
     items = tuple(islice(answer, LONGEST + 1))
     if len(items) > LONGEST:
         raise WrongAnswer(f"returned more than {LONGEST} items")
@@ -93,7 +93,7 @@ def _word(value: Any, what: str) -> None:
 def _claim(answer: Any) -> Claim | None:
     if answer is None:
         return None
-    _need(isinstance(answer, Claim), f"returned a {type(answer).__name__}, no Claim")
+    _need(isinstance(answer, Claim), f"returned a {type(answer).__name__}, not a Claim")
     _word(answer.instrument, "instrument")
     _number(answer.weight, "weight")
     _need(isinstance(answer.unsupported, str), f"unsupported = {answer.unsupported!r}")
@@ -104,7 +104,7 @@ def _claim(answer: Any) -> Claim | None:
 def _requests(answer: Any) -> RequestSet | None:
     if answer is None:
         return None
-    _need(isinstance(answer, RequestSet), f"returned a {type(answer).__name__}, no RequestSet")
+    _need(isinstance(answer, RequestSet), f"returned a {type(answer).__name__}, not a RequestSet")
     for request in drained(answer.requests, (Request,)):
         _word(request.id, "id of a request")
     found: RequestSet = answer
@@ -119,7 +119,7 @@ def _tags(answer: Any) -> frozenset[str]:
 
 
 def _descriptors(answer: Any) -> Descriptors:
-    _need(isinstance(answer, Descriptors), f"returned a {type(answer).__name__}, no Descriptors")
+    _need(isinstance(answer, Descriptors), f"returned a {type(answer).__name__}, not Descriptors")
     told: Descriptors = answer
     for name, kinds in _FIELDS:
         value = getattr(told, name)
@@ -166,7 +166,7 @@ def _wcs(answer: Any) -> tuple[PlaneWcs, ...] | None:
     found = drained(answer, (PlaneWcs,))
     for plane in found:
         _number(plane.sigma_arcsec, "sigma_arcsec", 0.0)
-        _need(hasattr(plane.wcs, "wcs_pix2world"), f"wcs is a {type(plane.wcs).__name__}, no astropy.wcs.WCS")
+        _need(hasattr(plane.wcs, "wcs_pix2world"), f"wcs is a {type(plane.wcs).__name__}, not an astropy.wcs.WCS")
     return found
 
 
@@ -190,7 +190,7 @@ def _opened(answer: Any) -> Any:
     from .frame import Ramp
 
     if isinstance(answer, Ramp):
-        _need(getattr(answer.reads, "ndim", 0) == 3, "the reads of a ramp are no 3-D array")
+        _need(getattr(answer.reads, "ndim", 0) == 3, "the reads of a ramp are not a 3-D array")
         return answer
     return _framed(answer)
 
@@ -203,15 +203,15 @@ def _framed(answer: Any) -> Any:
     _need(isinstance(answer, Frame), f"returned a {type(answer).__name__}; this nirred takes a Frame or None")
     for plane in answer.planes:
         kind = getattr(getattr(plane.data, "dtype", None), "kind", "")
-        _need(kind in "fiu" and kind and plane.data.ndim == 2, "a plane is no 2-D array of numbers")
+        _need(kind in "fiu" and kind and plane.data.ndim == 2, "a plane is not a 2-D array of numbers")
     return answer
 
 
 def _defaults(answer: Any) -> Mapping[str, Any]:
     if answer is None:
         return {}
-    _need(isinstance(answer, Mapping), f"returned a {type(answer).__name__}, no mapping")
-    _need(all(isinstance(k, str) for k in answer), "a parameter's name is no text")
+    _need(isinstance(answer, Mapping), f"returned a {type(answer).__name__}, not a mapping")
+    _need(all(isinstance(k, str) for k in answer), "a parameter's name is not text")
     return dict(answer)
 
 
@@ -221,7 +221,7 @@ def _instruments(answer: Any) -> tuple[Instrument, ...]:
     for i in found:
         _word(i.name, "name of an instrument")
         _need(i.name == i.name.lower(), f"name of an instrument {i.name!r} is not in lower case")
-        _need(all(isinstance(e, str) for e in i.examples), f"{i.name}: an example is no text")
+        _need(all(isinstance(e, str) for e in i.examples), f"{i.name}: an example is not text")
     return found
 
 
@@ -233,7 +233,7 @@ def _steps(answer: Any) -> tuple[type, ...]:
     for step in found:
         name = getattr(step, "name", None)
         _need(isinstance(name, str) and name.isidentifier(), f"class {step.__name__}: name = {name!r}")
-        _need(isinstance(step.Params, type) and issubclass(step.Params, Params), f"step {name}: Params is no Params")
+        _need(isinstance(step.Params, type) and issubclass(step.Params, Params), f"step {name}: Params is not a Params")
         missing = sorted(getattr(step, "__abstractmethods__", ()))
         _need(not missing, f"step {name}: it has no {', '.join(missing)}")
     return found
@@ -260,7 +260,7 @@ def _rules(answer: Any) -> tuple[CalibrationRule, ...]:
             _words(getattr(r, name), f"rule {r.kind}: {name}")
         for time in (r.within, r.remark_beyond):
             _need(time is None or seconds(time) > 0, f"rule {r.kind}: {time!r}")
-        _need(r.when is None or callable(r.when), f"rule {r.kind}: when is no function")
+        _need(r.when is None or callable(r.when), f"rule {r.kind}: when is not a function")
     return found
 
 
@@ -272,7 +272,7 @@ def _masks(answer: Any) -> tuple[MaskSpec, ...]:
         _need(m.scope in ("detector", "group", "frame"), f"mask {m.name}: scope = {m.scope!r}")
         _words(m.for_tags, f"mask {m.name}: for_tags")
         _words(m.not_tags, f"mask {m.name}: not_tags")
-        _need(callable(m.compute), f"mask {m.name}: compute is no function")
+        _need(callable(m.compute), f"mask {m.name}: compute is not a function")
     return found
 
 
@@ -280,7 +280,7 @@ def _executors(answer: Any) -> tuple[ExecutorSpec, ...]:
     found = drained(answer, (ExecutorSpec,))
     for e in found:
         _word(e.name, "name of an executor")
-        _need(callable(e.make), f"executor {e.name}: make is no function")
+        _need(callable(e.make), f"executor {e.name}: make is not a function")
     return found
 
 

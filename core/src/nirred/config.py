@@ -144,7 +144,7 @@ def _beside(inputs: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -> None:
-    tables = read_toml(path, str(path), "mend the file")
+    tables = read_toml(path, str(path), "correct the file")
     for name, table in tables.items():
         if name not in ("run", "steps") or not isinstance(table, dict):
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
@@ -247,7 +247,7 @@ def parse_memory(value: str | int, where: str = "--memory ") -> int:
     """
     found = _MEMORY.fullmatch(value if isinstance(value, str) else f"{value}")
     if not found:
-        raise ConfigError(f"{where}{brief(value)} is no size of memory", "write 2GB or 512MB")
+        raise ConfigError(f"{where}{brief(value)} is not a memory size", "write 2GB or 512MB")
     base = 1024 if found[3] else 1000
     size = int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
     if size < 64_000_000:

@@ -98,7 +98,7 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 def _read_pixels(stream: io.BufferedIOBase, path: Path, header: Header) -> np.ndarray:
     bitpix = header.get("BITPIX")
     if bitpix not in _TYPES:
-        raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is no FITS type", "fetch the file again")
+        raise Unreadable(f"{path.name}: BITPIX = {bitpix!r} is not a FITS type", "fetch the file again")
     kind = np.dtype(_TYPES[bitpix])
     scaling = _scaling(path, header)
     blank = int(_number(path, header, "BLANK", 0)) if "BLANK" in header and kind.kind != "f" else None
@@ -333,7 +333,7 @@ def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
 
 
 def _as_stored(data: np.ndarray) -> np.ndarray:
-    """Numbers with a point as FITS has them: else they are turned about for the checksum, back, for the file, back."""
+    """Convert floats to big-endian once, to avoid repeated byte swaps for checksum and writing."""
     return data.astype(data.dtype.newbyteorder(">"), order="C") if data.dtype.kind == "f" else data
 
 

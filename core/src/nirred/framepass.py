@@ -174,7 +174,7 @@ def _part_with_blind_planes(group: Group) -> None:
             group.leave_out(i, "not one usable pixel" + (f" in plane {p + 1}" if len(group.planes) > 1 else ""))
     if dead and group.task.makes not in SKYLESS:
         numbers = ", ".join(str(p + 1) for p in sorted(dead))
-        group.remark(f"plane {numbers} without one usable pixel in any frame: the image is made of the others")
+        group.remark(f"plane {numbers} without one usable pixel in any frame: the image is made from the others")
         group.keep_planes([p for p in range(len(group.planes)) if p not in dead])
 
 
@@ -186,7 +186,7 @@ def _usable(flags: PlaneStack, i: int) -> bool:
 
 def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:
     if len(raws) != len(group.planes):
-        raise StepError(f"{info.name}: {len(raws)} planes, those of the other frames: {len(group.planes)}")
+        raise StepError(f"{info.name}: {len(raws)} planes, the other frames have {len(group.planes)}")
     for p, (raw, state) in enumerate(zip(raws, group.planes, strict=True), 1):
         if raw.shape != state.shape:
             raise StepError(f"{info.name}: plane {p} is {raw.shape[::-1]}, expected: {state.shape[::-1]} pixels (x, y)")
@@ -230,7 +230,7 @@ def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> Ca
         and any(curve.time_delta)
         and seconds / max(detector.coadds, 1) + min(*curve.time_delta, 0) <= 0
     ):
-        raise StepError(f"{info.name}: its curve of linearity needs an exposure time; the header says {seconds:g} s")
+        raise StepError(f"{info.name}: its linearity curve needs an exposure time; the header says {seconds:g} s")
     dark = _fitting(group, setup.dark, p, shape, "dark")
     flat = _fitting(group, setup.flat, p, shape, "flat")
     return CalibrationInputs(
@@ -253,7 +253,7 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
         return None
     if p >= len(planes):
         raise StepError(
-            f"the {kind} has {len(planes)} planes, the frames more",
+            f"the {kind} has {len(planes)} planes, the frames have more",
             f"give another --user-cal {kind}:FILE",
         )
     plane = planes[p]

@@ -84,7 +84,7 @@ def quoted(name: str) -> str:
         return safe
     mark = '"' if '"' not in safe else "'"
     if mark in safe or len(safe.splitlines()) > 1:
-        raise DataError(f"{name!r} cannot stand in a list", "rename the file")
+        raise DataError(f"{name!r} cannot be written in a list", "rename the file")
     return f"{mark}{safe}{mark}"
 
 
@@ -151,7 +151,7 @@ class _Walk:
     def list_file(self, path: Path, root: Path, parents: tuple[Path, ...], where: str) -> Iterator[Path]:
         """Names in a list; `parents` are the lists that led here, `root` the outermost one's directory."""
         if place(path) in parents:
-            raise DataError(f"{where}list {path.name!r} includes itself", "break the circle")
+            raise DataError(f"{where}list {path.name!r} includes itself", "remove the circular reference")
         chain = (*parents, place(path))
         for number, word in _words(path, where):
             here = f"{path.name}, line {number}: "

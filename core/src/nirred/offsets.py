@@ -105,14 +105,14 @@ def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[floa
 
 
 def _refuse_apart(positions: Sequence[tuple[float, float]], frames: Sequence[FrameInfo], name: str) -> None:
-    """Refuse positions that lay a frame beside all others: the headers say that they share a field."""
+    """Refuse positions that put a frame outside the field of all others: the headers say that they share a field."""
     where, (ny, nx) = np.array(positions, np.float64), frames[0].detectors[0].shape
     for k, info in enumerate(frames):
         others = np.abs(np.delete(where, k, axis=0) - where[k])
         if len(others) and not (others < (nx, ny)).all(axis=1).any():
             raise ConfigError(
-                f"{name}: the position of {info.name}, ({where[k, 0]:g}, {where[k, 1]:g}), lays it beside all other "
-                f"frames of {nx} x {ny} pixels",
+                f"{name}: the position of {info.name}, ({where[k, 0]:g}, {where[k, 1]:g}), puts it outside the "
+                f"field of every other frame ({nx} x {ny} pixels)",
                 "correct it: pixels of one object in each frame, in frame order; or leave the frame out with --exclude",
             )
 

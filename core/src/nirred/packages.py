@@ -43,7 +43,7 @@ def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str
     says = str(headers.get("INSTRUME") or headers.get("CURRINST") or "").strip()
     for name, fault in broken.items():
         if says and says.lower() in name.lower():
-            return f"INSTRUME = {says!r}: its plugin {fault}", "mend that package"
+            return f"INSTRUME = {says!r}: its plugin {fault}", "repair that package"
     if package := KNOWN_PACKAGES.get(says.upper()):
         return f"no installed plugin knows INSTRUME = {says!r}", f"pip install {package}"
     what = f"INSTRUME = {says!r}" if says else "its header (no INSTRUME)"

@@ -38,7 +38,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     skip: bool = param(False, "pass the frames through this step untouched")
-    write_outputs: bool = param(False, "leave what there is after this step in OUT/intermediate")
+    write_outputs: bool = param(False, "write the data as they are after this step to OUT/intermediate")
 
     @model_validator(mode="before")
     @classmethod

@@ -239,10 +239,10 @@ def cut(image: Image, section: str) -> Image:
     found = _CUT.fullmatch(section.strip())
     ny, nx = image.data.shape
     if found is None:
-        raise ConfigError(f"--cut {section!r} is no section", "write x1:x2,y1:y2, from 1, as 100:400,100:400")
+        raise ConfigError(f"--cut {section!r} is not a section", "write x1:x2,y1:y2, from 1, as 100:400,100:400")
     x1, x2, y1, y2 = map(int, found.groups())
     if not (1 <= x1 <= x2 and 1 <= y1 <= y2 and x1 <= nx and y1 <= ny):
-        raise ConfigError(f"--cut {section!r} lies outside of the image", f"it has 1:{nx},1:{ny}")
+        raise ConfigError(f"--cut {section!r} is outside the image", f"it has 1:{nx},1:{ny}")
     return replace(image, data=image.data[y1 - 1 : y2, x1 - 1 : x2], origin=(x1 - 1, y1 - 1))
 
 

@@ -82,13 +82,13 @@ def read_recipe(path: str | Path) -> Recipe:
     _check_name(name, "name", f"recipe {path}")
     if makes not in MAKES:
         hint = nearest(str(makes), MAKES) or f"known: {', '.join(m for m in MAKES if m)}"
-        raise ConfigError(f"recipe {path}: makes = {makes!r} is no product", hint)
+        raise ConfigError(f"recipe {path}: makes = {makes!r} is not a product", hint)
     return Recipe(snake(name), calls, makes, str(table.get("doc", "")))
 
 
 def _call(table: Any, where: str) -> StepCall:
     if not isinstance(table, dict):
-        raise ConfigError(f"{where}: {table!r} is no table", "write [[steps]]")
+        raise ConfigError(f"{where}: {table!r} is not a table", "write [[steps]]")
     _check_keys(table, _STEP_KEYS, where)
     params = table.get("params", {})
     if not isinstance(params, dict):

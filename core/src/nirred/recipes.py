@@ -91,7 +91,7 @@ def _position(step: str) -> int:
 CHECK_WCS = Recipe(
     "check_wcs",
     (S("check_wcs"),),
-    doc="list frames whose WCS contradicts their pointing, wanted and found; writes nothing",
+    doc="list frames whose WCS contradicts their pointing, with expected and actual values; writes nothing",
     aliases=("checkWCS",),
 )
 ALIGN_AND_STACK = Recipe(
@@ -276,7 +276,7 @@ def step_recipe(name: str, registry: Registry) -> Recipe | None:
             calls = recipe.steps[: last + 1]
             end = () if step.startswith("store_") else (S("write_frames", calls[-1].gives, suffix=step),)
             return Recipe(step, (*calls, *end), recipe.makes, doc)
-    raise ConfigError(f"step {name!r} is in no recipe: nothing tells what comes before it", "write a FILE.toml")
+    raise ConfigError(f"step {name!r} is in no recipe, so the steps before it are unknown", "write a FILE.toml")
 
 
 def recipe_of(name: str, own: Recipe | None, registry: Registry, tags: frozenset[str]) -> Recipe:

@@ -29,13 +29,13 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     Raises
     ------
     OSError
-        It does not exist, is no ordinary file, or is larger than 10 MB.
+        It does not exist, is not an ordinary file, or is larger than 10 MB.
     UnicodeDecodeError
         It is no text.
     """
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and str(path).startswith(_HANDED_OVER))):
-        raise OSError(errno.EINVAL, "a directory, no file" if stat.S_ISDIR(mode) else "no ordinary file")
+        raise OSError(errno.EINVAL, "a directory, not a file" if stat.S_ISDIR(mode) else "not an ordinary file")
     with open(path, "rb") as stream:
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

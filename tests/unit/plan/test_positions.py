@@ -36,7 +36,7 @@ def test_groups_that_a_list_does_not_fit_are_blocked(plan: Any) -> None:
 def test_groups_that_share_a_list_are_told(night: Any, plan: Any) -> None:
     assert not any("another group" in r for t in plan(5).tasks for r in t.remarks)
     night.dither(5, at=(90.0, 5.0), OBJECT="M2", SEQ="s2")
-    told = {t.id for t in plan(5).tasks for r in t.remarks if "another group takes" in r}
+    told = {t.id for t in plan(5).tasks for r in t.remarks if "applied to another group" in r}
     assert len(told) == 2 and "c001_image" in told
 
 

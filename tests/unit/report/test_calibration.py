@@ -32,5 +32,5 @@ def test_a_mask_says_its_own_share_and_no_level() -> None:
     dq = np.zeros((40, 40), np.uint16)
     dq[0, :4] = 1
     facts = dict(read_master(hdus(dq, FLATLEV=2e4, BADFRAC=0.01), "bpm").facts)
-    assert facts == {"Bad pixels": "1.000% of those that see light"}
+    assert facts == {"Bad pixels": "1.000% of illuminated pixels"}
     assert dict(read_master(hdus(dq), "bpm").facts) == {"Flagged pixels": "0.250% bad"}

@@ -123,7 +123,7 @@ def test_nothing_is_said_twice(tmp_path: Path) -> None:
     page = save(tmp_path, task("t", calibrations=[doubtful], remarks=[*told, renamed]), task("u", remarks=[renamed]))
     first = page.text[: page.text.index("Stacks", page.text.index("What to know first"))]
     assert first.count("clouds") == first.count("only 2 frames") == first.count("c.fits left out") == 1
-    assert first.count("bear a directory's name") == 1 and "t, u" in first
+    assert first.count("product names include the directory") == 1 and "t, u" in first
 
 
 def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) -> None:

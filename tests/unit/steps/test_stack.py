@@ -335,8 +335,8 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
         ("5\n", "not a"),
         ("1 2\nnan 4\n5 6\n", "not a"),
         ("1 2\n1e400 4\n5 6\n", "not a"),
-        ("1 2\n1e9 4\n5 6\n", r"1e\+09, 4\), lays it beside all other frames of 30 x 30"),
-        ("1 2\n31 4\n62 6\n", r"\(1, 2\), lays it beside"),
+        ("1 2\n1e9 4\n5 6\n", r"1e\+09, 4\), puts it outside the field of every other frame \(30 x 30"),
+        ("1 2\n31 4\n62 6\n", r"\(1, 2\), puts it outside"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=what):

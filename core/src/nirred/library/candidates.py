@@ -36,7 +36,7 @@ def examine(path: Path, registry: Registry) -> tuple[str, FrameInfo]:
     if record.verdict in ("unreadable", "unclaimed", "ambiguous"):
         raise DataError(record.reason, "only calibrations of installed instruments can be kept")
     if not record.frames:
-        raise DataError(f"{path.name}: {record.reason}, no calibration for imaging", "name a dark, flat or mask")
+        raise DataError(f"{path.name}: {record.reason}, not a calibration for imaging", "name a dark, flat or mask")
     frame = record.frames[0]
     kind = _own_kind(path, record.product, registry) if record.verdict == "product" else _foreign_kind(path, frame)
     if frame.descriptors.ut_datetime is None:
@@ -48,7 +48,7 @@ def _own_kind(path: Path, product: str, registry: Registry) -> str:
     kind = "flat" if product == "skyflat" else product
     known = {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
     if kind not in known:
-        raise DataError(f"{path.name}: a reduced {product}, no calibration", f"kinds: {', '.join(sorted(known))}")
+        raise DataError(f"{path.name}: a reduced {product}, not a calibration", f"kinds: {', '.join(sorted(known))}")
     return kind
 
 
@@ -60,8 +60,8 @@ def _foreign_kind(path: Path, frame: FrameInfo) -> str:
     if "PROCESSED" not in frame.tags:
         if role in ("dark", "flat", "lamp_on", "lamp_off"):
             what = role.replace("_", "-")
-            raise DataError(f"{path.name}: a raw {what}, not a finished calibration", "`nirred run` makes one of it")
-        raise DataError(f"{path.name}: a {role} frame, no calibration", "name a dark, flat or mask")
+            raise DataError(f"{path.name}: a raw {what}, not a finished calibration", "`nirred run` makes one from it")
+        raise DataError(f"{path.name}: a {role} frame, not a calibration", "name a dark, flat or mask")
     if role not in ("dark", "flat"):
         raise DataError(f"{path.name}: processed, but no dark, flat or mask", "name one with --user-cal where it fits")
     if role == "dark":

@@ -138,7 +138,7 @@ class CalibrationLibrary:
         with self.database.read() as connection:
             there = connection is not None
         if there:
-            raise LibraryError(f"{self.name}: a library already, not touched", "`nirred cal list` shows what is in it")
+            raise LibraryError(f"{self.name}: already a library, not touched", "`nirred cal list` shows what is in it")
         with self.database.write():
             pass
 

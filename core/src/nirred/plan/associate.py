@@ -260,9 +260,9 @@ _LOST = (
     "INPUT comes before the library",
     "",  # the wish says it
     "another is nearer in time",
-    "another agrees in more of what decides a tie",
+    "another agrees in more of the tie-breaking terms",
     "one made in this run comes first",
-    "equal to the one taken",
+    "equivalent to the chosen one",
 )
 
 

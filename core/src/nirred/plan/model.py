@@ -174,7 +174,7 @@ class Missing:
     @property
     def demand(self) -> str:
         """Why a task cannot do without it, and what a user can do about it."""
-        advice = f"name one with --user-cal {self.kind}:FILE, or go on without by --allow-missing {self.kind}"
+        advice = f"name one with --user-cal {self.kind}:FILE, or continue without it by --allow-missing {self.kind}"
         return f"{self.reason}: {advice}"
 
 

@@ -135,7 +135,7 @@ def _remark(result: Pointings, frames: Sequence[FrameInfo], unguided: set[int]) 
     if dropped:
         result.remarks.append("neither object nor sky by name, left out: " + ", ".join(dropped))
     if len(frames) > 1 and not all(f.wcs for f in frames):
-        result.remarks.append("pointings from the header's offsets, or one for all: frames without WCS")
+        result.remarks.append("frames without WCS: pointings from the header's offsets, or one for all")
 
 
 def target(frame: FrameInfo) -> Point | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..offsets import Positions
     from ..recipes import BoundCall
 
-SHARED = "registration begins at a list of positions that another group takes, too: name the frames of one target"
+SHARED = "this position list is also applied to another group; restrict the input to one target"
 
 
 def refuse_misfit(calls: Iterable[BoundCall], frames: Iterable[tuple[FrameInfo, FrameRole]]) -> set[Positions]:

@@ -84,7 +84,7 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
         One of them is at fault, missing, or its own child; they name different calibrations; a file does not exist.
     """
     if request.id in above:
-        raise DataError(f"{request.origin} is among its own children", "break the circle")
+        raise DataError(f"{request.origin} is among its own children", "remove the circular reference")
     absent = next((f for f in request.frames if not f.is_file()), None)
     if absent is not None:
         raise DataError(f"{request.origin}: no file {absent}", "say where the frames are, or correct the name")
@@ -161,7 +161,7 @@ def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tu
             remarks.append(f"{path.name} left out: {record.verdict or 'empty'}: {record.reason}")
             continue
         if usual and role not in usual:
-            remarks.append(f"{path.name} is taken for {origin}, although its header says {role}")
+            remarks.append(f"{path.name} is used for {origin}, although its header says {role}")
         frames += record.frames
     if not frames:
         raise DataError(f"{origin}: no frame can be used: {'; '.join(remarks)}", "see the frames' headers")
@@ -192,7 +192,7 @@ def _check_order(request: Request, timed: Sequence[Path], listed: Sequence[Path]
     given = any(key.endswith(":offsets") for key in request.params)
     if given and list(dict.fromkeys(timed)) != [p for p in listed if p in set(timed)]:
         raise DataError(
-            f"{request.origin}: offsets, and frames that are not in order of time", "put both in that order"
+            f"{request.origin}: offsets are given, but the frames are not in time order", "put both in that order"
         )
 
 

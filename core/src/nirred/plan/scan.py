@@ -147,7 +147,7 @@ def _why_unsupported(frame: FrameInfo) -> str:
     if told.role == "acquisition":
         return "acquisition"
     if told.role in ("other", "bias"):
-        return f"no imaging frame or calibration ({told.observation_type or 'unknown type'})"
+        return f"not an imaging frame or calibration ({told.observation_type or 'unknown type'})"
     if frame.tags & PROCESSED and not mask:
         return "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
     if frame.headers.image is None:
@@ -160,7 +160,7 @@ def _misstated(frame: FrameInfo) -> str:
     if not frame.detectors or any(d.gain is None for d in frame.detectors):
         return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
     if exposure(frame) is None:
-        return "its header states no exposure time, or none that can be"
+        return "its header states no exposure time, or an impossible one"
     return _miscounted(frame)
 
 

@@ -40,7 +40,7 @@ def read_master(hdus: Any, kind: str) -> Master:
     keys = _KEYS if kind == "bpm" else _KEYS | _FLAT_KEYS
     facts = [(name, number(head[key], ".6g")) for key, name in keys.items() if key in head]
     if kind == "bpm" and "BADFRAC" in head:
-        facts.append(("Bad pixels", f"{float(head['BADFRAC']):.3%} of those that see light"))
+        facts.append(("Bad pixels", f"{float(head['BADFRAC']):.3%} of illuminated pixels"))
     pictures = []
     name = "DQ" if kind == "bpm" else "SCI"
     versions = [h.ver for h in hdus if h.name == name]

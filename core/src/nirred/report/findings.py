@@ -73,7 +73,13 @@ def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
     told = told | {f"{c.kind}: {c.reason}" for c in task.calibrations if c.level >= 2}
     for remark in (r.removeprefix(f"{task.id}: ") for r in task.remarks):
         if remark.startswith(_RENAMED):
-            yield Finding("note", "Names", "bear a directory's name, for another product is called so", "", where)
+            yield Finding(
+                "note",
+                "Names",
+                "product names include the directory, because another product has the same name",
+                "",
+                where,
+            )
         elif remark not in told:
             yield Finding("note", "Remark", remark, "", where)
 

@@ -228,7 +228,7 @@ def _doubts(noise: Noise | None, which: str) -> list[str]:
         return []
     return [
         f"noise in {noise.box} x {noise.box} pixels{which} is {_ratio(ratio)} of what VAR predicts: "
-        "faint or extended sources, or a sky that was not subtracted well"
+        "faint or extended sources, or poor sky subtraction"
     ]
 
 

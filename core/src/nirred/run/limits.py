@@ -63,7 +63,7 @@ def within_limits(context: Context, say: Callable[[str], None]) -> Context:
     memory = min(memory, max(_physical() - RESIDENT, 1))
     if (threads, memory) != (context.threads, context.memory):
         jobs = f"{threads} thread{'s' if threads > 1 else ''}"
-        say(f"limits of the system: {memory / 1e6:.0f} MB for pixels and {jobs} instead of what was asked for")
+        say(f"system limits: {memory / 1e6:.0f} MB for pixels and {jobs} instead of the values asked for")
     return replace(context, threads=threads, memory=memory)
 
 

@@ -58,7 +58,7 @@ def lay_out_results(
         try:
             place_files(out, _asked(lay_out, outcome))
         except NirredError as error:
-            plan.remarks.append(f"{request.origin}: its results are in {out}, but not laid out: {error}")
+            plan.remarks.append(f"{request.origin}: its results are in {out}, but not arranged as requested: {error}")
 
 
 def _outcome(request: Request, result: TaskResult, entry: Mapping[str, Any], journal: Journal) -> RequestOutcome:
@@ -79,5 +79,5 @@ def _asked(
     try:
         return lay_out(outcome)
     except Exception as error:
-        what = f"results of {outcome.request.id} could not be laid out: {type(error).__name__}: {error}"
+        what = f"results of {outcome.request.id} could not be arranged as requested: {type(error).__name__}: {error}"
         raise PluginError(what, "report it to the plugin's authors") from error

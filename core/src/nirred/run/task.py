@@ -117,7 +117,7 @@ def execute(job: Job, context: Context) -> TaskResult:
         if isinstance(error, PluginError) and error.__cause__ is not None:
             result.bug = "".join(traceback.format_exception(error.__cause__))
     except OSError as error:  # a file or directory that was there when the plan was made
-        result = failure(task, fault_of(error), "bring it back, and run again", DataError.exit_code, group)
+        result = failure(task, fault_of(error), "restore it and run again", DataError.exit_code, group)
     except MemoryError:
         result = failure(task, *_out_of_memory(task), StepError.exit_code, group)
     except Exception as error:  # noqa: BLE001 - the task runner's guard: a bug ends its group, not the night
@@ -215,7 +215,7 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             continue
         if not fused and not isinstance(bound.step, HeaderStep):
             read = group.context.keep or _frames_needed(group, calls[number:])
-            what = f"calibrating {len(group.indices())} frames" if read else "taking over what an earlier task stacked"
+            what = f"calibrating {len(group.indices())} frames" if read else "reading what an earlier task stacked"
             group.context.say(f"{group.task.id}: {what}")
             calibrate_group(group, read=read)
             fused = True
@@ -236,7 +236,7 @@ def _apply(bound: BoundCall, group: Group, recipe: Recipe) -> None:
         bound.step.apply(group, bound.params, bound.call)
     except Unmade as error:
         raise StepError(
-            f"recipe {recipe.name}: {bound.call.name} builds on what no step before it has made: {error.message}",
+            f"recipe {recipe.name}: {bound.call.name} needs what no earlier step has made: {error.message}",
             "a step is skipped, missing or too late; `nirred recipe show reduce` has them in order",
         ) from None
 

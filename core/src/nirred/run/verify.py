@@ -95,7 +95,7 @@ def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
         return
     written = next((p for p in record.products if p.name == name), None) if record is not None else None
     if written is None:
-        yield "no record of its making"
+        yield "no record of how it was made"
     elif path.stat().st_size != written.size:
         yield f"{path.stat().st_size} bytes, written: {written.size}"
     elif sha256(path) != written.sha256:

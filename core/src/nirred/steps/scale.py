@@ -277,7 +277,7 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
     if holds_brightness(group) != assumed:
         kept = "surface brightness" if power > 0.5 else "the electrons of stars"
         why = f"fluxes scale with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
-        group.remark(f"{group.task.id}: the stars show that pixels hold {kept} ({why}); resampled accordingly")
+        group.remark(f"{group.task.id}: pixels hold {kept}, as shown by the stars ({why}); resampled accordingly")
 
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:
