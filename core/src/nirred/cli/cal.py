@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..library import CalibrationLibrary, Entry
 
 _COLUMNS = ("file", "kind", "instrument", "date", "configuration", "QA", "state", "directory")
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
 @click.group()
@@ -25,7 +25,7 @@ def cal() -> None:
     """Keep finished calibrations where later runs find them, and see why one was chosen.
 
     The library knows files by path, header and checksum; it neither moves nor changes them. Runs add the darks, flats
-    and masks that they make, unless --no-register. Where it is: --library, else NIRRED_LIBRARY, `library` in [run] of
+    and masks that they make, unless --no-register. Its place: --library, else NIRRED_LIBRARY, `library` in [run] of
     the user's nirred.toml, else the user's own (see `nirred config show`).
     """
 
@@ -56,7 +56,7 @@ def _open(place: str | None, *, plugins: bool = False) -> CalibrationLibrary:
 @_library
 @_JSON
 def init(place: str | None, as_json: bool) -> None:
-    """Make an empty library; one that exists is left alone. `add` and runs make it by themselves."""
+    """Make an empty library; an existing one is left alone. `add` and runs make it automatically."""
     library = _open(place)
     library.init()
     if as_json:
@@ -72,10 +72,10 @@ def init(place: str | None, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def add(ctx: click.Context, files: Sequence[str], place: str | None, as_json: bool) -> None:
-    """Put FILES, or what is fit in directories, into the library.
+    """Put FILES, or suitable ones in directories, into the library.
 
-    nirred's own products are taken, static bad-pixel masks (valid from the date in their header), and processed darks
-    and flats of another program whose header says so (PROCDARK, PROCFLAT), has a date and, for darks, BUNIT =
+    Accepted are nirred's own products, static bad-pixel masks (valid from the date in their header), and processed
+    darks and flats of another program whose header says so (PROCDARK, PROCFLAT), has a date and, for darks, BUNIT =
     'electron'. Exit code 4 if a named file is refused; the others are added all the same.
     """
     library = _open(place, plugins=True)
@@ -109,18 +109,18 @@ def _add(library: CalibrationLibrary, files: Sequence[str]) -> tuple[list[Entry]
                     click.echo(safe(f"refused: {error}"), err=True)
         refused += 0 if whole else left
         if whole and left:
-            click.echo(f"{name}: {left} of {len(paths)} files are no calibrations", err=True)
+            click.echo(f"{name}: {left} of {len(paths)} files are not calibrations", err=True)
     return entries, refused
 
 
 @example("nirred cal list", "nirred cal list --kind dark --json")
 @cal.command(name="list")
 @click.option("--kind", metavar="KIND", help="dark, flat, bpm (measured), static_bpm (valid from its date on).")
-@click.option("--instrument", metavar="NAME", help="Only of this camera.")
+@click.option("--instrument", metavar="NAME", help="Only calibrations of this camera.")
 @_library
 @_JSON
 def list_entries(kind: str | None, instrument: str | None, place: str | None, as_json: bool) -> None:
-    """Show what is in the library, and in which state."""
+    """Show what is in the library, and its state."""
     library = _open(place)
     entries = library.list(kind, instrument)
     if as_json:
@@ -180,14 +180,14 @@ def verify(ctx: click.Context, place: str | None, as_json: bool) -> None:
 @click.argument("file")
 @click.argument("inputs", nargs=-1)
 @_library
-@click.option("-v", "--verbose", is_flag=True, help="Every term of the rule for every candidate.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every term of the rule for every candidate.")
 @_JSON
 def explain(file: str, inputs: Sequence[str], place: str | None, verbose: bool, as_json: bool) -> None:
-    """Say why FILE gets which calibration.
+    """Explain which calibrations FILE gets, and why.
 
-    Every candidate in the library and in INPUTS is shown, best first. Levels: 0 as the calibration plan, 1 good, 2
-    probably acceptable, 3 risk. Of the one chosen and of the nearest miss every term of the rule is shown, with
-    what was wanted and what was found.
+    Every candidate in the library and in INPUTS is shown, best first. Levels: 0 as in the calibration plan, 1 good, 2
+    probably acceptable, 3 risk. For the one chosen and the nearest miss, every term of the rule is shown,
+    with the wanted and the found value.
     """
     from ..config import load_config
     from ..library import open_shelf
@@ -203,7 +203,7 @@ def explain(file: str, inputs: Sequence[str], place: str | None, verbose: bool, 
         echo_json(found)
         return
     if not found:
-        click.echo(safe(f"{file}: the rules of its instrument want no calibration for it"))
+        click.echo(safe(f"{file}: the rules of its instrument require no calibration for it"))
     for entry in found:
         _show(entry, verbose)
 

@@ -29,11 +29,11 @@ def config() -> None:
 @click.argument("inputs", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
 def config_show(inputs: Sequence[str], as_json: bool) -> None:
-    """Print what is configured for INPUTS, and by whom.
+    """Print what is configured for INPUTS, and where.
 
     Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml beside the data,
     NIRRED_* in the environment, the command line. The configuration files of other pipelines (~/.geminidr/rsys.cfg,
-    ~/.dragons/dragonsrc) are not read: where calibrations are kept is set by `library` in [run], NIRRED_LIBRARY or
+    ~/.dragons/dragonsrc) are not read: the calibration library is set by `library` in [run], NIRRED_LIBRARY or
     --library.
     """
     from ..config import OPTIONS, check_settings, load_config, user_file

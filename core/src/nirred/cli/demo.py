@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 #: The table's bars are those of `benchmarks/accuracy.py`.
-ONE_NIGHT = "what is wanted is of means of several nights; one strays by its noise, and more so the smaller its field"
+ONE_NIGHT = "required values hold for means of several nights; one night deviates by its noise, a small field more"
 
 
 @example("nirred demo", "nirred demo niri -o /tmp/demo --size 1024")
 @click.command()
 @click.argument("instrument", required=False)
-@click.option("-o", "--output", default="nirred-demo", show_default=True, metavar="DIR", help="Where everything goes.")
-@click.option("--size", type=click.IntRange(128), default=512, show_default=True, help="Pixels of a side.")
-@click.option("--variant", metavar="NAME", help="Another form of the camera, as another detector.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--json", "as_json", is_flag=True, help="The comparison on stdout as JSON; everything else on stderr.")
+@click.option("-o", "--output", default="nirred-demo", show_default=True, metavar="DIR", help="Output directory.")
+@click.option("--size", type=click.IntRange(128), default=512, show_default=True, help="Side of the frames, pixels.")
+@click.option("--variant", metavar="NAME", help="Variant of the camera, for example another detector.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Random seed of the night.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON; everything else on stderr.")
 def demo(
     instrument: str | None, output: str, size: int, variant: str | None, seed: int, quiet: bool, as_json: bool
 ) -> None:

@@ -88,7 +88,7 @@ def _load(point: Any) -> click.Command:
     except Exception as error:
         raise PluginError(
             f"command {point.name!r} of {package} cannot be loaded: {type(error).__name__}: {error}",
-            "mend that package",
+            "repair that package",
         ) from error
     if not isinstance(command, click.Command):
         raise PluginError(f"command {point.name!r} of {package} is a {type(command).__name__}, no click command")

@@ -22,7 +22,7 @@ _PLANNING: tuple[Decorator, ...] = (
         "-r",
         "--recipe",
         metavar="NAME|FILE.toml|CONTROL.yaml",
-        help="Recipe by name, or a file; default: by the frames. With an observation file: its control file.",
+        help="Recipe name or file; default: decided by the frames. With an observation file: its control file.",
     ),
     click.option(
         "-p",
@@ -37,9 +37,9 @@ _PLANNING: tuple[Decorator, ...] = (
         "--user-cal",
         multiple=True,
         metavar="KIND:FILE",
-        help="Use this calibration (dark, flat, bpm; processed_ before the kind is fine); several values may follow.",
+        help="Use this calibration (dark, flat, bpm; the prefix processed_ is allowed); several values may follow.",
     ),
-    click.option("--user-bpm", metavar="FILE", help="Bad pixels of your own, added to the others."),
+    click.option("--user-bpm", metavar="FILE", help="Your own bad-pixel mask, added to the others."),
     click.option(
         "--objects",
         multiple=True,
@@ -50,20 +50,20 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option("--skies", multiple=True, callback=_joined, metavar="NAMES", help="... are sky frames."),
     click.option("--exclude", multiple=True, callback=_joined, metavar="NAMES", help="... are left out."),
     click.option(
-        "--allow-missing", metavar="KINDS", multiple=True, help="Go on without these calibrations: flat,dark."
+        "--allow-missing", metavar="KINDS", multiple=True, help="Continue without these calibrations: flat,dark."
     ),
     click.option("--only", metavar="EXPR", help="Use only frames that meet the condition (see `nirred select`)."),
     click.option(
         "--library",
         metavar="PATH|URL",
-        help="Calibration library; default the user's own (`config show`), none: without.",
+        help="Calibration library; default: the user's own (`config show`); none: no library.",
     ),
-    click.option("-e", "--enable", metavar="ID", multiple=True, help="Carry out this block of an observation file."),
+    click.option("-e", "--enable", metavar="ID", multiple=True, help="Run this block of an observation file, too."),
     click.option(
-        "--basedir", metavar="DIR", help="Where results of an observation file lie and go; default: the current one."
+        "--basedir", metavar="DIR", help="Directory for results of an observation file; default: the current one."
     ),
     click.option(
-        "--datadir", metavar="DIR", help="Where names in an observation file are sought; default BASEDIR/data."
+        "--datadir", metavar="DIR", help="Directory of the files named in an observation file; default BASEDIR/data."
     ),
     click.option(
         "--strict-reqs/--loose-reqs",
@@ -77,12 +77,12 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option(
         "--offsets",
         metavar="FILE",
-        help="Pixel positions (x y) of one object in each frame on target, or pointing: where registration starts.",
+        help="Pixel positions (x y) of one object, one per frame on target or pointing: start of the registration.",
     ),
     click.option(
-        "--crop", metavar="union|common", help="Stack: pixels that any frame covers (the default), or those of all."
+        "--crop", metavar="union|common", help="Stack: pixels that any frame covers (the default), or that all do."
     ),
-    click.option("--strict", is_flag=True, default=None, help="Stop at what would only degrade the result."),
+    click.option("--strict", is_flag=True, default=None, help="Stop where a result would only be degraded."),
 )
 
 

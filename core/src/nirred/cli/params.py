@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file")
 @click.argument("step", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 def params(file: str, step: str | None, as_json: bool) -> None:
     """Print the parameters of STEP (or of all steps of the file's recipe) for FILE: default, plugin's, recipe's or
     configured value, and its origin.

@@ -15,15 +15,15 @@ from .options import calibrations, check_recipe, planning
 @example("nirred plan raw/", "nirred plan raw/ --only 'filter_name==\"K(short)\"' --json")
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="DIR", help="Directory of the products; skipped where it lies in INPUTS.")
+@click.option("-o", "--output", metavar="DIR", help="Directory of the products; not searched if inside INPUTS.")
 @planning
-@click.option("--json", "as_json", is_flag=True, help="The plan as JSON: run.json without outcomes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON: run.json without outcomes.")
 @click.pass_context
 def plan(ctx: click.Context, /, inputs: Sequence[str], output: str | None, as_json: bool, **options: Any) -> None:
-    """Show groups, their calibrations with reason, world coordinates and the fate of every file; no pixel is read.
+    """Show groups, calibrations with reasons, world coordinates and the fate of every file, without reading pixels.
 
-    Exit code: that of a run in which all goes well that can: 0; 1 some groups are blocked; 5 all are; 4 nothing to
-    reduce; 2 usage.
+    Exit code, as of a run without further problems: 0; 1 some groups are blocked; 5 all are; 4 nothing to reduce;
+    2 usage.
     """
     from ..api import check_only, given_from_command, plan_options, take_requests
     from ..config import load_config

@@ -13,10 +13,10 @@ from .group import example
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool) -> None:
-    """List installed plugins with their instruments; a refused one with the reason."""
+    """List installed plugins with their instruments, and refused ones with the reason."""
     if ctx.invoked_subcommand is None:
         _list(as_json)
 
@@ -49,7 +49,7 @@ def _list(as_json: bool) -> None:
         ]
         echo_table("", ("name", "package", "version", "state", "instruments", "reason"), cells)
     if not titles:
-        refused = "what is here was refused; mend it, or " if rows else ""
+        refused = "the plugins here were refused; repair them, or " if rows else ""
         click.echo(f"No instrument is installed: {refused}{no_instrument_hint()}.")
 
 
@@ -60,12 +60,12 @@ def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
 @example("nirred plugins new mycam", "nirred plugins new mycam -o ~/src/nirred-mycam")
 @plugins.command()
 @click.argument("name")
-@click.option("-o", "--output", metavar="DIR", help="Where the package goes; default nirred-NAME.")
-@click.option("--json", "as_json", is_flag=True, help="The files as a list.")
+@click.option("-o", "--output", metavar="DIR", help="Directory of the new package; default nirred-NAME.")
+@click.option("--json", "as_json", is_flag=True, help="Print the files as a list.")
 def new(name: str, output: str | None, as_json: bool) -> None:
     """Write a plugin for the camera NAME.
 
-    It is a package that works as it stands, to be changed to what your camera is.
+    It is a working package, to be adapted to your camera.
     """
     from ..testing.scaffold import new_plugin
 
@@ -81,13 +81,13 @@ def new(name: str, output: str | None, as_json: bool) -> None:
 @example("nirred plugins check mycam", "nirred plugins check ./nirred-mycam --full")
 @plugins.command()
 @click.argument("name", metavar="NAME|DIR")
-@click.option("--full", is_flag=True, help="A night of full size against the bars of accuracy, too: minutes.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.option("--full", is_flag=True, help="Also test the accuracy of a full-size night; takes minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 @click.pass_context
 def check(ctx: click.Context, name: str, full: bool, as_json: bool) -> None:
     """Run the conformance kit on a plugin.
 
-    NAME is that of an installed one, or the directory of a package. Exit code 3 if it fails.
+    NAME is an installed plugin, or the directory of a package. Exit code 3 if it fails.
     """
     from ..testing.checks import check_plugin
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def recipes(file: str | None, as_json: bool) -> None:
-    """List all recipes; with FILE, print the one that the file would be reduced with."""
+    """List all recipes; with FILE, print the one that would reduce it."""
     from ..recipes import all_recipes, core_recipes
 
     found = registry(needed=file is not None)
@@ -80,12 +80,12 @@ def recipe() -> None:
 @example("nirred recipe show reduce", "nirred recipe show reduce --toml > mine.toml; nirred run raw/ -r mine.toml")
 @recipe.command(name="show")
 @click.argument("name")
-@click.option("--toml", "as_toml", is_flag=True, help="As a file that `run -r FILE.toml` takes.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--toml", "as_toml", is_flag=True, help="Print a file that `run -r FILE.toml` takes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def recipe_show(name: str, as_toml: bool, as_json: bool) -> None:
     """Print the steps of recipe NAME.
 
-    NAME may be a TOML file, or a step, run for itself. What the steps take and give are streams of planes.
+    NAME may be a TOML file, or a step to be run by itself. Steps take and give streams of planes.
     """
     from ..recipe_files import recipe_toml
     from ..recipes import own_recipe, recipe_for

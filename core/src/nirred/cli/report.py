@@ -14,11 +14,11 @@ from .group import example
 @example("nirred report reduced/")
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--json", "as_json", is_flag=True, help="Where the report is, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print where the report is, as JSON.")
 def report(output: str, as_json: bool) -> None:
-    """Write OUT/report/index.html again, from OUT alone: the raw files may be gone.
+    """Write OUT/report/index.html again, from OUT alone: raw files are not needed.
 
-    It is one page without links to elsewhere: it can be mailed, and opens offline.
+    It is one page without external links: it can be mailed and opened offline.
     """
     from ..report import write_report
 

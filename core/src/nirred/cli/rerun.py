@@ -13,16 +13,16 @@ from .group import example
 @example("nirred rerun reduced/N20160102S0270_image.fits -o again/", "nirred rerun N1_image.fits --raw raw/ -o again/")
 @click.command()
 @click.argument("product")
-@click.option("--raw", multiple=True, metavar="DIR", help="Where inputs and calibrations are now; may be repeated.")
-@click.option("-o", "--output", default="rerun", show_default=True, metavar="DIR", help="Where the new product goes.")
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")
-@click.option("--json", "as_json", is_flag=True, help="{product, same, differences, remarks} on stdout.")
+@click.option("--raw", multiple=True, metavar="DIR", help="Directory of the inputs and calibrations; may be repeated.")
+@click.option("-o", "--output", default="rerun", show_default=True, metavar="DIR", help="Directory of the new product.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Threads; default: all usable processors.")
+@click.option("--json", "as_json", is_flag=True, help="Print {product, same, differences, remarks} on stdout.")
 @click.pass_context
 def rerun(ctx: click.Context, product: str, raw: tuple[str, ...], output: str, jobs: int | None, as_json: bool) -> None:
     """Make PRODUCT again from what its PROVENANCE says, and compare the bytes.
 
-    Inputs and calibrations are found by SHA-256 among the files of the run.json beside PRODUCT, in its directory and
-    in --raw. Exit code: 0 the same bytes, 1 it differs.
+    Inputs and calibrations are identified by SHA-256 among the files of the run.json beside PRODUCT, in its directory
+    and in --raw. Exit code: 0 the same bytes, 1 different.
     """
     from ..run.rerun import rerun as again
 

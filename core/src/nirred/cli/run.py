@@ -24,25 +24,25 @@ from .options import calibrations, check_recipe, planning
     "-o",
     "--output",
     metavar="DIR",
-    help="Directory of the products; default reduced, with an observation file its BASEDIR.",
+    help="Directory of the products; default: reduced; with an observation file: its BASEDIR.",
 )
 @planning
 @click.option(
     "--no-register", "register", flag_value=False, default=None, help="Do not add calibrations to the library."
 )
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Default: the processors this process may use.")
-@click.option("--memory", metavar="SIZE", help="Bound on memory, as 2GB (the default).")
-@click.option("--scratch", metavar="DIR", help="Where intermediate frames go; default below the output.")
-@click.option("--executor", metavar="NAME", help="By serial (the default), threads, processes, or a plugin's.")
-@click.option("--fresh", is_flag=True, default=None, help="Make everything again; do not reuse what is there.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Threads; default: all usable processors.")
+@click.option("--memory", metavar="SIZE", help="Memory limit for pixels, such as 2GB (the default).")
+@click.option("--scratch", metavar="DIR", help="Directory of scratch files; default: inside the output.")
+@click.option("--executor", metavar="NAME", help="serial (default), threads, processes, or one from a plugin.")
+@click.option("--fresh", is_flag=True, default=None, help="Make everything again; do not reuse existing products.")
 @click.option(
-    "--keep-intermediates", is_flag=True, default=None, help="Leave calibrated and sky-subtracted frames, too."
+    "--keep-intermediates", is_flag=True, default=None, help="Keep calibrated and sky-subtracted frames, too."
 )
 @click.option("--no-report", "report", flag_value=False, default=None, help="Do not write report/index.html.")
-@click.option("--log-file", metavar="FILE", help="JSON lines; default nirred.log in the output.")
-@click.option("--json", "as_json", is_flag=True, help="The run's record on stdout; everything else on stderr.")
-@click.option("-q", "--quiet", count=True, help="Only what goes wrong.")
-@click.option("-v", "--verbose", count=True, help="Messages of all steps, the fate of every file.")
+@click.option("--log-file", metavar="FILE", help="Log in JSON lines; default: nirred.log in the output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's record on stdout; everything else on stderr.")
+@click.option("-q", "--quiet", count=True, help="Report only problems.")
+@click.option("-v", "--verbose", count=True, help="Show messages of all steps and the fate of every file.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -56,8 +56,8 @@ def run(
 ) -> None:
     """Reduce INPUTS: directories, FITS files (.fits .fit .fz .gz .bz2), @list files, observation files (.yaml).
 
-    Files are sorted out by their headers; calibrations are made and chosen, science is sky-subtracted, registered and
-    stacked. What an earlier run into the same directory has made of the same is reused.
+    Files are sorted by their headers; calibrations are made and chosen; science is sky-subtracted, registered and
+    stacked. Products of an earlier run into the same directory are reused if nothing they depend on has changed.
 
     Exit code: 0 all groups done, 1 some failed; when all failed for one reason: 3 plugin, 4 data, 5 calibration,
     6 step; 2 usage; 4 nothing to reduce; 70 a bug; 130 interrupted.

@@ -17,13 +17,13 @@ from .group import example
 )
 @click.command(name="select")
 @click.argument("files", nargs=-1)
-@click.option("-t", "--tags", default="", metavar="A,B", help="Tags that a file must all have.")
-@click.option("--xtags", default="", metavar="C,D", help="Tags that it must not have.")
-@click.option("--expr", default="", metavar="EXPR", help="Condition over descriptors: comparisons, and, or, not, in.")
-@click.option("--strict", is_flag=True, help="Exact values: no 1 % on exposure times, names with component ids.")
+@click.option("-t", "--tags", default="", metavar="A,B", help="Tags that a file must have, all of them.")
+@click.option("--xtags", default="", metavar="C,D", help="Tags that it must not have, any of them.")
+@click.option("--expr", default="", metavar="EXPR", help="Condition on descriptors: comparisons, and, or, not, in.")
+@click.option("--strict", is_flag=True, help="Exact: no 1 % tolerance on exposure times, names with component ids.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write a list that `run @FILE` reads.")
-@click.option("-v", "--verbose", is_flag=True, help="Print the names with -o, too.")
-@click.option("--json", "as_json", is_flag=True, help="The names as a JSON list.")
+@click.option("-v", "--verbose", is_flag=True, help="With -o, also print the names.")
+@click.option("--json", "as_json", is_flag=True, help="Print the names as a JSON list.")
 def select_command(
     files: Sequence[str],
     tags: str,

@@ -25,15 +25,15 @@ _SEPARATOR = "   "
 )
 @click.command()
 @click.argument("files", nargs=-1)
-@click.option("-d", "--descriptors", default="", metavar="NAMES", help="Descriptors, with commas between.")
+@click.option("-d", "--descriptors", default="", metavar="NAMES", help="Descriptors, separated by commas.")
 @click.option("-k", "--keywords", default="", metavar="KEYWORDS", help="Raw keywords; no plugin is needed.")
 @click.option("--long", "full", is_flag=True, help="Names with component ids instead of the readable form.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects with key `file`.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects with key `file`.")
 def show(files: Sequence[str], descriptors: str, keywords: str, full: bool, as_csv: bool, as_json: bool) -> None:
     """Print descriptors or keywords of FILES, one row each; without -d and -k, all descriptors.
 
-    Names are read from the standard input where no FILES are given.
+    Names are read from standard input if no FILES are given.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv or --json, not both")
@@ -130,7 +130,7 @@ def _text(value: Any) -> str:
 @example("nirred tags raw/", "nirred tags raw/*.fits --json")
 @click.command()
 @click.argument("files", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="A list of objects with keys `file` and `tags`.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects with keys `file` and `tags`.")
 def tags(files: Sequence[str], as_json: bool) -> None:
     """Print the tags of FILES; a file that no plugin knows is listed with the reason."""
     from ..api import File, named_files

@@ -27,10 +27,10 @@ SCENARIOS = ("offset", "dither", "filling", "standard")
     help="May be repeated: several targets in one night. Default: the camera's usual one.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Science frames (offset: half of them on the sky).")
-@click.option("--variant", metavar="NAME", help="Another form of the camera, as another detector.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another night.")
-@click.option("--size", type=click.IntRange(64), help="Pixels of a square sub-array; default the whole detector.")
-@click.option("--json", "as_json", is_flag=True, help="Where the night is, as JSON.")
+@click.option("--variant", metavar="NAME", help="Variant of the camera, for example another detector.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Random seed of the night.")
+@click.option("--size", type=click.IntRange(64), help="Side of a square sub-array, pixels; default: whole detector.")
+@click.option("--json", "as_json", is_flag=True, help="Print where the night is, as JSON.")
 def simulate(
     instrument: str,
     output: str,

@@ -14,7 +14,7 @@ from .group import example
 @example("nirred verify reduced/", "nirred verify reduced/ --json")
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--json", "as_json", is_flag=True, help="All findings as a list of {file, state, text}.")
+@click.option("--json", "as_json", is_flag=True, help="Print all findings as a list of {file, state, text}.")
 @click.pass_context
 def verify(ctx: click.Context, output: str, as_json: bool) -> None:
     """Check the products in OUT: checksums, records, calibrations, and run.json itself.

@@ -23,29 +23,29 @@ from .group import example
     "-o",
     "--output",
     type=click.Path(dir_okay=False),
-    help="Default: the name of the file with .png, in the working directory.",
+    help="Name of the picture; default: the file's, with .png, in the working directory.",
 )
-@click.option("--ext", metavar="NAME[,VER]", default="", help="SCI, VAR, DQ, NEXP, or a number; default SCI.")
-@click.option("--cut", "section", metavar="X1:X2,Y1:Y2", default="", help="Only this part; pixels from 1.")
+@click.option("--ext", metavar="NAME[,VER]", default="", help="Extension: SCI, VAR, DQ, NEXP or a number; default SCI.")
+@click.option("--cut", "section", metavar="X1:X2,Y1:Y2", default="", help="Only this section; pixels count from 1.")
 @click.option(
     "--scale",
     type=click.Choice(get_args(Scale)),
     default="sky",
     show_default=True,
-    help="What is dark and bright. sky: from 2 sigma below the sky to the brighter stars; zscale: as ds9.",
+    help="Range of values shown. sky: from 2 sigma below the sky to the brighter stars; zscale: as ds9.",
 )
-@click.option("--limits", type=float, nargs=2, metavar="LOW HIGH", help="The same in the image's unit.")
+@click.option("--limits", type=float, nargs=2, metavar="LOW HIGH", help="Range of values shown, in the image's unit.")
 @click.option(
     "--stretch",
     type=click.Choice(get_args(Stretch)),
     default="asinh",
     show_default=True,
-    help="How brightness rises between the limits; asinh and log show faint beside bright.",
+    help="Brightness scale between the limits; asinh and log show faint structure beside bright.",
 )
-@click.option("--colours", "--colors", default="gray", show_default=True, help="A colour map of matplotlib.")
+@click.option("--colours", "--colors", default="gray", show_default=True, help="Colour map of matplotlib.")
 @click.option("--bad", default="#203050", show_default=True, help="Colour of pixels without data.")
 @click.option("--bar", is_flag=True, help="Draw a colour bar below the picture.")
-@click.option("--size", type=int, default=900, show_default=True, help="Pixels of the longer side.")
+@click.option("--size", type=int, default=900, show_default=True, help="Longer side of the picture, pixels.")
 def view(file: str, output: str | None, ext: str, limits: tuple[float, float] | None, **how: Any) -> None:
     """Write a PNG of FILE, a product or a raw frame, with north and east arrows and a scale bar."""
     from ..drawing import Look, stack_png
