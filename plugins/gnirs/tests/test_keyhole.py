@@ -125,7 +125,7 @@ def test_dark_frames_give_the_usual_place_and_a_remark() -> None:
     said: list[str] = []
     given = MaskInput(SHAPE, describe(), frozenset(), [frame(np.zeros(SHAPE))], remark=said.append)
     assert np.array_equal(unlit(given, NO_SHIFT), ~known().lit())
-    assert said == ["the keyhole does not show in the frames: its mask is put where it usually is"]
+    assert said == ["the keyhole is not visible in the frames: its mask is put at its usual position"]
 
 
 def test_frames_too_dark_to_show_it_have_the_mask_of_their_flat() -> None:
@@ -134,7 +134,7 @@ def test_frames_too_dark_to_show_it_have_the_mask_of_their_flat() -> None:
     dark = [frame(np.zeros(SHAPE))]
     given = MaskInput(SHAPE, describe(), frozenset(), dark, remark=said.append, flattened=True)
     assert not unlit(given, NO_SHIFT).any()
-    assert said == ["the keyhole does not show in the frames: the mask is that of their flat"]
+    assert said == ["the keyhole is not visible in the frames: the mask is that of their flat"]
     moved = unlit(given, {"xshift": 3.0, "yshift": 0.0})
     assert np.array_equal(moved, ~known().lit(shift=(3.0, 0.0)))
 

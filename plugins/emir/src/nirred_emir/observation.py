@@ -242,7 +242,7 @@ def read_control(path: Path) -> ControlFile:
     except Fault as fault:
         raise ConfigError(f"{path.name}, {fault}", fault.hint) from None
     ignored = ["rootdir"] if control.rootdir else []
-    remarks = [f"{path.name}: {k} is not used: calibrations lie below the data directory" for k in ignored]
+    remarks = [f"{path.name}: {k} is not used: calibrations are taken from the data directory" for k in ignored]
     return ControlFile(tuple(products), tuple(requirements), tuple(remarks))
 
 

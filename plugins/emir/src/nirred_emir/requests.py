@@ -208,7 +208,7 @@ class _Reader:
         if block.mode not in MODES:
             raise Fault(line(("mode",)), f"the mode {block.mode!r} is not reduced", suggestion(block.mode, list(MODES)))
         if block.pipeline != "default":
-            self.remarks.append(f"{read.origin}: pipeline {block.pipeline!r}: there is one, which is used")
+            self.remarks.append(f"{read.origin}: pipeline {block.pipeline!r}: there is only one, which is used")
         if block.children and block.mode != "FULL_DITHERED_IMAGE":
             raise Fault(line(("children",)), f"a block of mode {block.mode} has no children", "name frames")
         return block.mode

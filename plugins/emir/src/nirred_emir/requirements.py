@@ -56,7 +56,7 @@ class Mode:
 
 Reprojection = Literal["none", "interp", "adaptive", "exact"]
 _BIAS = Requirement(
-    str, _FILE, "nothing: the dark that is made holds the bias", remark=lambda v: "the dark holds the bias"
+    str, _FILE, "nothing: the dark made here contains the bias", remark=lambda v: "the dark contains the bias"
 )
 
 CALIBRATIONS = {
@@ -92,7 +92,7 @@ def _method(value: str) -> Settings:
 
 
 def _method_said(value: str) -> str:
-    said = "method median: the weighted mean without outliers is taken, which rejects as well and is less noisy"
+    said = "method median: the weighted mean without outliers is used, which rejects as well and is less noisy"
     return said if value == "median" else ""
 
 
@@ -118,12 +118,12 @@ _DITHERED = {
         "0: `sky_correct:mask_objects=False`; 1: the usual second pass with object masks; more: recipe `ultradeep`, "
         "a third pass",
         _iterations,
-        lambda n: "iterations: three passes of the sky are all there are" if n > 2 else "",
+        lambda n: "iterations: three passes of the sky are the maximum" if n > 2 else "",
     ),
     "sky_images": Requirement(
         Count,
         "a whole number from 0 to 1000",
-        "`associate_sky:max_skies`, nearest in time; 0: `associate_sky:time` of more than a night: all frames",
+        "`associate_sky:max_skies`, nearest in time; 0: all frames (`associate_sky:time` of more than a night)",
         _sky_images,
     ),
     "sky_images_sep_time": Requirement(
@@ -137,12 +137,12 @@ _DITHERED = {
         _SWITCH,
         "True: `adjust_wcs_to_reference:method=sources`; False: `method=offsets`, those of the headers or of `offsets`",
         _refine,
-        lambda v: "" if v else "refine_offsets False: offsets are not measured, and are as good as headers or list are",
+        lambda v: "" if v else "refine_offsets False: offsets are not measured, only as good as headers or list",
     ),
     "offsets": Requirement(
         Positions,
         f"{_FILE}, with one x y per line, or a list of [x, y]",
-        "`adjust_wcs_to_reference:offsets`: one x y for each frame, or for each child, on images without distortion",
+        "`adjust_wcs_to_reference:offsets`: one x y per frame, or per child, on images corrected for distortion",
         _offsets,
     ),
     "method": Requirement(
@@ -155,7 +155,7 @@ _DITHERED = {
     "method_kwargs": Requirement(
         Limits,
         "{low: 3.0, high: 3.0}, each more than 0, at most 100",
-        "`flag_outliers:high`, the larger of low and high; sigma of the noise model, not of the few values",
+        "`flag_outliers:high`, the larger of low and high, in sigma of the noise model, not of the few values",
         _limits,
     ),
     "extinction": Requirement(
@@ -167,21 +167,21 @@ _DITHERED = {
     "fit_doughnut": Requirement(
         bool,
         _SWITCH,
-        "`correct_illumination:fit_doughnut`; it acts where the flat carries no large-scale response",
+        "`correct_illumination:fit_doughnut`; it acts if the flat contains no large-scale response",
         lambda value: {"correct_illumination:fit_doughnut": value},
     ),
     "nside_adhoc_sky_correction": Requirement(
         Annotated[int, Field(ge=0, le=64)],
         "a whole number from 0 to 64",
-        "`level_amplifiers:nside`; of the HAWAII-2 only. Levels of quadrants are taken off without it, too; "
-        "0, where it is written: `level_amplifiers:skip=True`",
+        "`level_amplifiers:nside`; for the HAWAII-2 only. Quadrant levels are subtracted even without it; "
+        "an explicit 0: `level_amplifiers:skip=True`",
         _nside,
         lambda v: "" if v else "nside_adhoc_sky_correction 0: levels of quadrants stay in the frames",
     ),
     "adhoc_sky_correction_h2rg": Requirement(
         bool,
         _SWITCH,
-        "`level_amplifiers`, of the H2RG's channels, which is done without it, too; False, where it is written: "
+        "`level_amplifiers`, for the H2RG's channels, which is done even without it; an explicit False: "
         "`level_amplifiers:skip=True`",
         _channels,
         lambda v: "" if v else "adhoc_sky_correction_h2rg False: levels of channels stay in the frames",
@@ -191,8 +191,8 @@ _STARE = {
     "reprojection_method": Requirement(
         Reprojection,
         "none, interp, adaptive or exact",
-        "of the block's own image: `resample_to_common_frame:interpolant`; none: recipe `stare_image_raw`, the "
-        "detector's pixels. A combination resamples the calibrated frames once, whatever stands here",
+        "for the block's own image: `resample_to_common_frame:interpolant`; none: recipe `stare_image_raw`, the "
+        "detector's pixels. A combination resamples the calibrated frames once, whatever is given here",
         lambda value: {} if value == "none" else {"resample_to_common_frame:interpolant": value},
     )
 }
@@ -206,7 +206,7 @@ MODES: Mapping[str, Mode] = {
     ),
     "IMAGE_DARK": Mode("make_processed_dark", "darkframe", "dark", {"master_bpm": master("bpm"), "master_bias": _BIAS}),
     "IMAGE_BIAS": Mode("make_processed_dark", "biasframe", "bias: a dark of its own exposure time"),
-    "IMAGE_FLAT": Mode("make_processed_flat", "master_flatframe", "flat of frames of even light", dict(CALIBRATIONS)),
+    "IMAGE_FLAT": Mode("make_processed_flat", "master_flatframe", "flat from evenly lit frames", dict(CALIBRATIONS)),
     "IMAGE_SKY": Mode("make_sky_flat", "skyframe", "flat of dithered frames of the sky", dict(CALIBRATIONS)),
 }
 RAW_STARE = "stare_image_raw"
@@ -268,7 +268,7 @@ def doubts(mode: str, given: Mapping[str, Any]) -> list[str]:
     if number == 0 and skies:
         found.append(
             f"iterations 0 with sky_images {skies}: the sky is made of the {skies} frames nearest in time with their "
-            "sources left in, which are subtracted again; iterations: 1 masks them"
+            "sources left in, which are then subtracted; iterations: 1 masks them"
         )
     if number and skies == 0:
         found.append(f"iterations {number} with sky_images 0: the sky is made of all frames, objects masked")

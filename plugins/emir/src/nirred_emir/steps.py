@@ -39,19 +39,19 @@ class LevelAmplifiers(GroupStep):
     """Quadrants of the HAWAII-2 and channels of the H2RG drift in level from frame to frame."""
 
     name = "level_amplifiers"
-    doc = "take off each frame's levels of quadrants or channels, and the smooth surface beside them where sky is blank"
+    doc = "subtract each frame's quadrant or channel levels, and where its sky is blank the surface fitted with them"
 
     class Params(StepParams):
         """Parameters of `level_amplifiers`."""
 
-        order: int = param(2, "degree of the surface that runs through all amplifiers", ge=0, le=6)
+        order: int = param(2, "degree of the smooth surface common to all amplifiers", ge=0, le=6)
         nside: int = param(
             0,
-            "boxes per side of an amplifier whose background is taken off too, where blank; 0: its level alone",
+            "boxes per side of an amplifier whose background is subtracted too, if blank; 0: only its level",
             ge=0,
             le=64,
         )
-        frames: bool = param(False, "level the calibrated frames too, before the next sky is made of them")
+        frames: bool = param(False, "correct the calibrated frames too, before the next sky is made of them")
 
     def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
         unknown, largest = 0, 0.0
@@ -141,7 +141,7 @@ class CorrectIllumination(GroupStep):
 
     name = "correct_illumination"
     doc = (
-        "divide by the large-scale response where the flat lacks it; stray light (the doughnut) is left to the sky; "
+        "divide by the large-scale response if the flat lacks it; stray light (the doughnut) is left in the sky; "
         "flag pixels that do not see the sky"
     )
 
@@ -149,7 +149,7 @@ class CorrectIllumination(GroupStep):
         """Parameters of `correct_illumination`."""
 
         response: Literal["auto", "flat", "sky"] = param(
-            "auto", "where the large-scale response comes from: the flat; the sky; auto: the flat where it carries one"
+            "auto", "source of the large-scale response: the flat; the sky; auto: the flat if it contains one"
         )
         fit_doughnut: bool = param(False, "split rings of stray light off the sky's structure before dividing by it")
 
@@ -209,7 +209,7 @@ def _flag(group: Any, state: Any, blind: np.ndarray) -> None:
 
 def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
     if not params.fit_doughnut:
-        return "stray light, if any, is taken for response: correct_illumination:fit_doughnut=True splits a ring off"
+        return "stray light, if any, is taken for response; correct_illumination:fit_doughnut=True separates a ring"
     if not split.rings:
         return "no ring of stray light was found beside it"
     rings = " and ".join(
@@ -222,7 +222,7 @@ def _assumed(split: Split, params: CorrectIllumination.Params) -> str:
 def _say(group: Any, what: str, span: float, asked: bool) -> None:
     group.keywords["STRAYLT"] = (round(span, 4), "peak to peak of what the flat leaves of the sky")
     if span >= NOTABLE or asked:
-        group.remark(f"{what}; the {100 * span:.1f} % of sky that it leaves over are taken for stray light (additive)")
+        group.remark(f"{what}; the {100 * span:.1f} % of sky that it leaves are taken for stray light (additive)")
 
 
 class CorrectExtinction(GroupStep):
@@ -252,7 +252,7 @@ class AllowForSmoothing(GroupStep):
     """Positions that were resampled before show less noise than they have."""
 
     name = "allow_for_smoothing"
-    doc = "raise the noise of frames that are earlier results to that of their pixels before these were resampled"
+    doc = "for frames that are earlier results, raise the noise to that of their pixels before resampling"
 
     def apply(self, group: Any, params: StepParams, call: StepCall) -> None:  # noqa: D102
         for i in group.indices():

@@ -156,10 +156,10 @@ def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     centre = _aligned(given, found, cut)
     shift = float(parameters["xshift"]), float(parameters["yshift"])
     if centre is None and given.flattened and shift == (0.0, 0.0):
-        given.remark("the keyhole does not show in the frames: the mask is that of their flat")
+        given.remark("the keyhole is not visible in the frames: the mask is that of their flat")
         return np.zeros(given.shape, bool)
     if centre is None:
-        given.remark("the keyhole does not show in the frames: its mask is put where it usually is")
+        given.remark("the keyhole is not visible in the frames: its mask is put at its usual position")
     return np.asarray(~found.lit(centre, shift)[cut])
 
 
