@@ -186,7 +186,7 @@ class StackPieces(GroupStep):
     class Params(StepParams):
         """Parameters of `stack_pieces`."""
 
-        interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the one resampling")
+        interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the single resampling")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         _leave_out_turned(group)
