@@ -66,6 +66,8 @@ def test_g2_blocks(tmp_path: Path) -> None:
         ((" - _005.fits", " - ../_005.fits"), ("leaves the data directory",)),
         ((" - _005.fits", "\t- _005.fits"), ("tab",)),
         (("id: _005", "id: ../x"), ("cannot name a directory",)),
+        (("id: _005", "id: ''"), ("cannot name a directory",)),
+        (("id: _005", "id: " + "a" * 200), ("cannot name a directory",)),
         (("frames:", "frames: 3\nimages:"), ("frames",)),
         (("frames:", "frames: &a\n - *a\nimages:"), ("anchors",)),
         (("enabled: True", "enabled: !!python/object/apply:os.system ['true']"), ("tag",)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, NirredError
+from ..inputs import each_once, place
 from ..params import Setting
 from ..recipes import recipe_for
 from .drafts import FOREIGN_CHARACTERS, Bench, Draft, science_draft
@@ -49,7 +50,7 @@ def take_orders(asked: RequestSet) -> tuple[list[Order], list[Refusal]]:
     Returns
     -------
     list of Order
-        Of the enabled requests, in the file's order.
+        Of the enabled requests, in the file's order; each frame under one name, whatever the names that lead to it.
     list of Refusal
     """
     by_id: dict[str, list[Request]] = {}
@@ -63,7 +64,8 @@ def take_orders(asked: RequestSet) -> tuple[list[Order], list[Refusal]]:
                 orders.append(_order(request, by_id, ()))
         except DataError as error:
             refused.append(Refusal(request.id, request.origin, error.message, error.hint))
-    return orders, refused
+    names = {place(f): f for f in each_once(f for o in orders for f in o.files)}
+    return [replace(o, files=tuple(dict.fromkeys(names[place(f)] for f in o.files))) for o in orders], refused
 
 
 def _sound(request: Request, by_id: Mapping[str, Sequence[Request]]) -> None:
@@ -104,7 +106,7 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
             ) from None
         files |= dict.fromkeys(below.files)
         for kind, path in below.masters.items():
-            if kind not in request.calibrations and masters.setdefault(kind, path) != path:
+            if kind not in request.calibrations and place(masters.setdefault(kind, path)) != place(path):
                 what = f"{request.origin}: its children name different calibrations: {masters[kind].name}, {path.name}"
                 raise DataError(what, f"combine those of one {kind}")
             named.setdefault(kind, below.named_by[kind])

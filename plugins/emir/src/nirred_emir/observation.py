@@ -17,7 +17,7 @@ from .yamltext import Document, Fault, Where, documents
 
 INSTRUMENT = "EMIR"
 Id = Annotated[int | str, Field(union_mode="left_to_right")]
-_ID = re.compile(r"[\w+-][\w.+-]*", re.ASCII)
+_ID = re.compile(r"[\w+-][\w.+-]{0,99}", re.ASCII)
 UUIDS = frozenset(p.uuid for p in PROFILES)
 
 
@@ -156,7 +156,7 @@ def _text(path: Path, error: type[DataError] | type[ConfigError]) -> str:
 
 def _block(path: Path, document: Document) -> Read:
     name = document.value.get("id") if isinstance(document.value, dict) else None
-    known = isinstance(name, (int, str)) and not isinstance(name, bool)
+    known = isinstance(name, (int, str)) and not isinstance(name, bool) and bool(str(name).strip())
     label = str(name) if known else f"block {document.number}"
     origin = f"{path.name}, block {document.number}" + (f" ({label[:60]})" if known else "")
     read = Read(origin, label, None, document)
@@ -165,7 +165,8 @@ def _block(path: Path, document: Document) -> Read:
             raise document.fault
         block = check(Block, document.value, document)
         if not _ID.fullmatch(str(block.id)):
-            raise Fault(document.line_of(("id",)), f"the id {label!r} cannot name a directory", "letters and digits")
+            what = f"the id {label[:60]!r} cannot name a directory"
+            raise Fault(document.line_of(("id",)), what, "letters and digits")
         _frames(block, document)
     except Fault as fault:
         return Read(origin, label, None, document, f"{origin}, {fault}", fault.hint)

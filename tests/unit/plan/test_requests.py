@@ -1,0 +1,49 @@
+"""Requests of a foreign file: which frames they mean, however these are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nirred.plan.model import Plan
+from nirred.plugin import Request, RequestSet
+
+
+def asked(night: Any, *requests: tuple[str, list[Path]], **more: Any) -> Plan:
+    wishes = [Request(name, "make_processed_dark", tuple(frames), origin=name) for name, frames in requests]
+    plan: Plan = night.plan(night.folder, requests=RequestSet((*wishes, *more.pop("others", ()))), **more)
+    return plan
+
+
+@pytest.fixture
+def twin(night: Any) -> Path:
+    """A second name of the first of three darks."""
+    first, *_ = night.darks(3)
+    link = night.folder.parent / "twin.fits"
+    link.symlink_to(first)
+    return Path(link)
+
+
+def test_a_frame_under_two_names_is_one(night: Any, twin: Path) -> None:
+    first, *rest = sorted(night.folder.iterdir())
+    longer = night.folder / ".." / night.folder.name / first.name
+    plan = asked(night, ("one", [first, *rest]), ("two", [twin, *rest]), ("three", [longer, first, twin]))
+    assert plan.refused == []
+    assert {t.request: len(t.frames) for t in plan.tasks} == {"one": 3, "two": 3, "three": 1}
+    assert len(plan.files) == 3 and all(len(f.roles) >= 2 for f in plan.files)
+
+
+def test_children_that_name_one_calibration_by_two_names_agree(night: Any, twin: Path) -> None:
+    frames, lamps = night.dither(2), night.lamps()
+    first = next(p for p in sorted(night.folder.iterdir()))
+    children = [
+        Request(f"c{n}", "reduce", (frame,), enabled=False, calibrations={"dark": dark}, origin=f"c{n}")
+        for n, (frame, dark) in enumerate(zip(frames, (first, twin), strict=True))
+    ]
+    stack = Request("all", "reduce", children=("c0", "c1"), origin="all")
+    plan = asked(night, others=(*children, stack), allow_missing=("flat",))
+    assert plan.refused == [] and lamps
+    (task,) = [t for t in plan.tasks if t.request == "all"]
+    assert [a.path for a in task.calibrations if a.kind == "dark"] == [first]
