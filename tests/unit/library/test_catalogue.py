@@ -60,6 +60,25 @@ def test_a_file_that_is_added_again_replaces_its_row(library: CalibrationLibrary
     assert after.setting.startswith("7 s")
 
 
+def test_a_file_is_in_it_once_however_it_is_named(
+    library: CalibrationLibrary, product: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Detours through directories change nothing; a link to a directory may lead elsewhere and is left alone."""
+    path = product("dark", "a_dark.fits")
+    (tmp_path / "work" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    for name in (path, "../masters/a_dark.fits", tmp_path / "work" / ".." / "masters" / path.name):
+        library.add(name)
+    assert [e.path for e in library.list()] == [path]
+    (tmp_path / "link").symlink_to(tmp_path / "work" / "below")
+    (tmp_path / "work" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    (entry,) = library.add(tmp_path / "link" / ".." / path.name)
+    assert entry.path == tmp_path / "link" / ".." / path.name
+    assert library.remove("../masters/a_dark.fits")[0].path == path
+    assert [e.path for e in library.list()] == [entry.path] == [e.path for e in library.remove(entry.path)]
+
+
 def test_a_relative_name_is_kept_whole(
     library: CalibrationLibrary, product: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

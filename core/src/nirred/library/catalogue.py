@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -163,7 +164,7 @@ class CalibrationLibrary:
 
         rows = []
         for name in files:
-            path = _storable(Path(name).expanduser().absolute())
+            path = _storable(_without_detours(Path(name).expanduser().absolute()))
             kind, frame = examine(path, self.registry)
             status = path.stat()
             rows.append(
@@ -304,6 +305,12 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
         return "unreadable"
 
 
+def _without_detours(path: Path) -> Path:
+    """An absolute path without `a/..`, where that leads to the same file; links stay: by it a file is known."""
+    short = Path(os.path.abspath(path))
+    return short if short.exists() and path.exists() and short.samefile(path) else path
+
+
 def _storable(path: Path) -> Path:
     """The path, if a database can hold it.
 
@@ -334,7 +341,7 @@ def _entry(row: dict[str, Any], state: State) -> Entry:
 def _named(rows: Sequence[dict[str, Any]], name: Path, library: str) -> dict[str, Any]:
     """The one row that a name means: its path, or its file's name with or without suffix."""
     whole = str(name.expanduser().absolute())
-    exact = [r for r in rows if r["path"] == whole]
+    exact = [r for r in rows if r["path"] == whole] or [r for r in rows if r["path"] == os.path.abspath(whole)]
     alike = exact or [r for r in rows if len(name.parts) == 1 and file_root(Path(r["path"])) == file_root(name)]
     if len(alike) == 1:
         return alike[0]
