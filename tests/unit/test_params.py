@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from nirred.errors import ConfigError
-from nirred.params import Params, Setting, nearest, param, resolve, snake
+from nirred.params import Params, Setting, check_value, nearest, param, resolve, snake
 
 
 class Sky(Params):
@@ -121,3 +121,14 @@ def test_the_word_none_may_be_a_choice():
     assert Fallback(mode="none").mode == "none"
     assert Fallback(mode=None).mode == "none"  # as the command line reads it
     assert Fallback(limit="none").limit is None
+
+
+def test_a_name_may_be_a_number():
+    class Both(Params):
+        either: float | str = param("a", "a number or a name")
+
+    assert Sky(names=270).names == "270" and type(Both(either=3).either) is float
+    check_value(Sky, Setting("sky", "names", 270, "me"))
+    for wrong in (2.5, True, [270]):
+        with pytest.raises(ConfigError, match="names"):
+            check_value(Sky, Setting("sky", "names", wrong, "me"))

@@ -53,7 +53,8 @@ RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 COMMON = {"skip_primitive": "skip"}
 
 _MEMORY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{0,15})?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})([eE][-+]?[0-9]{1,9})?")
+#: Digits after a zero are a name's, as of a file: 0270 is no number.
+_NUMBER = re.compile(r"[-+]?(?!0[0-9])([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})([eE][-+]?[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def load_config(inputs: Iterable[str | Path] = (), environ: Mapping[str, str] | 
     settings: list[Setting] = []
     options: dict[str, Option] = {}
     own = user_file(environ)
-    files = [p for p in (own, *_beside(inputs)) if os.path.isfile(p)]
+    files = [p for p in (own, *_beside(inputs)) if os.path.lexists(p) and str(p) != os.devnull]
     for path in files:
         _add_file(path, settings, options)
         _refuse_places(path, options, own)
@@ -146,8 +147,10 @@ def _beside(inputs: Iterable[str | Path]) -> Iterator[Path]:
 def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -> None:
     tables = read_toml(path, str(path), "correct the file")
     for name, table in tables.items():
-        if name not in ("run", "steps") or not isinstance(table, dict):
+        if name not in ("run", "steps"):
             raise ConfigError(f"{path}: no table [{name}]", nearest(name, ("run", "steps")) or "[run], [steps.NAME]")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {name} = {brief(table)}", f"write a table [{name}]")
     for name, value in tables.get("run", {}).items():
         option = _checked(name, value, str(path))
         if name == "user_cal":

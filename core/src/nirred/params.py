@@ -57,11 +57,12 @@ class Params(BaseModel):
 def _from_text(cls: type[Params], name: str, value: Any) -> Any:
     if name not in cls.model_fields:
         return value
-    choices = get_args(cls.model_fields[name].annotation)
+    kind = cls.model_fields[name].annotation
+    choices = get_args(kind) or (kind,)
     if value in choices or (value is None and "none" in choices):
         return "none" if value is None and type(None) not in choices else value  # the word may be a choice
-    if not isinstance(value, str):
-        return value
+    if type(value) is int and str in choices and int not in choices and float not in choices:
+        value = str(value)  # a name may be a number
     value = worded(value)
     if not isinstance(value, str):
         return value

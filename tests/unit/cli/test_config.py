@@ -52,6 +52,10 @@ STEPS: dict[str, Any] = {"sky_correct": Sky, "detect_sources": Detect}
         ("[1, 2.5,x]", [1, 2.5, "x"]),
         ("[]", []),
         ("'20'", "20"),
+        ("0270", "0270"),
+        ("0", 0),
+        ("-0.5", -0.5),
+        ("[0270,270]", ["0270", 270]),
         ("", ""),
         ("a=b", "a=b"),
     ],
@@ -105,6 +109,16 @@ def test_layers_from_low_to_high(tmp_path: Path) -> None:
     assert found.files == (user, data / "nirred.toml")
     assert found.value("scratch", "x") == "x"
     assert user_file({}).name == "nirred.toml"
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [("link", "No such file"), ("loop", "Too many levels"), ("folder", "no file")]
+)
+def test_a_configuration_that_cannot_be_read_is_not_passed_over(tmp_path: Path, kind: str, word: str) -> None:
+    path = tmp_path / "nirred.toml"
+    path.mkdir() if kind == "folder" else path.symlink_to("absent" if kind == "link" else path.name)
+    with pytest.raises(ConfigError, match=rf"nirred\.toml: .*{word}"):
+        load_config([tmp_path], {"NIRRED_CONFIG": os.devnull})
 
 
 def test_files_are_meant_from_where_their_names_stand(tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ CONFIGURATIONS = {
     "calibrations that are a list": ("[run]\nuser_cal = ['dark.fits']", "user_cal"),
     "calibration that is no file": ("[run.user_cal]\ndark = '/dev/zero'", "dark"),
     "calibration of no kind": ("[run.user_cal]\n'../dark' = 'raw/d1.fits'", "../dark"),
+    "number for a table": ("steps = 3", "write a table [steps]"),
     "step that is a list": ("[steps]\nsky_correct = [1]", "steps"),
     "unknown step": ("[steps.sky_corect]\nscale_sky = true", "sky_correct"),
     "unknown parameter": ("[steps.sky_correct]\nscale_skies = true", "scale_sky"),
