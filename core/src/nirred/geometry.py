@@ -213,6 +213,10 @@ class Geometry:
                     frame.dx, frame.dy = float(x[0]) - cx, float(y[0]) - cy
                     frame.turn -= new.turn
             new.dx, new.dy, new.turn = 0.0, 0.0, 0.0
+        if new.refers >= 0:  # these two know of each other as before, and of the others about as well
+            last = frames[new.refers]
+            last.dx_err, new.dx_err = new.dx_err, last.dx_err
+            last.dy_err, new.dy_err = new.dy_err, last.dy_err
         for frame in frames:
             frame.refers = reference
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from nirred.errors import DataError, StepError
 from nirred.group import FrameState
 from nirred.plugin.recipes import S
-from nirred.steps.pieces import ReadPieces, _read
+from nirred.products import wcs_keywords
+from nirred.recipes import ALIGN_AND_STACK
+from nirred.steps.finish import FINISH_STEPS
+from nirred.steps.pieces import PIECE_STEPS, ReadPieces, _read
+from nirred.steps.register import REGISTER_STEPS
 from nirred.steps.skyflat import MakeSkyFlat
+from nirred.steps.stack import STACK_STEPS
 from tests.unit.steps.conftest import make_info
 
 
@@ -39,3 +47,93 @@ def test_a_sky_flat_of_too_few_frames_is_refused(make_group: Any) -> None:
     group = make_group(["object"] * 2, [np.ones((8, 8), np.float32)] * 2)
     with pytest.raises(StepError, match="2 frames, 3 are wanted"):
         MakeSkyFlat().apply(group, MakeSkyFlat.Params(), S("make_sky_flat"))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stack of stars to be: where it lies, its light, noise, width of its stars (FWHM) and depth."""
+
+    offset: tuple[float, float]
+    transparency: float = 1.0
+    noise: float = 10.0
+    fwhm: float = 5.0
+    depth: int = 10
+
+
+def star_field(shape: tuple[int, int], number: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions on the first piece, and fluxes."""
+    rng = np.random.default_rng(2)
+    x, y = rng.uniform(20, shape[1] - 20, number), rng.uniform(20, shape[0] - 20, number)
+    return x, y, 10 ** rng.uniform(4, 5, number)
+
+
+def paint(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, flux: np.ndarray, fwhm: float) -> np.ndarray:
+    """Stars of such fluxes."""
+    v, u = np.mgrid[: shape[0], : shape[1]]
+    image, two = np.zeros(shape), 2 * (fwhm / 2.3548) ** 2
+    for a, b, f in zip(x, y, flux, strict=True):
+        image += f / (np.pi * two) * np.exp(-((u - a) ** 2 + (v - b) ** 2) / two)
+    return image
+
+
+def write_piece(path: Path, planes: Sequence[np.ndarray], piece: Piece, seed: int) -> None:
+    """Planes with noise, VAR, DQ and NEXP."""
+    rng, hdus = np.random.default_rng(seed), [fits.PrimaryHDU()]
+    for version, image in enumerate(planes, 1):
+        noisy = (image + rng.normal(0, piece.noise, image.shape)).astype(np.float32)
+        of_plane = {
+            "SCI": noisy, "VAR": np.full_like(noisy, piece.noise**2), "DQ": np.zeros(image.shape, np.uint16),
+            "NEXP": np.full(image.shape, piece.depth, np.uint16),
+        }  # fmt: skip
+        hdus += [fits.ImageHDU(data, fits.Header({"EXTVER": version}), name) for name, data in of_plane.items()]
+    fits.HDUList(hdus).writeto(path)
+
+
+def stack_again(group: Any) -> None:
+    """All steps of the recipe with their defaults, up to the tables that the product gets."""
+    known = {step.name: step for step in (*PIECE_STEPS, *REGISTER_STEPS, *STACK_STEPS, *FINISH_STEPS)}
+    for call in ALIGN_AND_STACK.steps:
+        step = known[call.step]
+        step().apply(group, step.Params(), call)
+
+
+def far_from(truth: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> float:
+    """Median distance to the nearest of the true stars (degrees), arcsec."""
+    apart = np.hypot(ra[:, None] - truth[0], dec[:, None] - truth[1])  # at the equator
+    return float(np.median(apart.min(axis=1))) * 3600
+
+
+def test_a_reference_that_is_left_out_later_leaves_no_trace(make_group: Any, tmp_path: Path) -> None:
+    """B, sharp but cloudy, is the registration's: all that refers to a frame refers to A in the end."""
+    shape = (200, 220)
+    pieces = (
+        Piece((0.0, 0.0), noise=30.0, fwhm=8.0, depth=30),
+        Piece((12.0, 7.0), transparency=0.3, fwhm=4.0, depth=3),
+        Piece((-9.0, 11.0), noise=30.0, fwhm=8.0, depth=30),
+    )
+    x, y, flux = star_field(shape)
+    infos = []
+    for k, piece in enumerate(pieces):
+        (dx, dy), path = piece.offset, tmp_path / f"{'ABC'[k]}.fits"
+        image = piece.transparency * paint(shape, x + dx, y + dy, flux, piece.fwhm)
+        write_piece(path, [image], piece, k)
+        infos.append(make_info(path, shape, k, at=(dx * 0.2, -dy * 0.2)))
+    group = make_group(["input"] * 3, infos=infos)
+    stack_again(group)
+    frames = group.tables["FRAMES"][0]
+    assert [row["state"] for row in frames] == [b"used", b"rejected", b"used"]
+    assert b"transparency 0." in frames["reason"][1]
+    assert group.keywords["REFFRAME"][0] == "A.fits"
+    assert (frames["xoff"][0], frames["yoff"][0], frames["xoff_err"][0], frames["yoff_err"][0]) == (0, 0, 0, 0)
+    for k in (1, 2):
+        assert (frames["xoff"][k], frames["yoff"][k]) == pytest.approx(pieces[k].offset, abs=0.1)
+        assert 0.005 < frames["xoff_err"][k] < 0.1
+    assert frames["weight"].sum() == pytest.approx(1.0) and frames["weight"][1] == 0
+    assert (group.keywords["REFX0"][0], group.keywords["REFY0"][0]) == (0, 11)
+    truth = np.array(infos[0].wcs[0].wcs.wcs_pix2world(x, y, 0))
+    cards = {k: v[0] if isinstance(v, tuple) else v for k, v in wcs_keywords(group, infos[0], 0).items()}
+    table = group.tables["OBJCAT"][0]
+    by_header = WCS(fits.Header(cards)).wcs_pix2world(table["X_IMAGE"], table["Y_IMAGE"], 1)
+    assert len(table) >= 15
+    assert far_from(truth, *by_header) < 0.02
+    assert far_from(truth, table["X_WORLD"], table["Y_WORLD"]) < 0.02

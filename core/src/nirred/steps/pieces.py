@@ -189,6 +189,7 @@ class StackPieces(GroupStep):
         interpolant: Literal["lanczos3", "bilinear", "nearest"] = param("lanczos3", "kernel of the single resampling")
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        geometry(group).refer(group.reference)  # the one of the registration may have been left out since
         _leave_out_turned(group)
         pieces = group.need(group.targets, "stacks")
         shifts = [shift_of(group, i) for i in pieces]
