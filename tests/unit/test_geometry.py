@@ -235,7 +235,7 @@ def test_output_wcs_of_emir_is_astropy_s(tmp_path):
     np.testing.assert_allclose(placed.to_plane(*expected), [x, y], atol=0.01)
     assert 40 < np.hypot(expected[0][0], expected[1][0]) < 55
     u, v = place_of(group, (ra[0], dec[0]))
-    grid = group.extras["grid"]
+    grid = group.extras["layouts"][0].grid
     assert (u, v) == (
         pytest.approx(expected[0][0] - grid.x0, abs=0.01),
         pytest.approx(expected[1][0] - grid.y0, abs=0.01),

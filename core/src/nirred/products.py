@@ -144,7 +144,7 @@ def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -
 def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     """WCS of the product: that of the reference frame, its origin moved to the grid's."""
     layouts = group.extras.get("layouts")
-    if layouts is not None and p < len(layouts):
+    if layouts is not None:
         wcs = geometry(group).target_wcs(replace(layouts[p].target, grid=NO_GRID))
     else:
         wcs = info.wcs[p].wcs if p < len(info.wcs) else None
@@ -154,11 +154,8 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     # astropy writes PC with CDELT = 1; what reads CDELT alone would take that for the scale
     for i, row in enumerate(wcs.pixel_scale_matrix, 1):
         keywords |= {f"CD{i}_{j}": (float(v), "[deg/pixel]") for j, v in enumerate(row, 1)}
-    grid = layouts[p].grid if layouts is not None and p < len(layouts) else group.extras.get("grid")
-    if grid is not None:
-        # offsets may refer to a frame that has been left out since
-        reference = group.frames[group.reference]
-        for key, origin in (("CRPIX1", grid.x0 + reference.dx), ("CRPIX2", grid.y0 + reference.dy)):
+    if layouts is not None:
+        for key, origin in zip(("CRPIX1", "CRPIX2"), layouts[p].grid.origin, strict=True):
             keywords[key] = (keywords[key][0] - origin, "reference pixel")
     return keywords
 

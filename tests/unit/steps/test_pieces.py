@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 
 from nirred.errors import DataError, StepError
 from nirred.group import FrameState
+from nirred.plugin import PlaneWcs, make_wcs
 from nirred.plugin.recipes import S
 from nirred.products import wcs_keywords
 from nirred.recipes import ALIGN_AND_STACK
@@ -47,6 +48,10 @@ def test_a_sky_flat_of_too_few_frames_is_refused(make_group: Any) -> None:
     group = make_group(["object"] * 2, [np.ones((8, 8), np.float32)] * 2)
     with pytest.raises(StepError, match="2 frames, 3 are wanted"):
         MakeSkyFlat().apply(group, MakeSkyFlat.Params(), S("make_sky_flat"))
+
+
+SKY = 150.0, 0.0
+SCALE = 0.2 / 3600
 
 
 @dataclass(frozen=True)
@@ -137,3 +142,54 @@ def test_a_reference_that_is_left_out_later_leaves_no_trace(make_group: Any, tmp
     assert len(table) >= 15
     assert far_from(truth, *by_header) < 0.02
     assert far_from(truth, table["X_WORLD"], table["Y_WORLD"]) < 0.02
+
+
+#: Of the planes of a camera: arcsec from the pointing to the middle, and the way of a pixel in x and y, in pixels.
+MOSAIC = (((-20.0, -18.0), ((-1.0, 0.0), (0.0, 1.0))), ((22.0, 19.0), ((0.97, 0.05), (0.05, -1.02))))
+
+
+def worlds(shape: tuple[int, int], east: float, north: float, turn: float) -> list[WCS]:
+    """Of the planes of a camera that points there (arcsec) and is turned (radian)."""
+    c, s = np.cos(turn), np.sin(turn)
+    turned, found = np.array([[c, -s], [s, c]]), []
+    for middle, axes in MOSAIC:
+        place = (turned @ middle + (east, north)) / 3600 + SKY
+        cd = SCALE * turned @ np.array(axes)
+        found.append(make_wcs(((shape[1] + 1) / 2, (shape[0] + 1) / 2), tuple(place), tuple(map(tuple, cd))))
+    return found
+
+
+@pytest.mark.parametrize("turn", [0.0, 2.2e-3])
+def test_each_detector_is_drawn_by_its_own_place(make_group: Any, tmp_path: Path, turn: float) -> None:
+    """Detectors of other scales and axes: a dither is another shift on each, and a turn is another still."""
+    shape = (140, 160)
+    pieces, infos = (Piece((0.0, 0.0), noise=8.0, fwhm=4.0), Piece((0.0, 0.0), noise=12.0, fwhm=4.0)), []
+    first = worlds(shape, 0.0, 0.0, 0.0)
+    x, y, flux = star_field(shape)
+    true = [np.array(world.wcs_pix2world(x, y, 0)) for world in first]
+    for k, (east, north, turned) in enumerate(((0.0, 0.0, 0.0), (2.5, -1.8, turn))):
+        path, seen = tmp_path / f"s{k}.fits", worlds(shape, east, north, turned)
+        planes = [
+            paint(shape, *world.wcs_world2pix(*sky, 0), flux, pieces[k].fwhm)
+            for world, sky in zip(seen, true, strict=True)
+        ]
+        write_piece(path, planes, pieces[k], k)
+        said = worlds(shape, east + 0.3 * k, north + 0.2 * k, turned)  # its pointing is not quite what it says
+        infos.append(make_info(path, shape, k, planes=2, wcs=tuple(PlaneWcs(w, 0.4) for w in said)))
+    group = make_group(["input"] * 2, infos=infos)
+    stack_again(group)
+    assert len(group.targets) == 2
+    assert group.reference == 0
+    assert all(
+        (layout.placements[1, p].shift is None) == (turn > 0) for p, layout in enumerate(group.extras["layouts"])
+    )
+    for p, plane in enumerate(group.streams["main"]):
+        deep = group.extras["nexp"][p] == sum(piece.depth for piece in pieces)
+        assert deep.mean() > 0.7
+        table = group.tables["OBJCAT"][p]
+        bright = table["SNR"] > 100
+        assert bright.sum() >= 15
+        assert far_from(true[p], table["X_WORLD"][bright], table["Y_WORLD"][bright]) < 0.01
+        assert np.median(table["FWHM_IMAGE"][bright]) == pytest.approx(4.0, rel=0.01)
+        expected = 1 / sum(piece.noise**-2 for piece in pieces)
+        assert np.median(plane.var[deep & (plane.dq == 0)]) == pytest.approx(expected, rel=0.02)

@@ -126,7 +126,7 @@ def test_reproject_leaves_out_what_is_bad_or_outside(make_group, method):
     images[1][30, 30] = np.nan
     shifts = [(0.0, 0.0), (4.5, 0.0)]
     group = registered(make_group(["both"] * 2, images, [bad, np.zeros_like(bad)]), shifts)
-    made, grid = stacked(group, method), group.extras["grid"]
+    made, grid = stacked(group, method), group.extras["layouts"][0].grid
     count, y, x = group.extras["nexp"][0], 0 - grid.y0, 0 - grid.x0
     assert count[y + 20, x + 20] == 1 and count[y + 30, x + 26] <= 1 and count[y + 10, x + 10] == 2
     np.testing.assert_allclose(made.data[count > 0], 7.0, rtol=1e-5)
@@ -292,7 +292,7 @@ def test_wcs_of_the_stack_is_that_of_its_reference_frame(make_group, dead):
         group.frames[0].reject("clouds")
     stacked(group)
     info, reference = group.frames[group.reference].info, group.frames[group.reference]
-    grid, keywords = group.extras["grid"], wcs_keywords(group, info, 0)
+    grid, keywords = group.extras["layouts"][0].grid, wcs_keywords(group, info, 0)
     own = info.wcs[0].wcs.wcs.crpix
     # a source at (x, y) of the reference frame lies at (x - dx - x0, y - dy - y0) of the grid
     assert keywords["CRPIX1"][0] == pytest.approx(own[0] - reference.dx - grid.x0)

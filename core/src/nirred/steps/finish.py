@@ -17,7 +17,7 @@ from ..algorithms.threads import both
 from ..algorithms.typical import median
 from ..dq import DQ
 from ..frame import Plane
-from ..geometry import NO_GRID, Target, geometry
+from ..geometry import NO_GRID, geometry
 from ..group import BAD, Group
 from ..params import Params, param
 from ..params import Params as StepParams
@@ -244,8 +244,7 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
         threads=group.context.threads,
     )
     columns = dict(found.columns)
-    layouts = group.extras.get("layouts")
-    target = layouts[p].target if layouts else Target(group.reference, p, (p,), group.extras["grid"])
+    target = group.extras["layouts"][p].target
     wcs = geometry(group).target_wcs(replace(target, grid=NO_GRID))
     if wcs is not None:
         grid = target.grid

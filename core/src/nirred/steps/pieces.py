@@ -7,18 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.coadd import Grid, frame_rows, nearest_rows, union_grid
+from ..algorithms.coadd import Grid
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Placement
-from ..algorithms.resample_kernels import kernel_correlation
-from ..algorithms.resample_shift import shift_rows
+from ..algorithms.resample_kernels import Kernel
 from ..algorithms.threads import run_blocks
-from ..coadd import TILE, shift_of
+from ..coadd import TILE, Layout, lay_out
 from ..dq import DQ
 from ..errors import DataError, NirredError, StepError
 from ..fitsio import read_calibration, read_image
 from ..frame import Plane
-from ..geometry import Target, beyond_shift, geometry
+from ..geometry import Target, beyond_shift, geometry, targets_of
 from ..group import BAD, FrameState, Group, PlaneState
 from ..headers import Headers
 from ..params import Params, param
@@ -192,42 +191,40 @@ class StackPieces(GroupStep):
         geometry(group).refer(group.reference)  # the one of the registration may have been left out since
         _leave_out_turned(group)
         pieces = group.need(group.targets, "stacks")
-        shifts = [shift_of(group, i) for i in pieces]
+        layouts = [lay_out(group, pieces, target) for target in targets_of(group, pieces, mosaic=False)]
+        cov = _covariance(group, pieces, layouts, params.interpolant)
         made, counts = [], []
-        grid = union_grid(shifts, group.planes[0].shape)
-        for p in range(len(group.planes)):
-            plane, count = _stack(group, p, pieces, (grid, params.interpolant))
-            made.append(plane)
-            counts.append(count)
-        box = _covered(counts[0])
-        group.streams[call.gives] = [_cut(plane, box) for plane in made]
-        group.extras["nexp"] = [np.ascontiguousarray(count[box]) for count in counts]
-        group.extras["grid"] = Grid(grid.x0 + box[1].start, grid.y0 + box[0].start, counts[0][box].shape)
-        cov = _covariance(group, pieces, params.interpolant)
-        group.extras["noisecov"] = cov
+        for p, layout in enumerate(layouts):
+            plane, count = _stack(group, layout, pieces, params.interpolant)
+            box = _covered(count)
+            made.append(_cut(plane, box))
+            counts.append(np.ascontiguousarray(count[box]))
+            grid = Grid(layout.grid.x0 + box[1].start, layout.grid.y0 + box[0].start, counts[p].shape)
+            layouts[p] = replace(layout, target=replace(layout.target, grid=grid))
+        group.streams[call.gives], group.extras["nexp"] = made, counts
+        group.extras["layouts"], group.extras["noisecov"] = layouts, cov
+        grid = layouts[0].grid
         group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
-        group.keywords["REFX0"] = (-group.extras["grid"].x0, "x (from 0) of pixel (0,0) of REFFRAME")
-        group.keywords["REFY0"] = (-group.extras["grid"].y0, "y (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["REFY0"] = (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME")
 
 
 def _leave_out_turned(group: Group) -> None:
     """Leave out stacks that are no shift of the reference by what was measured."""
+    where, reference = geometry(group), group.reference
     for i in group.targets:
-        moved, _ = beyond_shift(geometry(group).place(i, 0, Target(group.reference, 0, (0,))))
-        if moved > MOST_TURNED and i != group.reference:
-            reference = group.frames[group.reference].info.name
-            group.frames[i].reject(f"its stars are turned against those of {reference} by {moved:.1f} px")
-            group.remark(f"{group.frames[i].info.name} left out: {group.frames[i].reason}")
+        placed = [where.place(i, p, Target(reference, p, (p,))) for p in range(len(group.planes))]
+        moved = max(
+            beyond_shift(replace(plane, distortion=None))[0] for plane in placed
+        )  # each is drawn through its own
+        if moved > MOST_TURNED and i != reference:
+            name = group.frames[reference].info.name
+            group.leave_out(i, f"its stars are turned against those of {name} by {moved:.1f} px")
 
 
-def _stack(
-    group: Group,
-    p: int,
-    pieces: list[int],
-    target: tuple[Grid, Literal["lanczos3", "bilinear", "nearest"]],
-) -> tuple[Plane, np.ndarray]:
+def _stack(group: Group, layout: Layout, pieces: list[int], kernel: Kernel) -> tuple[Plane, np.ndarray]:
     """Sums of one plane by tiles, in the order of the pieces: data, VAR, DQ, and the exposures behind each pixel."""
-    grid = target[0]
+    grid = layout.grid
     sci, var = np.full(grid.shape, np.nan, np.float32), np.full(grid.shape, np.nan, np.float32)
     dq, count = np.zeros(grid.shape, np.uint16), np.zeros(grid.shape, np.uint16)
 
@@ -236,7 +233,7 @@ def _stack(
         used = np.zeros(sums.shape[1:], np.uint16)
         lost = np.zeros(sums.shape[1:], np.uint16)
         for i in pieces:
-            _add(group, p, i, (*target, (start, stop)), (sums, used, lost))
+            _add(group, layout, i, (kernel, (start, stop)), (sums, used, lost))
         full = sums[0] > 0
         sci[start:stop][full] = sums[1][full] / sums[0][full]
         var[start:stop][full] = sums[2][full] / sums[0][full] ** 2
@@ -249,26 +246,24 @@ def _stack(
 
 def _add(
     group: Group,
-    p: int,
+    layout: Layout,
     i: int,
-    target: tuple[Grid, Literal["lanczos3", "bilinear", "nearest"], tuple[int, int]],
+    how: tuple[Kernel, tuple[int, int]],
     into: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     """Add one piece's rows to a tile. The weight goes with the number of exposures, never with a pixel's counts."""
-    grid, kernel, rows = target
-    sums, used, lost = into
-    state, stacks, frame, shift = group.planes[p], group.extras["pieces"][p], group.frames[i], shift_of(group, i)
-    low, high = frame_rows(shift, grid, rows, state.shape[0])
-    if high == low:
+    (kernel, rows), (sums, used, lost), ((p, placed),) = how, into, layout.of(i)
+    state, stacks, frame = group.planes[p], group.extras["pieces"][p], group.frames[i]
+    patch = placed.patch(layout.grid, rows)
+    if patch is None:
         return
-    shape, origin = (rows[1] - rows[0], grid.shape[1]), (grid.x0, grid.y0 + rows[0] - low)
-    flags = state.dq.rows(i, low, high)
+    mine = i, patch.low, patch.high
+    flags = state.dq.rows(*mine)
     bad = ((flags & BAD) != 0).view(np.uint8)
-    values = shift_rows(state.sci.rows(i, low, high), bad, *shift, kernel=kernel, shape=shape, origin=origin)[0]
-    var = shift_rows(stacks.var.rows(i, low, high), bad, *shift, kernel="bilinear", shape=shape, origin=origin)[0]
-    part = Grid(grid.x0, grid.y0 - low, grid.shape)
-    nexp = nearest_rows(stacks.nexp.rows(i, low, high), shift, part, rows, 0.0).astype(np.float64)
-    near = nearest_rows(flags, shift, part, rows, 0)
+    values = patch.values(state.sci.rows(*mine), bad, kernel)
+    var = patch.values(stacks.var.rows(*mine), bad, "bilinear")
+    nexp = np.nan_to_num(patch.values(stacks.nexp.rows(*mine), None, "nearest")).astype(np.float64)
+    near = np.nan_to_num(patch.values(flags.astype(np.float32), None, "nearest")).astype(np.uint16)
     ok = np.isfinite(values) & np.isfinite(var) & (nexp > 0)
     scale = frame.transparency
     weight = np.where(ok, scale**2 * nexp / stacks.single[i], 0.0)
@@ -293,16 +288,17 @@ def _cut(plane: Plane, box: tuple[slice, slice]) -> Plane:
     return Plane(np.ascontiguousarray(plane.data[box]), np.ascontiguousarray(plane.dq[box]), var)
 
 
-def _covariance(group: Group, pieces: list[int], kernel: Literal["lanczos3", "bilinear", "nearest"]) -> np.ndarray:
-    """NOISECOV: that of each piece, spread by the kernel of its shift, weighted as its noise is in the stack."""
+def _covariance(group: Group, pieces: list[int], layouts: list[Layout], kernel: Kernel) -> np.ndarray:
+    """NOISECOV: that of each piece, spread by the kernel that draws it, weighted as its noise is in the stack."""
     from scipy.signal import convolve
 
     kernels, shares = [], []
-    for i in pieces:
-        frame, own = group.frames[i], group.extras["piece_noise"].get(i)
-        spread = kernel_correlation(*shift_of(group, i), kernel)
-        kernels.append(spread if own is None else convolve(own, spread, mode="same"))
-        shares.append((frame.weight / frame.transparency * frame.noise_scale) ** 2)
+    for layout in layouts:
+        for i in pieces:
+            ((p, placed),), own = layout.of(i), group.extras["piece_noise"].get(i)
+            spread, state = placed.correlation(kernel), group.planes[p]
+            kernels.append(spread if own is None else convolve(own, spread, mode="same"))
+            shares.append((state.weight[i] / group.frames[i].transparency * state.noise_scale[i]) ** 2)
     return noise_covariance(np.stack(kernels), np.array(shares))
 
 

@@ -86,7 +86,7 @@ class Resample(GroupStep):
             layouts = [lay_out(group, frames, target, common=params.crop == "common") for target in targets]
         except ValueError as error:
             raise StepError(str(error), "--crop union") from None
-        group.extras["layouts"], group.extras["grid"] = layouts, layouts[0].grid
+        group.extras["layouts"] = layouts
         group.extras["kernel"] = "nearest" if params.interpolant == "none" else params.interpolant
         even = holds_brightness(group) if params.conserve == "auto" else params.conserve == "surface"
         group.extras["area_power"] = 0 if even else 1
