@@ -193,3 +193,18 @@ def test_each_detector_is_drawn_by_its_own_place(make_group: Any, tmp_path: Path
         assert np.median(table["FWHM_IMAGE"][bright]) == pytest.approx(4.0, rel=0.01)
         expected = 1 / sum(piece.noise**-2 for piece in pieces)
         assert np.median(plane.var[deep & (plane.dq == 0)]) == pytest.approx(expected, rel=0.02)
+
+
+def test_stacks_of_other_levels_leave_no_steps(make_group: Any, tmp_path: Path) -> None:
+    shape, infos = (160, 180), []
+    x, y, flux = star_field(shape, 8)
+    pieces = (Piece((0.0, 0.0)), Piece((31.0, 17.0)), Piece((-22.0, 26.0)))
+    for k, (piece, sky) in enumerate(zip(pieces, (0.0, 40.0, -25.0), strict=True)):
+        (dx, dy), path = piece.offset, tmp_path / f"{k}.fits"
+        write_piece(path, [paint(shape, x + dx, y + dy, flux, piece.fwhm) + sky], piece, k)
+        infos.append(make_info(path, shape, k, at=(dx * 0.2, -dy * 0.2)))
+    group = make_group(["input"] * 3, infos=infos)
+    stack_again(group)
+    made, depth = group.streams["main"][0], group.extras["nexp"][0]
+    levels = [np.median(made.data[(depth == d) & (made.dq == 0)]) for d in (10, 20, 30)]
+    assert np.ptp(levels) < 1.0

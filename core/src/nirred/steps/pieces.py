@@ -29,6 +29,7 @@ from ..products import frames_table, write
 from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
+from .match import match_frames
 
 #: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
 MOST_TURNED = 0.3
@@ -180,7 +181,7 @@ class StackPieces(GroupStep):
     """Weighted mean of registered pieces."""
 
     name = "stack_pieces"
-    doc = "resample stacks once and average them, weighted by transparency, variance and number of exposures"
+    doc = "bring stacks to one level, resample once and average them, weighted by transparency, variance and exposures"
 
     class Params(StepParams):
         """Parameters of `stack_pieces`."""
@@ -195,6 +196,7 @@ class StackPieces(GroupStep):
         cov = _covariance(group, pieces, layouts, params.interpolant)
         made, counts = [], []
         for p, layout in enumerate(layouts):
+            match_frames(group, [(i, p) for i in pieces], layout.target, order=0)  # where one ends would be a step
             plane, count = _stack(group, layout, pieces, params.interpolant)
             box = _covered(count)
             made.append(_cut(plane, box))
