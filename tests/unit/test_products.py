@@ -64,6 +64,13 @@ def test_cards_are_kept_in_order_and_structure_goes():
         assert gone not in header
 
 
+def test_what_a_stack_says_of_its_own_pixels_is_not_said_of_what_is_made_of_it():
+    cards = (*CARDS, "UNEVEN  =                  9.9", "FWHM    =                  4.5")
+    assert original_cards(info_of(*cards))["UNEVEN"] == 9.9
+    header = original_cards(info_of(*cards, "NIRRED  = '0.1'"))
+    assert header["OBJECT"] == "NGC 1" and "UNEVEN" not in header and "FWHM" not in header
+
+
 LONG = "a" * 67 + "b" * 33
 
 

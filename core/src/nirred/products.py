@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Keywords of a raw primary that say nothing true of a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
+#: What products say of their own pixels where it is worth saying: nothing true of a product made of them.
+_MEASURED = ("UNEVEN", "FWHM", "SKYLEVEL")
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
 #: World coordinates of the raw frame: a product has its own beside its pixels.
 _WCS = re.compile(
@@ -67,7 +69,9 @@ def original_cards(info: FrameInfo) -> fits.Header:
 
     text = info.headers.primary.text.encode("ascii", "replace").decode().replace("\0", " ")
     text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    header = fits.Header()
+    header, stale = fits.Header(), set(_STALE)
+    if info.headers.primary.get("NIRRED") is not None:
+        stale |= set(_MEASURED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
         for image in _whole_cards(text):
@@ -77,7 +81,7 @@ def original_cards(info: FrameInfo) -> fits.Header:
                 keyword, value, comment = card.keyword, card.value, card.comment
             except (fits.VerifyError, ValueError):
                 continue  # an unparsable card cannot be carried into a valid file; the raw frame still has it
-            if keyword in _STALE or keyword in _STRUCTURE or not keyword or _WCS.fullmatch(keyword):
+            if keyword in stale or keyword in _STRUCTURE or not keyword or _WCS.fullmatch(keyword):
                 continue
             if keyword in ("COMMENT", "HISTORY"):
                 header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))
@@ -104,7 +108,8 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
     if info.descriptors.exposure_time is not None:
         keywords["EXPTIME"] = (info.descriptors.exposure_time, "[s] exposure that SCI stands for")
     number = group.keywords.get("NCOMBINE", 1)
-    keywords["GAIN"] = (float(number if isinstance(number, int) else number[0]), "SCI x GAIN = electrons collected")
+    collected = group.extras.get("collected", number if isinstance(number, int) else number[0])
+    keywords["GAIN"] = (float(collected), "SCI x GAIN = electrons collected")
     keywords |= _detector_keywords(group, info, planes)
     scale = info.descriptors.pixel_scale
     if scale is not None:

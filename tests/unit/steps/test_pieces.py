@@ -14,7 +14,7 @@ from nirred.errors import DataError, StepError
 from nirred.group import FrameState
 from nirred.plugin import PlaneWcs, make_wcs
 from nirred.plugin.recipes import S
-from nirred.products import wcs_keywords
+from nirred.products import plane_keywords, wcs_keywords
 from nirred.recipes import ALIGN_AND_STACK
 from nirred.steps.finish import FINISH_STEPS
 from nirred.steps.pieces import PIECE_STEPS, ReadPieces, _read
@@ -94,12 +94,13 @@ def write_piece(path: Path, planes: Sequence[np.ndarray], piece: Piece, seed: in
     fits.HDUList(hdus).writeto(path)
 
 
-def stack_again(group: Any) -> None:
-    """All steps of the recipe with their defaults, up to the tables that the product gets."""
+def stack_again(group: Any, skip: str = "") -> None:
+    """All steps of the recipe but one with their defaults, up to the tables that the product gets."""
     known = {step.name: step for step in (*PIECE_STEPS, *REGISTER_STEPS, *STACK_STEPS, *FINISH_STEPS)}
     for call in ALIGN_AND_STACK.steps:
         step = known[call.step]
-        step().apply(group, step.Params(), call)
+        if step.name != skip:
+            step().apply(group, step.Params(), call)
 
 
 def far_from(truth: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> float:
@@ -208,3 +209,25 @@ def test_stacks_of_other_levels_leave_no_steps(make_group: Any, tmp_path: Path) 
     made, depth = group.streams["main"][0], group.extras["nexp"][0]
     levels = [np.median(made.data[(depth == d) & (made.dq == 0)]) for d in (10, 20, 30)]
     assert np.ptp(levels) < 1.0
+
+
+@pytest.mark.parametrize("skip", ["", "scale_counts_to_reference"])
+def test_stacks_of_other_exposure_times(make_group: Any, tmp_path: Path, skip: str) -> None:
+    """They count as exposures of the first one's time; sums are of their own times."""
+    shape, infos = (120, 130), []
+    x, y, flux = star_field(shape)
+    for k, (seconds, depth, airmass) in enumerate(((20.0, 6, 1.1), (40.0, 3, 1.4))):
+        path = tmp_path / f"{k}.fits"
+        write_piece(path, [paint(shape, x, y, flux * seconds / 20, 5.0)], Piece((0.0, 0.0), depth=depth), k)
+        fits.setval(path, "NCOMBINE", value=depth)
+        infos.append(make_info(path, shape, k, descriptors={"exposure_time": seconds, "airmass": airmass}))
+    group = make_group(["input"] * 2, infos=infos)
+    stack_again(group, skip)
+    said = {key: card[0] if isinstance(card, tuple) else card for key, card in group.keywords.items()}
+    assert (said["NCOMBINE"], said["TEXPTIME"], said["AIRMASS"], said["WCSSTAT"]) == (9, 240.0, 1.2, "registered")
+    sci = plane_keywords(group, group.frames[group.reference].info, (0,))
+    assert (sci["EXPTIME"][0], sci["GAIN"][0]) == (20.0, 12.0)
+    table = group.tables["OBJCAT"][0]
+    true = flux[np.hypot(table["X_IMAGE"][:, None] - 1 - x, table["Y_IMAGE"][:, None] - 1 - y).argmin(axis=1)]
+    assert np.median(table["FLUX_AUTO"] / true) == pytest.approx(1.0, abs=0.02)
+    assert np.median(group.streams["main"][0].var) == pytest.approx(20.0, rel=0.01)  # 100 and 25, by their inverse

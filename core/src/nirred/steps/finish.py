@@ -304,6 +304,13 @@ class StoreBpm(_Store):
     kind = "bpm"
 
 
+def wcs_status(group: Group) -> tuple[str, str]:
+    """WCSSTAT of a stack, with its comment."""
+    states = {group.frames[i].info.wcs_state for i in group.targets}
+    rebuilt = "rebuilt" if "rebuilt" in states else "ok"
+    return "registered" if group.extras.get("registered") else rebuilt, "ok, rebuilt or registered"
+
+
 class StoreScience(_Store):
     """Write the stack."""
 
@@ -317,10 +324,7 @@ class StoreScience(_Store):
         seconds = [group.frames[i].info.descriptors.exposure_time or 0.0 for i in frames]
         group.keywords["TEXPTIME"] = (round(sum(seconds), 6), "[s] total exposure")
         group.keywords["REFFRAME"] = (reference.name, "frame that offsets refer to")
-        states = {group.frames[i].info.wcs_state for i in frames}
-        rebuilt = "rebuilt" if "rebuilt" in states else "ok"
-        status = "registered" if group.extras.get("registered") else rebuilt
-        group.keywords["WCSSTAT"] = (status, "ok, rebuilt or registered")
+        group.keywords["WCSSTAT"] = wcs_status(group)
         airmass = [a for i in frames if (a := group.frames[i].info.descriptors.airmass) is not None]
         if airmass:
             group.keywords["AIRMASS"] = (round(float(np.mean(airmass)), 4), "mean of the frames")

@@ -29,7 +29,9 @@ from ..products import frames_table, write
 from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
+from .finish import wcs_status
 from .match import match_frames
+from .scale import weigh_frames
 
 #: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
 MOST_TURNED = 0.3
@@ -192,6 +194,8 @@ class StackPieces(GroupStep):
         geometry(group).refer(group.reference)  # the one of the registration may have been left out since
         _leave_out_turned(group)
         pieces = group.need(group.targets, "stacks")
+        if not all(i in state.weight for state in group.planes for i in pieces):  # scale_counts was skipped
+            weigh_frames(group, pieces)
         layouts = [lay_out(group, pieces, target) for target in targets_of(group, pieces, mosaic=False)]
         cov = _covariance(group, pieces, layouts, params.interpolant)
         made, counts = [], []
@@ -311,15 +315,21 @@ class StorePieces(GroupStep):
     doc = "write the stack of stacks: exposures and times are sums"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        pieces = group.targets
-        counts = [_number(group.frames[i].info, "NCOMBINE", 1.0) for i in pieces]
-        seconds = group.frames[pieces[0]].info.descriptors.exposure_time or 0.0
-        total = sum(_number(group.frames[i].info, "TEXPTIME", n * seconds) for i, n in zip(pieces, counts, strict=True))
-        reference = group.frames[group.reference].info.name
+        pieces = [group.task.frames[i][0] for i in group.targets]  # with their own exposure times
+        reference = group.frames[group.reference].info
+        counts = [_number(info, "NCOMBINE", 1.0) for info in pieces]
+        seconds = [n * (info.descriptors.exposure_time or 0.0) for n, info in zip(counts, pieces, strict=True)]
+        total = sum(_number(info, "TEXPTIME", own) for info, own in zip(pieces, seconds, strict=True))
         group.keywords["TEXPTIME"] = (float(total), "[s] total exposure")
         group.keywords["NCOMBINE"] = int(sum(counts))
-        group.keywords["REFFRAME"] = (reference, "stack that offsets refer to")
-        group.keywords["WCSSTAT"] = ("registered" if len(pieces) > 1 else "ok", "ok, rebuilt or registered")
+        if reference.descriptors.exposure_time:
+            group.extras["collected"] = round(total / reference.descriptors.exposure_time, 6)
+        group.keywords["REFFRAME"] = (reference.name, "stack that offsets refer to")
+        group.keywords["WCSSTAT"] = wcs_status(group)
+        airmass = [info.descriptors.airmass for info in pieces]
+        if None not in airmass:
+            mean = float(np.average(np.array(airmass, float), weights=counts))
+            group.keywords["AIRMASS"] = (round(mean, 4), "mean of the frames")
         group.tables["FRAMES"] = [frames_table(group)]
         group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
         if "provenance" in group.extras:
