@@ -31,6 +31,14 @@ def test_a_piece_in_other_units_is_refused_by_name(make_group: Any, tmp_path: Pa
         _read(make_group(["input"]), 0, FrameState(make_info(path, (4, 4)), "input"), None)
 
 
+def test_a_piece_without_variance_is_refused(make_group: Any, tmp_path: Path) -> None:
+    path = tmp_path / "piece.fits"
+    fits.PrimaryHDU(np.zeros((4, 4), np.float32)).writeto(path)
+    group = make_group(["input"], infos=[make_info(path, (4, 4))])
+    with pytest.raises(StepError, match=r"piece\.fits: no VAR"):
+        ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+
+
 def test_each_plane_of_a_stack_has_its_own_noise(make_group: Any, tmp_path: Path) -> None:
     path = tmp_path / "piece.fits"
     hdus: list[Any] = [fits.PrimaryHDU()]

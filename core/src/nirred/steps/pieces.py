@@ -159,7 +159,9 @@ def _put(
     plane, counted = piece
     ny, nx = plane.data.shape
     good = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
-    var = plane.var if plane.var is not None else np.ones_like(plane.data)
+    var = plane.var
+    if var is None:
+        raise StepError("no VAR: nothing tells its noise", "give it a VAR, electron squared")
     good &= np.isfinite(var) & (var > 0)
     if not good.any():
         raise StepError("no pixel with signal and variance")
