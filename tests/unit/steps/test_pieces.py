@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from nirred import provenance
 from nirred.errors import DataError, StepError
 from nirred.group import FrameState
 from nirred.plugin import PlaneWcs, make_wcs
@@ -37,6 +38,18 @@ def test_a_piece_without_variance_is_refused(make_group: Any, tmp_path: Path) ->
     group = make_group(["input"], infos=[make_info(path, (4, 4))])
     with pytest.raises(StepError, match=r"piece\.fits: no VAR"):
         ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+
+
+def test_a_stack_beside_what_it_was_made_of_is_said(make_group: Any, tmp_path: Path) -> None:
+    infos = []
+    for k in range(3):
+        write_piece(tmp_path / f"{k}.fits", [np.zeros((6, 6))], Piece((0.0, 0.0)), k)
+        infos.append(make_info(tmp_path / f"{k}.fits", (6, 6), k))
+    made_of = provenance.table(provenance.input_records([(infos[0].path, "input", "input")]))
+    fits.append(infos[2].path, made_of, fits.Header({"EXTNAME": "PROVENANCE"}))
+    group = make_group(["input"] * 3, infos=infos)
+    ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+    assert group.remarks == ["2.fits and 0.fits hold the same raw frames: VAR is too small"]
 
 
 def test_each_plane_of_a_stack_has_its_own_noise(make_group: Any, tmp_path: Path) -> None:

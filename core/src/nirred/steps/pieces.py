@@ -26,6 +26,7 @@ from ..plan.model import FrameInfo
 from ..plugin.frames import PlaneWcs
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
+from ..provenance import file_digest
 from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
@@ -90,22 +91,23 @@ def _say_shared(group: Group) -> None:
     seen: dict[str, str] = {}
     for i in group.indices():
         info = group.frames[i].info
-        for digest in _raw_digests(info):
+        for digest in _digests(info):
             other = seen.setdefault(digest, info.name)
             if other != info.name:
                 group.remark(f"{info.name} and {other} hold the same raw frames: VAR is too small")
                 break
 
 
-def _raw_digests(info: FrameInfo) -> list[str]:
-    """SHA-256 of the raw frames behind one of our stacks, from its PROVENANCE; empty for other stacks."""
+def _digests(info: FrameInfo) -> list[str]:
+    """SHA-256 of a stack and, by its PROVENANCE, of what it was made of: raw frames, or other stacks."""
     from astropy.io import fits
 
+    own = file_digest(info.path)
     with fits.open(info.path) as hdus:
         if "PROVENANCE" not in hdus:
-            return []
+            return [own]
         rows = hdus["PROVENANCE"].data
-        return [str(row["origin"]) for row in rows if row["item"] == "input"]
+        return [own, *(str(row["origin"]) for row in rows if row["item"] == "input")]
 
 
 def _allocate(group: Group, shape: tuple[int, int]) -> tuple[PlaneState, PieceStacks]:
