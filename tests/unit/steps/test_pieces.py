@@ -252,3 +252,32 @@ def test_stacks_of_other_exposure_times(make_group: Any, tmp_path: Path, skip: s
     true = flux[np.hypot(table["X_IMAGE"][:, None] - 1 - x, table["Y_IMAGE"][:, None] - 1 - y).argmin(axis=1)]
     assert np.median(table["FLUX_AUTO"] / true) == pytest.approx(1.0, abs=0.02)
     assert np.median(group.streams["main"][0].var) == pytest.approx(20.0, rel=0.01)  # 100 and 25, by their inverse
+
+
+def test_a_camera_distorts_stacks_of_another_program(make_group: Any, tmp_path: Path) -> None:
+    """They are drawn through their distortion onto flat pixels, and are not taken for turned."""
+    shape, infos = (200, 220), []
+    x, y, flux = star_field(shape)
+
+    def world(east: float, north: float) -> WCS:
+        cards = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRPIX1": 110.5, "CRPIX2": 100.5}
+        cards |= {"CRVAL1": 150 + east / 3600, "CRVAL2": north / 3600, "CD1_1": -SCALE, "CD2_2": SCALE}
+        cards |= {"A_ORDER": 3, "A_3_0": 1.5e-6, "A_1_2": 1.5e-6, "B_ORDER": 3, "B_0_3": 1.5e-6, "B_2_1": 1.5e-6}
+        return WCS(fits.Header(cards))
+
+    sky = np.array(world(0.0, 0.0).all_pix2world(x, y, 0))
+    for k, (east, north) in enumerate(((0.0, 0.0), (3.1, -2.2))):
+        path, places = tmp_path / f"{k}.fits", world(east, north).all_world2pix(*sky, 0)
+        write_piece(path, [paint(shape, *places, flux, 4.0)], Piece((0.0, 0.0), noise=8.0 + 4 * k), k)
+        infos.append(make_info(path, shape, k, wcs=(PlaneWcs(world(east + 0.2 * k, north), 0.4),)))
+    group = make_group(["input"] * 2, infos=infos)
+    stack_again(group)
+    assert group.targets == [0, 1]
+    stars = group.tables["OBJCAT"][0]
+    bright = stars["SNR"] > 50
+    assert far_from(sky, stars["X_WORLD"][bright], stars["Y_WORLD"][bright]) < 0.005
+    made, layout = group.streams["main"][0], group.extras["layouts"][0]
+    v, u = np.mgrid[: layout.grid.shape[0], : layout.grid.shape[1]]
+    area = layout.placements[0, 0].area_at(1.0 * u + layout.grid.x0, 1.0 * v + layout.grid.y0)
+    alone = np.isclose(made.var, 64.0 / area, rtol=1e-3)
+    assert np.ptp(area) > 0.05 and alone.sum() > 1000

@@ -272,6 +272,8 @@ def _add(
     bad = ((flags & BAD) != 0).view(np.uint8)
     values = patch.values(state.sci.rows(*mine), bad, kernel)
     var = patch.values(stacks.var.rows(*mine), bad, "bilinear")
+    if (through := patch.through(electrons=False, gain=1.0)) is not None:
+        var /= through.area  # noise in apertures, for surface brightness
     nexp = np.nan_to_num(patch.values(stacks.nexp.rows(*mine), None, "nearest")).astype(np.float64)
     near = np.nan_to_num(patch.values(flags.astype(np.float32), None, "nearest")).astype(np.uint16)
     ok = np.isfinite(values) & np.isfinite(var) & (nexp > 0)
