@@ -163,6 +163,18 @@ def test_bad_pixels_are_mirrored_and_flagged() -> None:
     assert mended["X_IMAGE"][0] == pytest.approx(31.0, abs=0.05)
 
 
+def test_a_pixel_that_stands_in_for_a_bad_one_is_as_noisy_as_both() -> None:
+    shape = (61, 61)
+    image, variance = star(shape, 30.0, 30.0, 1e4), np.ones(shape)
+    clean = detect(image, variance, None, noisecov=WHITE, fwhm=FWHM).columns
+    bad = np.zeros(shape, np.uint8)
+    bad[31:33, 31:33] = 1  # wholly in the aperture, as are those across the centre
+    variance[28:30, 28:30] = 9.0
+    mended = detect(image, variance, bad, noisecov=WHITE, fwhm=FWHM).columns
+    assert clean["FLUXERR_APER"][0] ** 2 == pytest.approx(np.sum(disc(FWHM, 0.0, 0.0) ** 2))
+    assert mended["FLUXERR_APER"][0] ** 2 == pytest.approx(clean["FLUXERR_APER"][0] ** 2 + 4 * (2**2 * 9.0 - 2))
+
+
 def test_nothing_found_gives_empty_columns() -> None:
     for image in (np.zeros((40, 40)), np.full((40, 40), np.nan), np.zeros((1, 1))):
         columns = detect(image, np.ones(image.shape), None, noisecov=WHITE, fwhm=FWHM).columns
@@ -208,10 +220,11 @@ def test_own_sum_mirrors_what_is_not_the_source_s_and_sums_pairs() -> None:
     covariance = np.zeros((7, 7))
     covariance[3, 3], covariance[3, 2], covariance[3, 4] = 0.6, 0.2, 0.2
     target = 1, (1, 1), np.array([2.2, 1.9])
-    planes = data, np.full((5, 5), 4.0)
-    total, variance = kernels.own_sum(planes, good, labels, target, np.ones((3, 3)), covariance)
+    noise = np.where(good & (labels == 0), 4.0, 1e6)
+    total, variance = kernels.own_sum((data, noise), good, labels, target, np.ones((3, 3)), covariance)
     assert total == data[1:4, 1:4].sum() - data[1, 1] + data[3, 3] - data[2, 1] - data[2, 3]
-    assert variance == pytest.approx(4.0 * (9 * 0.6 + 12 * 0.2))
+    # of (0, 1, 1), (0, 1, 0), (1, 1, 2): squares and products of neighbours in a row
+    assert variance == pytest.approx(4.0 * (9 * 0.6 + 2 * 4 * 0.2))
 
 
 def test_kron_apertures_end_with_the_image_and_where_nothing_tells_their_size() -> None:

@@ -67,7 +67,8 @@ def detect(
     sci, var : array_like, shape (h, w)
         Sky-subtracted image and its variance, as apertures see it.
     bad : array_like or None, shape (h, w)
-        Non-zero pixels hold no signal; in an aperture they are replaced by their mirror image across the centre.
+        Non-zero pixels hold no signal; in an aperture they are replaced by their mirror image across the centre,
+        whose noise counts accordingly.
     noisecov : array_like, shape (k, k)
         Noise correlation, of sum 1 (`nirred.algorithms.noise.noise_covariance`).
     fwhm : float
@@ -256,10 +257,12 @@ def _apertures(
     half = weights.shape[-1] // 2
     good = _windows(image.good, column, row, half)
     values = _mirrored(_windows(image.data, column, row, half), good)
-    variances = _mirrored(_windows(image.variance, column, row, half), good)
+    across = np.where(good[:, ::-1, ::-1], 0.0, weights[:, ::-1, ::-1])
+    share = np.where(good, weights + across, 0.0)  # a pixel that stands in for a bad one has the weight of both
+    noisy = share * np.sqrt(_windows(image.variance, column, row, half))
     near, covered = _windows(labels, column, row, half), weights > 0
     noise = np.empty(x.size)
-    kernels.correlated_sums(weights * np.sqrt(variances), image.noisecov, noise)
+    kernels.correlated_sums(noisy, image.noisecov, noise)
     noise[~inside] = 0.0
     flux = np.where(noise > 0.0, np.sum(weights * values, axis=(1, 2)), np.nan)
     error = np.where(noise > 0.0, np.sqrt(np.maximum(noise, 0.0)), np.nan)

@@ -154,15 +154,15 @@ def correlated_sums(shares, covariance, out):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _own_value(data, good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
-    """Pixel of a source; a bad or a neighbour's pixel is replaced by the one across the centre, or by nothing."""
+def _own_pixel(good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
+    """Where a pixel of a source is read: a bad or a neighbour's one across the centre; (-1, -1) if nowhere."""
     if good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
-        return data[y, x]
+        return y, x
     y, x = 2 * middle[0] - y, 2 * middle[1] - x
-    inside = y >= 0 and x >= 0 and y < data.shape[0] and x < data.shape[1]
+    inside = y >= 0 and x >= 0 and y < good.shape[0] and x < good.shape[1]
     if inside and good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
-        return data[y, x]
-    return 0.0
+        return y, x
+    return -1, -1
 
 
 @kernel
@@ -184,10 +184,12 @@ def kron_radii(data, good, labels, first, sources, limits, radii):  # type: igno
             for x in range(max(0, int(x0 - wide)), min(data.shape[1], int(x0 + wide) + 2)):
                 dx, dy = x - x0, y - y0
                 r2 = (yy * dx * dx + xx * dy * dy - 2.0 * xy * dx * dy) / determinant
-                if r2 <= widest * widest:
-                    value = _own_value(data, good, labels, first + k, y, x, middle)
-                    moment += np.sqrt(max(r2, 0.0)) * value
-                    light += value
+                if r2 > widest * widest:
+                    continue
+                row, column = _own_pixel(good, labels, first + k, y, x, middle)
+                if row >= 0:
+                    moment += np.sqrt(max(r2, 0.0)) * data[row, column]
+                    light += data[row, column]
         radius = max(moment / light, least) if moment > 0 and light > 0 else least
         radii[k] = radius * factor if radius <= widest else np.nan
 
@@ -197,16 +199,27 @@ def own_sum(planes, good, labels, target, weights, covariance):  # type: ignore[
     """Weighted sum of a source's pixels and its variance.
 
     planes: data and variance; target: the source's label, the pixel (y, x) of weights[0, 0], and its centre (x, y).
+    The noise of a pixel that stands in for the one across the centre, too, counts with the weight of both.
     """
     data, noise = planes
     own, corner, centre = target
     middle = int(np.floor(centre[1] + 0.5)), int(np.floor(centre[0] + 0.5))
-    share = np.empty(weights.shape)
+    height, width = weights.shape
+    # the pixels weighted and those across the centre, where they lie on the image
+    top = max(min(corner[0], 2 * middle[0] - corner[0] - height + 1), 0)
+    left = max(min(corner[1], 2 * middle[1] - corner[1] - width + 1), 0)
+    bottom = min(max(corner[0] + height, 2 * middle[0] - corner[0] + 1), data.shape[0])
+    right = min(max(corner[1] + width, 2 * middle[1] - corner[1] + 1), data.shape[1])
+    share = np.zeros((bottom - top, right - left))
     total = 0.0
-    for j in range(weights.shape[0]):
-        for i in range(weights.shape[1]):
-            y, x = corner[0] + j, corner[1] + i
-            share[j, i] = weights[j, i] * np.sqrt(noise[y, x])
+    for j in range(height):
+        for i in range(width):
             if weights[j, i] > 0:
-                total += weights[j, i] * _own_value(data, good, labels, own, y, x, middle)
+                y, x = _own_pixel(good, labels, own, corner[0] + j, corner[1] + i, middle)
+                if y >= 0:
+                    total += weights[j, i] * data[y, x]
+                    share[y - top, x - left] += weights[j, i]
+    for j in range(share.shape[0]):
+        for i in range(share.shape[1]):
+            share[j, i] *= np.sqrt(noise[top + j, left + i])
     return total, _correlated_sum(share, covariance)
