@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,19 @@ def test_fate(cards: dict[str, Any], reason: str) -> None:
     assert unsupported(**cards) == reason
 
 
+@pytest.mark.parametrize("clock", [{"TSUTC1": 1545091044.72}, {"MJD__OBS": 58469.99820278}])
+@pytest.mark.parametrize("date_obs", [None, "'unknown'"])
+def test_when_a_file_was_written_does_not_tell_the_detector(date_obs: str | None, clock: dict[str, Any]) -> None:
+    cards = {"DATE__OBS": date_obs, "DATE": "'2024-05-01T00:00:00'", **clock}
+    assert detector(**cards).name == "HAWAII-2"
+    when = describe(**cards).ut_datetime
+    assert when is not None and abs(when - datetime(2018, 12, 17, 23, 57, 24, 720000)) < timedelta(seconds=1)
+
+
+def test_without_another_date_a_file_is_as_old_as_it_says() -> None:
+    assert detector(DATE__OBS=None, TSUTC1=None, DATE="'2018-05-01T00:00:00'").name == "HAWAII-2"
+
+
 # -- modes ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("mode", "role", "tags"),
@@ -210,8 +223,8 @@ def write(path: Path, data: np.ndarray, **cards: Any) -> Path:
     return path
 
 
-def read(path: Path, kind: str) -> Any:
-    return nirred_emir.nirred_read_calibration(path, kind, Headers.read(path), describe())
+def read(path: Path, kind: str, **cards: Any) -> Any:
+    return nirred_emir.nirred_read_calibration(path, kind, Headers.read(path), describe(**cards))
 
 
 def test_reading_masters(tmp_path: Path) -> None:
@@ -223,6 +236,21 @@ def test_reading_masters(tmp_path: Path) -> None:
     assert read(write(tmp_path / "master_bpm.fits", values), "bpm").planes[0].dq.tolist() == [[0, 1], [1, 1]]
     assert read(write(tmp_path / "master_flat.fits", values), "flat").planes[0].dq.tolist() == [[1, 0], [1, 0]]
     assert read(write(tmp_path / "own_flat.fits", values, NIRRED="0.1.0"), "flat") is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "seconds"),
+    [
+        ({"DARKTIME": 31.5}, 31.5),
+        ({"EXPTIME": None, "EXPOSED": 12.0}, 12.0),
+        ({"EXPTIME": None, "EXPOSED": 12.0, "DARKTIME": 13.0}, 13.0),
+        ({"EXPTIME": None}, 1.0),
+        ({"EXPTIME": 0.0}, 0.0),
+    ],
+)
+def test_a_dark_is_scaled_by_the_time_it_ran(tmp_path: Path, cards: dict[str, Any], seconds: float) -> None:
+    dark = read(write(tmp_path / "master_dark.fits", np.full((2, 2), 2.0)), "dark", **cards)
+    assert dark.planes[0].data[0, 0] == pytest.approx(2.0 * seconds)
 
 
 def test_a_flat_names_pixels_that_no_mask_does(tmp_path: Path) -> None:

@@ -43,12 +43,15 @@ PROFILES = (HAWAII2, H2RG)
 
 
 def started(headers: Headers) -> datetime | None:
-    """Start of the exposure, UT: DATE-OBS, else the Unix time TSUTC1."""
-    when = gemini.ut_datetime(headers)
+    """Start of the exposure, UT: DATE-OBS, else the Unix time TSUTC1.
+
+    DATE, which says when the file was written, counts only where nothing else tells.
+    """
+    when = gemini.ut_datetime(headers, days=("DATE-OBS",))
     seconds = gemini.number(headers, "TSUTC1", 0.0, 4e9)
     if when is None and seconds is not None:
-        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-    return when
+        when = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return when or gemini.ut_datetime(headers)
 
 
 def profile(headers: Headers) -> Profile | str:

@@ -173,6 +173,7 @@ def describe(headers: Headers) -> Descriptors:
             **{"repetition": gemini.integer(h, "OBSBLOCK"), "position": gemini.integer(h, "IMGOBBL")},
             **{"positions": gemini.integer(h, "NIMGOBBL"), "exposure": gemini.integer(h, "EXP")},
             **{"exposures": gemini.integer(h, "NEXP"), "tstamp": gemini.number(h, "TSTAMP")},
+            **{"dark_time": gemini.number(h, "DARKTIME", 0.0, 1e5)},
             **{"uuid": gemini.stated(h, "UUID") or gemini.stated(h, "EMIRUUID")},
             **{"expected_ra": ra, "expected_dec": dec, "wcs_flipped": True},
         },

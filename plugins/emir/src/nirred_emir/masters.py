@@ -36,9 +36,9 @@ def reduced(path: Path, headers: Headers) -> Frame | None:
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
     """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file that is nirred's.
 
-    Darks are in ADU per second and are multiplied by the frame's exposure time. In a mask, and in the mask that a
-    master may carry in BPM, anything above 0 is bad. A flat that is not positive is none, and where it strays from
-    its surroundings as no pixel should, the pixel is bad: the masks that come with the H2RG's masters are empty.
+    Darks are in ADU per second and are multiplied by the frame's dark time. In a mask, and in the mask that a master
+    may carry in BPM, anything above 0 is bad. A flat that is not positive is none, and where it strays from its
+    surroundings as no pixel should, the pixel is bad: the masks that come with the H2RG's masters are empty.
     """
     import numpy as np
 
@@ -61,11 +61,17 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
         bad |= ~(data > 0)
         bad |= _astray(data, bad)
     elif kind == "dark":
-        data = data * np.float32(descriptors.exposure_time or 0.0)
+        data = data * np.float32(_dark_time(descriptors))
     dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
     if not known.all():
         data = np.where(known, data, np.float32(0))
     return Frame((Plane(data, dq),), path.name, "adu")
+
+
+def _dark_time(frame: Descriptors) -> float:
+    """Seconds for which a frame's dark current ran: DARKTIME, else its exposure; 1 where the header tells neither."""
+    stated = (frame.get("dark_time"), frame.exposure_time)
+    return next((float(seconds) for seconds in stated if seconds is not None), 1.0)
 
 
 def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:

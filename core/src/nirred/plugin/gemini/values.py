@@ -8,6 +8,8 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...headers import Header, Headers
 
 NO_VALUE = ("", "No Value", "INDEF")
@@ -115,10 +117,13 @@ def _date(value: Any) -> datetime | date | None:
         return None
 
 
-def ut_datetime(headers: Headers) -> datetime | None:
-    """Start of the exposure, UT: date and time keywords, then MJD-OBS, OBSSTART, frame or file name (date only)."""
+def ut_datetime(headers: Headers, days: Sequence[str] = ("DATE-OBS", "DATE", "UTDATE")) -> datetime | None:
+    """Start of the exposure, UT: date and time keywords, then MJD-OBS, OBSSTART, frame or file name (date only).
+
+    `days`: keywords of the date, the first that tells it counts.
+    """
     day: date | None = None
-    for key in ("DATE-OBS", "DATE", "UTDATE"):
+    for key in days:
         found = _date(headers.primary.get(key))
         if isinstance(found, datetime):
             return found
