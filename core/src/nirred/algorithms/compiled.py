@@ -7,13 +7,21 @@ one from Python would end the process; a test sees to it that nobody does.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+#: What kernels are made with, and what is not followed in search of what lies behind one.
+LIBRARIES = sys.stdlib_module_names | {"numpy", "numba"}
+#: An import at the top level of a module: from what, and which names.
+_IMPORT = re.compile(r"\n(?:from +([.\w]+) +)?import +(\([^)]*\)|[^\n]*)")
+_NAME = re.compile(r"[.\w]+")
 
 _compiled = partial(njit, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
@@ -26,32 +34,46 @@ contracting_subkernel = _compiled(no_cpython_wrapper=True, fastmath={"contract"}
 def kernel(function: Callable[..., Any]) -> Any:
     """Decorator of what Python calls.
 
-    The cache knows of changes in the kernel's own file alone: what was compiled before one in the files of its
-    subkernels, as a new version of the sources brings it, is taken out here.
+    The cache knows of changes in the kernel's own file alone. What was compiled before one in the modules behind it, of
+    which it holds subkernels, constants and the fields of tuples, is taken out here.
     """
     made = _compiled(cache=True)(function)
     code = function.__code__
-    others = set(_files_behind(function)) - {code.co_filename}
-    if others:
-        stem = code.co_filename.rpartition("/")[2].removesuffix(".py")
-        name = f"{stem}.{function.__qualname__}-{code.co_firstlineno}.py{sys.version_info[0]}{sys.version_info[1]}.nbi"
-        _forget_if_older(Path(made.stats.cache_path) / name, others)
+    stem = code.co_filename.rpartition("/")[2].removesuffix(".py")
+    name = f"{stem}.{function.__qualname__}-{code.co_firstlineno}.py{sys.version_info[0]}{sys.version_info[1]}.nbi"
+    index = Path(made.stats.cache_path) / name
+    try:
+        if index.stat().st_mtime < _changed(function.__module__):
+            index.unlink()
+    except FileNotFoundError:  # never compiled
+        pass
     return made
 
 
-def _files_behind(function: Callable[..., Any]) -> Iterator[str]:
-    """Sources of the compiled functions that one calls, and those call."""
-    for name in function.__code__.co_names:
-        called = getattr(function.__globals__.get(name), "py_func", None)
-        if called is not None and called is not function:
-            yield called.__code__.co_filename
-            yield from _files_behind(called)
+@cache
+def _changed(module: str) -> float:
+    """When the newest source of a module and of all that it imports, and those import, was written."""
+    found: set[str] = set()
+    new = {module}
+    while new:
+        found |= new
+        new = set().union(*(_source(name)[1] for name in new)) - found
+    return max(_source(name)[0] for name in found)
 
 
-def _forget_if_older(index: Path, sources: set[str]) -> None:
-    """Remove an index of the cache that is older than one of the sources."""
+@cache
+def _source(module: str) -> tuple[float, frozenset[str]]:
+    """When a module's source was written, and the modules that it imports; 0 and none without one that may change."""
+    path = str(getattr(sys.modules.get(module), "__file__", None))
+    if not path.endswith(".py"):
+        return 0.0, frozenset()
     try:
-        if index.stat().st_mtime < max(Path(source).stat().st_mtime for source in sources):
-            index.unlink()
-    except FileNotFoundError:  # never compiled, or sources in an archive, which do not change
-        return
+        written, text = Path(path).stat().st_mtime, Path(path).read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):  # in an archive
+        return 0.0, frozenset()
+    named: set[str] = set()
+    for base, names in _IMPORT.findall("\n" + text):
+        if base.partition(".")[0] not in LIBRARIES:
+            start = f"{resolve_name(base, sys.modules[module].__package__)}." if base else ""
+            named |= {start[:-1], *(start + word for word in _NAME.findall(names))}
+    return written, frozenset(n for n in named if n in sys.modules and n.partition(".")[0] not in LIBRARIES)
