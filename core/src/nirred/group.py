@@ -146,6 +146,8 @@ class PlaneState:
         Their flags, uint16; `OBJECT` marks pixels covered by objects.
     subtracted : PlaneStack or None
         Sky-subtracted frames; steps that need them ask for `sub`.
+    mended : set of int
+        Frames whose unusable pixels hold values, in `sub`, that may be interpolated into others.
     sub_scratch : Path or None
         Where their scratch file belongs; None: they fit in memory.
     sky, noise_scale, weight, sky_variance : dict
@@ -176,6 +178,7 @@ class PlaneState:
     per_electron: np.ndarray | float = 1.0
     unseen: np.ndarray | None = None
     subtracted: PlaneStack | None = None
+    mended: set[int] = field(default_factory=set)
     sub_scratch: Path | None = None
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
@@ -206,6 +209,7 @@ class PlaneState:
     @sub.setter
     def sub(self, frames: PlaneStack) -> None:
         self.subtracted = frames
+        self.mended.clear()
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.medians import medians
+from nirred.algorithms.outlier_fill import fill_from_around
 from nirred.algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows
@@ -135,6 +136,21 @@ def filled(data, hidden, model, scale=1.0):
     told = OnPlane(model, np.ones(model.shape, np.uint16), (0, 0))
     fill_hidden(out, 9 * hidden.astype(np.uint16) + 2, 1, told, scale)
     return out
+
+
+def test_without_a_model_hidden_pixels_take_their_neighbours():
+    data, flags = np.arange(64, dtype=np.float32).reshape(8, 8), np.zeros((8, 8), np.uint16)
+    hidden = [(1, 1), (5, 5), (5, 6)]
+    for where, value in zip(hidden, (1e9, np.nan, -np.inf), strict=True):
+        data[where], flags[where] = value, 3
+    flags[7, 0] = 2
+    out = data.copy()
+    fill_from_around(out, flags, 1)
+    assert out[1, 1] == 9.0 and np.isfinite(out).all()
+    np.testing.assert_array_equal(out[flags != 3], data[flags != 3])
+    flags[:] = 1
+    fill_from_around(out, flags, 1)
+    assert not out.any()
 
 
 def test_hidden_pixels_take_the_model_then_their_neighbours():

@@ -19,7 +19,7 @@ from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
 from nirred.plugin import S
 from nirred.products import frames_table, wcs_keywords
 from nirred.steps import stack as stack_module
-from nirred.steps.stack import Resample, ScaleCounts, StackFrames
+from nirred.steps.stack import FlagOutliers, Resample, ScaleCounts, StackFrames
 
 CALL = S("any")
 
@@ -133,6 +133,36 @@ def test_reproject_leaves_out_what_is_bad_or_outside(make_group, method):
     assert (made.dq[count == 0] == DQ.NO_DATA).all() and np.isnan(made.data[count == 0]).all()
     # 35.5 of 40 columns in common, and the second frame's own
     assert np.count_nonzero(count[y + 10] == 2) >= 32
+
+
+@pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact"])
+@pytest.mark.parametrize("asked", [{}, {"operation": "median"}, {"nhigh": 1}])
+def test_bad_pixels_spoil_none_beside_them_without_outliers_sought(make_group, interpolant, asked):
+    rng = np.random.default_rng(8)
+    bad = np.where(rng.random((60, 70)) < 0.03, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+    images = [np.where(bad != 0, np.float32(v), np.float32(7)) for v in (1e7, -1e7, np.nan)]
+    shifts = [(0.0, 0.0), (4.5, -3.3), (-2.2, 5.6)]
+    group = registered(make_group(["both"] * 3, images, [bad] * 3), shifts)
+    made = stacked(group, interpolant, **asked)
+    there = np.isfinite(made.data)
+    assert there.mean() > 0.9
+    np.testing.assert_allclose(made.data[there], 7.0, rtol=1e-4)
+    assert made.var[there].max() < 4000.0  # as of one frame alone: no light of bad pixels
+
+
+def test_what_outliers_were_sought_in_is_mended_once_and_again_after_another_sky(make_group, monkeypatch):
+    bad = np.zeros((40, 40), np.uint16)
+    bad[20, 20] = DQ.BAD_PIXEL
+    group = registered(make_group(["both"] * 3, [np.full((40, 40), 7.0)] * 3, [bad] * 3), [(0.0, 0.0)] * 3)
+    FlagOutliers().apply(group, FlagOutliers.Params(), CALL)
+    mended = []
+    monkeypatch.setattr("nirred.steps.scale.fill_from_around", lambda *_: mended.append(1))
+    stacked(group)
+    assert not mended
+    group.planes[0].sub = group.planes[0].sub
+    stacked(group)
+    stacked(group)
+    assert len(mended) == 3
 
 
 def test_the_word_none_is_a_method():

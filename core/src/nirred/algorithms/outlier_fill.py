@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.flags import flagged
 
 
 @subkernel
@@ -60,3 +62,20 @@ def fill_lost(data, dq, bits, rows):  # type: ignore[no-untyped-def]
                 if x // 16 != block:
                     block, near = x // 16, _good_blocks(dq, bits, y, x // 16, known, good)
                 data[y, x] = _mean_around(data, dq, bits, y, x) if near else np.float32(0)
+
+
+def fill_from_around(data: NDArray[np.float32], dq: NDArray[np.uint16], bits: int) -> None:
+    """Give unusable pixels the mean of good ones around, else 0: without a model, they ring into no neighbour.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted frame, changed in place.
+    dq : uint16 (ny, nx)
+        Its flags.
+    bits : int
+        Flags of unusable pixels.
+    """
+    hidden = flagged(dq, bits).view(np.bool_)
+    data[hidden] = np.nan
+    fill_lost(data, dq, np.uint16(bits), hidden.any(axis=1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..algorithms.apertures import aperture_fluxes
 from ..algorithms.flags import flagged
+from ..algorithms.outlier_fill import fill_from_around
 from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from ..algorithms.photometry import area_exponent, concentrations, relative_transparencies, seeing_loss, shrink
 from ..algorithms.placement import Placement
@@ -156,7 +157,20 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
         total += int(np.count_nonzero((flat[found] & BAD) == 0))
         flat[found] |= np.uint16(DQ.COSMIC_RAY)
         fill_hidden(sub, dq, int(BAD), told, frame.transparency)
+        state.mended.add(i)
     return total
+
+
+def mend_hidden(group: Group, frames: list[int]) -> None:
+    """Give unusable pixels, which are interpolated with all others, usual values where `flag_outliers` has not."""
+
+    def mend(i: int) -> None:
+        for state in group.planes:
+            if i not in state.mended:
+                fill_from_around(state.sub.frame_to_change(i), state.dq.frame(i), int(BAD))
+                state.mended.add(i)
+
+    each_frame(group, frames, mend, 1)
 
 
 class ScaleCounts(GroupStep):

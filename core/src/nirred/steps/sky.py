@@ -182,6 +182,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state.unseen = None
     if state.subtracted is None:
         state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=False)
+    state.mended.clear()
     lights = take_off_halos(group, p) if hidden and params.mask_objects else {}
     levels = measure_levels(group, p, params)
     targets = group.indices()

@@ -42,6 +42,7 @@ from .scale import (
     FlagOutliers,
     ScaleCounts,
     holds_brightness,
+    mend_hidden,
     noise_factor,
     noise_of,
     sky_of,
@@ -124,6 +125,7 @@ class StackFrames(GroupStep):
         rejection = _rejection(params, len(frames))
         if not all(i in state.weight for state in group.planes for i in frames):  # scale_counts was skipped
             weigh_frames(group, frames)
+        mend_hidden(group, frames)
         if params.operation != "wtmean":
             _weigh_alike(group, frames)
         made, counts = [], []
