@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nirred.algorithms.resample_kernels import kernel_correlation
+from nirred.algorithms.resample_shift import shift_rows
 from nirred.coadd import Layout
 from nirred.frame import Plane
 from nirred.geometry import Target
@@ -66,6 +68,24 @@ def test_a_small_deep_part_does_not_decide() -> None:
 def test_no_blank_pixel_at_all() -> None:
     plane = Plane(np.full(SHAPE, np.nan, np.float32), np.zeros(SHAPE, np.uint16), np.ones(SHAPE, np.float32))
     assert zero_level(plane, np.zeros(SHAPE, np.uint16), np.zeros(SHAPE, np.uint8)) == (0.0, float("inf"))
+
+
+@pytest.mark.parametrize(("kernel", "shift"), [("nearest", 0.0), ("lanczos3", 0.4), ("bilinear", 0.5)])
+def test_the_level_of_resampled_pixels_scatters_as_its_error_says(kernel: str, shift: float) -> None:
+    """Interpolated pixels scatter by less than `VAR` says, down to half of it, and are not independent."""
+    rng = np.random.default_rng(9)
+    shape, found = (120, 120), []
+    nothing, even = np.zeros(shape, np.uint16), np.full(shape, 5, np.uint16)
+    for _ in range(200):
+        noise = rng.standard_normal((128, 128), np.float32)
+        drawn, _ = shift_rows(noise, None, shift, shift, kernel=kernel, shape=shape, origin=(4, 4))
+        plane = Plane(drawn, nothing, np.ones(shape, np.float32))
+        cov = kernel_correlation(shift, shift, kernel)
+        found.append(zero_level(plane, even, np.zeros(shape, np.uint8), None, cov))
+    levels, errors = np.transpose(found)
+    assert np.median(errors) == pytest.approx(levels.std(), rel=0.12)
+    if kernel == "nearest":
+        assert zero_level(plane, even, np.zeros(shape, np.uint8)) == found[-1]
 
 
 def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:

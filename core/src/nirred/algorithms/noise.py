@@ -139,6 +139,28 @@ def aperture_sigma(noisecov: ArrayLike, var: ArrayLike, aperture_weights: ArrayL
     return math.sqrt(max(total, 0.0))
 
 
+def median_variance_ratio(noisecov: ArrayLike) -> float:
+    """Variance of the median of many normal pixels, over what it would be if their noise were not correlated.
+
+    The median errs as the mean sign of the pixels does, and the signs of two pixels whose noise has the correlation rho
+    have ``2/pi arcsin(rho)``.
+
+    Parameters
+    ----------
+    noisecov : array_like, shape (k, k), k odd
+        Noise correlation by lag, in any unit.
+
+    Returns
+    -------
+    float
+        1 for white noise; near the sum of `noisecov` over its centre, 1 / CORRFAC squared, for noise that is spread.
+    """
+    covariance = np.asarray(noisecov, np.float64)
+    middle = covariance.shape[0] // 2
+    correlation = np.clip(covariance / covariance[middle, middle], -1.0, 1.0)
+    return float(2.0 / np.pi * np.arcsin(correlation).sum())
+
+
 def disc(radius: float, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> NDArray[np.float64]:
     """Weights of circular apertures: the covered share of each pixel, exactly.
 

@@ -12,6 +12,7 @@ from ..algorithms.dilation import dilate
 from ..algorithms.evenness import AREA, Evenness, broad_noise, broadened, evenness
 from ..algorithms.flags import flagged
 from ..algorithms.halos import light_between
+from ..algorithms.noise import median_variance_ratio
 from ..algorithms.objmask import block_means, block_sums, find_objects
 from ..algorithms.threads import both
 from ..algorithms.typical import median
@@ -72,7 +73,7 @@ class LevelStack(GroupStep):
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
             (value, error), (seen, beyond) = both(
-                partial(zero_level, plane, count, mask, objects, sunk=sunk),
+                partial(zero_level, plane, count, mask, objects, group.extras.get("noisecov"), sunk=sunk),
                 partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )
@@ -141,15 +142,22 @@ def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list
 
 
 def zero_level(
-    plane: Plane, count: np.ndarray, mask: np.ndarray, objects: np.ndarray | None = None, *, sunk: bool = False
+    plane: Plane,
+    count: np.ndarray,
+    mask: np.ndarray,
+    objects: np.ndarray | None = None,
+    noisecov: np.ndarray | None = None,
+    *,
+    sunk: bool = False,
 ) -> tuple[float, float]:
     """Median of a stack's deep blank pixels, by the number of exposures of each, and its error.
 
     In a stack whose objects are masked this deep the median errs less than any estimate of the mode. To the statistical
-    error are added half of the difference between both, as far as it is not noise, and what sources too faint to be
-    masked may hold, by those that are the faintest. The outskirts of extended `objects`, as found in blocks of pixels,
-    lie on the blank ones: their light is taken off the level, and `LIGHT_ERROR` of it is stated as error; where they
-    have `sunk` into the sky of their own frames, also what the hollows round them show of it.
+    error, of pixels whose noise correlates as `noisecov` says, are added half of the difference between both, as far as
+    it is not noise, and what sources too faint to be masked may hold, by those that are the faintest. The outskirts of
+    extended `objects`, as found in blocks of pixels, lie on the blank ones: their light is taken off the level, and
+    `LIGHT_ERROR` of it is stated as error; where they have `sunk` into the sky of their own frames, also what the
+    hollows round them show of it.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
@@ -158,7 +166,9 @@ def zero_level(
     values = plane.data[_deep(count, blank)]
     middle, mode = median(values), level(values, None)
     apart, noise = middle - mode.value, FIT_SCATTER * mode.sigma / np.sqrt(mode.n)
-    error = np.hypot(1.25 * mode.sigma / np.sqrt(values.size), 0.5 * np.sqrt(max(apart**2 - noise**2, 0.0)))
+    # what correlation adds to the median's error it adds to the mode's, too: their difference has none of it
+    together = 1.0 if noisecov is None else np.sqrt(median_variance_ratio(noisecov))
+    error = np.hypot(1.25 * together * mode.sigma / np.sqrt(values.size), 0.5 * np.sqrt(max(apart**2 - noise**2, 0.0)))
     if objects is None:
         return middle, float(error)
     surface, bare = _blocks(plane, blank)
