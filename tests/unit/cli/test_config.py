@@ -112,7 +112,7 @@ def test_layers_from_low_to_high(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [("link", "No such file"), ("loop", "Too many levels"), ("folder", "no file")]
+    ("kind", "word"), [("link", "No such file"), ("loop", "Too many levels"), ("folder", "a directory, not a file")]
 )
 def test_a_configuration_that_cannot_be_read_is_not_passed_over(tmp_path: Path, kind: str, word: str) -> None:
     path = tmp_path / "nirred.toml"
