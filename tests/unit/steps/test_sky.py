@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,11 @@ from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
-from nirred.steps import skymodel
+from nirred.steps import sky, skymodel
 from nirred.steps.match import unequally_shown
 from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
 from nirred.store import PlaneStack
+from tests.unit.steps.conftest import make_info
 
 CALL = S("any")
 SHAPE = (256, 256)
@@ -76,6 +78,32 @@ def test_sky_frames_serve_targets_and_each_other(make_group):
     assert associated(group, use_all=True)[1] == (0, 2)
     group.frames[1].reject("bad")
     assert associated(group)[0] == (2,)
+
+
+def test_sky_frames_at_one_place_show_nothing_and_that_is_said(make_group, monkeypatch):
+    """They have no sky of their own: what the memory held before must not pass for objects on them."""
+
+    class Used(PlaneStack):
+        def __init__(self, *shape, zeros=True):
+            super().__init__(*shape, zeros=zeros)
+            for i in [] if zeros else range(len(self)):
+                self.put(i, np.full(self.shape[1:], 1e5))
+
+    monkeypatch.setattr(sky, "PlaneStack", Used)
+    rng, shape = np.random.default_rng(1), SHAPE
+    infos = [make_info(Path(f"f{k}.fits"), shape, k, at=(100.0 * (k < 2), 5.0 * k * (k < 2))) for k in range(5)]
+    frames = [rng.normal(5000, 70, shape) for _ in infos]
+    group = make_group(["object"] * 2 + ["sky"] * 3, frames, infos=infos)
+    group.planes[0].subtracted = None
+    assert associated(group)[0] == (2, 3, 4) and associated(group)[2] == ()
+    for masked in (False, True):
+        SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=masked), CALL)
+        assert all(not group.planes[0].sub.frame(i).any() for i in (2, 3, 4))
+        assert abs(float(np.median(group.planes[0].sub.frame(0)))) < 10
+    assert [r for r in group.remarks if "are not masked" in r] == [
+        "objects on 3 sky frames (f2.fits ...) are not masked: no other sky frame is far enough from them "
+        "(associate_sky:distance)"
+    ]
 
 
 def test_no_sky_at_all_is_an_error(make_group):

@@ -172,6 +172,12 @@ class SkyCorrect(GroupStep):
         for i in group.targets:
             if not group.skies.get(i):
                 group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
+        alone = [group.frames[i].info.name for i in group.indices() if not group.skies.get(i)]
+        if alone:
+            group.remark(
+                f"objects on {len(alone)} sky frames ({alone[0]} ...) are not masked: no other sky frame is far enough "
+                "from them (associate_sky:distance)"
+            )
         for p in range(len(group.planes)):
             _correct(group, p, params, hidden=hidden)
 
@@ -180,8 +186,9 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     """Subtract the sky of plane `p` of every frame; `hidden`: objects amid sky cover part of it in all frames."""
     state = group.planes[p]
     state.unseen = None
-    if state.subtracted is None:
-        state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=False)
+    if state.subtracted is None:  # a frame without sky shows nothing
+        whole = all(group.skies.get(i) for i in group.indices())
+        state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=not whole)
     state.mended.clear()
     lights = take_off_halos(group, p) if hidden and params.mask_objects else {}
     levels = measure_levels(group, p, params)
