@@ -33,7 +33,7 @@ LAYERS = (
     ("fitsio", "plan.model", "plan.moments", "blame", "slabs"),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
-    ("framepass", "masks", "coadd", "products"),
+    ("darks", "framepass", "masks", "coadd", "products"),
     ("field",),
     ("config", "steps"),
     ("recipes",),

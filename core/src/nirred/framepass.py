@@ -15,6 +15,7 @@ from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, 
 from .algorithms.combine import MAX_FRAMES
 from .algorithms.flags import flagged
 from .blame import blamed
+from .darks import settle_dark
 from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
 from .files import give_cache_back
@@ -64,6 +65,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
     if len(frames) > MAX_FRAMES:
         raise StepError(f"{len(frames)} frames: {MAX_FRAMES} can be combined", "name fewer, or choose some with --only")
     first = group.frames[frames[0]].info
+    settle_dark(group)
     group.planes = _allocate(group, [d.shape for d in first.detectors])
     cache = _Inputs(passing=_passing(group))
     for p, state in enumerate(group.planes):
@@ -220,24 +222,27 @@ def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: 
 
 
 def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> CalibrationInputs:
-    setup, detector = group.setup, info.detectors[p]
-    if detector.gain is None and setup.electrons:
-        raise StepError(f"{info.name}: gain of this mode is not known", "leave the frame out with --exclude")
-    seconds = info.descriptors.exposure_time or 0.0
+    setup, detector, in_adu = group.setup, info.detectors[p], group.unit == "adu"
     curve = detector.linearity if setup.linearity else None
+    needed = setup.electrons or (in_adu and (setup.variance or curve is not None))
+    gain = info.gain(p) if needed else 1.0
+    seconds = info.descriptors.exposure_time or 0.0
     if (
         curve is not None
         and any(curve.time_delta)
         and seconds / max(detector.coadds, 1) + min(*curve.time_delta, 0) <= 0
     ):
         raise StepError(f"{info.name}: its linearity curve needs an exposure time; the header says {seconds:g} s")
+    response = _curve(group, info, detector, curve) if curve else None
+    if response is not None and in_adu:
+        response = _of_counts(response, gain)
     dark = _fitting(group, setup.dark, p, shape, "dark")
     flat = _fitting(group, setup.flat, p, shape, "flat")
     return CalibrationInputs(
-        gain=float(detector.gain or 1.0) if setup.electrons else 1.0,
+        gain=gain if setup.electrons else 1.0,
         coadds=detector.coadds,
         exposure_per_coadd=seconds / max(detector.coadds, 1),
-        linearity=_curve(group, info, detector, curve) if curve else None,
+        linearity=response,
         saturation=detector.saturation if setup.levels else None,
         non_linear=detector.non_linear if setup.levels else None,
         dark=None if dark is None else dark.data,
@@ -245,6 +250,7 @@ def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> Ca
         dark_scale=setup.dark_scale,
         flat_reciprocal=None if flat is None else reciprocal(flat),
         static_dq=_static_dq(setup, p, shape, dark, flat, detector),
+        electrons=gain if in_adu else 1.0,
     )
 
 
@@ -281,6 +287,13 @@ def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Lineari
         if linearity.per == "row_parity" and detector.section is not None:  # even and odd on the whole detector
             terms = np.roll(terms, -detector.section.y1, axis=0)
         return LinearityCurve(terms, tuple(linearity.time_delta), linearity.valid_to)
+
+
+def _of_counts(curve: LinearityCurve, gain: float) -> LinearityCurve:
+    """The same curve from ADU per coadd to ADU per coadd, of `gain` electrons each."""
+    powers = gain ** np.arange(curve.coefficients.shape[0 if curve.per_pixel else 1])
+    terms = curve.coefficients * (powers[:, None, None] if curve.per_pixel else powers)
+    return LinearityCurve(terms, curve.time_delta, curve.valid_to / gain)
 
 
 def flat_fault(flat: Plane) -> np.ndarray:

@@ -117,7 +117,8 @@ class FrameState:
 class FrameSetup:
     """What the fused per-frame pass is to do; frame steps set the fields.
 
-    The pass empties `dark` and `masks`, which nothing else reads, and takes the variances off `flat`.
+    The pass adds `bias` to `dark`, empties this and `masks`, which nothing else reads, and takes the variances off
+    `flat`.
     """
 
     levels: bool = False
@@ -128,6 +129,7 @@ class FrameSetup:
     variance: bool = False
     dark: list[Plane] | None = None
     dark_scale: float = 1.0
+    bias: list[Plane] | None = None
     flat: list[Plane] | None = None
     latency: float = 0.0
     latency_non_linear: bool = False
@@ -136,7 +138,7 @@ class FrameSetup:
 
 @dataclass
 class PlaneState:
-    """Working planes of one detector of all frames of a group.
+    """Working planes of one detector of all frames of a group; electron stands for their unit, see `Group.unit`.
 
     Parameters
     ----------
@@ -290,6 +292,21 @@ class Group:
         if chosen is not None and self.frames[chosen].alive:
             return int(chosen)
         return self.need(self.targets, "frames on target")[0]
+
+    @property
+    def unit(self) -> Literal["electron", "adu"]:
+        """Of the calibrated frames, and of all that is made of them."""
+        stated = str(self.task.first.headers.get("BUNIT", "")).strip().lower()
+        return "electron" if self.setup.electrons or stated.startswith("electron") else "adu"
+
+    @property
+    def units(self) -> str:
+        """The unit as text has it."""
+        return "electrons" if self.unit == "electron" else "ADU"
+
+    def electrons(self, p: int) -> float:
+        """Electrons per unit of plane `p`; `StepError` where that is ADU and the gain is not known."""
+        return 1.0 if self.unit == "electron" else self.frames[0].info.gain(p)
 
     def override(self, **numbers: Any) -> None:
         """Take the user's numbers for fields of every frame's detectors (gain, read_noise, saturation)."""

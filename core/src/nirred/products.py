@@ -103,13 +103,16 @@ def _whole_cards(text: str) -> list[str]:
 
 
 def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
-    """Keywords of SCI: unit, and noise and levels in electrons of the detectors behind it."""
-    keywords: dict[str, Any] = {"BUNIT": ("electron", "unit of the pixels")} | group.keywords
+    """Keywords of SCI: unit, and noise and levels of the detectors behind it."""
+    keywords: dict[str, Any] = {"BUNIT": (group.unit, "unit of the pixels")} | group.keywords
     if info.descriptors.exposure_time is not None:
         keywords["EXPTIME"] = (info.descriptors.exposure_time, "[s] exposure that SCI stands for")
     number = group.keywords.get("NCOMBINE", 1)
-    collected = group.extras.get("collected", number if isinstance(number, int) else number[0])
-    keywords["GAIN"] = (float(collected), "SCI x GAIN = electrons collected")
+    gains = [1.0 if group.unit == "electron" else info.detectors[p].gain for p in planes]
+    known = [gain for gain in gains if gain is not None]
+    if len(known) == len(gains):
+        exposures = group.extras.get("collected", number if isinstance(number, int) else number[0])
+        keywords["GAIN"] = (float(np.mean(known) * exposures), "SCI x GAIN = electrons collected")
     keywords |= _detector_keywords(group, info, planes)
     scale = info.descriptors.pixel_scale
     if scale is not None:
@@ -141,7 +144,7 @@ def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -
         if levels and len(levels) == len(told):
             keywords[key] = (
                 round(min(levels), 3),
-                f"[electron] {'lowest' + several if several else 'before dark and flat'}",
+                f"[{group.unit}] {'lowest' + several if several else 'before dark and flat'}",
             )
     return keywords
 
@@ -205,7 +208,7 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
             keywords["BUNIT"] = ("", "relative sensitivity")
         extensions.append(Extension("SCI", plane.data.astype(np.float32, copy=False), keywords, version))
         if plane.var is not None:
-            var_unit = {"BUNIT": ("electron2" if kind != "flat" else "", "unit of the pixels")}
+            var_unit = {"BUNIT": (f"{group.unit}2" if kind != "flat" else "", "unit of the pixels")}
             extensions.append(Extension("VAR", plane.var.astype(np.float32, copy=False), var_unit, version))
         extensions.append(Extension("DQ", plane.dq, {}, version))
         if "nexp" in group.extras:

@@ -16,6 +16,7 @@ from astropy.io import fits
 
 from nirred.errors import ConfigError, DataError
 from nirred.params import Setting
+from nirred.plan.options import PlanOptions
 from nirred.recipes import recipe_for, step_types
 
 IMAGE = "N20260115S0001_image"
@@ -90,7 +91,6 @@ def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, regi
     """Names with accents, quotes and bytes that are no text, in a directory like them, with a library."""
     from nirred.library import Shelf
     from nirred.library.catalogue import CalibrationLibrary
-    from nirred.plan.options import PlanOptions
     from nirred.run.rerun import rerun
 
     folder = raw.rename(raw.with_name("nuit d'\xe9t\xe9 \udce9"))
@@ -166,6 +166,27 @@ def test_stack_says_what_it_is(reduced, night):
         assert hdus["FRAMES"].data["xoff"][reference] == 0 == hdus["FRAMES"].data["yoff"][reference]
         empty = hdus["NEXP"].data == 0
         assert np.isnan(hdus["SCI"].data[empty]).all() and (hdus["DQ"].data[empty] != 0).all()
+
+
+def test_a_night_that_stays_in_adu_is_the_one_in_electrons_by_the_gain(reduced, night, reduce):
+    """Pixels, noise, and what the header says of them; a dark in electrons serves it, too."""
+    dark = reduced[1] / f"{DARK}.fits"
+    counted = (Setting("adu_to_electrons", "skip", True, "-p"),)
+    made = reduce(night.raw_dir, settings=counted, plan=PlanOptions(user_cal={"dark": dark}))
+    with fits.open(reduced[1] / f"{IMAGE}.fits") as hdus, fits.open(made.products[IMAGE]) as counts:
+        one, other = hdus["SCI"].header, counts["SCI"].header
+        assert other["BUNIT"] == "adu" and counts["VAR"].header["BUNIT"] == "adu2"
+        assert other["DARKCOR"] == one["DARKCOR"] and other["RDNOISE"] == one["RDNOISE"]
+        gain = other["GAIN"] / one["GAIN"]
+        assert gain == pytest.approx(12.3)
+        for key in ("SATLEVEL", "NONLINEA", "LEVELERR"):
+            assert gain * other[key] == pytest.approx(one[key], rel=0.01)
+            assert other.comments[key].startswith("[adu]") and one.comments[key].startswith("[electron]")
+        noise = np.sqrt(hdus["VAR"].data)
+        assert np.nanmax(np.abs(gain * counts["SCI"].data - hdus["SCI"].data) / noise) < 0.02
+        assert np.nanmax(np.abs(gain * np.sqrt(counts["VAR"].data) / noise - 1)) < 1e-3
+        assert np.array_equal(counts["DQ"].data, hdus["DQ"].data)
+        np.testing.assert_allclose(gain * counts["FRAMES"].data["sky"], hdus["FRAMES"].data["sky"], rtol=1e-4)
 
 
 def test_dark_and_flat_say_what_they_are(reduced):
@@ -298,8 +319,6 @@ def test_a_flat_that_fails_blocks_science_and_nothing_else(night, raw, reduce, t
 
 @pytest.mark.parametrize(("strict", "allowed"), [(False, ()), (True, ()), (True, ("dark", "bpm"))])
 def test_a_dark_that_fails_degrades_what_counts_on_it_and_strict_stops_that(night, raw, reduce, strict, allowed):
-    from nirred.plan.options import PlanOptions
-
     for path in (raw / name for name in files_of(night, "dark")):  # headers are sound, so the plan counts on them
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-5000])
         path.unlink()
@@ -333,8 +352,6 @@ def test_without_lamps_science_is_blocked_with_the_code_of_calibrations(night, r
 def test_a_calibration_has_its_role_however_it_is_named_and_whatever_became_of_its_task(
     reduced, night, raw, reduce, tmp_path, monkeypatch, spoilt
 ):
-    from nirred.plan.options import PlanOptions
-
     for name in (n for n, f in night.frames.items() if f.kind == "dark"):
         (raw / name).unlink()
     shutil.copy(reduced[1] / f"{DARK}.fits", raw / "m.fits")

@@ -145,6 +145,7 @@ def test_threshold_flags_and_fills(make_group):
 
 
 def bpm(group, flat, dark=None, **params):
+    group.setup.electrons = True
     group.streams["main"] = [plane(flat)]
     if dark is not None:
         group.streams["darks"] = [plane(dark)]
@@ -189,6 +190,15 @@ def test_a_quadrant_of_another_zero_level_is_not_bad(make_group, level):
     bad = dq != 0
     assert bad[30, 200] and bad[40, 210] and bad[200, 30] and bad[210, 40]
     assert np.count_nonzero(bad) == 4
+
+
+def test_limits_of_darks_in_adu_are_in_electrons_all_the_same(make_group):
+    group = make_group(["flat"], [np.ones((64, 64))], makes="bpm")  # 2 electrons per ADU
+    dark = np.zeros((64, 64))
+    dark[30, 30], dark[40, 40] = 60.0, 40.0
+    group.streams["main"], group.streams["darks"] = [plane(np.ones((64, 64)))], [plane(dark)]
+    MakeBPM().apply(group, MakeBPM.Params(dark_hi_thresh=100.0), CALL)
+    assert np.argwhere(group.streams["main"][0].dq).tolist() == [[30, 30]]
 
 
 def test_without_limits_the_dark_says_what_stands_out(make_group):

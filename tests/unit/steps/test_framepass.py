@@ -16,8 +16,9 @@ from nirred.frame import Plane
 from nirred.framepass import calibrate_group, reciprocal
 from nirred.headers import Headers
 from nirred.plugin import Linearity, Section
+from nirred.products import plane_keywords
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
-from nirred.steps.frames import AddDQ
+from nirred.steps.frames import AddDQ, DarkCorrect
 
 
 def flat_plane(value, shape=(6, 8), dq=None):
@@ -42,6 +43,48 @@ def test_gain_dark_and_flat(make_group, write_raw):
     # VAR = constant + signal per_electron: read noise 10 e- and the dark's photons, divided by the flat
     np.testing.assert_allclose(group.planes[0].constant, (100.0 + 50.0) / 0.25)
     np.testing.assert_allclose(group.planes[0].per_electron, 2.0)
+
+
+@pytest.mark.parametrize("unit", ["electron", "adu"])
+@pytest.mark.parametrize("per", ["whole", "pixel"])
+def test_frames_in_adu_are_those_in_electrons_by_the_gain(make_group, write_raw, per, unit):
+    """With curve and read noise, which are in electrons, and with dark and bias in either unit."""
+    terms = (1.0, 2e-3, 1e-6)
+    given = (terms,) if per == "whole" else lambda: np.multiply.outer(terms, np.ones((6, 8)))
+    detector = {"linearity": Linearity(given, per, valid_to=300.0)} | {"saturation": 180.0, "non_linear": 130.0}
+    infos = write_raw([[np.linspace(-10, 200, 48).reshape(6, 8)]], detector=detector)
+    made = []
+    for electrons in (True, False):
+        group = prepared(make_group, infos, electrons=electrons, linearity=True, flat=[flat_plane(0.5)])
+        factor = 1.0 if unit == "electron" else 0.5
+        for kind, level in (("dark", 50.0), ("bias", 8.0)):
+            level *= factor
+            planes = [Plane(np.full((6, 8), level, np.float32), np.zeros((6, 8), np.uint16), np.full((6, 8), level))]
+            group.calibrations[kind], group.extras[f"{kind}_unit"] = planes, unit
+            planes[0].var[:] *= factor
+        group.extras["dark_apart"] = True
+        DarkCorrect().configure(group.setup, DarkCorrect.Params(), group)
+        calibrate_group(group)
+        state = group.planes[0]
+        levels = [plane_keywords(group, infos[0], (0,))[key][0] for key in ("SATLEVEL", "NONLINEA", "GAIN")]
+        made.append((state.sci.frame(0), state.constant, state.per_electron, state.dq.frame(0), levels))
+    (sci, constant, grain, dq, levels), counted = made
+    np.testing.assert_allclose(2.0 * counted[0], sci, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(4.0 * counted[1], constant, rtol=1e-5)
+    np.testing.assert_allclose(2.0 * counted[2], grain, rtol=1e-5)
+    np.testing.assert_array_equal(counted[3], dq)
+    assert counted[4][2] == 2.0 * levels[2] == 2.0
+    assert 2.0 * np.array(counted[4][:2]) == pytest.approx(levels[:2], abs=2e-3)
+
+
+def test_counts_of_a_mode_without_gain_have_no_noise_model(make_group, write_raw):
+    infos = write_raw([[np.full((6, 8), 100.0)]], detector={"gain": None})
+    with pytest.raises(StepError, match="gain of this mode is not known"):
+        calibrate_group(prepared(make_group, infos, electrons=False))
+    group = prepared(make_group, infos, electrons=False, variance=False)
+    calibrate_group(group)
+    assert (group.planes[0].sci.frame(0) == 100.0).all()
+    assert "GAIN" not in plane_keywords(group, infos[0], (0,))
 
 
 def test_memory_or_scratch_makes_no_difference(make_group, write_raw):

@@ -30,6 +30,7 @@ def aperture_fluxes(
     *,
     spikes: bool = False,
     radii: tuple[float, ...] = (2.0,),
+    gain: float = 1.0,
 ) -> tuple[Float64, Float64]:
     """Fluxes of isolated stars, by default in apertures so wide (2 FWHM radius) that seeing hardly matters.
 
@@ -50,6 +51,8 @@ def aperture_fluxes(
         Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
     radii : tuple of float
         Of the apertures, in FWHM.
+    gain : float
+        Electrons per data unit, for the photon noise of the stars.
 
     Returns
     -------
@@ -58,12 +61,12 @@ def aperture_fluxes(
     """
     flux, error = np.full((2, len(radii), x.size), np.nan)
     places = np.column_stack([x, y]).astype(np.float64)
-    _measure(data, bad, places, float(fwhm), spikes, np.array(radii, np.float64), flux, error)
+    _measure(data, bad, places, float(fwhm), spikes, np.array(radii, np.float64), float(gain), flux, error)
     return flux, error
 
 
 @kernel
-def _measure(data, bad, places, fwhm, spikes, radii, flux, error):  # type: ignore[no-untyped-def]
+def _measure(data, bad, places, fwhm, spikes, radii, gain, flux, error):  # type: ignore[no-untyped-def]
     """Fill in what can be measured; each star in a window of its own."""
     half = int(np.ceil(RING[1] * fwhm))
     size = 2 * half + 1
@@ -86,7 +89,7 @@ def _measure(data, bad, places, fwhm, spikes, radii, flux, error):  # type: igno
         if n >= LEAST_RING:
             level, sigma = _level(some, n)
             for m in range(radii.size):
-                flux[m, k], error[m, k] = _aperture(cut, hidden, r, fwhm, radii[m], (level, sigma, n))
+                flux[m, k], error[m, k] = _aperture(cut, hidden, r, fwhm, radii[m], (level, sigma, n), gain)
 
 
 @subkernel
@@ -111,7 +114,7 @@ def _level(values, n):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _aperture(cut, hidden, r, fwhm, radius, ring):  # type: ignore[no-untyped-def]
+def _aperture(cut, hidden, r, fwhm, radius, ring, gain):  # type: ignore[no-untyped-def]
     """Flux and error in one aperture; `ring`: level, scatter and number of the usable pixels round it."""
     level, sigma, n = ring
     ny, nx = cut.shape
@@ -131,7 +134,7 @@ def _aperture(cut, hidden, r, fwhm, radius, ring):  # type: ignore[no-untyped-de
             area += inside
     if holes > HOLES * fwhm**3:
         return np.nan, np.nan
-    return flux, np.sqrt(area * sigma**2 * (1 + 1.6 * area / n) + max(flux, 0.0))
+    return flux, np.sqrt(area * sigma**2 * (1 + 1.6 * area / n) + max(flux, 0.0) / gain)
 
 
 @subkernel

@@ -56,7 +56,7 @@ class CalibrationInputs:
     Attributes
     ----------
     gain : float
-        Electrons per ADU.
+        Electrons per ADU; 1: the result stays in ADU, as curve and dark are then.
     coadds : int
         Exposures summed by the controller.
     exposure_per_coadd : float
@@ -73,6 +73,8 @@ class CalibrationInputs:
     static_dq : (ny, nx) uint16 or None
         Flags of the static masks and of the dark and flat, already merged.
     dark_scale : float
+    electrons : float
+        Per unit of the result: 1, or the gain where that stays in ADU; for `noise_planes` only.
     """
 
     gain: float = 1.0
@@ -86,6 +88,7 @@ class CalibrationInputs:
     flat_reciprocal: Float32 | None = None
     static_dq: UInt16 | None = None
     dark_scale: float = 1.0
+    electrons: float = 1.0
 
 
 class _Levels(NamedTuple):
@@ -159,6 +162,8 @@ def noise_planes(inputs: CalibrationInputs, read_noise: float, threads: int = 1)
         constant     = ((read_noise k)**2 + k max(D, 0) + dark_scale**2 dark_variance) r**2
         per_electron = k r
 
+    In units of g electrons these are read_noise / g, k max(D, 0) / g and k r / g.
+
     Parameters
     ----------
     inputs : CalibrationInputs
@@ -197,10 +202,11 @@ def _noise_rows(inputs: CalibrationInputs, read_noise: float, start: int, stop: 
         reciprocal = inputs.flat_reciprocal[start:stop]
     k = _time_factors(inputs).astype(np.float32)
     scale = k[np.arange(start, stop) % k.size][:, None] if k.size > 1 else k[0]
-    constant = np.float32(read_noise) ** 2 * scale**2 + scale * dark
+    per_photon = scale / np.float32(inputs.electrons)
+    constant = np.float32(read_noise / inputs.electrons) ** 2 * scale**2 + per_photon * dark
     if inputs.dark_variance is not None:
         constant = constant + np.float32(inputs.dark_scale) ** 2 * inputs.dark_variance[start:stop]
-    planes = constant * reciprocal**2, scale * reciprocal
+    planes = constant * reciprocal**2, per_photon * reciprocal
     return np.asarray(planes[0], np.float32), np.asarray(planes[1], np.float32)
 
 

@@ -70,7 +70,7 @@ def key_figures(path: Path) -> str:
         _figure(get("TEXPTIME"), "{:.5g} s"),
         _width(get("FWHM"), get("PIXSCALE")),
         _figure(get("BADFRAC"), "{:.2%} bad"),
-        _figure(get("LEVELERR"), "level +-{:.3g} electron"),
+        _figure(get("LEVELERR"), "level +-{:.3g} " + ("adu" if get("BUNIT") == "adu" else "electron")),
     ]
     state = get("WCSSTAT")
     figures += [f"wcs {state}"] if isinstance(state, str) and state != "ok" else []

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..errors import StepError
+
 if TYPE_CHECKING:
     from ..headers import Headers
     from ..params import Setting
@@ -74,6 +76,13 @@ class FrameInfo:
     def name(self) -> str:
         """`root` with .fits: how records speak of the frame, whatever its compression."""
         return self.root + ".fits"
+
+    def gain(self, p: int) -> float:
+        """Electrons per ADU of detector `p`; StepError where they are not known."""
+        gain = self.detectors[p].gain
+        if gain is None:
+            raise StepError(f"{self.name}: gain of this mode is not known", "leave the frame out with --exclude")
+        return float(gain)
 
 
 def file_root(path: Path) -> str:

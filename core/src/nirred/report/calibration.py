@@ -23,7 +23,6 @@ _KEYS = {
     "LINCORR": "Linearity",
     "DARKCOR": "Dark",
 }
-_FLAT_KEYS = {"FLATLEV": "Level before normalisation (electron)"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ class Master:
 def read_master(hdus: Any, kind: str) -> Master:
     """Measure and draw a calibration: pixels, and a map of bad ones for a mask."""
     head = hdus[0].header
-    keys = _KEYS if kind == "bpm" else _KEYS | _FLAT_KEYS
+    keys = dict(_KEYS)
+    if kind != "bpm" and "FLATLEV" in head:
+        unit = "adu" if head.comments["FLATLEV"].startswith("[adu]") else "electron"
+        keys["FLATLEV"] = f"Level before normalisation ({unit})"
     facts = [(name, number(head[key], ".6g")) for key, name in keys.items() if key in head]
     if kind == "bpm" and "BADFRAC" in head:
         facts.append(("Bad pixels", f"{float(head['BADFRAC']):.3%} of illuminated pixels"))
@@ -52,9 +54,10 @@ def read_master(hdus: Any, kind: str) -> Master:
             facts += [] if "BADFRAC" in head else _shares(dq, which)
         else:
             data = np.array(hdus["SCI", version].data, np.float32)
-            pictures.append(_pixels(data, dq, kind, which, text(hdus["SCI", version].header.get("BUNIT", ""))))
+            unit = text(hdus["SCI", version].header.get("BUNIT", ""))
+            pictures.append(_pixels(data, dq, kind, which, unit))
             var = hdus["VAR", version].data if ("VAR", version) in hdus else None
-            facts += [(f"{k}{which}", v) for k, v in _levels(data, dq, var, kind)] + _shares(dq, which)
+            facts += [(f"{k}{which}", v) for k, v in _levels(data, dq, var, unit)] + _shares(dq, which)
     return Master(tuple(facts), tuple(p for p in pictures if p is not None))
 
 
@@ -81,13 +84,13 @@ def _mask(dq: np.ndarray | None, which: str) -> Picture | None:
     return picture(1.0 - bad, words, levels=Levels(0, 1), side=SIDE)
 
 
-def _levels(data: np.ndarray, dq: np.ndarray | None, var: np.ndarray | None, kind: str) -> list[tuple[str, str]]:
+def _levels(data: np.ndarray, dq: np.ndarray | None, var: np.ndarray | None, unit: str) -> list[tuple[str, str]]:
     good = _good(data, dq)
     values = data[good]
     if not values.size:
         return [("Level", "no good pixel")]
     low, middle, high = (float(v) for v in np.percentile(values[:: -(-values.size // 500_000)], (1, 50, 99)))
-    unit = "" if kind in ("flat", "skyflat") else " electron"
+    unit = f" {unit}" if unit else ""
     facts = [("Level", f"{middle:.4g}{unit}; 1 to 99 % of pixels {low:.4g} to {high:.4g}")]
     if var is not None:
         noise = math.sqrt(max(float(np.median(var[good][:: -(-values.size // 500_000)])), 0.0))

@@ -77,10 +77,10 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
         noise = _noise(hdus, version, alone=len(versions) == 1)
         facts += [(f"{k}{which}", v) for k, v in _plane_facts(hdus, version, sky, noise)]
         remarks += _doubts(noise, which)
-    pictures += _glimpses(glimpse)
+    pictures += _glimpses(glimpse, _unit(hdus))
     facts += _source_facts(hdus, frames)
     facts += _corrections(hdus[0].header)
-    plots = tuple(p for p in _plots(frames) if p is not None)
+    plots = tuple(p for p in _plots(frames, _unit(hdus)) if p is not None)
     reference = text(hdus[0].header.get("REFFRAME", ""))
     shown = tuple(p for p in pictures if p is not None)
     return Stack(tuple(facts), shown, frames, plots, reference, tuple(remarks))
@@ -118,7 +118,7 @@ def _sci_picture(hdus: Any, version: int, sky: Orientation | None, which: str) -
         data[hdus["NEXP", version].data == 0] = np.nan
     ny, nx = data.shape
     alt = f"Stack{which}: {nx} x {ny} pixels of {text(hdus[0].header.get('OBJECT', ''))}"
-    return picture(data, Words(alt, f"Stack{which}, asinh stretch", "electron"), side=720, sky=sky)
+    return picture(data, Words(alt, f"Stack{which}, asinh stretch", _unit(hdus)), side=720, sky=sky)
 
 
 def _nexp_picture(hdus: Any, version: int, sky: Orientation | None, which: str) -> Picture | None:
@@ -134,13 +134,18 @@ def _nexp_picture(hdus: Any, version: int, sky: Orientation | None, which: str) 
     return None if drawn is None else replace(drawn, ticks=whole)
 
 
-def _glimpses(glimpse: dict[str, np.ndarray]) -> list[Picture | None]:
+def _unit(hdus: Any) -> str:
+    """Of the pixels."""
+    return text(hdus["SCI"].header.get("BUNIT", "electron"))
+
+
+def _glimpses(glimpse: dict[str, np.ndarray], unit: str) -> list[Picture | None]:
     frame = str(glimpse.get("frame", ""))
     found = []
     for k in sorted(k for k in glimpse if k.startswith("sub_")):
         caption = f"One frame after sky subtraction: {frame}" + ("" if k == "sub_1" else f", detector {k[4:]}")
         if glimpse[k].ndim == 2 and glimpse[k].size:
-            found.append(picture(glimpse[k], Words(caption, caption, "electron"), side=512))
+            found.append(picture(glimpse[k], Words(caption, caption, unit), side=512))
     return found
 
 
@@ -195,10 +200,11 @@ def _plane_facts(hdus: Any, version: int, sky: Orientation | None, noise: Noise 
     level_error = head.get("LEVELERR")
     if noise is None:
         return [*facts, ("Noise", "too few blank pixels to measure it")]
+    unit = _unit(hdus)
     error = f", zero level known to ±{level_error:.3g}" if isinstance(level_error, (int, float)) else ""
     facts += [
-        ("Background", f"median of blank pixels {noise.level:+.3g} electron{error}"),
-        ("Noise per pixel", f"{noise.pixel:.4g} electron predicted; measured is {_ratio(noise.ratio)} of that"),
+        ("Background", f"median of blank pixels {noise.level:+.3g} {unit}{error}"),
+        ("Noise per pixel", f"{noise.pixel:.4g} {unit} predicted; measured is {_ratio(noise.ratio)} of that"),
     ]
     if noise.box_ratio is not None:
         facts.append((f"Noise in {noise.box} x {noise.box} px", f"measured is {_ratio(noise.box_ratio)} of predicted"))
@@ -215,9 +221,10 @@ def _depth(hdus: Any, noise: Noise, sky: Orientation | None) -> list[tuple[str, 
     if not isinstance(radius, (int, float)) or not radius > 0:
         return []
     limit = noise.limit(radius)
-    rate = f", {limit / exposure:.3g} electron/s" if isinstance(exposure, (int, float)) and exposure > 0 else ""
+    unit = _unit(hdus)
+    rate = f", {limit / exposure:.3g} {unit}/s" if isinstance(exposure, (int, float)) and exposure > 0 else ""
     wide = f' ({radius * sky.scale:.2f}")' if sky is not None else ""
-    return [("Depth", f"5 sigma at {limit:.4g} electron{rate} in an aperture of radius {radius:.2f} px{wide}")]
+    return [("Depth", f"5 sigma at {limit:.4g} {unit}{rate} in an aperture of radius {radius:.2f} px{wide}")]
 
 
 def _doubts(noise: Noise | None, which: str) -> list[str]:
@@ -241,8 +248,9 @@ def _source_facts(hdus: Any, frames: tuple[FrameRow, ...]) -> list[tuple[str, st
     if "OBJCAT" in hdus:
         snr = hdus["OBJCAT"].data["SNR"]
         facts.append(("Sources", f"{len(snr)}, of them {int((snr > 10).sum())} above S/N 10"))
+    sky = f" {_unit(hdus)}"
     for name, values, unit in (
-        ("Sky", [f.sky for f in frames], " electron"), ("Transparency", [f.transparency for f in frames if f.used], "")
+        ("Sky", [f.sky for f in frames], sky), ("Transparency", [f.transparency for f in frames if f.used], "")
     ):  # fmt: skip
         if shown := span(values):
             facts.append((name, shown + unit))
@@ -256,7 +264,7 @@ def _corrections(head: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _plots(frames: tuple[FrameRow, ...]) -> list[Plot | None]:
+def _plots(frames: tuple[FrameRow, ...], unit: str) -> list[Plot | None]:
     clock = any(math.isfinite(f.time) for f in frames)
 
     def points(name: str, error: str = "") -> list[Point]:
@@ -267,7 +275,7 @@ def _plots(frames: tuple[FrameRow, ...]) -> list[Plot | None]:
 
     offsets = {"x": points("xoff", "xoff_err"), "y": points("yoff", "yoff_err")}
     return [
-        plot("Sky level", "electron", {"sky": points("sky")}, clock=clock),
+        plot("Sky level", unit, {"sky": points("sky")}, clock=clock),
         plot("Seeing, FWHM", "px", {"fwhm": points("fwhm")}, clock=clock),
         plot("Transparency", "", {"transparency": points("transparency")}, clock=clock),
         plot("Offset", "px", offsets, clock=clock),

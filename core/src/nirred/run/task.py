@@ -276,20 +276,21 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
 
 def _planes(a: Association, path: Path, group: Group) -> list[Plane]:
     """A calibration's planes by the plugin of the frames, where it knows the layout, else by the core's reader."""
-    first = group.task.first
+    first, headers = group.task.first, Headers.read(path)
     master = group.context.registry.ask(
         first.owner,
         "nirred_read_calibration",
         path=path,
         kind=a.kind,
-        headers=Headers.read(path),
+        headers=headers,
         descriptors=first.descriptors,
     )
     if isinstance(master, Frame):
-        group.extras[f"{a.kind}_unit"] = master.unit
+        group.extras[f"{a.kind}_unit"], group.extras[f"{a.kind}_apart"] = master.unit, master.unit == "adu"
         return list(master.planes)
     if a.kind in MASKS:
         return [Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)]
+    group.extras[f"{a.kind}_unit"] = "adu" if str(headers.get("BUNIT", "")).strip().lower() == "adu" else "electron"
     return read_calibration(path)
 
 

@@ -195,8 +195,8 @@ class NormalizeFlat(GroupStep):
             what = f"no pixel of the flat is good: {full:.0%} are saturated, others dark or bad"
             raise StepError(what, "use lamp frames that are not saturated, or --allow-missing flat")
         if not level > 0:
-            raise StepError(f"the flat's median is {level:.3g} electrons", "check lamp-on and lamp-off frames")
-        group.keywords["FLATLEV"] = (round(level, 3), "[electron] median before normalisation")
+            raise StepError(f"the flat's median is {level:.3g} {group.units}", "check lamp-on and lamp-off frames")
+        group.keywords["FLATLEV"] = (round(level, 3), f"[{group.unit}] median before normalisation")
         group.streams[call.gives] = [
             Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))
             for p in planes
@@ -261,7 +261,8 @@ class MakeBPM(GroupStep):
             around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
             bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
             if darks is not None:
-                bad |= _out_of_range(darks[i].data, *_dark_limits(darks[i], lo, hi), _spread(darks[i]))
+                given = (None if limit is None else limit / group.electrons(i) for limit in (lo, hi))
+                bad |= _out_of_range(darks[i].data, *_dark_limits(darks[i], *given), _spread(darks[i]))
             outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
             lit += outside.size - int(np.count_nonzero(outside))
             dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))

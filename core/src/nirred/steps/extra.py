@@ -79,7 +79,8 @@ def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Pa
         return [_write(group, i, folder, suffix, [*_frame_extensions(group, i), *history]) for i in alive]
     extensions = []
     for p, plane in enumerate(group.streams[stream]):
-        extensions.append(Extension("SCI", plane.data.astype(np.float32), _cards(group, group.task.first, p), p + 1))
+        cards = plane_keywords(group, group.task.first, (p,))
+        extensions.append(Extension("SCI", plane.data.astype(np.float32), cards, p + 1))
         if plane.var is not None:
             extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
         extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
@@ -103,7 +104,7 @@ def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Ext
 def _frame_extensions(group: Group, i: int) -> list[Extension]:
     frame, extensions = group.frames[i], []
     for p, state in enumerate(group.planes):
-        cards = _cards(group, frame.info, p) | _wcs_cards(frame.info, p)
+        cards = plane_keywords(group, frame.info, (p,)) | _wcs_cards(frame.info, p)
         if np.isfinite(frame.dx_err):
             cards["XOFF"] = (frame.dx, "[pixel] source here minus in the reference")
             cards["YOFF"] = (frame.dy, "[pixel] source here minus in the reference")
@@ -144,13 +145,6 @@ def _catalogue(stars: StarList) -> np.ndarray:
     for name, values in columns.items():
         table[name] = values
     return table
-
-
-def _cards(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
-    cards = plane_keywords(group, info, (p,))
-    if not group.setup.electrons:
-        cards["BUNIT"] = ("adu", "unit of the pixels")
-    return cards
 
 
 def _wcs_cards(info: FrameInfo, p: int) -> dict[str, Any]:

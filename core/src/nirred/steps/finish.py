@@ -86,21 +86,22 @@ class LevelStack(GroupStep):
         group.streams[call.gives] = done
         behind = group.extras.get("shape_behind", 0.0) if hidden else 0.0
         found = [float(np.hypot(error, behind)) for error in found]
-        group.keywords["LEVELERR"] = (round(max(found), 4), "[electron] 1-sigma error of the zero level")
+        group.keywords["LEVELERR"] = (round(max(found), 4), f"[{group.unit}] 1-sigma error of the zero level")
         if rough.ratio > UNEVEN:
             group.keywords["UNEVEN"] = (
                 round(rough.excess, 3),
-                f"[electron] rms of blank areas of {AREA} pixels beyond VAR",
+                f"[{group.unit}] rms of blank areas of {AREA} pixels beyond VAR",
             )
             group.remark(
-                f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} electron (rms), "
-                f"{rough.ratio:.1f} times what VAR predicts, and so do fluxes in apertures of that size{_advice(group)}"
+                f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} {group.unit} "
+                f"(rms), {rough.ratio:.1f} times what VAR predicts, and so do fluxes in apertures of that size"
+                f"{_advice(group)}"
             )
         if hidden > WORTH_SAYING:
             group.remark(
                 f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them is interpolated from "
-                f"around them, where it is even to {behind:.2g} electron, and may contain their faint halos; the "
-                f"zero level, and slopes behind them, are uncertain by {max(found):.2g} electron (LEVELERR); "
+                f"around them, where it is even to {behind:.2g} {group.unit}, and may contain their faint halos; the "
+                f"zero level, and slopes behind them, are uncertain by {max(found):.2g} {group.unit} (LEVELERR); "
                 "separate sky frames or wider dithers would help"
             )
 

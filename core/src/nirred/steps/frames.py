@@ -105,7 +105,7 @@ class ADUToElectrons(FrameStep):
     """Multiply by the gain."""
 
     name = "adu_to_electrons"
-    doc = "multiply by the gain of each detector"
+    doc = "multiply by the gain of each detector; skipped, frames and all that is made of them stay in ADU"
 
     class Params(StepParams):
         """Parameters of `adu_to_electrons`."""
@@ -116,17 +116,6 @@ class ADUToElectrons(FrameStep):
         setup.electrons = True
         if params.gain is not None:
             group.override(gain=params.gain)
-        gains = [float(d.gain or 1.0) for d in group.frames[0].info.detectors]
-        for kind in ("dark", "bias"):
-            if group.extras.pop(f"{kind}_unit", "") == "adu":
-                pairs = zip(group.calibrations[kind], gains, strict=False)
-                group.calibrations[kind] = [_times(plane, gain) for plane, gain in pairs]
-                group.extras[f"{kind}_apart"] = True
-
-
-def _times(plane: Plane, gain: float) -> Plane:
-    var = None if plane.var is None else plane.var * np.float32(gain**2)
-    return Plane(plane.data * np.float32(gain), plane.dq, var)
 
 
 class AddVar(FrameStep):
@@ -206,20 +195,7 @@ class DarkCorrect(_UseCalibration):
             group.keywords["BIASCOR"] = "SKIPPED: the dark holds it"
             return
         group.keywords["BIASCOR"] = str(group.extras.get("bias_name", "done"))
-        setup.dark = _sum(setup.dark, setup.dark_scale, bias)
-        setup.dark_scale = 1.0
-
-
-def _sum(dark: list[Plane] | None, scale: float, bias: list[Plane]) -> list[Plane]:
-    """Bias, and a dark `scale` times."""
-    if dark is None:
-        return bias
-    planes = []
-    for d, b in zip(dark, bias, strict=True):
-        scaled = _times(d, scale)
-        var = None if scaled.var is None or b.var is None else scaled.var + b.var
-        planes.append(Plane(scaled.data + b.data, d.dq | b.dq, var))
-    return planes
+        setup.bias = bias
 
 
 class FlatCorrect(_UseCalibration):

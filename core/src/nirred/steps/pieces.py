@@ -56,6 +56,7 @@ class ReadPieces(HeaderStep):
     doc = "read stacks (nirred's, or SCI, VAR, DQ in electrons) and scale them to the first one's exposure time"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
+        group.setup.electrons = True
         shapes = [[d.shape for d in f.info.detectors] for f in group.frames]
         count = min((len(s) for s in shapes), default=0)
         largest = [(max(s[p][0] for s in shapes), max(s[p][1] for s in shapes)) for p in range(count)]

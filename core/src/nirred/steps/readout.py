@@ -55,7 +55,7 @@ class CleanReadout(GroupStep):
         group.keywords["READCLN"] = (len(cleaned), "frames of which readout pattern was removed")
         if cleaned:
             group.remark(
-                f"readout pattern of up to {max(cleaned.values()):.3g} electron (rms) "
+                f"readout pattern of up to {max(cleaned.values()):.3g} {group.unit} (rms) "
                 f"removed from {len(cleaned)} frames"
             )
 

@@ -89,9 +89,9 @@ def _star_lists(
         lists = [
             find_stars(
                 state.sub.frame(i), state.bad(i, DQ.SATURATED),
-                fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars,
+                fwhm=fwhm, threshold=params.threshold, max_stars=params.max_stars, gain=group.electrons(p),
             )
-            for state in group.planes
+            for p, state in enumerate(group.planes)
         ]  # fmt: skip
         group.frames[i].fwhm = estimate_fwhm(join(lists), min_snr=10.0)
         return lists

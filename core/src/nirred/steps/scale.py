@@ -298,13 +298,13 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     """Fluxes and errors in a narrow aperture, in a wide one, and pixel areas, all (frames, stars), on one plane."""
     state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
     placements, where = _common_stars(group, p, frames, 40)
-    measured = np.full((4, len(frames), where[0].size), np.nan)
+    measured, gain = np.full((4, len(frames), where[0].size), np.nan), group.electrons(p)
     area = np.ones_like(measured[0])
 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
         image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
-        fluxes, errors = aperture_fluxes(*image, spikes=where[0].size < FEW, radii=APERTURES)
+        fluxes, errors = aperture_fluxes(*image, spikes=where[0].size < FEW, radii=APERTURES, gain=gain)
         measured[:, k] = fluxes[0], errors[0], fluxes[1], errors[1]
         if placed.shift is None:
             area[k] = placed.area_at(*where)
@@ -328,12 +328,12 @@ def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, n
     """Fluxes (frames, stars) on one plane in the middle of the brightest stars' images, in all of them, with errors."""
     state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
     placements, where = _common_stars(group, p, frames, SHARP_BY)
-    core, whole, error = np.empty((3, len(frames), where[0].size))
+    (core, whole, error), gain = np.empty((3, len(frames), where[0].size)), group.electrons(p)
 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
         image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
-        (core[k], whole[k]), (_, error[k]) = aperture_fluxes(*image, spikes=True, radii=(CORE, 2.0))
+        (core[k], whole[k]), (_, error[k]) = aperture_fluxes(*image, spikes=True, radii=(CORE, 2.0), gain=gain)
 
     each_frame(group, range(len(frames)), measure)
     return core, whole, error

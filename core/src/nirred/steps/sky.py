@@ -239,7 +239,7 @@ def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCo
     if lowest <= 0:
         name = group.frames[living[int(np.argmin(levels[living]))]].info.name
         raise StepError(
-            f"{name}: its sky is {lowest:.1f} electrons and cannot be scaled", "sky_correct:offset_sky=True"
+            f"{name}: its sky is {lowest:.1f} {group.units} and cannot be scaled", "sky_correct:offset_sky=True"
         )
     return False
 
@@ -310,7 +310,7 @@ def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> Non
     dim = {i for role in ("object", "sky", "both") for i in _dips(group, group.indices(role), levels)}
     for i in living:
         if levels[i] < UNLIT * usual or i in dim:
-            others = f"its sky is {levels[i]:.0f} electrons, that of the others {usual:.0f}"
+            others = f"its sky is {levels[i]:.0f} {group.units}, that of the others {usual:.0f}"
             group.leave_out(i, f"{others}: no light came in (shutter, cover or filter closed)")
     _forget_dead(group)
 

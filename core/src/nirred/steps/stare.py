@@ -48,7 +48,7 @@ class RestoreLevel(GroupStep):
             mean = float(weights @ [state.sky.get(i, 0.0) for i in frames] / weights.sum())
             data = plane.data + _areas(group, frames[0], p) * np.float32(mean)
             made.append(Plane(data, plane.dq, plane.var))
-            group.keywords["SKYLEVEL"] = (round(mean, 3), "[electron] sky that is in SCI")
+            group.keywords["SKYLEVEL"] = (round(mean, 3), f"[{group.unit}] sky that is in SCI")
         group.streams[call.gives] = made
 
 

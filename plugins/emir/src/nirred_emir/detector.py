@@ -105,10 +105,13 @@ def amplifiers(name: str, shape: tuple[int, int]) -> tuple[Amplifier, ...]:
 
 
 def _reduced(headers: Headers, shape: tuple[int, int]) -> Detector:
-    """Of an image that nirred made: electrons, the array's parts where they lie but for the distortion's 15 pixels."""
+    """Of an image that nirred made: the array's parts where they lie but for the distortion's 15 pixels."""
+    gain, frames = 1.0, gemini.number(headers, "NCOMBINE", 0.0) or 1.0
+    if gemini.text(headers, "BUNIT") == "adu":  # GAIN is that of all its frames together
+        gain = (gemini.number(headers, "GAIN", 0.0) or GAIN * frames) / frames
     noise, name = gemini.number(headers, "RDNOISE", 0.0, 1e4), epoch(headers)
     parts = amplifiers(name, shape) if max(shape) <= SIZE else ()
-    return Detector(shape=shape, gain=1.0, read_noise=noise, name=name, epoch=name, amplifiers=parts)
+    return Detector(shape=shape, gain=gain, read_noise=noise, name=name, epoch=name, amplifiers=parts)
 
 
 def detectors(headers: Headers) -> Sequence[Detector]:

@@ -17,7 +17,7 @@ DARKEST = 0.25
 
 
 def reduced(path: Path, headers: Headers) -> Frame | None:
-    """A single position that nirred has reduced, electrons with their sky, as a frame; None for any other file.
+    """A single position that nirred has reduced, with its sky, as a frame; None for any other file.
 
     What is flagged there, saturated stars too, is without data: the level above which they are flagged is lost.
     """
@@ -30,7 +30,7 @@ def reduced(path: Path, headers: Headers) -> Frame | None:
         return None
     data, dq = (read_image(path, images[name]) for name in ("SCI", "DQ"))
     data = np.where(dq != 0, np.float32(np.nan), data).astype(np.float32)
-    return Frame((Plane(data, dq.astype(np.uint16)),), path.name, "electron")
+    return Frame((Plane(data, dq.astype(np.uint16)),), path.name, str(headers.get("BUNIT", "electron")))
 
 
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:

@@ -74,7 +74,7 @@ class LevelAmplifiers(GroupStep):
                     take_levels_off(state.sci.frame_to_change(i), boxes, levels, gain=gain)
                 if params.nside:
                     _smooth(state, i, boxes, params.nside)
-        group.keywords["AMPLEVEL"] = (round(largest, 3), "[electron] rms of amplifier levels, last pass")
+        group.keywords["AMPLEVEL"] = (round(largest, 3), f"[{group.unit}] rms of amplifier levels, last pass")
         if unknown:
             group.remark(f"{unknown} frames have amplifiers without blank sky, which are not levelled")
 

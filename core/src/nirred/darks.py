@@ -1,0 +1,47 @@
+"""What is subtracted as dark: master and bias, in the unit of the frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .frame import Plane
+from .group import Group
+
+
+def settle_dark(group: Group) -> None:
+    """Bring dark and bias to the unit of the frames, which all frame steps together make it, and add them up.
+
+    Raises
+    ------
+    StepError
+        They are in another unit, and the gain is not known.
+    """
+    setup, info = group.setup, group.frames[0].info
+    for kind in ("dark", "bias"):
+        planes, unit = group.calibrations.get(kind), group.extras.pop(f"{kind}_unit", "electron")
+        if planes is None or unit == group.unit:
+            continue
+        gains = [info.gain(p) for p in range(min(len(planes), len(info.detectors)))]
+        factors = [gain if unit == "adu" else 1.0 / gain for gain in gains]
+        group.calibrations[kind] = [_times(plane, k) for plane, k in zip(planes, factors, strict=False)]
+        if getattr(setup, kind) is not None:
+            setattr(setup, kind, group.calibrations[kind])
+    if setup.bias is not None:
+        setup.dark, setup.dark_scale, setup.bias = _sum(setup.dark, setup.dark_scale, setup.bias), 1.0, None
+
+
+def _times(plane: Plane, factor: float) -> Plane:
+    var = None if plane.var is None else plane.var * np.float32(factor**2)
+    return Plane(plane.data * np.float32(factor), plane.dq, var)
+
+
+def _sum(dark: list[Plane] | None, scale: float, bias: list[Plane]) -> list[Plane]:
+    """Bias, and a dark `scale` times."""
+    if dark is None:
+        return bias
+    planes = []
+    for d, b in zip(dark, bias, strict=True):
+        scaled = _times(d, scale)
+        var = None if scaled.var is None or b.var is None else scaled.var + b.var
+        planes.append(Plane(scaled.data + b.data, d.dq | b.dq, var))
+    return planes
