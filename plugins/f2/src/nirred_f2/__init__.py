@@ -1,7 +1,7 @@
 """Gemini FLAMINGOS-2 imaging.
 
-FLAMINGOS-2: Gemini South, one 2048 x 2048 HgCdTe array behind the f/16 camera (0.18 arcsec per pixel), of which the
-optics light a disc of 6.3 arcmin.
+FLAMINGOS-2: Gemini South, one 2048 x 2048 HgCdTe array behind the f/16 camera (0.18 arcsec per pixel); the optics
+illuminate a disc of 6.3 arcmin.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ NAXIS3  =                    1
 
 @hookimpl
 def nirred_instruments() -> Iterable[Instrument]:
-    """FLAMINGOS-2 alone."""
+    """The one instrument: FLAMINGOS-2."""
     return (Instrument("f2", "Gemini FLAMINGOS-2", "INSTRUME = F2 or Flam", (_EXAMPLE,)),)
 
 
 @hookimpl
 def nirred_claim(headers: Headers) -> Claim | None:
-    """By INSTRUME, of which the oldest frames have another; modes that were never measured are not to be reduced."""
+    """Claim by INSTRUME, which differs in the oldest frames; modes that were never measured are not reduced."""
     if (gemini.text(headers, "INSTRUME") or "").upper() not in ("F2", "FLAM"):
         return None
     tags = own.tags(headers)
@@ -72,7 +72,7 @@ def nirred_tags(headers: Headers) -> frozenset[str]:
 
 @hookimpl
 def nirred_describe(headers: Headers) -> Descriptors:
-    """Header in the field's terms."""
+    """Descriptors from the header."""
     return own.describe(headers)
 
 
@@ -84,7 +84,7 @@ def nirred_detectors(headers: Headers) -> Sequence[Detector]:
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """World coordinates of the extension, without their third axis; None for darks."""
+    """WCS of the extension, without its third axis; None for darks."""
     if "DARK" in own.tags(headers):
         return None
     return gemini.plane_wcs(headers, gemini.ut_datetime(headers), POINTING_ERROR)
@@ -92,13 +92,13 @@ def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Which dark, flat and bad-pixel mask serves which frame."""
+    """Rules that match darks, flats and bad-pixel masks to frames."""
     return rules.RULES
 
 
 @hookimpl
 def nirred_masks() -> Iterable[MaskSpec]:
-    """The disc that the optics light, and the guide probe's shadow."""
+    """Masks of the area outside the illuminated disc, and of the guide probe's shadow."""
     from .masks import MASKS
 
     return MASKS
@@ -106,13 +106,13 @@ def nirred_masks() -> Iterable[MaskSpec]:
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Parameters in which FLAMINGOS-2 differs."""
+    """Step parameters whose defaults differ for FLAMINGOS-2."""
     return rules.STEP_DEFAULTS.get(step, {})
 
 
 @hookimpl
 def nirred_simulation() -> Simulation:
-    """Raw headers and a truth detector."""
+    """Raw headers and a detector for simulated nights."""
     from .simulation import simulation
 
     return simulation()

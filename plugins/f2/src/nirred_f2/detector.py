@@ -1,4 +1,4 @@
-"""FLAMINGOS-2's detector: one 2048 x 2048 Hawaii-2 array, whose read pairs are summed."""
+"""FLAMINGOS-2's detector: one 2048 x 2048 Hawaii-2 array; its read pairs are summed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAIN = 4.44  # e-/ADU of one pair of reads
 SATURATION = 35_000  # ADU per pair of reads
 NON_LINEAR = 25_200  # ADU per pair of reads
 READ_NOISE = {1: 11.7, 4: 6.0, 6: 5.3, 8: 5.0}  # e- by number of read pairs; other numbers were never measured
-LINEARITY = Linearity(((0.9999107, -4.2854848e-08, 1.0096585e-12),))  # of all numbers of reads
+LINEARITY = Linearity(((0.9999107, -4.2854848e-08, 1.0096585e-12),))  # for any number of reads
 
 
 def read_pairs(headers: Headers) -> int | None:
@@ -26,7 +26,7 @@ def read_pairs(headers: Headers) -> int | None:
 
 
 def unknown_mode(headers: Headers) -> str:
-    """Why a frame cannot be put in electrons; empty where its number of read pairs is a measured one."""
+    """Why a frame cannot be converted to electrons; empty if its number of read pairs is a measured one."""
     pairs = read_pairs(headers)
     if pairs in READ_NOISE:
         return ""
@@ -36,7 +36,7 @@ def unknown_mode(headers: Headers) -> str:
 
 
 def section(headers: Headers) -> Section | None:
-    """Place of the frame on the array: the whole; where an image is smaller, as DETSEC says, else centred."""
+    """Section of the array covered by the frame: all of it; for a smaller image that of DETSEC, else centred."""
     image = headers.image
     if image is None:
         return None
@@ -51,7 +51,7 @@ def section(headers: Headers) -> Section | None:
 
 
 def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
-    """The one plane of a frame; empty for a file without an image. Unknown numbers of reads have no gain."""
+    """The one plane of a frame; empty for a file without an image. The gain is None for unknown numbers of reads."""
     image = headers.image
     if image is None:
         return ()

@@ -1,4 +1,4 @@
-"""What FLAMINGOS-2's headers say: tags and names, filters, offsets."""
+"""FLAMINGOS-2's headers: tags and names, filters, offsets."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from .detector import detectors, read_pairs
 if TYPE_CHECKING:
     from nirred.plugin import Headers
 
-# Micron. Where headers say 'J-lo' nobody states a wavelength.
+# Micron. No wavelength is published for 'J-lo'.
 _MICRON: Mapping[str, float] = {
     **{"Jlow": 1.1220, "JH": 1.3900, "H": 1.6310, "HK": 1.8710, "K-blue": 2.0600, "Ks": 2.1570},
     **{"K-red": 2.3100, "Klong": 2.2000, "K-long": 2.2000},
 }
-# Wavelength of the order-sorting filters, micron, where WAVELENG is known to be wrong.
+# Wavelength of the order-sorting filters, micron; WAVELENG is known to be wrong for them.
 _CENTRAL_MICRON = {"K-long_G0812": 2.2000, "JH_G0816": 1.3385, "HK_G0817": 1.9000}
 _CAMERA_IDS = {"f/16": "_G5830", "f/32": "_G9999"}
 _ZERO_POINTS = {"Y": 26.73, "J": 26.51, "H": 26.75, "Ks": 26.12}  # 1 e-/s, f/16
 
-# Until then UTEND was the end of the previous exposure.
+# Before this date UTEND was the end of the previous exposure.
 _END_TRUSTED_FROM = datetime(2015, 12, 1)
 
 
 def _named(headers: Headers, key: str, before_2010: str) -> str:
-    """A keyword by its name of today, else by that of before March 2010; empty where it has neither."""
+    """Value of a keyword by its current name, else by its name before March 2010; empty if neither is present."""
     value = gemini.text(headers, key)
     return (gemini.text(headers, before_2010) or "") if value is None else value
 
 
 def lyot(headers: Headers) -> str | None:
-    """What stands in the Lyot wheel: a stop, or since 2022 perhaps a filter."""
+    """Component in the Lyot wheel: a stop, or since 2022 possibly a filter."""
     found = _named(headers, "LYOT", "LYOTPOS")
     return None if found in ("", "Undefined") else found
 
@@ -54,7 +54,7 @@ def _mask_position(headers: Headers) -> str:
 
 
 def _wheels(headers: Headers) -> list[str]:
-    """Positions of the filter wheels, and of the Lyot wheel where that holds a filter."""
+    """Positions of the filter wheels, and of the Lyot wheel if it holds a filter."""
     names = [_named(headers, "FILTER1", "FILT1POS"), _named(headers, "FILTER2", "FILT2POS")]
     stop = lyot(headers)
     if stop is not None and not stop.startswith(("f", "GEMS", "Hart")):
@@ -63,7 +63,7 @@ def _wheels(headers: Headers) -> list[str]:
 
 
 def filters(headers: Headers) -> tuple[str | None, str | None]:
-    """Filter name with component ids, and as people write it: ('Y_G0811&Open', 'Y')."""
+    """Filter name with component ids, and the usual name: ('Y_G0811&Open', 'Y')."""
     names = _wheels(headers)
     if not names:
         return None, None
@@ -77,9 +77,9 @@ def filters(headers: Headers) -> tuple[str | None, str | None]:
 
 
 def camera(headers: Headers, scale: float | None) -> str | None:
-    """f/16, or f/32 behind the adaptive optics: by the Lyot stop, else the focus position, else the pixel scale.
+    """f/16, or f/32 behind the adaptive optics: from the Lyot stop, else the focus position, else the pixel scale.
 
-    One name however it was found: frames of one sequence may differ in what FOCUS says.
+    The name does not depend on how it was found, because FOCUS may differ between frames of one sequence.
     """
     stop, focus = lyot(headers) or "", gemini.text(headers, "FOCUS", "") or ""
     if stop.startswith("f/"):
@@ -146,7 +146,7 @@ def tags(headers: Headers) -> frozenset[str]:
 
 
 def shift(headers: Headers) -> tuple[float, float] | None:
-    """Arcsec by which sources move on the array; the array's +y is the telescope's +p, mirrored on the bottom port."""
+    """Shift of sources on the array (arcsec); the array's +y is the telescope's +p, mirrored on the bottom port."""
     p, q = gemini.number(headers, "POFFSET"), gemini.number(headers, "QOFFSET")
     if p is None or q is None:
         return None
@@ -170,7 +170,7 @@ def _group(h: Headers, own_tags: frozenset[str], full: str | None, optics: str |
 def describe(headers: Headers) -> Descriptors:
     """Descriptors of a frame.
 
-    In K the calibration unit itself glows: there every flat, lamp on or off, is one whose partner is a dark.
+    In K the calibration unit itself glows: every flat there, lamp on or off, has a dark as its partner.
     """
     own_tags, when = tags(headers), gemini.ut_datetime(headers)
     full, readable = filters(headers)

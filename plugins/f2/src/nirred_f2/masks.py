@@ -1,4 +1,4 @@
-"""Where no light falls on FLAMINGOS-2's array: outside the disc that the optics light, and behind the guide probe."""
+"""Unilluminated parts of FLAMINGOS-2's array: outside the disc lit by the optics, and behind the guide probe."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CENTRE = (1049.89, 1055.00)  # zero-based x, y on the whole array; measured on t
 RADIUS = 1054.44  # px
 
 _CELL = 32  # px, side of the cells whose sky is compared
-_DARKEST, _EDGE = 0.06, 0.02  # loss of light: what makes a shadow, and what surely belongs to it
-_FADED, _RIM = 0.005, 3  # loss at which a soft rim ends, where the cells' scatter lets it be told, and its most cells
-_SMALLEST = 0.003  # share of the lit cells that must be that dark
-_WIDEST = 0.5  # share of the rim of the lit area that one probe can cover
-_LEAST_SKY = 150.0  # e-; below, zero levels of the read-out could pass for a shadow
+_DARKEST, _EDGE = 0.06, 0.02  # loss of light that identifies a shadow, and that certainly belongs to it
+_FADED, _RIM = 0.005, 3  # loss at which the soft rim ends, if the cells' scatter permits; its largest width, cells
+_SMALLEST = 0.003  # least fraction of the lit cells that must be that dark
+_WIDEST = 0.5  # largest fraction of the rim of the lit area that one probe can cover
+_LEAST_SKY = 150.0  # e-; with less sky, differences of the readout's zero level could be taken for a shadow
 
 
 def outside_disc(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Pixels outside the illuminated disc, for a frame that may be a part of the array."""
+    """Mask the pixels outside the illuminated disc, for the whole array or a part of it."""
     ny, nx = given.shape
     place = given.descriptors.get("detector_section")
     x1, y1 = (place.x1, place.y1) if place is not None else (0, 0)
@@ -35,12 +35,12 @@ def outside_disc(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
 
 
 def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
-    """The guide probe's shadow, where the flat-fielded sky shows one.
+    """Mask the guide probe's shadow, if the flat-fielded sky shows one.
 
-    The sky of a frame divided by its flat is a plane. A shadow is a region that falls short of this plane by 6 % or
-    more, reaches in from the rim of the lit area, and is marked out to where it has lost 0.5 %, and a cell beyond: a
-    probe is out of focus. It is believed only where half of the field fits the plane within 2 %: neither a nebula, nor
-    a flat of another shape than the sky, which leaves a ring, makes a shadow.
+    The flat-fielded sky of a frame is a plane. A shadow is a region at least 6 % fainter than this plane that extends
+    inwards from the rim of the lit area. The probe is out of focus, so the mask extends to a loss of 0.5 %, and one
+    cell further. A shadow is accepted only if half of the field agrees with the plane within 2 %, so that neither a
+    nebula nor a flat whose shape differs from the sky's, which leaves a ring, is taken for one.
     """
     nothing = np.zeros(given.shape, bool)
     if not given.flattened:
@@ -57,13 +57,13 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
 
 
 def _cells(image: np.ndarray, unlit: np.ndarray) -> np.ndarray:
-    """Sky of each cell; NaN where less than half of it is lit."""
+    """Sky level of each cell; NaN if less than half of the cell is lit."""
     mesh = mesh_background(image, unlit.view(np.uint8), _CELL, 1)
     return np.where(mesh.shares >= 0.5, mesh.values, np.nan)
 
 
 def _loss(cells: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Share of the sky's light that each cell lacks, and its scatter; None where the sky is not flat or too faint."""
+    """Fraction of the sky's light missing in each cell, and its scatter; None if the sky is not flat or too faint."""
     lit = np.isfinite(cells)
     if lit.sum() < 16:
         return None
@@ -81,7 +81,7 @@ def _loss(cells: np.ndarray) -> tuple[np.ndarray, float] | None:
 
 
 def _reaching_in(loss: np.ndarray) -> np.ndarray:
-    """Connected regions of loss that are dark and large enough, and touch the rim at one side."""
+    """Connected regions that are dark and large enough and touch the rim on one side."""
     from scipy.ndimage import label
 
     with np.errstate(invalid="ignore"):

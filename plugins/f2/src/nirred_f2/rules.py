@@ -1,4 +1,4 @@
-"""FLAMINGOS-2's calibration rules and the parameters in which its data differ."""
+"""FLAMINGOS-2's calibration rules, and step parameters whose defaults differ for it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _OPTICS = (Match("disperser"), Match("lyot_stop"), Match("filter_name"), Match("
 
 
 def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
-    """Only lamp-on frames ask for a partner. A function with a name: rules are pickled for worker processes."""
+    """Only lamp-on frames need a partner. A named function, because rules are pickled for worker processes."""
     return descriptors.role == "lamp_on"
 
 
 def _needs_no_lamp(tags: frozenset[str], descriptors: Descriptors) -> bool:
-    """Flats of K, whose partner is a dark: what they show is the calibration unit's own heat."""
+    """K-band flats, whose partner is a dark: their light is the thermal emission of the calibration unit."""
     return descriptors.role == "flat"
 
 
 RULES: tuple[CalibrationRule, ...] = (
-    # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
+    # Standards often have no darks of their exposure time: they are then reduced without, and this is reported.
     CalibrationRule("dark", _IMAGE, _DARK, "90 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
     CalibrationRule("dark", _LAMP, _DARK, "90 d", 3, optional=True, not_tags=_MADE, when=_needs_no_lamp),
     CalibrationRule("flat", _IMAGE, _OPTICS, "90 d", not_tags=frozenset({"FLAT", "PROCESSED"})),
     CalibrationRule("lampoff_flat", _LAMP, _OPTICS, "7 d", 3, optional=True, remark_beyond="1 d", when=_lamp_is_on),
-    # The observatory has no static mask: a fresh one is made from flats and short darks. A user's own is taken.
+    # The observatory has no static mask: one is made from flats and short darks. A user's mask is accepted.
     CalibrationRule(
         "bpm",
         frozenset({"F2"}),
@@ -39,7 +39,7 @@ RULES: tuple[CalibrationRule, ...] = (
         before_only=True,
         not_tags=frozenset({"BPM"}),
     ),
-    # Short darks for it: any exposure and read mode; the planner takes the shortest.
+    # Short darks for it: any exposure time and read mode; the planner takes the shortest.
     CalibrationRule("bpm_dark", _LAMP, (Match("binning"),), "90 d", 3, optional=True, not_tags=_MADE),
 )
 

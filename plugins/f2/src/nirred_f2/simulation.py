@@ -1,4 +1,4 @@
-"""FLAMINGOS-2 as the simulator sees it: f/16 camera, Y, one pair of reads."""
+"""FLAMINGOS-2 for the simulator: f/16 camera, Y, one pair of reads."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .detector import GAIN, LINEARITY, NON_LINEAR, READ_NOISE, SATURATION, SIZE
 from .masks import CENTRE, RADIUS
 
 FILTERS = {"Y": ("Y_G0811", 10200.0), "J": ("J_G0802", 12500.0), "H": ("H_G0803", 16500.0), "Ks": ("Ks_G0804", 21570.0)}
-WARM = ("Ks",)  # where the calibration unit glows by itself
+WARM = ("Ks",)  # bands in which the calibration unit itself glows
 SCALE = 0.1792  # arcsec per pixel, of the headers' CD matrices
-_EDGE = 305  # px from the array's corner along each axis to the rim of the disc, on the diagonal
+_EDGE = 305  # px along each axis from the array's corner to the rim of the disc, on the diagonal
 
 
 def window(size: int) -> Section:
-    """The square of `size` pixels near the array's corner of which the disc leaves as much unlit as of the whole."""
+    """Square of `size` pixels near the array's corner with the same unlit fraction as the whole array."""
     low = max(0, round(_EDGE - 0.3 * size)) if size < SIZE else 0
     return Section(low, low + size, low, low + size)
 
 
 def simulation(size: int = SIZE, filter_name: str = "Y") -> Simulation:
-    """The whole array, or a window of `size` x `size` pixels across the rim of the lit disc.
+    """Simulation of the whole array, or of a window of `size` x `size` pixels across the rim of the lit disc.
 
-    In Ks the flats are of the lamp that is off, and darks are taken for them.
+    In Ks the flats are taken with the lamp off, and with darks of their own.
     """
     place = window(size)
 
@@ -77,7 +77,7 @@ def simulation(size: int = SIZE, filter_name: str = "Y") -> Simulation:
 
 
 def file_name(exposure: SimulatedExposure) -> str:
-    """Name by date and running number."""
+    """File name from date and running number."""
     return simulated.file_name(exposure, simulated.SOUTH)
 
 

@@ -1,6 +1,6 @@
 """Gemini GNIRS keyhole imaging.
 
-GNIRS is a spectrograph of Gemini North (earlier South). Its acquisition mirror sends a keyhole-shaped field past the
+GNIRS is a spectrograph of Gemini North (formerly South). Its acquisition mirror sends a keyhole-shaped field past the
 slit to the 1024 x 1022 InSb array, at 0.15 arcsec per pixel (short cameras) or 0.05 (long ones).
 """
 
@@ -50,13 +50,13 @@ NAXIS2  =                 1022
 
 @hookimpl
 def nirred_instruments() -> Iterable[Instrument]:
-    """GNIRS alone."""
+    """The one instrument: GNIRS."""
     return (Instrument("gnirs", "Gemini GNIRS keyhole", "INSTRUME = GNIRS", (_EXAMPLE,)),)
 
 
 @hookimpl
 def nirred_claim(headers: Headers) -> Claim | None:
-    """INSTRUME decides. Spectra, pinholes, images through slits and unknown modes are not reduced here."""
+    """Claim by INSTRUME. Spectra, pinholes, images through slits and unknown modes are not reduced."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "GNIRS":
         return None
     tags = own.tags(headers)
@@ -74,7 +74,7 @@ def nirred_tags(headers: Headers) -> frozenset[str]:
 
 @hookimpl
 def nirred_describe(headers: Headers) -> Descriptors:
-    """Header in the field's terms."""
+    """Descriptors from the header."""
     return own.describe(headers)
 
 
@@ -86,37 +86,37 @@ def nirred_detectors(headers: Headers) -> Sequence[Detector]:
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """World coordinates of the extension, else of the primary; None for darks."""
+    """WCS of the extension, else of the primary header; None for darks."""
     return own.wcs(headers)
 
 
 @hookimpl
 def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:
-    """The keyhole, not the array."""
+    """Outline of the keyhole, not of the array."""
     return own.footprint(headers)
 
 
 @hookimpl
 def nirred_masks() -> Iterable[MaskSpec]:
-    """The keyhole, aligned on each group's frames."""
+    """Mask of the area outside the keyhole, aligned with the frames of each group."""
     return rules.MASKS
 
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Which dark, flat and bad-pixel mask serves which frame."""
+    """Rules that match darks, flats and bad-pixel masks to frames."""
     return rules.RULES
 
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Parameters in which GNIRS differs."""
+    """Step parameters whose defaults differ for GNIRS."""
     return rules.STEP_DEFAULTS.get(step, {})
 
 
 @hookimpl
 def nirred_simulation() -> Simulation:
-    """The keyhole's raw headers and a truth detector."""
+    """Raw headers and a detector for simulated keyhole nights."""
     from .simulation import simulation
 
     return simulation()

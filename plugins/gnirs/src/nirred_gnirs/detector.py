@@ -23,10 +23,10 @@ _BIAS = {SHALLOW: 0.3, DEEP: 0.6}  # V
 _NOISE = {VERY_BRIGHT: 155.0, BRIGHT: 30.0, FAINT: 10.0, VERY_FAINT: 7.0}  # e- per coadd
 _NOISE_SOUTH = {VERY_BRIGHT: 145.0, BRIGHT: 38.0, FAINT: 12.0, VERY_FAINT: 7.0}
 
-# Arrays for which one well (e-) and one linear share of it is stated for all read modes.
+# Arrays with one published well (e-) and linear fraction of it for all read modes.
 _PLAIN_WELL = {SHALLOW: 90_000, DEEP: 180_000}
 _PLAIN_SHARE = {"UNKNOWN": 0.714286, "SN7638228.1": 0.714286, "SN7638228.1.3+ARC-III": 0.72}
-# The others: well (e-), and the share of it up to which the corrected response is within 1 %.
+# The others: well (e-), and the fraction of it up to which the corrected response is within 1 %.
 _MEASURED_ARRAYS = ("SN7638228.1.2", "SN7638228.1.3")
 _WELL: Mapping[tuple[str, str], tuple[int, float]] = {
     **{(VERY_BRIGHT, SHALLOW): (92_000, 0.96), (VERY_BRIGHT, DEEP): (209_000, 0.93)},
@@ -52,13 +52,13 @@ _RESPONSE: Mapping[tuple[str, str], tuple[float, tuple[float, float], tuple[floa
 
 
 def read_mode(headers: Headers) -> str:
-    """READMODE, else the mode by the numbers of reads and digital averages; Unknown for any other."""
+    """READMODE, else the mode from the numbers of reads and digital averages; Unknown for any other."""
     reads = gemini.integer(headers, "LNRS"), gemini.integer(headers, "NDAVGS")
     return gemini.stated(headers, "READMODE") or _READ_MODES.get(reads, "Unknown")  # type: ignore[arg-type]
 
 
 def well_depth(headers: Headers) -> str | None:
-    """Shallow or Deep by the detector's bias; Unknown for any other; None where the header does not say."""
+    """Shallow or Deep, from the detector bias; Unknown for any other bias; None if the header lacks it."""
     bias = gemini.number(headers, "DETBIAS")
     if bias is None:
         return None
@@ -66,13 +66,13 @@ def well_depth(headers: Headers) -> str | None:
 
 
 def array_name(headers: Headers) -> str | None:
-    """Array, with its controller where the header names one: calibrations of another pair never match."""
+    """Name of the array, with its controller if the header names one: calibrations of another pair never match."""
     name, controller = gemini.text(headers, "ARRAYID"), gemini.text(headers, "CONID")
     return f"{name}+{controller}" if name and controller else name
 
 
 def levels(array: str | None, mode: str, well: str | None) -> tuple[float, int, float] | None:
-    """Read noise and full well (e- per coadd), and linear share of the well; None for combinations nobody stated."""
+    """Read noise and full well (e- per coadd), and linear fraction of the well; None for unknown combinations."""
     if array in _PLAIN_SHARE and well in _PLAIN_WELL:
         noise = (_NOISE_SOUTH if array == "UNKNOWN" else _NOISE).get(mode)
         return None if noise is None else (noise, _PLAIN_WELL[well], _PLAIN_SHARE[array])
@@ -82,7 +82,7 @@ def levels(array: str | None, mode: str, well: str | None) -> tuple[float, int, 
 
 
 def unknown_mode(headers: Headers) -> str:
-    """Why a frame cannot be put in electrons; empty where its array, well depth and read mode are in the tables."""
+    """Why a frame cannot be converted to electrons; empty if its array, well depth and read mode are in the tables."""
     array, mode, well = array_name(headers), read_mode(headers), well_depth(headers)
     if levels(array, mode, well) is not None:
         return ""
@@ -101,7 +101,7 @@ def _named(what: str, value: str | None, keywords: str) -> str:
 
 
 def linearity(array: str | None, mode: str, well: str | None) -> Linearity | None:
-    """Response curves of even and odd rows; None for modes that nobody measured."""
+    """Response curves of even and odd rows; None for modes without a measured curve."""
     found = _RESPONSE.get((mode, well or "")) if array in _MEASURED_ARRAYS else None
     if found is None:
         return None
@@ -112,7 +112,7 @@ def linearity(array: str | None, mode: str, well: str | None) -> Linearity | Non
 def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
     """The one plane of a GNIRS frame; empty for a file without an image.
 
-    Gain, noise and levels are None for an array or mode that is not in the tables: the frame is then refused by name.
+    Gain, noise and levels are None for an array or mode not in the tables: the frame is then listed and not reduced.
     """
     image = headers.image
     if image is None:

@@ -1,4 +1,4 @@
-"""What GNIRS's headers say: tags and names, filters, slits, offsets, and where light falls on the sky."""
+"""GNIRS's headers: tags and names, filters, slits, offsets, and the illuminated field on the sky."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 POINTING_ERROR = 1.0  # arcsec, 1 sigma between frames of a dither sequence
 SCALES: Mapping[str, float] = {"ShortBlue": 0.15170, "ShortRed": 0.15, "LongBlue": 0.05071, "LongRed": 0.05095}
 """Arcsec per pixel by camera."""
-FAR = 1000.0  # arcsec; a WCS further from the target was kept from another frame
+FAR = 1000.0  # arcsec; a WCS further from the target is left over from another frame
 
 _MICRON: Mapping[str, float] = {
     **{"YPHOT": 1.03, "X": 1.1, "X_(order_6)": 1.1, "JPHOT": 1.25, "J_(order_5)": 1.27, "H": 1.63},
@@ -27,7 +27,7 @@ _MICRON: Mapping[str, float] = {
 
 
 def slit(headers: Headers) -> str:
-    """SLIT without blanks, the 1 arcsec slit with two decimals as the others."""
+    """SLIT without blanks; the 1 arcsec slit with two decimals, like the others."""
     name = gemini.text(headers, "SLIT", "") or ""
     return re.sub(r"^1\.0arcsec", "1.00arcsec", name.replace(" ", ""))
 
@@ -89,9 +89,9 @@ def tags(headers: Headers) -> frozenset[str]:
 
 
 def filters(headers: Headers) -> tuple[str | None, str | None]:
-    """Both wheels joined ('Open&J_G0517'), and as people write it ('J').
+    """Names of both wheels joined ('Open&J_G0517'), and the usual name ('J').
 
-    Open and clear positions and neutral densities do not count; a closed wheel is named besides.
+    In the usual name, open and clear positions and neutral densities are omitted; a closed wheel is added to it.
     """
     names = [n for n in (gemini.text(headers, "FILTER1"), gemini.text(headers, "FILTER2")) if n]
     if not names:
@@ -106,7 +106,7 @@ def filters(headers: Headers) -> tuple[str | None, str | None]:
 
 
 def mask_names(headers: Headers) -> tuple[str, str]:
-    """Slit and decker in full, and as people write them: 'Acq', '0.30arcsec', '0.30arcsecXD'."""
+    """Slit and decker in full, and their usual name: 'Acq', '0.30arcsec', '0.30arcsecXD'."""
     opening = slit(headers)
     decker = (gemini.text(headers, "DECKER", "") or "").replace("Acquisition", "Acq")
     short = gemini.strip_id(opening) or ""
@@ -120,7 +120,7 @@ def mask_names(headers: Headers) -> tuple[str, str]:
 
 
 def dispersers(headers: Headers) -> tuple[str, str]:
-    """Grating, with the prism where this cross-disperses; MIRROR where the acquisition mirror is in."""
+    """Grating, with the prism if that cross-disperses; MIRROR if the acquisition mirror is in."""
     if gemini.text(headers, "ACQMIR") == "In":
         return "MIRROR", "MIRROR"
     grating, prism = gemini.text(headers, "GRATING", "") or "", gemini.text(headers, "PRISM", "") or ""
@@ -133,9 +133,9 @@ def dispersers(headers: Headers) -> tuple[str, str]:
 
 
 def shift(headers: Headers) -> tuple[float, float] | None:
-    """Arcsec by which sources move on the array, by the telescope's P and Q offsets.
+    """Shift of sources on the array (arcsec), from the telescope's P and Q offsets.
 
-    The bottom port mirrors the field unless the adaptive optics mirror it back.
+    The bottom port mirrors the field, unless the adaptive optics mirror it back.
     """
     p, q = gemini.number(headers, "POFFSET"), gemini.number(headers, "QOFFSET")
     if p is None or q is None:
@@ -145,14 +145,14 @@ def shift(headers: Headers) -> tuple[float, float] | None:
 
 
 def _position(headers: Headers) -> tuple[float, float] | None:
-    """The WCS's centre, or the target with its offsets where that is far from it."""
+    """Centre of the WCS; if it is far from the target, the target with its offsets."""
     when = gemini.ut_datetime(headers)
     here, aim = gemini.wcs_center(headers, when), gemini.target(headers, when)
     return aim if here and aim and gemini.separation(here, aim) > FAR else here
 
 
 def wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """World coordinates, which mostly stand in the primary header alone; None for darks."""
+    """WCS, usually found only in the primary header; None for darks."""
     if "DARK" in tags(headers):
         return None
     return gemini.plane_wcs(headers, gemini.ut_datetime(headers), POINTING_ERROR)
@@ -202,7 +202,7 @@ def describe(headers: Headers) -> Descriptors:
 
 
 def footprint(headers: Headers) -> Sequence[Polygon] | None:
-    """Outlines on the sky of the bar and the disc; None without coordinates or a known keyhole."""
+    """Outlines of the bar and the disc on the sky; None without coordinates or a known keyhole."""
     from .keyhole import keyhole
 
     planes = wcs(headers)

@@ -1,6 +1,6 @@
-"""The keyhole: a bar and a half disc of light on the array, found again in the frames.
+"""The keyhole: an illuminated bar and half disc on the array, located in the frames.
 
-Geometry after the observatory's measurements of lamp frames; pixels are zero-based and those of the whole array.
+The geometry comes from the observatory's measurements of lamp frames; pixels are zero-based, on the whole array.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Point = tuple[float, float]
 """(x, y), pixels."""
 
 SHAPE = (1022, 1024)
-_RADIUS, _WIDTH, _LENGTH = 14.7, 9.6, 97.8  # arcsec: the disc, and the bar's two sides
-_TILT = 0.01  # of the bar against the rows
+_RADIUS, _WIDTH, _LENGTH = 14.7, 9.6, 97.8  # arcsec: the disc, and the two sides of the bar
+_TILT = 0.01  # of the bar relative to the rows
 _HALO = {True: 1.13, False: 1.29}  # long, short cameras: a filter without wings cuts the bar at this many radii
 
-# Camera, filter with wings: centre of mass (x, y) and number of the lit pixels.
+# Camera, filter with wings: centroid (x, y) and number of the lit pixels.
 _SHORT_BLUE = {False: (504.6, 446.8, 25000), True: (506.8, 457.1, 49000)}
 _MEASURED: Mapping[str, Mapping[bool, tuple[float, float, int]]] = {
     "LongBlue_G5542": {False: (537.2, 454.8, 205000), True: (518.4, 452.9, 275000)},
     "LongRed_G5543": {False: (451.0, 429.1, 198000), True: (532.4, 507.7, 272000)},
     "ShortBlue_G5538": _SHORT_BLUE,
     "ShortBlue_G5540": _SHORT_BLUE,
-    # The observatory says 58000, which its own scale and the three other cameras contradict: see the decision.
+    # The observatory gives 58000, which contradicts its own scale and the three other cameras: see decision 9.
     "ShortRed_G5539": {True: (519.3, 472.6, 50100)},
 }
 
-MOST_IMAGES, STEP = 4, 2  # the alignment looks at four frames, every other row and column
+MOST_IMAGES, STEP = 4, 2  # the alignment uses four frames, every other row and column
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Keyhole:
     Parameters
     ----------
     camera : str
-        With its component's id.
+        Name with component id.
     wings : bool
-        The bar is lit along its whole length: every filter but the photometric ones (PHOT).
+        The bar is lit along its whole length: true for all filters except the photometric ones (PHOT).
     x, y : float
-        Centre of mass of the lit pixels, as measured.
+        Measured centroid of the lit pixels.
     pixels : int
-        Number of lit pixels, as measured; of ShortRed as the others tell.
+        Measured number of lit pixels; for ShortRed, derived from the other cameras.
     """
 
     camera: str
@@ -61,17 +61,17 @@ class Keyhole:
     pixels: int
 
     def lit(self, centre: Point | None = None, shift: Point = (0.0, 0.0), step: int = 1) -> np.ndarray:
-        """Where light falls.
+        """Illuminated pixels.
 
         Parameters
         ----------
         centre : Point, optional
-            Centre of mass (x, y); default as measured.
+            Centroid (x, y); default: the measured one.
         shift : Point
-            Further displacement, pixels.
+            Additional displacement, pixels.
 
         step : int
-            Every so many-th row and column only.
+            Use only every `step`-th row and column.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Keyhole:
         return np.asarray(found)
 
     def _outline(self, centre: Point | None, shift: Point) -> tuple[float, Point, Point]:
-        """Arcsec per pixel, centre of the disc, and both ends of the bar in x."""
+        """Pixel scale (arcsec), centre of the disc, and both ends of the bar in x."""
         cx, cy = centre or (self.x, self.y)
         scale = SCALES[self.camera.split("_")[0]]
         half = _LENGTH / scale / 2
@@ -127,19 +127,19 @@ class Keyhole:
 
 
 def keyhole(camera: str | None, filter_pretty: str | None) -> Keyhole | None:
-    """The keyhole behind a camera (with id) and a filter (without); None where nobody has measured it."""
+    """The keyhole for a camera (name with id) and a filter (without); None if it has not been measured."""
     wings = "PHOT" not in (filter_pretty or "")
     measured = _MEASURED.get(camera or "", {}).get(wings)
     return Keyhole(camera or "", wings, *measured) if measured else None
 
 
 def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Mask of a group: True where no light falls, aligned on the lit pixels of its frames.
+    """Mask of a group: True where no light falls, aligned with the lit pixels of its frames.
 
     Parameters
     ----------
     given : MaskInput
-        Calibrated frames of the group, lamp-on frames where it has any.
+        Calibrated frames of the group; its lamp-on frames if it has any.
     parameters : Mapping
         `xshift` and `yshift`, pixels.
     """
@@ -164,7 +164,7 @@ def unlit(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
 
 
 def _place(given: MaskInput) -> tuple[slice, slice] | None:
-    """Where on the array the frames lie; None for frames smaller than it that do not say."""
+    """Section of the array covered by the frames; None for smaller frames that do not state it."""
     if given.shape == SHAPE:
         return slice(0, SHAPE[0]), slice(0, SHAPE[1])
     section: Section | None = given.descriptors.get("detector_section")
@@ -174,12 +174,12 @@ def _place(given: MaskInput) -> tuple[slice, slice] | None:
 
 
 def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point | None:
-    """Centre at which the keyhole covers most of what is lit; None where the frames do not show it.
+    """Centre at which the keyhole best matches the lit pixels; None if the frames do not show the keyhole.
 
-    Looks at every other row and column.
+    Uses every other row and column.
     """
     bright, within = (np.zeros(SHAPE, bool)[::STEP, ::STEP] for _ in range(2))
-    first = [-s.start % STEP for s in cut]  # of the frames' rows and columns, the first that are looked at
+    first = [-s.start % STEP for s in cut]  # first row and column of the frames to be used
     thin = tuple(slice((s.start + f) // STEP, (s.stop + STEP - 1) // STEP) for s, f in zip(cut, first, strict=True))
     within[thin] = True
     if given.images:
@@ -189,14 +189,14 @@ def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> P
     if 2 * np.count_nonzero(bright) < np.count_nonzero(usual):
         return None
     (x, y), (x0, y0) = _mass(bright), _mass(usual)
-    # The lit pixels' centre of mass depends on how light falls off at the edges; the overlap does not.
+    # The centroid of the lit pixels depends on how the light falls off at the edges; the overlap does not.
     return _best_overlap(expected, bright, within, (expected.x + STEP * (x - x0), expected.y + STEP * (y - y0)))
 
 
 def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarray:
-    """The largest connected region well above read noise; what is narrow does not count.
+    """The largest connected region well above the read noise, ignoring narrow features.
 
-    Its edge is where the light has fallen to half, unless noise hides that.
+    Its edge is where the light has fallen to half, unless the noise is too high for that.
     """
     image = np.nan_to_num(np.mean(images, axis=0))
     noise = 3.0 * read_noise / len(images) ** 0.5
@@ -211,7 +211,7 @@ def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarr
 
 
 def _connected(bright: np.ndarray) -> np.ndarray:
-    """The largest connected region of what is wider than two pixels."""
+    """The largest connected region, after removal of features up to two pixels wide."""
     from scipy.ndimage import label, maximum_filter, minimum_filter
 
     regions, n = label(minimum_filter(bright, 3, mode="nearest"))
@@ -226,7 +226,7 @@ def _mass(lit: np.ndarray) -> Point:
 
 
 def _best_overlap(expected: Keyhole, bright: np.ndarray, within: np.ndarray, start: Point) -> Point:
-    """Climb from `start` to the centre whose keyhole differs in the fewest pixels from those lit."""
+    """Search from `start` for the centre whose keyhole differs from the lit pixels in the fewest pixels."""
 
     def difference(centre: Point, thin: int) -> int:
         part = np.s_[::thin, ::thin]

@@ -1,4 +1,4 @@
-"""GNIRS's calibration rules, its keyhole's mask, and the parameters in which its data differ."""
+"""GNIRS's calibration rules, the keyhole mask, and step parameters whose defaults differ for GNIRS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPTICS = (*_DETECTOR, Match("disperser"), Match("camera"), Match("filter_name")
 
 
 def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
-    """Only lamp-on frames ask for a partner. A function with a name: rules are pickled for worker processes."""
+    """Only lamp-on frames need a partner. A named function, because rules are pickled for worker processes."""
     return descriptors.role == "lamp_on"
 
 
@@ -25,8 +25,8 @@ def _unlit(given: MaskInput, parameters: Mapping[str, Any]) -> Any:
 
 
 RULES: tuple[CalibrationRule, ...] = (
-    # Keyhole images have darks as any other frame: the observatory's own tables leave this out. Nothing of the optics
-    # matters to a dark, whose keyword of the filter names the closed wheel.
+    # Keyhole images use darks like any other frame; the observatory's tables omit this. The optics do not matter to a
+    # dark, whose filter keyword names the closed wheel.
     CalibrationRule(
         "dark",
         _IMAGE,
@@ -55,7 +55,7 @@ RULES: tuple[CalibrationRule, ...] = (
         before_only=True,
         not_tags=frozenset({"BPM"}),
     ),
-    # Darks for the bad-pixel mask: any exposure and read mode; the planner takes the shortest.
+    # Darks for the bad-pixel mask: any exposure time and read mode; the planner takes the shortest.
     CalibrationRule(
         "bpm_dark",
         _IMAGE | {"FLAT"},

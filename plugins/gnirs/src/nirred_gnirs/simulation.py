@@ -1,4 +1,4 @@
-"""The GNIRS keyhole as the simulator sees it: short blue camera, J, faint-object reads, shallow well."""
+"""The GNIRS keyhole for the simulator: short blue camera, J, faint-object reads, shallow well."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ DARKS_BEFORE = 15.0  # days
 def simulation(
     camera: str = "ShortBlue", filter_name: str = "J", mode: str = detector.FAINT, size: int | None = None
 ) -> Simulation:
-    """GNIRS, or the `size` x `size` pixels round the middle of the keyhole."""
+    """Simulation of GNIRS, or of `size` x `size` pixels round the centre of the keyhole."""
     found = keyhole(CAMERAS[camera], filter_name)
     if found is None:
         raise ValueError(f"no keyhole is known for {camera} with {filter_name}")
     scale, section = SCALES[camera], _section(found, size)
-    # The telescope points at the keyhole's middle.
+    # The telescope points at the centre of the keyhole.
     middle = (section.x1 + section.x2 - 1) / 2 - found.x, (section.y1 + section.y2 - 1) / 2 - found.y
     noise, well, share = detector.levels(ARRAY, mode, detector.SHALLOW) or (0.0, 0, 0.0)
     curve = detector.linearity(ARRAY, mode, detector.SHALLOW)
@@ -91,7 +91,7 @@ def simulation(
 
 
 def _section(found: Keyhole, size: int | None) -> Section:
-    """The array, or a square of it round the keyhole's middle."""
+    """The whole array, or a square of it round the centre of the keyhole."""
     from nirred.plugin import Section
 
     ny, nx = SHAPE
@@ -102,22 +102,22 @@ def _section(found: Keyhole, size: int | None) -> Section:
 
 
 def _row_sets(curves: Sequence[tuple[float, ...]], first_row: int) -> tuple[tuple[float, ...], ...]:
-    """Curves of the rows that a section begins with."""
+    """Response curves in row order, starting with the first row of a section."""
     return tuple(curves[(first_row + i) % len(curves)] for i in range(len(curves)))
 
 
 def _lit(found: Keyhole, section: Section, shape: tuple[int, int]) -> np.ndarray:
-    """Where light falls on the section."""
+    """Illuminated pixels of the section."""
     return found.lit()[section.y1 : section.y2, section.x1 : section.x2]
 
 
 def file_name(exposure: SimulatedExposure) -> str:
-    """Name by date and running number."""
+    """File name from date and running number."""
     return simulated.file_name(exposure, simulated.NORTH)
 
 
 def headers(exposure: SimulatedExposure, camera: str, section: Section) -> Sequence[dict[str, object]]:
-    """Primary and extension keywords of a raw GNIRS frame; only the primary has coordinates."""
+    """Primary and extension keywords of a raw GNIRS frame; only the primary has a WCS."""
     first = {
         "INSTRUME": "GNIRS",
         **simulated.primary(exposure, simulated.NORTH),

@@ -45,13 +45,13 @@ NAXIS2  =                 1024
 
 @hookimpl
 def nirred_instruments() -> Iterable[Instrument]:
-    """NIRI alone."""
+    """The one instrument: NIRI."""
     return (Instrument("niri", "Gemini NIRI", "INSTRUME = NIRI", (_EXAMPLE,)),)
 
 
 @hookimpl
 def nirred_claim(headers: Headers) -> Claim | None:
-    """INSTRUME decides, not the file's name or place: GNIRS frames have been filed as NIRI."""
+    """Claim by INSTRUME, not by file name or directory: GNIRS frames have been filed as NIRI."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "NIRI":
         return None
     return Claim("niri", unsupported=gemini.unsupported(own.tags(headers), headers))
@@ -65,7 +65,7 @@ def nirred_tags(headers: Headers) -> frozenset[str]:
 
 @hookimpl
 def nirred_describe(headers: Headers) -> Descriptors:
-    """Header in the field's terms."""
+    """Descriptors from the header."""
     return own.describe(headers)
 
 
@@ -77,7 +77,7 @@ def nirred_detectors(headers: Headers) -> Sequence[Detector]:
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """World coordinates of the extension, else of the primary; None for darks."""
+    """WCS of the extension, else of the primary header; None for darks."""
     if "DARK" in own.tags(headers):
         return None
     return gemini.plane_wcs(headers, gemini.ut_datetime(headers), POINTING_ERROR)
@@ -85,19 +85,19 @@ def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Which dark, flat and bad-pixel mask serves which frame."""
+    """Rules that match darks, flats and bad-pixel masks to frames."""
     return rules.RULES
 
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Parameters in which NIRI differs."""
+    """Step parameters whose defaults differ for NIRI."""
     return rules.STEP_DEFAULTS.get(step, {})
 
 
 @hookimpl
 def nirred_simulation() -> Simulation:
-    """NIRI's raw headers and a truth detector."""
+    """Raw headers and a detector for simulated NIRI nights."""
     from .simulation import simulation
 
     return simulation()

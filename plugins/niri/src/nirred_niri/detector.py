@@ -34,13 +34,13 @@ _MEASURED_TO = {"Shallow": 147_600.0, "Deep": 258_300.0}  # e- per coadd
 
 
 def read_mode(headers: Headers) -> str:
-    """Name of the read mode by the numbers of reads and digital averages."""
+    """Read mode, from the numbers of reads and digital averages."""
     reads = gemini.integer(headers, "LNRS"), gemini.integer(headers, "NDAVGS")
     return _READ_MODES.get(reads, "Unknown")  # type: ignore[arg-type]
 
 
 def well_depth(headers: Headers) -> str | None:
-    """Shallow or Deep by the detector's bias; Unknown for any other; None where the header does not say."""
+    """Shallow or Deep, from the detector bias; Unknown for any other bias; None if the header lacks it."""
     high, low = gemini.number(headers, "A_VDDUC"), gemini.number(headers, "A_VDET")
     if high is None or low is None:
         return None
@@ -48,9 +48,9 @@ def well_depth(headers: Headers) -> str | None:
 
 
 def section(headers: Headers) -> Section | None:
-    """Place of the frame on the array; read-outs smaller than the array are centred on it.
+    """Section of the array covered by the frame; subarrays are centred on the array.
 
-    The keywords' rows are x, their columns y.
+    Rows in the keywords are x, columns are y.
     """
     keys = ("LOWROW", "HIROW", "LOWCOL", "HICOL")
     low_x, high_x, low_y, high_y = (gemini.integer(headers, k) for k in keys)
@@ -75,7 +75,7 @@ def roi(headers: Headers) -> str | None:
 
 
 def linearity(mode: str, rows: int, well: str | None) -> Linearity | None:
-    """Response curve; None for modes that nobody measured."""
+    """Response curve; None for modes without a measured curve."""
     found = _RESPONSE.get((mode, rows, well or ""))
     if found is None:
         return None
@@ -107,7 +107,7 @@ def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
 
 
 def _quadrants(nx: int, ny: int) -> tuple[Amplifier, ...]:
-    """The array's four quadrants, each read on its own, as they lie in a centred frame."""
+    """The four independently read quadrants of the array, in pixels of a centred frame."""
     x, y = nx // 2, ny // 2
     return tuple(
         Amplifier(f"{name_y}{name_x}", Section(x1, x2, y1, y2))

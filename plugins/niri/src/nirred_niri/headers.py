@@ -1,4 +1,4 @@
-"""What NIRI's headers say: tags and names, filters, modes, offsets."""
+"""NIRI's headers: tags and names, filters, modes, offsets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .detector import detectors, read_mode, roi, section, well_depth
 if TYPE_CHECKING:
     from nirred.plugin import Headers
 
-# Filters that are used in pairs, or that people write otherwise than the wheel does.
+# Filters that are used in pairs, or whose usual name differs from the wheel's.
 _PRETTY = {
     **{"PK50&Y": "Y", "Kprime": "K(prime)", "Lprime": "L(prime)", "Mprime": "M(prime)", "Kshort": "K(short)"},
     **{"Ksort": "K order sort", "Lsort": "L order sort", "Msort": "M order sort", "Jsort": "J order sort"},
@@ -45,7 +45,7 @@ _MICRON: Mapping[str, float] = {
     },
 }
 
-# Wavelength on the array's centre of the f/6 grisms behind the centred slits, micron.
+# Wavelength at the centre of the array for the f/6 grisms with the centred slits, micron.
 _GRISM_MICRON = {"Jgrism": 1.233, "Kgrism": 2.263, "Mgrism": 5.14}
 
 _ZERO_POINTS = {
@@ -87,10 +87,10 @@ def tags(headers: Headers) -> frozenset[str]:
 
 
 def filters(headers: Headers) -> tuple[str | None, str | None]:
-    """Filter name with component ids, and as people write it: ('H_G0203', 'H').
+    """Filter name with component ids, and the usual name: ('H_G0203', 'H').
 
-    The wheels' open positions, grisms and pupil masks do not count; a blocked wheel hides the rest. PK50 blocks long
-    waves and vanishes in the readable form.
+    Open positions of the wheels, grisms and pupil masks are ignored; a blocked wheel overrides the others. PK50 blocks
+    long wavelengths and is omitted in the usual name.
     """
     names = [n for n in (gemini.text(headers, f"FILTER{i}") for i in (1, 2, 3)) if n]
     if not names:
@@ -106,9 +106,9 @@ def filters(headers: Headers) -> tuple[str | None, str | None]:
 
 
 def shift(headers: Headers) -> tuple[float, float] | None:
-    """Arcsec by which sources move on the array, by the telescope's P and Q offsets.
+    """Shift of sources on the array (arcsec), from the telescope's P and Q offsets.
 
-    The bottom port mirrors the field unless the adaptive optics mirror it back.
+    The bottom port mirrors the field, unless the adaptive optics mirror it back.
     """
     p, q = gemini.number(headers, "POFFSET"), gemini.number(headers, "QOFFSET")
     if p is None or q is None:
@@ -121,7 +121,7 @@ def _mirrored(headers: Headers) -> bool:
 
 
 def central_wavelength(headers: Headers) -> float | None:
-    """Micron; None for images and for grisms whose wavelength is not stated here."""
+    """Central wavelength (micron); None for images and for grisms not in the table."""
     centred = gemini.strip_id(gemini.text(headers, "FPMASK")) in ("f6-2pix", "f6-4pix", "f6-6pix")
     grism = gemini.strip_id(_third(headers)) or ""
     return _GRISM_MICRON.get(grism) if centred and gemini.text(headers, "CAMERA") == "f6" else None

@@ -1,4 +1,4 @@
-"""NIRI's calibration rules and the parameters in which its data differ."""
+"""NIRI's calibration rules, and step parameters whose defaults differ for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DARK = (
     Match("read_mode"),
     Match("well_depth_setting"),
     Match("coadds"),
-    Match("exposure_time", tol=0.01),  # headers carry small excesses: 20.002 for 20 s
+    Match("exposure_time", tol=0.01),  # header values are slightly too large: 20.002 for 20 s
 )
 _OPTICS = (
     Match("data_section"),
@@ -26,17 +26,17 @@ _OPTICS = (
 
 
 def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
-    """Only lamp-on frames ask for a partner. A function with a name: rules are pickled for worker processes."""
+    """Only lamp-on frames need a partner. A named function, because rules are pickled for worker processes."""
     return descriptors.role == "lamp_on"
 
 
 def _glowing_lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
-    """From K on the dome and telescope glow as well, by an amount that changes with the night's temperature."""
+    """From K on, dome and telescope glow as well, by an amount that changes with temperature during the night."""
     return descriptors.role == "lamp_on" and descriptors.band in ("K", "L", "M")
 
 
 RULES: tuple[CalibrationRule, ...] = (
-    # Standards often have no darks of their own exposure time: missing, they are reduced without and it is said.
+    # Standards often have no darks of their exposure time: they are then reduced without, and this is reported.
     CalibrationRule("dark", _IMAGE, _DARK, "180 d", 3, optional=True, not_tags=frozenset({"FLAT", "PROCESSED"})),
     CalibrationRule("dark", _IMAGE | {"TWILIGHT"}, _DARK, "180 d", 3, optional=True, not_tags=_MADE),
     CalibrationRule(
@@ -65,7 +65,7 @@ RULES: tuple[CalibrationRule, ...] = (
         before_only=True,
         not_tags=frozenset({"BPM"}),
     ),
-    # Short darks for the bad-pixel mask: any exposure; the planner takes the shortest.
+    # Short darks for the bad-pixel mask: any exposure time; the planner takes the shortest.
     CalibrationRule(
         "bpm_dark",
         _IMAGE | {"FLAT"},

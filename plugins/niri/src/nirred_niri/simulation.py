@@ -1,4 +1,4 @@
-"""NIRI as the simulator sees it: f/6 camera, K(short), medium background, shallow well."""
+"""NIRI for the simulator: f/6 camera, K(short), medium background, shallow well."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS = {
 
 
 def simulation(size: int = 1024, filter_name: str = "K(short)") -> Simulation:
-    """NIRI, or a centred square sub-array of `size` pixels (a multiple of 256)."""
+    """Simulation of NIRI, or of a centred square subarray of `size` pixels (a multiple of 256)."""
     gamma, eta, time_delta = LINEARITY.get(size, (0.0, 0.0, 0.0))
     detector = SimulatedDetector(
         shape=(size, size),
@@ -61,7 +61,7 @@ def simulation(size: int = 1024, filter_name: str = "K(short)") -> Simulation:
 
 
 def file_name(exposure: SimulatedExposure) -> str:
-    """Name by date and running number."""
+    """File name from date and running number."""
     return simulated.file_name(exposure, simulated.NORTH)
 
 
