@@ -13,7 +13,7 @@ from nirred.plugin.simulation import ExposureSettings
 NIRRED_API = (1, 0)
 SCALE = 0.0197  # arcsec per pixel
 POINTING_ERROR = 0.3  # arcsec between dithers
-SATURATION, LINEAR_SHARE = 51_000.0, 0.96  # ADU per coadd: assumed, the header does not say
+SATURATION, LINEAR_SHARE = 51_000.0, 0.96  # ADU per coadd: assumed, not in the header
 TAGS = (
     rule(gemini.instrument("GSAOI"), "GSAOI"),
     rule(gemini.says("OBSTYPE", "DARK"), "DARK CAL", blocks="IMAGE"),
@@ -21,8 +21,8 @@ TAGS = (
     rule(gemini.says("OBSTYPE", "FLAT"), "FLAT CAL"),
     rule(gemini.says("OBJECT", "Twilight", "TWILIGHT"), "TWILIGHT FLAT CAL"),
 )
-# array, gain (e-/ADU), read noise (e-); from a real header's coordinates: arcsec from the pointing to its centre along
-# the camera's x and y, and the way of one pixel in x and in y there, in pixels of SCALE
+# array, gain (e-/ADU), read noise (e-); from the WCS of a real header: arcsec from the pointing to the array's centre
+# along the camera's x and y, and the step of one pixel in x and in y there, in pixels of SCALE
 ARRAYS = (
     ("H2RG-032-074", 2.434, 26.53, (21.99, -38.33), (0.98774, 0.00906, 0.00785, 1.00110)),
     ("H2RG-032-064", 2.010, 19.10, (-22.23, -38.53), (1.01694, 0.00942, 0.00781, 1.00094)),
@@ -34,7 +34,7 @@ RAW = {**RAW, "READMODE": "FOWLER", "LNRS": 2, "NCCDS": 4, "COADDS": 1, "DETECTO
 
 
 def positive(header: Mapping[str, Any], key: str) -> float | None:
-    """A keyword as a positive number, else None."""
+    """Value of a keyword as a positive number, else None."""
     value = header.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -50,20 +50,20 @@ def filters(headers: Headers) -> tuple[str | None, str | None]:
 
 
 def section(text: Any) -> api.Section | None:
-    """A section in FITS notation; amplifiers that are read backwards included."""
+    """Section in FITS notation, including amplifiers that are read backwards."""
     box = gemini.section(text)
     return api.Section(*box) if box else None
 
 
 @hookimpl
 def nirred_instruments() -> Iterable[api.Instrument]:
-    """GSAOI alone."""
+    """The one instrument: GSAOI."""
     return (api.Instrument("gsaoi", "Gemini GSAOI", "INSTRUME = GSAOI", (EXAMPLE,)),)
 
 
 @hookimpl
 def nirred_claim(headers: Headers) -> api.Claim | None:
-    """By INSTRUME."""
+    """Claim by INSTRUME."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "GSAOI":
         return None
     return api.Claim("gsaoi", unsupported=gemini.unsupported(nirred_tags(headers), headers))
@@ -71,13 +71,13 @@ def nirred_claim(headers: Headers) -> api.Claim | None:
 
 @hookimpl
 def nirred_tags(headers: Headers) -> frozenset[str]:
-    """By the rules above and Gemini's common ones."""
+    """Tags by the rules above and those common to Gemini."""
     return gemini.frame_tags(TAGS, headers)
 
 
 @hookimpl
 def nirred_detectors(headers: Headers) -> Sequence[api.Detector]:
-    """One for each image, with its own gain, read noise and place."""
+    """One detector per image, with its own gain, read noise and position."""
     found, coadds = [], gemini.coadds(headers)
     for hdu, image in gemini.planes(headers):
         amplifiers = tuple(
@@ -101,7 +101,7 @@ def nirred_detectors(headers: Headers) -> Sequence[api.Detector]:
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[api.PlaneWcs] | None:
-    """Each array has its own."""
+    """One WCS per array."""
     if "DARK" in nirred_tags(headers):
         return None
     images = [image for _, image in gemini.planes(headers)]
@@ -110,7 +110,7 @@ def nirred_wcs(headers: Headers) -> Sequence[api.PlaneWcs] | None:
 
 @hookimpl
 def nirred_describe(headers: Headers) -> api.Descriptors:
-    """Header in the field's terms."""
+    """Descriptors from the header."""
     full, readable = filters(headers)
     own = gemini.Own(
         detectors=nirred_detectors(headers),
@@ -129,7 +129,7 @@ def nirred_describe(headers: Headers) -> api.Descriptors:
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
-    """Darks by exposure, flats by filter, a mask for all; only the flat is indispensable."""
+    """Darks by exposure time, flats by filter, one mask for all; only the flat is required."""
     image, flat, made = frozenset({"GSAOI", "IMAGE"}), frozenset({"FLAT"}), frozenset({"PROCESSED"})
     dark = (Match("exposure_time", tol=0.01), Match("coadds"), Match("read_mode"))
     return (
@@ -143,12 +143,12 @@ def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Images are sharp and the fields small: dithers of an arcsec are enough for the sky."""
+    """Images are sharp and the fields are small: dithers of an arcsec are enough for the sky."""
     return {"distance": 0.5} if step == "associate_sky" else {}
 
 
 def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
-    """The primary, and one header for each array."""
+    """The primary header and one header per array."""
     settings = exposure.settings
     primary = {**simulated.primary(exposure, simulated.SOUTH), **RAW, **simulated.lamp(exposure)}
     found: list[dict[str, object]] = [{**primary, "EXPTIME": settings.exposure_time, "COADDS": settings.coadds}]
@@ -158,7 +158,7 @@ def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
 
 
 def simulation(size: int = 2048) -> api.Simulation:
-    """Kshort behind the adaptive optics; smaller arrays lie closer together."""
+    """Kshort with adaptive optics; smaller arrays lie closer together."""
     detectors = tuple(
         api.SimulatedDetector(
             (size, size), gain, noise, saturation=SATURATION, non_linear=LINEAR_SHARE * SATURATION,

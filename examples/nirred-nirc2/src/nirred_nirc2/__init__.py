@@ -14,12 +14,12 @@ from nirred.plugin.simulation import ExposureSettings
 NIRRED_API = (1, 0)
 PIXEL_SCALE = {"narrow": 0.009952, "medium": 0.019829, "wide": 0.039686}  # arcsec
 GAIN = 4.0  # e-/ADU
-READ_NOISE, READ_NOISE_FLOOR = 60.0, 10.0  # e-: assumed, the header does not say; of one pair of reads, of many
+READ_NOISE, READ_NOISE_FLOOR = 60.0, 10.0  # e-: assumed, not in the header; for one pair of reads, for many
 SATURATION, NON_LINEAR = 18_000.0, 10_000.0  # ADU per coadd: assumed
 POINTING_ERROR = 0.3  # arcsec between dithers: RA and DEC are written to 0.04
 FLAT_LAMPS = ("FLSPECTR", "FLIMAGIN", "LAMPPWR")
 ROLES: Mapping[str, api.Role] = {"dark": "dark", "flatlamp": "lamp_on", "flatlampoff": "lamp_off", "bias": "bias"}
-RAW: Mapping[str, Any] = (  # an image's header, shortened
+RAW: Mapping[str, Any] = (  # header of an image, abridged
     {"BITPIX": 32, "NAXIS": 2, "NAXIS1": 1024, "NAXIS2": 1024, "CURRINST": "NIRC2", "CAMNAME": "wide"}
     | {"FILTER": "Ks + clear", "GRSNAME": "clear", "SLITNAME": "none", "SHRNAME": "open", "FLSPECTR": "off"}
     | {"OBJECT": "COSMOS01", "IMAGETYP": "data", "ITIME": 80.0, "COADDS": 1, "MULTISAM": 16, "AIRMASS": 1.11431}
@@ -30,24 +30,24 @@ EXAMPLE = "\n".join(f"{key:<8}= {value!r}" for key, value in RAW.items())
 
 
 def text(headers: Headers, key: str) -> str:
-    """A keyword as text; empty where the header does not say."""
+    """Value of a keyword as text; empty if the header lacks it."""
     return str(headers.get(key, "")).strip()
 
 
 def number(headers: Headers, key: str, low: float = -1e6, high: float = 1e6) -> float | None:
-    """A keyword as a number from `low` to `high`, else None."""
+    """Value of a keyword as a number from `low` to `high`, else None."""
     value = headers.get(key)
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if plain and low <= value <= high else None
 
 
 def count(headers: Headers, key: str) -> int:
-    """A keyword as a number of times, 1 where the header does not say."""
+    """Value of a keyword as a count; 1 if the header lacks it."""
     return int(number(headers, key, 1) or 1)
 
 
 def role(headers: Headers) -> api.Role:
-    """What a frame is for: by its type, its shutter and the dome's lamps."""
+    """Role of a frame, from its type, the shutter and the dome lamps."""
     if text(headers, "IMAGETYP").lower() in ROLES:
         return ROLES[text(headers, "IMAGETYP").lower()]
     if text(headers, "SHRNAME") == "closed":
@@ -68,13 +68,13 @@ def started(headers: Headers) -> datetime | None:
 
 @hookimpl
 def nirred_instruments() -> Iterable[api.Instrument]:
-    """NIRC2 alone."""
+    """The one instrument: NIRC2."""
     return (api.Instrument("nirc2", "Keck NIRC2", "CURRINST = NIRC2", (EXAMPLE,)),)
 
 
 @hookimpl
 def nirred_claim(headers: Headers) -> api.Claim | None:
-    """By CURRINST: frames of many years have no INSTRUME."""
+    """Claim by CURRINST: many older frames have no INSTRUME."""
     if text(headers, "CURRINST") != "NIRC2":
         return None
     spectrum = text(headers, "GRSNAME") not in ("", "clear") or text(headers, "SLITNAME") not in ("", "none")
@@ -83,7 +83,7 @@ def nirred_claim(headers: Headers) -> api.Claim | None:
 
 @hookimpl
 def nirred_tags(headers: Headers) -> frozenset[str]:
-    """Raw frames are whole numbers; only what another program made of them has BITPIX -32."""
+    """Raw frames are integers; only files written by other programs have BITPIX -32."""
     lamp = {"IMAGE", "FLAT", "CAL"}
     kinds = {"dark": {"DARK", "CAL"}, "bias": {"BIAS", "CAL"}, "lamp_on": lamp, "lamp_off": lamp}
     made = {"PROCESSED"} if number(headers, "BITPIX") in (-32, -64) else set()
@@ -92,7 +92,7 @@ def nirred_tags(headers: Headers) -> frozenset[str]:
 
 @hookimpl
 def nirred_describe(headers: Headers) -> api.Descriptors:
-    """Header in the field's terms. RA and DEC include the offsets RAOFF and DECOFF."""
+    """Descriptors from the header. RA and DEC include the offsets RAOFF and DECOFF."""
     time, filters, camera = number(headers, "ITIME", 0), text(headers, "FILTER") or None, text(headers, "CAMNAME")
     ra, dec = number(headers, "RA", 0, 360), number(headers, "DEC", -90, 90)
     angle, zero = number(headers, "ROTPOSN"), number(headers, "INSTANGL") or 0.0
@@ -122,7 +122,7 @@ def nirred_describe(headers: Headers) -> api.Descriptors:
 
 @hookimpl
 def nirred_detectors(headers: Headers) -> Sequence[api.Detector]:
-    """One plane. Multiple reads average the read noise down, coadds add it up."""
+    """One plane. Multiple reads reduce the read noise, coadds increase it."""
     if headers.image is None:
         return ()
     coadds, reads = count(headers, "COADDS"), count(headers, "MULTISAM")
@@ -133,7 +133,7 @@ def nirred_detectors(headers: Headers) -> Sequence[api.Detector]:
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[api.PlaneWcs] | None:
-    """From the pointing: the camera writes no world coordinates. North is up and east left at angle 0."""
+    """WCS from the pointing: the headers have none. At angle 0 north is up and east is left."""
     told = nirred_describe(headers)
     if told.role != "science" or headers.image is None:
         return None
@@ -147,7 +147,7 @@ def nirred_wcs(headers: Headers) -> Sequence[api.PlaneWcs] | None:
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
-    """Darks by exposure, flats by optics, a mask for all; only the flat is indispensable."""
+    """Darks by exposure time, flats by optics, one mask for all; only the flat is required."""
     image, flat, made = frozenset({"NIRC2", "IMAGE"}), frozenset({"FLAT"}), frozenset({"PROCESSED"})
     exposure = (Match("exposure_time", tol=0.01), Match("coadds"), Match("read_mode"))
     optics = (Match("filter_name"), Match("camera"))
@@ -167,7 +167,7 @@ def nirred_step_defaults(step: str) -> Mapping[str, Any]:
 
 
 def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
-    """The one header of a simulated raw frame; RA and DEC are the telescope's, offsets included."""
+    """The header of a simulated raw frame; RA and DEC are those of the telescope, offsets included."""
     (ra, dec), kind, start = exposure.wcs[0].crval, exposure.kind, exposure.start
     what = {"OBJECT": "domeflat" if "lamp" in kind else exposure.target, "ITIME": exposure.settings.exposure_time}
     light = {"SHRNAME": "closed" if "dark" in kind else "open", "FLSPECTR": "on" if kind == "lamp_on" else "off"}
@@ -178,7 +178,7 @@ def raw_headers(exposure: api.SimulatedExposure) -> Sequence[dict[str, object]]:
 
 @hookimpl
 def nirred_simulation() -> api.Simulation:
-    """The wide camera in Ks behind laser-guided adaptive optics in ordinary weather."""
+    """The wide camera in Ks with laser guide star adaptive optics in average conditions."""
     noise = READ_NOISE / math.sqrt(RAW["MULTISAM"])
     detector = api.SimulatedDetector((1024, 1024), GAIN, noise, saturation=SATURATION, non_linear=NON_LINEAR)
     times = {"object": 80.0, "dark": 80.0, "short_dark": 2.0, "lamp_on": 4.5}
