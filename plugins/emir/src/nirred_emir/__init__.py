@@ -1,7 +1,7 @@
 """GTC EMIR imaging.
 
-EMIR: Gran Telescopio Canarias, 2048 x 2048 pixels of 0.194 arcsec, with strong distortion and a mirrored sky. A
-HAWAII-2 until March 2023, an H2RG since July 2023.
+EMIR: Gran Telescopio Canarias, 2048 x 2048 pixels of 0.194 arcsec, with strong distortion and a mirrored sky. Its
+detector was a HAWAII-2 until March 2023 and is an H2RG since July 2023.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ PV2_5   =         1755295542.4
 
 @hookimpl
 def nirred_instruments() -> Iterable[Instrument]:
-    """EMIR alone; its second detector in the second example."""
+    """The one instrument, EMIR, with one example header for each detector."""
     later = _EXAMPLE.replace("2018-12-17T23:57:24.72", "2024-12-17T23:57:24.72").replace(
         "1545091044.72", "1734479844.72"
     )
@@ -97,7 +97,7 @@ def nirred_instruments() -> Iterable[Instrument]:
 
 @hookimpl
 def nirred_claim(headers: Headers) -> Claim | None:
-    """INSTRUME decides; spectra, and frames of a date without detector, are named and not reduced."""
+    """Claim by INSTRUME; spectra, and frames from dates without a detector, are listed and not reduced."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "EMIR":
         return None
     return Claim("emir", unsupported=own.unsupported(headers))
@@ -105,25 +105,25 @@ def nirred_claim(headers: Headers) -> Claim | None:
 
 @hookimpl
 def nirred_tags(headers: Headers) -> frozenset[str]:
-    """Instrument, kind, state."""
+    """Tags: instrument, kind, state."""
     return own.tags(headers)
 
 
 @hookimpl
 def nirred_describe(headers: Headers) -> Descriptors:
-    """Header in the field's terms."""
+    """Descriptors from the header."""
     return own.describe(headers)
 
 
 @hookimpl
 def nirred_detectors(headers: Headers) -> Sequence[Detector]:
-    """The one array, whichever it is."""
+    """The one array, of either detector."""
     return detector.detectors(headers)
 
 
 @hookimpl
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """Zenithal polynomial with its PV terms; the mirrored sky is in the CD matrix. None for darks and masters."""
+    """Zenithal polynomial WCS with PV terms; the CD matrix includes the mirroring. None for darks and masters."""
     if own.role(headers) in ("dark", "bias", "bpm") or own.master(headers):
         return None
     header = gemini.wcs_header(headers)
@@ -133,13 +133,13 @@ def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Which dark, flat and bad-pixel mask serves which frame."""
+    """Rules that match darks, flats and bad-pixel masks to frames."""
     return rules.RULES
 
 
 @hookimpl
 def nirred_read_calibration(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
-    """The observatory's masters: images in ADU, darks of one second."""
+    """Read the observatory's masters: images in ADU, darks in ADU per second."""
     from .masters import read
 
     return read(path, kind, headers, descriptors)
@@ -147,7 +147,7 @@ def nirred_read_calibration(path: Path, kind: str, headers: Headers, descriptors
 
 @hookimpl
 def nirred_open(path: Path, headers: Headers) -> Frame | None:
-    """Positions that were reduced earlier and are to be stacked; raw frames are read by the core."""
+    """Open single positions reduced earlier, to stack them; raw frames are read by the core."""
     if "NIRRED" not in headers.primary:
         return None
     from .masters import reduced
@@ -157,13 +157,13 @@ def nirred_open(path: Path, headers: Headers) -> Frame | None:
 
 @hookimpl
 def nirred_step_defaults(step: str) -> Mapping[str, Any]:
-    """Parameters in which EMIR differs."""
+    """Step parameters whose defaults differ for EMIR."""
     return rules.STEP_DEFAULTS.get(step, {})
 
 
 @hookimpl
 def nirred_steps() -> Iterable[type[Step]]:
-    """Levels of the detector's parts; stray light apart from vignetting; extinction."""
+    """Steps for amplifier levels, stray light and vignetting, and extinction."""
     from .steps import STEPS
 
     return STEPS
@@ -171,7 +171,7 @@ def nirred_steps() -> Iterable[type[Step]]:
 
 @hookimpl
 def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
-    """The core's recipes with EMIR's own steps; one position alone, as the mode STARE_IMAGE wants it."""
+    """The core's recipes with EMIR's own steps, and recipes for a single position, as mode STARE_IMAGE requires."""
     yield from rules.STARE
     for base, last_sky in (("reduce", "sky_correct"), ("ultradeep", "sky_correct_deep")):
         yield RecipePatch(
@@ -189,7 +189,7 @@ def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
 
 @hookimpl
 def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
-    """The observatory's observation-result YAML, with its control file."""
+    """Read the observatory's observation-result YAML, with its control file."""
     from .requests import read
 
     return read(paths, context)
@@ -197,7 +197,7 @@ def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> Reque
 
 @hookimpl
 def nirred_simulation() -> Simulation:
-    """EMIR's raw headers and truth detectors."""
+    """Raw headers and detectors for simulated EMIR nights."""
     from .simulation import simulation
 
     return simulation()

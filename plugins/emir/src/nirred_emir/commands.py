@@ -9,7 +9,7 @@ import click
 
 from nirred.plugin import ConfigError, DataError, read_text
 
-#: Characters of a file's name that are its running number.
+#: Characters of a file name that form its running number.
 NUMBER = 10
 
 
@@ -58,12 +58,12 @@ def obsyaml(
 
 
 def list_names(path: Path) -> list[str]:
-    """File names of a list, without directories.
+    """File names in a list, without directories.
 
     Raises
     ------
     DataError
-        It cannot be read.
+        The list cannot be read.
     """
     try:
         lines = [line.strip() for line in read_text(path).splitlines()]
@@ -75,7 +75,7 @@ def list_names(path: Path) -> list[str]:
 def observation(
     names: Sequence[str], *, step: int, repeat: int = 1, reprojection: str = "interp", combined: str = "combined"
 ) -> str:
-    """Text of an observation-result file: one STARE_IMAGE block for every `repeat` files, and with step 1 the stack."""
+    """Text of an observation-result file: one STARE_IMAGE block per `repeat` files and, with step 1, the stack."""
     ids = [f"_{names[i][:NUMBER]}" for i in range(0, len(names), repeat)]
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
@@ -100,7 +100,7 @@ def _stare(name: str, files: Sequence[str], *, enabled: bool, reprojection: str)
 
 
 def dithered(name: str, children: Sequence[str], requirements: Mapping[str, object]) -> str:
-    """Block of a combination."""
+    """Block that combines the positions."""
     lines = [f"id: {name}", "instrument: EMIR", "mode: FULL_DITHERED_IMAGE", "children:"]
     lines += [f" - {child}" for child in children]
     lines += ["enabled: True", "requirements:"]

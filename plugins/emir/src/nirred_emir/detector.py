@@ -1,4 +1,4 @@
-"""EMIR's two detectors: a HAWAII-2 until March 2023, an H2RG since July 2023. Which one, and its numbers."""
+"""EMIR's two detectors and their properties: a HAWAII-2 until March 2023, an H2RG since July 2023."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIZE = 2048
 PIXEL_SCALE = 0.1944  # arcsec
-GAIN = 5.0  # e-/ADU, as the instrument's software states it for both detectors
+GAIN = 5.0  # e-/ADU, the value of the instrument's software for both detectors
 READ_NOISE = 5.69 * GAIN  # e-, stated in ADU
 SATURATION = 55000.0  # ADU
 CHANNEL = 64  # columns of one of the H2RG's 32 channels
@@ -23,7 +23,7 @@ CHANNEL = 64  # columns of one of the H2RG's 32 channels
 
 @dataclass(frozen=True)
 class Profile:
-    """A detector as mounted: its name, the observatory's identifier (INSCONF), and when it was in use (UT)."""
+    """A detector: its name, the observatory's identifier (INSCONF), and when it was in use (UT)."""
 
     name: str
     uuid: str
@@ -31,7 +31,7 @@ class Profile:
     until: datetime
 
     def holds(self, when: datetime | None) -> bool:
-        """True when it was mounted then, or nobody knows when."""
+        """True if the detector was mounted at that time, or if the time is unknown."""
         return when is None or self.since <= when < self.until
 
 
@@ -55,7 +55,7 @@ def started(headers: Headers) -> datetime | None:
 
 
 def profile(headers: Headers) -> Profile | str:
-    """The detector of a frame by INSCONF and date; a text says why none fits."""
+    """The detector of a frame, from INSCONF and date; if none fits, a text that says why."""
     when, uuid = started(headers), (gemini.text(headers, "INSCONF") or "").lower()
     named = [p for p in PROFILES if p.uuid == uuid]
     if named and named[0].holds(when):
@@ -73,13 +73,13 @@ def profile(headers: Headers) -> Profile | str:
 
 
 def epoch(headers: Headers) -> str:
-    """Name of the detector, '' where none fits."""
+    """Name of the detector; '' if none fits."""
     found = profile(headers)
     return found.name if isinstance(found, Profile) else ""
 
 
 def section(shape: tuple[int, int]) -> Section:
-    """Place of a read-out of that size on the array: its centre."""
+    """Section of the array covered by a readout of that size: its centre."""
     y, x = ((SIZE - n) // 2 for n in shape)
     return Section(x, x + shape[1], y, y + shape[0])
 
@@ -94,7 +94,7 @@ def _quadrants() -> dict[str, Section]:
 
 
 def amplifiers(name: str, shape: tuple[int, int]) -> tuple[Amplifier, ...]:
-    """Parts that drift in level on their own, in the read-out's own pixels: 32 channels of the H2RG, else quadrants."""
+    """Parts whose levels drift independently, in pixels of the readout: 32 channels of the H2RG, else quadrants."""
     place, found = section(shape), []
     for label, box in (_channels() if name == H2RG.name else _quadrants()).items():
         x1, x2 = max(box.x1, place.x1) - place.x1, min(box.x2, place.x2) - place.x1
@@ -105,7 +105,7 @@ def amplifiers(name: str, shape: tuple[int, int]) -> tuple[Amplifier, ...]:
 
 
 def _reduced(headers: Headers, shape: tuple[int, int]) -> Detector:
-    """Of an image that nirred made: the array's parts where they lie but for the distortion's 15 pixels."""
+    """Detector of an image made by nirred; amplifier positions neglect the distortion of 15 pixels."""
     gain, frames = 1.0, gemini.number(headers, "NCOMBINE", 0.0) or 1.0
     if gemini.text(headers, "BUNIT") == "adu":  # GAIN is that of all its frames together
         gain = (gemini.number(headers, "GAIN", 0.0) or GAIN * frames) / frames

@@ -1,4 +1,4 @@
-"""What EMIR's headers say: modes, tags, the observatory's masters, pattern and pointing."""
+"""EMIR's headers: modes, tags, the observatory's masters, dither pattern and pointing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES: Mapping[str, Role] = {
 }
 BANDS = {"Y": "Y", "J": "J", "H": "H", "K": "K", "KS": "K", "KSPEC": "K", "F1230": "J", "F123M": "J", "FEII": "H"}
 
-#: What a file of the observatory's own pipeline is, by the recipe that made it.
+#: Kind of a file made by the observatory's pipeline, by the recipe that made it.
 MASTERS = {
     **{"BiasRecipe": "bias", "DarkRecipe": "dark", "IntensityFlatRecipe": "flat", "IntensityFlatRecipe2": "flat"},
     **{"MultiTwilightFlatRecipe": "flat", "SimpleSkyFlatRecipe": "flat", "CosmeticsRecipe": "bpm"},
@@ -34,7 +34,7 @@ _WROTE = ("NUMRNAM", "NUMDRP", "NUMXVER")
 
 
 def mode(headers: Headers) -> str:
-    """Observing mode: OBSMODE, else the file name's, else that of every plain image."""
+    """Observing mode: OBSMODE, else from the file name, else that of a plain image."""
     stated = gemini.stated(headers, "OBSMODE")
     if stated is None and headers.path is not None:
         found = _MODE_IN_NAME.search(headers.path.name)
@@ -43,15 +43,15 @@ def mode(headers: Headers) -> str:
 
 
 def processed(headers: Headers) -> bool:
-    """True when another program has been at work on the pixels: the observatory's pipeline signs."""
+    """True if another program has processed the pixels: the observatory's pipeline leaves its keyword."""
     return any(key in headers.primary for key in _WROTE)
 
 
 def master(headers: Headers) -> str:
-    """Kind of a master calibration of the observatory's: bias, dark, flat, bpm; '' for anything else.
+    """Kind of a master calibration of the observatory: bias, dark, flat, bpm; '' for anything else.
 
-    By the recipe that made it; by the file's name where the header does not say (master_bpm.fits). Nirred's own bear
-    its keyword.
+    From the recipe that made it, or from the file name if the header lacks that (master_bpm.fits). Files with nirred's
+    keyword are not the observatory's.
     """
     if "NIRRED" in headers.primary:
         return ""
@@ -63,17 +63,17 @@ def master(headers: Headers) -> str:
 
 
 def placeholder(headers: Headers) -> bool:
-    """True for a master that says nothing, as its name tells: master_flat_ones.fits, master_dark_zeros.fits."""
+    """True for a master without information, by its name: master_flat_ones.fits, master_dark_zeros.fits."""
     return bool(master(headers) and headers.path is not None and _PLACEHOLDER.search(headers.path.name))
 
 
 def dispersed(headers: Headers) -> bool:
-    """True for spectra: by the grism wheel or the mode."""
+    """True for spectra, from the grism wheel or the mode."""
     return (gemini.stated(headers, "GRISM") or "OPEN").upper() != "OPEN" or "SPECTR" in mode(headers)
 
 
 def role(headers: Headers) -> Role:
-    """What a frame is for."""
+    """Role of a frame."""
     kind: Role = ROLES.get(mode(headers), "other")
     if master(headers) == "bpm":
         return "bpm"
@@ -83,7 +83,7 @@ def role(headers: Headers) -> Role:
 
 
 def unsupported(headers: Headers) -> str:
-    """Why a frame is not to be reduced, or ''."""
+    """Why a frame is not reduced; '' if it is."""
     if role(headers) in ("dark", "bias", "bpm") or master(headers) or not dispersed(headers):
         found = profile(headers)
         return "" if isinstance(found, Profile) else found
@@ -101,7 +101,7 @@ def tags(headers: Headers) -> frozenset[str]:
 
 
 def angle(headers: Headers, key: str, unit: float, low: float, high: float) -> float | None:
-    """A position keyword in degrees: a number, or sexagesimal text in units of `unit` degrees (15: hours)."""
+    """Position keyword in degrees, from a number or from sexagesimal text in units of `unit` degrees (15: hours)."""
     value = headers.get(key)
     if isinstance(value, str):
         found = re.fullmatch(r"\s*([+-]?)(\d{1,3}):(\d{1,2}):(\d{1,2}(?:\.\d*)?)\s*", value)
@@ -119,7 +119,7 @@ def band(name: str | None) -> str | None:
 
 
 def _position_angle(headers: Headers) -> float | None:
-    """Degrees east of north of the array's +y axis, by the CD matrix."""
+    """Position angle of the array's +y axis, degrees east of north, from the CD matrix."""
     import math
 
     header = gemini.wcs_header(headers)
@@ -131,8 +131,8 @@ def _position_angle(headers: Headers) -> float | None:
 def describe(headers: Headers) -> Descriptors:
     """Descriptors of an EMIR frame.
 
-    RA and DEC are those of the telescope, offsets included: where the WCS reference must lie. The header does not say
-    where the target is, so that frames are grouped by name and field.
+    RA and DEC are those of the telescope, offsets included: the WCS reference must lie there. The header does not give
+    the position of the target, so frames are grouped by name and field.
     """
     h, what, own = headers, role(headers), profile(headers)
     made, known = master(h), isinstance(own, Profile)

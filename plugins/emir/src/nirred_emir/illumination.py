@@ -1,4 +1,4 @@
-"""The sky's large-scale structure, as a few frames show it."""
+"""Large-scale structure of the sky, measured on a few frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nirred.algorithms.background import Mesh, mesh_background
 
 Float64 = NDArray[np.float64]
 
-CELLS = 64  # per side: what is smaller is left to the sky
+CELLS = 64  # per side: smaller structure is left to the sky
 SMALLEST = 8  # pixels of a cell
-LEAST = 0.25  # share of blank pixels from which a cell counts
-#: A pixel sees less than this share of the sky around it: it does not respond. Sky is known where that is SIGNIFICANT.
+LEAST = 0.25  # least fraction of blank pixels of a cell that counts
+#: A pixel with less than this fraction of the sky around it does not respond, if the difference is SIGNIFICANT.
 RESPONDS = 0.65
 SIGNIFICANT = 5.0  # sigma
 
@@ -34,14 +34,14 @@ class Structure:
         return float(high - low)
 
     def smoothed(self) -> Structure:
-        """Without single cells that stray: the median of 3 x 3."""
+        """The structure without single outlying cells: the median of 3 x 3."""
         rows, columns = self.values.shape
         wide = np.pad(self.values, 1, mode="reflect" if min(rows, columns) > 1 else "edge")
         near = [wide[j : j + rows, i : i + columns] for j in range(3) for i in range(3)]
         return Structure(np.median(near, axis=0), self.shape)
 
     def evaluate(self) -> NDArray[np.float32]:
-        """At every pixel."""
+        """Value at every pixel."""
         empty = np.zeros_like(self.values)
         return Mesh(self.values, empty, empty, self.shape).evaluate()
 
@@ -53,7 +53,7 @@ def large_scale(flat: NDArray[np.float32], dq: NDArray[np.uint16]) -> float:
 
 
 def cells(frames: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8], float]]) -> Structure:
-    """Mean structure of frames, (data, covered, sky level) each: objects move over it and are left out."""
+    """Mean structure of frames, (data, covered, sky level) each; objects are left out and move between frames."""
     shape = frames[0][0].shape
     total, weights = np.zeros(()), np.zeros(())
     for data, covered, sky in frames:
@@ -66,9 +66,9 @@ def cells(frames: Sequence[tuple[NDArray[np.float32], NDArray[np.uint8], float]]
 
 
 def unresponsive(frames: Iterable[tuple[NDArray[np.float32], float]], structure: Structure) -> NDArray[np.bool_]:
-    """Pixels that do not see the sky: in more than half of the frames, (data, sky level) each, they fall short of it.
+    """Pixels that do not see the sky: too faint in more than half of the frames, (data, sky level) each.
 
-    Objects only add to a pixel, whatever they cover.
+    Objects need no mask, because they only make a pixel brighter.
     """
     expected = structure.evaluate() * np.float32(RESPONDS)
     count, low = 0, np.zeros(structure.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""Masters of the observatory's own pipeline: bare primary images in ADU."""
+"""Masters of the observatory's pipeline: bare primary images in ADU."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from nirred.plugin import Descriptors, Frame, Headers
 
-BOX = 64  # pixels: side of what a pixel of a flat is compared with
-#: Share of the whole flat's median below which a pixel is bad however dark its surroundings are: a dead channel.
+BOX = 64  # pixels: side of the boxes with which pixels of a flat are compared
+#: Fraction of the flat's median below which a pixel is bad even if its surroundings are as dark: a dead channel.
 DARKEST = 0.25
 
 
 def reduced(path: Path, headers: Headers) -> Frame | None:
-    """A single position that nirred has reduced, with its sky, as a frame; None for any other file.
+    """Read a single position reduced by nirred, with its sky, as a frame; None for any other file.
 
-    What is flagged there, saturated stars too, is without data: the level above which they are flagged is lost.
+    Flagged pixels, including saturated stars, become NaN, because the level above which they are flagged is lost.
     """
     import numpy as np
 
@@ -34,11 +34,11 @@ def reduced(path: Path, headers: Headers) -> Frame | None:
 
 
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
-    """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file that is nirred's.
+    """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file made by nirred.
 
-    Darks are in ADU per second and are multiplied by the frame's dark time. In a mask, and in the mask that a master
-    may carry in BPM, anything above 0 is bad. A flat that is not positive is none, and where it strays from its
-    surroundings as no pixel should, the pixel is bad: the masks that come with the H2RG's masters are empty.
+    Darks are in ADU per second and are multiplied by the frame's dark time. In a mask, and in the extension BPM
+    that a master may have, pixels above 0 are bad. Pixels of a flat are bad if they are not positive or differ too much
+    from their surroundings: the masks that come with the H2RG's masters are empty.
     """
     import numpy as np
 
@@ -75,7 +75,7 @@ def _dark_time(frame: Descriptors) -> float:
 
 
 def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Pixels of a flat that a bad-pixel mask made from it would name."""
+    """Pixels of a flat that a bad-pixel mask made from it would flag."""
     import numpy as np
 
     from nirred.algorithms.background import mesh_background

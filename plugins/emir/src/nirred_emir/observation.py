@@ -1,4 +1,4 @@
-"""Blocks of an observation-result file, and the control file: their schemas, and errors with block, line and key."""
+"""Blocks of an observation-result file, and the control file: schemas, and errors with block, line and key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Strict(BaseModel):
 
 
 class Block(_Strict):
-    """One block as the file has it; names as the observatory's pipeline knows them."""
+    """One block of the file, with the names used by the observatory's pipeline."""
 
     id: Id
     instrument: str
@@ -60,7 +60,7 @@ class Wish(_Strict):
 
 
 class Control(_Strict):
-    """The control file; sections of other instruments are not looked at."""
+    """The control file; sections of other instruments are ignored."""
 
     version: Literal[1] = 1
     rootdir: str | None = None
@@ -70,7 +70,7 @@ class Control(_Strict):
 
 M = TypeVar("M", bound=_Strict)
 
-#: Kinds of error of the schema, and what is wanted instead.
+#: Types of schema errors, and the expected value.
 _WANTED = {
     **{"string_type": "a word", "bool_type": "True or False", "int_type": "a whole number"},
     **{"list_type": "a list", "dict_type": "keys with values"},
@@ -100,19 +100,19 @@ class Read:
 
 
 def check(kind: type[M], value: Any, document: Document, where: Where = ()) -> M:
-    """A value as a model.
+    """Validate a value as a model.
 
     Raises
     ------
     Fault
-        With the line, the key and, for one that is unknown, the nearest that is known.
+        With the line, the key and, for an unknown key, the nearest known one.
     """
     if not isinstance(value, dict):
         raise Fault(document.line_of(where), f"no keys and values but {str(value)[:40]!r}", "write key: value")
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        # a misspelt key is missing under its right name, too: the spelling is what to say
+        # a misspelt key is also missing under its right name: report the spelling
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         place = tuple(p for p in first["loc"] if not (isinstance(p, str) and p in ("int", "str")))
         line, key = document.line_of((*where, *place)), ".".join(map(str, place))
@@ -126,18 +126,18 @@ def check(kind: type[M], value: Any, document: Document, where: Where = ()) -> M
 
 
 def _example(key: str) -> str:
-    """How a key of a block may look."""
+    """Example value for a key of a block."""
     word = key.partition(".")[0]
     return f"write {word}: {_EXAMPLES[word]}" if word in _EXAMPLES else "correct it"
 
 
 def read_blocks(path: Path) -> list[Read]:
-    """All blocks of a file; what is wrong with one is in it.
+    """All blocks of a file; each contains its own fault, if any.
 
     Raises
     ------
     DataError
-        The file cannot be read, or holds no block.
+        The file cannot be read, or contains no block.
     """
     found = [_block(path, document) for document in documents(_text(path, DataError))]
     if not found:
@@ -182,12 +182,12 @@ def _frames(block: Block, document: Document) -> None:
 
 
 def below(name: str, line: int, key: str) -> str:
-    """A file name, the value of a key in that line, that stays below the data directory.
+    """Check that a file name, the value of a key in that line, stays below the data directory.
 
     Raises
     ------
     Fault
-        It is absolute, goes up, or is none.
+        It is absolute, leads out of the directory, or is not a name.
     """
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name:
@@ -212,7 +212,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ControlFile:
-    """What a control file says for EMIR."""
+    """Contents of a control file for EMIR."""
 
     products: tuple[Entry, ...] = ()
     requirements: tuple[Entry, ...] = ()
@@ -220,7 +220,7 @@ class ControlFile:
 
 
 def read_control(path: Path) -> ControlFile:
-    """The control file, in either of its layouts.
+    """Read the control file, in either of its layouts.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def _products(control: Control, document: Document) -> list[Entry]:
 
 
 def _lists(section: Any, where: Where, document: Document) -> list[tuple[str, Where, list[Any]]]:
-    """(detector, place, entries): with the level of detectors since March 2024, without it before."""
+    """(detector, place, entries): files since March 2024 have a level of detectors, earlier ones do not."""
     if isinstance(section, list):
         return [("", where, section)]
     found = []
@@ -297,7 +297,7 @@ def _requirements(control: Control, document: Document) -> list[Entry]:
 
 
 def fits(tags: Mapping[str, Any], observed: Mapping[str, Any]) -> bool:
-    """Whether tags do not contradict those of an observation; one that is not known there does not."""
+    """Whether tags agree with those of an observation; tags unknown there are ignored."""
     return all(str(observed[k]).lower() == str(v).lower() for k, v in tags.items() if observed.get(k) is not None)
 
 

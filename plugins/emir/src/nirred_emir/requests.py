@@ -28,18 +28,18 @@ from .requirements import MASTERS, MODES, REDUCED, applicable, contradiction, do
 from .results import located, results
 from .yamltext import Fault
 
-#: Types of product in a control file, and the kind of calibration that they are; those of spectra are not used.
+#: Types of product in a control file, and their kind of calibration; products for spectra are not used.
 TYPES = {"MasterBadPixelMask": "bpm", "MasterBias": "bias", "MasterDark": "dark", "MasterIntensityFlat": "flat"}
 SPECTRAL = ("MasterSpectralFlat", "MasterRectWave", "RefinedBoundaryModelParam", "RectWaveCoeff", "MasterSlitlet")
-#: Read modes that have a bias.
+#: Read modes with a bias.
 BIASED = ("SIMPLE", "BIAS", "SINGLE")
 DATA = "data"
-#: Where a value comes from, as the observatory's pipeline says it.
+#: Origin of a value, in the words of the observatory's pipeline.
 _CONTROL, _BLOCK = "control file", "observation block"
 
 
 def read(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
-    """Observation-result files as requests; None: not all of them are YAML.
+    """Read observation-result files as requests; None if not all of them are YAML.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def read(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
 
 @dataclass(frozen=True)
 class _Observed:
-    """What the first frame of a block says: detector, read mode, tags; `fault` where it cannot be reduced."""
+    """Properties of a block's first frame: detector, read mode, tags; `fault` if it cannot be reduced."""
 
     profile: Profile | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class _Reader:
         return {b.id: b for b in self.blocks if b.block is not None}
 
     def request(self, read: Read) -> Request:
-        """One block; whatever is wrong with it stands in `fault`."""
+        """The request of one block; errors are in its `fault`."""
         if read.block is None:
             return Request(read.id, origin=read.origin, fault=read.fault, hint=read.hint)
         try:
@@ -147,7 +147,7 @@ class _Reader:
         )
 
     def _references(self, read: Read, block: Block) -> None:
-        """Refuse an id that other blocks have, and children that are no blocks."""
+        """Refuse an id used by other blocks, and children that are not blocks."""
         line, ids = read.document.line_of, [b.id for b in self.blocks]
         if ids.count(read.id) > 1:
             others = [b.at("id") for b in self.blocks if b.id == read.id and b is not read]
@@ -159,7 +159,7 @@ class _Reader:
                 raise Fault(line(("children", k)), f"children: there is no block {child!r}", suggestion(child, ids))
 
     def _earlier(self, read: Read, block: Block) -> tuple[Path, ...]:
-        """Earlier results of the children, all of them disabled, where raw frames are not at hand any more."""
+        """Earlier results of the children, if all are disabled and raw frames are no longer available."""
         children = [c for name in block.children or () if (c := self.by_id.get(str(name))) is not None]
         known = [c.block for c in children if c.block is not None]
         raw = [self.data / f for b in known for f in b.frames or b.images or ()]
@@ -180,14 +180,14 @@ class _Reader:
     def _said(
         self, read: Read, block: Block, masters: Mapping[str, Path], sources: Mapping[str, str]
     ) -> Mapping[str, str]:
-        """Who names the calibration of each kind, the children's included."""
+        """Source that names the calibration of each kind, including those of the children."""
         said = {k: v for child in block.children or () for k, v in self.masters.get(str(child), {}).items()}
         said |= dict.fromkeys(masters, _CONTROL)
         self.masters[read.id] = said | {kind: sources[name] for name, kind in MASTERS.items() if name in sources}
         return self.masters[read.id]
 
     def _named_by(self, masters: Mapping[str, Path], sources: Mapping[str, str]) -> Mapping[str, str]:
-        """The control file, of the calibrations that the block itself does not name."""
+        """The control file, for the calibrations that the block itself does not name."""
         own = {MASTERS[name] for name, source in sources.items() if name in MASTERS and source == _BLOCK}
         control = self.context.control
         return {kind: control.name for kind in masters if kind not in own} if control is not None else {}
@@ -214,7 +214,7 @@ class _Reader:
         return block.mode
 
     def _observed(self, read: Read, seen: set[str]) -> _Observed:
-        """By the first frame of the block, or of its first child."""
+        """Properties of the first frame of the block, or of its first child."""
         block = read.block
         if block is None or read.id in seen:
             return _Observed()
@@ -226,7 +226,7 @@ class _Reader:
             headers = Headers.read(self.data / names[0])
             found = profile(headers)
             described = own.describe(headers)
-        except (NirredError, OSError):  # the plan says which file, and why
+        except (NirredError, OSError):  # the plan reports the file and the reason
             return _Observed()
         if not isinstance(found, Profile):
             return _Observed(fault=f"{names[0]}: {found}")
@@ -240,7 +240,7 @@ class _Reader:
     def _requirements(
         self, read: Read, block: Block, mode: str, observed: _Observed
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Those of the control file, and over them those of the block; and which is whose."""
+        """Requirements of the control file, overridden by those of the block; and the source of each."""
         known = MODES[mode].requirements
         found: dict[str, Any] = {}
         for entry in self._wanted(mode, observed):
@@ -279,7 +279,7 @@ class _Reader:
     def _masters(
         self, read: Read, block: Block, mode: str, given: Mapping[str, Any], observed: _Observed
     ) -> dict[str, Path]:
-        """Calibrations by kind: those of the control file, and over them those that the block names."""
+        """Calibrations by kind: those of the control file, overridden by those that the block names."""
         kinds = {MASTERS[k] for k in MODES[mode].requirements if k in MASTERS}
         found: dict[str, Path] = {}
         if block.children is None:

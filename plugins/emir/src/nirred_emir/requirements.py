@@ -1,4 +1,4 @@
-"""What the observing modes and requirements of the observatory's pipeline become here."""
+"""Translation of the observing modes and requirements of the observatory's pipeline."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 Settings = dict[str, Any]
 Count = Annotated[int, Field(ge=0, le=1000)]
-#: Longer than a night, s: all frames of a block.
+#: Longer than a night, s: selects all frames of a block.
 ALWAYS = 1e6
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement: its values, what it becomes, in words and as parameters of steps, and what is to be said.
+    """One requirement: its values, its translation in words and as step parameters, and a remark on a value.
 
-    `accepts` says in words which values `kind` takes.
+    `accepts` describes in words the values that `kind` takes.
     """
 
     kind: Any
@@ -28,7 +28,7 @@ class Requirement:
     remark: Callable[[Any], str] = lambda value: ""
 
     def takes(self, value: Any) -> bool:
-        """Whether it can have that value."""
+        """Whether this value is allowed."""
         try:
             TypeAdapter(self.kind).validate_python(value, strict=True)
         except ValidationError:
@@ -40,7 +40,7 @@ _FILE, _SWITCH = "the name of a file below the data directory", "True or False"
 
 
 def master(kind: str) -> Requirement:
-    """A file that serves as calibration."""
+    """Requirement that names a file to be used as calibration."""
     return Requirement(str, _FILE, f"the {kind} of the block's frames, as `--user-cal {kind}:FILE`")
 
 
@@ -65,7 +65,7 @@ CALIBRATIONS = {
         str, _FILE, "the bias, where READMODE is SIMPLE, BIAS or SINGLE; subtracted with the dark"
     ),
 }
-#: Requirement that names a file, and the kind of calibration that it is.
+#: Requirements that name a file, and its kind of calibration.
 MASTERS = {"master_bpm": "bpm", "master_dark": "dark", "master_flat": "flat", "master_bias": "bias"}
 
 
@@ -210,7 +210,7 @@ MODES: Mapping[str, Mode] = {
     "IMAGE_SKY": Mode("make_sky_flat", "skyframe", "flat of dithered frames of the sky", dict(CALIBRATIONS)),
 }
 RAW_STARE = "stare_image_raw"
-#: What is not done again to images that are calibrated.
+#: Steps that are not repeated for calibrated images.
 REDUCED: Settings = {
     **{f"{step}:skip": True for step in ("add_dq", "dark_correct", "flat_correct")},
     "correct_illumination:response": "flat",
@@ -227,12 +227,12 @@ def recipe_of(mode: str, given: Mapping[str, Any]) -> str:
     return MODES[mode].recipe
 
 
-#: Requirement that one detector alone knows.
+#: Requirements that apply to only one detector.
 _OF_DETECTOR = {"nside_adhoc_sky_correction": "HAWAII-2", "adhoc_sky_correction_h2rg": "H2RG"}
 
 
 def applicable(given: Mapping[str, Any], detector: str) -> dict[str, Any]:
-    """Requirements without those of the other detector, which say nothing at their defaults."""
+    """Requirements that apply to the detector; all of them for ''."""
     return {k: v for k, v in given.items() if detector in ("", _OF_DETECTOR.get(k, detector))}
 
 
@@ -240,14 +240,14 @@ def settings_of(mode: str, given: Mapping[str, Any]) -> Settings:
     """{"step:parameter": value} of a block's requirements."""
     known = MODES[mode].requirements
     found: Settings = {}
-    # sky_images 0 takes all frames, unless a time is named besides
+    # sky_images 0 takes all frames, unless a time is also given
     for name in sorted(given, key=lambda n: n == "sky_images_sep_time"):
         found |= known[name].settings(given[name])
     return found
 
 
 def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> str:
-    """Why requirements do not go together, or with the detector; ''."""
+    """Why requirements contradict each other or the detector; '' if they do not."""
     if mode != "FULL_DITHERED_IMAGE":
         return ""
     nside, channels = given.get("nside_adhoc_sky_correction", 0), given.get("adhoc_sky_correction_h2rg", False)
@@ -261,7 +261,7 @@ def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> str:
 
 
 def doubts(mode: str, given: Mapping[str, Any]) -> list[str]:
-    """What is to be said of a block's requirements, each alone and together."""
+    """Remarks on a block's requirements, each alone and in combination."""
     known = MODES[mode].requirements
     found = [text for name, value in given.items() if (text := known[name].remark(value))]
     number, skies = given.get("iterations"), given.get("sky_images")
@@ -276,7 +276,7 @@ def doubts(mode: str, given: Mapping[str, Any]) -> list[str]:
 
 
 def table() -> str:
-    """The documented table: every mode and requirement, and what it becomes."""
+    """The documented table: every mode and requirement, and its translation."""
     lines = ["| mode | requirement | takes | becomes |", "|---|---|---|---|"]
     for name, mode in MODES.items():
         recipe = f"recipe `{mode.recipe}`: {mode.doc}; result `{mode.result}.fits`"

@@ -1,4 +1,4 @@
-"""Results as users of the observatory's pipeline expect them: obsid<id>_results and obsid<id>_work."""
+"""Results in the layout of the observatory's pipeline: obsid<id>_results and obsid<id>_work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEVELS = {"failed": "ERROR", "message": "ERROR"}
 
 
 def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
-    """Names and contents of what lies in the two directories of a block: FITS, JSON and text."""
+    """Names and contents of the files in the two directories of a block: FITS, JSON and text."""
     request = outcome.request
     folder, field = f"obsid{request.id}_results", request.details["field"]
     files: dict[str, bytes | Path] = {f"obsid{request.id}_work/": b""}
@@ -34,12 +34,12 @@ def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
 
 
 def located(base: Path, name: str, field: str) -> Path:
-    """The image that an earlier run of a block has left, under the name that tells it from those of other blocks.
+    """The image left by an earlier run of a block, under the name that distinguishes it from those of other blocks.
 
     Raises
     ------
     DataError
-        There is none, it is not ours, or it is a mean of several exposures, whose noise a stack does not know.
+        There is none, it is not nirred's, or it is a mean of several exposures, whose noise cannot be stacked.
     """
     folder = base / f"obsid{name}_results"
     try:
@@ -61,7 +61,7 @@ def _json(value: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A value with paths as names."""
+    """A value with its paths replaced by names."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,7 +107,7 @@ def _task(outcome: RequestOutcome, folder: str, identity: str) -> dict[str, Any]
 
 
 def _log(outcome: RequestOutcome) -> bytes:
-    """Lines as the observatory's pipeline writes them: time - logger - level - message."""
+    """Log lines in the format of the observatory's pipeline: time - logger - level - message."""
     lines = []
     for when, text in outcome.log:
         level = _LEVELS.get(text.partition(":")[0], "INFO")

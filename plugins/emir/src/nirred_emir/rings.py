@@ -1,8 +1,9 @@
-"""Rings of stray light told from the response, by shape alone.
+"""Separation of rings of stray light from the response, by shape alone.
 
-The sky's structure is taken for a surface of low degree, lumps of response, and rings. Nobody knows how strong lumps
-are on which scale: their power by wavenumber is what surface and rings leave, and goes down with it. Of two sets of
-rings the likelier one leaves less power where there was little: the profile likelihood of a Gaussian random field.
+The sky's structure is modelled as a surface of low degree, lumps of response, and rings. The power of the lumps on
+each scale is unknown: it is estimated from the residuals of surface and rings, and must not increase with wavenumber.
+Sets of rings are compared by the profile likelihood of a Gaussian random field: the better one leaves less power where
+there was little.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from .illumination import Structure, relative
 Float64 = NDArray[np.float64]
 
 ORDER = 6  # degree of the response's surface
-#: Radii and widths (sigma) of rings that are tried, as shares of the array's half side; fitted ones stay between LIMITS
-#: of (x and y of the centre, radius, width).
+#: Radii and widths (sigma) of trial rings, as fractions of the array's half side; fitted values stay between LIMITS of
+#: (x and y of the centre, radius, width).
 RADII = tuple(np.linspace(0.15, 0.95, 17))
 WIDTHS = (0.06, 0.09, 0.13, 0.18, 0.25)
 LIMITS = np.array([[-0.4, -0.4, 0.1, 0.03], [0.4, 0.4, 0.95, 0.4]])
-HOLE = 1.5  # widths that a ring's radius has at least: a disc is no ring
+HOLE = 1.5  # least radius of a ring, in widths: a disc is no ring
 MOST = 3  # rings
-#: A ring counts that is at least this high, of the sky, and makes the structure likelier by this, in units of ln: the
-#: first, and a further one. In 64 fields of lumps of 1 %, 8 to 30 cells wide, there seemed to be ones by 2 to 61; one
-#: of 1 % among lumps of 12 cells or more made them likelier by 150 to 620. Beside an ellipse others make up for
-#: what is not of their shape, with heights that cancel.
+#: Least height of a ring, relative to the sky, and least gain in log-likelihood (ln) for the first ring and for further
+#: ones. In 64 fields of lumps of 1 %, 8 to 30 cells wide, spurious rings gained 2 to 61; a real one of 1 % among lumps
+#: of 12 cells or more gained 150 to 620. If stray light is an ellipse, further rings compensate for the difference in
+#: shape, with heights that cancel.
 HEIGHT, GAIN, FURTHER = 0.001, 60.0, 250.0
-#: Degrees of polynomials, about half waves across the array: those below the last one are compared, and lumps have one
-#: power between two.
+#: Degrees of polynomials, about the number of half waves across the array: degrees below the last one are compared, and
+#: the lumps have one power per band.
 BANDS = np.array([4.5, 6.0, 8.5, 12.0, 17.0, 24.0, 32.0])
 NOTHING = 1e-14  # power of a structure without noise
-ROUNDS, STEPS = 4, 15  # of powers; of the fit
+ROUNDS, STEPS = 4, 15  # iterations of the powers; of the fit
 
 
 @dataclass(frozen=True)
 class Ring:
-    """A ring of stray light: height (of sky), centre, radius and width (px; sigma)."""
+    """A ring of stray light: height (relative to the sky), centre, radius and width (px; sigma)."""
 
     height: float
     centre: tuple[float, float]
@@ -49,30 +50,30 @@ class Ring:
 
 @dataclass(frozen=True)
 class Split:
-    """Response (multiplicative), and the rings of stray light found beside it, the highest first."""
+    """Response (multiplicative) and rings of stray light, the highest first."""
 
     response: Structure
     rings: tuple[Ring, ...] = ()
 
     @property
     def height(self) -> float:
-        """Of the highest ring; 0 without any."""
+        """Height of the highest ring; 0 without any."""
         return max((ring.height for ring in self.rings), default=0.0)
 
 
 def divide_rings(sky: Structure) -> Split:
     """Split a structure into a smooth response and rings of stray light.
 
-    Beside a surface of degree `ORDER` and lumps of unknown power rings are added one by one, as long as each makes the
-    structure likelier by so much; a ring is a Gaussian of the distance from its own centre, brighter on one side where
-    that fits better. Centres, radii and widths of all are then fitted together. What neither surface nor rings fit is
-    left in the response.
+    To a surface of degree `ORDER` and lumps of unknown power, rings are added one by one, as long as each increases the
+    likelihood sufficiently. A ring has a Gaussian profile in the distance from its own centre, and may be brighter on
+    one side. Centres, radii and widths of all rings are then fitted together. Residuals of surface and rings are left
+    in the response.
     """
     model = _Rings(sky.values)
     places, power = np.zeros((0, 4)), model.powers(np.zeros((0, 4)), model.even)
     best, lights = model.likelihood(places, power), np.zeros((0, sky.values.size))
     while len(places) < MOST:
-        # Lumps of known power hide what is like them, and a ring is in that power before it is found: both are tried.
+        # Lumps of known power can explain a ring, whose power is included in theirs before it is found: both are tried.
         tried = [model.with_another(places, start) for start in (model.even, power)]
         likelier, more, left = max(tried, key=lambda t: t[0])
         light = model.lights(more, left)
@@ -94,10 +95,10 @@ def divide_rings(sky: Structure) -> Split:
 
 
 class _Rings:
-    """Rings beside a surface and lumps; places are rows of (x, y, radius, width) in half sides.
+    """Fit of rings in the presence of a surface and lumps; places are rows of (x, y, radius, width) in half sides.
 
-    Everything is compared in products of Legendre polynomials, whose amplitudes are independent in a field of lumps and
-    know no edges; those of low degree are the surface, and left out.
+    Data and model are compared as amplitudes of products of Legendre polynomials, which are independent for a field of
+    lumps and not affected by edges; those of low degree belong to the surface and are left out.
     """
 
     def __init__(self, values: Float64) -> None:
@@ -119,17 +120,17 @@ class _Rings:
         self.weigh(self.even)
 
     def _seen_by(self, images: Float64) -> Float64:
-        """Amplitudes of the polynomials in images (n, ny, nx)."""
+        """Amplitudes of the polynomials for images (n, ny, nx)."""
         found = self._basis[0] @ images @ self._basis[1].T  # small: on one thread whatever BLAS may do with large ones
         return np.asarray(found.reshape(len(images), -1)[:, self._kept])
 
     def weigh(self, power: Float64) -> None:
-        """Weigh amplitudes by the power of the lumps in their band."""
+        """Weight amplitudes by the power of the lumps in their band."""
         self._weights = 1.0 / np.sqrt(power[self._bands])
         self._target = self._data * self._weights
 
     def powers(self, places: Float64, power: Float64) -> Float64:
-        """Power of the lumps in each band, beside rings that were fitted with `power`: never more in higher degrees."""
+        """Power of the lumps in each band, given rings fitted with `power`; it does not increase with degree."""
         for _ in range(ROUNDS):
             self.weigh(power)
             left = self.residual(places) / self._weights
@@ -138,12 +139,12 @@ class _Rings:
         return np.asarray(power)
 
     def likelihood(self, places: Float64, power: Float64) -> float:
-        """Logarithm of the likelihood of the structure with rings and lumps, but for a constant."""
+        """Logarithm of the likelihood of the structure with rings and lumps, up to a constant."""
         self.weigh(power)
         return -0.5 * float(np.sum(self.residual(places) ** 2) + np.sum(self._counts * np.log(power)))
 
     def with_another(self, places: Float64, power: Float64) -> tuple[float, Float64, Float64]:
-        """Likelihood with one more ring, places of all, and the power that is left; sought with lumps of `power`."""
+        """Likelihood with one more ring, places of all, and remaining power; the search starts with `power`."""
         self.weigh(power)
         more = np.vstack([places, self._first_guess(self.residual(places))])
         for _ in range(ROUNDS):
@@ -161,7 +162,7 @@ class _Rings:
         return np.stack(own).reshape(len(places), -1)
 
     def residual(self, places: Float64) -> Float64:
-        """What rings leave of the amplitudes, weighted."""
+        """Weighted residuals of the amplitudes after subtraction of the rings."""
         if len(places) == 0:
             return np.asarray(self._target)
         shapes = np.concatenate([self._seen(p) for p in places])
@@ -169,7 +170,7 @@ class _Rings:
         return np.asarray(self._target - light, np.float64)
 
     def _shapes(self, place: Float64) -> Float64:
-        """A ring of height 1, and the same times cosine and sine of the angle."""
+        """A ring of height 1, and the same multiplied by cosine and sine of the azimuth."""
         x, y = self._u - place[0], self._v - place[1]
         radius = np.maximum(np.hypot(x, y), 1e-6)
         ring = np.exp(-0.5 * ((radius - place[2]) / place[3]) ** 2)
@@ -183,7 +184,7 @@ class _Rings:
         return np.asarray(self._known[key] * self._weights)
 
     def _amplitudes(self, places: Float64) -> Float64:
-        """(rings, 3) of the shapes of each: never dark, and never darker than nothing on one side."""
+        """Amplitudes (rings, 3) of the shapes of each ring, limited so that no part of a ring is negative."""
         seen = np.concatenate([self._seen(p) for p in places])
         normal = np.einsum("an,bn->ab", seen, seen)
         normal += 1e-9 * np.trace(normal) / len(normal) * np.eye(len(normal))
@@ -194,7 +195,7 @@ class _Rings:
         return np.asarray(found)
 
     def _first_guess(self, left: Float64) -> Float64:
-        """The ring round the array's centre that takes most off what is left."""
+        """The ring round the array's centre that reduces the residuals most."""
         best, gain = np.array([0.0, 0.0, RADII[0], WIDTHS[0]]), 0.0
         for radius, width in product(RADII, WIDTHS):
             if radius < HOLE * width:
@@ -207,7 +208,7 @@ class _Rings:
         return best
 
     def _fitted(self, places: Float64) -> Float64:
-        """Places of least squares, by Levenberg and Marquardt's method."""
+        """Places fitted by least squares (Levenberg-Marquardt)."""
         damping, left = 1e-2, self.residual(places)
         for _ in range(STEPS):
             steps = 1e-4 * np.eye(places.size).reshape(-1, *places.shape)

@@ -1,4 +1,4 @@
-"""EMIR's calibration rules and the parameters in which its data differ."""
+"""EMIR's calibration rules, and step parameters whose defaults differ for it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from nirred.plugin import CalibrationRule, Match, Recipe, S
 _IMAGE = frozenset({"EMIR", "IMAGE"})
 _MADE = frozenset({"PROCESSED"})
 
-# The observatory's masters bear no setting of the read-out, and a dark is one for all exposures, per second: what they
-# do not state need not match. Another detector's never match, whatever the rule says. Beside its masters lie a dark of
-# zeros, a mask of zeros and a flat of ones: a flat of ones is none unless named, the others give way to better ones.
+# The observatory's masters do not state the readout settings, and one dark, per second, serves all exposure times:
+# values that they lack need not match. Masters of another detector never match. The masters come with a dark of zeros,
+# a mask of zeros and a flat of ones: the flat is used only if the user names it, the others only without better ones.
 RULES: tuple[CalibrationRule, ...] = (
     CalibrationRule(
         "dark",
@@ -39,11 +39,11 @@ RULES: tuple[CalibrationRule, ...] = (
         rank=("placeholder",),
         not_tags=frozenset({"BPM"}),
     ),
-    # Short darks for the bad-pixel mask: any exposure; the planner takes the shortest.
+    # Short darks for the bad-pixel mask: any exposure time; the planner takes the shortest.
     CalibrationRule("bpm_dark", _IMAGE | {"FLAT"}, (), "180 d", 3, optional=True, not_tags=_MADE),
 )
 
-#: Shares of its surroundings between which a pixel of a flat is good.
+#: A pixel of a flat is good if its ratio to its surroundings is between these limits.
 FLAT_LIMITS = (0.65, 1.35)
 
 STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -61,7 +61,7 @@ _CALIBRATED = tuple(
         *("dark_correct", "flat_correct", "separate_sky"),
     )
 )
-#: One position alone, its sky kept: without distortion, or on the detector's own pixels.
+#: A single position with its sky: without distortion, or on the pixels of the detector.
 STARE = (
     Recipe(
         "stare_image",

@@ -1,4 +1,4 @@
-"""EMIR as the simulator sees it: F1230, ramps of 30 s, 7 positions, on either detector."""
+"""EMIR for the simulator: F1230, ramps of 30 s, 7 positions, either detector."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from nirred.plugin.simulation import (
 from .detector import GAIN, H2RG, HAWAII2, READ_NOISE, SATURATION, SIZE, Profile
 from .tutorial import extras
 
-SCALE = 3600 * 5.396445e-5  # arcsec per pixel, of the CD matrix
+SCALE = 3600 * 5.396445e-5  # arcsec per pixel, from the CD matrix
 DISTORTION = ((1, 1.0), (3, 14584.8), (5, 1755295542.4))  # PV2_m of ZPN
 REFERENCE = (1022.46, 1016.55)  # CRPIX
 POSITIONS = 7
-FIRST_NUMBER, STEP = 1877547, 6  # running numbers of the observatory grow by 4 to 6 a frame
+FIRST_NUMBER, STEP = 1877547, 6  # the observatory's running numbers increase by 4 to 6 per frame
 FILTER, READ_MODE = "F1230", "RAMP"
 TIMES = {"object": 29.99926, "dark": 29.99926, "short_dark": 1.99995, "lamp_on": 4.99988}
 MODES = {"dark": "IMAGE_DARK", "short_dark": "IMAGE_DARK", "lamp_on": "IMAGE_FLAT", "sky": "IMAGE_SKY"}
-YEARS = {HAWAII2: -8, H2RG: 0}  # the simulator's nights are of 2026
+YEARS = {HAWAII2: -8, H2RG: 0}  # simulated nights are dated 2026
 
 # Channels and quadrants drift by this (e-) from frame to frame; the doughnut is a ring of stray light.
 _PARTS = {HAWAII2: ((2, 2), 30.0), H2RG: ((1, 32), 50.0)}
@@ -33,7 +33,7 @@ DOUGHNUT = (0.05, 0.5, 0.16)
 
 
 def simulation(profile: Profile = HAWAII2, size: int = SIZE) -> Simulation:
-    """EMIR with one of its detectors, or a centred square part of `size` pixels of it."""
+    """Simulation of EMIR with one of its detectors, or of a centred square of `size` pixels of it."""
     layout, drift = _PARTS[profile]
     if profile is H2RG:
         layout = (1, max(size // 64, 1))
@@ -78,7 +78,7 @@ def simulation(profile: Profile = HAWAII2, size: int = SIZE) -> Simulation:
 
 
 def _dated(exposure: SimulatedExposure, profile: Profile) -> SimulatedExposure:
-    """The exposure in a year of that detector."""
+    """The exposure, moved to a year in which that detector was in use."""
     return replace(exposure, start=exposure.start.replace(year=exposure.start.year + YEARS[profile]))
 
 
@@ -87,13 +87,13 @@ def _mode(exposure: SimulatedExposure) -> str:
 
 
 def file_name(exposure: SimulatedExposure, profile: Profile = HAWAII2) -> str:
-    """Running number, date of the evening, mode."""
+    """File name from running number, date of the evening and mode."""
     evening = _dated(exposure, profile).start - timedelta(hours=12)
     return f"{FIRST_NUMBER + STEP * exposure.number:010d}-{evening:%Y%m%d}-EMIR-{_mode(exposure)}.fits"
 
 
 def headers(exposure: SimulatedExposure, profile: Profile = HAWAII2) -> Sequence[dict[str, object]]:
-    """Keywords of a raw frame: one header, with the pixels."""
+    """Keywords of a raw frame: a single header, that of the image."""
     exposure = _dated(exposure, profile)
     cards: dict[str, object] = {"INSTRUME": "EMIR", "TELESCOP": "GTC", "INSCONF": profile.uuid}
     cards |= _pattern(exposure) | _exposure(exposure) | _mechanisms()

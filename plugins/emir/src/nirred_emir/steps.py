@@ -1,4 +1,4 @@
-"""EMIR's own steps: levels of the detector's parts, large-scale response and stray light, extinction."""
+"""EMIR's own steps: amplifier levels, large-scale response and stray light, extinction."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .rings import Split, divide_rings
 if TYPE_CHECKING:
     from nirred.plugin import StepCall
 
-#: Peak to peak (2 to 98 %) below which a flat is one of pixels alone: the observatory divides its own by a median of
-#: 11 pixels.
+#: Peak to peak (2 to 98 %) below which a flat has only pixel-to-pixel structure: the observatory divides its flats by a
+#: median of 11 pixels.
 CARRIES = 0.01
-#: Peak to peak of the sky's large-scale structure that is worth a remark.
+#: Peak to peak of the sky's large-scale structure from which there is a remark.
 NOTABLE = 0.01
-#: No pixel that sees the sky responds less than this to it: no vignetting is as deep.
+#: Least response to the sky of a pixel that sees it: no vignetting is deeper.
 DARKEST = 0.2
-#: Share of blank pixels from which a box of an amplifier shows its background.
+#: Least fraction of blank pixels in a box of an amplifier for a measurement of its background.
 SHOWN = 0.75
-#: Frames, spread over the sequence, by which a pixel that does not see the sky is known; and the fewest.
+#: Number of frames, spread over the sequence, used to find pixels that do not see the sky; and the fewest.
 WITNESSES, FEWEST = 9, 3
-#: Frames, spread likewise, that tell what a flat leaves of the sky where nothing is made of it.
+#: Number of frames, spread likewise, used to measure the sky structure left by a flat if it is only reported.
 TELLING = 5
 
 
 class LevelAmplifiers(GroupStep):
-    """Quadrants of the HAWAII-2 and channels of the H2RG drift in level from frame to frame."""
+    """Subtract amplifier levels: quadrants (HAWAII-2) and channels (H2RG) drift from frame to frame."""
 
     name = "level_amplifiers"
     doc = "subtract each frame's quadrant or channel levels, and where its sky is blank the surface fitted with them"
@@ -85,13 +85,13 @@ def _boxes(detector: Any) -> list[tuple[slice, slice]]:
 
 
 def _living(state: Any, i: int, boxes: list[tuple[slice, slice]]) -> np.ndarray:
-    """Amplifiers that are not dead: some of their pixels are good."""
+    """Amplifiers with at least one good pixel."""
     bad = state.bad(i)
     return np.array([not bad[box].all() for box in boxes])
 
 
 def _gain(state: Any, i: int) -> np.ndarray | None:
-    """What a level, the electronics', became where the flat was divided out, which is for light; None: no flat was."""
+    """Factor by which division by the flat changed the amplifier levels, which are not light; None without a flat."""
     per_electron = np.asarray(state.per_electron, np.float32)
     if per_electron.shape != state.shape:
         return None
@@ -113,7 +113,7 @@ def _levels(
 
 
 def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
-    """Share of each frame in the sky of each other."""
+    """Weight of each frame in the sky of each other frame."""
     shares = np.zeros((len(living), len(living)))
     for n, i in enumerate(living):
         members = [j for j in group.skies.get(i, ()) if j in living]
@@ -125,7 +125,7 @@ def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
 
 
 def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) -> None:
-    """Take off what boxes show beside levels and surface; one that objects fill shows nothing, and stays as it is."""
+    """Subtract the background of boxes left after levels and surface; boxes filled by objects are not changed."""
     data, covered = state.sub.frame(i), state.covered(i)
     for rows, columns in boxes:
         part = np.ascontiguousarray(data[rows, columns])
@@ -137,7 +137,7 @@ def _smooth(state: Any, i: int, boxes: list[tuple[slice, slice]], nside: int) ->
 
 
 class CorrectIllumination(GroupStep):
-    """Tell vignetting, which is divided out, from stray light, which is subtracted with the sky."""
+    """Separate vignetting, which is divided out, from stray light, which is subtracted with the sky."""
 
     name = "correct_illumination"
     doc = (
@@ -166,7 +166,7 @@ class CorrectIllumination(GroupStep):
             sky = _sky_of(group, state, living)
             split = divide_rings(sky) if params.fit_doughnut else Split(sky)
             response = split.response.evaluate()
-            _flag(group, state, response < DARKEST)  # beside cells that are dead
+            _flag(group, state, response < DARKEST)  # cells next to dead ones
             state.divide(np.maximum(response, DARKEST))
             group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
@@ -175,7 +175,7 @@ class CorrectIllumination(GroupStep):
 
 
 def _spread(frames: list[int], most: int) -> list[int]:
-    """So many of the frames at most, spread over the sequence."""
+    """At most `most` of the frames, spread over the sequence."""
     return [frames[k * len(frames) // most] for k in range(most)] if len(frames) > most else frames
 
 
@@ -184,7 +184,7 @@ def _sky_of(group: Any, state: Any, frames: list[int]) -> Structure:
 
 
 def _mask_unresponsive(group: Any, state: Any, frames: list[int]) -> None:
-    """Flag what neither mask nor flat says, before it is taken for dark sky: dead pixels, a rim where the flat is 1."""
+    """Flag bad pixels unknown to mask and flat, before they pass for dark sky: dead, or in a rim with a flat of 1."""
     levels = {i: group.frames[i].sky for i in frames}
     clear = [i for i in frames if (1 - RESPONDS) * levels[i] > SIGNIFICANT * state.expected_variance(levels[i]) ** 0.5]
     if len(clear) < FEWEST:
@@ -226,7 +226,7 @@ def _say(group: Any, what: str, span: float, asked: bool) -> None:
 
 
 class CorrectExtinction(GroupStep):
-    """Bring fluxes to those above the atmosphere."""
+    """Scale fluxes to those above the atmosphere."""
 
     name = "correct_extinction"
     doc = "multiply each frame by 10^(0.4 extinction airmass); off unless an extinction is given"
@@ -249,7 +249,7 @@ class CorrectExtinction(GroupStep):
 
 
 class AllowForSmoothing(GroupStep):
-    """Positions that were resampled before show less noise than they have."""
+    """Raise the noise of positions that were resampled before: their pixels scatter less than their true noise."""
 
     name = "allow_for_smoothing"
     doc = "for frames that are earlier results, raise the noise to that of their pixels before resampling"

@@ -1,4 +1,4 @@
-"""What lies beside a simulated night: the observatory's YAML, v0 to v6, its control file, masters and offsets."""
+"""Files that accompany a simulated night: the observatory's YAML, v0 to v6, its control file, masters and offsets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .detector import GAIN, H2RG, HAWAII2, Profile
 if TYPE_CHECKING:
     import numpy as np
 
-#: Of the example's blocks: what each variant asks for besides (iterations, sky_images, refine_offsets).
+#: (iterations, sky_images) of the variants of the example's combined block.
 _NONE, _ITERATED = (0, 0), (1, 6)
 SMOOTH = 11  # pixels
 NAMED = {"offsets": "user_offsets.txt"}
@@ -53,14 +53,14 @@ def control(profile: Profile, flat: str = "flat") -> str:
 
 
 def extras(night: Any, profile: Profile) -> dict[str, bytes | Path]:
-    """Names below the night's directory and what they hold: frames and masters in data/, YAML beside it."""
+    """Names below the night's directory and contents: frames and masters in data/, YAML next to it."""
     group = next(iter(night.groups.values()))
     files: dict[str, bytes | Path] = {f"data/{name}": night.raw_dir / name for name in group.objects}
     truth = night.detector_truth()
     seconds = night.frames[group.objects[0]].exposure_time
     masters = {"bpm": truth.bad, "flat": truth.flat, "dark": (truth.dark + truth.pattern / seconds) / GAIN}
     masters["flat_pixels"] = _pixels(truth.flat, truth.bad)
-    # of two flats, a run on the directory takes the nearer in time: that with the large scales
+    # of two flats, a run on the directory takes the nearer in time, which is the one with large scales
     farther = "07-02" if profile is H2RG else "11-01"
     days = {kind: farther if kind == "flat_pixels" else "09-01" for kind in masters}
     files |= {f"data/master_{kind}.fits": _master(data, profile, days[kind]) for kind, data in masters.items()}
@@ -78,7 +78,7 @@ def extras(night: Any, profile: Profile) -> dict[str, bytes | Path]:
 
 
 def _pixels(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """A flat without its large scales, as the observatory makes its own: divided by the mean of 11 x 11 pixels."""
+    """A flat without large scales, like the observatory's: divided by the mean of 11 x 11 pixels."""
     import numpy as np
     from scipy.ndimage import uniform_filter
 
@@ -89,7 +89,7 @@ def _pixels(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
 
 
 def _master(data: np.ndarray, profile: Profile, day: str) -> bytes:
-    """A master as the observatory's pipeline leaves it: a bare image, in ADU per second where it has a unit."""
+    """A master in the form of the observatory's pipeline: a bare image, in ADU per second if it has a unit."""
     import numpy as np
     from astropy.io import fits
 
@@ -101,7 +101,7 @@ def _master(data: np.ndarray, profile: Profile, day: str) -> bytes:
 
 
 def _positions(night: Any, group: Any) -> bytes:
-    """Where a user would click in each frame, free of distortion: the star that is nearest the middle, to 0.1 px."""
+    """Position where a user would click in each frame, without distortion: the star nearest the centre, to 0.1 px."""
     import numpy as np
 
     stars = tuple(s for s in group.sources if s.kind == "star") or group.sources

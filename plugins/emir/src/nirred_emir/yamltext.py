@@ -1,4 +1,4 @@
-"""YAML of several documents, read safely: every value with its line, and one damaged document spoils no other."""
+"""Safe reader of YAML with several documents: every value with its line; a damaged document does not affect others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import yaml
 
 Where = tuple[str | int, ...]
 
-#: A line that ends a document; what else the YAML rules allow there nobody writes.
+#: A line that ends a document; other forms allowed by YAML are not used in practice.
 _SEPARATOR = re.compile(r"---(\s|$)")
 _END = re.compile(r"\.\.\.\s*$")
-#: Deeper than that is no observation.
+#: Largest depth of nesting; no observation is deeper.
 DEPTH = 20
 _KINDS = ("str", "int", "float", "bool", "null", "timestamp")
 _TAG = "tag:yaml.org,2002:"
@@ -22,7 +22,7 @@ BETWEEN = "blocks are separated by a line '---'"
 
 
 class Fault(Exception):
-    """What is wrong at a line."""
+    """An error at a line."""
 
     def __init__(self, line: int, message: str, hint: str = "") -> None:
         super().__init__(f"line {line}: {message}")
@@ -36,11 +36,11 @@ class Document:
     Parameters
     ----------
     number : int
-        From 1; empty documents are not counted.
+        Number from 1; empty documents are not counted.
     line : int
-        Of its first content, from 1.
+        Line of its first content, from 1.
     value : Any
-        Mappings, lists and scalars; None where there is a `fault`.
+        Mappings, lists and scalars; None if there is a `fault`.
     lines : mapping
         {path of keys and indices: line}.
     """
@@ -52,16 +52,16 @@ class Document:
     fault: Fault | None = None
 
     def line_of(self, where: Where) -> int:
-        """Line of the value at that path, or of what holds it."""
+        """Line of the value at that path, or of the collection that contains it."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, self.line)
 
 
 def documents(text: str) -> list[Document]:
-    """All documents of a text, each read for itself.
+    """All documents of a text, each read independently.
 
-    Anchors, aliases, merge keys and tags are refused: no observation needs them, and they can be made to explode.
+    Anchors, aliases, merge keys and tags are refused: no observation needs them, and they can expand without limit.
     """
     found: list[Document] = []
     for first, part in _parts(text):
@@ -82,12 +82,12 @@ def documents(text: str) -> list[Document]:
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
-    """(number of the first line, text) of what lies between separators."""
+    """(number of the first line, text) of each part between separators."""
     first = 1
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("%") and not "".join(lines).strip():
-            lines.append("")  # %YAML 1.1: there is no other for us
+            lines.append("")  # %YAML 1.1: ignored, no other version is supported
         elif _SEPARATOR.match(line) or _END.match(line):
             yield first, "\n".join(lines)
             first, lines = number, [line[3:] if line.startswith("---") else ""]
