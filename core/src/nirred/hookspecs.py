@@ -1,8 +1,8 @@
-"""Every hook that a plugin may implement. An implementation names only the arguments it wants.
+"""Every hook that a plugin may implement. An implementation takes only the arguments it needs.
 
-Four kinds: asked of *all* plugins for every file (`nirred_claim`); *registered once* at start; asked of the *owner*
-of a frame only; *observers*, whose results are ignored. None of them may touch pixels except `nirred_open` and
-`nirred_read_calibration`.
+Four kinds of hook: asked of *all* plugins for every file (`nirred_claim`); *registered once* at start; asked only of
+the plugin that *owns* a frame; *observers*, whose results are ignored. Only `nirred_open` and
+`nirred_read_calibration` may read pixels.
 """
 
 # mypy: disable-error-code="empty-body"
@@ -30,96 +30,99 @@ hookspec = pluggy.HookspecMarker("nirred")
 
 @hookspec
 def nirred_claim(headers: Headers) -> Claim | None:
-    """Asked of all, for every file: is it yours?
+    """Asked of all, for every file: does this plugin handle it?
 
-    Cheap, header only. Return None for any header that is not yours, however damaged; never raise. The highest
-    `Claim.weight` owns the frame; equal weights make it ambiguous, named with both packages, and the night goes on.
+    Must be fast and use the header only. Return None for any other header, however damaged; never raise. The plugin
+    with the highest `Claim.weight` owns the frame. If two weights are equal the frame is ambiguous: it is reported
+    with the names of both packages and left out.
     """
 
 
 @hookspec
 def nirred_instruments() -> Iterable[Instrument]:
-    """Registered once: the cameras this plugin brings. A name that another plugin has is an error that lists both."""
+    """Registered once: the cameras of this plugin. A name that another plugin also uses is an error naming both."""
 
 
 @hookspec
 def nirred_steps() -> Iterable[type[Step]]:
-    """Registered once: step classes of this plugin, by unique name."""
+    """Registered once: the step classes of this plugin; their names must be unique."""
 
 
 @hookspec
 def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
-    """Registered once: new recipes, or patches of existing ones; patches apply in order of the plugins' names."""
+    """Registered once: new recipes, or patches to existing ones. Patches are applied in order of plugin name."""
 
 
 @hookspec
 def nirred_calibration_rules() -> Iterable[CalibrationRule]:
-    """Registered once: which calibration serves which frames.
+    """Registered once: rules that match calibrations to frames.
 
-    Of the rules of a kind the first that applies is used: those of add-on packages, by name, before the owner's own.
+    For each kind the first rule that applies is used. Rules of add-on packages, in order of name, come before those of
+    the frame's owner.
     """
 
 
 @hookspec
 def nirred_masks() -> Iterable[MaskSpec]:
-    """Registered once: masks of detector, group or frame scope (F2 disc, GNIRS keyhole, a site's own)."""
+    """Registered once: masks per detector, group or frame (the F2 disc, the GNIRS keyhole, a site's own mask)."""
 
 
 @hookspec
 def nirred_executors() -> Iterable[ExecutorSpec]:
-    """Registered once: ways to run tasks behind `concurrent.futures.Executor`, by name for --executor."""
+    """Registered once: named implementations of `concurrent.futures.Executor`, chosen with --executor."""
 
 
 @hookspec
 def nirred_exposures(headers: Headers) -> Sequence[Exposure] | None:
-    """Asked of the owner: the exposures in a cube or burst. None: the file is one exposure of all its images."""
+    """Asked of the owner: the exposures in a cube or burst. None: all images of the file form one exposure."""
 
 
 @hookspec
 def nirred_tags(headers: Headers) -> frozenset[str]:
-    """Asked of the owner: upper-case tags of the frame, the instrument's name among them."""
+    """Asked of the owner: the frame's tags in upper case, including the instrument's name."""
 
 
 @hookspec
 def nirred_describe(headers: Headers) -> Descriptors:
-    """Asked of the owner: the header in the field's terms. What the header does not say is None."""
+    """Asked of the owner: the frame's metadata under nirred's common names; None for what the header does not give."""
 
 
 @hookspec
 def nirred_detectors(headers: Headers) -> Sequence[Detector]:
-    """Asked of the owner: one `Detector` per plane, in the order of the planes."""
+    """Asked of the owner: one `Detector` per plane, in plane order."""
 
 
 @hookspec
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """Asked of the owner: world coordinates per plane. None: there are none (darks, a broken header)."""
+    """Asked of the owner: the world coordinates of each plane. None: the frame has none (a dark, a damaged header)."""
 
 
 @hookspec
 def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:
-    """Asked of the owner: the illuminated outline on the sky, for the planner's overlap test.
+    """Asked of the owner: the outline of the illuminated area on the sky, for the planner's overlap test.
 
-    None: the outline of the planes through their WCS.
+    None: the planner uses the outlines of the planes, projected with their WCS.
     """
 
 
 @hookspec
 def nirred_open(path: Path, exposure: Exposure, headers: Headers) -> Frame | Ramp | None:
-    """Asked of the owner: read an exposure's pixels. None: the core reader (images in HDU order) is right."""
+    """Asked of the owner: read an exposure's pixels. None: use the core reader (images in HDU order)."""
 
 
 @hookspec
 def nirred_read_calibration(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
-    """Asked of the owner of the frames: read a master of the observatory's own software (dark, flat, bpm, ...).
+    """Asked of the owner of the frames: read a master made by the observatory's own software (dark, flat, bpm, ...).
 
-    `descriptors` are those of a frame that it is to calibrate. A dark is that of this frame's exposure; `Frame.unit`
-    says whether it is in ADU or electrons; the planes' dq holds what is bad. None: the core reader is right.
+    `descriptors` belong to a frame that the master will calibrate. A dark must be returned for that frame's exposure
+    time. `Frame.unit` says whether pixels are in ADU or electrons; `dq` of each plane flags bad pixels. None: use the
+    core reader.
     """
 
 
 @hookspec
 def nirred_step_defaults(step: str, tags: frozenset[str], descriptors: Descriptors) -> Mapping[str, Any]:
-    """Asked of the owner: parameters of a step that differ from its defaults for this frame."""
+    """Asked of the owner: values of a step's parameters that replace its defaults for this frame."""
 
 
 @hookspec
@@ -129,13 +132,13 @@ def nirred_simulation() -> Simulation | None:
 
 @hookspec
 def nirred_read_request(paths: Sequence[Path], context: RequestContext) -> RequestSet | None:
-    """Asked of all, for inputs that are not FITS: read foreign observation files. None: not mine.
+    """Asked of all, for inputs that are not FITS: read another program's observation files. None: not this plugin's.
 
-    A request that cannot be carried out is returned with its `fault`, so that the others are. `ConfigError` and
-    `DataError` are for what spoils the whole.
+    Return a request that cannot be carried out with its `fault` set; the other requests are then still carried out.
+    Raise `ConfigError` or `DataError` only if none can be.
     """
 
 
 @hookspec
 def nirred_event(event: Event) -> None:
-    """Observer: something happened. Results are ignored; an exception is reported once."""
+    """Observer: called for every event of a run. Its result is ignored; an exception is reported once."""

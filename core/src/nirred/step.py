@@ -1,4 +1,4 @@
-"""Steps: thin classes over `nirred.algorithms`, with a typed set of parameters each."""
+"""Base classes of steps: thin wrappers of `nirred.algorithms` with typed parameters."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Step(ABC):
     name : str
         snake_case; unique among all plugins.
     version : int
-        Raised from release to release where the step's result changes; provenance tells it. Between releases the
-        digest of all sources in a task's key tells that code has changed.
+        Increased in a release that changes the step's result; recorded in the provenance. Between releases, the digest
+        of all sources in a task's key shows that code has changed.
     doc : str
-        One line for `nirred recipe show`.
+        One-line description for `nirred recipe show`.
     Params : type
         The step's parameters.
     aliases : tuple of str
-        Spellings of the incumbents beyond the automatic ones.
+        Names of the step in DRAGONS and PyEmir, in addition to the automatic ones.
     """
 
     name: ClassVar[str]
@@ -38,31 +38,31 @@ class Step(ABC):
 
 
 class FrameStep(Step):
-    """Works on each frame alone. Adjacent frame steps are fused into one pass over the pixels."""
+    """A step that works on each frame separately. Adjacent frame steps are combined in one pass over the pixels."""
 
     @abstractmethod
     def configure(self, setup: FrameSetup, params: Any, group: Group) -> None:
-        """Say what the fused pass is to do: set fields of `setup`; `params` is of the step's own `Params`."""
+        """Configure the combined pass by setting fields of `setup`; `params` is an instance of `Params`."""
 
     def skipped(self, group: Group) -> None:
-        """Called instead of `configure` where the user skips the step: may say so in `group.keywords`."""
+        """Called instead of `configure` if the user skips the step; may record that in `group.keywords`."""
 
 
 class GroupStep(Step):
-    """Works on a group of calibrated frames, or on what earlier steps combined from them.
+    """A step that works on a group of calibrated frames, or on their combination by earlier steps.
 
     Attributes
     ----------
     uses_frames : bool
-        False for a step that needs combined planes only: frames that no later step uses are given up before it.
+        False for a step that needs only combined planes. Frames that no later step uses are released before it.
     """
 
     uses_frames: ClassVar[bool] = True
 
     def needs_frames(self, group: Group, params: Any) -> bool:
-        """Whether `apply` will look at the group's frames: where no step does, they are not even read."""
+        """Whether `apply` uses the group's frames. If no step does, they are not read."""
         return self.uses_frames
 
     @abstractmethod
     def apply(self, group: Group, params: Any, call: StepCall) -> None:
-        """Do the work on `group`, from stream `call.takes` to `call.gives`; `params` is of the step's own `Params`."""
+        """Process `group` from stream `call.takes` to `call.gives`; `params` is an instance of `Params`."""

@@ -1,8 +1,8 @@
-"""The one import of plugin authors: `hookimpl`, `API_VERSION` and the dataclasses of the contract.
+"""The plugin interface: `hookimpl`, `API_VERSION` and the dataclasses that hooks take and return.
 
-A plugin is a module (or any object) that implements some of the hooks of `nirred.hookspecs` with `@hookimpl`, says
-``NIRRED_API = (1, 0)``, and is named in the entry-point group ``nirred.plugins``. It imports this package and
-`nirred.algorithms`, nothing else of nirred.
+A plugin is a module (or any object) that implements some of the hooks of `nirred.hookspecs` with `@hookimpl`, sets
+``NIRRED_API = (1, 0)``, and is registered in the entry-point group ``nirred.plugins``. It imports only this package
+and `nirred.algorithms` from nirred.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs numpy or pydantic only when a plugin asks for it."""
+    """Import names that need numpy or pydantic only on first use."""
     if name in _LAZY:
         import importlib
 

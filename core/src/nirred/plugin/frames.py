@@ -1,4 +1,4 @@
-"""What a plugin says of one frame: claim, exposures, descriptors, detectors, world coordinates."""
+"""Dataclasses that describe one frame: claim, exposures, descriptors, detectors, world coordinates."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ if TYPE_CHECKING:
 Role = Literal[
     "science", "sky", "standard", "acquisition", "dark", "bias", "lamp_on", "lamp_off", "flat", "bpm", "other"
 ]
-"""What a frame is for, as far as its header tells. `sky`: known to be off target. `lamp_on`/`lamp_off`: halves of a
-differenced flat; `flat`: a flat frame that needs no partner. `other`: arcs, focus frames, telemetry."""
+"""Purpose of a frame according to its header. `sky`: known to be off target. `lamp_on`/`lamp_off`: the two kinds of
+frame in a differenced flat; `flat`: a flat that needs no lamp-off frame. `other`: arcs, focus frames, telemetry."""
 
 Polygon = tuple[tuple[float, float], ...]
-"""Corners on the sky: (right ascension, declination) in degrees, ICRS, in order round the outline."""
+"""Corners on the sky: (right ascension, declination) in degrees, ICRS, in order along the outline."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Say that a frame is mine.
+    """A plugin's claim to own a frame.
 
     Parameters
     ----------
     instrument : str
         Name of the instrument as registered through `nirred_instruments`.
     weight : int
-        The highest weight owns the frame; a generic fallback uses -1. Equal weights make the frame ambiguous.
+        The plugin with the highest weight owns the frame; a generic fallback uses -1. If two weights are equal the
+        frame is ambiguous.
     unsupported : str
-        Not empty: mine, but not to be reduced; the reason becomes the file's fate ("spectrum").
+        If not empty: the plugin recognises the frame but cannot reduce it, for this reason ("spectrum").
     """
 
     instrument: str
@@ -44,16 +45,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One exposure inside a file: its number and where its planes lie.
+    """One exposure in a file: its number and the location of its planes.
 
     Parameters
     ----------
     index : int
         Zero-based number within the file.
     hdus : tuple of int
-        HDU of each plane (0 = primary); none: those that the detectors name, or all images of the file.
+        HDU of each plane (0 = primary); empty: those given by the detectors, or all images of the file.
     plane : int or None
-        Index along the slowest axis of a cube; None when the HDU is the plane.
+        Index along the slowest axis of a cube; None if the HDU is a single plane.
     """
 
     index: int = 0
@@ -68,7 +69,7 @@ class Section:
     Parameters
     ----------
     x1, x2, y1, y2 : int
-        First column and the one behind the last; rows likewise.
+        First column and one past the last; likewise for rows.
     """
 
     x1: int
@@ -83,7 +84,7 @@ class Section:
 
     @property
     def iraf(self) -> str:
-        """One-based inclusive text, '[1:1024,1:1024]'."""
+        """IRAF notation, one-based and inclusive: '[1:1024,1:1024]'."""
         return f"[{self.x1 + 1}:{self.x2},{self.y1 + 1}:{self.y2}]"
 
     def __str__(self) -> str:
@@ -100,12 +101,12 @@ class Linearity:
         Terms of corrected = c1 x + c2 x^2 + c3 x^3 ..., one tuple per row set. For ``per="pixel"`` a callable that
         returns float32 (terms, ny, nx).
     per : {"whole", "row_parity", "pixel"}
-        One curve; one each for even and odd rows of the detector (counted from 0, also in a part of it); one per pixel.
+        One curve; one each for even and odd detector rows (counted from 0 on the whole detector); one per pixel.
     time_delta : tuple of float
-        Seconds of integration that the header leaves out, per row set (the mean is used); the corrected signal is
-        multiplied by t / (t + time_delta), t the exposure of one coadd.
+        Integration time in seconds that the header does not include, per row set (the mean is used). The corrected
+        signal is multiplied by t / (t + time_delta), where t is the exposure time of one coadd.
     valid_to : float
-        Electrons per coadd up to which the curve was measured.
+        Highest signal, in electrons per coadd, for which the curve was measured.
     """
 
     coefficients: tuple[tuple[float, ...], ...] | Callable[[], np.ndarray]
@@ -116,12 +117,12 @@ class Linearity:
 
 @dataclass(frozen=True)
 class Amplifier:
-    """Part of a detector read through one chain; it may drift in level on its own.
+    """Part of a detector with its own readout chain, whose level may drift independently.
 
     Parameters
     ----------
     name : str
-        For messages.
+        Used in messages.
     section : Section
         Its pixels in the plane.
     """
@@ -132,34 +133,34 @@ class Amplifier:
 
 @dataclass(frozen=True)
 class Detector:
-    """One plane of a frame: the numbers that the calibration kernel is fed with.
+    """Properties of one plane of a frame, used to calibrate its pixels.
 
     Parameters
     ----------
     shape : (int, int)
         (ny, nx) of the plane's pixels.
     gain : float or None
-        e-/ADU. None: this mode is not known; the frame cannot be put in electrons and is refused by name.
+        e-/ADU. None: unknown for this mode; the frame cannot be converted to electrons and is rejected with a message.
     read_noise : float or None
-        e- of one exposure, coadds included.
+        e- of one exposure, with all its coadds.
     saturation, non_linear : float or None
-        ADU of one exposure, coadds included.
+        Levels in ADU of one exposure, with all its coadds.
     coadds : int
         Number of summed coadds.
     name : str
-        For messages, where there are several.
+        Used in messages if there are several detectors.
     hdu : int or None
-        Number of the HDU that holds the plane; None: the images of the file, in order.
+        Number of the HDU that holds the plane; None: planes are the images of the file, in order.
     section : Section or None
-        Place on the physical detector; None = whole.
+        Position on the physical detector; None: the whole detector.
     epoch : str
-        Which physical detector and controller: calibrations of another epoch never match.
+        Identifies the physical detector and controller; calibrations of another epoch never match.
     amplifiers : tuple of Amplifier
-        Parts that drift in level on their own.
+        Parts whose levels drift independently.
     crosstalk : tuple of (int, int, float)
-        (from amplifier, to amplifier, coefficient); for a step of the plugin's own: no step of the core corrects it.
+        (from amplifier, to amplifier, coefficient). Only for steps of the plugin; no core step corrects crosstalk.
     linearity : Linearity or None
-        Response curve; None: pixels stay as they are, and LINCORR says so.
+        Response curve; None: no correction, which is recorded in LINCORR.
     """
 
     shape: tuple[int, int]
@@ -183,16 +184,16 @@ def _plane_wcs(make: Any, state: dict[str, Any], sigma: float, origin: Any) -> P
 
 @dataclass(frozen=True)
 class PlaneWcs:
-    """World coordinates of one plane and how far they are to be trusted.
+    """World coordinates of one plane and their expected error.
 
     Parameters
     ----------
     wcs : astropy.wcs.WCS or TangentWcs
         Celestial, two axes, ICRS or FK5 (J2000).
     sigma_arcsec : float
-        1-sigma pointing error of one frame against its neighbours.
+        1-sigma pointing error of one frame relative to its neighbours.
     origin : {"header", "pointing", "rebuilt"}
-        The header's own; made from the telescope's pointing; or mended by the planner.
+        Read from the header; made from the telescope's pointing; or rebuilt by the planner.
     """
 
     wcs: AnyWcs
@@ -200,7 +201,7 @@ class PlaneWcs:
     origin: Literal["header", "pointing", "rebuilt"] = "header"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send every bit of the WCS to another process; astropy's own way is through header cards, and rounds."""
+        """Pickle the WCS without loss; astropy pickles it as header cards, which are rounded."""
         from .coordinates import wcs_from_state, wcs_state
 
         state = wcs_state(self.wcs)
@@ -211,38 +212,38 @@ class PlaneWcs:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """A frame's header in the field's terms. None: the header does not say.
+    """Metadata of a frame under nirred's common names. None: the header does not give the value.
 
-    Numbers that pixels are calibrated with are those of `Detector`; here they are for users' conditions and for rules.
+    Pixels are calibrated with the numbers of `Detector`; those given here serve users' conditions and rules.
 
     Parameters
     ----------
     instrument : str
         Name of the camera as registered.
     role : Role
-        What the frame is for; the planner sorts frames by it.
+        Purpose of the frame; the planner sorts frames by it.
     object : str
-        Name of the target. Without target coordinates frames of one name are one target; what is called sky or blank
-        near a target, in time and place, is its sky.
+        Name of the target. Without target coordinates, frames with the same name form one target. Frames called sky
+        or blank that are close to a target in time and position are used as its sky.
     observation_type, observation_class, observation_id, program_id, data_label : str
-        As the observatory writes them; for users' conditions and messages.
+        As written by the observatory; for users' conditions and messages.
     sequence_id : str
-        Frames that the telescope took in one go: their coordinates are checked against each other.
+        Identifies frames taken in one sequence; their coordinates are checked against each other.
     ut_datetime, ut_end : datetime
-        Start and end of the exposure; without an end it is the start plus `exposure_time`.
+        Start and end of the exposure; if the end is missing, `exposure_time` after the start.
     exposure_time : float
-        Seconds of the whole exposure, all coadds together.
+        Total exposure time of all coadds in seconds.
     coadds : int
         Number of summed coadds.
     filter_name, filter_pretty : str
-        With all that makes a flat another one; and as people call it, for titles and the product's FILTER.
+        Full name, which differs whenever frames need different flats; and the common name, for titles and FILTER.
     band : str
         Photometric band: J, H, K ...
     camera : str
         Plate scale or optics in the beam.
     read_mode, well_depth_setting : str
-        What dark and response depend on in the readout. Where a rule asks for one and it is not stated, nothing
-        matches (`Match.or_unstated` apart).
+        Readout settings that affect dark and response. If a rule compares one and the frame does not give it, nothing
+        matches (except with `Match.or_unstated`).
     gain : float
         e-/ADU.
     read_noise : float
@@ -252,28 +253,29 @@ class Descriptors:
     pixel_scale : float
         arcsec per pixel.
     position_angle : float
-        Degrees of the y axis from north through east.
+        Angle of the y axis from north through east, degrees.
     airmass : float
-        Of the middle of the exposure, or near it.
+        At or near the middle of the exposure.
     ra, dec : float
-        Where the frame points, degrees; for users' conditions: the planner goes by `nirred_wcs`.
+        Pointing of the frame, degrees; for users' conditions (the planner uses `nirred_wcs`).
     target_ra, target_dec : float
-        Where the target is, without the telescope's offsets, degrees: by these frames are one target, and the pointing
-        nearest to it is on target.
+        Position of the target, without the telescope's offsets, degrees. Frames that share it have the same target;
+        the pointing nearest to it is on target.
     detector_x_offset, detector_y_offset : float
-        The telescope's offsets in pixels, positive when sources move towards higher x (y).
+        Telescope offsets in pixels, positive if sources move towards higher x (y).
     guiding : bool
-        False: not guided, hence a sky frame.
+        False: unguided, hence a sky frame.
     qa_state : str
-        The observatory's judgement; a calibration with "Fail" is never used.
+        The observatory's quality assessment; a calibration with "Fail" is never used.
     configuration : tuple of (str, value)
-        All settings that frames of one group share: filter, camera, read mode ...
+        All settings that frames of one group must share: filter, camera, read mode ...
     extra : mapping
-        What has no field here, by name. The planner knows `expected_ra` and `expected_dec` (degrees: where target and
-        offsets put the WCS reference position), `wcs_check` (False: do not), `wcs_flipped` (bool: mirrored) and
-        `master` (dark or flat, which the observatory's own software made).
+        Other values, by name. The planner uses `expected_ra` and `expected_dec` (degrees: the WCS reference position
+        computed from target and offsets), `wcs_check` (False: do not check), `wcs_flipped` (bool: mirrored) and
+        `master` (dark or flat, if the file is a master made by the observatory's own software).
     pretty : mapping
-        The readable form of names that carry component ids. Both are reached by `get`, those of `extra` as attributes.
+        Readable forms of names that include component ids. `get` reads both mappings; values of `extra` are also
+        attributes.
     """
 
     instrument: str = ""
@@ -329,7 +331,7 @@ class Descriptors:
         raise AttributeError(f"no descriptor {name!r}")
 
     def names(self) -> list[str]:
-        """All names that `get` knows for this frame."""
+        """All names that `get` accepts for this frame."""
         own = [n for n in FIELD_NAMES if n not in ("extra", "pretty", "configuration")]
         return own + sorted(n for n in self.extra if n not in own)
 

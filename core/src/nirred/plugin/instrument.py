@@ -1,4 +1,4 @@
-"""Instruments, foreign requests, executors and events: the rest of the contract's dataclasses."""
+"""Dataclasses of the plugin interface for instruments, foreign requests, executors and events."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A camera that a plugin brings.
+    """A camera that a plugin supports.
 
     Parameters
     ----------
     name : str
         Lower case, unique among all plugins ("niri").
     title : str
-        For people ("Gemini NIRI").
+        Display name ("Gemini NIRI").
     recognises : str
-        In words, which frames it claims ("INSTRUME = NIRI"): for messages about unclaimed frames.
+        Which frames it claims, in words ("INSTRUME = NIRI"); shown in messages about unclaimed frames.
     examples : tuple of str
-        Example headers as text (cards of the primary, a line '--- extension ---', cards of the extension), claimed
-        by this plugin and by no other: used by the conformance kit.
+        Example headers as text (cards of the primary, a line '--- extension ---', cards of the extension) that only
+        this plugin claims; used by the conformance kit.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ExecutorSpec:
     Parameters
     ----------
     name : str
-        As ``--executor`` takes it.
+        Value of ``--executor`` that selects it.
     make : callable
         ``make(jobs)`` returns a `concurrent.futures.Executor`.
     """
@@ -53,22 +53,22 @@ class ExecutorSpec:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a foreign request is read with: the options of the command line.
+    """Command-line options that affect how foreign requests are read.
 
     Parameters
     ----------
     base_dir : Path
-        Where earlier results lie, and new ones go unless the user says otherwise.
+        Directory of earlier results, and of new ones unless the user gives another.
     data_dir : Path or None
-        Where the names in the file are sought; None: where the plugin's users expect it, below `base_dir`.
+        Directory of the files that the request names; None: the plugin's usual place below `base_dir`.
     control : Path or None
         A control file (``-r CONTROL.yaml``).
     strict : bool
-        False: what is not known is remarked on, not refused.
+        False: unknown entries give a remark instead of an error.
     enabled : tuple of str
         Requests to carry out although the file disables them.
     placing : bool
-        The user said where inputs lie: by links or copies.
+        True if the user chose how inputs are placed: by links or copies.
     """
 
     base_dir: Path = field(default_factory=Path)
@@ -81,21 +81,21 @@ class RequestContext:
 
 @dataclass(frozen=True)
 class Request:
-    """One wish of a foreign file: a recipe on frames, or on the frames of other requests.
+    """One request of a foreign file: apply a recipe to frames, or to the frames of other requests.
 
     Parameters
     ----------
     id : str
-        Unique in its set.
+        Unique within its set.
     recipe : str
         Name of a nirred recipe.
     frames : tuple of Path
         Raw frames, or empty.
     children : tuple of str
-        Ids of requests whose frames are taken too, whether these are enabled or not. They are reduced from raw, so
-        that pixels are resampled once; where a child names calibrations, they hold here too.
+        Ids of requests whose frames are added, whether those requests are enabled or not. Their frames are reduced
+        from raw, so that pixels are resampled once. Calibrations that a child names apply here too.
     enabled : bool
-        False: not carried out for itself.
+        False: not carried out on its own.
     params : Mapping
         {"step:parameter": value}.
     calibrations : Mapping
@@ -103,13 +103,13 @@ class Request:
     origin : str
         "file.yaml, block 3, line 41" for messages.
     fault, hint : str
-        Not empty: why it cannot be carried out, and what to do; nothing else is lost.
+        If not empty: why the request cannot be carried out, and what to do. Other requests are not affected.
     details : Mapping
-        What the plugin wants to know again when results are laid out.
+        Data that the plugin needs again when it arranges the results.
     named_by : Mapping
-        {kind: name of the file that names the calibration}, where that is not the request's own.
+        {kind: name of the file that names the calibration}, if that is not the request's own file.
     finished : bool
-        `frames` are images of earlier runs, calibrated, which the plugin opens as it does raw ones.
+        True: `frames` are calibrated images of earlier runs, which the plugin opens as it does raw frames.
     """
 
     id: str
@@ -129,22 +129,22 @@ class Request:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What became of a request.
+    """The result of a request.
 
     Parameters
     ----------
     request : Request
-        As it was read.
+        The request as read.
     product : Path or None
         The main product.
     outcome : str
         done, reused, blocked or failed.
     message : str
-        Why not.
+        Reason if blocked or failed.
     task : Mapping
-        The task as run.json has it; empty where there was none.
+        The task's entry in run.json; empty if there was none.
     log : tuple of (datetime, str)
-        What was said of it, UTC.
+        Messages about the request, with their times in UTC.
     """
 
     request: Request
@@ -157,17 +157,17 @@ class RequestOutcome:
 
 @dataclass(frozen=True)
 class RequestSet:
-    """All requests of a foreign input, with remarks, and how its results are to be laid out.
+    """All requests of a foreign input, remarks on them, and how to arrange the results.
 
     Parameters
     ----------
     requests : tuple of Request
-        In the file's order.
+        In the order of the file.
     remarks : tuple of str
-        For people.
+        Shown to the user.
     results : callable or None
-        Outcome -> {name below the output directory: content, or file to link there}; a name that ends in / is a
-        directory. Files are written whole or not at all.
+        RequestOutcome -> {name below the output directory: content, or file to link there}. A name that ends in / is
+        a directory. Files are written completely or not at all.
     """
 
     requests: tuple[Request, ...]
@@ -177,18 +177,18 @@ class RequestSet:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened in a run.
+    """An event during a run.
 
     Parameters
     ----------
     kind : {"started", "progress", "finished", "failed", "product", "message"}
-        What.
+        Type of event.
     task : str
         Id of the task; '' for the run as a whole.
     message : str
-        In words; of a product its file name.
+        Text for the user; for a product its file name.
     data : mapping
-        `number` and `of` of a task that started, `outcome` and `hint` of one that ended.
+        `number` and `of` for a task that started, `outcome` and `hint` for one that ended.
     """
 
     kind: str

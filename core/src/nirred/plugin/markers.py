@@ -1,8 +1,8 @@
-"""The hook marker of plugin authors and the version of the contract."""
+"""The decorator that marks hook implementations, and the version of the plugin interface."""
 
 import pluggy
 
 API_VERSION = (1, 0)
-"""(major, minor): another major, or a newer minor than this, is refused. A new hook or argument is a minor change."""
+"""(major, minor). A plugin with another major or newer minor is refused. New hooks and arguments are minor changes."""
 
 hookimpl = pluggy.HookimplMarker("nirred")

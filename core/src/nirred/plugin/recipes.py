@@ -1,4 +1,4 @@
-"""Recipes as data: tuples of step calls that can be printed, planned, hashed and varied."""
+"""Recipes as data: tuples of step calls that can be printed, planned, hashed and patched."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class StepCall:
     Parameters
     ----------
     step : str
-        Its name.
+        Name of the step.
     takes, gives : str
-        Names of the streams of planes that it works on and leaves.
+        Names of its input and output streams of planes.
     params : tuple of (str, value)
-        What the recipe sets, above the step's and the plugin's defaults.
+        Parameters set by the recipe; they override the defaults of the step and the plugin.
     label : str
-        Name of this call where a recipe calls the step twice.
+        Name of this call if a recipe calls the step twice.
     """
 
     step: str
@@ -31,18 +31,18 @@ class StepCall:
 
     @property
     def name(self) -> str:
-        """The label where a recipe calls a step twice, else the step's name."""
+        """The label if there is one, else the name of the step."""
         return self.label or self.step
 
 
 def S(step: str, takes: str = "main", gives: str | None = None, label: str = "", **params: Any) -> StepCall:
-    """Write a `StepCall` shortly: ``S("sky_correct", "sky", "skysub", mask_objects=False)``."""
+    """Shorthand for a `StepCall`: ``S("sky_correct", "sky", "skysub", mask_objects=False)``."""
     return StepCall(step, takes, takes if gives is None else gives, tuple(sorted(params.items())), label)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named sequence of steps for frames with given tags.
+    """A named sequence of steps.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Recipe:
     steps : tuple of StepCall
         In order.
     makes : str
-        Kind of product: dark, bpm, flat, image, skyflat; empty for checks that write nothing.
+        Kind of product: dark, bpm, flat, image, skyflat; empty for checks without a product.
     doc : str
         One line for `nirred recipes`.
     aliases : tuple of str
-        Other spellings that -r accepts.
+        Other names that -r accepts.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RecipePatch:
-    """Vary a recipe for some frames: never copy it.
+    """Changes to a recipe for some frames, without a copy of it.
 
     Parameters
     ----------
     base : str
         Name of the recipe.
     for_tags : frozenset of str
-        Frames for which the patch holds.
+        Tags that the frames must have.
     insert : tuple of (str, StepCall)
         (name of the step call after which to insert, or "" for the start; the call).
     drop : tuple of str
@@ -90,7 +90,7 @@ class RecipePatch:
     set: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] | Mapping[str, Mapping[str, Any]] = ()
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """The recipe with this patch applied.
+        """Return the recipe with this patch applied.
 
         Raises
         ------

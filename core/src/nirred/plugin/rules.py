@@ -18,12 +18,12 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(text: str | float) -> float:
-    """'180 d', '600 s', '10 min' or a number of seconds -> seconds.
+    """Convert '180 d', '600 s', '10 min' or a number of seconds to seconds.
 
     Raises
     ------
     ValueError
-        Not a time.
+        The text is not a time.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         return float(text)
@@ -35,17 +35,18 @@ def seconds(text: str | float) -> float:
 
 @dataclass(frozen=True)
 class Match:
-    """One term of a rule, which compares a descriptor of the frame with the calibration's.
+    """One term of a rule: compare a descriptor of the frame with that of the calibration.
 
     Parameters
     ----------
     descriptor : str
-        Its name; of `Descriptors.extra`, too. None matches only None, and `read_mode` and `well_depth_setting` not even
-        that.
+        Its name; entries of `Descriptors.extra` too. A value of None matches only None; for `read_mode` and
+        `well_depth_setting` None matches nothing.
     tol : float or None
-        The values differ by less, in the descriptor's unit; nothing is compared where the frame has none. None: equal.
+        The values must differ by less than this, in the descriptor's unit; if the frame has no value, any matches.
+        None: the values must be equal.
     or_unstated : bool
-        A calibration without the value matches, as an observatory's master for all settings.
+        A calibration without a value matches too, such as an observatory's master for all settings.
     """
 
     descriptor: str
@@ -55,36 +56,36 @@ class Match:
 
 @dataclass(frozen=True)
 class CalibrationRule:
-    """Which calibration serves which frames.
+    """Which calibrations may be used for which frames.
 
     Parameters
     ----------
     kind : str
-        What is sought: ``dark``, ``flat``, ``lampoff_flat``, ``bpm``, ``bpm_dark`` or a plugin's own.
+        Kind of calibration: ``dark``, ``flat``, ``lampoff_flat``, ``bpm``, ``bpm_dark`` or a plugin's own.
     for_tags : frozenset of str
-        Tags that the asking frame must all have, the instrument's among them (its name in upper case).
+        Tags that the frame must all have, including the instrument's (its name in upper case).
     match : tuple of Match
-        Terms that must hold.
+        Terms that must all hold.
     within : str or None
-        Largest difference of ut_datetime ('180 d'), either side; None: any age.
+        Largest difference of ut_datetime ('180 d'), before or after; None: any age.
     minimum : int
-        Raw frames that a master made from INPUT must have; fewer make it a risk, said so.
+        Number of raw frames that a master made from INPUT should have; with fewer it is used with a remark.
     optional : bool
-        Missing degrades the result; False fails the group.
+        True: without the calibration the result is degraded. False: the group fails.
     scale_by : str
         Descriptor by whose ratio the calibration is scaled ('exposure_time'); empty: never.
     rank : tuple of str
-        Descriptors whose equality decides between candidates equally near in time.
+        Descriptors whose equality decides between candidates equally close in time.
     before_only : bool
         The calibration must not be later than the frame: valid-from dates of static masks.
     when : callable or None
-        ``when(tags, descriptors)`` of the asking frame: False, the rule does not apply.
+        ``when(tags, descriptors)`` of the frame; if it returns False the rule does not apply.
     not_tags : frozenset of str
-        Tags that exclude the asking frame.
+        Tags that exclude a frame.
     candidate_tags : frozenset of str
-        Tags that the calibration's raw frames must all have beyond its kind's role.
+        Tags that the calibration's raw frames must all have, in addition to the role for its kind.
     remark_beyond : str or None
-        Age beyond which the choice gets a remark ('1 d').
+        Difference in time beyond which the choice gets a remark ('1 d').
     """
 
     kind: str
@@ -102,7 +103,7 @@ class CalibrationRule:
     remark_beyond: str | None = None
 
     def applies(self, tags: frozenset[str], descriptors: Descriptors) -> bool:
-        """True when a frame with these tags and descriptors asks for this kind by this rule."""
+        """Whether the rule applies to a frame with these tags and descriptors."""
         if not self.for_tags <= tags or self.not_tags & tags:
             return False
         return self.when is None or self.when(tags, descriptors)
@@ -110,7 +111,7 @@ class CalibrationRule:
 
 @dataclass(frozen=True)
 class MaskInput:
-    """What a mask's `compute` is given: one group's planes, calibrated as far as the recipe has come.
+    """Input of a mask's `compute`: one plane of a frame or group, calibrated by the steps so far.
 
     Parameters
     ----------
@@ -119,15 +120,15 @@ class MaskInput:
     descriptors : Descriptors
         Of the frame, or of the group's reference frame.
     tags : frozenset of str
-        Likewise.
+        Of the same frame.
     images : sequence of float32 (ny, nx)
-        Electrons; for scope ``detector`` empty.
+        Electrons; empty for scope ``detector``.
     plane : int
         Index of the plane.
     remark : callable
-        ``remark(text)`` puts a sentence into the task's remarks: that something was not as expected.
+        ``remark(text)`` adds a sentence to the task's remarks if something was not as expected.
     flattened : bool
-        Whether the images are divided by a flat.
+        Whether the images have been divided by a flat.
     """
 
     shape: tuple[int, int]
@@ -141,24 +142,24 @@ class MaskInput:
 
 @dataclass(frozen=True)
 class MaskSpec:
-    """A mask that an instrument brings: planned, typed and user-overridable.
+    """A mask that a plugin provides for an instrument.
 
     Parameters
     ----------
     name : str
-        Unique. ``-p add_dq:add_illum_mask=False`` leaves all of an instrument's masks out.
+        Unique. ``-p add_dq:add_illum_mask=False`` omits all masks of an instrument.
     bit : int
-        DQ bit that it sets.
+        DQ bit that the mask sets.
     scope : {"detector", "group", "frame"}
-        Once per detector (F2 disc); once per group, from its frames (GNIRS keyhole); for each frame.
+        Computed once per detector (F2 disc), once per group from its frames (GNIRS keyhole), or for each frame.
     for_tags, not_tags : frozenset of str
-        Frames it is for.
+        Tags that the frames must all have, and tags that exclude a frame.
     compute : callable
         ``compute(MaskInput, parameters) -> bool array (ny, nx)``, True where flagged.
     parameters : Mapping
-        Names and defaults of what the user may set (xshift, yshift), passed to `compute`.
+        Names and defaults of the user's parameters (xshift, yshift), passed to `compute`.
     remark : str
-        What the observer is told where a mask of scope ``frame`` flags something ("shadow of the guide probe").
+        Remark for the observer if a mask of scope ``frame`` flags any pixels ("shadow of the guide probe").
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tag rules as data and the engine that applies them: add, remove, block, and depend on other tags."""
+"""Tag rules as data, which add, remove, block or require tags, and the function that applies them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TagRule:
-    """Tags that hold when a header says so.
+    """Tags to set if a header meets a condition.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ class TagRule:
     add : frozenset of str
         Tags to add.
     remove : frozenset of str
-        Tags never to be set, now or later.
+        Tags to remove, which no later rule can set.
     blocked_by : frozenset of str
-        The rule is not applied when any of these is set.
+        The rule is not applied if any of these is set.
     blocks : frozenset of str
-        Any other rule that would add one of these is dropped whole.
+        Later rules that would add any of these are not applied at all.
     if_present : frozenset of str
-        All of these must be set already.
+        The rule is applied only if all of these are set already.
     """
 
     when: Callable[[Headers], bool]
@@ -39,7 +39,7 @@ class TagRule:
 
 
 def rule(when: Callable[[Headers], bool], add: str = "", **others: str) -> TagRule:
-    """Write a `TagRule` shortly: names separated by blanks."""
+    """Shorthand for a `TagRule`: tags as text, separated by blanks."""
     return TagRule(when, frozenset(add.split()), **{k: frozenset(v.split()) for k, v in others.items()})
 
 
@@ -50,7 +50,8 @@ def _order(r: TagRule) -> tuple[int, bool, bool]:
 def evaluate(rules: Iterable[TagRule], headers: Headers) -> frozenset[str]:
     """Apply the rules to one file's headers.
 
-    Rules that remove or block most come first, then those that nothing blocks, then those that need no other tag.
+    Rules that remove or block the most tags are applied first. Among equals, rules without `blocked_by` come first,
+    then rules without `if_present`.
     """
     tags: set[str] = set()
     removed: set[str] = set()
