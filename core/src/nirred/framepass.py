@@ -1,4 +1,4 @@
-"""The fused per-frame pass: every frame of a group is read once and calibrated in one sweep over its pixels."""
+"""The combined per-frame pass: read every frame of a group once and calibrate it in one pass over its pixels."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ from .store import PlaneStack, give_heap_back
 if TYPE_CHECKING:
     from .plugin.frames import Detector, Linearity
 
-#: A flat below this is no flat: the pixel is unilluminated.
+#: A flat below this is invalid: the pixel is not illuminated.
 FLAT_FLOOR = 0.01
-#: Float32 copies of a frame's pixels while it is read and calibrated: the file's bytes, counts, result and flags.
+#: Memory to read and calibrate a frame, in float32 copies of its pixels: the file's bytes, counts, result and flags.
 COPIES = 4
 
 
 @dataclass
 class _Inputs:
-    """What frames of one configuration share, made by the first thread that asks; files that are looked at but once.
+    """Inputs shared by frames of one configuration, made by the first thread that needs them.
 
-    The system's cache of such a file is room for scratch files: it is a third of all that a long sequence takes of it.
+    `passing` are files that are read only once. The system's cache of these is released to make room for scratch
+    files: it is a third of the cache that a long sequence uses.
     """
 
     made: dict[tuple[Any, ...], CalibrationInputs] = field(default_factory=dict)
@@ -53,13 +54,13 @@ class _Inputs:
 def calibrate_group(group: Group, *, read: bool = True) -> None:
     """Read and calibrate every frame of the group into `group.planes`.
 
-    A frame that cannot be read is left out by name; no frame left is an error. Without `read` the planes stay empty:
-    no step will look at them.
+    A frame that cannot be read is excluded with a remark; if no frame is left, this is an error. Without `read` the
+    planes stay empty: no step uses them.
 
     Raises
     ------
     StepError
-        No frame could be read, there are more than can be combined, or planes and calibrations differ in shape.
+        No frame could be read, there are too many to combine, or planes and calibrations differ in shape.
     """
     frames = group.need(group.indices(), "readable frames")
     if len(frames) > MAX_FRAMES:
@@ -84,7 +85,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
 
 
 def _release(group: Group) -> None:
-    """Free the calibrations that the pass has used: those of a 2048 x 2048 frame take 100 MB."""
+    """Free the calibrations used by the pass: 100 MB for a 2048 x 2048 frame."""
     setup = group.setup
     for state in group.planes:
         if state.inputs is not None:
@@ -101,7 +102,7 @@ def _release(group: Group) -> None:
 
 
 def compiled() -> bool:
-    """Whether numba's cache knows the kernel that every run begins with; where not, others are not there either."""
+    """Whether numba's cache holds the first kernel of every run; if not, the other kernels are missing too."""
     return any(Path(calibrate_rows.stats.cache_path).glob("calibrate.calibrate_rows-*.nbi"))
 
 
@@ -127,7 +128,7 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
 
 
 def _passing(group: Group) -> frozenset[Path]:
-    """Files of one frame each, where planes of this task or of another one of the run go to scratch files."""
+    """Files with a single frame, if this task or another one of the run uses scratch files; else none."""
     if not (group.context.filed or scratch_bytes(group.task, group.context.memory)):
         return frozenset()
     files = Counter(f.info.path for f in group.frames)
@@ -145,7 +146,7 @@ def _calibrate_frames(group: Group, cache: _Inputs) -> None:
 
 
 def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> NirredError | OSError | None:
-    """Read and calibrate one frame; what keeps it from being used, if anything."""
+    """Read and calibrate one frame; return the error that prevents its use, if any."""
     frame = group.frames[i]
     try:
         raws = read_raw(group, frame.info)
@@ -162,10 +163,10 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
 
 
 def _part_with_blind_planes(group: Group) -> None:
-    """Leave out frames with a plane of no usable pixel: a sky level, a place, a weight of nothing help no other frame.
+    """Exclude frames in which a plane has no usable pixel: sky level, offset and weight cannot be measured on it.
 
-    A detector that is dead in every frame is no fault of a frame: the others make the image. Calibrations keep it, for
-    their planes are those of the frames that will ask for them.
+    A detector that is dead in every frame does not exclude frames: the image is made from the other detectors.
+    Calibrations keep a dead detector, because their planes must correspond to those of the frames that use them.
     """
     blind = {i: {p for p, state in enumerate(group.planes) if not _usable(state.dq, i)} for i in group.indices()}
     dead = set.intersection(*blind.values()) if len(group.planes) > 1 and blind else set()
@@ -181,7 +182,7 @@ def _part_with_blind_planes(group: Group) -> None:
 
 
 def _usable(flags: PlaneStack, i: int) -> bool:
-    """Whether a frame has a pixel with signal; the first rows mostly tell."""
+    """Whether a frame has any pixel with signal; usually the first rows suffice."""
     ny = flags.shape[1]
     return any(bool(((flags.rows(i, y, min(y + 64, ny)) & BAD) == 0).any()) for y in range(0, ny, 64))
 
@@ -195,7 +196,7 @@ def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None
 
 
 def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
-    """Raw planes of one frame by its plugin's reader, else the core's.
+    """Read the raw planes of one frame with its plugin's reader, else with the core reader.
 
     Raises
     ------
@@ -212,7 +213,7 @@ def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
 
 
 def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: _Inputs) -> CalibrationInputs:
-    """Frames of one configuration share their inputs; lamp and dark exposures may differ in time and levels."""
+    """Calibration inputs of a frame, shared within a configuration; lamps and darks may differ in time and levels."""
     d = info.detectors[p]
     key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, d.section, d.linearity)
     with cache.lock:
@@ -297,13 +298,13 @@ def _of_counts(curve: LinearityCurve, gain: float) -> LinearityCurve:
 
 
 def flat_fault(flat: Plane) -> np.ndarray:
-    """Bool (ny, nx): pixels where the flat is none."""
+    """Bool (ny, nx): True where the flat is invalid."""
     with np.errstate(invalid="ignore"):
         return ~(flat.data > FLAT_FLOOR)
 
 
 def reciprocal(flat: Plane) -> np.ndarray:
-    """float32 (ny, nx): 1/flat, 0 where the flat is none."""
+    """float32 (ny, nx): 1/flat, 0 where the flat is invalid."""
     out = np.zeros(flat.data.shape, np.float32)
     np.divide(1.0, flat.data, out=out, where=~flat_fault(flat))
     return out

@@ -1,4 +1,4 @@
-"""The working state of one task: frames with their measurements, planes in bounded memory, combined results."""
+"""The working state of one task: frames and their measurements, planes in limited memory, combined results."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from .plugin.rules import MaskSpec
     from .registry import Registry
 
-#: Bits that make a pixel useless for measuring and combining.
+#: Bits of pixels that are not used for measuring or combining.
 BAD = np.uint16(int(NOT_SIGNAL) & 0x3FFF)
-#: Internal bits of the working planes, never written to a product: covered by an astronomical object; differs from the
-#: other sky frames here (cosmic ray, unmasked source), so that it is no sky, though it may be signal.
+#: Internal bits of the working planes, never written to a product: OBJECT, covered by an astronomical object; NOT_SKY,
+#: differs from the other sky frames at this pixel (cosmic ray, unmasked source): not sky, but possibly signal.
 OBJECT = np.uint16(0x8000)
 NOT_SKY = np.uint16(0x4000)
 
 Ending = Literal["used", "rejected", "failed", "unreadable"]
-"""What has become of a frame in one task."""
+"""Final state of a frame in one task."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What every task may use.
+    """Resources and settings shared by all tasks of a run.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ class Context:
     threads : int
         Threads of one kernel.
     say : callable
-        ``say(message)``: progress for people.
+        ``say(message)``: reports progress to the user.
     keep : bool
         Leave intermediate frames in OUT/intermediate.
     stopped : callable
-        True once the run is to end: asked between steps.
+        Returns True once the run should end; called between steps.
     filed : bool
-        Whether planes of some task of the run go to scratch files, for which the cache of raw files then makes room.
+        Whether any task of the run puts planes in scratch files; the system's cache of raw files is then released.
     lamp_stacks : dict
-        Stacks of lamps that a bad-pixel mask was made from, with the flags that all of them share, for the flat of the
-        same lamps; each is taken once.
+        Stacks of lamp frames made for a bad-pixel mask, with their common flags, for reuse in the flat of the same
+        frames; each is used once.
     """
 
     registry: Registry
@@ -76,12 +76,12 @@ class Context:
 
 @dataclass
 class FrameState:
-    """One frame in a group: what was measured of it, and whether it is used.
+    """One frame in a group: its measurements, and whether it is used.
 
-    `dx`, `dy` are the flat pixels of a source in it minus those in frame number `refers`, at the middle of the first
-    array; `turn` (radian, from x to y) is what the header does not know of its orientation. `sky` and `noise_scale` are
-    those of its first plane, `weight` is the mean of all. `raised` is what its sky-subtracted pixels have been
-    multiplied by.
+    `dx`, `dy` are the position of a source in this frame minus that in frame number `refers`, in flat pixels at the
+    middle of the first array. `turn` (radian, from x to y) is the measured correction to the header's orientation.
+    `sky` and `noise_scale` are for the first plane, `weight` is the mean of all planes. `raised` is the factor by which
+    the sky-subtracted pixels have been multiplied.
     """
 
     info: FrameInfo
@@ -107,7 +107,7 @@ class FrameState:
         return self.state == "used"
 
     def reject(self, reason: str, state: Ending = "rejected") -> None:
-        """Leave the frame out, with the reason that FRAMES and run.json give; both name the frame already."""
+        """Exclude the frame, with the reason for FRAMES and run.json; a leading frame name is removed from it."""
         for name in (self.info.name, self.info.path.name):
             reason = reason.removeprefix(f"{name}: ")
         self.state, self.reason = state, reason
@@ -115,7 +115,7 @@ class FrameState:
 
 @dataclass
 class FrameSetup:
-    """What the fused per-frame pass is to do; frame steps set the fields.
+    """Settings of the combined per-frame pass; frame steps set the fields.
 
     The pass adds `bias` to `dark`, empties this and `masks`, which nothing else reads, and takes the variances off
     `flat`.
@@ -151,27 +151,29 @@ class PlaneState:
     mended : set of int
         Frames whose unusable pixels hold values, in `sub`, that may be interpolated into others.
     sub_scratch : Path or None
-        Where their scratch file belongs; None: they fit in memory.
+        Directory of their scratch file; None: they fit in memory.
     sky, noise_scale, weight, sky_variance : dict
-        Of this detector by index of the frame, where they were measured; see `FrameState`. `sky_variance` is what the
-        subtracted sky adds to a pixel's variance, relative.
+        {frame index: value} for this detector, if measured; see `FrameState`. `sky_variance` is the relative increase
+        of a pixel's variance caused by the subtracted sky.
     sky_err, blank : dict
-        By index of a frame: error of its level, electron, and the share of its pixels that no object covers.
+        {frame index: value}: error of the frame's level, electron, and the fraction of its pixels not covered by
+        objects.
     unshaped : set of int
-        Frames that do not show enough of their sky to tell its shape.
+        Frames with too little visible sky to measure its shape.
     filled : bool
-        Whether a target fills frames, whose level is then that of the sky frames.
+        Whether a target fills the frames, whose sky level is then taken from the sky frames.
     light : (float, float)
-        By how much a target raises the level of its frames, by the sky frames, and the error, electron; NaN: unknown.
+        Light that a target adds to the level of its frames, measured against the sky frames, and its error, electron;
+        NaN: unknown.
     sky_lasting : dict
-        By index of a frame: the part of `sky_variance` that is pattern which was not subtracted. It lies on the same
-        pixels of every frame, whichever frames its sky was made of.
+        {frame index: value}: the part of `sky_variance` due to pattern that was not subtracted. It affects the same
+        pixels in every frame, whichever frames its sky was made from.
     constant, per_electron : float32 (ny, nx) or float
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
     unseen : float32 (ny, nx) or None
-        Variance of what is left of the sky's pattern where no sky frame shows it, electron squared.
+        Variance of the residual sky pattern in pixels that no sky frame covers, electron squared.
     evened : dict
-        By index of a frame on sky: the plane, in electron, that brought its sky to the shape of the others'.
+        {index of a sky frame: plane}: the surface, in electron, that matched the shape of its sky to the others.
     """
 
     sci: PlaneStack
@@ -230,7 +232,7 @@ class PlaneState:
         return self.typical_noise[0] + max(sky, 0.0) * self.typical_noise[1]
 
     def bad(self, i: int, extra: int = 0) -> np.ndarray:
-        """uint8 (ny, nx): 1 where frame i has no signal, or any bit of `extra`."""
+        """uint8 (ny, nx): 1 where frame i has no signal or any bit of `extra` is set."""
         from .algorithms.flags import flagged
 
         return flagged(self.dq.frame(i), int(BAD) | extra)
@@ -240,7 +242,7 @@ class PlaneState:
         return self.bad(i, int(OBJECT))
 
     def divide(self, response: np.ndarray) -> None:
-        """Divide all calibrated frames by a response, float32 (ny, nx), noise model included."""
+        """Divide all calibrated frames and the noise model by a response, float32 (ny, nx)."""
         scale = np.asarray(1.0 / response, np.float32)
         for i in range(len(self.sci)):
             self.sci.put(i, self.sci.frame(i) * scale)
@@ -250,7 +252,7 @@ class PlaneState:
 
 
 class Handed(dict[str, Any]):
-    """What steps hand on to later ones, by name; asking for what none has made raises `Unmade`."""
+    """Results that steps pass on to later steps, by name; a missing one raises `Unmade`."""
 
     def __missing__(self, name: str) -> Any:
         raise Unmade(name)
@@ -277,7 +279,7 @@ class Group:
     product: Path | None = None
 
     def indices(self, *roles: str) -> list[int]:
-        """Indices of the frames still in use that have one of the roles; all when none is named."""
+        """Indices of the frames still in use that have one of the roles; of all roles if none is given."""
         return [i for i, f in enumerate(self.frames) if f.alive and (not roles or f.role in roles)]
 
     @property
@@ -309,13 +311,13 @@ class Group:
         return 1.0 if self.unit == "electron" else self.frames[0].info.gain(p)
 
     def override(self, **numbers: Any) -> None:
-        """Take the user's numbers for fields of every frame's detectors (gain, read_noise, saturation)."""
+        """Set fields of every frame's detectors (gain, read_noise, saturation) to the user's values."""
         for frame in self.frames:
             detectors = tuple(replace(d, **numbers) for d in frame.info.detectors)
             frame.info = replace(frame.info, detectors=detectors)
 
     def keep_planes(self, kept: list[int]) -> None:
-        """Go on with some planes of a mosaic only, in all that is said of them."""
+        """Keep only some planes of a mosaic, in all attributes that refer to planes."""
         self.planes = [self.planes[p] for p in kept]
         if self.setup.flat is not None:
             self.setup.flat = [self.setup.flat[p] for p in kept if p < len(self.setup.flat)]
@@ -325,33 +327,33 @@ class Group:
             frame.info = replace(info, detectors=tuple(info.detectors[p] for p in kept), wcs=wcs)
 
     def need(self, indices: list[int], what: str) -> list[int]:
-        """`indices`, or an error when there are none."""
+        """Return `indices`; raise an error if there are none."""
         if not indices:
             why = "; ".join(f"{f.info.name}: {f.reason}" for f in self.frames if not f.alive)
             raise StepError(f"no {what} left" + (f" ({why})" if why else ""), "see FRAMES and the log")
         return indices
 
     def remark(self, text: str) -> None:
-        """Something an observer should know, once; the task's name is put before it where it is shown."""
+        """Add a remark for the observer, once; it is shown after the task's name."""
         if text not in self.remarks:
             self.remarks.append(text)
             self.context.say(f"{self.task.id}: {text}")
 
     def leave_out(self, i: int, reason: str, state: Ending = "rejected") -> None:
-        """Go on without frame `i`, and say why."""
+        """Exclude frame `i` and add a remark with the reason."""
         frame = self.frames[i]
         frame.reject(reason, state)
         self.remark(f"{frame.info.name} left out: {frame.reason}")
 
     def raise_noise(self, i: int, factor: float) -> None:
-        """Multiply the noise that frame `i` is known to have, in all its planes."""
+        """Multiply the estimated noise of frame `i` in all its planes."""
         self.frames[i].noise_scale *= factor
         for state in self.planes:
             if i in state.noise_scale:
                 state.noise_scale[i] *= factor
 
     def raise_frame(self, i: int, factor: float) -> None:
-        """Multiply the sky-subtracted pixels of frame `i`, and with them what is known of their errors."""
+        """Multiply the sky-subtracted pixels of frame `i` and the estimates of their errors."""
         for state in self.planes:
             state.sub.put(i, state.sub.frame(i) * np.float32(factor))
             if i in state.sky_err:
@@ -360,14 +362,14 @@ class Group:
         self.raise_noise(i, factor)
 
     def give_up_frames(self) -> None:
-        """Free the pixels of the frames; what was measured of them, and the planes' noise, stay."""
+        """Free the pixels of the frames; keep their measurements and the noise model of the planes."""
         for p in self.planes:
             for stack in (p.sci, p.dq, p.subtracted):
                 if stack is not None:
                     stack.close()
 
     def close(self) -> None:
-        """Free all pixels: closures in `extras` refer to the group, which would keep them until somebody collects."""
+        """Free all pixels. Closures in `extras` refer to the group and would keep them until garbage collection."""
         self.give_up_frames()
         self.setup = FrameSetup()
         for pixels in (self.planes, self.streams, self.calibrations, self.masks, self.extras):

@@ -1,4 +1,4 @@
-"""Headers and tables of products, and how a group's result becomes a file."""
+"""Headers and tables of products, and the writing of a group's result to a file."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from .provenance import file_digest
 if TYPE_CHECKING:
     from astropy.io import fits
 
-#: Keywords of a raw primary that say nothing true of a product.
+#: Keywords of a raw primary header that do not apply to a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
 #: What products say of their own pixels where it is worth saying: nothing true of a product made of them.
 _MEASURED = ("UNEVEN", "FWHM", "SKYLEVEL")
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
-#: World coordinates of the raw frame: a product has its own beside its pixels.
+#: World coordinates of the raw frame: a product has its own, in the header of its pixels.
 _WCS = re.compile(
     r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
-#: The end of a card whose text goes on in the next one.
+#: The end of a card whose text continues in the next card.
 _TO_GO_ON = re.compile(r"&' *(/.*)?$")
-#: By these the incumbents' tools know what a file is.
+#: Keywords by which the tools of DRAGONS and PyEmir recognise the type of a file.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
 
 def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
-    """Primary header of a product: the first frame's own cards and what the reduction has to say.
+    """Primary header of a product: the cards of frame `info` and those of the reduction.
 
-    No time, host or user goes into it: the same inputs give the same bytes.
+    It contains no time, host or user: the same inputs give the same bytes.
     """
     header = original_cards(info)
     stamp = f"nirred {__version__}"
@@ -63,7 +63,7 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
 
 
 def original_cards(info: FrameInfo) -> fits.Header:
-    """The raw primary's cards that can be kept: structure and checksums apart, unprintable characters replaced."""
+    """The raw primary header without structure and checksum cards, with unprintable characters replaced."""
     from astropy.io import fits
     from astropy.io.fits.verify import VerifyWarning
 
@@ -85,13 +85,13 @@ def original_cards(info: FrameInfo) -> fits.Header:
                 continue
             if keyword in ("COMMENT", "HISTORY"):
                 header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))
-            elif keyword not in header:  # a long name is kept as it is: laid out anew, its value might be cut
+            elif keyword not in header:  # a long name is copied as it is: reformatting might truncate its value
                 header.append(card if len(keyword) > 8 else (keyword, value, comment))
     return header
 
 
 def _whole_cards(text: str) -> list[str]:
-    """Cards, each with those that carry its text on; CONTINUE behind anything else carries nothing on and goes."""
+    """Split text into cards, each with its CONTINUE cards; a CONTINUE that continues nothing is dropped."""
     cards: list[str] = []
     for start in range(0, len(text), 80):
         card = text[start : start + 80]
@@ -121,13 +121,13 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
 
 
 def drawn_planes(group: Group, p: int) -> tuple[int, ...]:
-    """The detectors behind a plane of the product: several in a mosaic."""
+    """The detectors that contribute to a plane of the product: several in a mosaic."""
     layouts = group.extras.get("layouts")
     return layouts[p].target.planes if layouts is not None and p < len(layouts) else (p,)
 
 
 def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
-    """Read noise and levels of a detector; of several their rms, and the lowest."""
+    """Read noise and levels of a detector; for several, the rms read noise and the lowest levels."""
     from .algorithms.calibrate import linear_level
 
     detectors = [info.detectors[p] for p in planes]
@@ -150,7 +150,7 @@ def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -
 
 
 def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
-    """WCS of the product: that of the reference frame, its origin moved to the grid's."""
+    """WCS of the product: that of the reference frame, shifted to the origin of the grid."""
     layouts = group.extras.get("layouts")
     if layouts is not None:
         wcs = geometry(group).target_wcs(replace(layouts[p].target, grid=NO_GRID))
@@ -159,7 +159,7 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     if wcs is None:
         return {}
     keywords: dict[str, Any] = dict(wcs_cards(wcs))
-    # astropy writes PC with CDELT = 1; what reads CDELT alone would take that for the scale
+    # astropy writes PC with CDELT = 1; software that reads only CDELT would take that as the scale
     for i, row in enumerate(wcs.pixel_scale_matrix, 1):
         keywords |= {f"CD{i}_{j}": (float(v), "[deg/pixel]") for j, v in enumerate(row, 1)}
     if layouts is not None:
@@ -169,7 +169,7 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
 
 
 def frames_table(group: Group) -> np.ndarray:
-    """FRAMES: one row per frame on target, with what was measured and why it was left out."""
+    """FRAMES table: one row per frame on target, with its measurements and the reason for any exclusion."""
     names = max(len(printable_ascii(f.info.name)) for f in group.frames)
     states = max(len(f.state) for f in group.frames)
     reasons = max([len(printable_ascii(f.reason)) for f in group.frames] + [1])
@@ -186,7 +186,7 @@ def frames_table(group: Group) -> np.ndarray:
 
 
 def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
-    """Write the group's result: SCI, VAR, DQ, NEXP for each plane, then tables.
+    """Write the group's result: SCI, VAR, DQ, NEXP for each plane, then the tables.
 
     Raises
     ------

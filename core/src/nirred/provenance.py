@@ -1,4 +1,4 @@
-"""What made a product: steps, versions, parameters with origin, inputs with checksums."""
+"""Provenance of a product: steps, versions, parameters with their origin, inputs with checksums."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of PROVENANCE.
+    """One row of PROVENANCE.
 
-    `item` is nirred, plugin, recipe (value: what it makes; origin: the task), call (value: step and the streams that it
-    takes and gives), step, parameter, missing (a calibration), input (value: role, and number in a burst), unreadable
-    (an input without readable pixels), file (that a parameter names; value: which), calibration or scale (of a dark);
-    `origin` says who set it, or the SHA-256 of a file's decompressed bytes.
+    `item` is nirred, plugin, recipe (value: kind of product; origin: the task), call (value: step with its input and
+    output streams), step, parameter, missing (a calibration), input (value: role, and number in a burst), unreadable
+    (an input without readable pixels), file (named by a parameter; value: which one), calibration or scale (of a dark).
+    `origin` is the source of a setting, or the SHA-256 of a file's decompressed bytes.
     """
 
     item: str
@@ -38,7 +38,7 @@ class Record:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's decompressed bytes, so that compression changes nothing.
+    """SHA-256 of a file's decompressed bytes, which does not depend on compression.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _State:
-    """What a file held at a time, whatever its name then: a product gets its own at last."""
+    """Identity of a file's content, independent of its name: a product is renamed at the end."""
 
     path: Path = field(compare=False)
     device: int
@@ -65,7 +65,7 @@ class _State:
 
 @lru_cache(maxsize=4096)
 def _digest(state: _State) -> str:
-    """Digest of a file in this state: several tasks of a run take the same flats, and reading is not free."""
+    """Digest of a file in this state, cached because several tasks of a run use the same flats."""
     try:
         with open_stream(state.path) as stream:
             return hashlib.file_digest(cast("BufferedReader", stream), "sha256").hexdigest()
@@ -74,7 +74,7 @@ def _digest(state: _State) -> str:
 
 
 def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:
-    """Records of (path, item, role): names without directory and compression."""
+    """Records of inputs given as (path, item, role), with names without directory and compression."""
     return [Record(item, file_root(path) + ".fits", role, file_digest(path)) for path, item, role in paths]
 
 
@@ -90,15 +90,15 @@ def read_table(path: Path) -> list[Record]:
     Raises
     ------
     Unreadable
-        No FITS file.
+        Not a FITS file.
     DataError
-        It has no PROVENANCE of ours.
+        It has no PROVENANCE written by nirred.
     """
     from astropy.io import fits
 
     from .headers import Headers
 
-    Headers.read(path)  # what is no FITS file is told in our words
+    Headers.read(path)  # raises nirred's own error if this is not a FITS file
     try:
         rows = fits.getdata(path, "PROVENANCE")
         return [Record(*(str(row[k]) for k in ("item", "name", "value", "origin"))) for row in rows]
@@ -109,7 +109,7 @@ def read_table(path: Path) -> list[Record]:
 
 
 def table(records: Iterable[Record]) -> np.ndarray:
-    """The PROVENANCE table: text columns just wide enough."""
+    """The PROVENANCE table, with text columns as wide as needed."""
     rows = [(r.item, r.name, r.value, r.origin) for r in records]
     clean = [tuple(printable_ascii(c).encode("ascii") for c in row) for row in rows]
     widths = [max([len(row[k]) for row in clean] + [1]) for k in range(4)]

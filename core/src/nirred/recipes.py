@@ -1,4 +1,4 @@
-"""The core's recipes, as data, and how a name, a file's tags and the plugins' patches give the one that runs."""
+"""The core's recipes as data, and the choice of a recipe from its name, the frame's tags and the plugins' patches."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ ULTRADEEP = Recipe(
 )
 CORE = (DARK, BPM, FLAT, REDUCE, ULTRADEEP, SKY_FLAT, CHECK_WCS, ALIGN_AND_STACK)
 
-#: Which calibration a step makes use of.
+#: The calibration that a step uses.
 CALIBRATION_OF = {
     "add_dq": "bpm",
     "dark_correct": "dark",
@@ -156,7 +156,7 @@ IN_ELECTRONS = ("nonlinearity_correct", "add_var", "dark_correct")
 
 @dataclass(frozen=True)
 class BoundCall:
-    """A step call with its step and its parameters as they will be used."""
+    """A step call with its step class and final parameters."""
 
     call: StepCall
     step: Step
@@ -165,7 +165,7 @@ class BoundCall:
 
 
 def core_recipes() -> tuple[Recipe, ...]:
-    """Recipes that belong to no instrument."""
+    """Recipes that are independent of the instrument."""
     return CORE
 
 
@@ -175,7 +175,7 @@ def all_recipes(registry: Registry) -> dict[str, Recipe]:
     Raises
     ------
     PluginError
-        Two packages bring a recipe of one name.
+        Two packages provide a recipe with the same name.
     """
     found = {r.name: r for r in CORE}
     origin = dict.fromkeys(found, "nirred")
@@ -190,14 +190,14 @@ def all_recipes(registry: Registry) -> dict[str, Recipe]:
 
 
 def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()) -> Recipe:
-    """The recipe of that name with every patch for frames of these tags, in order of the plugins' names.
+    """The recipe of that name with all patches for frames with these tags, applied in order of plugin name.
 
     Raises
     ------
     ConfigError
         No such recipe; the nearest name of a recipe or step is suggested.
     PluginError
-        A patch does not fit.
+        A patch does not fit the recipe.
     """
     recipes = all_recipes(registry)
     wanted = _named(name, recipes.values())
@@ -218,14 +218,14 @@ def _named(name: str, recipes: Iterable[Recipe]) -> Recipe | None:
 
 
 def own_recipe(name: str | None, registry: Registry) -> Recipe | None:
-    """The recipe that a file (FILE.toml) states or that a step's name stands for. None for a registered recipe.
+    """The recipe in a file (FILE.toml), or the one made from the name of a step. None for a registered recipe.
 
-    What a file states is taken as it stands: no plugin varies it.
+    A recipe from a file is not patched by plugins.
 
     Raises
     ------
     ConfigError
-        No such file, no recipe in it, a step that does not exist, or one that cannot be run for itself.
+        No such file, no recipe in it, a step that does not exist, or one that cannot be run on its own.
     """
     if name is None or (not name.lower().endswith(".toml") and _named(name, all_recipes(registry).values())):
         return None
@@ -243,17 +243,17 @@ def own_recipe(name: str | None, registry: Registry) -> Recipe | None:
 
 
 def step_recipe(name: str, registry: Registry) -> Recipe | None:
-    """A step as recipe; None: no step of that name.
+    """A recipe that runs one step; None: no step of that name.
 
-    - A step on frames alone runs with all others off, except the conversion to electrons where it works in these.
-    - A step that looks at headers runs alone.
-    - Any other needs what comes before it: the first recipe that has it runs up to there. Nothing is stored as a
-      calibration or an image; `write_frames` leaves the frames or combined planes as NAME_STEP.fits.
+    - A frame step runs with all others off, except the conversion to electrons if it needs electrons.
+    - A step that uses headers only runs alone.
+    - Any other step needs the steps before it: the first recipe that contains it runs up to there. Nothing is stored
+      as a calibration or an image; `write_frames` writes the frames or combined planes as NAME_STEP.fits.
 
     Raises
     ------
     ConfigError
-        No recipe has the step, so that nothing tells what comes before it.
+        No recipe contains the step, so the steps before it are unknown.
     """
     from .step import FrameStep
     from .steps.checkwcs import HeaderStep
@@ -280,17 +280,17 @@ def step_recipe(name: str, registry: Registry) -> Recipe | None:
 
 
 def recipe_of(name: str, own: Recipe | None, registry: Registry, tags: frozenset[str]) -> Recipe:
-    """The recipe of a task: the user's `own` where it bears that name, else the registered one for these tags."""
+    """The recipe of a task: the user's `own` if it has that name, else the registered one for these tags."""
     return own if own is not None and own.name == name else recipe_for(name, registry, tags)
 
 
 def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
-    """Step classes by name: the core's and the plugins'.
+    """Step classes of the core and the plugins, by name.
 
     Raises
     ------
     PluginError
-        Two packages bring a step of one name.
+        Two packages provide a step with the same name.
     """
     from .steps import CORE_STEPS
     from .steps.extra import EXTRA_STEPS
@@ -305,10 +305,10 @@ def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
 
 
 def bind(recipe: Recipe, frame: FrameInfo, settings: Sequence[Setting], registry: Registry) -> tuple[BoundCall, ...]:
-    """Resolve every call of a recipe for a group whose first frame is `frame`.
+    """Resolve the parameters of every call of a recipe for a group whose first frame is `frame`.
 
-    Layers, low to high: the step's defaults, the plugin's for this frame, the recipe's, then `settings` in order, as
-    `config.check_settings` gives them. A setting may name a step (all its calls) or a call's label.
+    Layers, lowest first: the step's defaults, the plugin's for this frame, the recipe's, then `settings` in order, as
+    returned by `config.check_settings`. A setting may name a step (all its calls) or the label of a call.
 
     Raises
     ------
@@ -333,9 +333,9 @@ def bind(recipe: Recipe, frame: FrameInfo, settings: Sequence[Setting], registry
 
 
 def unused_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
-    """Kinds of calibration that a bound recipe has no use for: their steps are absent, or skipped by a parameter.
+    """Kinds of calibration that a bound recipe does not use: their steps are absent, or a parameter skips them.
 
-    A step of a plugin may use any kind, so that with one in the recipe only skipped steps count.
+    A plugin's step may use any kind; if the recipe has one, only skipped steps count.
     """
     calls = list(calls)
     skipped = {c.call.step for c in calls if _declines(c.params)}
@@ -346,6 +346,6 @@ def unused_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
 
 
 def _declines(params: Params) -> bool:
-    """Whether a step is told to do without its calibration."""
+    """Whether a parameter tells the step not to use its calibration."""
     without = getattr(params, "do_cal", "") == "skip" or getattr(params, "static_bpm", "default") is None
     return params.skip or without

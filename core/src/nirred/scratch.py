@@ -1,4 +1,4 @@
-"""Scratch files: bytes on disk that no name leads to, mapped into memory."""
+"""Scratch files: unnamed files on disk, mapped into memory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 from .errors import DataError
 from .files import take_space
 
-#: Names that scratch files have for an instant.
+#: Pattern of the names that scratch files have until they are unlinked.
 PREFIX, SUFFIX = "nirred-", ".planes"
 #: What a single look at a file may bring into memory beyond what is looked at.
 LARGE_PAGE = 1 << 21
-#: A file is shared out into no more stripes than this, each a mapping of its own: the system allows for 65530.
+#: Largest number of stripes in a file; each is a separate mapping, and the system allows 65530.
 _MOST_STRIPES = 1000
 #: The same on Linux, macOS and BSD; Python's `mmap` does not name it.
 _MAP_FIXED = 0x10
 
 
 def remove_scratch(folder: Path) -> None:
-    """Remove the empty files of processes that died between making a scratch file and taking away its name."""
+    """Remove the empty files of processes that died between creating a scratch file and unlinking it."""
     for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with contextlib.suppress(OSError):
             if path.stat().st_size == 0:
@@ -35,25 +35,26 @@ def remove_scratch(folder: Path) -> None:
 
 
 class ScratchFile:
-    """So many bytes on disk, zeros at first, gone at `close` or with the process.
+    """`size` bytes on disk, initially zero, freed by `close` or at the end of the process.
 
-    Threads that write to one file wait for each other. So the bytes lie in two, a stripe in each by turns, which one
-    mapping shows in their order; where addresses are limited (``ulimit -v``) in one, and each look at it is a mapping.
-    All of the space is taken at once: a disk that is found full by writing into a mapping would end the process.
+    Threads that write to one file block each other. The bytes are therefore spread in alternating stripes over two
+    files, and one mapping shows them in order. If the address space is limited (``ulimit -v``) there is one file, and
+    each access makes its own mapping. All of the space is allocated at once: a full disk found while writing to a
+    mapping would end the process.
 
     Parameters
     ----------
     size : int
         Bytes.
     folder : Path
-        Where the files are.
+        Directory of the files.
     stripe : int
-        Bytes that one thread writes while another one writes the next as many.
+        Bytes that one thread writes while another thread writes the next stripe.
 
     Attributes
     ----------
     memory : mmap or None
-        All of it; None where addresses are limited.
+        Mapping of all bytes; None if the address space is limited.
 
     Raises
     ------
@@ -70,7 +71,7 @@ class ScratchFile:
             for _ in range(2 if mapped and size > self._stripe else 1):
                 self._files.append(_nameless(folder))
             for file in self._files:
-                os.ftruncate(file, size)  # each has holes where the other one's stripes are
+                os.ftruncate(file, size)  # each file has holes in place of the other's stripes
             for file, start, stop in self._parts(0, size):
                 take_space(file, stop - start, start)
             if mapped:
@@ -83,7 +84,7 @@ class ScratchFile:
             raise _failed(error) from error
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Pieces of [start, stop) that lie in one file each: its descriptor, and their place, which is that in it."""
+        """Split [start, stop) into pieces within one file: (descriptor, start, stop), the same position in the file."""
         while start < stop:
             stripe = start // self._stripe
             end = min(stop, (stripe + 1) * self._stripe) if len(self._files) > 1 else stop
@@ -91,12 +92,12 @@ class ScratchFile:
             start = end
 
     def look(self, start: int, size: int) -> tuple[mmap.mmap, int]:
-        """A mapping of its own that holds `size` bytes from `start`, and where in it these begin; of one file."""
+        """A new mapping of `size` bytes from `start`, and their position in it; for a single file."""
         before = start % mmap.ALLOCATIONGRANULARITY
         return mmap.mmap(self._files[0], before + max(size, 1), offset=start - before), before
 
     def write(self, data: memoryview, position: int) -> None:
-        """Write bytes, which the mapping then shows.
+        """Write bytes; they are then visible in the mapping.
 
         Raises
         ------
@@ -111,7 +112,7 @@ class ScratchFile:
             raise _failed(error) from error
 
     def close(self) -> None:
-        """Give up the bytes; what has been looked at stays as long as somebody holds it."""
+        """Free the bytes; views of them stay valid as long as they are referenced."""
         self.memory = None
         while self._files:
             os.close(self._files.pop())
@@ -123,7 +124,7 @@ def addresses_unlimited() -> bool:
 
 
 def _nameless(folder: Path) -> int:
-    """Descriptor of an empty file whose name is gone: a crash leaves nothing behind."""
+    """Descriptor of an empty, unlinked file: a crash leaves nothing behind."""
     descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
     Path(name).unlink(missing_ok=True)
     return descriptor
@@ -131,7 +132,7 @@ def _nameless(folder: Path) -> int:
 
 @cache
 def _system_mmap() -> Any:
-    """The C library's own, which can put a mapping at a place."""
+    """The C library's `mmap`, which can place a mapping at a given address."""
     function = ctypes.CDLL(None, use_errno=True).mmap
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
     function.restype = ctypes.c_void_p
@@ -139,7 +140,7 @@ def _system_mmap() -> Any:
 
 
 def _lay_over(memory: mmap.mmap, file: int, at: int, size: int) -> None:
-    """Let part of a mapping show the same place of another file. The whole is unmapped as if it were one."""
+    """Map the same position of another file over part of a mapping. The whole is unmapped as one mapping."""
     place = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + at
     access, how = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED
     if _system_mmap()(place, size, access, how, file, at) != place:

@@ -1,4 +1,4 @@
-"""Rows of many frames at once, as kernels want them: views of what is mapped, else buffers used again."""
+"""Rows of many frames in one array for the kernels: views of mapped planes, else reused buffers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Slab:
     Parameters
     ----------
     array : (m, h, nx), C-contiguous
-        Holds them.
+        Array that contains the rows.
     places : list of int
-        Where the frames are in it.
+        Indices of the frames in it.
     top : int
-        Where the first of the rows is.
+        Index of the first row in it.
     """
 
     array: np.ndarray
@@ -38,11 +38,11 @@ class Slabs:
     stack : PlaneStack
         The planes.
     frames : sequence of int
-        Frames wanted, in this order.
+        Indices of the frames, in this order.
     rows : int
-        Most rows of a slab.
+        Largest number of rows in a slab.
     alike : PlaneStack, optional
-        Slabs are to hold frames and rows at the same places as those of this stack.
+        Slabs must have frames and rows at the same indices as slabs of this stack.
     """
 
     def __init__(self, stack: PlaneStack, frames: Sequence[int], rows: int, *, alike: PlaneStack | None = None) -> None:
@@ -54,9 +54,10 @@ class Slabs:
 
     @contextmanager
     def open(self, start: int, stop: int, *, read: bool = True, write: bool = False) -> Iterator[Slab]:
-        """Rows [start, stop); with `write` what they hold at the end goes back to the stack.
+        """Rows [start, stop); with `write` their final values are written back to the stack.
 
-        Without `read` their values are arbitrary; they go to a file from a buffer then, see `PlaneStack.filling`.
+        Without `read` the initial values are arbitrary; a scratch file is then written from a buffer, see
+        `PlaneStack.filling`.
         """
         array = self._stack.lend(len(self._frames), stop - start) if self._lent else None
         if array is not None and (read or self._stack.scratch is None):
@@ -77,19 +78,19 @@ class Slabs:
         self._free.append(buffer)
 
     def _buffer(self) -> np.ndarray:
-        with suppress(IndexError):  # another thread may take the last one
+        with suppress(IndexError):  # another thread may take the last buffer
             return self._free.pop()
         return np.empty(self._shape, self._stack.dtype)
 
 
 def slabs_alike(stacks: tuple[PlaneStack, PlaneStack], frames: Sequence[int], rows: int) -> tuple[Slabs, Slabs]:
-    """Slabs of two stacks that hold frames and rows at the same places, wherever their planes are."""
+    """Slabs of two stacks with frames and rows at the same indices, wherever their planes are stored."""
     one, other = stacks
     return Slabs(one, frames, rows, alike=other), Slabs(other, frames, rows, alike=one)
 
 
 def sample_rows(shape: tuple[int, int], most: int) -> np.ndarray:
-    """Evenly spaced rows, an odd number apart, of about `most` pixels in all."""
+    """Evenly spaced rows, an odd number apart, with about `most` pixels in total."""
     step = min(max(1, shape[0] * shape[1] // max(most, 1)) | 1, shape[0])
     return np.arange(step // 2, shape[0], step)
 

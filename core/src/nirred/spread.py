@@ -1,4 +1,4 @@
-"""Frames of a group given to threads, as many at once as there is memory for."""
+"""Distribute the frames of a group over threads, as many at once as memory allows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 
 
 def at_once(group: Group, frames: int, copies: int) -> int:
-    """How many of so many frames may be worked on at once, each holding `copies` float32 copies of its pixels.
+    """Number of frames that may be processed at once if each needs `copies` float32 copies of its pixels.
 
-    All together they may hold a quarter of the memory; one frame always may.
+    Together they may use a quarter of the memory; one frame is always allowed.
     """
     pixels = sum(ny * nx for ny, nx in (state.shape for state in group.planes))
     room = group.context.memory // (4 * 4 * copies * max(pixels, 1))
@@ -22,17 +22,17 @@ def at_once(group: Group, frames: int, copies: int) -> int:
 
 
 def each_frame(group: Group, frames: Sequence[int], work: Callable[[int], Result], copies: int = 4) -> list[Result]:
-    """``work(i)`` for every frame i on the group's threads; results in the frames' order.
+    """Call ``work(i)`` for every frame i on the group's threads; return the results in order.
 
     Parameters
     ----------
     group : Group
-        Gives threads and memory.
+        Defines the number of threads and the memory.
     frames : sequence of int
         Indices of the frames.
     work : callable
-        Touches nothing but what belongs to its own frame. An exception is passed on.
+        May change only data of its own frame. An exception is passed on.
     copies : int
-        How many float32 copies of a frame's pixels it holds.
+        Number of float32 copies of a frame's pixels that it needs.
     """
     return run_blocks(lambda k, _: work(frames[k]), len(frames), at_once(group, len(frames), copies), 1)

@@ -1,4 +1,4 @@
-"""Stacks of planes in bounded memory: in RAM while they fit, else in a scratch file."""
+"""Stacks of planes in limited memory: in RAM if they fit, else in a scratch file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from .files import PIECE
 from .scratch import LARGE_PAGE, ScratchFile
 
-#: Bytes of a scratch file that stay in this process's memory, beside what the system keeps of it where there is room.
+#: Bytes of a scratch file that stay in this process's memory, in addition to the system's cache of it.
 RESIDENT = 100_000_000
 #: Of Linux, since 5.14; Python's `mmap` does not name it yet.
 _POPULATE_WRITE = 23
@@ -24,9 +24,9 @@ _POPULATE_WRITE = 23
 class PlaneStack:
     """Planes of n frames: shape (n, ny, nx), one dtype.
 
-    Those in RAM lie on the heap, where an earlier stack has left room. A scratch file is mapped into memory, so
-    that its planes are an array as those in RAM are; of what has been looked at some `RESIDENT` bytes stay in this
-    process. Where addresses are limited (``ulimit -v``) each look at it is a mapping of its own.
+    Planes in RAM are allocated on the heap, which reuses the space of earlier stacks. A scratch file is mapped into
+    memory, so that its planes form an array as in RAM; about `RESIDENT` bytes of the accessed pages stay in this
+    process. If the address space is limited (``ulimit -v``) each access makes its own mapping.
 
     Parameters
     ----------
@@ -35,16 +35,17 @@ class PlaneStack:
     dtype : dtype
         Of a pixel.
     scratch : Path, optional
-        Directory of the scratch file; None keeps everything in RAM. Removed at `close`; three descriptors at most.
+        Directory of the scratch file; None keeps everything in RAM. The file is removed by `close` and uses at most
+        three descriptors.
     zeros : bool
-        Whether planes hold zeros at first; False where each is written whole before it is looked at.
+        Whether planes are initialised to zero; False if each is written completely before it is read.
 
     Raises
     ------
     DataError
         The scratch file cannot be made or its disk is full.
     MemoryError
-        There is not as much memory.
+        Not enough memory.
     """
 
     def __init__(
@@ -71,25 +72,25 @@ class PlaneStack:
 
     @property
     def is_array(self) -> bool:
-        """True where all planes can be lent as one array."""
+        """True if all planes can be accessed as one array."""
         return self._array is not None
 
     @property
     def closed(self) -> bool:
-        """True when the planes have been given up."""
+        """True once the planes have been freed."""
         return self._array is None and self._file is None
 
     def frame_to_change(self, i: int) -> np.ndarray:
-        """All rows of frame i, a view that will be written to."""
-        view = self.frame(i)  # which may give back what was looked at before
+        """All rows of frame i, as a view for writing."""
+        view = self.frame(i)  # may release pages accessed before
         self.about_to_change(i, 0, self.shape[1])
         return view
 
     def about_to_change(self, i: int, start: int, stop: int) -> None:
-        """Say that rows [start, stop) of frame i will be changed in place: saves time, no more.
+        """Announce that rows [start, stop) of frame i will be changed in place. This only saves time.
 
-        Pages of a file that were mapped to be read are made writable one by one, by an interrupt each, which is five
-        times what changing them takes; pages that are mapped to be written from the start come in large ones.
+        Pages of a file mapped for reading become writable one by one, with a page fault each, which takes five times
+        as long as changing them; pages mapped for writing from the start are large.
         """
         memory = self._mapping()
         if memory is None or stop <= start:
@@ -97,19 +98,19 @@ class PlaneStack:
         begin = (i * self.shape[1] + start) * self._row // mmap.PAGESIZE * mmap.PAGESIZE
         size = (i * self.shape[1] + stop) * self._row - begin
         memory.madvise(mmap.MADV_DONTNEED, begin, size)
-        with contextlib.suppress(OSError):  # a system without
+        with contextlib.suppress(OSError):  # not supported by the system
             memory.madvise(_POPULATE_WRITE, begin, size)
 
     def _mapping(self) -> mmap.mmap | None:
         return None if self._file is None else self._file.memory
 
     def lend(self, frames: int, rows: int) -> np.ndarray | None:
-        """All planes, (n, ny, nx), to one who looks at so many rows of so many frames; None: not in one mapping."""
+        """All planes, (n, ny, nx), to access so many rows of so many frames; None: they are not in one mapping."""
         memory = self._mapping()
         if memory is not None:
             self._lent += frames * (rows * self._row + LARGE_PAGE)
             if self._lent > RESIDENT:
-                memory.madvise(mmap.MADV_DONTNEED)  # of a shared file: out of this process, not lost
+                memory.madvise(mmap.MADV_DONTNEED)  # a shared file: pages leave this process but are not lost
                 self._lent = 0
         return self._array
 
@@ -137,11 +138,11 @@ class PlaneStack:
         return self.rows(i, 0, self.shape[1])
 
     def planes(self, frames: list[int]) -> np.ndarray | list[np.ndarray]:
-        """All rows of several frames: one array, a view, where they lie side by side in one mapping."""
+        """All rows of several frames: a view, as one array if they are contiguous in one mapping."""
         array = self.lend(len(frames), self.shape[1])
         if array is not None and frames == list(range(frames[0], frames[0] + len(frames))):
             return array[frames[0] : frames[0] + len(frames)]
-        if array is None:  # copies: each mapping has a descriptor
+        if array is None:  # copies, because each mapping uses a descriptor
             return [np.array(self.frame(i)) for i in frames]
         return [array[i] for i in frames]
 
@@ -161,9 +162,9 @@ class PlaneStack:
 
     @contextlib.contextmanager
     def filling(self, i: int) -> Iterator[np.ndarray]:
-        """Frame i, to be written whole by whoever opens it: a view, or a buffer that then goes to the scratch file.
+        """Frame i, which the caller must write completely: a view, or a buffer that is then written to the file.
 
-        A file's pages that are written for the first time through a mapping cost three times as much.
+        Writing a file's pages for the first time through a mapping takes three times as long.
         """
         if self._file is None:
             yield self.frame(i)
@@ -188,6 +189,6 @@ class PlaneStack:
 
 
 def give_heap_back() -> None:
-    """Return what is free of the heap to the system, where the C library can."""
+    """Return free heap memory to the system, if the C library supports it."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
