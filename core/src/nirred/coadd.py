@@ -1,4 +1,4 @@
-"""Group-level coadding by tiles: frames of a group onto one grid, through `algorithms.placement`."""
+"""Coadding of a group's frames on one grid, by tiles, with `algorithms.placement`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: Methods of the package reproject, which work on whole frames.
 Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 
-#: Rows of the output grid that are made at once.
+#: Rows of the output grid that are computed at once.
 TILE = 64
-#: What all frames cover of a grid is sought at points this far apart, pixels.
+#: Spacing of the points at which the area common to all frames is determined, pixels.
 _COARSE = 4
 #: Frames of a model are chosen for bands of so many rows, by how deep it is at points so far apart, pixels; a median
 #: of so many frames stands outliers.
@@ -37,13 +37,13 @@ _CELL, _STEP, _LEAST = 64, 16, 7
 
 
 def shift_of(group: Group, i: int) -> tuple[float, float]:
-    """(dx, dy) of a frame: position of a source in it minus in the reference."""
+    """(dx, dy) of a frame: position of a source in it minus that in the reference frame."""
     return group.frames[i].dx, group.frames[i].dy
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A target with its grid, and where the planes of each frame lie on it."""
+    """A target with its grid, and the placements of each frame's planes on it."""
 
     target: Target
     placements: dict[tuple[int, int], Placement]
@@ -54,12 +54,12 @@ class Layout:
         return self.target.grid
 
     def of(self, i: int) -> list[tuple[int, Placement]]:
-        """The planes of a frame and their places."""
+        """The planes of a frame and their placements."""
         return [(p, self.placements[i, p]) for p in self.target.planes]
 
 
 def lay_out(group: Group, frames: list[int], target: Target, *, common: bool = False) -> Layout:
-    """Place frames on a target, and give it the grid that holds them all, or that all of them cover.
+    """Place frames on a target, and set its grid to their union, or with `common` to their intersection.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def lay_out(group: Group, frames: list[int], target: Target, *, common: bool = F
 
 
 def _covered(frames: list[int], target: Target, grid: Grid, placements: dict[tuple[int, int], Placement]) -> Grid:
-    """Largest rectangle of a grid that every frame covers with one of its planes."""
+    """Largest rectangle of a grid that is covered by a plane of every frame."""
     x, y = np.meshgrid(*(np.arange(0, n, _COARSE, dtype=float) for n in grid.shape[::-1]))
     every = np.ones(x.shape, bool)
     for i in frames:
@@ -98,7 +98,7 @@ def _covered(frames: list[int], target: Target, grid: Grid, placements: dict[tup
 
 
 def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel) -> np.ndarray:
-    """Rows of the grid from one sky-subtracted frame, masked pixels left out; NaN without data."""
+    """Rows of the grid resampled from one sky-subtracted frame without masked pixels; NaN without data."""
     out = np.empty((rows[1] - rows[0], layout.grid.shape[1]), np.float32)
     if not _draw(group, layout, i, rows, kernel, out):
         out[:] = np.nan
@@ -106,7 +106,7 @@ def drawn_rows(group: Group, layout: Layout, i: int, rows: tuple[int, int], kern
 
 
 def _draw(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: Kernel, out: np.ndarray) -> bool:
-    """Fill `out` as `drawn_rows` says; False, and nothing filled, where the frame does not reach these rows."""
+    """Fill `out` as in `drawn_rows`; return False, and fill nothing, if the frame does not cover these rows."""
     found = False
     for p, placed in layout.of(i):
         state = group.planes[p]
@@ -126,10 +126,10 @@ def _draw(group: Group, layout: Layout, i: int, rows: tuple[int, int], kernel: K
 def median_model(
     group: Group, frames: list[int], target: Target, kernel: Kernel, most: int = 64
 ) -> tuple[Layout, np.ndarray, np.ndarray]:
-    """Median of sky-subtracted frames on their union grid; of a long sequence of about `most` anywhere on it.
+    """Median of sky-subtracted frames on their union grid; for a long sequence, of about `most` frames at each point.
 
-    Where two frames differ as a cosmic ray makes them, the value nearer to the sky stands in place of their mean, which
-    would spoil what interpolation makes of the pixels around it.
+    If two frames differ as by a cosmic ray, the value closer to the sky replaces their mean, which would contaminate
+    the surrounding pixels through interpolation.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def median_model(
     model : float32 (ny, nx)
         NaN without data.
     count : uint16 (ny, nx)
-        Frames behind each pixel.
+        Number of frames at each pixel.
     """
     layout = lay_out(group, frames, target)
     grid, bands = layout.grid, _as_deep(layout, frames, most)
@@ -170,14 +170,14 @@ def median_model(
 
 
 def _are_shifted(layout: Layout, frames: list[int]) -> bool:
-    """Whether frames of one plane lie on a grid by mere shifts."""
+    """Whether frames of one plane are placed on a grid by shifts only."""
     return len(layout.target.planes) == 1 and all(p.shift is not None for i in frames for _, p in layout.of(i))
 
 
 def _where_they_lie(
     group: Group, layout: Layout, frames: list[int], start: int, apart: float, out: tuple[np.ndarray, np.ndarray]
 ) -> bool:
-    """Medians of the nearest pixels under rows of the grid, without drawing them; False where they cannot be lent."""
+    """Medians of the nearest pixels for rows of the grid, without resampling; False if planes are not in one array."""
     state, rows = group.planes[layout.target.planes[0]], len(out[0])
     data, dq = (stack.lend(len(frames), rows) for stack in (state.sub, state.dq))
     if data is None or dq is None:
@@ -192,14 +192,14 @@ def _where_they_lie(
 
 
 def deep_frames(group: Group, frames: list[int], target: Target, most: int) -> list[int]:
-    """The frames of which `median_model` takes medians somewhere."""
+    """The frames that `median_model` uses anywhere."""
     return sorted(set().union(*_as_deep(lay_out(group, frames, target), frames, most)))
 
 
 def _as_deep(layout: Layout, frames: list[int], most: int) -> list[list[int]]:
-    """For every band of `_CELL` rows some `most` of the frames, in order: all parts are thinned out alike.
+    """About `most` frames, in order, for every band of `_CELL` rows: frames are dropped evenly everywhere.
 
-    But not below `_LEAST`: where few frames reach, at the edges, all of them count, and there alone.
+    At least `_LEAST` are kept: near the edges, which few frames cover, all of them are used, but only there.
     """
     grid = layout.grid
     if len(frames) <= most:
@@ -231,13 +231,13 @@ def _of_band(boxes: np.ndarray, y: np.ndarray, x: np.ndarray, part: tuple[int, i
 
 
 def tile_rows(group: Group, n: int, width: int, most: int = TILE) -> int:
-    """Rows of n resampled frames that all threads together may hold in a quarter of the memory, 8 to `most`."""
-    row = n * width * 8  # float32, and as much again for what they are made from
+    """Number of rows of n resampled frames for which all threads need a quarter of the memory, 8 to `most`."""
+    row = n * width * 8  # float32, and as much again for the input pixels
     return max(8, min(most, group.context.memory // (4 * group.context.threads * row)))
 
 
 def is_reprojection(kernel: Kernel | Reprojection) -> TypeIs[Reprojection]:
-    """True for a method of reproject."""
+    """Whether this is a method of the package reproject."""
     return kernel in get_args(Reprojection)
 
 
@@ -250,8 +250,8 @@ def reprojected(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample an image by a measured shift with the package reproject.
 
-    Input and output share one tangent plane, so that the shift is the measured one whatever the headers say. Pixels
-    are of equal area: surface brightness is conserved, and flux with it.
+    Input and output share one tangent plane, so the shift is the measured one regardless of the headers. Pixels have
+    equal area: surface brightness, and with it flux, is conserved.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def reprojected(
     values : float32 (ny, nx)
         NaN without data.
     footprint : float32 (ny, nx)
-        Share of each pixel that the image covers.
+        Fraction of each pixel covered by the image.
     """
     return reproject_between(image, _tangent(*shift), _tangent(-origin[0], -origin[1]), shape, method)
 
@@ -299,14 +299,14 @@ def _tangent(x: float, y: float) -> WCS:
 def correlation_of(placed: Placement, kernel: Kernel | Reprojection) -> np.ndarray:
     """Noise covariance (7, 7) of unit white noise after a resampling.
 
-    As `nirred.algorithms.resample_kernels.kernel_correlation`, which gives it for our own kernels; reproject's are seen
-    in what they make of a single pixel, at the phase of the shift or, for other maps, in the mean of several phases.
+    For nirred's own kernels, `nirred.algorithms.resample_kernels.kernel_correlation`. For methods of reproject, it is
+    derived from the response to a single pixel, at the phase of the shift or, for other maps, averaged over phases.
     """
     if not is_reprojection(kernel):
         return placed.correlation(kernel)
     if placed.shift is not None:
         return _point_correlation(placed.shift, kernel)
-    if kernel != "adaptive":  # bilinear, or the overlap of pixels, which is the same but for their turn
+    if kernel != "adaptive":  # bilinear, or the overlap of pixels, which is the same apart from rotation
         return placed.correlation("bilinear")
     phases = (0.125, 0.375, 0.625, 0.875)
     return np.asarray(np.mean([_point_correlation((a, b), kernel) for a in phases for b in phases], axis=0))

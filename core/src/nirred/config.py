@@ -39,15 +39,15 @@ OPTIONS: dict[str, type | tuple[type, ...]] = {
     "register": bool,
     "report": bool,
 }
-#: More threads than that are a slip of the keyboard.
+#: A larger number of threads must be a typing error.
 MAX_JOBS = 1024
-#: Options that say where something is written.
+#: Options that set where files are written.
 PLACES = ("scratch", "log_file")
-#: Options that the user alone may set, not a file that comes with data.
+#: Options that only the user may set, not a file next to the data.
 OWN = (*PLACES, "library")
-#: Who speaks of this run alone; a configuration file speaks of all, and may name steps that one run does without.
+#: Origins that apply to this run only; a configuration file applies to all runs and may name steps not used in one.
 GIVEN = ("command line", "nirred.run()")
-#: Environment variables that are no configuration of a run.
+#: Environment variables that do not configure a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
 #: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
 COMMON = {"skip_primitive": "skip"}
@@ -59,7 +59,7 @@ _NUMBER = re.compile(r"[-+]?(?!0[0-9])([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300
 
 @dataclass(frozen=True)
 class Option:
-    """Value of an option and who set it."""
+    """Value of an option and its origin."""
 
     value: Any
     origin: str
@@ -67,7 +67,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Config:
-    """What is configured, low to high already applied.
+    """The configuration, with all layers applied from low to high.
 
     Attributes
     ----------
@@ -112,15 +112,15 @@ def load_config(inputs: Iterable[str | Path] = (), environ: Mapping[str, str] | 
     Parameters
     ----------
     inputs : iterable of paths
-        What is to be reduced: ``nirred.toml`` is sought in these directories, and beside these files and lists.
+        Inputs of the run: ``nirred.toml`` is searched for in these directories and next to these files and lists.
     environ : mapping, optional
         Default ``os.environ``.
 
     Raises
     ------
     ConfigError
-        NIRRED_CONFIG names no file; a file that is no TOML, an unknown key (the nearest is suggested), a value of the
-        wrong kind.
+        NIRRED_CONFIG names no file; a file is not valid TOML; an unknown key (the nearest is suggested); a value of the
+        wrong type.
     """
     environ = os.environ if environ is None else environ
     settings: list[Setting] = []
@@ -167,18 +167,18 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
 
 
 def _from(home: Path, name: str) -> str:
-    """A file's name as a configuration has it: a relative one is meant from where that lies."""
+    """A file name in a configuration; a relative one is relative to the configuration file."""
     return str(home / Path(name).expanduser())
 
 
 def _found(home: Path, value: Any) -> Any:
-    """A parameter's value; one that is the name of a file which lies there, as `_from` has it."""
+    """A parameter's value; if it names an existing file relative to `home`, the path given by `_from`."""
     named = isinstance(value, str) and "\0" not in value and Path(value).suffix
     return _from(home, value) if named and os.path.isfile(_from(home, value)) else value
 
 
 def _refuse_places(path: Path, options: Mapping[str, Option], own: Path) -> None:
-    """What comes with data must not say where to write: the user alone does."""
+    """Refuse output locations set by a file next to the data: only the user may set them."""
     for name in OWN:
         if path != own and name in options and options[name].origin == str(path):
             raise ConfigError(f"{path}: {name} cannot be set beside the data", f"set it in {own}, or for one run")
@@ -197,7 +197,7 @@ def _add_environment(environ: Mapping[str, str], settings: list[Setting], option
 
 
 def _place(library: str, home: Path) -> str:
-    """A library's place as a file says it: a relative name is meant from where that file lies."""
+    """Location of a library given in a file; a relative name is relative to that file."""
     alone = "://" in library or library.lower() in ("", "none")
     return library if alone else str(home.absolute() / Path(library).expanduser())
 
@@ -229,7 +229,7 @@ def _check_range(name: str, value: Any, origin: str) -> None:
 
 
 def check_jobs(value: int, origin: str) -> None:
-    """Refuse a number of threads that cannot be meant.
+    """Refuse an implausible number of threads.
 
     Raises
     ------
@@ -241,12 +241,12 @@ def check_jobs(value: int, origin: str) -> None:
 
 
 def parse_memory(value: str | int, where: str = "--memory ") -> int:
-    """Bytes of '2GB', '512 MiB', '1.5G' or a number; `where` stands before it in an error.
+    """Convert '2GB', '512 MiB', '1.5G' or a number to bytes; `where` precedes the value in an error message.
 
     Raises
     ------
     ConfigError
-        No size, or less than 64 MB.
+        Not a size, or less than 64 MB.
     """
     found = _MEMORY.fullmatch(value if isinstance(value, str) else f"{value}")
     if not found:
@@ -261,7 +261,7 @@ def parse_memory(value: str | int, where: str = "--memory ") -> int:
 
 
 def parse_value(text: str) -> Any:
-    """None, True, False, a number, a list of these in square brackets, or text, as a user writes it."""
+    """Parse a user's text as None, True, False, a number, a list of these in square brackets, or text."""
     stripped = text.strip()
     if stripped[:1] in "[(" and stripped[-1:] in "])" and len(stripped) > 1:
         return [_scalar(item) for item in stripped[1:-1].split(",") if item.strip()]
@@ -281,7 +281,7 @@ def _scalar(text: str) -> Any:
 
 
 def parse_setting(text: str, origin: str) -> Setting:
-    """``step:parameter=value`` or ``parameter=value`` (every step that has it; the step is then '').
+    """Parse ``step:parameter=value``, or ``parameter=value`` for all steps that have it (the step is then '').
 
     Raises
     ------
@@ -321,7 +321,7 @@ def given_settings(params: Mapping[str, Any] | Iterable[Any], origin: str) -> tu
 
 
 def between(settings: Iterable[Setting], own: Iterable[Setting]) -> tuple[Setting, ...]:
-    """Settings of one task among those of the run: above what is configured, below what was given to this run."""
+    """Merge a task's own settings into those of the run: above the configuration, below those given to this run."""
     settings = tuple(settings)
     return (
         *(s for s in settings if s.origin not in GIVEN),
@@ -333,7 +333,7 @@ def between(settings: Iterable[Setting], own: Iterable[Setting]) -> tuple[Settin
 def check_settings(
     settings: Iterable[Setting], steps: Mapping[str, type[Step]], labels: Mapping[str, str] | None = None
 ) -> tuple[Setting, ...]:
-    """Check steps and parameters of settings; one without a step is given to every step that has the parameter.
+    """Check steps and parameters of settings; one without a step applies to every step that has the parameter.
 
     Parameters
     ----------
@@ -342,12 +342,12 @@ def check_settings(
     steps : mapping
         Step classes by name.
     labels : mapping, optional
-        {label: step} of the calls in recipes that bear one; a setting for a label keeps it.
+        {label: step} of the labelled calls in recipes; a setting for a label keeps the label.
 
     Raises
     ------
     ConfigError
-        An unknown step or parameter, with the nearest known; a value that the parameter cannot have.
+        An unknown step or parameter, with the nearest known; a value not valid for the parameter.
     """
     alike = {alias: name for name, kind in steps.items() for alias in (*kind.aliases, *map(snake, kind.aliases))}
     places = {name: name for name in steps} | dict(labels or {})

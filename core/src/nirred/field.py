@@ -1,8 +1,8 @@
-"""Frames of one field, as registration compares them: star lists in common coordinates, and what comes of it.
+"""Frames of one field for registration: star lists and images in common coordinates, and the measured offsets.
 
-Frames that are copies of each other but for a shift are compared in their own pixels. All others, frames of a camera
-that distorts, turned ones, or several planes, are compared in the flat pixels of the first frame, by their headers:
-what is measured then is what the headers do not know.
+Frames that differ only by shifts are compared in their own pixels. All others (with distortion, rotation or several
+planes) are transformed with their headers to the flat pixels of the first frame and compared there: the measurement
+then gives the correction to the headers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Image = tuple[np.ndarray, np.ndarray]
 
 
 def join(lists: list[StarList]) -> StarList:
-    """Star lists of several planes as one, brightest first; the noise is the first's."""
+    """Join the star lists of several planes, brightest first; the noise is that of the first list."""
     if len(lists) == 1:
         return lists[0]
     columns = {
@@ -40,9 +40,9 @@ class Field(Protocol):
     Attributes
     ----------
     guesses : list of (x, y)
-        Expected place of one object in each frame, up to a constant.
+        Expected position of one object in each frame, up to a constant.
     centre : (float, float)
-        Where offsets hold and about which frames turn.
+        Position to which offsets refer and about which frames are rotated.
     """
 
     guesses: list[tuple[float, float]]
@@ -52,14 +52,14 @@ class Field(Protocol):
         """Stars of frame i in the field's coordinates."""
 
     def image(self, i: int) -> Image:
-        """Sky-subtracted pixels of frame i in the field's coordinates, and where they are bad."""
+        """Sky-subtracted pixels of frame i in the field's coordinates, and their bad pixels."""
 
     def put(self, k: int, reference: int, found: Registration | None) -> None:
-        """Record where the k-th frame lies; None: where it is expected."""
+        """Record the position of the k-th frame; None: its expected position."""
 
 
 def field_of(group: Group, cluster: list[int], offsets: Positions | None, *, distorted: bool = True) -> Field:
-    """The field of these frames; `offsets` is a user's list of positions, on frames `distorted` or corrected."""
+    """The field of these frames; `offsets` is a user's list of positions on `distorted` or on corrected frames."""
     where = geometry(group)
     return (
         _Shifted(group, cluster, offsets)
@@ -91,7 +91,7 @@ class _Shifted:
         frame.refers, frame.turn = self.cluster[reference], 0.0
         if found is not None:
             frame.dx, frame.dy, frame.dx_err, frame.dy_err = found.dx, found.dy, found.dx_err, found.dy_err
-            if found.rotation != 0:  # what the header does not know of it
+            if found.rotation != 0:  # rotation not given by the header
                 frame.turn = found.rotation - geometry(self.group).header_turn(frame.refers, self.cluster[k])
             return
         (dx, dy), (rx, ry) = self.guesses[k], self.guesses[reference]
@@ -100,7 +100,7 @@ class _Shifted:
 
 @dataclass
 class _General:
-    """Frames in the flat pixels of the first, by their headers."""
+    """Frames transformed with their headers to the flat pixels of the first."""
 
     group: Group
     cluster: list[int]
@@ -138,7 +138,7 @@ class _General:
         return join(lists)
 
     def image(self, i: int) -> Image:
-        """Of the first plane, as the header places it."""
+        """The first plane, placed according to its header."""
         target = Target(self.cluster[0], 0, (0,))
         grid = replace(lay_out(self.group, [self.cluster[0]], target).target)
         chain = self.where.by_header(self.cluster[0], i)
@@ -149,7 +149,7 @@ class _General:
         return np.where(bad, np.float32(0), values), bad.view(np.uint8)
 
     def put(self, k: int, reference: int, found: Registration | None) -> None:
-        """The place of the reference's centre, moved by what was measured, in the frame's own flat pixels."""
+        """The reference's centre, moved by the measured offset, in the frame's own flat pixels."""
         first, i, r = self.cluster[0], self.cluster[k], self.cluster[reference]
         frame = self.group.frames[i]
         frame.refers = r

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a killed process may have left of them."""
+"""Atomic writing of files, and removal of temporary files that a killed process left."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .errors import DataError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-#: Bytes that are written to a file at once. For more the system takes large pages from memory that has been free for
-#: long, which on a guest costs ten times what the writing does; small ones fit where others were.
+#: Bytes written to a file at once. For more, the system allocates large pages from memory that has long been free,
+#: which on a virtual machine takes ten times as long as the writing; small pages reuse recently freed memory.
 PIECE = 1 << 18
-#: Temporary names, which no product, record or raw frame has.
+#: Pattern of temporary names, which no product, record or raw frame matches.
 PART = re.compile(r"\..+\.[0-9]+\.part")
 
 
 class _InPieces(io.RawIOBase):
-    """A new file that takes `PIECE` bytes at once, however many it is given."""
+    """A new file that is written in pieces of at most `PIECE` bytes."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
-        self.name = str(path)  # astropy asks for it where the disk is full
+        self.name = str(path)  # astropy uses it if the disk is full
 
     def writable(self) -> bool:
         return True
@@ -55,14 +55,14 @@ class _InPieces(io.RawIOBase):
 
 @contextlib.contextmanager
 def replacing(path: Path, meanwhile: Callable[[Path], object] | None = None) -> Iterator[IO[bytes]]:
-    """A stream to a temporary name beside `path`, flushed to disk and renamed to it at the end.
+    """A stream to a temporary file next to `path`, flushed to disk and renamed to `path` at the end.
 
     Parameters
     ----------
     path : Path
-        What is written, or replaced.
+        The file to write or replace.
     meanwhile : callable, optional
-        Called with the temporary name, all being written, while the disk takes its time.
+        Called with the temporary name once all is written, while the data are flushed to disk.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def replacing(path: Path, meanwhile: Callable[[Path], object] | None = None) -> 
 
 
 def _flush_directory(folder: Path) -> None:
-    """Make a rename durable: without this a power cut may bring the old file back."""
+    """Make a rename durable: without this a power failure may restore the old file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -96,7 +96,7 @@ def _flush_directory(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document whole or not at all; what JSON does not know is written as text.
+    """Write a JSON document atomically; values that JSON does not support are written as text.
 
     Raises
     ------
@@ -109,12 +109,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def place_files(folder: Path, files: Mapping[str, bytes | Path]) -> None:
-    """Write files below a directory, each whole or not at all.
+    """Write files below a directory, each atomically.
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing, and so are directories below it.
+        Created if missing, with its subdirectories.
     files : mapping
         {name below the folder: content, or a file that gets this second name}; a name that ends in / is a directory.
 
@@ -139,7 +139,7 @@ def place_files(folder: Path, files: Mapping[str, bytes | Path]) -> None:
 
 
 def _link(source: Path, path: Path) -> None:
-    """Give a file a second name, or a copy where the file system knows no links."""
+    """Link a file to a second name, or copy it if the file system does not support links."""
     if path.exists() and path.samefile(source):
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -152,12 +152,12 @@ def _link(source: Path, path: Path) -> None:
 
 
 def take_space(descriptor: int, size: int, start: int = 0) -> None:
-    """Give part of a new file its space: at once, or by writing zeros where the system knows no other way.
+    """Allocate space for part of a new file, by writing zeros if the system has no call for it.
 
     Raises
     ------
     OSError
-        There is not as much.
+        Not enough space.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, start, size)
@@ -168,7 +168,7 @@ def take_space(descriptor: int, size: int, start: int = 0) -> None:
 
 
 def give_cache_back(path: Path) -> None:
-    """Tell the system that a file will not be read again soon: its cache has room for others. A hint, no more."""
+    """Tell the system that a file will not be read again soon, so that its cache can be freed; only a hint."""
     if not hasattr(os, "posix_fadvise"):
         return
     with contextlib.suppress(OSError), path.open("rb") as stream:
@@ -176,12 +176,12 @@ def give_cache_back(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> list[str]:
-    """Remove temporary files of dead processes; call it only where no other process writes.
+    """Remove temporary files of dead processes; call it only if no other process writes here.
 
     Returns
     -------
     list of str
-        The names that were removed.
+        The removed names.
     """
     removed = []
     with contextlib.suppress(OSError):

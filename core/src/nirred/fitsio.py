@@ -1,4 +1,4 @@
-"""The only module that touches FITS pixels: raw planes in, products out, whole or not at all."""
+"""Reading of raw planes and writing of products: the only module that accesses FITS pixels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarr
     path : Path
         The file, compressed or not.
     header : Header
-        Of that HDU, as `Headers` read it: it knows where the pixels start.
+        Header of that HDU as read by `Headers`, with the offset of the pixels.
     plane : int, optional
         Index along the slowest axis of a cube.
 
@@ -54,7 +54,7 @@ def read_image(path: Path, header: Header, plane: int | None = None) -> np.ndarr
     Raises
     ------
     Unreadable
-        The pixels are truncated or damaged, or the header scales them by what is no number.
+        The pixels are truncated or damaged, or BSCALE or BZERO is not a number.
     DataError
         Not a 2-D image once axes of length 1 are dropped.
     """
@@ -79,7 +79,7 @@ def _read_image(stream: io.BufferedIOBase, path: Path, header: Header, plane: in
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """A file's decompressed bytes; a compressed one is read to the checksum at its end, which alone tells damage."""
+    """A file's decompressed bytes; a compressed file is read to the end, where its checksum reveals any damage."""
     import zlib
 
     with open_stream(path) as stream:
@@ -118,7 +118,7 @@ def _read_pixels(stream: io.BufferedIOBase, path: Path, header: Header) -> np.nd
 
 
 def _chunks(stream: io.BufferedIOBase, start: int, size: int) -> Iterator[np.ndarray]:
-    """Bytes of a file from `start` on, `size` of them unless it ends before: whole pixels that fit in the caches."""
+    """Up to `size` bytes of a file from `start`, in chunks of whole pixels that fit in the CPU caches."""
     stream.seek(start)
     buffer = np.empty(min(size, _CHUNK), np.uint8)
     while size > 0:
@@ -137,7 +137,7 @@ def _scaling(path: Path, header: Header) -> tuple[float, float]:
 
 
 def _number(path: Path, header: Header, key: str, default: int) -> int | float:
-    """A keyword that says what stored numbers mean: without a number nobody can know."""
+    """A keyword that scales the stored values; an error if it is not a number."""
     value = header.get(key) if key in header else default
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise Unreadable(f"{path.name}: {key} = {'?' if value is None else repr(value)} is no number", REPAIR)
@@ -145,7 +145,7 @@ def _number(path: Path, header: Header, key: str, default: int) -> int | float:
 
 
 def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) -> None:
-    """Stored numbers as float32."""
+    """Convert stored values to float32."""
     scale, zero = scaling
     if scale == 1.0 and zero == 0.0:
         out[...] = values
@@ -157,7 +157,7 @@ def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) ->
 
 
 def _read_tiles(path: Path, header: Header) -> np.ndarray:
-    """Tile-compressed (.fz) images go through astropy; names need not tell them apart, their place does."""
+    """Read tile-compressed (.fz) images with astropy, selected by position because names may be equal."""
     from astropy.io import fits
 
     _scaling(path, header)
@@ -168,21 +168,21 @@ def _read_tiles(path: Path, header: Header) -> np.ndarray:
                     return np.asarray(hdu.data, np.float32)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # what damaged tiles raise has no common base, nor a public name
+    except Exception as error:  # exceptions for damaged tiles have no common base class or public names
         raise Unreadable(f"{path.name}: damaged compression: {error}", "fetch the file again") from error
     raise Unreadable(f"{path.name}: no tile-compressed image found")
 
 
 def read_planes(path: Path, headers: Headers, exposure: Exposure, detectors: Sequence[Detector]) -> list[np.ndarray]:
-    """Raw planes of one exposure by the core reader, one of each detector: float32 (ny, nx), ADU.
+    """Raw planes of one exposure from the core reader, one per detector: float32 (ny, nx), ADU.
 
-    They lie in the HDUs that the exposure names, or else in those that the detectors name, or else in all images of
-    the file, in order.
+    They are read from the HDUs given by the exposure, else by the detectors, else from all images of the file, in
+    order.
 
     Raises
     ------
     DataError
-        The file has no image, or not one of each detector, or the plugin named an HDU that is none.
+        The file has no image, or not one per detector, or an HDU given by the plugin does not exist.
     Unreadable
         The file is truncated or damaged.
     """
@@ -206,15 +206,15 @@ def read_planes(path: Path, headers: Headers, exposure: Exposure, detectors: Seq
 
 
 def read_mask(path: Path) -> list[np.ndarray]:
-    """A mask's planes as flags, uint16 (ny, nx): of its ``DQ`` extensions or, without any, of its images.
+    """A mask's planes as flags, uint16 (ny, nx): from its ``DQ`` extensions or, without any, its images.
 
-    Every value that is not 0 is a bad pixel, NaN too: people number the kinds of bad pixels as they like. Only where
-    nirred or Gemini's own software wrote the flags are values of 1 to 127 bits of `DQ`.
+    Every value other than 0, including NaN, is a bad pixel, because numbering of bad pixels differs between programs.
+    Only if nirred or Gemini's software wrote the mask are values of 1 to 127 read as bits of `DQ`.
 
     Raises
     ------
     Unreadable, DataError
-        No mask: it leaves no pixel.
+        Not a mask: every pixel is flagged.
     """
     headers = Headers.read(path)
     images = [h for _, h in headers.images]
@@ -237,12 +237,12 @@ def _flags(mask: np.ndarray, *, bits: bool) -> np.ndarray:
 
 
 def read_calibration(path: Path) -> list[Plane]:
-    """Planes of a processed dark, flat or stack: ours, Gemini's, or a bare image without VAR and DQ.
+    """Planes of a processed dark, flat or stack: nirred's, Gemini's, or an image without VAR and DQ.
 
     Raises
     ------
     Unreadable, DataError
-        No image in it.
+        The file has no image.
     """
     from .plugin.coordinates import wcs_from_header
 
@@ -270,7 +270,7 @@ def ramp_plane(ramp: Ramp, detector: Detector) -> np.ndarray:
     Raises
     ------
     Unreadable
-        The reads and their times do not fit.
+        The reads and times are inconsistent.
     """
     noise, gain = detector.read_noise or 0.0, detector.gain or 1.0
     try:
@@ -280,7 +280,7 @@ def ramp_plane(ramp: Ramp, detector: Detector) -> np.ndarray:
 
 
 def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -> Frame:
-    """Read a raw frame (ADU) or a product of ours (electron) as a `Frame`."""
+    """Read a raw frame (ADU) or a product of nirred (electron) as a `Frame`."""
     headers = headers or Headers.read(path)
     owner, claim = registry.claim(headers)
     descriptors: Descriptors = registry.ask(owner, "nirred_describe", headers=headers)
@@ -322,7 +322,7 @@ class Extension:
 
 
 def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
-    """Set keywords to values or (value, comment); a number that is not finite becomes a value that is undefined."""
+    """Set keywords to values or (value, comment); a number that is not finite becomes an undefined value."""
     for key, value in keywords.items():
         number, *comment = value if isinstance(value, tuple) else (value,)
         number = printable_ascii(number) if isinstance(number, str) else number
@@ -346,7 +346,7 @@ def write_product(
 ) -> None:
     """Write a multi-extension file under a temporary name beside `path`, flush it to disk, then rename it.
 
-    Numbers are turned into the file's and checksums taken on so many threads; `meanwhile` as of `replacing`.
+    Byte conversion and checksums use `threads` threads; for `meanwhile` see `replacing`.
 
     Raises
     ------
@@ -359,7 +359,7 @@ def write_product(
     stored = run_blocks(lambda k, _: _as_stored(extensions[k].data), len(extensions), threads, 1)
     for e, data in zip(extensions, stored, strict=True):
         hdu = (fits.BinTableHDU if e.data.dtype.names else fits.ImageHDU)(name=e.name)
-        hdu.data = data  # a constructor of a table that is given rows loads all of astropy.table
+        hdu.data = data  # passing rows to the constructor of a table would import all of astropy.table
         hdu.header["EXTVER"] = e.version
         set_cards(hdu.header, e.keywords)
         hdus.append(hdu)

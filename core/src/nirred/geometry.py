@@ -1,9 +1,9 @@
-"""Where the frames of a group lie on the sky and on each other: headers, measured offsets, the camera's distortion.
+"""Positions of a group's frames on the sky and relative to each other: headers, measured offsets, distortion.
 
-Every plane of every frame has *flat* pixels, those of a tangent plane with the scale, orientation and parity that its
-header gives at CRPIX; the camera's distortion leads from them to the detector. Offsets are in flat pixels of the first
-plane. A header's coordinates are believed but for the pointing: a measured offset, and a measured turn, are put in
-between.
+Every plane of every frame has *flat* pixels: those of a tangent plane with the scale, orientation and parity that its
+header gives at CRPIX. The camera's distortion maps them to detector pixels. Offsets are in flat pixels of the first
+plane. A header's coordinates are used except for the pointing, which is corrected by a measured offset and a measured
+rotation.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .plugin.coordinates import is_tangential, plain_wcs, projection_cards
 if TYPE_CHECKING:
     from .plugin.coordinates import AnyWcs
 
-#: Undistorted frames that a shift brings to within this of their place everywhere are drawn by separable filters, px.
-#: Decision 8: stars in the corners widen by less than 0.1 %, and headers do not know the turn of a dither better.
+#: Undistorted frames that a shift places everywhere to within this are resampled with separable filters, px.
+#: Decision 8: stars in the corners widen by less than 0.1 %, and headers do not give a dither's rotation any better.
 NEARLY_A_SHIFT = 0.15
 
 
@@ -34,18 +34,18 @@ NO_GRID = Grid(0, 0, (0, 0))
 
 @dataclass(frozen=True)
 class Target:
-    """What is drawn onto: a grid of whole flat pixels of one plane of the reference frame, and which planes are drawn.
+    """Output grid of whole flat pixels of one plane of the reference frame, and the planes resampled to it.
 
     Parameters
     ----------
     reference : int
         Index of the frame.
     plane : int
-        Whose flat pixels they are.
+        Plane whose flat pixels define the grid.
     planes : tuple of int
-        Drawn onto it.
+        Planes that are resampled to it.
     grid : Grid
-        Its pixels; empty until it is known.
+        Its pixels; empty until they are known.
     """
 
     reference: int
@@ -55,11 +55,11 @@ class Target:
 
 
 class Geometry:
-    """Geometry of one group; what does not depend on measured offsets is computed once."""
+    """Geometry of one group; quantities independent of measured offsets are computed once."""
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._shapes = [state.shape for state in group.planes]  # the planes are given up before the product is written
+        self._shapes = [state.shape for state in group.planes]  # the planes are freed before the product is written
         self._tangents: dict[tuple[int, int], tuple[object, Tangent]] = {}
         self._distortions: dict[tuple[Any, ...], Distortion | None] = {}
 
@@ -73,12 +73,12 @@ class Geometry:
         return self._shapes[p]
 
     def centre(self, p: int) -> tuple[float, float]:
-        """Middle of a plane's array."""
+        """Centre of a plane's array."""
         ny, nx = self.shape(p)
         return (nx - 1) / 2, (ny - 1) / 2
 
     def wcs(self, i: int, p: int) -> AnyWcs:
-        """World coordinates of a plane by its header."""
+        """World coordinates of a plane according to its header."""
         return self._group.frames[i].info.wcs[p].wcs
 
     def tangent(self, i: int, p: int) -> Tangent:
@@ -89,7 +89,7 @@ class Geometry:
         return self._tangents[i, p][1]
 
     def distortion(self, i: int, p: int) -> Distortion | None:
-        """From flat pixels to the detector's: the same for all frames whose headers differ in pointing only."""
+        """Map from flat to detector pixels, shared by all frames whose headers differ only in pointing."""
         wcs = self.wcs(i, p)
         if is_tangential(wcs):
             return None
@@ -121,18 +121,18 @@ class Geometry:
             raise StepError(f"{name}: its distortion cannot be tabulated: {error}", "prepare:bad_wcs=ignore") from None
 
     def by_header(self, i: int, j: int, p: int = 0) -> np.ndarray:
-        """(3, 3): flat pixels of a plane of frame i to those of frame j, by their headers."""
+        """Matrix (3, 3) from flat pixels of a plane of frame i to those of frame j, according to their headers."""
         return np.asarray(np.linalg.solve(self.tangent(j, p).matrix, self.tangent(i, p).matrix))
 
     def header_turn(self, i: int, j: int) -> float:
-        """Angle (radian, from x to y) by which frame j is turned against frame i by their headers; 0 without any."""
+        """Rotation (radian, from x to y) of frame j relative to frame i by their headers; 0 without a WCS."""
         if not self.has_wcs([i, j]):
             return 0.0
         (a, b), (c, d) = self.by_header(i, j)[:2, :2]
         return float(np.arctan2(c - b, a + d))
 
     def place(self, i: int, p: int, target: Target) -> Placement:
-        """Where a plane of a frame lies on a target's plane, its measured offset included."""
+        """Position of a frame's plane on a target, including the measured offset."""
         frame, shape = self._group.frames[i], self.shape(p)
         centre = self.centre(0)
         there = (centre[0] + frame.dx, centre[1] + frame.dy)
@@ -147,7 +147,7 @@ class Geometry:
         return self._as_shift(placed, i, p, target)
 
     def _as_shift(self, placed: Placement, i: int, p: int, target: Target) -> Placement:
-        """The same as a shift where that is nearly true."""
+        """Replace a placement by a pure shift if that is accurate enough."""
         if placed.distortion is not None:
             return placed
         far, shift = beyond_shift(placed)
@@ -159,7 +159,7 @@ class Geometry:
         return replace(placed, shift=shift)
 
     def plain(self, frames: list[int]) -> bool:
-        """Whether these frames are copies of each other but for a shift, by their headers: one plane, not distorted."""
+        """Whether, by their headers, these frames differ only by shifts: one plane, no distortion."""
         if len(self._shapes) > 1 and self.has_wcs(frames):
             return False
         if not self.has_wcs(frames):
@@ -174,19 +174,19 @@ class Geometry:
         return True
 
     def sky_of(self, i: int, p: int, x: float, y: float) -> tuple[float, float]:
-        """Right ascension and declination (degrees) of a flat pixel, by the header."""
+        """Right ascension and declination (degrees) of a flat pixel, according to the header."""
         spot = gnomonic.tangent_of(self.tangent(i, p).matrix, x, y)
         return spot.ra, spot.dec
 
     def tangent_positions(self, i: int, p: int, ra: float, dec: float) -> tuple[float, float]:
-        """Flat pixel of a point of the sky (degrees), by the header."""
+        """Flat pixel of a position on the sky (degrees), according to the header."""
         t = self.tangent(i, p)
         xi, eta = gnomonic.project(np.array([ra]), np.array([dec]), t.ra, t.dec)
         u, v = np.linalg.solve(t.cd, np.stack([xi, eta]))
         return float(u[0]) + t.x, float(v[0]) + t.y
 
     def flat_positions(self, i: int, p: int, first: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Detector positions on a plane of frame i as flat pixels of frame `first`'s first plane, by headers."""
+        """Detector positions on a plane of frame i as flat pixels of the first plane of frame `first`, by headers."""
         distortion = self.distortion(i, p)
         u, v = (x, y) if distortion is None else distortion.inverse.at(x, y)
         matrix = np.asarray(np.linalg.solve(self.tangent(first, 0).matrix, self.tangent(i, p).matrix), np.float64)
@@ -221,11 +221,11 @@ class Geometry:
             frame.refers = reference
 
     def corrected_wcs(self, i: int, p: int, target: Target) -> AnyWcs:
-        """World coordinates of a plane, mended by the measured offset so that they agree with the target's."""
+        """World coordinates of a plane, corrected by the measured offset to agree with those of the target."""
         placed, sky = self.place(i, p, target), self.tangent(target.reference, target.plane).matrix
         wcs, flat = self.wcs(i, p).deepcopy(), self.tangent(i, p)
         matrix = placed.matrix if placed.shift is None else gnomonic.motion(0.0, (0.0, 0.0), placed.shift)
-        spot = self.tangent_positions(i, p, *map(float, wcs.wcs.crval))  # far off where CRPIX lies off the array
+        spot = self.tangent_positions(i, p, *map(float, wcs.wcs.crval))  # far outside if CRPIX lies off the array
         there = gnomonic.tangent_of(sky @ np.linalg.inv(matrix), *spot)
         linear = there.cd @ np.linalg.solve(gnomonic.tangent_of(flat.matrix, *spot).cd, wcs.pixel_scale_matrix)
         if wcs.wcs.has_cd():
@@ -237,7 +237,7 @@ class Geometry:
         return wcs
 
     def target_wcs(self, target: Target) -> AnyWcs | None:
-        """World coordinates of a target's grid; None without any."""
+        """World coordinates of a target's grid; None if there are none."""
         i, p = target.reference, target.plane
         if len(self._group.frames[i].info.wcs) <= p:
             return None
@@ -252,7 +252,7 @@ class Geometry:
 
 
 def targets_of(group: Group, frames: list[int], *, mosaic: bool = True) -> list[Target]:
-    """What these frames are drawn onto: one target for all planes where their places are known, else one for each."""
+    """Targets of these frames: one for all planes if their relative positions are known, else one for each."""
     reference = group.frames[frames[0]].refers
     reference = group.reference if reference < 0 else reference
     planes = tuple(range(len(group.planes)))
@@ -262,7 +262,7 @@ def targets_of(group: Group, frames: list[int], *, mosaic: bool = True) -> list[
 
 
 def beyond_shift(placed: Placement) -> tuple[float, tuple[float, float]]:
-    """How far (px) a plane's corners lie from where a shift puts them that is right in its middle; that shift."""
+    """Largest error (px) at a plane's corners of the shift that is exact at its centre; that shift."""
     ny, nx = placed.shape
     u, v = np.array([0.0, nx - 1, 0, nx - 1, (nx - 1) / 2]), np.array([0.0, 0, ny - 1, ny - 1, (ny - 1) / 2])
     x, y = placed.from_plane(u, v)
@@ -271,12 +271,12 @@ def beyond_shift(placed: Placement) -> tuple[float, tuple[float, float]]:
 
 
 def _flat(placed: Placement) -> Placement:
-    """Without the distortion: onto flat pixels."""
+    """The placement without distortion, to flat pixels."""
     return replace(placed, distortion=None)
 
 
 def geometry(group: Group) -> Geometry:
-    """The group's geometry, made when it is first asked for."""
+    """The group's geometry, created on first use."""
     found = group.extras.get("geometry")
     if not isinstance(found, Geometry):
         found = group.extras["geometry"] = Geometry(group)
@@ -284,21 +284,21 @@ def geometry(group: Group) -> Geometry:
 
 
 def _kind(wcs: AnyWcs) -> tuple[Any, ...]:
-    """What makes a distortion: all of a WCS but where it points."""
+    """Key of a distortion: everything in a WCS except the pointing."""
     cards = projection_cards(wcs)
     sip = () if wcs.sip is None else tuple(a.tobytes() for a in (wcs.sip.a, wcs.sip.b) if a is not None)
     found = (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)
     tables = tuple((t.data.tobytes(), *t.crpix, *t.crval, *t.cdelt) for t in found if t is not None)
     cd = wcs.pixel_scale_matrix
     size = float(np.sqrt(np.abs(np.linalg.det(cd))))
-    # turning the camera changes nothing, unless terms depend on the direction in the projection plane (TPV)
+    # rotating the camera changes nothing, unless terms depend on the direction in the projection plane (TPV)
     axial = any(card.startswith("PV1") for card in cards)
     linear = (cd / size if axial else cd.T @ cd / size**2).round(6).ravel().tolist()
     return cards, tuple(wcs.wcs.crpix), float(f"{size:.6e}"), tuple(linear), sip, tables
 
 
 def flat_tangent(wcs: AnyWcs, shape: tuple[int, int]) -> Tangent:
-    """The tangent plane that touches a WCS at CRPIX, or at the array's middle where CRPIX lies off the array."""
+    """The tangent plane of a WCS at CRPIX, or at the centre of the array if CRPIX lies outside it."""
     x, y = (float(v) - 1 for v in wcs.wcs.crpix)
     ny, nx = shape
     if not is_tangential(wcs) and not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):

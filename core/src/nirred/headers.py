@@ -18,8 +18,8 @@ from .errors import Unreadable
 
 BLOCK = 2880
 CARD = 80
-MAX_HEADER_BLOCKS = 512  # 18,432 cards: more is not a header but damage
-MAX_AXES = 999  # by the standard
+MAX_HEADER_BLOCKS = 512  # 18,432 cards: a larger header must be damaged
+MAX_AXES = 999  # FITS standard
 MAX_COUNT = 1e15
 
 # Name, then a printable string, T or F, or a decimal number, then a comment if any.
@@ -28,7 +28,7 @@ _PLAIN = re.compile(
     r" *(?:/[\x20-\x7e]*)?"
 )
 
-#: Where no keyword has been looked up yet.
+#: Marks a keyword that has not been looked up yet.
 _UNSEEN = object()
 
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
@@ -76,8 +76,8 @@ class Header(Mapping[str, Any]):
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Value of a keyword; the default where it is missing or cannot be parsed."""
-        # Asked for some hundred keywords per file, most of them missing: no exception is raised on the way.
+        """Value of a keyword; the default if it is missing or cannot be parsed."""
+        # Called for hundreds of keywords per file, most of them missing: avoids raising exceptions.
         value = self._values.get(name, _UNSEEN)
         if value is _UNSEEN:
             card = self._cards.get(name.upper())
@@ -102,7 +102,7 @@ class Header(Mapping[str, Any]):
 
     @property
     def is_image(self) -> bool:
-        """True for an image with at least two axes (a length-1 axis counts) and no table."""
+        """True for an image with at least two axes (length-1 axes count); False for a table."""
         table = self.get("XTENSION", "IMAGE") not in ("IMAGE", "IUEIMAGE") and self.get("ZIMAGE") is not True
         shape = self.shape
         return not table and len(shape) >= 2 and all(n > 0 for n in shape)
@@ -121,7 +121,7 @@ class Header(Mapping[str, Any]):
 
 
 def _int(value: Any) -> int:
-    """A count; 0 for anything that cannot be one (text, NaN, infinity, absurdly large)."""
+    """A count; 0 for any other value (text, NaN, infinity, absurdly large)."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return int(value) if number and abs(value) < MAX_COUNT else 0
 
@@ -166,13 +166,13 @@ class Headers:
 
     Notes
     -----
-    `read` parses the primary and the first image header at once; headers behind the pixels of the first image
-    are read when `hdus` is asked for, so that a compressed file need not be inflated to be classified.
+    `read` parses only the primary and the first image header. Headers after the pixels of the first image are read
+    when `hdus` is first used, so that a compressed file need not be decompressed to be classified.
 
     Attributes
     ----------
     derived : dict
-        What has been worked out from these headers and will be asked for again, by name.
+        Cache of values derived from these headers, by name.
     """
 
     def __init__(self, primary: Header, hdus: Sequence[Header] = (), path: Path | None = None) -> None:
@@ -183,7 +183,7 @@ class Headers:
         self.derived: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: what is derived is worked out again there."""
+        """State for another process, without the derived values, which are computed again there."""
         return self.__dict__ | {"derived": {}}
 
     @classmethod
@@ -193,7 +193,7 @@ class Headers:
         Raises
         ------
         Unreadable
-            The file is missing, empty, no FITS, truncated or corrupt; the message says which.
+            The file is missing, empty, not FITS, truncated or corrupt; the message says which.
         """
         path = Path(path)
         with _open(path) as stream:
@@ -210,7 +210,7 @@ class Headers:
         return headers
 
     def check_size(self) -> None:
-        """Refuse an uncompressed file that is shorter than those of its headers declare that have been read so far.
+        """Refuse an uncompressed file that is shorter than the headers read so far require.
 
         Raises
         ------
@@ -229,19 +229,19 @@ class Headers:
                 )
 
     def text(self, key: str) -> str:
-        """A keyword as text without blanks round it; '' where the header does not say."""
+        """A keyword as text without surrounding blanks; '' if the header does not give it."""
         value = self.get(key)
         return "" if value is None else str(value).strip()
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float | None:
-        """A keyword as a finite number from `low` to `high`; None where it is none."""
+        """A keyword as a finite number from `low` to `high`; None if it is not."""
         value = self.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             return None
         return float(value) if low <= value <= high else None
 
     def time(self, key: str) -> datetime | None:
-        """A keyword that holds an ISO date and time (UT); None where it does not."""
+        """A keyword as an ISO date and time (UT); None if it is not."""
         try:
             return datetime.fromisoformat(self.text(key)).replace(tzinfo=None)
         except ValueError:
@@ -249,7 +249,7 @@ class Headers:
 
     @cached_property
     def compressed(self) -> bool:
-        """True when what lies behind the pixels of the first image can only be reached by inflating these."""
+        """True if HDUs after the first image can only be reached by decompressing its pixels."""
         return self.path is not None and is_compressed(self.path)
 
     @property
@@ -289,19 +289,19 @@ class Headers:
 
 
 def printable_ascii(text: str) -> str:
-    r"""Text as FITS can hold it, in headers and tables: other characters as escapes (``\xf1``), as in Python."""
+    r"""Text as printable ASCII for FITS headers and tables, with other characters as Python escapes (``\xf1``)."""
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def is_compressed(path: Path) -> bool:
-    """True when the file's first bytes are gzip's or bzip2's, whatever its name says."""
+    """True if the file starts with the magic bytes of gzip or bzip2, whatever its name."""
     with path.open("rb") as f:
         magic = f.read(3)
     return magic[:2] == _GZIP or magic == _BZIP2
 
 
 def open_stream(path: Path) -> io.BufferedIOBase:
-    """The file's decompressed bytes as a stream; gzip and bzip2 are told by their first bytes."""
+    """The file's decompressed bytes as a stream; gzip and bzip2 are recognised by their first bytes."""
     with path.open("rb") as f:
         magic = f.read(3)
     if magic[:2] == _GZIP:
@@ -362,7 +362,7 @@ def _next_header(stream: io.BufferedIOBase, start: int, path: Path, *, first: bo
 
 
 def _end_card(cards: str) -> int | None:
-    """Where the END card of a block starts, if it has one."""
+    """Position of the END card in a block, if it has one."""
     at = cards.find("END")
     while at >= 0:
         if at % CARD == 0 and (cards[at : at + 8] == "END     " or cards[at : at + CARD].rstrip(" \0") == "END"):
@@ -372,7 +372,7 @@ def _end_card(cards: str) -> int | None:
 
 
 def _behind(header: Header) -> int:
-    """Byte offset of what follows an HDU."""
+    """Byte offset of the end of an HDU."""
     return header.data_offset + -(-header.data_bytes // BLOCK) * BLOCK
 
 
@@ -382,9 +382,10 @@ def _extensions(path: Path) -> tuple[Header, ...]:
 
 
 def walk(stream: io.BufferedIOBase, path: Path) -> Iterator[Header]:
-    """Headers of all HDUs of a file in order; rubbish behind the last one ends them quietly.
+    """Headers of all HDUs of a file in order; invalid bytes after the last one are ignored.
 
-    `stream` is at a header's pixels when it is given, which may be read meanwhile: a compressed file is inflated once.
+    When a header is yielded, `stream` is at the start of its pixels, and the caller may read them: a compressed file is
+    then decompressed only once.
     """
     position = 0
     try:

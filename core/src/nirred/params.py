@@ -1,4 +1,4 @@
-"""Typed parameters with unit, range and doc; every value remembers where it came from; the user always wins."""
+"""Typed parameters with unit, range and doc; the origin of every value is kept; the user's values take precedence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from .errors import ConfigError
 
-#: How many of the parameter's unit one of the written unit is.
+#: Conversion factors from the written unit to the parameter's unit.
 _UNITS = {
     "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
     "arcsec": {"arcsec": 1.0, "arcmin": 60.0, "deg": 3600.0},
@@ -77,7 +77,7 @@ def _from_text(cls: type[Params], name: str, value: Any) -> Any:
 
 
 def worded(value: Any) -> Any:
-    """A value as the words none, true and false mean it: a file can say None in no other way."""
+    """Interpret the words none, true and false; a TOML file cannot express None otherwise."""
     return _WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
@@ -92,7 +92,7 @@ class Setting:
 
 
 def snake(name: str) -> str:
-    """The incumbents' spellings in ours: skyCorrect -> sky_correct, makeProcessedBPM -> make_processed_bpm."""
+    """Convert a DRAGONS-style name: skyCorrect -> sky_correct, makeProcessedBPM -> make_processed_bpm."""
     irregular = {
         "addDQ": "add_dq",
         "addVAR": "add_var",
@@ -109,7 +109,7 @@ def snake(name: str) -> str:
 
 
 def brief(value: Any) -> str:
-    """A value as it can stand in a message."""
+    """A value shortened for a message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
@@ -121,12 +121,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def check_value(kind: type[Params], setting: Setting) -> None:
-    """Check one value for itself, before anything is read or planned.
+    """Check a single value before anything is read or planned.
 
     Raises
     ------
     ConfigError
-        The parameter cannot have this value; the message says who set it, and the default.
+        The value is not valid for the parameter; the message gives its origin and the default.
     """
     field = kind.model_fields[setting.name]
     wanted: Any = Annotated[field.annotation, field]
@@ -150,7 +150,7 @@ def _unfit(kind: type[Params], setting: Setting, reason: str) -> ConfigError:
 
 
 def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple[Params, dict[str, str]]:
-    """Layer settings over a step's defaults, in the order given; later ones win.
+    """Apply settings to a step's defaults in the order given; later ones take precedence.
 
     Returns
     -------

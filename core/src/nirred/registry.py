@@ -1,4 +1,4 @@
-"""Plugins: discovery that isolates a broken one, ownership of frames, and conflicts named with both packages."""
+"""Plugins: discovery that isolates broken plugins, ownership of frames, and conflicts reported with both packages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from .plugin.simulation import Simulation
 
 GROUP = "nirred.plugins"
-#: What a plugin may raise: `sys.exit` in somebody's module must not end this program.
+#: Exceptions caught from plugins: `sys.exit` in a plugin must not end this program.
 FAULTS = (Exception, SystemExit)
-#: What no plugin needs at import, and every start would wait for.
+#: Modules that plugins need not import at start; importing them would delay every start.
 HEAVY = ("numpy", "scipy", "astropy", "photutils", "reproject", "pydantic", "numba", "matplotlib", "sqlalchemy", "yaml")
 SLOW_IMPORT = 1.0  # s
-#: Frames of nobody: a plugin that claims one of them would claim every camera's.
+#: Headers of no known camera: a plugin that claims one of them would claim the frames of every camera.
 STRANGERS = {
     "an empty header": "",
     "a header of no camera": "INSTRUME= 'NIRRED-NOBODY'".ljust(80) + "OBJECT  = 'nothing '".ljust(80),
@@ -43,7 +43,7 @@ STRANGERS = {
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """A plugin as found: loaded, or refused with the reason."""
+    """A plugin that was found: loaded, or refused with the reason."""
 
     name: str
     package: str
@@ -55,7 +55,7 @@ class PluginInfo:
 
 @dataclass
 class Registry:
-    """All plugins of this process. Use `Registry.discover()`; tests may pass plugins by hand."""
+    """All plugins of this process. Use `Registry.discover()`; tests may add plugins directly."""
 
     manager: pluggy.PluginManager = field(default_factory=lambda: _manager())
     found: dict[str, PluginInfo] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Registry:
 
     @classmethod
     def discover(cls, only: Iterable[str] | None = None) -> Registry:
-        """Load every plugin of the entry-point group, each behind its own guard.
+        """Load every plugin of the entry-point group; the failure of one does not affect the others.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class Registry:
         return self.found[name]
 
     def refuse(self, name: str, error: str) -> None:
-        """Take a plugin out as a whole: half of one would reduce frames otherwise than its author meant."""
+        """Remove a plugin completely: part of one would reduce frames differently from what its author intended."""
         if self.manager.get_plugin(name) is not None:
             self.manager.unregister(name=name)
         self.found[name] = replace(self.found[name], error=error, instruments=())
@@ -149,12 +149,12 @@ class Registry:
         return ""
 
     def _greed(self, name: str) -> str:
-        """Why a plugin's claims would take everybody's frames, or ''. A fallback may, with a weight below 0."""
+        """Why a plugin would claim the frames of any camera, or ''. Allowed with a weight below 0 (a fallback)."""
         claim = getattr(self.manager.get_plugin(name), "nirred_claim", None)
         for what, cards in STRANGERS.items() if claim is not None else ():
             try:
                 found = claim(headers=Headers(Header(cards), []))  # type: ignore[misc]
-            except FAULTS:  # told when a real frame raises it
+            except FAULTS:  # reported when a real frame raises it
                 continue
             if isinstance(found, Claim) and found.weight >= 0:
                 return f"claims everything, {what} too"
@@ -162,7 +162,7 @@ class Registry:
 
     # -- called once, results collected -------------------------------------------------------------------------
     def _once(self, hook: str, name: str) -> list[Any]:
-        """Ask one plugin once, drain and check its answer inside the guard: a late error must not escape it."""
+        """Call a hook of one plugin, drain and check the answer inside the guard: a generator may raise late."""
         if (name, hook) not in self._given:
             if getattr(self.manager.get_plugin(name), hook, None) is None:
                 return []
@@ -178,7 +178,7 @@ class Registry:
         return any(getattr(p, hook, None) is not None for _, p in self.manager.list_name_plugin() for hook in hooks)
 
     def fault(self, name: str, text: str) -> None:
-        """Note what is wrong with a plugin; the first fault of each is told, once."""
+        """Record a plugin's fault; only the first of each plugin is reported, once."""
         self.faults.setdefault(name, text)
 
     def _owner(self, name: str, hook: str) -> Any:
@@ -208,7 +208,7 @@ class Registry:
         return self._collect("nirred_recipes")
 
     def rules_for(self, owner: str) -> list[tuple[str, CalibrationRule]]:
-        """(plugin, rule) that may serve frames of an owner: those of add-on packages, by name, before its own."""
+        """(plugin, rule) for frames of an owner: rules of add-on packages, by name, before the owner's own."""
         found = [(n, r) for n, r in self.rules() if (n, owner) not in self._barred]
         return sorted(found, key=lambda pair: pair[0] == owner)
 
@@ -225,11 +225,11 @@ class Registry:
         return self._collect("nirred_steps")
 
     def executors(self) -> list[tuple[str, ExecutorSpec]]:
-        """(plugin, way to run tasks) of all plugins."""
+        """(plugin, executor) of all plugins."""
         return self._collect("nirred_executors")
 
     def simulations(self) -> dict[str, Simulation]:
-        """Simulated cameras by instrument name; a plugin whose own cannot be had is told of and left out."""
+        """Simulated cameras by instrument name; a plugin whose simulation fails is reported and omitted."""
         found = {}
         for name in self.names:
             if getattr(self.manager.get_plugin(name), "nirred_simulation", None) is not None:
@@ -245,13 +245,13 @@ class Registry:
     def try_rules(self, owner: str, tags: frozenset[str], descriptors: Descriptors) -> None:
         """Ask every rule whether it applies to a frame, before anything depends on it.
 
-        Where a rule of another package raises, that package's are not used for this owner's frames, and it is told of:
-        the owner's own stand.
+        If a rule of another package raises, that package's rules are not used for this owner's frames, which is
+        reported; the owner's rules remain in use.
 
         Raises
         ------
         PluginError
-            A rule of the owner raised: without it the frame would be calibrated otherwise than its plugin says.
+            A rule of the owner raised: without it the frame would not be calibrated as its plugin requires.
         """
         for name, rule in self.rules():
             try:
