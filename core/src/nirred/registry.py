@@ -270,7 +270,7 @@ class Registry:
         Raises
         ------
         Unclaimed
-            Nobody knows the frame; the message names the package to install where that is known.
+            No plugin claims the frame; the message names the package to install, if known.
         Ambiguous
             Two plugins claim it with equal weight.
         """
@@ -281,7 +281,7 @@ class Registry:
                 continue
             try:
                 claim = checked("nirred_claim", plugin.nirred_claim(headers=headers))  # type: ignore[union-attr]
-            except Unreadable:  # damage that shows where the plugin looks is the file's fault
+            except Unreadable:  # damage found by the plugin is a fault of the file
                 raise
             except FAULTS as error:
                 self.fault(name, _failure("nirred_claim", error))
@@ -302,14 +302,14 @@ class Registry:
         return winners[0]
 
     def ask(self, owner: str, hook: str, **arguments: Any) -> Any:
-        """Call one hook of the owning plugin only; see `answers.checked` for what it may answer.
+        """Call one hook of the owning plugin only; see `answers.checked` for valid answers.
 
         Raises
         ------
         PluginError
-            The plugin raised or answered what it must not; the message names package and hook.
+            The plugin raised or gave an invalid answer; the message names package and hook.
         Unreadable
-            The file is damaged where the plugin looked.
+            The file is damaged in a part that the plugin read.
         """
         if getattr(self.manager.get_plugin(owner), hook, None) is None:
             return None
@@ -325,12 +325,12 @@ class Registry:
         return PluginError(f"{package}: {what}", "report it to the plugin's authors")
 
     def complaints(self) -> list[str]:
-        """One sentence for each plugin that was refused or that did what it must not."""
+        """One sentence for each plugin that was refused or misbehaved."""
         refused = [f"{i.package} is not used: {i.error}" for i in plugins(list(self.found.values())) if i.error]
         return refused + [self._raised(n, text).message for n, text in sorted(self.faults.items())]
 
     def notify(self, event: object) -> str:
-        """Tell all observers; one that raises is not asked again. Returns what is new to be said of them, or ''."""
+        """Call all observers; one that raises is not called again. Returns any new message about them, or ''."""
         said = []
         for name in self.names:
             observer = getattr(self.manager.get_plugin(name), "nirred_event", None)

@@ -1,1 +1,1 @@
-"""From files to a graph of tasks: read headers, check, group, associate; no pixels and no science here."""
+"""From files to a graph of tasks: read headers, check, group and associate; reads no pixels."""

@@ -1,4 +1,4 @@
-"""Find the calibration of each kind for a task, and say in words why it was taken or what was missed by how much."""
+"""Choose the calibration of each kind for a task, and explain the choice or by how much the candidates fail."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from .scan import PROCESSED, product_of
 if TYPE_CHECKING:
     from ..registry import Registry
 
-#: Kinds that serve to make other calibrations; the planner pairs them itself.
+#: Kinds used to make other calibrations; the planner pairs them itself.
 INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
 #: Keyword of a lamp flat: how many lamp-off frames were subtracted.
 LAMPS_OFF = "NLAMPOFF"
-#: Window of a mask that was measured, where the rule for static masks (any age) sets none.
+#: Time window of a measured mask, if the rule (for static masks of any age) sets none.
 MASK_WITHIN = "180 d"
-#: What plugins call a setting that their tables do not list.
+#: Values that plugins use for settings not listed in their tables.
 UNKNOWN = ("Unknown", "Invalid")
-#: Settings of the read-out that change dark and response: not stated is not the same as equal.
+#: Readout settings that affect dark and response: two unstated values do not count as equal.
 SETTINGS = frozenset({"read_mode", "well_depth_setting"})
-#: Roles of raw frames that may stand for a master of each kind; "other": the header does not say.
+#: Roles that the header of a master of each kind may have; "other": the header does not say.
 ROLES = {"dark": ("dark", "other"), "flat": ("flat", "lamp_on", "lamp_off", "other"), "bpm": ("bpm", "other")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A calibration that exists already or that a task of this plan makes.
+    """A calibration that exists already or will be made by a task of this plan.
 
     Parameters
     ----------
     kind : str
         dark, flat, bpm, ... ; `static_bpm` for a mask that is valid from its date on.
     frame : FrameInfo
-        Its header, or the first frame that it is made from.
+        Frame with its header, or the first frame that it is made from.
     count : int
-        Raw frames in it; 0 when unknown.
+        Number of raw frames in it; 0 if unknown.
     task : str
         Id of the task that makes it, or "".
     path : Path or None
-        The file, where it exists.
+        The file, if it exists.
     origin : str
         "input" or "library".
     level : int
-        Best level that it can have (2: a flat without lamp-off).
+        Best quality level that it can have (2: a flat without lamp-off).
     blocked : str
         Why its task cannot run.
     made_of : frozenset of str
-        Names of the raw frames that it is made from; of a finished file the first one's alone.
+        Names of the raw frames that it is made from; for an existing file only the first.
     checksum : str
-        SHA-256 of the decompressed bytes that the library vouches for.
+        SHA-256 of the decompressed bytes as recorded in the library.
     fault : str
-        Why the file cannot be used although the library knows it.
+        Why the file cannot be used although it is in the library.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Source:
 
     @classmethod
     def finished(cls, kind: str, frame: FrameInfo) -> Source:
-        """A file, with what its header says of how it was made: frames, lamp-off frames, the first frame's name."""
+        """The source for an existing file, with its frames, lamp-off frames and first frame's name from the header."""
         get = frame.headers.get
         count = get("NCOMBINE")
         made = count if isinstance(count, int) and not isinstance(count, bool) else 0
@@ -91,7 +91,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A source judged by a rule for one frame; `lag` in s, positive when the calibration is the later one."""
+    """The result of comparing a source with a rule for one frame; `lag` in s, positive if the calibration is later."""
 
     source: Source
     rows: tuple[RuleResult, ...]
@@ -111,7 +111,7 @@ class Verdict:
 
 
 def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule]:
-    """The rule of each kind that applies to a frame: an add-on package's, by name, before the owner's own."""
+    """The rule of each kind that applies to a frame: rules of add-on packages, by name, before the owner's."""
     found: dict[str, CalibrationRule] = {}
     for _, rule in registry.rules_for(frame.owner):
         if rule.kind not in found and rule.applies(frame.tags, frame.descriptors):
@@ -120,7 +120,7 @@ def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule
 
 
 def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
-    """Compare a calibration with what a frame wants, term by term."""
+    """Compare a calibration with a frame, term by term of the rule."""
     other = source.frame
     rows = [_term(m, frame, other) for m in rule.match]
     rows += _detector_term(frame, source)
@@ -147,7 +147,7 @@ def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
 
 
 def window(rule: CalibrationRule, kind: str) -> str | None:
-    """Largest difference in time for a source of a kind: a measured mask ages even where a static one does not."""
+    """Largest difference in time for a source of a kind; a measured mask has a limit even if a static one has none."""
     return MASK_WITHIN if kind == "bpm" and rule.within is None else rule.within
 
 
@@ -171,19 +171,19 @@ def _term(match: Match, frame: FrameInfo, other: FrameInfo) -> RuleResult:
 
 
 def _unknown(name: str, value: Any) -> bool:
-    """A value that says nothing: two frames that both have it need not be alike."""
+    """Whether a value is unknown: two frames that both have it need not be equal."""
     return (isinstance(value, str) and value in UNKNOWN) or (value is None and name in SETTINGS)
 
 
 def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
-    """Another physical detector or another size never matches; static masks are left to their rule."""
+    """Compare physical detector and size, which must agree; static masks are compared by their rule only."""
     if source.kind == "static_bpm" or not frame.detectors or not source.frame.detectors:
         return []
     mine, its = frame.detectors[0], source.frame.detectors[0]
     wanted, found = ((f"{d.shape[1]}x{d.shape[0]} {d.epoch}".strip()) for d in (mine, its))
     rows = [RuleResult("detector", wanted, found, wanted == found)]
     counts = len(frame.detectors), len(source.frame.detectors)
-    if (source.task or source.kind in INTERNAL) and counts[0] != counts[1]:  # raw: a product says it in its own way
+    if (source.task or source.kind in INTERNAL) and counts[0] != counts[1]:  # raw: products store planes differently
         rows.append(RuleResult("planes", str(counts[0]), str(counts[1]), passed=False))
     return rows
 
@@ -205,20 +205,20 @@ def _level(rule: CalibrationRule, source: Source, apart: float) -> tuple[int, st
 
 @dataclass(frozen=True)
 class Wish:
-    """What a task asks for.
+    """A task's request for a calibration.
 
     Parameters
     ----------
     frame : FrameInfo
-        The frame that asks: the first one of the task.
+        The first frame of the task.
     kind : str
     rule : CalibrationRule
     optional : bool
-        The task can go on without: by the rule, unless the user is strict, or by the user's `--allow-missing`.
+        The task can run without it: by the rule, unless the user is strict, or by the user's `--allow-missing`.
     prefer : frozenset of str
-        Names of raw frames: a calibration made from one of them comes before a nearer one.
+        Names of raw frames; a calibration made from one of them is preferred to one nearer in time.
     because : str
-        Why those are preferred, as it is said of the others.
+        Reason for that preference, given for the candidates not chosen.
     """
 
     frame: FrameInfo
@@ -230,9 +230,9 @@ class Wish:
 
 
 def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
-    """Take the nearest calibration in time that satisfies every term of the rule; INPUT comes before the library.
+    """Choose the calibration nearest in time that satisfies every term of the rule; INPUT precedes the library.
 
-    Another instrument's calibrations are no candidates, not even as the nearest miss.
+    Calibrations of other instruments are never candidates, not even as the nearest miss.
     """
     own = [s for s in sources if s.kind == wish.kind and s.frame.instrument == wish.frame.instrument]
     verdicts = [judge(wish.rule, wish.frame, s) for s in own]
@@ -254,11 +254,11 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
     )
 
 
-#: Why one that would serve is not the first by `_rank`, term by term.
+#: Why a suitable candidate is not the first by `_rank`, term by term.
 _LOST = (
     "",
     "INPUT comes before the library",
-    "",  # the wish says it
+    "",  # given by `Wish.because`
     "another is nearer in time",
     "another agrees in more of the tie-breaking terms",
     "one made in this run comes first",
@@ -274,7 +274,7 @@ def _rank(wish: Wish, v: Verdict) -> tuple[Any, ...]:
 
 
 def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) -> float:
-    """Factor for the calibration by the rule's `scale_by`; 1 without one."""
+    """Scale factor of the calibration from the rule's `scale_by`; 1 without one."""
     if not rule.scale_by:
         return 1.0
     mine, its = frame.descriptors.get(rule.scale_by), calibration.descriptors.get(rule.scale_by)
@@ -282,7 +282,7 @@ def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) ->
 
 
 def _candidate(wish: Wish, v: Verdict, best: Verdict | None) -> Candidate:
-    """A verdict for the record. What a rule speaks against is a risk (level 3), however good it is by itself."""
+    """The record of a verdict. A candidate that fails a rule has level 3 (risk), however good it is otherwise."""
     if not v.passed:
         level, why = 3, "; ".join(f"{r.rule}: wanted {r.wanted}, found {r.found}" for r in v.misses)
     else:
@@ -293,7 +293,7 @@ def _candidate(wish: Wish, v: Verdict, best: Verdict | None) -> Candidate:
 
 
 def _lost(wish: Wish, v: Verdict, best: Verdict) -> str:
-    """Why a calibration that would serve is not taken."""
+    """Why a suitable calibration is not chosen."""
     for mine, its, lost in zip(_rank(wish, v), _rank(wish, best), _LOST, strict=True):
         if mine != its:
             return lost or wish.because
@@ -301,7 +301,7 @@ def _lost(wish: Wish, v: Verdict, best: Verdict) -> str:
 
 
 def words(v: Verdict) -> str:
-    """Why this calibration, in words: '20.002 s, 10 frames, 6.2 h later'."""
+    """Summary of a calibration in words: '20.002 s, 10 frames, 6.2 h later'."""
     frame = v.source.frame
     parts = []
     if v.source.kind == "dark" and exposure(frame) is not None:
@@ -330,7 +330,7 @@ def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
 
 
 def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
-    """The rule's terms with the values that this frame wants."""
+    """The rule's terms with the values required by this frame."""
     rows = [_term(m, frame, frame) for m in rule.match]
     if rule.within is not None:
         rows.append(RuleResult("ut_datetime", f"within {rule.within}", "", True))
@@ -338,9 +338,9 @@ def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
 
 
 def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None, by: str = "the user") -> Association:
-    """The user's calibration: always taken, its rule compared only to say so.
+    """The user's calibration: always used; its rule is compared only for the remarks.
 
-    One that an observation file names is an observatory's, which is meant for more than the days round its making.
+    One named in an observation file comes from an observatory and is valid for longer than a few days.
     """
     if wish is None or described is None:
         return Association(kind, path=path, level=1, reason=f"named by {by}, rules not checked", source="user")
@@ -361,5 +361,5 @@ def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None
 
 
 def risks(found: Sequence[Association]) -> list[str]:
-    """What is to be said of calibrations that are a risk."""
+    """Remarks on calibrations that are a risk."""
     return [f"{a.kind}: {a.reason}" for a in found if a.level >= 2]

@@ -13,14 +13,14 @@ from .model import Association, Candidate, FileRecord, FrameInfo, Missing, Plan,
 SCHEMA = "nirred-run/1"
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 _BAD_WCS = ("stale", "rebuilt")
-#: Candidates of one kind that the record shows, in order of preference; `nirred cal explain` shows all.
+#: Number of candidates of one kind in the record, in order of preference; `nirred cal explain` shows all.
 CANDIDATES = 6
 #: Recipes whose result is what they say.
 REPORTS = ("check_wcs", "get_bpm", "get_processed_dark", "get_processed_flat")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan in the keys of run.json, without outcomes."""
+    """The plan with the keys of run.json, without outcomes."""
     asked = {} if plan.requests is None else {"requests": _requests(plan)}
     return {
         "schema": SCHEMA,
@@ -36,7 +36,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def _requests(plan: Plan) -> list[dict[str, Any]]:
-    """Requests of a foreign file: the task of each that is carried out, or why it is not."""
+    """Requests of a foreign file: the task of each, or why it is not carried out."""
     tasks = {t.request: t.id for t in plan.tasks if t.request}
     faults = {(r.id, r.origin): r for r in plan.refused}
     entries = []
@@ -49,7 +49,7 @@ def _requests(plan: Plan) -> list[dict[str, Any]]:
 
 
 def task_json(task: Task) -> dict[str, Any]:
-    """One task in the keys of run.json, without outcome."""
+    """One task with the keys of run.json, without outcome."""
     return {
         "id": task.id,
         "recipe": task.recipe,
@@ -94,7 +94,7 @@ def _missing(m: Missing) -> dict[str, Any]:
 
 
 def candidates_json(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Candidates with every term of the rule, as `cal explain --json` has them."""
+    """Candidates with every term of the rule, as in `cal explain --json`."""
     return [
         {
             "file": c.name,
@@ -113,7 +113,7 @@ def _doubtful(plan: Plan) -> list[FrameInfo]:
 
 
 def plan_tables(plan: Plan) -> list[Table]:
-    """(title, columns, rows) of what a user wants to see before a run; empty tables are left out."""
+    """Tables shown to the user before a run: (title, columns, rows); empty tables are omitted."""
     tables: list[Table] = [
         ("Tasks", ("product", "what", "recipe", "frames", "state"), [_task_row(t) for t in plan.tasks]),
         (
@@ -145,7 +145,7 @@ def _task_row(task: Task) -> tuple[str, ...]:
 
 
 def _remark_rows(plan: Plan) -> list[tuple[str, ...]]:
-    """One row for each remark, but for what the table of world coordinates says."""
+    """One row for each remark that is not in the table of world coordinates."""
     told = {f"{f.name}: {f.wcs_note}" for f in _doubtful(plan)}
     rows: list[tuple[str, ...]] = [("", r) for r in plan.remarks]
     return rows + [(t.id, r) for t in plan.tasks for r in t.remarks if r not in told]

@@ -1,4 +1,4 @@
-"""Groups as tasks to be: which frames in which role, before it is known whether anything needs their product."""
+"""Draft tasks: groups of frames with their roles, before it is known whether their products are needed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LONG_FOR_MASK = 10.0  # s; darks of longer exposure show glow and warm pixels th
 
 @dataclass(frozen=True)
 class Draft:
-    """A task without its calibrations; `settings` and `masters` are those of the `request` that asks for it.
+    """A task without its calibrations; `settings` and `masters` come from its `request`, if any.
 
-    `named_by` says who names the master of each kind.
+    `named_by` gives the source that names the master of each kind.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Draft:
 
     @property
     def first(self) -> FrameInfo:
-        """The frame that names the product and asks for its calibrations."""
+        """The frame that gives the product its name and for which calibrations are chosen."""
         return self.frames[0][0]
 
     def source(self, blocked: str = "") -> Source:
@@ -64,7 +64,7 @@ class Draft:
 
 @dataclass
 class Bench:
-    """What drafts are made with: the plugins, and frames by role."""
+    """Input for drafts: the plugins, and the frames by role."""
 
     registry: Registry
     pools: dict[str, list[FrameInfo]] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Bench:
         return sorted((f for r in roles for f in self.pools.get(r, [])), key=order)
 
     def rules(self, *kinds: str) -> Callable[[FrameInfo], list[CalibrationRule]]:
-        """What tells the rules of these kinds for a frame: its plugin's own, and others that name its camera."""
+        """A function that returns a frame's rules of these kinds: its plugin's, and others that name its camera."""
 
         def rules(frame: FrameInfo) -> list[CalibrationRule]:
             known = [(n, r) for n, r in self.registry.rules_for(frame.owner) if r.kind in kinds]
@@ -88,7 +88,7 @@ class Bench:
 
 
 def dark_drafts(bench: Bench) -> list[Draft]:
-    """One per group of darks."""
+    """One draft per group of darks."""
     groups = calibration_groups(bench.pool("dark"), bench.rules("dark", "bpm_dark"))
     return [
         Draft(
@@ -99,7 +99,7 @@ def dark_drafts(bench: Bench) -> list[Draft]:
 
 
 def flat_drafts(bench: Bench) -> list[Draft]:
-    """One per group of lamp-on frames, with its lamp-off frames, and per group of flats that need none."""
+    """One draft per group of lamp-on frames with their lamp-off frames, and per group of flats that need none."""
     rules = bench.rules("flat", "lampoff_flat")
     offs = calibration_groups(bench.pool("lamp_off"), rules)
     drafts = []
@@ -133,7 +133,7 @@ def _lamp_draft(ons: Sequence[FrameInfo], offs: Sequence[list[FrameInfo]], regis
 def lamp_off_wish(
     frame: FrameInfo, rule: CalibrationRule, offs: Sequence[Sequence[FrameInfo]]
 ) -> tuple[Wish, list[Source]]:
-    """What a lamp-on frame wants of groups of lamp-off frames: its own exposure time before the nearest in time."""
+    """Request of a lamp-on frame for a group of lamp-off frames: equal exposure time first, then nearest in time."""
     alike = frozenset(g[0].name for g in offs if _equal_exposure(frame, g[0]))
     sources = [Source("lampoff_flat", g[0], len(g), path=g[0].path, made_of=frozenset({g[0].name})) for g in offs]
     return Wish(frame, "lampoff_flat", rule, True, alike, "another has the lamp-on frames' exposure time"), sources
@@ -155,9 +155,9 @@ def _equal_exposure(one: FrameInfo, other: FrameInfo) -> bool:
 
 
 def bpm_drafts(bench: Bench, flats: Sequence[Draft], darks: Sequence[Draft]) -> list[Draft]:
-    """One per flat for which there are short darks: the shortest exposure that the rule allows."""
+    """One draft per flat with matching short darks: those of the shortest exposure that the rule allows."""
     drafts = []
-    darks = distinct(darks)  # found by name below, and another night's or camera's may bear the same
+    darks = distinct(darks)  # looked up by name below; names may repeat between nights or cameras
     for flat in flats:
         rule = rules_for(flat.first, bench.registry).get("bpm_dark")
         chosen = _mask_darks(rule, flat.first, darks) if rule else None
@@ -187,7 +187,7 @@ def _mask_darks(rule: CalibrationRule, frame: FrameInfo, darks: Sequence[Draft])
 
 
 def mask_dark_wish(frame: FrameInfo, rule: CalibrationRule, darks: Sequence[Draft]) -> tuple[Wish, list[Source]]:
-    """What a flat's mask wants of groups of darks: the shortest exposure that the rule allows."""
+    """Request of a flat's mask for a group of darks: the shortest exposure that the rule allows."""
     own = [d for d in darks if d.first.instrument == frame.instrument]
     sources = [replace(d.source(), kind="bpm_dark") for d in own]
     fitting = [(s, t) for s in sources if judge(rule, frame, s).passed and (t := exposure(s.frame)) is not None]
@@ -197,7 +197,7 @@ def mask_dark_wish(frame: FrameInfo, rule: CalibrationRule, darks: Sequence[Draf
 
 
 def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) -> Draft:
-    """Objects and skies of one science group."""
+    """Draft of one science group with its object and sky frames."""
     frames = group.all
     known_sky = {(f.path, f.exposure.index) for f in group.sky}
     forced = frozenset(i for i, f in enumerate(frames) if (f.path, f.exposure.index) in known_sky)
@@ -219,7 +219,7 @@ def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) ->
 
 
 def stack_drafts(records: Sequence[FileRecord]) -> list[Draft]:
-    """Stacks made in pieces, ours or another program's, to be stacked again: one task per target and filter."""
+    """Drafts that combine existing stacks, from nirred or other programs: one per target and filter."""
     groups: list[list[FrameInfo]] = []
     for record in records:
         if not _is_stack(record):
@@ -248,7 +248,7 @@ def _is_stack(record: FileRecord) -> bool:
 
 
 def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:
-    """Same target through the same optics; stacks of one target differ in size and may differ in exposure time."""
+    """Whether target and optics agree; stacks of one target differ in size and may differ in exposure time."""
     optics = ("filter_name", "camera", "disperser", "binning")
     alike = all(frame.descriptors.get(n) == first.descriptors.get(n) for n in optics)
     if not alike or frame.owner != first.owner or frame.instrument != first.instrument:
@@ -260,16 +260,16 @@ def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:
 
 
 def for_recipe(draft: Draft, recipe: Recipe) -> Draft:
-    """A draft for another recipe; where that makes no product of a kind, the task bears the recipe's name."""
+    """A draft for another recipe; if that has no kind of product, the task is named after the recipe."""
     named = not draft.makes or recipe.steps[-1].step == "write_frames"
     return replace(draft, recipe=recipe.name, id=f"{draft.first.root}_{recipe.name}" if named else draft.id)
 
 
 def distinct(drafts: Sequence[Draft], taken: Iterable[str] = ()) -> list[Draft]:
-    """The drafts, no two with one product name, nor with one of `taken`, on any file system.
+    """Make the product names of drafts unique, and different from those in `taken`, on any file system.
 
-    File numbers restart where nights are kept in directories of their own: the later one's name is given that of the
-    directory of its first frame, and a number where this is not enough.
+    File numbers may repeat if each night has its own directory: the later product's name then gets the directory name
+    of its first frame, and a number if this is not enough.
     """
     names = {t.lower() for t in taken}
     out = []
@@ -295,7 +295,7 @@ def _with_directory(draft: Draft, number: int) -> str:
 
 
 def footprints(bench: Bench) -> Callable[[FrameInfo], Sequence[Polygon] | None]:
-    """Ask the owner of a frame for its outline; a plugin that fails is remarked on and its planes are used whole."""
+    """Ask the owner of a frame for its outline; if the plugin fails, add a remark and use the full planes."""
     from ..errors import PluginError
 
     def ask(frame: FrameInfo) -> Sequence[Polygon] | None:

@@ -1,4 +1,4 @@
-"""Why a frame gets the calibrations that it gets: every candidate of every kind, judged term by term."""
+"""Explain a frame's calibrations: every candidate of every kind, compared term by term."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def explain(path: Path, inputs: Iterable[str | Path], registry: Registry, option
     Parameters
     ----------
     path : Path
-        The frame that asks.
+        The frame to explain.
     inputs : iterable of str or Path
-        What a run would be given besides: calibrations are made of it, or found in it.
+        Other inputs of a run: calibrations are made from them or found among them.
     registry : Registry
         The plugins.
     options : PlanOptions
-        The library is in it.
+        Includes the library.
 
     Returns
     -------
     list of dict
-        One entry for each kind that the instrument's rules want for this frame; empty when they want none.
+        One entry for each kind that the instrument's rules require for this frame; empty if none.
 
     Raises
     ------
     DataError
-        The file is no frame that could be reduced, and why.
+        The file cannot be reduced; the message says why.
     """
     record = scan_file(path, registry)
     if record.verdict is not None:
@@ -56,7 +56,7 @@ def explain(path: Path, inputs: Iterable[str | Path], registry: Registry, option
 
 
 def _answers(planner: Planner, frame: FrameInfo) -> Iterator[Association | Missing]:
-    """One answer for each kind that is wanted; a static mask and a fresh one are two kinds."""
+    """One answer for each required kind; a static mask and a measured one count as two kinds."""
     bench = planner.bench
     for kind, rule in sorted(rules_for(frame, planner.registry).items()):
         if kind == "lampoff_flat":

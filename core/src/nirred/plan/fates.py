@@ -1,4 +1,4 @@
-"""What became of every input file, as one fate with its reason and as a list of roles; what the whole came to."""
+"""The fate of every input file, with its reason and a list of roles; the exit code of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .moments import exposure, text
 if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
 
-#: Outcomes of a role and the fate that they stand for; "" before the run.
+#: Fate for each outcome of a role; "" before the run.
 _OUTCOMES: dict[str, Fate] = {
     "": "used",
     "used": "used",
@@ -27,17 +27,17 @@ _OUTCOMES: dict[str, Fate] = {
     "nothing-to-do": "unneeded",
     "unneeded": "unneeded",
 }
-#: Verdicts on files that are no raw frames but may be calibrations.
+#: Verdicts on files that are not raw frames but may be calibrations.
 _FINISHED = ("product", "unsupported")
-#: Fates that `strict` does not let pass.
+#: Fates that are errors with `strict`.
 _SPOILED = ("unreadable", "unclaimed", "ambiguous", "unsupported")
 
 
 def summary(record: FileRecord) -> tuple[Fate, str]:
     """One fate and its reason.
 
-    A verdict of the scan counts before anything that happened later, except that a product, or another program's that
-    the library knows, which a task used is used. Among several roles the first fate in the order of `FATES` counts.
+    A verdict of the scan takes precedence over later events, except that a product (of nirred, or of another program
+    and in the library) that a task used counts as used. For several roles the first in the order of `FATES` counts.
     """
     if record.verdict is not None and not (record.verdict in _FINISHED and record.roles):
         return record.verdict, record.reason
@@ -49,7 +49,7 @@ def summary(record: FileRecord) -> tuple[Fate, str]:
 
 
 def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
-    """Note in every file's record which tasks use it, and as what."""
+    """Record for every file which tasks use it, and in which role."""
     by_path = {r.path: r for r in records}
     places = by_place(records)
     for task in tasks:
@@ -61,18 +61,18 @@ def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
 
 
 def by_place(records: Iterable[FileRecord]) -> dict[Path, FileRecord]:
-    """Records of files by where these are, for the user may name a file otherwise than INPUT does."""
+    """Records by resolved path: the user may give another path to a file than INPUT does."""
     return {place(r.path): r for r in records}
 
 
 def calibrations_among(places: Mapping[Path, FileRecord], task: Task) -> list[tuple[FileRecord, Association]]:
-    """The calibrations of a task that lie in INPUT, each with its file's record."""
+    """The calibrations of a task that are in INPUT, each with its file's record."""
     found = [(places.get(place(a.path)), a) for a in task.calibrations if a.path is not None]
     return [(record, a) for record, a in found if record is not None]
 
 
 def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
-    """Why no task uses a frame; `asked` is the recipe that the user names."""
+    """Why no task uses a frame; `asked` is the recipe given by the user."""
     role, d = frame.descriptors.role, frame.descriptors
     if role in ("science", "standard", "sky"):
         if asked is not None:
@@ -88,7 +88,7 @@ def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
 
 
 def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
-    """The `files` of run.json: file, fate, reason and roles; a role has an outcome once there is one."""
+    """The `files` of run.json: file, fate, reason and roles, with their outcomes if known."""
     out = []
     for record in records:
         fate, reason = summary(record)
@@ -103,16 +103,16 @@ def _role(task: str, role: str, outcome: str, reason: str) -> dict[str, str]:
 
 
 def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
-    """0 all done; 1 some failed or were refused; the reason's own code when all failed for one; 4 nothing to do.
+    """0: all done; 1: some failed or were refused; the code of the reason if all failed for one; 4: nothing to do.
 
     Parameters
     ----------
     plan : Plan
-        What was planned.
+        The plan.
     ends : sequence of int or None
-        Of every task: the code of what it failed for; None: it did not.
+        For every task the exit code of its failure; None if it succeeded.
     strict : bool
-        Files that cannot be used, and calibrations that are missing, are an error, too.
+        Unusable files and missing calibrations are errors, too.
     """
     if not ends:
         return DataError.exit_code
@@ -128,5 +128,5 @@ def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
 
 
 def foreseen_exit_code(plan: Plan, *, strict: bool) -> int:
-    """The exit code of a run of this plan in which nothing fails that the plan does not know of."""
+    """The exit code of a run of this plan if no further problem occurs."""
     return exit_code(plan, [CalibrationMissing.exit_code if t.blocked else None for t in plan.tasks], strict=strict)

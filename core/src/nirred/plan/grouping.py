@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..plugin.rules import CalibrationRule
     from .model import FrameInfo
 
-NIGHT_GAP = 6 * HOUR  # a longer pause between science frames starts another night
+NIGHT_GAP = 6 * HOUR  # a longer pause between science frames starts a new night
 CALIBRATION_GAP = 12 * HOUR
 SAME_TARGET = 30.0  # arcsec
 NEIGHBOUR = 3600.0  # arcsec: fields of one name, and skies of their own name, lie within this
@@ -27,7 +27,7 @@ _CALLED_SKY = re.compile("sky|blank", re.IGNORECASE)
 
 @dataclass
 class ScienceGroup:
-    """Frames of one target in one configuration and night; `sky` are those known to be off target."""
+    """Frames of one target in one configuration and night; `sky` frames are known to be off target."""
 
     frames: list[FrameInfo]
     standard: bool = False
@@ -47,7 +47,7 @@ def science_groups(frames: Iterable[FrameInfo]) -> tuple[list[ScienceGroup], lis
     list of ScienceGroup
         In time order.
     list of FrameInfo
-        Sky frames for which there is no science group.
+        Sky frames without a science group.
     """
     kinds: dict[Hashable, list[FrameInfo]] = defaultdict(list)
     skies: list[FrameInfo] = []
@@ -70,11 +70,11 @@ def science_groups(frames: Iterable[FrameInfo]) -> tuple[list[ScienceGroup], lis
 
 
 def _by_target(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
-    """Friends of friends by target coordinates, or by name and field where a frame has none."""
+    """Group by friends-of-friends in target coordinates, or by name and field if a frame has none."""
     alike: dict[Hashable, list[FrameInfo]] = defaultdict(list)
     for frame in frames:
         alike[target(frame) or (frame.descriptors.object, field_center(frame))].append(frame)
-    groups: list[list[list[FrameInfo]]] = []  # of runs with one position each: only those need comparing
+    groups: list[list[list[FrameInfo]]] = []  # lists of runs at one position each: only the positions are compared
     for run in alike.values():
         mine = [any(_same_target(run[0], other[0]) for other in g) for g in groups]
         merged = [*(r for g, m in zip(groups, mine) if m for r in g), run]
@@ -93,7 +93,7 @@ def _same_target(one: FrameInfo, other: FrameInfo) -> bool:
 
 
 def _absorb_called_sky(groups: list[ScienceGroup]) -> list[ScienceGroup]:
-    """Groups whose object is called sky or blank become sky of the nearest science group, if there is a near one."""
+    """Make groups whose object is called sky or blank the sky of the nearest science group, if one is close enough."""
     called = [g for g in groups if all(_CALLED_SKY.search(f.descriptors.object or "") for f in g.frames)]
     hosts = [g for g in groups if g not in called]
     for group in called:
@@ -143,8 +143,9 @@ def calibration_groups(
     frames : iterable of FrameInfo
         Frames of one role.
     rules : callable
-        ``rules(frame)``: those by which its master will be sought. What they compare must be equal within a group, and
-        so must exposure time, read mode, coadds, lamp and detector. A pause of 12 h starts another group.
+        ``rules(frame)``: the rules by which its master will be matched. The descriptors they compare must be equal
+        within a group, and so must exposure time, read mode, coadds, lamp and detector. A pause of 12 h starts a new
+        group.
     """
     kinds: dict[Hashable, list[FrameInfo]] = defaultdict(list)
     for frame in sorted(frames, key=order):

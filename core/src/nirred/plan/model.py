@@ -1,4 +1,4 @@
-"""What a plan consists of: files with fates, frames, tasks with inputs and calibrations, each with its reason."""
+"""The elements of a plan: files with fates, frames, tasks with inputs and calibrations, each with its reason."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Fate = Literal[
 FATES: tuple[Fate, ...] = Fate.__args__  # type: ignore[attr-defined]
 
 FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
-"""What a frame does in one task. `both`: target and sky at once (dither on target)."""
+"""Role of a frame in one task. `both`: target and sky at once (dither on target)."""
 ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
 
 WcsState = Literal["ok", "stale", "rebuilt", "pointing", "none"]
-"""`stale`: the header's WCS contradicts the pointing and could not be mended; `rebuilt`: it did and was mended."""
+"""`stale`: the header's WCS contradicts the pointing and could not be corrected; `rebuilt`: it was corrected."""
 
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """One exposure of one file, as known from headers alone.
+    """One exposure of one file, described by its headers.
 
     Parameters
     ----------
     path : Path
         The file.
     exposure : Exposure
-        Which exposure in it.
+        The exposure in the file.
     owner : str
         Name of the owning plugin.
     wcs : tuple of PlaneWcs
@@ -74,7 +74,7 @@ class FrameInfo:
 
     @property
     def name(self) -> str:
-        """`root` with .fits: how records speak of the frame, whatever its compression."""
+        """`root` with .fits: the frame's name in records, whatever its compression."""
         return self.root + ".fits"
 
     def gain(self, p: int) -> float:
@@ -96,7 +96,7 @@ def file_root(path: Path) -> str:
 
 @dataclass
 class FileRecord:
-    """One input file and what became of it.
+    """One input file and its fate.
 
     `verdict` is set by the scan (unreadable, unclaimed, ambiguous, duplicate, product, unsupported, unselected) with
     `reason`; `roles` are added by tasks: (task, role, outcome, reason).
@@ -112,7 +112,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One term of a rule, as wanted and as found."""
+    """One term of a rule, with the required value and the value found."""
 
     rule: str
     wanted: str
@@ -122,7 +122,7 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One calibration that might have served, and in `why` the words for why it did or did not."""
+    """One calibration that was considered; `why` explains why it was chosen or not."""
 
     name: str
     chosen: bool
@@ -144,19 +144,19 @@ class Association:
     task : str
         Id of the task of this run that makes it, or "".
     path : Path or None
-        The file, where it exists already.
+        The file, if it exists already.
     level : int
-        0 as the calibration plan; 1 good; 2 probably acceptable; 3 risk.
+        0 as in the calibration plan; 1 good; 2 probably acceptable; 3 risk.
     reason : str
         Why this one, in words ("20.002 s, 10 frames, 6.2 h later").
     source : str
         "user", "input" or "library".
     candidates : tuple of Candidate
-        Everything that was considered, in order of preference.
+        All calibrations considered, in order of preference.
     checksum : str
-        SHA-256 that the file's decompressed bytes must have, "" where nothing vouches for it.
+        SHA-256 that the file's decompressed bytes must have; "" if unknown.
     optional : bool
-        The task can go on without it, degraded, should it not be made.
+        The task can run without it, with a degraded result, if it is not made.
     """
 
     kind: str
@@ -173,7 +173,7 @@ class Association:
 
 @dataclass(frozen=True)
 class Missing:
-    """A calibration that was sought and not found, or not made; the first of `candidates` missed by least."""
+    """A calibration that was not found, or not made; the first of `candidates` came closest."""
 
     kind: str
     optional: bool
@@ -182,7 +182,7 @@ class Missing:
 
     @property
     def demand(self) -> str:
-        """Why a task cannot do without it, and what a user can do about it."""
+        """Why the task needs it, and what the user can do."""
         advice = f"name one with --user-cal {self.kind}:FILE, or continue without it by --allow-missing {self.kind}"
         return f"{self.reason}: {advice}"
 
@@ -192,8 +192,8 @@ class Task:
     """One run of a recipe on a group of frames.
 
     `id` is the name of the main product without .fits (``N20160102S0423_dark``). `blocked` is the reason why it
-    cannot run (a required calibration is missing); `remarks` say what is worth knowing. `settings` are those of the
-    `request` (its id) in a foreign file that the task carries out.
+    cannot run (a required calibration is missing); `remarks` are shown to the user. `settings` come from the foreign
+    request that the task carries out, whose id is `request`.
     """
 
     id: str
@@ -211,13 +211,13 @@ class Task:
 
     @property
     def degraded(self) -> bool:
-        """True when an optional calibration is missing."""
+        """True if an optional calibration is missing."""
         return bool(self.missing)
 
     def given(self, made: Container[str]) -> Task:
-        """The task where of those that it needs only `made` have a product: the others' are missing.
+        """The task if, of the tasks it needs, only `made` have a product; the other calibrations become missing.
 
-        It is blocked where it cannot do without. One bad-pixel mask of two is enough.
+        It is blocked if a required one is missing. One bad-pixel mask of two is enough.
         """
         lost = [a for a in self.calibrations if a.task and a.task not in made]
         kept = tuple(a for a in self.calibrations if not a.task or a.task in made)
@@ -254,7 +254,7 @@ class Refusal:
 
 @dataclass
 class Plan:
-    """Everything that will be done with a set of inputs, in an order in which it can be done."""
+    """All tasks for a set of inputs, in an order in which they can be carried out."""
 
     files: list[FileRecord]
     tasks: list[Task]
@@ -263,5 +263,5 @@ class Plan:
     refused: list[Refusal] = field(default_factory=list)
 
     def task(self, task_id: str) -> Task:
-        """The task of that id."""
+        """The task with that id."""
         return next(t for t in self.tasks if t.id == task_id)

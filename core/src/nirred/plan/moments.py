@@ -1,4 +1,4 @@
-"""Times and values of frames as the planner compares and words them."""
+"""Times and settings of frames for comparison, and their wording in messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HOUR, DAY = 3600.0, 86400.0
-#: Exposure times that differ by less (s) are the same setting.
+#: Exposure times that differ by less than this (s) are the same setting.
 SAME_EXPOSURE = 0.01
 
 
@@ -43,13 +43,13 @@ def order(frame: FrameInfo) -> tuple[float, str, int, str]:
 
 
 def exposure(frame: FrameInfo) -> float | None:
-    """Exposure time in s; None when the header does not say or says nonsense."""
+    """Exposure time in s; None if the header's value is missing or invalid."""
     value = frame.descriptors.exposure_time
     return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
 def split(items: Iterable[T], new: Callable[[list[T], T], bool]) -> list[list[T]]:
-    """Cut a sequence into runs: a run ends where ``new(run, item)`` says that the item starts another."""
+    """Split a sequence into runs; a new run starts at each item for which ``new(run, item)`` is true."""
     runs: list[list[T]] = []
     for item in items:
         if not runs or new(runs[-1], item):
@@ -59,12 +59,12 @@ def split(items: Iterable[T], new: Callable[[list[T], T], bool]) -> list[list[T]
 
 
 def by_gap(frames: Iterable[FrameInfo], gap: float) -> list[list[FrameInfo]]:
-    """Runs of frames in time order, cut where nothing was taken for longer than `gap` (s)."""
+    """Runs of frames in time order, split at pauses longer than `gap` (s)."""
     return split(sorted(frames, key=order), lambda run, f: stamp(f) - stamp(run[-1]) > gap)
 
 
 def by_exposure(frames: Iterable[FrameInfo]) -> list[list[FrameInfo]]:
-    """Frames of one exposure time each (within 0.01 s of the shortest), each in time order."""
+    """Lists of frames with equal exposure time (within 0.01 s of the shortest), each in time order."""
 
     def new(run: list[FrameInfo], frame: FrameInfo) -> bool:
         first, this = exposure(run[0]), exposure(frame)
@@ -75,7 +75,7 @@ def by_exposure(frames: Iterable[FrameInfo]) -> list[list[FrameInfo]]:
 
 
 def configuration(frame: FrameInfo) -> Hashable:
-    """What must be equal among frames that are combined, as text, so that any value of a plugin can be compared."""
+    """Settings that must be equal in frames that are combined, as text, so that any plugin's values are comparable."""
     shapes = tuple((d.shape, d.epoch) for d in frame.detectors)
     return tuple((name, str(value)) for name, value in frame.descriptors.configuration), shapes
 

@@ -1,4 +1,4 @@
-"""What the user says about a plan, checked."""
+"""The user's options for a plan, checked."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 
 class Library(Protocol):
-    """Finished calibrations that lie ready outside of INPUT; `nirred.library.Shelf` is one."""
+    """Finished calibrations outside INPUT; `nirred.library.Shelf` is an implementation."""
 
     @property
     def remarks(self) -> list[str]:
-        """What is wrong with it, for the plan's remarks."""
+        """Problems with the library, for the plan's remarks."""
 
     def sources(
         self, kind: str, frame: FrameInfo, within: str | None, enough: Callable[[Source], bool]
     ) -> Sequence[Source]:
-        """Calibrations of a kind that might serve a frame, the nearest in time first.
+        """Candidate calibrations of a kind for a frame, nearest in time first.
 
-        Those in the rule's window and some beyond, but hardly any that are farther away than one that is `enough`.
+        They include those in the rule's window and some beyond, but few farther away than one that is `enough`.
         """
 
     def fault(self, source: Source) -> str:
-        """Why a chosen file must not be used after all (it was changed), or ''; reads the file."""
+        """Why a chosen file must not be used (it has changed), or ''; reads the file."""
 
     def register(self, path: Path) -> str:
-        """Keep a calibration that a run has made; '' or what went wrong."""
+        """Add a calibration made by a run; return '' or an error message."""
 
 
-#: (step, parameter) of those that act when the plan is made, whatever label their step bears in a recipe.
+#: (step, parameter) that affect the plan, whatever the label of the step in a recipe.
 PLANNED = {
     *(("separate_sky", name) for name in ("ref_obj", "ref_sky", "frac_fov")),
     ("add_dq", "user_bpm"),
@@ -55,18 +55,18 @@ PLANNED = {
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What the user says about the plan.
+    """The user's options for the plan.
 
     Parameters
     ----------
     user_cal : Mapping of str to Path
-        {kind: file}; kinds with or without `processed_`. Always taken.
+        {kind: file}; kinds with or without `processed_`. Always used.
     user_bpm : Path or None
-        Bad-pixel mask, combined with whatever else there is.
+        Bad-pixel mask, combined with all other masks.
     objects, skies, exclude : tuple of str
         Parts of file names.
     frac_fov : float
-        Frames whose centres are this part of the field's width apart are different pointings.
+        Frames whose centres are separated by this fraction of the field's width are different pointings.
     only : callable or None
         Predicate of Descriptors.
     allow_missing : tuple of str
@@ -76,15 +76,15 @@ class PlanOptions:
     out : Path or None
         Output directory, never searched for input.
     recipe : str or None
-        Run this recipe (a name or FILE.toml) on the frames that it fits, and make what these need; None: everything.
+        Run this recipe (a name or FILE.toml) on suitable frames and make the calibrations they need; None: everything.
     library : Library or None
-        Where finished calibrations are sought that INPUT does not give.
+        Source of finished calibrations that INPUT does not provide.
     uses : frozenset of str or None
-        Kinds of calibration that `recipe` makes use of; None: as its steps tell.
+        Kinds of calibration that `recipe` uses; None: determined from its steps.
     settings : tuple of Setting
-        Parameters of steps as `config.check_settings` gives them: a calibration whose step is skipped is not sought.
+        Parameters of steps from `config.check_settings`; no calibration is looked for if its step is skipped.
     requests : RequestSet or None
-        A foreign file's wishes: these are planned, and frames of INPUT serve as calibrations for them.
+        Requests of a foreign file: only these are planned; other frames of INPUT provide calibrations for them.
     """
 
     user_cal: Mapping[str, Path] = field(default_factory=dict)
@@ -104,9 +104,9 @@ class PlanOptions:
     requests: RequestSet | None = None
 
     def with_settings(self, settings: Sequence[Setting]) -> PlanOptions:
-        """These options with more settings, checked, and with what some of these say of the plan.
+        """These options with additional checked settings, some of which affect the plan.
 
-        What they say comes after what was said before; None takes it back.
+        They replace earlier values; None removes one.
         """
         own: dict[str, Any] = {}
         masters = dict(self.user_cal)
@@ -127,12 +127,12 @@ class PlanOptions:
 
 
 def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
-    """These options with what the user's own recipe says of the plan, where nothing was said outside of it.
+    """These options with the values of the user's own recipe that affect the plan, unless they are set elsewhere.
 
     Raises
     ------
     ConfigError
-        It names a file that is no recipe.
+        The file is not a recipe.
     """
     own = own_recipe(options.recipe, registry)
     if own is None:
@@ -147,12 +147,12 @@ def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
 
 
 def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Registry) -> tuple[Setting, ...]:
-    """Settings in our spelling, checked against every step, and every label of the plugins' recipes and of `recipe`.
+    """Settings under nirred's names, checked against all steps and the labels in the plugins' recipes and `recipe`.
 
     Raises
     ------
     ConfigError
-        An unknown step or parameter, with the nearest known; `recipe` names a file that is no recipe.
+        An unknown step or parameter, with the nearest known; `recipe` is a file but not a recipe.
     """
     own = own_recipe(recipe, registry)
     recipes = [*all_recipes(registry).values(), *([own] if own else [])]
@@ -163,22 +163,22 @@ def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Re
 
 
 def kind_of(name: str) -> str:
-    """A kind of calibration as the user may write it: processed_dark is dark."""
+    """The kind of calibration for a user's spelling: processed_dark is dark."""
     return name.strip().lower().removeprefix("processed_")
 
 
 def _kinds(registry: Registry) -> set[str]:
-    """Kinds of calibration that people know."""
+    """Kinds of calibration that a user may name."""
     return {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
 
 
 def check_kinds(names: Iterable[str], what: str, registry: Registry) -> None:
-    """Refuse a kind that no rule knows.
+    """Refuse a kind that occurs in no rule.
 
     Raises
     ------
     ConfigError
-        The nearest is suggested.
+        An unknown kind; the nearest is suggested.
     """
     known = _kinds(registry)
     for name in names:
@@ -193,7 +193,7 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
     Raises
     ------
     ConfigError
-        A kind that no rule knows, or a file that does not exist.
+        A kind that occurs in no rule, or a file that does not exist.
     """
     known = _kinds(registry)
     found = {}
@@ -210,12 +210,12 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
     return found
 
 
-#: Kinds of finished product that serve as each kind of calibration.
+#: Kinds of finished product that can be used as each kind of calibration.
 _SERVES = {"dark": ("dark",), "flat": ("flat", "skyflat"), "bpm": ("bpm",)}
 
 
 def unused_masters(masters: Mapping[str, Path], mask: Path | None, tasks: Iterable[Task]) -> list[str]:
-    """Remarks on files that the user names as calibrations and that no task uses."""
+    """Remarks on the user's calibrations that no task uses."""
     taken = {a.path for t in tasks for a in t.calibrations if a.source == "user"}
     named = [(f"--user-cal {kind}", path) for kind, path in masters.items()]
     named += [("--user-bpm", mask)] if mask is not None else []
@@ -225,13 +225,13 @@ def unused_masters(masters: Mapping[str, Path], mask: Path | None, tasks: Iterab
 def described_masters(
     masters: Mapping[str, Path], mask: Path | None, registry: Registry
 ) -> dict[str, FrameInfo | None]:
-    """The user's calibrations, and the mask as `user_bpm`, in the terms of their plugins, as far as one knows them.
+    """The user's calibrations, and the mask as `user_bpm`, described by their plugins; None if no plugin claims one.
 
     Raises
     ------
     ConfigError
-        A finished product of another kind, as a flat that is named as dark. What is no product may be anything:
-        masters made elsewhere bear raw headers.
+        A finished product of another kind, such as a flat given as dark. Files that are not products are not checked,
+        because masters made elsewhere have raw headers.
     """
     known = {kind: described(path, registry) for kind, path in masters.items()}
     for kind, frame in known.items():

@@ -1,4 +1,4 @@
-"""Files that the user gave and that a product would replace."""
+"""Protection of the user's input files from being overwritten by products."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .scan import PRODUCT_KEY
 
 
 def refuse_overwriting(plan: Plan, out: Path) -> None:
-    """Refuse to write a product where an input lies, or a calibration that the user names.
+    """Refuse to write a product over an input or over a calibration given by the user.
 
-    A product of an earlier run among the inputs is made again as ever.
+    A product of an earlier run among the inputs may be overwritten.
 
     Raises
     ------
     ConfigError
-        Naming the file.
+        A product would overwrite an input; the message names the file.
     """
     given = {place(f.path) for f in plan.files if not _own(f)}
     named = (a.path for t in plan.tasks for a in t.calibrations if a.source == "user" and a.path is not None)

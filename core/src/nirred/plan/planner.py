@@ -1,4 +1,4 @@
-"""Make the plan: scan, check WCS, group, associate, and keep the tasks that are needed, in an order that works."""
+"""Make the plan: scan, check WCS, group, associate, and keep the tasks that are needed, in executable order."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanOptions", "make_plan"]
 
-#: Kinds of product that serve as calibrations; each has its own groups of frames.
+#: Kinds of product used as calibrations; each has its own groups of frames.
 CALIBRATIONS = ("dark", "bpm", "flat")
-#: Kinds of calibration that the tasks of each product are given; science tasks get all that rules want.
+#: Kinds of calibration for the tasks of each product; science tasks get all that the rules require.
 _GIVEN = {
     "dark": frozenset({"bpm"}),
     "bpm": frozenset({"dark"}),
@@ -63,12 +63,12 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     registry : Registry
         The plugins.
     options : PlanOptions, optional
-        What the user says about it.
+        The user's options.
 
     Returns
     -------
     Plan
-        The same for any order of the inputs. Tasks stand after those whose products they use.
+        The same for any order of the inputs. Tasks follow those whose products they use.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
 
 
 class Planner:
-    """What `make_plan` does, step by step; `choose` answers afterwards what any frame would be given."""
+    """The steps of `make_plan`; afterwards `choose` gives the calibrations of any frame."""
 
     def __init__(self, registry: Registry, options: PlanOptions) -> None:
         self.registry, self.options = registry, options
@@ -102,7 +102,7 @@ class Planner:
         self.tasks: dict[str, Task] = {}
 
     def plan(self, inputs: Iterable[str | Path]) -> Plan:
-        """The plan of a set of inputs; once for each planner."""
+        """Make the plan for a set of inputs; call it once per planner."""
         asked, inputs = self.options.requests, list(inputs)
         orders, refused = take_orders(asked) if asked is not None else ([], [])
         paths = expand_inputs(inputs, out=self.options.out) if inputs or asked is None else []
@@ -123,7 +123,7 @@ class Planner:
 
     # -- files ----------------------------------------------------------------------------------------------------
     def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
-        """Files that the user names as calibrations are that, even where they lie in INPUT."""
+        """Treat files that the user names as calibrations only as such, even if they are in INPUT."""
         named = {place(p): f"--user-cal {k}" for k, p in self.user_cal.items()}
         if self.options.user_bpm is not None:
             named[place(self.options.user_bpm)] = "--user-bpm"
@@ -135,7 +135,7 @@ class Planner:
         return taken
 
     def _settle(self, records: Sequence[FileRecord], named: set[Path]) -> list[FrameInfo]:
-        """Frames that take part, their WCS checked; sorts them into pools by role and collects finished products."""
+        """Return the frames to use, with their WCS checked; sort them by role and collect finished products."""
         live = [r for r in records if r.path not in named and r.verdict is None]
         for record in live:
             role, state = (record.frames[0].descriptors.role, record.frames[0].descriptors.qa_state or "")
@@ -173,7 +173,7 @@ class Planner:
 
     # -- tasks ----------------------------------------------------------------------------------------------------
     def _goals(self, frames: Sequence[FrameInfo], records: Sequence[FileRecord]) -> list[str]:
-        """Turn all drafts into tasks, calibrations first; return the ids of those that are wanted for themselves."""
+        """Turn all drafts into tasks, calibrations first; return the ids of those wanted as results."""
         calibrations = self._calibrations()
         wanted = self.asked.makes if self.asked is not None else "image"
         if self.asked is not None and wanted in CALIBRATIONS:
@@ -197,7 +197,7 @@ class Planner:
         return [*darks, *bpm_drafts(self.bench, flats, darks), *flats]
 
     def _offer(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Make tasks of calibrations, which serve all that come after."""
+        """Make tasks for calibrations, which later tasks may use."""
         drafts = distinct(drafts)
         for draft in drafts:
             task = self._task(draft)
@@ -205,7 +205,7 @@ class Planner:
         return drafts
 
     def _requested(self, orders: Sequence[Order], records: Sequence[FileRecord], refused: list[Refusal]) -> list[str]:
-        """As `_goals`, for the requests of a foreign file; other frames serve as calibrations."""
+        """As `_goals`, for the requests of a foreign file; other frames are used as calibrations."""
         by_path = {r.path: r for r in records}
         named = {f for o in orders for f in o.files}
         self.bench.pools = {role: [f for f in pool if f.path not in named] for role, pool in self.bench.pools.items()}
@@ -234,10 +234,10 @@ class Planner:
         return [for_recipe(d, asked) for d in drafts] if asked is not None else drafts
 
     def _task(self, draft: Draft) -> Task:
-        """Give a draft its calibrations."""
+        """Make the task of a draft by choosing its calibrations."""
         found: list[Association] = []
         missing = [replace(m, optional=self._spared(m.kind, m.optional)) for m in draft.missing]
-        # Flat before mask: the mask made of the same frames as the flat is preferred.
+        # Flat before mask: a mask made from the same frames as the flat is preferred.
         for kind, wish in sorted(self._wishes(draft).items(), key=lambda k: (k[0] == "bpm", k[0])):
             answers = self._answers(draft, kind, wish, found)
             found += [a for a in answers if isinstance(a, Association)]
@@ -263,7 +263,7 @@ class Planner:
         return task
 
     def _refused(self, draft: Draft) -> frozenset[str]:
-        """Kinds that the draft's recipe, as it will run on these frames, has no use for."""
+        """Kinds that the draft's recipe does not use when run on these frames."""
         try:
             return unused_kinds(self._bound(draft))
         except PluginError:  # it fails its group when that runs, and says so there
@@ -274,7 +274,7 @@ class Planner:
         return bind(recipe, draft.first, between(self.options.settings, draft.settings), self.registry)
 
     def _wishes(self, draft: Draft) -> dict[str, Wish | None]:
-        """What the rules want for a draft and its recipe makes use of, and what the user gives of that."""
+        """Calibrations of a draft: those that its recipe uses and that rules require or the user gives."""
         given, refused = _GIVEN.get(draft.makes, self.options.uses), self._refused(draft)
         wishes: dict[str, Wish | None] = {}
         for kind, rule in rules_for(draft.first, self.registry).items():
@@ -287,11 +287,11 @@ class Planner:
         return wishes
 
     def _spared(self, kind: str, optional: bool) -> bool:
-        """Whether a task can go on without a calibration that its rule calls optional, or not."""
+        """Whether a task can run without a calibration, given whether its rule calls it `optional`."""
         return kind in self.allowed or (optional and not self.options.strict)
 
     def _given(self, draft: Draft) -> frozenset[str]:
-        """Kinds that the user, or the request, names a file of; another instrument's are for that one's frames."""
+        """Kinds for which the user or the request names a file, except files of another instrument."""
         known = {k: d for k, d in self.described.items() if d is not None}
         others = {k for k, d in known.items() if d.instrument != draft.first.instrument}
         return frozenset((self.user_cal.keys() - others) | draft.masters.keys())
@@ -311,16 +311,16 @@ class Planner:
         return [self.choose(wish)] if kind != "bpm" else self._masks(draft, wish, found)
 
     def _named(self, draft: Draft, kind: str, wish: Wish | None) -> Association:
-        """The user's own word before that of a file."""
+        """The calibration named by the user, else the one named by the observation file."""
         if kind in self.user_cal or draft.request is None:
             return forced(kind, self.user_cal[kind], wish, self.described[kind])
         path = draft.masters[kind]
         return forced(kind, path, wish, described(path, self.registry), draft.named_by[kind])
 
     def choose(self, wish: Wish, *, everything: bool = False) -> Association | Missing:
-        """The calibration of one kind. One from the library is read first: a changed file gives way to the next.
+        """Choose the calibration of one kind. A file from the library is checked; if it has changed, the next is used.
 
-        `everything`: judge the whole library, not only as far as the one that is taken.
+        `everything`: compare all of the library, not only up to the one that is chosen.
         """
         sources = self._sources(wish, everything=everything)
         while True:
@@ -336,7 +336,7 @@ class Planner:
             sources[at] = replace(sources[at], fault=fault)
 
     def _masks(self, draft: Draft, wish: Wish, found: Sequence[Association]) -> list[Association | Missing]:
-        """A static mask and a fresh one are used together (two of kind bpm); one of them is enough."""
+        """Choose a static mask and a measured one, used together (two of kind bpm); one of them is enough."""
         static = self.choose(replace(wish, kind="static_bpm"))
         answers: list[Association | Missing] = [replace(static, kind="bpm")] if isinstance(static, Association) else []
         if draft.makes == "dark":
@@ -350,7 +350,7 @@ class Planner:
         return [replace(fresh, reason=f"{fresh.reason} (one is made from flats and short darks)")]
 
     def _made_of(self, flat: Association | None) -> frozenset[str]:
-        """Names of the raw frames of a flat, as far as they are known."""
+        """Names of the raw frames of a flat, if known."""
         if flat is None:
             return frozenset()
         if flat.task:
@@ -371,7 +371,7 @@ class Planner:
             return path is not None and not left_out and place(path) not in here
 
         def enough(source: Source) -> bool:
-            """Whether none farther away in time could be preferred to this one."""
+            """Whether no source farther away in time could be preferred to this one."""
             if everything or served:
                 return not everything
             serves = wanted(source) and judge(wish.rule, wish.frame, source).passed and not library.fault(source)

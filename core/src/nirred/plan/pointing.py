@@ -1,4 +1,4 @@
-"""Which frames of a science group are on target and which on sky: clusters of overlapping fields."""
+"""Separate the frames of a science group into target and sky, by clusters of overlapping fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..plugin.frames import Polygon
     from .model import FrameInfo, FrameRole
 
-FRACTION = 0.9  # of the field's width: closer centres overlap; so do outlines with more than the rest in common
+FRACTION = 0.9  # of the field's width: closer centres overlap; so do outlines that share more than the remainder
 Point = tuple[float, float]
 
 
@@ -27,7 +27,7 @@ class Pointings:
     Attributes
     ----------
     roles : list of FrameRole or None
-        Per frame, in the order given; None: in neither set (only when the user named both).
+        Per frame, in the order given; None: in neither set (only if the user named both).
     clusters : list of list of int
         Indices of the frames of each pointing.
     remarks : list of str
@@ -47,26 +47,28 @@ def separate(
     footprint: Callable[[FrameInfo], Sequence[Polygon] | None] = lambda frame: None,
     fraction: float = FRACTION,
 ) -> Pointings:
-    """Tell objects from skies.
+    """Separate object frames from sky frames.
 
     Parameters
     ----------
     frames : sequence of FrameInfo
         One science group in time order.
     forced_sky : frozenset of int
-        Indices of frames known to be sky (role, or a target of their own that is called so).
+        Indices of frames known to be sky (by role, or because their target is called sky).
     objects, skies : sequence of str
-        The user's word: parts of file names; the whole pointing of a named frame follows it. Named twice: both.
+        The user's choice, as parts of file names; it applies to the whole pointing of a named frame. Frames named in
+        both are both.
     footprint : callable
         Illuminated outlines of a frame on the sky, or None for the planes' full width.
     fraction : float
-        Fields whose centres are this part of their width apart are different pointings.
+        Fields whose centres are separated by this fraction of their width are different pointings.
 
     Notes
     -----
-    Unguided frames are sky unless named. With nothing named: one pointing, every frame is both; two, the one nearest
-    the target of the first frame is the object; more, pointings by increasing distance until objects are at least
-    half. Equal distances: most frames, then first in time. Many pointings without target coordinates: all both.
+    Unguided frames are sky unless named. If nothing is named: with one pointing every frame is both; with two, the one
+    nearest to the target of the first frame is the object; with more, pointings are objects in order of distance until
+    they hold at least half of the frames. Equal distances: most frames first, then first in time. With many pointings
+    and no target coordinates all frames are both.
     """
     clusters = cluster(frames, footprint, fraction)
     named_objects, named_skies = _named(frames, objects), _named(frames, skies)
@@ -91,7 +93,7 @@ def _named(frames: Sequence[FrameInfo], names: Sequence[str]) -> set[int]:
 
 
 def _complete(on: set[int], off: set[int], rest: list[int]) -> None:
-    """The user named one side: the other is what remains, or the same frames."""
+    """If the user named only one of the sets, the other gets the remaining frames, or the same ones."""
     if not on:
         on |= set(rest) or off
     elif not off:
@@ -101,14 +103,14 @@ def _complete(on: set[int], off: set[int], rest: list[int]) -> None:
 def _divide(
     frames: Sequence[FrameInfo], clusters: Sequence[list[int]], on: set[int], off: set[int], *, flagged: bool
 ) -> None:
-    """Nobody said which is which: by the pointings' distances from the target."""
+    """Without the user's choice: divide by the pointings' distances from the target."""
     rest = [i for i in range(len(frames)) if i not in on | off]
     # Known sky that is a pointing of its own, or flagged as sky by the observer: the rest need not serve as sky.
     apart = flagged or any(set(c) <= off for c in clusters)
     open_clusters = [[i for i in c if i in rest] for c in clusters]
     open_clusters = [c for c in open_clusters if c]
     if not open_clusters:
-        on |= off  # nothing but sky: treat it as a dither
+        on |= off  # only sky frames: treat them as a dither
         return
     aim = target(frames[rest[0]])
     mosaic = len(open_clusters) > 2 and aim is None
@@ -157,7 +159,7 @@ def _distance(frames: Sequence[FrameInfo], members: Sequence[int], aim: Point | 
 def cluster(
     frames: Sequence[FrameInfo], footprint: Callable[[FrameInfo], Sequence[Polygon] | None], fraction: float = FRACTION
 ) -> list[list[int]]:
-    """Frames by pointing: a frame belongs where it overlaps any member. In order of the first member."""
+    """Group frames by pointing: a frame joins if it overlaps any member. In order of the first member."""
     sets = _Sets(len(frames))
     if all(f.wcs and f.wcs_state != "stale" for f in frames):
         outlines = [footprint(f) if f.wcs_state == "ok" else None for f in frames]
@@ -213,7 +215,7 @@ def _near_by_offsets(frames: Sequence[FrameInfo], fraction: float) -> list[tuple
 
 
 def _near_by_center(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[int, int]]:
-    """Field centre of one frame within the fraction of the axis length from that of the other, on both axes."""
+    """Pairs of frames whose field centres differ by less than the fraction of the axis length, on both axes."""
     import numpy as np
 
     n = len(frames)
@@ -241,7 +243,7 @@ def _pairs(near: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _tangent(points: Any, at: Any) -> np.ndarray:
-    """Gnomonic projection, degrees; points behind the sky's horizon become infinite."""
+    """Gnomonic projection, degrees; points 90 degrees or more away become infinite."""
     import numpy as np
 
     ra, dec = np.radians(points).T
@@ -255,7 +257,7 @@ def _tangent(points: Any, at: Any) -> np.ndarray:
 
 
 def field_center(frame: FrameInfo) -> Point | None:
-    """Sky position (degrees) of the middle of the frame's planes; None without a WCS to be trusted."""
+    """Sky position (degrees) of the centre of the frame's planes; None without a reliable WCS."""
     if not frame.wcs or frame.wcs_state == "stale":
         return None
     centers = []
@@ -268,7 +270,7 @@ def field_center(frame: FrameInfo) -> Point | None:
 
 
 def plane_outlines(frame: FrameInfo) -> list[Polygon]:
-    """Corners on the sky of each plane, through its WCS."""
+    """Corners of each plane on the sky, from its WCS."""
     out = []
     for plane, detector in zip(frame.wcs, frame.detectors):
         ny, nx = detector.shape
@@ -278,7 +280,7 @@ def plane_outlines(frame: FrameInfo) -> list[Polygon]:
 
 
 def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Sets) -> None:
-    """Join frames with more than the `least` part in common; pairs already joined or far apart are not computed."""
+    """Join frames that share more than the fraction `least`; pairs already joined or far apart are not computed."""
     import numpy as np
 
     for a, mine in enumerate(outlines):
@@ -289,7 +291,7 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Se
             if sets.root(a) == sets.root(b):
                 continue
             corner = _tangent(np.array([outlines[b][0][0]]), at)[0]
-            if math.hypot(*corner) > 2.5 * radius:  # outlines of one configuration are of one size
+            if math.hypot(*corner) > 2.5 * radius:  # outlines of one configuration have the same size
                 continue
             there = [_flat(p, at) for p in outlines[b]]
             common = sum(area(clip(p, q)) for p in here for q in there)
@@ -316,7 +318,7 @@ def area(polygon: Sequence[Point]) -> float:
 
 
 def clip(subject: Sequence[Point], window: Sequence[Point]) -> list[Point]:
-    """Common part of two polygons, both anticlockwise, `window` convex (Sutherland and Hodgman 1974)."""
+    """Intersection of two polygons, both anticlockwise, `window` convex (Sutherland and Hodgman 1974)."""
     output = list(subject)
     if not window:
         return []

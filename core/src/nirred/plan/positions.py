@@ -1,4 +1,4 @@
-"""A user's list of positions, held against the frames before anything is reduced."""
+"""Check a user's list of positions against the frames before anything is reduced."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHARED = "this position list is also applied to another group; restrict the inpu
 
 
 def refuse_misfit(calls: Iterable[BoundCall], frames: Iterable[tuple[FrameInfo, FrameRole]]) -> set[Positions]:
-    """The lists of positions that a bound recipe is given, with one for each frame on target, or pointing.
+    """Lists of positions in a bound recipe, checked to have one position for each frame on target, or pointing.
 
     Raises
     ------
     ConfigError
-        A list has another number, or cannot be read.
+        A list has a different number of positions, or cannot be read.
     """
     told: set[Positions | None] = {getattr(c.params, "offsets", None) for c in calls}
     targets = [frame for frame, role in frames if role in ON_TARGET]
@@ -37,14 +37,14 @@ def refuse_misfit(calls: Iterable[BoundCall], frames: Iterable[tuple[FrameInfo, 
 
 
 def check_positions(tasks: Sequence[Task], bound: Callable[[Task], Iterable[BoundCall]]) -> list[Task]:
-    """These tasks; those whose frames a list of positions does not fit are blocked, those that share one are told.
+    """Block tasks whose frames a list of positions does not fit; add a remark to tasks that share a list.
 
-    ``bound(task)`` is the recipe of a task as it will run on its frames.
+    ``bound(task)`` is the recipe of a task with its parameters for these frames.
 
     Raises
     ------
     ConfigError
-        The list fits none of the tasks that it is given to.
+        The list fits none of its tasks.
     """
     takers: dict[Positions, list[str]] = defaultdict(list)
     faults: dict[str, ConfigError] = {}

@@ -1,4 +1,4 @@
-"""Requests of a foreign observation file as drafts: the file says which frames are reduced together, and how."""
+"""Draft tasks for the requests of a foreign observation file, which states the frames to combine and how."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..plugin.instrument import Request, RequestSet
     from ..plugin.recipes import Recipe
 
-#: Roles of frames that each kind of product is usually made of; others are taken at the user's word, with a remark.
+#: Usual roles of the frames for each kind of product; others that the user names are used with a remark.
 _USUAL = {
     "dark": ("dark", "bias"),
     "flat": ("flat", "lamp_on"),
@@ -33,9 +33,9 @@ _SCIENCE = ("image", "skyflat")
 
 @dataclass(frozen=True)
 class Order:
-    """A request with everything that it takes from its children: files in the order given, masters by kind.
+    """A request including the data of its children: files in the order given, masters by kind.
 
-    `named_by` is the request, or the file, that names the master of each kind.
+    `named_by` is the request or file that names the master of each kind.
     """
 
     request: Request
@@ -45,12 +45,12 @@ class Order:
 
 
 def take_orders(asked: RequestSet) -> tuple[list[Order], list[Refusal]]:
-    """What is to be carried out, and what cannot be: each request that is at fault, and each that needs one of these.
+    """Separate requests that can be carried out from those that cannot: invalid ones, and those that depend on them.
 
     Returns
     -------
     list of Order
-        Of the enabled requests, in the file's order; each frame under one name, whatever the names that lead to it.
+        The enabled requests, in the file's order; each frame has a single name, whatever its paths.
     list of Refusal
     """
     by_id: dict[str, list[Request]] = {}
@@ -78,12 +78,12 @@ def _sound(request: Request, by_id: Mapping[str, Sequence[Request]]) -> None:
 
 
 def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tuple[str, ...]) -> Order:
-    """A request and its children, depth first.
+    """Collect the data of a request and its children, depth first.
 
     Raises
     ------
     DataError
-        One of them is at fault, missing, or its own child; they name different calibrations; a file does not exist.
+        One of them is invalid, missing, or its own child; they name different calibrations; a file does not exist.
     """
     if request.id in above:
         raise DataError(f"{request.origin} is among its own children", "remove the circular reference")
@@ -118,7 +118,7 @@ def _order(request: Request, by_id: Mapping[str, Sequence[Request]], above: tupl
 
 
 def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Bench) -> Draft:
-    """A request as a task to be.
+    """The draft task of a request.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Benc
 
 
 def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tuple[list[FrameInfo], list[str]]:
-    """Frames that can be used, in order of time, and what is to be said of the others."""
+    """Usable frames in order of time, and remarks on the others."""
     origin, remarks = order_.request.origin, []
     frames: list[FrameInfo] = []
     for path in order_.files:
@@ -184,7 +184,7 @@ def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tu
 
 
 def _check_order(request: Request, timed: Sequence[Path], listed: Sequence[Path]) -> None:
-    """A list of positions goes by the order in which the file names the frames; a task takes them as time does.
+    """Check that the frames are listed in order of time: positions follow the list, tasks the time.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _setup(frame: FrameInfo) -> str:
 
 
 def _grouped(recipe: Recipe, frames: Sequence[FrameInfo], bench: Bench) -> Draft:
-    """Frames with their roles: as the file has it, except that skies are told from targets by pointing as usual."""
+    """Draft of the frames as listed in the file, with target and sky frames separated by pointing as usual."""
     if any(call.step == "sky_correct" for call in recipe.steps):
         return science_draft(bench, ScienceGroup(list(frames)), recipe.name, recipe.makes)
     roles: dict[str, FrameRole] = {"dark": "dark", "flat": "flat"}
@@ -214,5 +214,5 @@ def _grouped(recipe: Recipe, frames: Sequence[FrameInfo], bench: Bench) -> Draft
 
 
 def refusal(request: Request, error: NirredError) -> Refusal:
-    """What a request that cannot be carried out is recorded as."""
+    """The record of a request that cannot be carried out."""
     return Refusal(request.id, request.origin, error.message, error.hint)

@@ -1,4 +1,4 @@
-"""Read every file's headers and settle what it is: frames of an instrument, or a verdict with its reason."""
+"""Read every file's headers and classify it: frames of an instrument, or a verdict with its reason."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .moments import exposure
 if TYPE_CHECKING:
     from ..registry import Registry
 
-#: Keywords of our own products: the version that wrote it, and its kind (dark, bpm, flat, image, skyflat).
+#: Keywords of nirred's products: the version that wrote it, and its kind (dark, bpm, flat, image, skyflat).
 PRODUCT_KEY, KIND_KEY = "NIRRED", "NIRKIND"
-#: Tags that say that another program has been at work on the pixels.
+#: Tags of files whose pixels another program has processed.
 PROCESSED = frozenset({"PREPARED", "PROCESSED"})
-#: Kinds of master of other software (descriptor `master`) that serve as they are.
+#: Kinds of master from other software (descriptor `master`) that can be used as they are.
 MASTERS = frozenset({"dark", "flat"})
 _CHUNK = 1 << 20
 
@@ -42,7 +42,7 @@ def scan(paths: Iterable[Path], registry: Registry) -> list[FileRecord]:
     Returns
     -------
     list of FileRecord
-        In order of file name. A file that cannot be used has a verdict and a reason; nothing is raised for a file.
+        In order of file name. A file that cannot be used has a verdict and a reason; no file raises an exception.
     """
     records = [_scan_file(path, registry) for path in sorted(paths, key=lambda p: (p.name, str(p)))]
     _mark_duplicates(records)
@@ -55,18 +55,18 @@ def scan_file(path: Path, registry: Registry) -> FileRecord:
 
 
 def described(path: Path, registry: Registry) -> FrameInfo | None:
-    """The user's file in the terms of its plugin, when a plugin knows it."""
+    """The user's file as described by its plugin; None if no plugin claims it."""
     frames = scan_file(path, registry).frames
     return frames[0] if frames else None
 
 
 def product_of(frame: FrameInfo) -> str:
-    """Kind of a finished product (dark, bpm, flat, image, skyflat), ours or the observatory's; '' for a raw frame."""
+    """Kind of a finished product (dark, bpm, flat, image, skyflat) of nirred or the observatory; '' for a raw frame."""
     return _product_kind(frame.headers) or _master_kind((frame,))
 
 
 def scan_headers(headers: Headers, path: Path, registry: Registry) -> FileRecord:
-    """Classify a file by headers that are known already; see `scan`."""
+    """Classify a file by headers that have been read already; see `scan`."""
     return _scan_file(path, registry, headers)
 
 
@@ -100,7 +100,7 @@ def _product_kind(headers: Headers) -> str:
 
 
 def _master_kind(frames: Sequence[FrameInfo]) -> str:
-    """Kind of a master that the observatory's own software made, as its plugin says; masks go by their role."""
+    """Kind of a master made by the observatory's own software, according to its plugin; for masks, by role."""
     kind = str(frames[0].descriptors.get("master") or "") if frames else ""
     return kind if kind in MASTERS else ""
 
@@ -121,7 +121,7 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
     wcs = tuple(ask("nirred_wcs") or ())
     state = "none" if not wcs else "pointing" if wcs[0].origin == "pointing" else "ok"
     # Without an answer the file is one exposure of all its images, which are counted when they are read: a compressed
-    # file need not be inflated for the plan.
+    # file need not be decompressed for the plan.
     exposures = ask("nirred_exposures") or (Exposure(),)
     return tuple(
         FrameInfo(path, e, owner, claim.instrument, tags, descriptors, detectors, headers, wcs, state)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
 
 
 def _judge(record: FileRecord, claim: Claim) -> None:
-    """Verdict of a file that its plugin could describe."""
+    """Set the verdict on a file that its plugin could describe."""
     if claim.unsupported:
         record.verdict, record.reason = "unsupported", claim.unsupported
     elif record.product:
@@ -142,7 +142,7 @@ def _judge(record: FileRecord, claim: Claim) -> None:
 
 
 def _why_unsupported(frame: FrameInfo) -> str:
-    """Why a raw frame cannot be reduced, or ''; of a mask neither settings nor exposure matter."""
+    """Why a raw frame cannot be reduced, or ''; for a mask settings and exposure do not matter."""
     told, mask = frame.descriptors, frame.descriptors.role == "bpm"
     if told.role == "acquisition":
         return "acquisition"
@@ -156,7 +156,7 @@ def _why_unsupported(frame: FrameInfo) -> str:
 
 
 def _misstated(frame: FrameInfo) -> str:
-    """What the header of a raw frame does not say that is needed, or ''."""
+    """Required information that the header of a raw frame lacks, or ''."""
     if not frame.detectors or any(d.gain is None for d in frame.detectors):
         return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
     if exposure(frame) is None:
@@ -167,13 +167,13 @@ def _misstated(frame: FrameInfo) -> str:
 def _miscounted(frame: FrameInfo) -> str:
     """Why the file's images cannot be the frame's planes, or ''.
 
-    Only where the plugin leaves the choice of images to the core, and the file need not be inflated to count them.
+    Checked only if the plugin leaves the choice of images to the core and they can be counted without decompression.
     """
     if frame.exposure != Exposure() or any(d.hdu is not None for d in frame.detectors) or frame.headers.compressed:
         return ""
     try:
         found = len(frame.headers.images)
-    except Unreadable:  # damage behind the first image; reading tells
+    except Unreadable:  # damage after the first image; reported when it is read
         return ""
     wanted = len(frame.detectors)
     return "" if found == wanted else f"{found} image{'s' if found != 1 else ''}, {wanted} expected"
@@ -182,16 +182,16 @@ def _miscounted(frame: FrameInfo) -> str:
 def unselect(
     records: Iterable[FileRecord], exclude: Iterable[str] = (), only: Callable[[Descriptors], bool] | None = None
 ) -> list[str]:
-    """Give the verdict `unselected` to files that the user leaves out.
+    """Set the verdict `unselected` for files that the user excludes.
 
     Parameters
     ----------
     records : iterable of FileRecord
-        Changed in place where they have no verdict yet, or are products.
+        Changed in place if they have no verdict yet or are products.
     exclude : iterable of str
         Names, parts of names or patterns (``*``, ``?``).
     only : callable, optional
-        Predicate of a frame's descriptors; a file stays when one of its exposures satisfies it.
+        Predicate of a frame's descriptors; a file is kept if one of its exposures satisfies it.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def unselect(
 
 
 def names_file(name: str, path: Path) -> bool:
-    """True when a user's `name` means the file: part of its name (without .fits), or a pattern that fits it."""
+    """Whether a user's `name` selects the file: part of its name (without .fits), or a matching pattern."""
     name = file_root(Path(name))
     return bool(name) and (name in path.name or fnmatch.fnmatchcase(file_root(path), name))
 
@@ -235,7 +235,7 @@ def _mark_duplicates(records: list[FileRecord]) -> None:
 
 
 def _mark_tiled(records: Iterable[FileRecord]) -> None:
-    """A tile-compressed file beside the plain one of the same name and moment is its copy, though no byte agrees."""
+    """Mark a tile-compressed file as a copy of the plain file with the same name and time, although bytes differ."""
     plain: dict[tuple[str, str, datetime | None], FileRecord] = {}
     tiled = []
     for record in records:
@@ -251,11 +251,11 @@ def _mark_tiled(records: Iterable[FileRecord]) -> None:
 
 
 def _identity(record: FileRecord) -> tuple[str, str]:
-    """Header text of the primary and the first image: what twins must share before their content is compared."""
+    """Header text of the primary and the first image; only if it is equal are the contents compared."""
     headers = record.frames[0].headers
     try:
         image = headers.image
-    except Unreadable:  # damage behind the first image
+    except Unreadable:  # damage after the first image
         image = None
     return headers.primary.text, image.text if image else ""
 

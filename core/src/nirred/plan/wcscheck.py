@@ -1,7 +1,7 @@
 """Check every header WCS against the pointing keywords and its neighbours; rebuild those that contradict them.
 
 The limits are those of the observatory's own check: 30 arcsec between the reference position and the pointing, and for
-neighbours a shift that is less than half the expected one (beyond 10 px) or goes the other way (beyond 2 px).
+neighbours a shift less than half the expected one (if above 10 px) or in the opposite direction (if above 2 px).
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 LIMIT = 30.0  # arcsec
 MAX_DEAD_TIME = 60.0  # s; a longer pause ends a sequence
-SCALES_AGREE = 0.1  # share by which the WCS's scale along one axis may differ from the camera's
-ROTATED = 0.1  # deg; frames that differ by more cannot lend each other their WCS
+SCALES_AGREE = 0.1  # largest relative difference between the WCS's scale along one axis and the camera's
+ROTATED = 0.1  # deg; the WCS of a frame rotated by more cannot replace another's
 SIGMA_SHIFTED, SIGMA_POINTING = 1.0, 5.0  # arcsec, added error of a WCS rebuilt from a neighbour, from the pointing
 
 
 def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
-    """Check, and mend where possible, the WCS of all frames.
+    """Check the WCS of all frames, and correct it where possible.
 
     Parameters
     ----------
     frames : iterable of FrameInfo
-        Frames of any instruments; those with a WCS made from the pointing, or whose plugin says that
-        it cannot be checked (descriptor `wcs_check` False) are passed through, and so are calibrations without one.
+        Frames of any instruments. Frames are returned unchanged if their WCS was made from the pointing, if the plugin
+        says that it cannot be checked (descriptor `wcs_check` False), or if they are calibrations without a WCS.
 
     Returns
     -------
     list of FrameInfo
-        In time order. `wcs_state` is ok, rebuilt or stale, with a note that says what was expected and found.
+        In time order. `wcs_state` is ok, rebuilt or stale, with a note on the expected and found values.
 
     Notes
     -----
-    Uses the descriptors `expected_ra` and `expected_dec` (degrees: where target coordinates and offsets put the WCS
-    reference position) and `detector_x_offset`, `detector_y_offset` (pixels). Frames without an expected position are
-    compared with their neighbours only. A science frame without a WCS is given one where these descriptors,
-    `position_angle` and either another frame of its configuration or `pixel_scale` and `wcs_flipped` allow.
+    Uses the descriptors `expected_ra` and `expected_dec` (degrees: the WCS reference position computed from target
+    coordinates and offsets) and `detector_x_offset`, `detector_y_offset` (pixels). Frames without an expected position
+    are only compared with their neighbours. A science frame without a WCS is given one if these descriptors,
+    `position_angle` and either another frame of its configuration or `pixel_scale` and `wcs_flipped` are available.
     """
     ordered = sorted(frames, key=order)
     checked: dict[int, FrameInfo] = {}
@@ -68,9 +68,9 @@ def _lacking(frame: FrameInfo) -> bool:
 
 
 def _supplied(frame: FrameInfo, others: Sequence[FrameInfo]) -> FrameInfo:
-    """A science frame without WCS: given that of the nearest frame of its configuration, or one made of numbers.
+    """Give a science frame without WCS that of the nearest frame of its configuration, or one from its descriptors.
 
-    Either is put where the pointing keywords say; without these, or with a camera's orientation unknown, it has none.
+    Either is centred on the pointing keywords; without these, or if the orientation is unknown, the frame has no WCS.
     """
     here, angle = expected(frame), frame.descriptors.position_angle
     if here is None or angle is None:
@@ -93,7 +93,7 @@ def _supplied(frame: FrameInfo, others: Sequence[FrameInfo]) -> FrameInfo:
 
 
 def _like(other: FrameInfo, frame: FrameInfo) -> bool:
-    """True for a frame whose WCS fits another but for the position."""
+    """Whether the WCS of a frame fits another frame except for the position."""
     same = (other.owner, other.instrument, configuration(other)) == (
         frame.owner,
         frame.instrument,
@@ -104,7 +104,7 @@ def _like(other: FrameInfo, frame: FrameInfo) -> bool:
 
 
 def expected(frame: FrameInfo) -> tuple[float, float] | None:
-    """Where target coordinates and offsets put the WCS reference position, degrees."""
+    """WCS reference position computed from target coordinates and offsets, degrees."""
     ra, dec = frame.descriptors.get("expected_ra"), frame.descriptors.get("expected_dec")
     known = ra is not None and dec is not None and math.isfinite(ra) and math.isfinite(dec)
     return (float(ra), float(dec)) if known else None
@@ -137,10 +137,10 @@ def _check_sequence(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
 
 
 def _undecided(pointings: Sequence[_Pointing], wrong: Mapping[int, str]) -> set[int]:
-    """Without any pointing to go by: frames that need not be wrong.
+    """Frames that cannot be shown to be wrong, in the absence of any pointing.
 
-    Half or more of all, so that neither side is known to be right; or several that agree with each other, as those of
-    another target do.
+    These are half or more of all frames, so that either side may be right, or several that agree with each other, as
+    frames of another target do.
     """
     if 2 * len(wrong) >= len(pointings):
         return set(wrong)
@@ -148,9 +148,9 @@ def _undecided(pointings: Sequence[_Pointing], wrong: Mapping[int, str]) -> set[
 
 
 def _base(pointings: Sequence[_Pointing], bad: dict[int, str]) -> _Pointing | None:
-    """The frame to trust: the first that most agree with, of those that agree with their own pointing if any do.
+    """The reference frame: the first with which most agree, if possible among those that agree with their pointing.
 
-    Agreeing with one's pointing is not enough: a frame that kept the WCS of a neighbour may be within the limit.
+    Agreement with the pointing is not enough: a frame that kept the WCS of a neighbour may be within the limit.
     """
     good = [p for i, p in enumerate(pointings) if i not in bad]
     trusted = [p for p in good if p.expected is not None] or good
@@ -159,7 +159,7 @@ def _base(pointings: Sequence[_Pointing], bad: dict[int, str]) -> _Pointing | No
 
 
 def _follows(pointings: Sequence[_Pointing]) -> bool:
-    """True when telescope and WCS moved together, so that the target coordinates must be what is wrong."""
+    """Whether telescope and WCS moved together, which means that the target coordinates must be wrong."""
     first = pointings[0]
     moved = any(math.hypot(*(first.expected_shift(p) or (0.0, 0.0))) > 10.0 for p in pointings)
     return moved and not any(p.contradicts(first) for p in pointings[1:])
@@ -167,7 +167,7 @@ def _follows(pointings: Sequence[_Pointing]) -> bool:
 
 @dataclass(frozen=True)
 class _Pointing:
-    """A frame with the numbers that the check compares."""
+    """A frame with the values compared by the check."""
 
     frame: FrameInfo
     wcs: AnyWcs
@@ -198,26 +198,26 @@ class _Pointing:
         return f"WCS at {_where(self.position)}, pointing says {_where(self.expected)} ({distance:.0f} arcsec off)"
 
     def expected_shift(self, other: _Pointing) -> tuple[float, float] | None:
-        """Pixels that sources move by from `self` to `other`, by the header's offsets."""
+        """Shift of sources in pixels from `self` to `other`, from the header's offsets."""
         a, b = self.frame.descriptors, other.frame.descriptors
         if None in (a.detector_x_offset, a.detector_y_offset, b.detector_x_offset, b.detector_y_offset):
             return None
         x, y = b.detector_x_offset - a.detector_x_offset, b.detector_y_offset - a.detector_y_offset  # type: ignore[operator]
         drawn = self._drawn_shift(other)
-        # A port that mirrors the field does so in offsets and WCS, or in one of both: the WCS is what is checked.
+        # A port that mirrors the field may do so in the offsets, the WCS or both; the WCS is the one that is checked.
         if drawn is not None and abs(math.hypot(*drawn) - math.hypot(x, y)) <= 1.0 + SCALES_AGREE * math.hypot(x, y):
             return drawn
         return x, y
 
     def _drawn_shift(self, other: _Pointing) -> tuple[float, float] | None:
-        """The same by the pointings on the sky, through the WCS of `self`."""
+        """The same shift from the pointings on the sky, with the WCS of `self`."""
         if self.expected is None or other.expected is None:
             return None
         before, after = self.wcs.wcs_world2pix([self.expected, other.expected], 0)
         return float(before[0] - after[0]), float(before[1] - after[1])
 
     def contradicts(self, base: _Pointing) -> str:
-        """Why the frame's WCS contradicts the base's by the header's offsets, or ''."""
+        """Why, given the header's offsets, the frame's WCS contradicts that of the base, or ''."""
         wanted = base.expected_shift(self)
         if wanted is None or base is self or _turned(self.frame, base.frame):
             return ""
@@ -255,7 +255,7 @@ def _mend(bad: _Pointing, base: _Pointing | None, why: str) -> FrameInfo:
 def _moved(
     planes: Sequence[PlaneWcs], old: tuple[float, float], new: tuple[float, float], sigma: float
 ) -> tuple[PlaneWcs, ...]:
-    """Copies of all planes' WCS, moved on the sky as the first plane's reference moves from `old` to `new`."""
+    """Copies of all planes' WCS, moved on the sky like the first plane's reference from `old` to `new`."""
     stretch = math.cos(math.radians(old[1])) / max(math.cos(math.radians(new[1])), 1e-6)
     out = []
     for plane in planes:
