@@ -1,4 +1,4 @@
-"""The calibration library: finished darks, flats and masks, found again by their headers."""
+"""The calibration library: finished darks, flats and masks, found by their headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is worth as a calibration: its kind and frame, or why it is none; its headers, packed and unpacked."""
+"""Classify a file as a calibration of some kind, or say why it is not one; pack and unpack its headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..plan.moments import exposure, text
 from ..plan.scan import scan_file, scan_headers
 from ..registry import Registry
 
-#: What a static mask is called among kinds: it is valid from its date on, a measured one for some months.
+#: Kind of a static mask, which is valid from its date on; a measured one is valid for some months.
 STATIC = "static_bpm"
 _ELECTRONS = ("electron", "electrons", "e-", "e")
 
@@ -24,13 +24,13 @@ def examine(path: Path, registry: Registry) -> tuple[str, FrameInfo]:
     """Kind and frame of a finished calibration.
 
     Accepted are nirred's own darks, flats and masks, static masks (BPM by their header, with a date), and darks and
-    flats of another program that its header marks as processed (Gemini: PROCDARK, PROCFLAT), with a date and, for
-    darks, in electrons.
+    flats of another program that are marked as processed in the header (Gemini: PROCDARK, PROCFLAT), with a date and,
+    for darks, in electrons.
 
     Raises
     ------
     DataError
-        It is none, and why.
+        The file is not a calibration; the message says why.
     """
     record = scan_file(path, registry)
     if record.verdict in ("unreadable", "unclaimed", "ambiguous"):
@@ -80,7 +80,7 @@ def pack(headers: Headers) -> bytes:
 
 
 def unpack(packed: bytes, path: Path, registry: Registry) -> FrameInfo | None:
-    """The frame that the stored headers describe, as its plugin sees it today; None when no plugin knows it."""
+    """The frame of the stored headers as described by its plugin now; None if no plugin claims it."""
     try:
         primary, *others = (Header(t) for t in json.loads(zlib.decompress(packed)))
         record = scan_headers(Headers(primary, others), path, registry)

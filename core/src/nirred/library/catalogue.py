@@ -36,9 +36,9 @@ class Entry:
     kind : str
         dark, flat, bpm (measured) or static_bpm (valid from its date on), or a plugin's own.
     instrument, plugin : str
-        Camera, and name of the plugin that knows it.
+        Camera, and name of the plugin that supports it.
     ut : float or None
-        Start of its first frame, s since 1970 UT; of a static mask: the date from which it is valid.
+        Start of its first frame, s since 1970 UT; for a static mask the date from which it is valid.
     setting : str
         Its configuration in words.
     qa_state : str or None
@@ -46,11 +46,11 @@ class Entry:
     checksum : str
         SHA-256 of the decompressed bytes.
     size, mtime_ns : int
-        Of the file as it was added.
+        Of the file when it was added.
     registered : str
         When it was added, ISO, UT.
     state : {"ok", "changed", "missing", "unreadable"}
-        What the file is like now.
+        Current state of the file.
     """
 
     path: Path
@@ -79,24 +79,24 @@ class Entry:
 
 
 class CalibrationLibrary:
-    """Finished calibrations, kept by path with their headers and checksum; the files stay where they are.
+    """Finished calibrations, registered by path with their headers and checksum; the files are not moved.
 
     Parameters
     ----------
     place : str or Path, optional
-        SQLite file, directory, or URL of an SQLite or PostgreSQL database; default the user's own library. It is made
-        when something is added first.
+        SQLite file, directory, or URL of an SQLite or PostgreSQL database; default the user's own library. It is
+        created when the first calibration is added.
     registry : Registry, optional
         The plugins; default all that are installed.
     timeout : float, optional
         Seconds to wait for another process that writes; default 20.
     say : callable, optional
-        Told, from another thread, that the database is waited for.
+        Called from another thread with a message if the database keeps the caller waiting.
 
     Raises
     ------
     LibraryError
-        By every method: the database is locked, damaged, foreign, or of another version.
+        From every method: the database is locked, damaged, not a library, or of another version.
 
     Examples
     --------
@@ -123,18 +123,18 @@ class CalibrationLibrary:
 
     @cached_property
     def registry(self) -> Registry:
-        """The plugins that know the files."""
+        """The plugins that describe the files."""
         from ..registry import Registry
 
         return self._registry if self._registry is not None else Registry.discover()
 
     def init(self) -> None:
-        """Make an empty library; `add` does so by itself.
+        """Create an empty library; `add` does so automatically.
 
         Raises
         ------
         LibraryError
-            There is one already: nothing is ever wiped.
+            The library exists already; nothing is ever deleted.
         """
         with self.database.read() as connection:
             there = connection is not None
@@ -144,7 +144,7 @@ class CalibrationLibrary:
             pass
 
     def add(self, *files: str | Path) -> builtins.list[Entry]:
-        """Put finished calibrations into the library; one that is in it already is brought up to date.
+        """Add finished calibrations to the library; existing entries are updated.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class CalibrationLibrary:
         Raises
         ------
         DataError
-            A file is no calibration, and why; then none of `files` is added.
+            A file is not a calibration; the message says why, and none of `files` is added.
         """
         from .candidates import examine, pack, setting
 
@@ -198,7 +198,7 @@ class CalibrationLibrary:
             connection.execute(statement.on_conflict_do_update(index_elements=["path"], set_=fresh), rows)
 
     def list(self, kind: str | None = None, instrument: str | None = None) -> builtins.list[Entry]:
-        """What is in the library, by instrument, kind and date; a file is read only where its size or time differ.
+        """List the library by instrument, kind and date; a file is read only if its size or time has changed.
 
         Parameters
         ----------
@@ -208,16 +208,16 @@ class CalibrationLibrary:
         return [_entry(r, state_of(r)) for r in self._rows(kind, instrument)]
 
     def verify(self) -> builtins.list[Entry]:
-        """What is in the library, every file read and compared with its checksum."""
+        """List the library after reading every file and comparing it with its checksum."""
         return [_entry(r, state_of(r, thorough=True)) for r in self._rows()]
 
     def remove(self, *names: str | Path) -> builtins.list[Entry]:
-        """Take calibrations out of the library, by path or file name. The files are not touched.
+        """Remove calibrations from the library, by path or file name. The files are not touched.
 
         Raises
         ------
         DataError
-            A name that is not in it, or that several files have; then nothing is removed.
+            A name is not in the library, or belongs to several files; then nothing is removed.
         """
         rows = self._rows()
         gone = [_named(rows, Path(n), self.name) for n in names]
@@ -227,14 +227,14 @@ class CalibrationLibrary:
         return [_entry(r, state_of(r)) for r in gone]
 
     def explain(self, file: str | Path, inputs: Iterable[str | Path] = ()) -> builtins.list[dict[str, Any]]:
-        """Every candidate of every kind that a frame asks for, with each term of the rule, and why it lost.
+        """All candidates of every kind that a frame needs, with each term of the rule, and why they were not chosen.
 
         Parameters
         ----------
         file : str or Path
-            The frame that asks.
+            The frame to explain.
         inputs : iterable of paths, optional
-            What else there is: calibrations are made of it, or found in it, as in a run.
+            Other inputs: calibrations are made from them or found among them, as in a run.
 
         Returns
         -------
@@ -246,7 +246,7 @@ class CalibrationLibrary:
         Raises
         ------
         DataError
-            The file is no frame of an installed camera.
+            The file is not a frame of an installed camera.
         """
         from ..plan.explain import explain
         from ..plan.options import PlanOptions
@@ -268,7 +268,7 @@ class CalibrationLibrary:
                 return {}
             table = self.database.entries
             found: dict[int, bytes] = {}
-            for start in range(0, len(numbers), 500):  # databases bound the number of values in one query
+            for start in range(0, len(numbers), 500):  # databases limit the number of values in one query
                 query = select(table.c.id, table.c.headers).where(table.c.id.in_(numbers[start : start + 500]))
                 found |= {row.id: row.headers for row in connection.execute(query)}
             return found
@@ -288,9 +288,9 @@ class CalibrationLibrary:
 
 
 def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
-    """What a row's file is like now; it is read where its size or time differ from those stored, or if `thorough`.
+    """Current state of a row's file; it is read if its size or time differ from those stored, or if `thorough`.
 
-    Read anew each time: what was known of a file of this size and time does not count here.
+    The cache of digests is not used: the file is read again each time.
     """
     path = Path(row["path"])
     try:
@@ -306,7 +306,7 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
 
 
 def _without_detours(path: Path) -> Path:
-    """An absolute path without `a/..`, where that leads to the same file; links stay: by it a file is known."""
+    """An absolute path without `a/..`, if that is the same file; links are kept. It identifies a file."""
     short = Path(os.path.abspath(path))
     return short if short.exists() and path.exists() and short.samefile(path) else path
 
@@ -317,7 +317,7 @@ def _storable(path: Path) -> Path:
     Raises
     ------
     DataError
-        It is no UTF-8.
+        It is not valid UTF-8.
     """
     try:
         str(path).encode()
@@ -339,7 +339,7 @@ def _entry(row: dict[str, Any], state: State) -> Entry:
 
 
 def _named(rows: Sequence[dict[str, Any]], name: Path, library: str) -> dict[str, Any]:
-    """The one row that a name means: its path, or its file's name with or without suffix."""
+    """The one row that a name refers to: its path, or its file name with or without suffix."""
     whole = str(name.expanduser().absolute())
     exact = [r for r in rows if r["path"] == whole] or [r for r in rows if r["path"] == os.path.abspath(whole)]
     alike = exact or [r for r in rows if len(name.parts) == 1 and file_root(Path(r["path"])) == file_root(name)]

@@ -1,4 +1,4 @@
-"""The library's tables, and a connection that says plainly what is wrong with a database."""
+"""The library's tables, and connections with clear error messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Name of the file in a directory that is given in place of a file.
 FILE_NAME = "library.db"
-#: What stands for "no library" wherever one may be named.
+#: Name that means "no library".
 NONE = "none"
 VERSION_TABLE, ENTRY_TABLE = "nirred_library", "nirred_calibration"
 #: Seconds to wait for another process that writes.
 TIMEOUT = 20.0
-#: Seconds after which it is said what is being waited for.
+#: Seconds of waiting after which the user is told the reason.
 PATIENCE = 2.0
 #: Any number, the same in every process: only one at a time makes the tables of a PostgreSQL database.
 _CREATING = 7_130_042
@@ -77,7 +77,7 @@ class Database:
     timeout : float, optional
         Seconds to wait for another process that writes; default `TIMEOUT`.
     say : callable, optional
-        Told, from another thread, that an answer is waited for.
+        Called from another thread with a message if the database keeps the caller waiting.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """False for a file that is absent or empty; a server is asked by `read`."""
+        """False for a file that is absent or empty; servers are checked in `read`."""
         return self.file is None or (self.file.is_file() and self.file.stat().st_size > 0)
 
     @cached_property
@@ -133,14 +133,14 @@ class Database:
                 f"{self.name}: {error.name} is not installed", "pip install 'nirred[cluster]'"
             ) from error
         if sqlite:
-            # The driver would begin a transaction at the first change only, after the reads that it depends on.
+            # The driver would begin a transaction only at the first change, after the reads on which that depends.
             event.listen(engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
             event.listen(engine, "begin", _begin)
         return engine
 
     @contextmanager
     def read(self) -> Iterator[Connection | None]:
-        """A connection for reading; None where there is no library yet."""
+        """A connection for reading; None if there is no library yet."""
         if not self.exists:
             yield None
             return
@@ -149,7 +149,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction for writing, alone on SQLite; makes the tables of a library that does not exist yet."""
+        """A transaction for writing, exclusive on SQLite; creates the tables of a new library."""
         if self.file is not None:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +168,12 @@ class Database:
         connection.execute(self.metadata.tables[VERSION_TABLE].insert().values(version=VERSION))
 
     def _present(self, connection: Connection) -> bool:
-        """Whether our tables are there.
+        """Whether the library's tables exist.
 
         Raises
         ------
         LibraryError
-            Tables of another version, or somebody else's database.
+            Tables of another version, or a database that is not a library.
         """
         from sqlalchemy import inspect, select
 
@@ -194,7 +194,7 @@ class Database:
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
-        """Database errors as ours; a wait that is long is said."""
+        """Convert database errors to `LibraryError`, and report long waits."""
         from sqlalchemy.exc import SQLAlchemyError
 
         waiting = f"waiting for the calibration library {self.name}, up to {self.wait:g} s"
@@ -225,7 +225,7 @@ class Database:
 
 
 def _begin(connection: Connection) -> None:
-    """Writers wait for each other at the start of their transaction, not in its middle where they cannot."""
+    """Begin a transaction so that writers wait for each other at its start; later they cannot wait."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,4 +1,4 @@
-"""The library as a run sees it: read once, trusted only where the files are as they were, and never in the way."""
+"""The library for a run: read once, with checks that files are unchanged; its errors never stop the run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .catalogue import CalibrationLibrary, state_of
 from .database import NONE, default_place
 
 T = TypeVar("T")
-#: Candidates outside of a rule's window that are looked at for the nearest miss.
+#: Number of candidates outside a rule's window that are examined for the nearest miss.
 BEYOND = 5
-#: Candidates that are looked at together.
+#: Number of candidates examined together.
 SOME = 12
 _FAULTS = {
     "missing": "the file is gone",
@@ -32,14 +32,14 @@ _FAULTS = {
 
 
 def open_shelf(place: str | None, registry: Registry, say: Callable[[str], None] | None = None) -> Shelf | None:
-    """The library that is configured; None for ``none``. A place that cannot be one is an error of its own.
+    """The configured library; None for ``none``. An invalid location is an error.
 
-    `say` is told, from another thread, that the database is waited for.
+    `say` is called from another thread with a message if the database keeps the caller waiting.
 
     Raises
     ------
     LibraryError
-        A URL of something else than SQLite or PostgreSQL.
+        A URL that is neither SQLite nor PostgreSQL.
     """
     if place is not None and place.strip().lower() in ("", NONE):
         return None
@@ -52,14 +52,14 @@ def open_shelf(place: str | None, registry: Registry, say: Callable[[str], None]
 class Shelf:
     """Candidates from one library for one plan.
 
-    Trouble with the library never stops a run: it is said once, in `remarks`, and the run goes on without.
+    Errors of the library never stop a run: they are reported once, in `remarks`, and the run continues without it.
 
     Parameters
     ----------
     library : CalibrationLibrary or None
-        None: the user's own, which nothing has been added to yet.
+        None: the user's own library, which is still empty.
     registry : Registry, optional
-        Needed where `library` is None.
+        Required if `library` is None.
     """
 
     library: CalibrationLibrary | None
@@ -77,10 +77,10 @@ class Shelf:
         within: str | None,
         enough: Callable[[Source], bool] = lambda source: False,
     ) -> Sequence[Source]:
-        """Calibrations of a kind that might serve a frame: all in the rule's window, and the nearest beyond it.
+        """Candidate calibrations of a kind for a frame: all in the rule's window, and the nearest beyond it.
 
-        They are looked at from the nearest outwards until one is `enough`, in steps of some. A file that is gone, or
-        changed as its size and time tell, is a source with a fault.
+        They are examined in batches, nearest in time first, until one is `enough`. A file that is missing, or whose
+        size or time has changed, is a source with a fault.
         """
         found: list[Source] = []
         rows = self._guarded(lambda: self._near(kind, frame, within)) or []
@@ -123,7 +123,7 @@ class Shelf:
                 self._sources[number] = replace(own, origin="library", checksum=row["checksum"], fault=fault)
 
     def fault(self, source: Source) -> str:
-        """Read a chosen file and compare it with its checksum: '' when it is the one that was added."""
+        """Read a chosen file and compare it with its checksum; return '' if it is unchanged."""
         path = source.path
         if path is not None and path not in self._faults:
             rows = self._rows.get((source.kind, source.frame.instrument), [])
@@ -132,7 +132,7 @@ class Shelf:
         return self._faults[path] if path is not None else ""
 
     def register(self, path: Path) -> str:
-        """Add a product of this run; '' or what went wrong, said once."""
+        """Add a product of this run; return '' or an error message, which is given only once."""
         known = len(self.remarks)
         if self.library is None:
             self.library = CalibrationLibrary(None, self.registry)

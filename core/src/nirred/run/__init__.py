@@ -1,1 +1,1 @@
-"""From a plan to products: tasks executed in order, outcomes recorded; no science here."""
+"""From a plan to products: execute tasks in order and record the outcomes."""

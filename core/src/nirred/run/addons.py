@@ -1,4 +1,4 @@
-"""Which packages have a say in a task besides the one that owns its frames, and with what."""
+"""Packages that affect a task in addition to the owner of its frames, and how."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def addons(task: Task, calls: Iterable[BoundCall], registry: Registry) -> dict[str, list[str]]:
-    """{plugin: what it brings} of all plugins but the owner: patches of the recipe, steps, rules and masks.
+    """{plugin: its contribution} for all plugins except the owner: recipe patches, steps, rules and masks.
 
     Parameters
     ----------
     task : Task
-        Whose frames.
+        The task.
     calls : iterable of BoundCall
         Its recipe, bound to parameters.
     registry : Registry

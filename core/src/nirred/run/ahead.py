@@ -1,4 +1,4 @@
-"""Libraries that tasks need, loaded while other threads take the digests of the inputs."""
+"""Load the libraries that tasks need while other threads compute the digests of the inputs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..provenance import file_digest
 
 #: Each takes a tenth of a second or more.
 MODULES = ("astropy.io.fits", "scipy.ndimage")
-#: Seconds after which the loading thread lets others have the interpreter: they need it only for an instant, each time
-#: that they ask the system to read or to hash, and would wait fifty times as long by default.
+#: Switch interval of the interpreter while loading, seconds: the other threads need the interpreter only briefly before
+#: each read or hash, and by default would wait fifty times as long for it.
 TURN = 1e-4
 
 
 @contextlib.contextmanager
 def loaded_ahead(threads: int, files: Sequence[Path] = ()) -> Iterator[None]:
-    """Load libraries on a thread of its own, where there are several, and take digests of files while that lasts.
+    """Load libraries on a separate thread, if there are several, and compute digests of files meanwhile.
 
-    Loading needs the interpreter and leaves one processor at most at work; reading and hashing do not need it. The
-    digests are those that the tasks ask for later. Files that cannot be read are left to these.
+    Loading needs the interpreter and uses at most one processor; reading and hashing do not need it. Tasks use the
+    digests later. Files that cannot be read are reported by the tasks.
     """
     if threads < 2:
         yield
@@ -60,7 +60,7 @@ def _short_turns() -> Iterator[None]:
 
 
 def _load() -> None:
-    flagged(np.zeros((1, 1), np.uint16), 0)  # numba sets itself up for the first kernel: as long as 100 others take
+    flagged(np.zeros((1, 1), np.uint16), 0)  # numba's setup for the first kernel takes as long as 100 others
     for name in MODULES:
-        with contextlib.suppress(ImportError):  # whoever needs it says so
+        with contextlib.suppress(ImportError):  # reported where it is needed
             import_module(name)

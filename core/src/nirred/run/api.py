@@ -48,30 +48,30 @@ __all__ = ["RunOptions", "RunResult", "exit_code", "run"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run; the command line's and the Python API's alike.
+    """Options of a run, from the command line or the Python API.
 
     Parameters
     ----------
     plan : PlanOptions
-        What concerns the plan.
+        Options of the plan.
     settings : tuple of Setting
-        Parameters of steps, low to high.
+        Parameters of steps, lowest precedence first.
     jobs : int
-        Threads; 0: as many as there are processors.
+        Number of threads; 0: one per processor.
     memory : int
         Bytes for pixels.
     scratch : Path or None
         Directory of scratch files; default OUT/.nirred/scratch.
     executor : str
-        serial, threads, processes or one that a plugin brings; '' for the default.
+        serial, threads, processes or one provided by a plugin; '' for the default.
     fresh : bool
-        Do not reuse what an earlier run has made.
+        Do not reuse products of an earlier run.
     keep_intermediates : bool
-        Leave calibrated and sky-subtracted frames in OUT/intermediate.
+        Write calibrated and sky-subtracted frames to OUT/intermediate.
     on_event : callable or None
-        Told of everything that happens.
+        Called with every event.
     register : bool
-        Add calibrations that are made to the plan's library, if it has one.
+        Add the calibrations made to the plan's library, if it has one.
     report : bool
         Write OUT/report/index.html at the end.
     """
@@ -94,12 +94,12 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run made.
+    """The results of a run.
 
     Parameters
     ----------
     products : dict
-        {task id: path}; what a task wrote besides bears its own name.
+        {task id: path}; other files written by a task are listed under their own names.
     outcomes : dict
         {task id: done, reused, blocked, failed or interrupted}.
     exit_code : int
@@ -107,7 +107,7 @@ class RunResult:
     record : dict
         run.json.
     report : Path or None
-        The page about the run; None where none was wanted, or it could not be written.
+        The report page; None if it was not wanted or could not be written.
     messages : tuple of str
         Errors and remarks of the tasks, each with the task's name.
     fault : str
@@ -138,16 +138,16 @@ def run(
     inputs : sequence
         Directories, files, @lists.
     out : Path
-        Directory of the products; made if absent.
+        Directory of the products; created if absent.
     options : RunOptions
-        Defaults: everything automatic.
+        By default everything is automatic.
     registry : Registry
         Default: the installed plugins.
 
     Raises
     ------
     NirredError
-        The inputs, options or plugins do not allow any reduction. Groups that fail are in the result.
+        The inputs, options or plugins do not allow any reduction. Failed groups do not raise; they are in the result.
     """
     options = options or RunOptions()
     registry = registry or Registry.discover()
@@ -192,7 +192,7 @@ def run(
 
 
 def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) -> Path | None:
-    """Write the report; what goes wrong with it is said and recorded, and spoils nothing."""
+    """Write the report; errors are reported and recorded but do not affect the products."""
     from ..report import write_report
 
     try:
@@ -209,7 +209,7 @@ def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) ->
 
 
 def _clean(context: Context) -> None:
-    """Take away what killed runs have left: nobody else works here while the lock is held."""
+    """Remove files left by killed runs; no other run works here while the lock is held."""
     for folder in (context.out, context.out / ".nirred", context.out / ".nirred" / "tasks", context.out / "report"):
         remove_parts(folder)
     for folder in (context.out / "intermediate").glob("*"):
@@ -227,7 +227,7 @@ def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
 
 
 def _prepare_output(out: Path, inputs: Sequence[str | Path]) -> Path:
-    """Make the directory of the products; a misspelt input leaves nothing behind."""
+    """Create the directory of the products; nothing is created if an input is misspelt."""
     try:
         if inputs:
             expand_inputs(inputs, out=out)
@@ -243,7 +243,7 @@ def _prepare_output(out: Path, inputs: Sequence[str | Path]) -> Path:
 
 
 def _checked(options: RunOptions, registry: Registry) -> RunOptions:
-    """The options with executor, steps and parameters known, and what they say of steps and plan told to these."""
+    """Check executor, steps and parameters of the options, and apply them to the settings and the plan."""
     refuse_unknown(options.executor, registry)
     recipe = options.recipe or options.plan.recipe
     more = [s for s in options.settings if s not in options.plan.settings]
@@ -264,7 +264,7 @@ def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[
 
 
 def _keeper(options: RunOptions, plan: Plan, tell: Callable[[Event], None]) -> Callable[[TaskResult], None]:
-    """What adds a calibration to the library as soon as it is made; trouble there is a remark, no failure."""
+    """A function that adds each calibration to the library once it is made; errors become remarks."""
     library = options.plan.library if options.register else None
 
     def keep(result: TaskResult) -> None:
@@ -286,7 +286,7 @@ def _execute_all(
     tell: Callable[[Event], None],
     ledger: Ledger,
 ) -> tuple[list[TaskResult], bool]:
-    """Results of all tasks, and whether the run was interrupted: what is finished counts all the same."""
+    """Results of all tasks, and whether the run was interrupted; finished tasks count in any case."""
     jobs = [Job(t, between(options.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
     filed = any(scratch_bytes(task, context.memory) for task in plan.tasks)

@@ -1,4 +1,4 @@
-"""Where tasks run: in this thread, in threads, in processes, or on what a plugin brings; one interface for all."""
+"""One interface to run tasks in this thread, in threads, in processes, or with a plugin's executor."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ..registry import Registry
 from .limits import one_blas_thread, one_heap, small_pages
 from .task import Job, TaskResult, execute
 
-#: The core's own, by name: whether tasks run side by side.
+#: The core's executors by name, and whether tasks run in parallel.
 OWN = ("serial", "threads", "processes")
 DEFAULT = "serial"
-#: Seconds that a worker without a task waits for its results to leave, once the parent has let go.
+#: Seconds that an idle worker waits for its results to be sent after the parent has closed the connection.
 GRACE = 5.0
 
 
 def refuse_unknown(name: str, registry: Registry) -> None:
-    """Refuse an executor that neither the core nor a plugin brings; '' stands for the default.
+    """Refuse an executor that neither the core nor a plugin provides; '' is the default.
 
     Raises
     ------
@@ -46,10 +46,10 @@ def refuse_unknown(name: str, registry: Registry) -> None:
 
 
 class SerialExecutor(Executor):
-    """Runs a call at once, in the thread that submits it."""
+    """An executor that runs each call immediately in the submitting thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call `fn`; an interruption is passed on, not kept."""
+        """Call `fn`; an interruption is raised, not stored in the future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -60,7 +60,7 @@ class SerialExecutor(Executor):
 
 @dataclass(frozen=True)
 class Place:
-    """A `Context` as it can be sent to another process: the plugins by name and version."""
+    """A `Context` that can be sent to another process, with the plugins given by name and version."""
 
     out: Path
     scratch: Path
@@ -72,14 +72,14 @@ class Place:
 
 
 class Crew:
-    """An executor with what a task needs to run on it.
+    """An executor and the context that tasks need to run on it.
 
     Parameters
     ----------
     name : str
-        serial, threads, processes, or that of a plugin's `ExecutorSpec`; '' for the default.
+        serial, threads, processes, or the name of a plugin's `ExecutorSpec`; '' for the default.
     context : Context
-        Of the run: `threads` is the number of jobs, `memory` the bound of all tasks together.
+        Context of the run: `threads` is the number of jobs, `memory` the limit for all tasks together.
     """
 
     def __init__(self, name: str, context: Context) -> None:
@@ -90,16 +90,16 @@ class Crew:
 
     @property
     def width(self) -> int:
-        """Tasks that may run side by side."""
+        """Number of tasks that may run in parallel."""
         return 1 if self.name == "serial" else self.context.threads
 
     @property
     def local(self) -> bool:
-        """True when tasks run in this process."""
+        """True if tasks run in this process."""
         return self.name in ("serial", "threads")
 
     def start(self, job: Job, threads: int) -> Future[TaskResult]:
-        """Run a task with `threads` of the jobs, and as large a share of the memory."""
+        """Run a task with `threads` of the jobs and the same fraction of the memory."""
         memory = self.context.memory * threads // self.context.threads
         if self.local:
             return self.executor.submit(execute, job, replace(self.context, threads=threads, memory=memory))
@@ -116,7 +116,7 @@ class Crew:
         self.executor = self._make()
 
     def close(self) -> None:
-        """End the workers; what they are at is given up."""
+        """End the workers and abandon their current tasks."""
         if self.lifeline is not None:
             self.lifeline.close()
             self.lifeline = None
@@ -141,7 +141,7 @@ class Crew:
             ) from error
 
     def _processes(self, jobs: int) -> Executor:
-        """Fresh interpreters: a fork of a process with threads may hang."""
+        """Start new interpreters, because a fork of a process with threads may hang."""
         spawn = multiprocessing.get_context("spawn")
         theirs, self.lifeline = spawn.Pipe(duplex=False)
         return ProcessPoolExecutor(jobs, spawn, _begin, (theirs,))
@@ -149,7 +149,7 @@ class Crew:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Let Ctrl-C wait: worker processes that start here are born deaf to it, before they can say so themselves."""
+    """Block Ctrl-C: workers started here inherit that, before they can ignore the signal themselves."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -158,9 +158,9 @@ def _deaf() -> Iterator[None]:
 
 
 class _Duty:
-    """What a worker process is at: it may end in the middle of a task, but not of a result.
+    """State of a worker process, which may be ended during a task but not while it sends a result.
 
-    Half a message would leave the parent reading for ever, because it holds the other end of that pipe, too.
+    After half a message the parent would wait forever, because it also holds the writing end of that pipe.
     """
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ class _Duty:
             self._at_work = False
 
     def end(self) -> None:
-        """End the process: at once where a task is at work, else when results have had time to leave."""
+        """End the process: at once if a task is running, else after allowing time to send results."""
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
             with self._lock:
@@ -190,7 +190,7 @@ _DUTY = _Duty()
 
 
 def _begin(lifeline: Connection) -> None:
-    """Start of a worker process: it leaves Ctrl-C to the parent, and ends when the parent lets go or dies."""
+    """Initialise a worker process: ignore Ctrl-C, and end when the parent closes the connection or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -203,15 +203,15 @@ def _begin(lifeline: Connection) -> None:
 
 
 def work(job: Job, place: Place) -> TaskResult:
-    """Run one task in a process that knows nothing of the run yet.
+    """Run one task in a new worker process.
 
-    The result goes back without its frames' headers, which the parent has: so it fits into a pipe at once. Of a worker
-    that is killed while it waits for room, the parent would read half a result and wait for the rest for ever.
+    The result is returned without the frames' headers, which the parent has, so that it fits into the pipe's buffer. If
+    a worker were killed while waiting for space, the parent would read half a result and wait forever for the rest.
 
     Raises
     ------
     PluginError
-        Other plugins are installed here than where the run was started.
+        The installed plugins differ from those where the run was started.
     """
     with _DUTY:
         registry = _registry(tuple(name for name, _ in place.plugins))

@@ -1,4 +1,4 @@
-"""The PROVENANCE rows of a task: enough to make the product again."""
+"""The PROVENANCE rows of a task, sufficient to reproduce the product."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
     from ..recipes import BoundCall
 
-#: Parameters that say which files are left behind, not what is in them.
+#: Parameters that determine which files are written, not their contents.
 SILENT = ("skip", "write_outputs")
 
 
@@ -44,14 +44,14 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
 
 
 def _shown(bound: BoundCall) -> dict[str, Any]:
-    """Values as they are recorded: files without directory; a switch of `SILENT` only where it changes the result."""
+    """Values to record: file names without directory; a parameter in `SILENT` only if it changes the result."""
     values = {k: getattr(bound.params, k) for k in type(bound.params).model_fields}
     kept = {k: v for k, v in values.items() if k not in SILENT or (k == "skip" and v)}
     return {k: (v.name if isinstance(v, Path) else v) for k, v in kept.items()}
 
 
 def _named(calls: Sequence[BoundCall]) -> Iterator[tuple[str, Path]]:
-    """(step:parameter, file) of the files that parameters name."""
+    """(step:parameter, file) for the files named by parameters."""
     for b in calls:
         for k in type(b.params).model_fields:
             value = getattr(b.params, k)
@@ -60,7 +60,7 @@ def _named(calls: Sequence[BoundCall]) -> Iterator[tuple[str, Path]]:
 
 
 def _input(info: FrameInfo, role: str) -> provenance.Record:
-    """One exposure of a file; the pixels of one that cannot be read have no checksum."""
+    """Record of one exposure of a file; without checksum if the pixels cannot be read."""
     name = file_root(info.path) + ".fits"
     value = role if info.exposure.plane is None else f"{role} {info.exposure.index}"
     try:

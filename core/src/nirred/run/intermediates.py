@@ -1,4 +1,4 @@
-"""Frames as they are between steps, for those who want to look: OUT/intermediate/TASK/NAME_STEP.fits."""
+"""Intermediate frames, written between steps for inspection: OUT/intermediate/TASK/NAME_STEP.fits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..steps.extra import write_state
 if TYPE_CHECKING:
     from ..recipes import BoundCall
 
-#: The step whose last call leaves the frames that --keep-intermediates keeps.
+#: The step after whose last call --keep-intermediates writes the frames.
 SKY = "sky_correct"
 
 
@@ -29,7 +29,7 @@ def clear(group: Group) -> None:
 
 
 def keep_frames(group: Group, before: Sequence[BoundCall]) -> None:
-    """Write the calibrated frames when the user keeps intermediates, or a step of the fused pass is to be written."""
+    """Write the calibrated frames if the user keeps intermediates or wants the output of a frame step."""
     named = [b.call.name for b in before if b.params.write_outputs]
     if group.context.keep:
         _write(group, "calibrated", "")
@@ -38,7 +38,7 @@ def keep_frames(group: Group, before: Sequence[BoundCall]) -> None:
 
 
 def written_after(group: Group, bound: BoundCall, later: Sequence[BoundCall]) -> None:
-    """Write what there is after a group step that is to be written, or after the last sky subtraction."""
+    """Write the frames or planes after a group step whose output is wanted, or after the last sky subtraction."""
     last_sky = bound.call.step == SKY and not any(b.call.step == SKY and not b.params.skip for b in later)
     if bound.params.write_outputs or (group.context.keep and last_sky):
         _write(group, bound.call.name, bound.call.gives)

@@ -1,4 +1,4 @@
-"""What a report wants of a task besides its products: a small picture of a sky-subtracted frame, and times."""
+"""Data of a task for the report that are not in its products: a small picture of a sky-subtracted frame, and times."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..group import Group, PlaneState
 from ..headers import printable_ascii
 from ..plan.moments import stamp
 
-#: Most pixels along an axis.
+#: Largest number of pixels along an axis.
 SIDE = 512
 
 
 def glimpse_path(out: Path, task: str) -> Path:
-    """Where the keepsake of a task lies: ``frame`` (name), ``sub_1``... (electron), ``names``, ``times`` (Unix, s)."""
+    """Path of a task's keepsake file: ``frame`` (name), ``sub_1``... (electron), ``names``, ``times`` (Unix, s)."""
     return out / ".nirred" / "tasks" / f"{task}.npz"
 
 
 def take_glimpse(group: Group) -> None:
-    """Draw the pictures while the group has its frames; where no sky was subtracted, there are none."""
+    """Make the pictures while the group has its frames; none if no sky was subtracted."""
     if group.planes and group.planes[0].subtracted is not None and group.targets:
         i = group.reference
         pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
@@ -30,7 +30,7 @@ def take_glimpse(group: Group) -> None:
 
 
 def keep_glimpse(group: Group) -> None:
-    """Write the keepsake of a task that subtracted a sky; the raw frames are not needed for a report then.
+    """Write the keepsake of a task that subtracted a sky, so that the report does not need the raw frames.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def keep_glimpse(group: Group) -> None:
 
 
 def binned(state: PlaneState, i: int) -> np.ndarray:
-    """float32 picture of sky-subtracted frame i: means of the good pixels of square cells, NaN where there are none."""
+    """float32 picture of sky-subtracted frame i: means of the good pixels in square cells, NaN if there are none."""
     stack = state.sci if state.subtracted is None else state.subtracted
     ny, nx = state.shape
     cell = -(-max(ny, nx) // SIDE)

@@ -1,4 +1,4 @@
-"""The key of a task: one SHA-256 over everything that its products depend on."""
+"""The key of a task: a SHA-256 of everything that its products depend on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..recipes import BoundCall
     from ..registry import Registry
 
-#: Another version of one of these may change the last bit of a pixel or the layout of a file.
+#: Libraries of which another version may change the last bit of a pixel or the layout of a file.
 LIBRARIES = ("numpy", "numba", "scipy", "astropy", "photutils", "reproject")
 
 
@@ -39,9 +39,9 @@ def task_key(
 ) -> str:
     """Key of a task.
 
-    Two tasks of one key have the same bytes. It takes in the contents and names of inputs and calibrations, the WCS of
-    each frame as the plan's check left it, the steps with their parameters and origins, and the code: versions *and*
-    sources of nirred and the plugins concerned, for a version says nothing of a change made in place.
+    Two tasks with the same key give the same bytes. The key covers the contents and names of inputs and calibrations,
+    the WCS of each frame after the plan's check, the steps with their parameters and origins, and the code: versions
+    *and* sources of nirred and the plugins concerned, because an edit in place does not change a version.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def task_key(
     keep : bool
         Whether intermediate frames are written, too.
     threads : int
-        Files that are read at once.
+        Number of files read in parallel.
     """
     paths = list(dict.fromkeys(info.path for info, _ in task.frames))
     code, digests = both(
@@ -106,7 +106,7 @@ def _calibration(a: Association, made: Mapping[str, Path]) -> list[Any]:
 
 
 def _digest(path: Path) -> str:
-    """Content of a file; one that cannot be read has its fault for content."""
+    """Digest of a file's content, or the error message if it cannot be read."""
     try:
         return file_digest(path)
     except Unreadable as error:
@@ -117,9 +117,9 @@ def _digest(path: Path) -> str:
 
 
 def software(task: Task, calls: Iterable[BoundCall], registry: Registry) -> list[list[str]]:
-    """(name, version, digest of the sources) of nirred, the libraries, and the plugins that have a say in the task.
+    """(name, version, digest of the sources) of nirred, the libraries, and the plugins that affect the task.
 
-    A plugin has a say when it owns a frame, or brings a patch or step of the recipe, a rule or a mask for these frames.
+    A plugin affects it if it owns a frame, or provides a recipe patch, a step, a rule or a mask for these frames.
     """
     concerned = {info.owner for info, _ in task.frames} | addons(task, calls, registry).keys()
     found = [["nirred", __version__, _sources("nirred")]]
@@ -131,7 +131,7 @@ def software(task: Task, calls: Iterable[BoundCall], registry: Registry) -> list
 
 
 def _package(module: str) -> str:
-    """The outermost package that a module's files lie in: a namespace that distributions share is none."""
+    """The outermost package that contains a module's files; namespace packages shared by distributions do not count."""
     parts = module.split(".")
     names = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
     return next((n for n in names if getattr(sys.modules.get(n), "__file__", None)), "")
@@ -147,7 +147,7 @@ def _version(name: str) -> str:
 
 @cache
 def _sources(package: str) -> str:
-    """SHA-256 of all files of an imported package, sources and the tables beside them; '' for what is none."""
+    """SHA-256 of all files of an imported package, sources and data; '' if it is not a package."""
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:
         return ""
@@ -160,7 +160,7 @@ def _sources(package: str) -> str:
 
 
 def _files(package: Path) -> Iterator[Path]:
-    """What an author put into a package: nothing compiled, nothing hidden."""
+    """Files that an author put into a package, without compiled or hidden ones."""
     for folder, below, names in os.walk(package):
         below[:] = [name for name in below if name != "__pycache__" and not name.startswith(".")]
         yield from (Path(folder, name) for name in names if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""run.json: there from a run's start, with room for its end, and with what earlier runs left in the directory."""
+"""run.json: written at the start and the end of a run, with the products of earlier runs in the directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .records import load_record
 from .schema import read_run
 
 NAME = "run.json"
-#: Room beyond twice the first record, for reasons and remarks.
+#: Bytes reserved beyond twice the first record, for reasons and remarks.
 SPARE = 1_000_000
 
 
@@ -22,15 +22,15 @@ SPARE = 1_000_000
 class Ledger:
     """run.json of one run.
 
-    It is written before the first task, with every task interrupted, so that a run that was killed has a record, and
-    again at the end. Until then a file keeps room for it, should the disk fill up.
+    It is written before the first task, with every task marked as interrupted, so that a killed run has a record, and
+    again at the end. Until then a file reserves space for it, in case the disk fills up.
 
     Parameters
     ----------
     out : Path
         Directory of the products.
     earlier : list of dict
-        Tasks of earlier runs, as recorded, whose products are still as they were written.
+        Recorded tasks of earlier runs whose products are unchanged.
     """
 
     out: Path
@@ -41,7 +41,7 @@ class Ledger:
         return self.out / ".nirred" / "reserve"
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Take over what earlier runs left, and write the record of a run that has done nothing yet.
+        """Take over the records of earlier runs, and write the record of a run without results.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class Ledger:
             raise DataError(f"{self.out}: {error.strerror}", "free space or another -o") from error
 
     def finish(self, record: dict[str, Any]) -> str:
-        """Write the record of the run; '' or why it cannot be written."""
+        """Write the record of the run; return '' or why it cannot be written."""
         try:
             self._reserve.unlink(missing_ok=True)
             write_json(self.out / NAME, record)
@@ -67,7 +67,7 @@ class Ledger:
 
 
 def _earlier(out: Path, planned: Container[str]) -> list[dict[str, Any]]:
-    """Entries of finished tasks that are not planned now, the latest of each, while their products are intact."""
+    """Latest entries of finished tasks that are not in this plan and whose products are intact."""
     try:
         read_run(out / NAME)
         found = json.loads((out / NAME).read_text(encoding="utf-8"))

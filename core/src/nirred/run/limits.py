@@ -1,4 +1,4 @@
-"""What the system lets this process have, where that is less than what was asked for."""
+"""Limits that the system sets on memory and threads of this process."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..group import Context
 
-#: Addresses that libraries still to be loaded take, LLVM first; measured, with a quarter to spare.
+#: Address space of libraries still to be loaded, mainly LLVM; measured, plus a quarter.
 LIBRARIES = 350_000_000
-#: Addresses that a thread takes: its stack, the heap that the C library reserves for it, its part in the kernels.
+#: Address space of a thread: its stack, the heap that the C library reserves for it, its share of the kernels.
 PER_THREAD = 130_000_000
-#: Memory of the process besides pixels, measured.
+#: Memory of the process without pixels, measured.
 RESIDENT = 350_000_000
-#: Pixels should not go to scratch files for one thread more.
+#: Memory left for pixels: more threads should not force pixels to scratch files.
 LEAST_PIXELS = 200_000_000
-#: The heap keeps whatever it is given back; arrays of more bytes than any heap gives have pages of their own.
+#: Settings of the C library: the heap keeps all freed memory; larger arrays are mapped separately.
 KEPT, LARGE = -1, (1 << 31) - 1
-#: Of <malloc.h>, GNU; the most that older versions take for large.
+#: From GNU <malloc.h>; the last is the largest mmap threshold that older versions accept.
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST = -8, -1, -3, 32 << 20
-#: Of <linux/prctl.h>.
+#: From <linux/prctl.h>.
 _SET_LARGE_PAGES_OFF, _LARGE_PAGES_OFF = 41, 42
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def within_limits(context: Context, say: Callable[[str], None]) -> Context:
-    """The context with as many threads and as much memory as the process may have; products do not depend on either.
+    """Reduce threads and memory of the context to the process's limits; products do not depend on either.
 
-    Native libraries abort, hang or interrupt the process where addresses run out, none of which can be caught: so
-    this is asked before anything is started.
+    If the address space runs out, native libraries abort, hang or interrupt the process, which cannot be caught.
+    Therefore the limits are checked before anything is started.
 
     Parameters
     ----------
     context : Context
-        As the user wants it.
+        As requested by the user.
     say : callable
-        Told of what is less.
+        Called with a message on each reduction.
 
     Raises
     ------
     ConfigError
-        The address space (``ulimit -v``) does not hold the libraries and one thread.
+        The address space (``ulimit -v``) is too small for the libraries and one thread.
     """
     threads, memory = context.threads, context.memory
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -69,10 +69,10 @@ def within_limits(context: Context, say: Callable[[str], None]) -> Context:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep linear algebra on the thread that asks for it.
+    """Run linear algebra on the calling thread only.
 
-    Its matrices are small: threads of its own wait for each other, for longer than the work takes, and how they share
-    it out could show in the last bit.
+    The matrices are small: BLAS threads would wait for each other longer than the work takes, and the way they divide
+    it could change the last bit.
     """
     from threadpoolctl import threadpool_limits
 
@@ -82,10 +82,10 @@ def one_blas_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def small_pages() -> Iterator[None]:
-    """Let arrays lie in small pages of memory, where the system can tell the two apart.
+    """Use small memory pages for arrays, if the system supports the choice.
 
-    numpy asks for large ones. A guest of another system takes them from memory that has been free for long, for which
-    the host asks up to ten times what is done with it; small ones fit where others were.
+    numpy requests large pages. A virtual machine takes these from memory that has long been free, which the host may
+    take up to ten times as long to provide as it takes to use; small pages reuse recently freed memory.
     """
     try:
         prctl = ctypes.CDLL(None).prctl
@@ -102,10 +102,10 @@ def small_pages() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_heap() -> Iterator[None]:
-    """Let all threads take memory from one heap of the C library, which keeps what they give back, where it can.
+    """Use one heap of the C library for all threads, which keeps freed memory, if the C library supports it.
 
-    Else each thread has its own, and what the planes of a frame or task took goes back to the system to come again
-    for the next. Where that is a guest of another one, new memory costs up to ten times what is done with it.
+    Otherwise each thread has its own heap, and the memory of each frame or task returns to the system and is requested
+    again for the next. In a virtual machine, getting new memory may take ten times as long as using it.
     """
     try:
         libc = ctypes.CDLL(None)
@@ -119,7 +119,7 @@ def one_heap() -> Iterator[None]:
         mallopt(_MMAP_THRESHOLD, _LARGEST)
     try:
         yield
-    finally:  # what the library comes to by itself in a process of large arrays
+    finally:  # the values that the library itself would reach in a process with large arrays
         mallopt(_ARENA_MAX, 0)
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)
@@ -127,18 +127,18 @@ def one_heap() -> Iterator[None]:
 
 
 def processors() -> int:
-    """Processors that this process may use; all there are, where the system does not tell."""
+    """Number of processors that this process may use; all of them if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _addresses() -> int:
-    """Bytes of addresses in use."""
+    """Bytes of address space in use."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     return pages * resource.getpagesize()
 
 
 def _physical() -> int:
-    """Memory of the machine, or of the container where that is less."""
+    """Memory of the machine, or of the container if that is less."""
     size = os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
     with contextlib.suppress(OSError, ValueError):  # no container, or "max"
         size = min(size, int(_CGROUP.read_text(encoding="ascii")))

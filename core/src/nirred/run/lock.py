@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 
-#: A file system without locks answers with one of these.
+#: Error numbers of a file system that does not support locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -22,15 +22,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 def output_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of an output directory.
 
-    The lock belongs to the open file: the system frees it when the process ends, however it ends, so that no lock is
-    ever stale and a process number that is used again means nothing. The file's text only tells people who holds it.
+    The lock belongs to the open file: the system frees it whenever the process ends, so a lock is never stale and a
+    reused process number does no harm. The text in the file only tells users who holds the lock.
 
     Parameters
     ----------
     folder : Path
         OUT/.nirred.
     say : callable
-        Told where the file system knows no locks.
+        Called if the file system does not support locks.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Events of a run: to the log beside the products, to the caller, and to the plugins that observe."""
+"""Send the events of a run to the log next to the products, the caller, and the plugins' observers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..registry import Registry
 
 
 class Log:
-    """Tells everyone, one event at a time, from whichever thread.
+    """Sends events to all receivers, one at a time, from any thread.
 
     Parameters
     ----------
     path : Path
-        JSON lines are added to this file. A disk that is full ends the log, not the run.
+        JSON lines are appended to this file. A full disk ends the log, not the run.
     registry : Registry
-        Its plugins' `nirred_event` are told.
+        Its plugins' `nirred_event` hooks are called.
     on_event : callable, optional
-        Told first.
+        Called first.
     """
 
     def __init__(self, path: Path, registry: Registry, on_event: Callable[[Event], None] | None = None) -> None:
@@ -42,7 +42,7 @@ class Log:
                     self._report(Event("message", e.task, said))
 
     def _report(self, event: Event) -> None:
-        """Tell the log and the caller what an observer did; the observers themselves are not told."""
+        """Report an observer's failure to the log and the caller, but not to the observers."""
         self._write(event)
         if self.on_event is not None:
             self.on_event(event)

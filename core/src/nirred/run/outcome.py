@@ -1,4 +1,4 @@
-"""What a run came to: run.json and the exit code."""
+"""The outcome of a run: run.json and the exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
 
 
 def circumstances(registry: Registry, settings: Sequence[Setting], started: datetime) -> dict[str, Any]:
-    """What run.json says of the run besides its plan: when, from where, with which plugins, and what the user set."""
+    """Entries of run.json about the run apart from the plan: time, directory, plugins and the user's settings."""
     plugins = [i for i in registry.found.values() if not i.error]
     return {
         "started": started.isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Task records: what a finished task wrote and from what, so that a later run need not do it again."""
+"""Task records: the inputs and products of finished tasks, so that a later run can reuse them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Written:
         return cls(str(path.relative_to(out)), status.st_size, status.st_mtime_ns, file_digest(path))
 
     def intact(self, out: Path) -> bool:
-        """Whether the file is as it was written; it is read only when its time of change differs."""
+        """Whether the file is unchanged; it is read only if its modification time differs."""
         path = out / self.name
         try:
             status = path.stat()
@@ -51,7 +51,7 @@ class TaskRecord:
     key : str
         SHA-256 of everything that the products depend on (`keys.task_key`).
     frames : tuple of (name, outcome, reason)
-        Of every input, in the task's order.
+        One for every input, in the task's order.
     products : tuple of Written
         The main product first.
     """
@@ -76,12 +76,12 @@ class TaskRecord:
         write_json(record_path(out, self.task), asdict(self))
 
     def intact(self, out: Path) -> bool:
-        """Whether all products are as they were written."""
+        """Whether all products are unchanged."""
         return bool(self.products) and all(p.intact(out) for p in self.products)
 
 
 def record_path(out: Path, task: str) -> Path:
-    """Where the record of a task lies."""
+    """Path of a task's record."""
     return out / ".nirred" / "tasks" / f"{task}.json"
 
 
@@ -91,7 +91,7 @@ def recorded_tasks(out: Path) -> set[str]:
 
 
 def load_record(out: Path, task: str) -> TaskRecord | None:
-    """The record of a task; None where there is none, or one that cannot be trusted."""
+    """The record of a task; None if there is none, or an invalid one."""
     try:
         found = json.loads(record_path(out, task).read_text(encoding="utf-8"))
         return _record(found) if found["schema"] == SCHEMA else None
@@ -109,12 +109,12 @@ def _record(found: dict[str, Any]) -> TaskRecord:
 
 
 def save_record(out: Path, key: str, task: str, recipe: str, paths: Sequence[Path], **fields: Any) -> None:
-    """Record a finished task with the state of the files that it wrote.
+    """Record a finished task and the state of the files that it wrote.
 
     Raises
     ------
     DataError
-        The record cannot be written: the products stand, and a later run makes them again.
+        The record cannot be written; the products are kept, but a later run makes them again.
     """
     TaskRecord(key, task, recipe, products=tuple(Written.of(out, p) for p in paths), **fields).save(out)
 

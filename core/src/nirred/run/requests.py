@@ -1,4 +1,4 @@
-"""Results of requests, laid out as the users of the program that the request was written for expect them."""
+"""Arrange the results of requests as expected by users of the program for which the requests were written."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Journal:
-    """What was said of each task, passed on to `tell`.
+    """Messages of each task, passed on to `tell`.
 
-    Messages of steps bear no task: those that begin with its id are its own.
+    Events from steps have no task id: those whose message begins with the id belong to the task.
     """
 
     tell: Callable[[Event], None]
     said: list[tuple[datetime, Event]] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
-        """Note an event and pass it on."""
+        """Store an event and pass it on."""
         self.said.append((datetime.now(UTC), event))
         self.tell(event)
 
     def of(self, task: str) -> tuple[tuple[datetime, str], ...]:
-        """(time, text) of everything that concerns a task."""
+        """(time, text) of all events of a task."""
         mine = [(when, e) for when, e in self.said if e.task == task or e.message.startswith(f"{task}: ")]
         return tuple((when, f"{e.kind}: {e.message}".rstrip(": ")) for when, e in mine)
 
@@ -42,9 +42,9 @@ class Journal:
 def lay_out_results(
     plan: Plan, results: Sequence[TaskResult], entries: Sequence[Mapping[str, Any]], journal: Journal, out: Path
 ) -> None:
-    """Write what the plugin wants to lie in OUT for each request that was carried out, or failed.
+    """Write the plugin's result files to OUT for each request that was carried out or failed.
 
-    A file that cannot be written is a remark of the plan; the products stand.
+    A file that cannot be written gives a remark in the plan; the products are kept.
     """
     if plan.requests is None or plan.requests.results is None:
         return
@@ -69,12 +69,12 @@ def _outcome(request: Request, result: TaskResult, entry: Mapping[str, Any], jou
 def _asked(
     lay_out: Callable[[RequestOutcome], Mapping[str, bytes | Path]], outcome: RequestOutcome
 ) -> Mapping[str, bytes | Path]:
-    """What the plugin wants to lie there.
+    """The plugin's result files for a request.
 
     Raises
     ------
     PluginError
-        It failed.
+        The plugin failed.
     """
     try:
         return lay_out(outcome)

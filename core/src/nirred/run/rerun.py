@@ -1,4 +1,4 @@
-"""Make a product again from what it says of itself, and compare."""
+"""Reproduce a product from its PROVENANCE, and compare."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NOT_FINITE = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 @dataclass(frozen=True)
 class Rerun:
-    """A product made again: what differs (nothing: the same bytes), and what is worth knowing."""
+    """A reproduced product: the differences (empty: the same bytes), and remarks."""
 
     path: Path
     differences: tuple[str, ...]
@@ -48,7 +48,7 @@ class History:
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Read a product's; errors as of `read_table`, or `DataError` for one that says too little."""
+        """Read it from a product; errors as in `read_table`, or `DataError` if it is incomplete."""
         rows: dict[str, list[Record]] = {}
         for row in read_table(path):
             rows.setdefault(row.item, []).append(row)
@@ -72,7 +72,7 @@ class History:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """Every parameter with its origin; those of labelled calls last, so that they win over the step's own."""
+        """Every parameter with its origin; those of labelled calls last, to take precedence over the step's."""
         skipped = {r.name for r in self.of("parameter") if r.name.endswith(":skip")}
         found = [Setting(c.name, "skip", False, "default") for c in self.of("call") if f"{c.name}:skip" not in skipped]
         for row in self.of("parameter"):
@@ -87,32 +87,32 @@ def _value(text: str) -> Any:
 
 
 def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, jobs: int = 0) -> Rerun:
-    """Make a product again, with the inputs, calibrations, recipe and parameters that its PROVENANCE names.
+    """Reproduce a product with the inputs, calibrations, recipe and parameters in its PROVENANCE.
 
     Parameters
     ----------
     product : Path
         A product of nirred.
     raw : sequence of str
-        Directories and files where inputs and calibrations may be, besides those of the run.json beside the product
-        and its directory. They are known by their SHA-256; names do not matter for finding them.
+        Directories and files to search for inputs and calibrations, in addition to the product's directory and the
+        files in its run.json. They are identified by SHA-256, whatever their names.
     out : Path
-        Where the new product goes.
+        Directory of the new product.
     registry : Registry
         The plugins.
     jobs : int
-        Threads; 0: as many as there are processors.
+        Number of threads; 0: one per processor.
 
     Raises
     ------
     DataError
-        No product, or an input that cannot be found.
+        The file is not a product, or an input cannot be found.
     PluginError
         A step is not installed.
     ConfigError
         `out` is the product's own directory or cannot be written.
     NirredError
-        The task failed now.
+        The task failed.
     """
     history = History.read(product)
     if place(out) == place(product).parent:
@@ -154,7 +154,7 @@ def _other_software(history: History, registry: Registry) -> list[str]:
 
 @dataclass
 class Shelf:
-    """Files where inputs may be found by content; those of the wanted name are read first."""
+    """Files to search for inputs by content; those with the right name are read first."""
 
     paths: list[Path]
     frames: dict[Path, list[FrameInfo]]
@@ -162,14 +162,14 @@ class Shelf:
 
     @classmethod
     def of(cls, product: Path, raw: Sequence[str], registry: Registry, named: Sequence[str] = ()) -> Shelf:
-        """Everything that run.json beside the product names, what lies beside it, and `raw`; `named`: other files."""
+        """Collect all files in the product's run.json, its directory and `raw`; `named`: other files."""
         given = expand_inputs(raw) if raw else []
         listed, left_out, set_files = _of_run(product)
         beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
         paths = each_once([*given, *(p for p in listed if p.is_file()), *beside])
         records = [r for r in scan([p for p in paths if place(p) not in left_out], registry) if r.frames]
-        twins = {r.path for r in records if r.verdict == "duplicate"}  # of one that takes part in the check
-        # Neighbours count in the check, so that all frames of the run take part in it again.
+        twins = {r.path for r in records if r.verdict == "duplicate"}  # of a frame that is in the check
+        # The WCS check compares neighbours, so all frames of the run are checked again.
         checked = check_wcs(f for r in records if r.verdict is None for f in r.frames)
         frames = {r.path: list(r.frames) for r in records if r.verdict is not None}
         for frame in sorted(checked, key=lambda f: f.exposure.index):
@@ -180,7 +180,7 @@ class Shelf:
         return cls([*kept, *(p for p in others if p.name in named and p.is_file())], frames)
 
     def find(self, name: str, digest: str) -> Path:
-        """The file of that content.
+        """The file with that content.
 
         Raises
         ------
@@ -209,12 +209,12 @@ class Shelf:
 
 
 def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
-    """Files that the run.json beside a product names, those of them that took no part, and values of settings."""
+    """Files named in the run.json next to a product, those of them that were not selected, and values of settings."""
     try:
         run = read_run(product.parent / "run.json")
     except DataError:
         return [], set(), []
-    homes = dict.fromkeys((Path(run.directory), Path()))  # names are meant from where the run was started
+    homes = dict.fromkeys((Path(run.directory), Path()))  # names are relative to where the run was started
 
     def places(name: str) -> list[Path]:
         return [home / name for home in homes]
@@ -252,7 +252,7 @@ def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
 
 
 def _with_files(history: History, shelf: Shelf) -> tuple[Setting, ...]:
-    """The settings, with the files that parameters name found again."""
+    """The settings, with the current paths of files named by parameters."""
     digests = {r.value: r.origin for r in history.of("file")}
     found = []
     for s in history.settings:

@@ -1,4 +1,4 @@
-"""Tasks in an order in which each finds what it needs, side by side where they may be."""
+"""Run tasks in an order that provides the products each one needs, in parallel where possible."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Tell = Callable[[Event], None]
 
 @dataclass
 class CpuMeter:
-    """CPU seconds of this process, shared among the tasks that run in it by the threads that each holds."""
+    """CPU seconds of this process, divided among its running tasks in proportion to their threads."""
 
     last: float = field(default_factory=time.process_time)
     spent: dict[str, float] = field(default_factory=dict)
 
     def advance(self, running: Mapping[str, int]) -> None:
-        """Charge what was spent since the last call; `running` is {task: threads}."""
+        """Charge the time used since the last call; `running` is {task: threads}."""
         now = time.process_time()
         for task, threads in running.items():
             self.spent[task] = self.spent.get(task, 0.0) + (now - self.last) * threads / sum(running.values())
@@ -40,11 +40,11 @@ class Schedule:
     jobs : list of Job
         In the plan's order; `made` is filled in here.
     crew : Crew
-        Where they run.
+        Executor of the tasks.
     tell : callable
-        Told of everything that happens.
+        Called with every event.
     keep : callable, optional
-        Given the result of each task that has made something.
+        Called with the result of each task that made a product.
     """
 
     jobs: list[Job]
@@ -58,7 +58,7 @@ class Schedule:
     started: int = 0
 
     def run(self) -> list[TaskResult]:
-        """Run all tasks; results in the plan's order, whatever the order in which they ended."""
+        """Run all tasks; return the results in the plan's order."""
         waiting = list(self.jobs)
         while waiting or self.running or self.suspects:
             if self.suspects and not self.running:
@@ -69,11 +69,11 @@ class Schedule:
         return self.ordered()
 
     def ordered(self) -> list[TaskResult]:
-        """What there is of results; tasks without one were interrupted."""
+        """The results so far; tasks without one count as interrupted."""
         return [self.results.get(j.task.id) or interrupted_task(j.task) for j in self.jobs]
 
     def _start(self, waiting: list[Job]) -> list[Job]:
-        """Start what is ready while jobs are free; the free threads are shared among the tasks that start."""
+        """Start tasks that are ready while jobs are free; the free threads are divided among them."""
         ready = [j for j in waiting if not (set(j.task.needs) & {w.task.id for w in waiting + self._at_work()})]
         while ready and len(self.running) < self.crew.width:
             free = self.crew.context.threads - sum(threads for _, threads in self.running.values())
@@ -138,7 +138,7 @@ class Schedule:
         self._finish(job, result)
 
     def _question(self) -> None:
-        """Several tasks were at work when a worker died: run each alone, so that only the one that kills it fails."""
+        """After a worker died while several tasks were running, run each alone, so that only the cause fails."""
         suspects, self.suspects = self.suspects, []
         self.crew.renew()
         for job in suspects:

@@ -1,4 +1,4 @@
-"""The schema of run.json, for those who read one."""
+"""The schema of run.json, for programs that read it."""
 
 from __future__ import annotations
 

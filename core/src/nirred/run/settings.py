@@ -1,4 +1,4 @@
-"""Settings that nothing in the plan makes use of."""
+"""Detect settings that the plan does not use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..plugin.recipes import Recipe
 
 
 def refuse_unused(settings: Iterable[Setting], planned: Iterable[Recipe]) -> None:
-    """Refuse a parameter given for a step that no planned recipe has.
+    """Refuse a parameter of a step that is in no planned recipe.
 
-    One given without a step stands for every step that has it: one of them in the plan is enough.
+    A parameter given without a step applies to every step that has it: one of these in the plan is enough.
 
     Raises
     ------
     ConfigError
-        Naming the setting, who made it, and the steps of the plan.
+        The setting is unused; the message gives its origin and the steps of the plan.
     """
     names = {name for recipe in planned for call in recipe.steps for name in (call.step, call.name)}
     used = {(s.name, s.origin, str(s.value)) for s in settings if s.step in names}

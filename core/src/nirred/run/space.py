@@ -1,4 +1,4 @@
-"""Room on disk: what a plan will take, asked before anything is started."""
+"""Disk space: check what a plan needs before anything is started."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def check_space(plan: Plan, out: Path, scratch: Path, memory: int, *, width: int
     Parameters
     ----------
     plan : Plan
-        What will be done.
+        The plan.
     out, scratch : Path
         Directories; `scratch` need not exist yet.
     memory : int
         Bytes for pixels of all tasks together.
     width : int
-        Tasks that may run side by side.
+        Number of tasks that may run in parallel.
     keep : bool
         Whether intermediate frames are kept.
 
     Raises
     ------
     ConfigError
-        Naming the directory, what is needed and what is free.
+        Not enough space; the message gives the directory and the space needed and free.
     """
     products = sum(product_bytes(t) + keep * kept_bytes(t) for t in plan.tasks if not _there(t, out))
     temporary = max((product_bytes(t) for t in plan.tasks if _there(t, out)), default=0)
@@ -65,10 +65,10 @@ def _pixels(task: Task) -> int:
 
 
 def product_bytes(task: Task) -> int:
-    """About the size of a task's product."""
+    """Approximate size of a task's product."""
     return int(_pixels(task) * _PRODUCT * (_UNION if task.makes == "image" else 1.0)) if task.makes else 0
 
 
 def kept_bytes(task: Task) -> int:
-    """About the size of a task's intermediate frames: SCI, VAR and DQ, and the sky-subtracted ones of an image."""
+    """Approximate size of a task's intermediate frames: SCI, VAR and DQ, and for an image sky-subtracted frames."""
     return _pixels(task) * len(task.frames) * 10 * (2 if task.makes == "image" else 1)

@@ -1,4 +1,4 @@
-"""One task: its recipe bound to parameters, its frames and calibrations loaded, its steps run, its end recorded."""
+"""Run one task: bind its recipe to parameters, load frames and calibrations, run the steps, record the result."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
 
 BUG = 70
-#: Kinds of calibration that are masks; of each there may be several, a static one and a fresh one.
+#: Kinds of calibration that are masks; there may be several of each, a static and a measured one.
 MASKS = ("bpm", "user_bpm")
-#: The system's ways to say that there is no memory: for a thread, and for a library.
+#: System errors for lack of memory: for a thread, and for a library.
 _NO_MEMORY = ("start new thread", "failed to map segment", "annot allocate memory")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A task and what it is run with; it can be sent to another process.
+    """A task and its settings; it can be sent to another process.
 
     Parameters
     ----------
     task : Task
-        From the plan, with the calibrations that it can be `given`.
+        From the plan, with the available calibrations (see `Task.given`).
     settings : tuple of Setting
-        The user's, low to high.
+        The user's settings, lowest precedence first.
     made : mapping
         {task id: product} of the tasks whose products it needs.
     own : Recipe, optional
-        The user's own recipe; tasks that bear its name run it.
+        The user's own recipe, run by tasks with its name.
     fresh : bool
-        Do not reuse what an earlier run has made.
+        Do not reuse products of an earlier run.
     """
 
     task: Task
@@ -67,11 +67,11 @@ class Job:
 
 @dataclass
 class TaskResult:
-    """What became of a task; of `task`, workers in other processes send the names alone.
+    """The result of a task; workers in other processes return only the names in `task`.
 
     `outcome` is done, reused, blocked, failed or interrupted; `frames` holds (file, role, outcome, reason) of every
-    input; `others` what was written besides `product`, `intermediates` what was left in OUT/intermediate; `bug` is the
-    traceback of an error that no user can have caused.
+    input; `others` are files written in addition to `product`, `intermediates` those in OUT/intermediate; `bug` is the
+    traceback of an internal error.
     """
 
     task: Task
@@ -89,17 +89,17 @@ class TaskResult:
 
     @property
     def good(self) -> bool:
-        """True when the products are there."""
+        """True if the products exist."""
         return self.outcome in ("done", "reused")
 
 
 def execute(job: Job, context: Context) -> TaskResult:
-    """Run one task, or reuse what an earlier run has made of the same.
+    """Run one task, or reuse the products of an earlier run with the same key.
 
     Returns
     -------
     TaskResult
-        Every error is in it, by name: one group that fails must not take the others with it.
+        Includes any error: a group that fails must not stop the others.
     """
     task = job.task
     if task.blocked:
@@ -144,7 +144,7 @@ def _broken(task: Task, error: Exception, group: Group) -> TaskResult:
 def failure(
     task: Task, message: str, hint: str = "", exit_code: int = 0, group: Group | None = None, *, outcome: str = "failed"
 ) -> TaskResult:
-    """The result of a task that made nothing."""
+    """The result of a task without a product."""
     remarks = group.remarks if group is not None else []
     return TaskResult(
         task, outcome, message, hint, exit_code, remarks=remarks, frames=_fates(task, group, "failed", message)
@@ -152,12 +152,12 @@ def failure(
 
 
 def interrupted_task(task: Task) -> TaskResult:
-    """The result of a task that was not begun or not finished."""
+    """The result of a task that was not started or not finished."""
     return failure(task, "interrupted", "run again", 130, outcome="interrupted")
 
 
 def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
-    """The result of an earlier run when it was made of the same and its files are as they were written."""
+    """The result of an earlier run, if its key is the same and its files are unchanged."""
     record = load_record(out, task.id)
     names = [info.name for info, _ in task.frames]
     if record is None or record.key != key or [n for n, _, _ in record.frames] != names or not record.intact(out):
@@ -196,7 +196,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
 
 
 def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None:
-    """Run a recipe's steps on a group: leading frame steps are fused into one pass over the pixels."""
+    """Run a recipe's steps on a group; leading frame steps are combined in one pass over the pixels."""
     group.extras["provenance"] = lambda: provenance.table(history.records(group, recipe, calls))
     fused = False
     for number, bound in enumerate(calls):
@@ -230,7 +230,7 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
 
 
 def _apply(bound: BoundCall, group: Group, recipe: Recipe) -> None:
-    """Let a group step work; what no step before it has made is a fault of the recipe, or of what it skips."""
+    """Run a group step; a missing input is a fault of the recipe, or due to a skipped step."""
     assert isinstance(bound.step, GroupStep)
     try:
         bound.step.apply(group, bound.params, bound.call)
@@ -242,14 +242,14 @@ def _apply(bound: BoundCall, group: Group, recipe: Recipe) -> None:
 
 
 def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
-    """Whether one of the steps looks at the frames; where all make do without, they have been seen before."""
+    """Whether one of the steps uses the frames; if none does, an earlier step has used them."""
     steps = [(c.step, c.params) for c in calls if isinstance(c.step, GroupStep) and not c.params.skip]
     using = [(step, params) for step, params in steps if step.uses_frames]
     return not using or any(step.needs_frames(group, params) for step, params in using)
 
 
 def _give_up_frames(group: Group, later: Sequence[BoundCall]) -> None:
-    """Free the frames that no later step uses; the report's picture is taken before the last ones go."""
+    """Free the frames that no later step uses; the report's picture is made before the last are freed."""
     using = any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in later)
     if not using and not group.extras.get("given_up"):
         take_glimpse(group)

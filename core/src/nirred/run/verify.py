@@ -1,4 +1,4 @@
-"""Whether an output directory is what its records say."""
+"""Check an output directory against its records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .schema import TaskEntry, read_run
 
 @dataclass(frozen=True)
 class Finding:
-    """One file and what was found: ok, wrong, or a note that is no fault."""
+    """One file and the result of its check: ok, wrong, or a note that is not an error."""
 
     file: str
     state: Literal["ok", "wrong", "note"]
@@ -35,9 +35,9 @@ def verify(out: Path) -> list[Finding]:
     Returns
     -------
     list of Finding
-        run.json, every product and intermediate frame of the last run and of those before it, then what nobody
-        knows of. A product is wrong when it is missing, differs from its record (size, SHA-256), fails the checksums
-        in it, or was made with a calibration that is another one now.
+        run.json, every product and intermediate frame of the last and earlier runs, then files in no record. A product
+        is wrong if it is missing, differs from its record (size, SHA-256), fails its own checksums, or was made with a
+        calibration that has since changed.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _task(out: Path, entry: TaskEntry) -> Iterator[Finding]:
 
 
 def _forgotten(out: Path, record: TaskRecord) -> Iterator[Finding]:
-    """Products of a task that run.json does not tell of: it was lost, or the task's group is another one now."""
+    """Products of a task that is not in run.json: the file was lost, or the task's group has changed."""
     for written in record.products:
         if not (out / written.name).exists():
             continue
@@ -105,7 +105,7 @@ def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
         yield from _calibrations(out, path)
     except NirredError as error:
         yield error.message
-    except (OSError, ValueError, TypeError) as error:  # what astropy says of a damaged file
+    except (OSError, ValueError, TypeError) as error:  # raised by astropy for a damaged file
         yield f"unreadable: {error}"
 
 
