@@ -1,4 +1,4 @@
-"""World coordinates made quickly from keywords, a pointing, or numbers."""
+"""Fast creation of world coordinates from keywords, a pointing, or numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Matrix = Sequence[Sequence[float]]
 Position: TypeAlias = tuple[float, float]
 """(right ascension, declination), degrees."""
-#: World coordinates of a plane: astropy's, or what stands for it.
+#: World coordinates of a plane: astropy's WCS, or nirred's replacement for it.
 AnyWcs: TypeAlias = Union["WCS", TangentWcs]
 #: Of astropy's keywords: the matrix, which is written as CD, and the time, which the primary has.
 _NOT_SAID = re.compile(r"DATE-OBS|MJD-OBS|MJDREF|WCSAXES|CDELT\d|(PC|CD)\d_\d")
@@ -74,7 +74,7 @@ def has_tables(wcs: AnyWcs) -> bool:
 
 
 def projection_cards(wcs: AnyWcs) -> tuple[str, ...]:
-    """Cards that say which projection and distortion a WCS has: wcslib shows TPV as TAN, its terms nowhere else."""
+    """Cards with the projection and distortion of a WCS: wcslib reports TPV as TAN and its terms only in the cards."""
     if isinstance(wcs, TangentWcs):
         axes = tuple(f"CTYPE{i}  = '{name}'" for i, name in enumerate(wcs.wcs.ctype, 1))
         return axes + tuple(f"PV{axis}_{m}   = {value!r}" for axis, m, value in wcs.wcs.get_pv())
@@ -84,7 +84,7 @@ def projection_cards(wcs: AnyWcs) -> tuple[str, ...]:
 
 
 def wcs_cards(wcs: AnyWcs) -> dict[str, tuple[Any, str]]:
-    """{keyword: (value, comment)} that a header needs to have this WCS, the matrix apart."""
+    """{keyword: (value, comment)} of a header with this WCS, except for the matrix."""
     if isinstance(wcs, TangentWcs) and wcs.plain:
         return wcs.wcs.cards()
     header = as_astropy(wcs).to_header()
@@ -92,7 +92,7 @@ def wcs_cards(wcs: AnyWcs) -> dict[str, tuple[Any, str]]:
 
 
 def as_astropy(wcs: AnyWcs) -> WCS:
-    """The same as `astropy.wcs.WCS`, for packages that take no other."""
+    """The equivalent `astropy.wcs.WCS`, for packages that require it."""
     return wcs.astropy() if isinstance(wcs, TangentWcs) else wcs
 
 
@@ -106,7 +106,7 @@ def is_tangential(wcs: AnyWcs) -> bool:
 
 
 def wcs_state(wcs: AnyWcs) -> dict[str, Any] | None:
-    """Numbers and words of astropy's celestial WCS; None for one with tables, hidden terms (TPV), or not of 2 axes."""
+    """State of astropy's celestial WCS; None if it has tables or hidden terms (TPV), or not exactly 2 axes."""
     if isinstance(wcs, TangentWcs):
         return None
     inner = wcs.wcs
@@ -123,7 +123,7 @@ def wcs_state(wcs: AnyWcs) -> dict[str, Any] | None:
 
 
 def wcs_from_state(state: Mapping[str, Any]) -> WCS:
-    """The WCS that `wcs_state` took to pieces, to the last bit."""
+    """Restore a WCS exactly from the result of `wcs_state`."""
     from astropy.wcs import WCS, Sip
 
     wcs = WCS(naxis=2)
@@ -139,13 +139,13 @@ def wcs_from_state(state: Mapping[str, Any]) -> WCS:
 
 
 def wcs_from_header(header: Mapping[str, Any]) -> AnyWcs | None:
-    """Celestial WCS of an image header, or None when it has none that can be used.
+    """Celestial WCS of an image header, or None if it has no usable one.
 
-    Reads CTYPE, CRPIX, CRVAL, CD (or CDELT with PC or CROTA2), PV, and SIP's polynomials; a third axis is ignored. A
-    value that is missing, not a number or a singular matrix gives None, and so does a distortion by a look-up table
-    (CPDIS, D2IM), whose pixels no header holds: a plugin that reads them hands over astropy's WCS itself. A gnomonic
-    projection without distortion comes as `TangentWcs`, a zenithal polynomial whose terms are none below 0 as
-    `ZenithalWcs`; they answer as astropy's does and have it as `astropy()`.
+    Reads CTYPE, CRPIX, CRVAL, CD (or CDELT with PC or CROTA2), PV, and SIP polynomials; a third axis is ignored. The
+    result is None if a value is missing or not a number, if the matrix is singular, or if the distortion is a look-up
+    table (CPDIS, D2IM), which is not in the header: a plugin that reads the table must return astropy's WCS. A gnomonic
+    projection without distortion is returned as `TangentWcs`, a zenithal polynomial without negative terms as
+    `ZenithalWcs`; they behave like astropy's WCS, and `astropy()` returns it.
     """
     try:
         ctype = [str(header["CTYPE1"]).strip(), str(header["CTYPE2"]).strip()]
@@ -171,12 +171,12 @@ def wcs_from_header(header: Mapping[str, Any]) -> AnyWcs | None:
 def _wcs_of(
     ctype: list[str], numbers: tuple[list[float], list[float], list[list[float]], str], header: Mapping[str, Any]
 ) -> AnyWcs:
-    """A WCS of CTYPE, (CRPIX, CRVAL, CD, RADESYS), and the terms in a header: our own where there is one for it.
+    """A WCS from CTYPE, (CRPIX, CRVAL, CD, RADESYS), and the terms in a header, of nirred's own class if possible.
 
     Raises
     ------
     ValueError
-        There is no such projection, or its terms are none.
+        Unknown projection, or invalid terms.
     """
     crpix, crval, cd, frame = numbers
     projection, terms = _projection(header, ctype[0].removesuffix("-SIP")[-3:])
@@ -193,7 +193,7 @@ def _wcs_of(
 
 
 def _in_range(crval: Sequence[float]) -> bool:
-    """Whether a reference point is one of the sky, and not the pole, for which LONPOLE has another default."""
+    """Whether a reference point is a valid sky position and not the pole, where LONPOLE has another default."""
     return 0 <= crval[0] <= 360 and -90 <= crval[1] < 90
 
 
@@ -226,7 +226,7 @@ def _projection(header: Mapping[str, Any], said: str) -> tuple[str, list[tuple[i
 
 
 def _add_sip(wcs: WCS, header: Mapping[str, Any], crpix: Sequence[float]) -> None:
-    """Put SIP's polynomials into a WCS (Shupe et al. 2005); the inverse is solved for, not read.
+    """Add SIP polynomials to a WCS (Shupe et al. 2005); the inverse is computed by iteration, not read.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def _add_sip(wcs: WCS, header: Mapping[str, Any], crpix: Sequence[float]) -> Non
 
 
 def _cd_matrix(header: Mapping[str, Any]) -> list[list[float]] | None:
-    """Degrees per pixel; elements that are not stated are 0 in CD, those of the unit matrix in PC (FITS 4.0, 8.1)."""
+    """Degrees per pixel; missing elements are 0 in CD, and those of the unit matrix in PC (FITS 4.0, 8.1)."""
     names = ("1_1", "1_2", "2_1", "2_2")
     try:
         if any(f"CD{n}" in header for n in names):
@@ -276,7 +276,7 @@ def wcs_from_pointing(
     center: tuple[float, float],
     flipped: bool = False,
 ) -> AnyWcs:
-    """TAN WCS of a frame that has only a pointing.
+    """TAN WCS of a frame with only a pointing.
 
     Parameters
     ----------

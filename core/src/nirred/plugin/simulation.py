@@ -1,4 +1,4 @@
-"""What a plugin says of its camera to the simulator: truth detectors, exposures, genuine raw headers."""
+"""A plugin's description of its camera for the simulator: true detector properties, exposures, realistic headers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 ExposureKind = Literal["dark", "short_dark", "lamp_on", "lamp_off", "object", "sky", "standard", "acquisition"]
-"""`short_dark`: the darks of a bad-pixel mask. `sky`: off target. `standard`: a photometric standard."""
+"""`short_dark`: darks for a bad-pixel mask. `sky`: off target. `standard`: a photometric standard."""
 
 
 @dataclass(frozen=True)
 class FlatCharacter:
-    """How uneven a detector's response is (all relative).
+    """Non-uniformity of a detector's response (all relative).
 
     Parameters
     ----------
     pixel_scatter : float
         Pixel-to-pixel rms.
     vignetting : float
-        Loss in the corners against the centre.
+        Loss in the corners relative to the centre.
     dust_spots : int
         Number per 1024 x 1024 pixels.
     dust_depth : float
-        Deepest loss in a spot.
+        Largest loss in a spot.
     """
 
     pixel_scatter: float = 0.02
@@ -41,7 +41,7 @@ class FlatCharacter:
 
 @dataclass(frozen=True)
 class SimulatedDetector:
-    """Truth of one plane. Levels are of one coadd.
+    """True properties of one plane. Levels are for one coadd.
 
     Parameters
     ----------
@@ -59,31 +59,31 @@ class SimulatedDetector:
         Terms of corrected = c1 x + c2 x^2 + ..., x and corrected in electrons of one coadd; one tuple per row set
         (row r uses set r modulo their number). The simulator inverts this.
     time_delta : tuple of float
-        Seconds of integration that the header leaves out, per row set; their mean is used.
+        Integration time in seconds that the header does not include, per row set; the mean is used.
     bad_fraction, hot_fraction : float
-        Share of unusable pixels (dead, very hot, noisy), and of hot ones that a dark corrects.
+        Fraction of unusable pixels (dead, very hot, noisy), and of hot pixels that a dark corrects.
     illuminated : callable or None
         shape -> boolean array, True where light falls.
     sky_position : (float, float)
-        Place of the plane's centre in the focal plane, arcsec along the camera's +x and +y from the pointing.
+        Position of the plane's centre in the focal plane, arcsec along the camera's +x and +y from the pointing.
     turn, magnification : float
-        The plane's axes are turned against the camera's by degrees (from x to y), its pixels this much larger.
+        Rotation of the plane's axes relative to the camera's, degrees from x to y, and relative size of its pixels.
     axes : (float, float, float, float) or None
-        Instead of both, for pixels that are not square: (xx, xy, yx, yy), the way that one pixel in x, and one in y,
-        goes along the camera's x (xx, xy) and y (yx, yy), in units of the camera's pixel scale.
+        Replaces both for non-square pixels: (xx, xy, yx, yy), where one pixel in x and one in y correspond to
+        (xx, xy) along the camera's x and (yx, yy) along its y, in units of the camera's pixel scale.
     amplifiers : (int, int)
-        Rows and columns of readout sections; each has its own zero level.
+        Numbers of rows and columns of readout sections; each has its own zero level.
     amplifier_rms : float
-        e- of scatter of the sections' zero levels.
+        Scatter of the sections' zero levels, e-.
     amplifier_drift : float
-        e- of scatter of each section's level from one science frame to the next.
+        Scatter of each section's level between science frames, e-.
     stray_light : (float, float, float)
-        Ring of light that reaches the detector beside the optics: height as a share of the sky's level, radius and
-        width (sigma) as shares of half the longer side. A flat does not show it.
+        Ring of stray light that bypasses the optics: height as a fraction of the sky level, radius and width (sigma)
+        as fractions of half the longer side. It does not appear in flats.
     pattern_rms : float
-        e- of fixed structure in every frame, whatever its exposure.
+        Fixed pattern in every frame, independent of exposure time, e-.
     flat : FlatCharacter
-        How uneven the response is.
+        Non-uniformity of the response.
     """
 
     shape: tuple[int, int]
@@ -111,12 +111,12 @@ class SimulatedDetector:
 
 @dataclass(frozen=True)
 class ExposureSettings:
-    """How frames of one kind are taken.
+    """Exposure settings of frames of one kind.
 
     Parameters
     ----------
     exposure_time : float
-        Seconds of one coadd, exactly as the header states it.
+        Seconds of one coadd, exactly as in the header.
     coadds : int
         Number of summed coadds.
     filter, read_mode : str
@@ -131,7 +131,7 @@ class ExposureSettings:
 
 @dataclass(frozen=True)
 class SimulatedWcs:
-    """World coordinates of one plane as its header states them.
+    """World coordinates of one plane as given in its header.
 
     `crpix` is one-based, `crval` (RA, Dec) and `cd` (cd1_1, cd1_2, cd2_1, cd2_2) are in degrees. `projection` is TAN,
     or ZPN with `pv`, the pairs (m, PV2_m): PV2_1 = 1, and PV2_3, PV2_5 ... are the radial distortion.
@@ -145,7 +145,7 @@ class SimulatedWcs:
 
     @property
     def cards(self) -> dict[str, object]:
-        """The FITS keywords that say so, with a CD matrix."""
+        """The FITS keywords, with a CD matrix."""
         found: dict[str, object] = {}
         for axis, kind in enumerate((f"RA---{self.projection}", f"DEC--{self.projection}")):
             place = {f"CRPIX{axis + 1}": self.crpix[axis], f"CRVAL{axis + 1}": self.crval[axis]}
@@ -156,13 +156,13 @@ class SimulatedWcs:
 
 @dataclass(frozen=True)
 class SimulatedExposure:
-    """One raw frame to be written: everything that a header can be asked for.
+    """One raw frame to be written, with all the information for its header.
 
     Parameters
     ----------
     kind : str
     number : int
-        Running number of the night, from 1.
+        Running number in the night, from 1.
     start : datetime
         UT.
     settings : ExposureSettings
@@ -185,7 +185,7 @@ class SimulatedExposure:
     index : int
         Number of the frame within its observation, from 1.
     repeat, repeats : int
-        Number of the exposure at its position, from 1, and how many are taken there.
+        Number of the exposure at its position, from 1, and the total number there.
     """
 
     kind: ExposureKind
@@ -209,20 +209,20 @@ class SimulatedExposure:
 
     @property
     def offset_p(self) -> float:
-        """Arcsec along the position angle + 90 degrees."""
+        """Offset in arcsec along the position angle + 90 degrees."""
         angle = math.radians(self.position_angle)
         return self.offset_east * math.cos(angle) - self.offset_north * math.sin(angle)
 
     @property
     def offset_q(self) -> float:
-        """Arcsec along the position angle."""
+        """Offset in arcsec along the position angle."""
         angle = math.radians(self.position_angle)
         return self.offset_east * math.sin(angle) + self.offset_north * math.cos(angle)
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A camera as the simulator sees it.
+    """A camera to be simulated.
 
     Parameters
     ----------
@@ -234,14 +234,14 @@ class Simulation:
         Arcsec per pixel.
     settings : mapping of kind to ExposureSettings
         "dark", "lamp_on" and "object" at least. "sky" and "acquisition" fall back to "object", "lamp_off" to
-        "lamp_on", "standard" to "object"; without "short_dark" none are taken.
+        "lamp_on", "standard" to "object"; without "short_dark" no short darks are taken.
     headers : callable
-        SimulatedExposure -> the keywords of the primary, then of each extension, as the instrument writes them raw
-        (a value, or a tuple of value and comment). One mapping alone: the only plane lies in the primary.
+        SimulatedExposure -> the keywords of the primary, then of each extension, as in the instrument's raw files
+        (a value, or a tuple of value and comment). A single mapping: the only plane is in the primary.
     file_name : callable
         SimulatedExposure -> name of the raw file.
     sky_rate, lamp_rate, lamp_off_rate : float
-        e-/s per pixel: the night sky, and what falls on the detector with lamp on and off.
+        e-/s per pixel: the night sky, and the light on the detector with lamp on and off.
     lamp_off_kind : {"lamp_off", "dark", "none"}
         What is subtracted from lamp-on frames: shutter-closed frames, darks of the same exposure, or nothing.
     bitpix : {16, 32, -32}
@@ -250,33 +250,33 @@ class Simulation:
     parity : {-1, 1}
         Sign of the WCS determinant: -1 = east left of north.
     angle : float
-        Degrees, direction of +y east of north at position angle 0.
+        Direction of +y east of north at position angle 0, degrees.
     position_angle : float
-        Degrees, of the simulated observations.
+        Position angle of the simulated observations, degrees.
     fwhm : float
-        Arcsec, median seeing.
+        Median seeing, arcsec.
     overhead : float
         Seconds between exposures.
     field : float or None
-        Arcsec, extent of the lit field along x, by which scenarios size their contents; None: of the first plane.
+        Extent of the illuminated field along x, arcsec, to which scenarios are scaled; None: that of the first plane.
     dither : float or None
-        Arcsec, usual step of the dither pattern; None: by scenario and field.
+        Usual step of the dither pattern, arcsec; None: depends on scenario and field.
     density : float
         Stars per (1024 pixel)^2.
     darks_before : float
-        Days before the night on which darks are taken; 0: the morning after it.
+        Number of days before the night on which darks are taken; 0: the morning after it.
     projection, pv
-        As in `SimulatedWcs`: how the camera distorts.
+        Distortion of the camera, as in `SimulatedWcs`.
     scenario, frames, positions
-        What `nirred demo` looks at, how many science frames it takes (None: as many as the scenario has), and after how
-        many positions a dither begins again (0: never).
+        Scenario of `nirred demo`, its number of science frames (None: that of the scenario), and the number of
+        positions after which the dither pattern repeats (0: never).
     variants : mapping of str to callable
-        Names of other forms of the camera (another detector), and what makes their Simulation.
+        Names of other versions of the camera (another detector), and functions that return their Simulation.
     extras : callable or None
-        Night (of `nirred.testing`) -> {name below the night's directory: content, or file to link there}: whatever
-        else users of the camera have beside their frames, made of the truth.
+        Night (of `nirred.testing`) -> {name below the night's directory: content, or file to link there}: other files
+        that users of the camera have with their frames, made from the truth.
     resized : callable or None
-        size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are just cut.
+        size -> the Simulation of a square sub-array as the instrument would read it; None: detectors are cropped.
     """
 
     instrument: str
@@ -311,10 +311,10 @@ class Simulation:
 
     @property
     def has_short_darks(self) -> bool:
-        """Whether the instrument's bad-pixel masks need short darks."""
+        """Whether short darks for bad-pixel masks are taken."""
         return "short_dark" in self.settings
 
     def settings_for(self, kind: str) -> ExposureSettings:
-        """Settings of a kind, by the fallbacks described above."""
+        """Settings of a kind, with the fallbacks described above."""
         fallback = {"lamp_off": "lamp_on", "short_dark": "dark"}.get(kind, "object")
         return self.settings[kind] if kind in self.settings else self.settings[fallback]

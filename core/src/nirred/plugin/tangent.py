@@ -1,4 +1,4 @@
-"""A plain gnomonic WCS by its numbers, under the names that astropy's has for them."""
+"""A gnomonic WCS without distortion, with the attribute names of astropy's WCS."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
     from ..algorithms.gnomonic import Tangent
 
-#: Equinox that is meant where a frame is named without one.
+#: Default equinox of frames named without one.
 EQUINOX = {"FK4": 1950.0, "FK5": 2000.0}
 
 
 class TangentWcs:
-    """What nirred asks of `astropy.wcs.WCS`, for two axes in TAN without distortion.
+    """The part of `astropy.wcs.WCS` that nirred uses, for two TAN axes without distortion.
 
-    Most raw frames have no more, and astropy.wcs loads coordinates, units and tables: 0.3 s of every run. Positions
-    agree with wcslib's to its rounding. What is not defined here is answered by `astropy`'s WCS of the same numbers. It
-    cannot become another projection: setting anything but the numbers raises AttributeError; `make_wcs` takes others.
+    This suffices for most raw frames and avoids importing astropy.wcs, which loads coordinates, units and tables (0.3 s
+    of every run). Positions agree with wcslib's to rounding. Other attributes are taken from the equivalent astropy
+    WCS. The projection cannot be changed: setting anything but the numbers raises AttributeError; use `make_wcs` for
+    other projections.
 
     Parameters
     ----------
@@ -44,17 +45,17 @@ class TangentWcs:
         self.wcs: TangentNumbers = TangentNumbers(crpix, crval, cd, frame or "ICRS")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as numbers, every bit of them."""
+        """Pickle the exact numbers."""
         return TangentWcs, self.wcs.given()
 
     def __getattr__(self, name: str) -> Any:
-        """Ask astropy's WCS."""
+        """Look the attribute up in astropy's WCS."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.astropy(), name)
 
     def astropy(self) -> WCS:
-        """The same as `astropy.wcs.WCS`."""
+        """The equivalent `astropy.wcs.WCS`."""
         from .coordinates import make_wcs
 
         crpix, crval, cd, frame = self.wcs.given()
@@ -70,11 +71,11 @@ class TangentWcs:
         return self.wcs.cd
 
     def wcs_pix2world(self, *args: Any) -> Any:
-        """Right ascension and declination (degrees) of pixels: (n x 2, origin) or (x, y, origin), as astropy's."""
+        """Right ascension and declination (degrees) of pixels: (n x 2, origin) or (x, y, origin), as in astropy."""
         return _answer(self._to_sky, args)
 
     def wcs_world2pix(self, *args: Any) -> Any:
-        """Pixels of points of the sky; NaN for those 90 degrees and more away."""
+        """Pixels of sky positions; NaN for those 90 degrees or more away."""
         return _answer(self._to_pixels, args)
 
     def all_pix2world(self, *args: Any) -> Any:
@@ -82,7 +83,7 @@ class TangentWcs:
         return self.wcs_pix2world(*args)
 
     def all_world2pix(self, *args: Any, **_iteration: Any) -> Any:
-        """As `wcs_world2pix`: there is nothing to solve for."""
+        """As `wcs_world2pix`: no iteration is needed."""
         return self.wcs_world2pix(*args)
 
     def _to_sky(self, x: np.ndarray, y: np.ndarray, origin: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +112,7 @@ class TangentWcs:
 
 
 class TangentNumbers:
-    """The numbers of a `TangentWcs`, as astropy's `wcs.wcs` shows them."""
+    """The numbers of a `TangentWcs`, as in astropy's `wcs.wcs`."""
 
     __slots__ = ("cd", "crpix", "crval", "radesys")
     crpix: np.ndarray
@@ -126,7 +127,7 @@ class TangentNumbers:
         self.crpix, self.crval, self.cd, self.radesys = crpix, crval, cd, radesys
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Keep numbers as arrays of their own."""
+        """Store numbers as separate arrays."""
         import numpy as np
 
         if name not in TangentNumbers.__slots__:
@@ -134,7 +135,7 @@ class TangentNumbers:
         object.__setattr__(self, name, str(value) if name == "radesys" else np.array(value, np.float64))
 
     def given(self) -> tuple[list[float], list[float], list[list[float]], str]:
-        """What it was made from."""
+        """The arguments of the constructor."""
         return self.crpix.tolist(), self.crval.tolist(), self.cd.tolist(), self.radesys
 
     @property
@@ -144,7 +145,7 @@ class TangentNumbers:
 
     @property
     def equinox(self) -> float:
-        """Of the coordinates, years; NaN for ICRS."""
+        """Equinox of the coordinates, years; NaN for ICRS."""
         return EQUINOX.get(self.radesys, float("nan"))
 
     def has_cd(self) -> bool:
@@ -156,7 +157,7 @@ class TangentNumbers:
         return self.cd
 
     def get_cdelt(self) -> np.ndarray:
-        """Steps beside the matrix: 1."""
+        """Scale factors in addition to the matrix: 1."""
         import numpy as np
 
         return np.ones(2)
@@ -166,10 +167,10 @@ class TangentNumbers:
         return []
 
     def set(self) -> None:
-        """Nothing is kept that depends on the numbers."""
+        """Do nothing: no derived values are stored."""
 
     def cards(self) -> dict[str, tuple[Any, str]]:
-        """{keyword: (value, comment)}, the matrix apart."""
+        """{keyword: (value, comment)} except for the matrix."""
         cards: dict[str, tuple[Any, str]] = {}
         for i in (0, 1):
             cards[f"CRPIX{i + 1}"] = (float(self.crpix[i]), "Pixel coordinate of reference point")
@@ -188,7 +189,7 @@ class TangentNumbers:
 
 
 def _answer(ask: Callable[..., Sequence[np.ndarray]], args: tuple[Any, ...]) -> Any:
-    """Columns for two coordinates, n x 2 for points: as they were asked for."""
+    """Return two columns for two coordinates, or n x 2 for an array of points, like the arguments."""
     import numpy as np
 
     *values, origin = args

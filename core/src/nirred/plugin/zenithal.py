@@ -1,4 +1,4 @@
-"""A zenithal polynomial (ZPN) by its numbers, as cameras with a radial distortion have it."""
+"""A zenithal polynomial (ZPN) WCS, used by cameras with a radial distortion."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 Term = tuple[int, int, float]
-#: Newton's steps to the polynomial's root; from above a convex one three or four are enough.
+#: Largest number of Newton steps to the polynomial's root; starting above it, three or four are enough if convex.
 STEPS = 50
 
 
 class ZenithalWcs(TangentWcs):
-    """What nirred asks of `astropy.wcs.WCS`, for two axes in ZPN (Calabretta & Greisen 2002, 5.1.7).
+    """The part of `astropy.wcs.WCS` that nirred uses, for two ZPN axes (Calabretta & Greisen 2002, 5.1.7).
 
     With zeta the distance from the reference point in radian, the radius in the projection plane is the sum of
-    P_m zeta^m radian. As `TangentWcs` it spares loading astropy.wcs; positions agree with wcslib's to the 1e-13 radian
-    to which that iterates.
+    P_m zeta^m radian. Like `TangentWcs` it avoids importing astropy.wcs; positions agree with wcslib's to 1e-13 radian,
+    the tolerance of its iteration.
 
     Parameters
     ----------
     crpix, crval, cd, frame
-        As of `TangentWcs`.
+        As in `TangentWcs`.
     terms : sequence of (2, m, P_m)
-        As `is_convex` wants them.
+        Terms that satisfy `is_convex`.
     """
 
     __slots__ = ()
@@ -38,11 +38,11 @@ class ZenithalWcs(TangentWcs):
         self.wcs: ZenithalNumbers = ZenithalNumbers(crpix, crval, cd, frame or "ICRS", terms)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as numbers, every bit of them."""
+        """Pickle the exact numbers."""
         return ZenithalWcs, (*self.wcs.given(), self.wcs.pv)
 
     def astropy(self) -> WCS:
-        """The same as `astropy.wcs.WCS`."""
+        """The equivalent `astropy.wcs.WCS`."""
         from .coordinates import make_wcs
 
         crpix, crval, cd, frame = self.wcs.given()
@@ -91,7 +91,7 @@ class ZenithalWcs(TangentWcs):
         return powers
 
     def _distance(self, radius: np.ndarray) -> np.ndarray:
-        """Zeta of radii, both in radian; NaN beyond the far side of the sky."""
+        """Zeta for given radii, both in radian; NaN beyond the far side of the sky."""
         import numpy as np
 
         powers = self._powers()
@@ -123,9 +123,9 @@ class ZenithalNumbers(TangentNumbers):
 
 
 def is_convex(terms: Sequence[Term]) -> bool:
-    """Whether radii grow ever faster with the distance from the point that has none: each has one distance.
+    """Whether the radius is a convex function of the distance, so that each radius has a single distance.
 
-    A polynomial that turns back somewhere is left to wcslib, which says how far it is believed.
+    Other polynomials are left to wcslib, which limits their range of validity.
     """
     values = {m: value for _, m, value in terms}
     return values.get(0, 0.0) == 0.0 and values.get(1, 0.0) > 0.0 and all(value >= 0.0 for value in values.values())

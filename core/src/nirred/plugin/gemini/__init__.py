@@ -1,6 +1,6 @@
-"""What the Gemini near-infrared cameras share: keywords, tags, descriptors and pointing.
+"""Common parts of the Gemini near-infrared cameras: keywords, tags, descriptors and pointing.
 
-A plugin writes its own tag rules and fills an `Own`; `frame_tags`, `describe` and `plane_wcs` do the rest.
+A plugin defines its own tag rules and an `Own`; `frame_tags`, `describe` and `plane_wcs` do the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Descriptors that all Gemini near-infrared cameras share; what differs comes from the instrument as an `Own`."""
+"""Descriptors common to all Gemini near-infrared cameras; an `Own` holds those specific to an instrument."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WAVELENGTHS: Mapping[str, float] = {
     **{"u": 0.3500, "g": 0.4750, "r": 0.6300, "i": 0.7800, "z": 0.9250, "Y": 1.0200, "J": 1.2500},
     **{"H": 1.6350, "K": 2.2000, "FeII": 1.6440},
 }
-"""Filter wavelengths where the instrument states no other, micron."""
+"""Filter wavelengths unless the instrument gives others, micron."""
 
 UNCHECKED = frozenset({"ARC", "BIAS", "DARK", "FLAT", "PINHOLE"})
 """Frames whose pointing means nothing."""
@@ -52,16 +52,16 @@ UNCHECKED = frozenset({"ARC", "BIAS", "DARK", "FLAT", "PINHOLE"})
 
 @dataclass(frozen=True)
 class Own:
-    """What only the instrument's own rules can tell.
+    """Values that depend on the instrument.
 
     Parameters
     ----------
     detectors : sequence of Detector
         One per plane.
     filter_name, filter_pretty : str or None
-        With component ids, and as people write it.
+        With component ids, and in its common form.
     wavelengths : Mapping
-        {pretty filter: micron}, over `WAVELENGTHS`.
+        {pretty filter: micron}, which override `WAVELENGTHS`.
     zero_point : float or None
         Magnitude of 1 e-/s.
     central_wavelength : float or None
@@ -69,15 +69,15 @@ class Own:
     pixel_scale : float or None
         Arcsec per pixel.
     shift : (float, float) or None
-        Arcsec on the detector, positive when sources move towards higher x (y).
+        Arcsec on the detector, positive if sources move towards higher x (y).
     flipped : bool
         True when +x is east of north-up +y.
     turn : float
         Added to PA to give the position angle of +y, degrees.
     rotation_centre : (float, float) or None
-        Zero-based pixel round which the instrument rotates.
+        Zero-based pixel about which the instrument rotates.
     wcs_check : bool
-        False: the pointing of this frame is not to be checked.
+        False: the pointing of this frame must not be checked.
     trust_end : bool
         False: UTEND is known to be wrong.
     position : (float, float) or None
@@ -85,7 +85,7 @@ class Own:
     group : tuple
         Values that make up `group_id`.
     configuration : tuple of (str, Any)
-        Terms of the configuration beyond the common ones.
+        Terms of the configuration in addition to the common ones.
     """
 
     detectors: Sequence[Detector]
@@ -115,7 +115,7 @@ class Own:
 
 
 def effective_wavelength(tags: frozenset[str], own: Own) -> float | None:
-    """Micron: the filter's for an image, the disperser's for everything else."""
+    """Wavelength in micron: that of the filter for an image, of the disperser for everything else."""
     if "IMAGE" not in tags:
         return own.central_wavelength
     name = own.filter_pretty or ""
@@ -139,7 +139,7 @@ def describe(headers: Headers, tags: frozenset[str], own: Own) -> Descriptors:
     _, end = ut_span(headers, when, seconds, trust_end=own.trust_end)
     aim = pointing.target(headers, when)
     here = own.position or pointing.wcs_center(headers, when) or aim or (None, None)
-    if "AZEL_TARGET" in tags:  # parked in the horizon's frame: no place on the sky
+    if "AZEL_TARGET" in tags:  # parked in horizontal coordinates: no sky position
         here = None, None
     scale = own.pixel_scale
     dx, dy = (v / scale for v in own.shift) if own.shift is not None and scale else (None, None)
@@ -185,7 +185,7 @@ def describe(headers: Headers, tags: frozenset[str], own: Own) -> Descriptors:
 
 
 def _identity(headers: Headers) -> dict[str, Any]:
-    """Which observation a frame is of."""
+    """Identification of a frame's observation."""
     observation = text(headers, "OBSID")
     return {
         "instrument": (text(headers, "INSTRUME") or "").upper(),
@@ -212,10 +212,10 @@ def detector_section(own: Own) -> Any:
 
 
 def _configuration(headers: Headers, own: Own) -> tuple[tuple[str, Any], ...]:
-    """What must be equal among the frames of a group and its skies.
+    """Settings that must be equal among the frames of a group and its skies.
 
-    The exposure time is not among it, nor the central wavelength: of images it is their filter's, or the angle of a
-    grating that no light falls on.
+    They exclude the exposure time and the central wavelength, which for images is that of the filter, or the angle of
+    an unused grating.
     """
     gains = tuple(d.gain for d in own.detectors)
     return (
@@ -270,7 +270,7 @@ def _keywords(headers: Headers) -> dict[str, Any]:
 
 
 def _optics(headers: Headers, tags: frozenset[str], own: Own) -> dict[str, Any]:
-    """Wavelengths, sections and what the optics are set to."""
+    """Wavelengths, sections and settings of the optics."""
     effective = effective_wavelength(tags, own)
     airmass = number(headers, "AIRMASS", 1.0)
     zero, gain = own.zero_point, own.detectors[0].gain if own.detectors else None
@@ -283,7 +283,7 @@ def _optics(headers: Headers, tags: frozenset[str], own: Own) -> dict[str, Any]:
         "central_wavelength": _metres(own.central_wavelength),
         "effective_wavelength": _metres(effective),
         "wavelength_band": wavelength_band(effective),
-        # The observatory states extinction for u, g, r, i and z only; it is zero in the near infrared.
+        # The observatory gives extinction for u, g, r, i and z only; it is zero in the near infrared.
         "nominal_atmospheric_extinction": None if airmass is None else 0.0,
         "nominal_photometric_zeropoint": zero,
         "data_section": data_section(own),
@@ -301,7 +301,7 @@ def _metres(micron: float | None) -> float | None:
 def _pointing(
     headers: Headers, tags: frozenset[str], own: Own, when: datetime | None, pa: float | None
 ) -> dict[str, Any]:
-    """What the planner's check of the world coordinates needs."""
+    """Values for the planner's check of the world coordinates."""
     center = pointing.wcs_center(headers, when) or (None, None)
     aim = pointing.target(headers, when)
     should = pointing.expected(aim, _telescope_offset(headers), pa) or (None, None)

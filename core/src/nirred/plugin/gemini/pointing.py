@@ -1,4 +1,4 @@
-"""Where a Gemini frame points: its WCS, its target, and where offsets say that it should point."""
+"""Pointing of a Gemini frame: its WCS, its target, and the position expected from the offsets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Matrix = tuple[float, float, float, float]
 
 
 def cd_matrix(header: Mapping[str, Any]) -> Matrix | None:
-    """CD matrix of an image header, or None when it is missing or no camera's.
+    """CD matrix of an image header, or None if it is missing or implausible.
 
-    Pixels that are not square within a factor of two are damage (a real NIRI frame states CD1_1 = -3.25E-55).
+    Pixels that are not square within a factor of two mean a damaged header (a NIRI frame has CD1_1 = -3.25E-55).
     """
     values = [header.get(k) for k in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
     if not all(isinstance(v, (int, float)) and abs(v) < 1.0 for v in values):
@@ -36,7 +36,7 @@ def cd_matrix(header: Mapping[str, Any]) -> Matrix | None:
 
 
 def celestial_header(header: Mapping[str, Any]) -> bool:
-    """True when a header holds a WCS that can be used."""
+    """True if a header has a usable WCS."""
     numbers = [header.get(k) for k in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")]
     named = str(header.get("CTYPE1")).startswith("RA-") and str(header.get("CTYPE2")).startswith("DEC-")
     return (
@@ -47,7 +47,7 @@ def celestial_header(header: Mapping[str, Any]) -> bool:
 
 
 def wcs_header(headers: Headers, image: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
-    """The header that holds a frame's WCS: the image's, else the primary (as GNIRS needs); None: neither has."""
+    """The header with a frame's WCS: the image's, else the primary (needed for GNIRS); None: neither."""
     image = headers.image if image is None else image
     for header in (image, headers.primary):
         if header is not None and celestial_header(header):
@@ -138,10 +138,10 @@ def moved(position: Position, angle: float, arcsec: float) -> Position:
 
 
 def expected(aim: Position | None, offset: tuple[float, float] | None, pa: float | None) -> Position | None:
-    """Where the projection centre should be: the target moved by the telescope's offsets.
+    """Expected position of the projection centre: the target moved by the telescope's offsets.
 
-    On the sky these offsets are the same on every port: only the detector sees them mirrored on some. Real GNIRS and
-    F2 frames of ports 1, 3 and 5 say so; the observatory's own check goes by the detector and mirrors them on port 1.
+    On the sky these offsets are the same on every port; they are mirrored only on the detector, on some ports. GNIRS
+    and F2 frames from ports 1, 3 and 5 show this; the observatory's own check uses the detector and mirrors on port 1.
 
     Parameters
     ----------
@@ -163,11 +163,11 @@ def plane_wcs(
     sigma: float,
     images: Sequence[Mapping[str, Any]] | None = None,
 ) -> Sequence[PlaneWcs] | None:
-    """World coordinates of every plane, or None when one of them has none that can be used.
+    """World coordinates of every plane, or None if any plane has no usable ones.
 
-    Only the two celestial axes are read; apparent places are moved to ICRS. Where one of both has no name (real F2
-    frames of 2022 have CTYPE2 or CTYPE1 '?', and their numbers are right to an arcsec), it is the one that the other
-    leaves; whether the WCS is right, the pointing tells as of any.
+    Only the two celestial axes are read; apparent places are converted to ICRS. If one of the two has no name (F2
+    frames of 2022 have CTYPE2 or CTYPE1 '?', and numbers correct to an arcsec), it is inferred from the other; the WCS
+    is checked against the pointing like any other.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def plane_wcs(
 
 
 def _named(header: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """A header of whose two axes one is nameless, this one named after the other; None where no WCS comes of it."""
+    """A header with an unnamed axis, its name inferred from the other axis; None if that gives no WCS."""
     if header is None:
         return None
     x, y = (str(header.get(key)).strip() for key in ("CTYPE1", "CTYPE2"))

@@ -1,4 +1,4 @@
-"""Keywords that every raw Gemini frame has, for the simulations of the cameras; each camera adds its own."""
+"""Keywords of every raw Gemini frame, for the simulations of the cameras; each camera adds its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAMPS = ("lamp_on", "lamp_off")
 
 @dataclass(frozen=True)
 class Site:
-    """One of the two telescopes: its name in headers, the letter of its files, and hours that local time lacks."""
+    """One of the two telescopes: its name in headers, the letter in file names, and its time difference in hours."""
 
     telescope: str
     letter: str
@@ -25,7 +25,7 @@ class Site:
 
     @property
     def code(self) -> str:
-        """GN or GS, as observing programmes begin."""
+        """GN or GS, the prefix of programme ids."""
         return f"G{self.letter}"
 
 
@@ -34,7 +34,7 @@ SOUTH = Site("Gemini-South", "S", 4)
 
 
 def file_name(exposure: SimulatedExposure, site: Site) -> str:
-    """Name by date and running number."""
+    """File name from date and running number."""
     return f"{site.letter}{exposure.start:%Y%m%d}S{exposure.number:04d}.fits"
 
 
@@ -44,7 +44,7 @@ def primary(exposure: SimulatedExposure, site: Site) -> Cards:
 
 
 def lamp(exposure: SimulatedExposure) -> Cards:
-    """The calibration unit, where a frame is of its lamp."""
+    """Keywords of the calibration unit for lamp frames."""
     if exposure.kind not in LAMPS:
         return {}
     shutter = "OPEN" if exposure.kind == "lamp_on" else "CLOSED"

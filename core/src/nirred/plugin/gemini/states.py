@@ -1,4 +1,4 @@
-"""Single states of a Gemini frame read from its header: lamp, guiding, quality, exposure time, role."""
+"""Properties of a Gemini frame read from its header: lamp, guiding, quality, exposure time, role."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _CLOSED = ("blank", "dark")
 
 
 def is_prepared(tags: frozenset[str]) -> bool:
-    """True once a reduction has touched the file: its keywords then overrule the instrument's tables."""
+    """True if the file has been processed by a reduction: its keywords then override the instrument's tables."""
     return "PREPARED" in tags
 
 
 def as_stated(detector: Detector, headers: Headers, tags: frozenset[str]) -> Detector:
-    """The detector with gain, read noise and levels of the header, which a PREPARED file states itself."""
+    """The detector with gain, read noise and levels from the header if the file is PREPARED."""
     if not is_prepared(tags):
         return detector
     keys = {"gain": "GAIN", "read_noise": "RDNOISE", "saturation": "SATLEVEL", "non_linear": "NONLINEA"}
@@ -37,7 +37,7 @@ def as_stated(detector: Detector, headers: Headers, tags: frozenset[str]) -> Det
 
 
 def exposure_time(headers: Headers, tags: frozenset[str]) -> float | None:
-    """Seconds of all coadds together (Gemini's infrared cameras sum them); as stated once PREPARED."""
+    """Total seconds of all coadds (Gemini's infrared cameras sum them); from the header as it is if PREPARED."""
     seconds = number(headers, "EXPTIME", 0.0, LONGEST)
     if seconds is None or is_prepared(tags):
         return seconds
@@ -50,7 +50,7 @@ def is_ao(headers: Headers) -> bool:
 
 
 def is_in_adu(headers: Headers) -> bool:
-    """True unless the image says that its unit is another one."""
+    """True unless the image header gives another unit."""
     return str(headers.get("BUNIT", "adu")).strip().lower() == "adu"
 
 
@@ -64,7 +64,7 @@ def gcal_lamp(headers: Headers) -> str | None:
 
 
 def wavefront_sensor(headers: Headers) -> str | None:
-    """Names of the sensors that guide, joined by '&'; None: nothing guides."""
+    """Names of the guiding sensors, joined by '&'; None: no guiding."""
     names = [k[:-3] for k in _SENSORS if text(headers, k) == "guiding"]
     if "GWFS1CFG" in headers.primary:
         names.append("GEMS")
@@ -72,7 +72,7 @@ def wavefront_sensor(headers: Headers) -> str | None:
 
 
 def guiding(headers: Headers) -> bool | None:
-    """Whether anything guides; None where the header has no sensor states."""
+    """Whether any sensor guides; None if the header has no sensor states."""
     if not any(k in headers.primary for k in (*_SENSORS, "GWFS1CFG")):
         return None
     return wavefront_sensor(headers) is not None
@@ -111,11 +111,11 @@ def wavelength_band(micron: float | None) -> str | None:
 
 
 def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> Role:
-    """What a frame is for.
+    """Role of a frame.
 
-    A flat whose lamp state is not known is ``other``: it could be either half of a pair. An OBJECT image without
-    OBSCLASS is a standard in a calibration programme (GN-CAL...), science elsewhere; one of class dayCal, at zenith
-    in the horizon's frame, or behind a closed filter is ``other``.
+    A flat with unknown lamp state is ``other``: it could be either half of a pair. An OBJECT image without OBSCLASS is
+    a standard in a calibration programme (GN-CAL...), otherwise science; one of class dayCal, parked at zenith in
+    horizontal coordinates, or with a closed filter is ``other``.
     """
     found: Role = "other"
     if "BPM" in tags:
@@ -134,7 +134,7 @@ def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> R
 
 
 def _lamp_role(headers: Headers) -> Role:
-    """Lamp on or off. The shutter stands before the infrared lamp alone: a halogen lamp shines past a closed one."""
+    """Lamp on or off. The shutter only blocks the infrared lamp, not a halogen lamp."""
     lamp = gcal_lamp(headers) or ""
     if lamp == "Off":
         return "lamp_off"

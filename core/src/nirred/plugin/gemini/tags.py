@@ -1,4 +1,4 @@
-"""Tags that all Gemini near-infrared cameras share (the observatory's vocabulary), as rules on the primary header."""
+"""Tags common to all Gemini near-infrared cameras (the observatory's vocabulary), as rules on the primary header."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ COMMON: tuple[TagRule, ...] = (
     rule(containing("SUBOVER"), "OVERSCAN_SUBTRACTED"),
     rule(both(_mode, negation(says("OBSMODE", "IMAGE"))), "SPECT"),
 )
-"""The common rules, to which an instrument adds its own."""
+"""The common rules; each instrument adds its own."""
 
 
 def frame_tags(rules: tuple[TagRule, ...], headers: Headers) -> frozenset[str]:
-    """Tags of a frame by the instrument's rules and the common ones; worked out once per file and set of rules."""
+    """Tags of a frame by the instrument's rules and the common ones; computed once per file and set of rules."""
     known, tags = headers.derived.get("gemini tags", ((), frozenset()))
     if known is not rules:
         mode = text(headers, "OBSMODE")
@@ -137,9 +137,9 @@ def frame_tags(rules: tuple[TagRule, ...], headers: Headers) -> frozenset[str]:
 
 
 def unsupported(tags: frozenset[str], headers: Headers) -> str:
-    """Why a Gemini frame is not for an imaging reduction; empty where it is.
+    """Why a Gemini frame cannot be used in an imaging reduction; empty if it can.
 
-    Darks serve images and spectra alike. Acquisition images are told by their role, not here.
+    Darks are used for images and spectra alike. Acquisition images are identified by their role, not here.
     """
     if tags & {"DARK", "BPM"}:
         return ""

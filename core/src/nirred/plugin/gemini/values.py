@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from ...headers import Header, Headers
 
 NO_VALUE = ("", "No Value", "INDEF")
-"""What the observatory writes where a keyword has nothing to say (numbers: -9999)."""
+"""Values that the observatory writes if a keyword has no value (numbers: -9999)."""
 
 ABSURD = 1e12
-"""No keyword of a camera is larger; what is comes from damage and would overflow later."""
+"""Limit on keyword values: larger ones come from damaged headers and would overflow later."""
 
 LONGEST = 1e6
-"""Seconds: no exposure is longer."""
+"""Longest plausible exposure, seconds."""
 
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
 _TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d*)?)$")
 
 
 def text(headers: Headers, key: str, default: str | None = None) -> str | None:
-    """A primary keyword as stripped text; numbers are written out."""
+    """A primary keyword as stripped text; numbers are converted to text."""
     value = headers.primary.get(key)
     return default if value is None else str(value).strip()
 
 
 def stated(headers: Headers, key: str) -> str | None:
-    """Like `text`, but None where the header says that it has no value."""
+    """Like `text`, but None if the header marks it as having no value."""
     value = text(headers, key)
     return None if value is None or value in NO_VALUE else value
 
@@ -40,7 +40,7 @@ def stated(headers: Headers, key: str) -> str | None:
 def number(headers: Headers, key: str, low: float = -ABSURD, high: float = ABSURD) -> float | None:
     """A keyword (primary, else image) as a finite number within [low, high].
 
-    Quoted numbers do not count: the observatory's own software leaves them out, and they go with damaged headers.
+    Quoted numbers do not count: the observatory's own software ignores them, and they occur in damaged headers.
     """
     value = headers.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value == -9999:
@@ -55,7 +55,7 @@ def integer(headers: Headers, key: str, default: int | None = None) -> int | Non
 
 
 def coadds(headers: Headers) -> int:
-    """Number of coadds, 1 where the header does not say."""
+    """Number of coadds; 1 if the header does not give it."""
     return max(integer(headers, "COADDS") or 1, 1)
 
 
@@ -68,7 +68,7 @@ def planes(headers: Headers) -> tuple[tuple[int, Header], ...]:
 
 
 def strip_id(name: str | None) -> str | None:
-    """Cut a component id off: 'H_G0203' -> 'H'."""
+    """Remove a component id: 'H_G0203' -> 'H'."""
     return None if name is None else re.sub(r"_G\d+.*$", "", name)
 
 
@@ -82,7 +82,7 @@ def percentile(headers: Headers, key: str) -> int | None:
 
 
 def section(value: Any) -> tuple[int, int, int, int] | None:
-    """'[1:1024,1:1022]' -> zero-based half-open (x1, x2, y1, y2); reversed bounds are put in order."""
+    """Convert '[1:1024,1:1022]' to zero-based half-open (x1, x2, y1, y2); reversed bounds are put in order."""
     found = _SECTION.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found:
         return None
@@ -91,7 +91,7 @@ def section(value: Any) -> tuple[int, int, int, int] | None:
 
 
 def clock(value: Any) -> time | None:
-    """'07:12:37.1' -> time of day."""
+    """Convert '07:12:37.1' to a time of day."""
     found = _TIME.match(value.strip()) if isinstance(value, str) else None
     if not found:
         return None
@@ -159,9 +159,9 @@ def _date_in_name(headers: Headers) -> date | None:
 def ut_span(
     headers: Headers, begin: datetime | None, exposure_time: float | None, *, trust_end: bool = True
 ) -> tuple[datetime | None, datetime | None]:
-    """Start and end of the exposure from UTSTART and UTEND, past midnight where need be.
+    """Start and end of the exposure from UTSTART and UTEND, past midnight if necessary.
 
-    An end that is absent, not to be trusted or more than half a day away is replaced by start + exposure time.
+    An end that is absent, unreliable or more than half a day away is replaced by start + exposure time.
     """
     if begin is None:
         return None, None
@@ -173,7 +173,7 @@ def ut_span(
 
 
 def _near(when: datetime, moment: time | None) -> datetime | None:
-    """The date and time with this time of day that is nearest to `when`."""
+    """The date and time nearest to `when` with this time of day."""
     if moment is None:
         return None
     same = datetime.combine(when.date(), moment)
