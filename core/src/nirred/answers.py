@@ -1,4 +1,4 @@
-"""What a hook may answer: every answer is looked at before the core uses it, so that a fault stays with its plugin."""
+"""Check every answer of a hook before the core uses it, so that errors are attributed to the plugin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .plugin.rules import CalibrationRule, MaskSpec, seconds
 from .plugin.simulation import SimulatedDetector, Simulation
 
 LONGEST, LONGEST_TEXT = 10_000, 100_000
-#: What each field of `Descriptors` may hold, by its annotation.
+#: Types allowed for each field of `Descriptors`, by its annotation.
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "Role": (str,),
@@ -30,28 +30,28 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 class WrongAnswer(ValueError):
-    """A hook's answer is not of the kind that the contract asks for; the text says what was found."""
+    """A hook's answer is not of the required kind; the text says what was found."""
 
 
 def checked(hook: str, answer: Any) -> Any:
-    """Look at one hook's answer.
+    """Check one hook's answer.
 
     Parameters
     ----------
     hook : str
         Its name.
     answer : object
-        What the plugin returned or, where it yields, is about to.
+        The value returned by the plugin, or a generator of values.
 
     Returns
     -------
     object
-        Tags as a frozenset, sequences as tuples, everything else as it came.
+        Tags as a frozenset, sequences as tuples, everything else unchanged.
 
     Raises
     ------
     WrongAnswer
-        Of a wrong kind, not finite, or longer than any camera needs.
+        The answer is of a wrong kind, not finite, or longer than any camera needs.
     Exception
         Whatever a generator raises when it is drained.
     """

@@ -39,7 +39,7 @@ def installed_plugins() -> Registry:
 
 
 class File:
-    """One input file as its plugin sees it; nothing is read before it is asked for.
+    """One input file as described by its plugin; data are read only when they are accessed.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class File:
 
     @cached_property
     def descriptors(self) -> Descriptors:
-        """The header in the field's terms: ``nirred.open(f).descriptors.exposure_time``."""
+        """Metadata under nirred's common names: ``nirred.open(f).descriptors.exposure_time``."""
         from .errors import PluginError
         from .plugin.frames import Descriptors
 
@@ -110,17 +110,17 @@ class File:
 
 
 def open(path: str | Path, registry: Registry | None = None) -> File:
-    """Open one file; no pixels are read until `.frame` is asked for."""
+    """Open one file; pixels are read only when `.frame` is accessed."""
     return File(path, registry)
 
 
 def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """File names behind files, wildcards, directories and ``@list`` files, in the order given, each once.
+    """Expand files, wildcards, directories and ``@list`` files to file names, in the order given, each once.
 
     Raises
     ------
     DataError
-        A name that does not exist.
+        A name does not exist.
     """
     import glob
 
@@ -139,9 +139,9 @@ def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class Given:
-    """What a caller asks of a run: `options` by the names that `run_options` lists; `origin` says who asks.
+    """A caller's settings for a run: `options` by the names in `run_options`; `origin` is their source.
 
-    `requests` are those of foreign files among the inputs; see `take_requests`.
+    `requests` come from foreign files among the inputs; see `take_requests`.
     """
 
     recipe: str | None = None
@@ -152,7 +152,7 @@ class Given:
     requests: RequestSet | None = None
 
 
-#: Options of a run that belong to its plan.
+#: Options of a run that affect its plan.
 PLAN_OPTIONS = ("user_bpm", "objects", "skies", "exclude", "allow_missing", "only", "strict", "library")
 #: Those of them that take several names.
 _LISTS = ("objects", "skies", "exclude", "allow_missing")
@@ -176,18 +176,18 @@ RUN_OPTIONS = (
 
 
 def given_from_command(options: Mapping[str, Any]) -> Given:
-    """What was given on the command line, from click's values (None and () stand for "not given")."""
+    """The settings of the command line, from click's values (None and () mean "not given")."""
     rest = {k: v for k, v in options.items() if k not in ("recipe", "params", "user_cal")}
     return Given(options["recipe"], options["params"], options["user_cal"], rest, "command line")
 
 
 def take_requests(inputs: Sequence[str | Path], given: Given, registry: Registry) -> tuple[list[Any], Given, Path]:
-    """Read observation files among the inputs; (the other inputs, what is asked then, where the products go).
+    """Read observation files among the inputs; return the other inputs, the settings and the output directory.
 
     Raises
     ------
     NirredError
-        As of `requests.take_requests`.
+        As in `requests.take_requests`.
     """
     from . import requests
 
@@ -202,12 +202,12 @@ def take_requests(inputs: Sequence[str | Path], given: Given, registry: Registry
 
 
 def run_options(out: str | Path, given: Given, config: Config, registry: Registry) -> RunOptions:
-    """Merge what is configured and what is given to the options of one run; the caller's word wins.
+    """Merge the configuration and the caller's settings, which take precedence, into the options of one run.
 
     Raises
     ------
     ConfigError
-        An unknown option, step or parameter (the nearest is suggested), or a value that cannot be.
+        An unknown option, step or parameter (the nearest is suggested), or an invalid value.
     """
     from .config import PLACES, check_jobs, parse_memory
     from .run.api import RunOptions
@@ -232,7 +232,7 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
 
 
 def plan_options(out: str | Path | None, given: Given, config: Config, registry: Registry) -> PlanOptions:
-    """The part of a run's options that its plan is made with; errors as of `run_options`."""
+    """The part of a run's options that affects its plan; errors as in `run_options`."""
     from .config import given_settings, make_setting
     from .expressions import compile_expression
     from .library import open_shelf
@@ -255,7 +255,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     short = [make_setting(key, merged[name], given.origin) for name, key in SHORTHANDS.items() if name in merged]
     masters = {kind_of(k): _existing(v, f"user_cal {k}") for k, v in given.user_cal.items()}
     configured = {kind_of(k): (k, v) for k, v in (config.value("user_cal") or {}).items() if kind_of(k) not in masters}
-    # What is given comes after what is configured, be it a parameter or an option that says the same.
+    # The caller's settings come after the configuration, whether parameters or equivalent options.
     told = {k: values.pop(k) for k in _NAMING if given.options.get(k) not in (None, ())}
     options = PlanOptions(
         **values,
@@ -271,14 +271,14 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
 
 
 def _words(name: str, value: Any) -> tuple[str, ...]:
-    """Names of an option that takes several; in a list of names each may hold commas."""
+    """Names given to an option that takes several; in a list, each item may contain commas."""
     listed = isinstance(value, str) or name == "allow_missing"
     texts = [value] if isinstance(value, str) else map(str, value)
     return tuple(w.strip() for text in texts for w in (text.split(",") if listed else [text]))
 
 
 def _sayer(on_event: Callable[[Event], None] | None) -> Callable[[str], None] | None:
-    """What tells an observer a message."""
+    """A function that passes a message to an observer."""
     from .plugin.instrument import Event
 
     return None if on_event is None else lambda text: on_event(Event("message", message=text))
@@ -298,7 +298,7 @@ def _merged(given: Given, config: Config) -> dict[str, Any]:
 
 
 def _writable(path: str | Path, what: str) -> Path:
-    """A place that is not there yet may lie below any directory that can be written to."""
+    """Check a path to write to; if it does not exist yet, one of its parent directories must be writable."""
     path = Path(path).expanduser()
     there = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
     wanted = os.path.isfile(there) if what == "log_file" and there == path else os.path.isdir(there)
@@ -329,7 +329,8 @@ def run(
     inputs : path or sequence of paths
         Directories, FITS files, ``@list`` files, observation files (.yaml).
     recipe : str, optional
-        Name or TOML file; default what each group of frames needs. With an observation file: its control file.
+        Name or TOML file; default: the recipe that each group of frames needs. With an observation file: its control
+        file.
     params : mapping or sequence of pairs
         {"step:parameter": value} or [("step:parameter", value), ...].
     user_cal : mapping, optional

@@ -1,4 +1,4 @@
-"""Whose fault it is: an exception in what a plugin brought is told with the package's name."""
+"""Attribute exceptions in a plugin's code to its package."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def blamed(registry: Registry, thing: Any, what: str, hint: str = "report it to its authors") -> Iterator[None]:
-    """Run a plugin's step or mask, or read a frame of its.
+    """Context in which to run a plugin's step or mask, or read one of its frames.
 
     Parameters
     ----------
     registry : Registry
         The plugins.
     thing : MaskSpec, type or str
-        The mask, the class of the step, or the plugin's name: tells the package.
+        The mask, the class of the step, or the plugin's name, which identifies the package.
     what : str
         What was being done, for the message.
     hint : str
@@ -30,7 +30,7 @@ def blamed(registry: Registry, thing: Any, what: str, hint: str = "report it to 
     Raises
     ------
     PluginError
-        An exception that is no `NirredError`, from what a plugin brought; the core's own pass, they are bugs.
+        An exception in a plugin's code that is not a `NirredError`; those of the core are bugs and passed on.
     """
     try:
         yield

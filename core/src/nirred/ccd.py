@@ -1,4 +1,4 @@
-"""What a frame has and `astropy.nddata.CCDData` has no place for: its header, with the rest of what is known of it."""
+"""The `meta` of `astropy.nddata.CCDData` for a frame: its header, and metadata that CCDData cannot store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from astropy.io.fits.verify import VerifyError, VerifyWarning
 
 
 class FrameHeader(Header):  # type: ignore[misc]  # astropy has no types
-    """The `meta` of a frame's CCDData: the original primary header, and in `about` what no card can hold.
+    """The `meta` of a frame's CCDData: the original primary header, and in `about` values that do not fit in cards.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class FrameHeader(Header):  # type: ignore[misc]  # astropy has no types
 
 
 def known_of(meta: Any) -> dict[str, Any]:
-    """{name of a field: value} that the `meta` of CCDData tells of a frame, and `detector` of its plane.
+    """{name of a field: value} of a frame from the `meta` of CCDData, and `detector` of its plane.
 
-    The header is the original one, to the byte, where nothing was changed since.
+    If nothing was changed, the header is identical to the original.
     """
     about = dict(getattr(meta, "about", {}))
     if isinstance(meta, Header):

@@ -1,4 +1,4 @@
-"""Data-quality bits of a pixel (uint16): the field's bits, shared by every instrument."""
+"""Data-quality bits of a pixel (uint16), common to all instruments."""
 
 from enum import IntFlag
 

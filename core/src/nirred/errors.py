@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class NirredError(Exception):
-    """Base of every error that a user can cause or mend.
+    """Base class of errors that a user can cause or fix.
 
     Parameters
     ----------
     message : str
-        What is wrong, naming the file, the keyword or rule, and who set it.
+        What is wrong, with the file, the keyword or rule, and the origin of its value.
     hint : str
         What to do about it.
     """
@@ -62,7 +62,7 @@ class Unreadable(DataError):
 
 
 class Unclaimed(DataError):
-    """No installed plugin knows this frame."""
+    """No installed plugin claims this frame."""
 
 
 class Ambiguous(DataError):
@@ -76,10 +76,10 @@ class CalibrationMissing(NirredError):
 
 
 class StepError(NirredError):
-    """A step could not do its work on these frames."""
+    """A step failed on these frames."""
 
     exit_code = 6
 
 
 class Unmade(StepError):
-    """A step asks for what no step before it has made: a recipe out of order, or a step that was skipped."""
+    """A step needs a result that no earlier step has made: the recipe is out of order, or a step was skipped."""

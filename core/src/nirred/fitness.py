@@ -1,4 +1,4 @@
-"""Whether what plugins bring fits together: names are unique, recipes and patches call steps that exist."""
+"""Check that plugins are consistent: names are unique, and recipes and patches call existing steps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ EXECUTORS = ("serial", "threads", "processes")
 
 
 def refuse_unfit(registry: Registry) -> None:
-    """Refuse every plugin that brings what cannot be used; the others go on.
+    """Refuse every plugin with contributions that cannot be used; the others stay in use.
 
-    Of two packages that bring one name the later by name is refused, with both named. A plugin is refused as a whole.
+    If two packages use the same name, the later in order of name is refused, with both named. A plugin is refused as a
+    whole.
 
     Parameters
     ----------
     registry : Registry
-        Changed in place. Asking it again does nothing more.
+        Changed in place. A second call changes nothing.
     """
     for find in (_taken_name, _hook_fault, _unfit_recipe):
         for name in registry.names:
@@ -40,7 +41,7 @@ def _own(pairs: Iterable[tuple[str, Any]], name: str) -> list[Any]:
 
 
 def _hook_fault(name: str, registry: Registry) -> str:
-    """A hook that is asked once and failed: nobody knows what it would have brought."""
+    """Error of a registered-once hook: the plugin's contributions are then unknown."""
     registry.rules()  # asks, if nobody did
     fault = registry.faults.get(name, "")
     once = ("nirred_steps", "nirred_recipes", "nirred_calibration_rules", "nirred_masks", "nirred_executors")

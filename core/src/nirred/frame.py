@@ -14,7 +14,7 @@ from .plugin.frames import Descriptors, Detector
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
 
-#: Fields of a frame that no header can hold.
+#: Fields of a frame that cannot be stored in a header.
 _TOLD = ("name", "instrument", "tags", "descriptors")
 
 
@@ -33,7 +33,7 @@ class Plane:
     wcs : astropy.wcs.WCS or TangentWcs, optional
         World coordinates.
     detector : Detector, optional
-        What it was read with.
+        Detector that recorded it.
     """
 
     data: np.ndarray
@@ -51,30 +51,30 @@ class Plane:
 
     @property
     def bad(self) -> np.ndarray:
-        """Bool (ny, nx): True where the pixel is no signal (saturated and non-linear pixels are signal)."""
+        """Bool (ny, nx): True where the pixel has no signal (saturated and non-linear pixels have signal)."""
         return np.asarray((self.dq & np.uint16(NOT_SIGNAL)) != 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One exposure: its planes and what its header says.
+    """One exposure: its planes and its metadata.
 
     Parameters
     ----------
     planes : tuple of Plane
-        One per detector; never assume one.
+        One per detector; do not assume that there is only one.
     name : str
         File name without directory and compression.
     unit : {"adu", "electron"}
-        Of the planes' data.
+        Unit of the planes' data.
     header : str
-        The original primary header's cards, never lost.
+        The original cards of the primary header.
     instrument : str
         Name of the camera as registered.
     tags : frozenset of str
-        As of `nirred_tags`.
+        As returned by `nirred_tags`.
     descriptors : Descriptors
-        As of `nirred_describe`.
+        As returned by `nirred_describe`.
     """
 
     planes: tuple[Plane, ...]
@@ -92,7 +92,7 @@ class Frame:
     def to_ccddata(self, plane: int = 0) -> CCDData:
         """One plane as `astropy.nddata.CCDData`: mask = not signal, flags = dq, uncertainty = VAR, meta = the header.
 
-        What no header can hold goes with it (`meta.about`): name, tags, descriptors, detector.
+        Values that cannot be stored in a header are in `meta.about`: name, tags, descriptors, detector.
         """
         from astropy import units
         from astropy.nddata import CCDData, VarianceUncertainty
@@ -111,9 +111,9 @@ class Frame:
 
     @classmethod
     def from_ccddata(cls, *images: CCDData, **fields: Any) -> Frame:
-        """A frame from CCDData, one for each plane; `flags` become dq, else a mask becomes bit 1.
+        """Make a frame from CCDData, one for each plane; `flags` become dq, else a mask becomes bit 1.
 
-        `fields` come before what the first one's meta tells of the frame.
+        `fields` override the values in the meta of the first one.
         """
         from astropy.nddata import VarianceUncertainty
 

@@ -1,7 +1,7 @@
-"""Parameters as the incumbents name them: those that act here under another name, and why others have no counterpart.
+"""Parameters of DRAGONS: their nirred counterparts, or why there are none.
 
-Names are in our spelling (`stack_frames` for ``stackFrames``). Nothing that a user says is ignored: a parameter that
-does nothing here is an error with the reason and the nearest thing that does something.
+Names are in nirred's spelling (`stack_frames` for ``stackFrames``). No parameter is silently ignored: one without
+effect in nirred is an error, with the reason and the nearest alternative.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The parameter here that does the same.
+    """The equivalent nirred parameter.
 
     Parameters
     ----------
     step, name : str
-        Ours.
+        Step and name in nirred.
     values : Mapping
-        {theirs: ours}, in lower case where it is text; empty: the value is the same.
+        {their value: nirred's value}, text in lower case; empty: the value is the same.
     otherwise : str
         Why another value has no counterpart, and what to do.
     others_are_ours : bool
-        Other values stand for themselves, under the same name.
+        Other values are passed unchanged, under the same name.
     """
 
     step: str
@@ -53,7 +53,7 @@ COUNTERPARTS: Mapping[Key, Counterpart] = {
 _CLIPPED = "operation reject_method hsigma lsigma nlow nhigh mclip max_iters memory"
 _CLIPPED_MEAN = "calibrations are clipped means: set nsigma of this step"
 _MESH = "objects are found at several scales of smoothing: set detect_sources:threshold"
-#: {step: (names, why)} of those that have no counterpart.
+#: {step: (names, why)} of parameters without counterpart.
 WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
     "sky_correct": (
         ("operation reject_method nlow nhigh hsigma lsigma mclip max_iters", "the sky is a mean clipped at nsigma"),
@@ -103,12 +103,12 @@ WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 def translated(setting: Setting) -> Setting:
-    """A setting under the name and with the value that it has here; one of ours as it is.
+    """Translate a setting to nirred's name and value; nirred's own settings are returned unchanged.
 
     Raises
     ------
     ConfigError
-        The incumbents have the parameter, or the value, and here it can have no effect; the message says why.
+        The parameter or value exists in DRAGONS but has no effect in nirred; the message says why.
     """
     where = f"{setting.step}:{setting.name}"
     for names, why in WITHOUT.get(setting.step, ()):

@@ -1,4 +1,4 @@
-"""From what stands on the command line to a sorted list of files: directories, names and @lists."""
+"""Expand the inputs of the command line (directories, names and @lists) to a sorted list of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import DataError
 from .textfiles import read_text
 
-#: What a directory is searched for. Compressed files may have any name before the suffix.
+#: Suffixes of the files searched for in a directory. Compressed files may have any name before the suffix.
 SUFFIXES = (".fits", ".fit", ".fz", ".gz", ".bz2")
 _NAME = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\S+)')
 
@@ -34,13 +34,13 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
     Returns
     -------
     list of Path
-        Sorted; each file once, whatever the number of ways to it.
+        Sorted; each file once, even if several paths lead to it.
 
     Raises
     ------
     DataError
-        A name that does not exist (with the list and line that has it), a circular list, a nested list that leaves
-        its place, or no file at all.
+        A name that does not exist (with its list and line), a circular list, a nested list that names files outside
+        its directory, or no file at all.
     """
     words = [str(i) for i in inputs]
     walk = _Walk(place(out) if out is not None else None)
@@ -59,7 +59,7 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
 
 
 def place(path: str | Path) -> Path:
-    """Where a file is, links followed: by it files are compared. A link that leads to itself stays as it is."""
+    """Path of a file with links resolved, used to compare files. A circular link is returned unchanged."""
     return Path(os.path.realpath(path))
 
 
@@ -72,12 +72,12 @@ def each_once(paths: Iterable[Path]) -> list[Path]:
 
 
 def quoted(name: str) -> str:
-    """A name as it can stand in a list.
+    """A name quoted for use in a list.
 
     Raises
     ------
     DataError
-        No list can hold it.
+        The name cannot be written in a list.
     """
     safe = f"./{name}" if name[:1] in tuple("@#'\"") else name
     if not re.search(r"\s", safe):
@@ -99,7 +99,7 @@ def _order(path: Path) -> tuple[str, str]:
 
 @dataclass
 class _Walk:
-    """One expansion: what to leave out and which directories and lists have been entered."""
+    """State of one expansion: what to skip, and the directories and lists entered so far."""
 
     out: Path | None
     entered: set[Path] = field(default_factory=set)
@@ -121,7 +121,7 @@ class _Walk:
             raise DataError(f"{where}{str(path)!r} is neither a file nor a directory", "name FITS files")
 
     def directory(self, top: Path, *, named: bool = True) -> Iterator[Path]:
-        """Files below a directory, and directories that cannot be listed: the scan says what they are."""
+        """Files below a directory, and directories that cannot be listed, which the scan reports."""
         real = place(top)
         if real in self.entered or real == self.out:
             return
@@ -190,6 +190,6 @@ def _locate(word: str, folder: Path, *, list_first: bool) -> Path:
 
 
 def _below(path: Path, root: Path) -> bool:
-    # Lexically: links that somebody placed inside the directory are meant.
+    # Compare paths without resolving links: links inside the directory are intended.
     top = os.path.abspath(root)
     return os.path.commonpath([top, os.path.abspath(path)]) == top

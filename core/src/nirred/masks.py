@@ -1,4 +1,4 @@
-"""Masks that an instrument brings: of a detector, of a group from its frames, of each frame."""
+"""Masks provided by an instrument's plugin: per detector, per group from its frames, or per frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def instrument_masks(group: Group, scope: str) -> list[MaskSpec]:
-    """The plugins' masks of one scope that are for this group's frames."""
+    """The plugins' masks of one scope that apply to this group's frames."""
     tags = group.task.first.tags
     return [s for _, s in group.context.registry.masks() if s.scope == scope and _concerns(s, tags)]
 
@@ -35,15 +35,15 @@ def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> lis
 
 
 def apply_late_masks(group: Group) -> None:
-    """Flag what masks of group and frame scope say, from calibrated frames.
+    """Apply masks of group and frame scope, computed from calibrated frames.
 
-    A mask of a group is computed once, from its lamp-on frames where it has any, else from all frames. Frames whose
-    tags the mask is not for (darks among flats) keep their flags.
+    A mask of a group is computed once, from its lamp-on frames if it has any, else from all frames. The flags of frames
+    to which the mask does not apply (darks among flats) are not changed.
 
     Raises
     ------
     StepError
-        A mask has not the shape of its plane.
+        The shape of a mask differs from that of its plane.
     """
     for spec, given in group.setup.late_masks:
         shares: dict[str, float] = {}
@@ -86,7 +86,7 @@ def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) 
 def _compute(
     registry: Registry, spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput
 ) -> np.ndarray:
-    """Bool: where a mask flags."""
+    """Bool (ny, nx): True where a mask flags."""
     parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
     with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
         flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape

@@ -34,7 +34,7 @@ _WCS = re.compile(
 )
 #: The end of a card whose text continues in the next card.
 _TO_GO_ON = re.compile(r"&' *(/.*)?$")
-#: Keywords by which the tools of DRAGONS and PyEmir recognise the type of a file.
+#: Keywords by which DRAGONS tools recognise the type of a file.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
 

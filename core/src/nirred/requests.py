@@ -1,4 +1,4 @@
-"""Foreign observation files among the inputs: told from FITS, read by the plugin that knows them."""
+"""Foreign observation files among the inputs: recognised by suffix and read by a plugin."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .plugin.instrument import RequestContext, RequestSet
 if TYPE_CHECKING:
     from .registry import Registry
 
-#: Suffixes of files that are no FITS, whoever reads them.
+#: Suffixes of observation files, which are not FITS.
 FOREIGN = (".yaml", ".yml")
-#: Options that say how requests are read; they mean nothing for other inputs.
+#: Options that affect how requests are read; they do not apply to other inputs.
 OPTIONS = ("basedir", "datadir", "enable", "strict_requests", "placing")
 
 
 def is_foreign(name: str | Path) -> bool:
-    """Whether a name is that of a request or control file, by its suffix."""
+    """Whether a name has the suffix of a request or control file."""
     return str(name).lower().endswith(FOREIGN)
 
 
@@ -46,12 +46,12 @@ def take_requests(
     RequestSet or None
         None: there is no foreign file.
     Path
-        Where results are expected.
+        Directory of the results.
 
     Raises
     ------
     ConfigError, PluginError
-        An option or control file without observation file, a file that does not exist; no plugin reads such files.
+        An option or control file without observation file, a file that does not exist, or no plugin for such files.
     """
     files = [Path(i) for i in inputs if is_foreign(i)]
     given = {k: v for k in OPTIONS if (v := options.get(k)) not in (None, ())}
@@ -86,14 +86,14 @@ def take_requests(
 
 
 def _read(files: Sequence[Path], context: RequestContext, registry: Registry) -> RequestSet | None:
-    """Ask every plugin; None when nobody knows the files.
+    """Ask every plugin; None if no plugin reads the files.
 
     Raises
     ------
     PluginError
-        Two plugins take them for theirs, or one failed.
+        Two plugins read them, or one failed.
     NirredError
-        What the plugin has to say against them.
+        The plugin's error on the files.
     """
     found: dict[str, RequestSet] = {}
     for name in registry.names:

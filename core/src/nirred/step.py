@@ -27,7 +27,7 @@ class Step(ABC):
     Params : type
         The step's parameters.
     aliases : tuple of str
-        Names of the step in DRAGONS and PyEmir, in addition to the automatic ones.
+        Names of the step in DRAGONS, in addition to the automatic ones.
     """
 
     name: ClassVar[str]

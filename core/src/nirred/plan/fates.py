@@ -103,7 +103,7 @@ def _role(task: str, role: str, outcome: str, reason: str) -> dict[str, str]:
 
 
 def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
-    """0: all done; 1: some failed or were refused; the code of the reason if all failed for one; 4: nothing to do.
+    """0 all done; 1 some failed or were refused; the code of the reason if all failed for one; 4 nothing to do.
 
     Parameters
     ----------
