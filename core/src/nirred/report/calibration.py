@@ -1,4 +1,4 @@
-"""What the report says of a dark, flat or bad-pixel mask that was made."""
+"""The section of the report on a dark, flat or bad-pixel mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .raster import Picture, Words, picture
 from .words import number, text
 
 SIDE = 300
-#: Meaning of a flag, for the shares of a mask.
+#: Meaning of a flag, for the fractions of a mask.
 _FLAGS = {1: "bad", 2: "non-linear", 4: "saturated", 8: "cosmic ray", 16: "no data"}
 _KEYS = {
     "NCOMBINE": "Frames",
@@ -27,7 +27,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Master:
-    """A calibration as the page shows it."""
+    """A calibration for the page."""
 
     facts: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
@@ -74,7 +74,7 @@ def _pixels(data: np.ndarray, dq: np.ndarray | None, kind: str, which: str, unit
 
 
 def _mask(dq: np.ndarray | None, which: str) -> Picture | None:
-    """A cell is as dark as the worst of its pixels, so that single bad ones are seen."""
+    """Map in which a cell is as dark as its worst pixel, so that single bad pixels are visible."""
     if dq is None:
         return None
     cell = -(-max(dq.shape) // SIDE)
@@ -99,7 +99,7 @@ def _levels(data: np.ndarray, dq: np.ndarray | None, var: np.ndarray | None, uni
 
 
 def _shares(dq: np.ndarray | None, which: str) -> list[tuple[str, str]]:
-    """Shares of flagged pixels among those that see light, and of the others among all."""
+    """Fraction of flagged pixels among illuminated ones, and of non-illuminated pixels among all."""
     if dq is None or not dq.size:
         return []
     lit = (dq & np.uint16(DQ.UNILLUMINATED)) == 0

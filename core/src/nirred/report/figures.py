@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Flags that leave a pixel its signal: non-linear, saturated.
+#: Flags of pixels that still have signal: non-linear, saturated.
 _KEPT = 2 | 4
-#: More pixels than that say no more.
+#: Largest number of pixels used: more do not improve the result.
 _MOST = 1_000_000
-#: Fewer pixels or boxes than that say nothing.
+#: Smallest number of pixels or boxes for a result.
 _LEAST = 30
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A ratio with its standard error, and of how many pixels or boxes."""
+    """A ratio with its standard error and the number of pixels or boxes."""
 
     value: float
     error: float
@@ -33,11 +33,11 @@ class Noise:
     level : float
         Median, electron.
     pixel : float
-        Scatter of a pixel as predicted, electron.
+        Predicted scatter of a pixel, electron.
     ratio : Measured
-        Measured scatter of pixels over the predicted one.
+        Ratio of measured to predicted scatter of pixels.
     box : int
-        Side of boxes, pixels; 0 where too few are blank.
+        Side of boxes, pixels; 0 if too few are blank.
     box_ratio : Measured or None
         The same for sums over boxes, for which the prediction needs the noise's correlation.
     variance : float
@@ -52,7 +52,7 @@ class Noise:
     box_ratio: Measured | None = None
 
     def limit(self, radius: float, significance: float = 5.0) -> float:
-        """Flux in an aperture of that radius (pixels) that the noise reaches `significance` times, electron."""
+        """Flux limit, `significance` times the noise in an aperture of that radius (pixels), electron."""
         return significance * math.sqrt(math.pi * radius**2 * self.variance)
 
 
@@ -62,9 +62,9 @@ def blank_pixels(dq: np.ndarray, nexp: np.ndarray, x: np.ndarray, y: np.ndarray,
     Parameters
     ----------
     dq, nexp : integer (ny, nx)
-        Flags; exposures behind each pixel.
+        Flags; number of exposures at each pixel.
     x, y, radius : float (n,)
-        Places of sources (pixels, from 0) and the half side of the square that each may fill.
+        Positions of sources (pixels, from 0) and half the side of the square excluded around each.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def blank_pixels(dq: np.ndarray, nexp: np.ndarray, x: np.ndarray, y: np.ndarray,
 
 
 def measure_noise(sci: np.ndarray, var: np.ndarray, blank: np.ndarray, cov: np.ndarray, box: int) -> Noise | None:
-    """Compare the scatter of blank pixels, and of blank boxes, with what VAR and NOISECOV predict.
+    """Compare the scatter of blank pixels, and of blank boxes, with the predictions of VAR and NOISECOV.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def measure_noise(sci: np.ndarray, var: np.ndarray, blank: np.ndarray, cov: np.n
     Returns
     -------
     Noise or None
-        None where fewer than 30 pixels are blank.
+        None if fewer than 30 pixels are blank.
     """
     good = blank & np.isfinite(sci) & (var > 0)
     values, variances = sci[good], var[good]
@@ -130,7 +130,7 @@ def box_factor(cov: np.ndarray, box: int) -> float:
 
 
 def _scatter(values: np.ndarray, predicted: float) -> Measured:
-    """Robust scatter over the predicted one; 1.17 is the standard error of a sigma from the median deviation."""
+    """Ratio of robust to predicted scatter; 1.17 is the standard error of a sigma from the median deviation."""
     centre = np.median(values)
     value = 1.4826 * float(np.median(np.abs(values - centre))) / predicted
     return Measured(value, 1.17 * value / math.sqrt(values.size), values.size)

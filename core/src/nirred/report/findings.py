@@ -1,4 +1,4 @@
-"""What an observer must know first: failures, then what is degraded, then remarks; each with a remedy."""
+"""Findings for the observer: failures, then degraded results, then remarks; each with a remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Grade = Literal["failed", "degraded", "warning", "note"]
 GRADES: tuple[Grade, ...] = ("failed", "degraded", "warning", "note")
-#: Fates of files of which the observer may not know.
+#: Fates of files that the observer may not be aware of.
 SPOILED = ("unreadable", "unclaimed", "ambiguous", "duplicate", "unsupported", "rejected", "failed")
 #: Correction keywords of the kinds of calibration.
 _KEYS = {"dark": "DARKCOR", "flat": "FLATCOR"}
@@ -26,7 +26,7 @@ _RENAMED = "named after the directory of"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know: which groups or files it concerns, what it is, what to do."""
+    """One finding: the groups or files concerned, the problem, and what to do."""
 
     grade: Grade
     about: str
@@ -36,7 +36,7 @@ class Finding:
 
 
 def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
-    """All findings, gravest first; the same said of several groups is said once."""
+    """All findings, most severe first; identical findings of several groups are merged."""
     out = {p.task.id: {_left_out(f) for f in p.stack.frames if not f.used} for p in products if p.stack is not None}
     found = [
         *(f for t in run.tasks for f in _of_task(t, out.get(t.id, set()))),
@@ -97,7 +97,7 @@ def remedy(missing: MissingEntry) -> str:
 
 
 def nearest(missing: MissingEntry) -> str:
-    """The candidate that missed by least, and by what; '' where there was none."""
+    """The closest candidate and the terms that it fails; '' if there was none."""
     near = next((c for c in missing.candidates if c.why), None)
     return f"Nearest {missing.kind}: {Path(near.file).name} ({near.why}). " if near is not None else ""
 

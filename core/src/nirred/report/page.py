@@ -1,4 +1,4 @@
-"""The page: everything gathered, rendered, written whole or not at all."""
+"""The report page: collect the data, render, and write the file atomically."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the run came to, in a few words."""
+    """The outcome of the run in a few words."""
 
     grade: str
     title: str
@@ -35,7 +35,7 @@ class Headline:
 
 
 def report_path(out: Path) -> Path:
-    """Where the report of an output directory lies."""
+    """Path of the report in an output directory."""
     return out / "report" / "index.html"
 
 
@@ -79,7 +79,7 @@ def render(run: RunFile, products: Sequence[Product], *, log: bool = True) -> st
     products : sequence of Product
         From `read_products`.
     log : bool
-        Whether nirred.log lies beside run.json.
+        Whether nirred.log exists next to run.json.
     """
     found = findings(run, products)
     stacks = [p for p in products if p.kind == "image"]
@@ -108,7 +108,7 @@ def render(run: RunFile, products: Sequence[Product], *, log: bool = True) -> st
 
 
 def environment() -> Environment:
-    """Templates of this package; whatever they write is escaped, and control characters are replaced."""
+    """Templates of this package; all values are escaped, and control characters are replaced."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -128,13 +128,13 @@ def environment() -> Environment:
 
 
 def _link(name: str) -> str:
-    """Relative address of a file in OUT, seen from the report's directory; never a scheme, never a way out."""
+    """Relative URL of a file in OUT from the report's directory; never with a scheme or outside OUT."""
     parts = [p for p in Path(name).parts if p not in ("..", "/")]
     return "../" + quote(os.fsencode("/".join(parts)))
 
 
 def headline(run: RunFile, found: Sequence[Finding], stacks: Sequence[Product]) -> Headline:
-    """What was reduced, how many groups how, and the gravest grade."""
+    """Summary: what was reduced, the number of groups by outcome, and the most severe grade."""
     outcomes = Counter(t.outcome for t in run.tasks)
     groups = f"{_count(len(run.tasks), 'group')}: " + ", ".join(f"{n} {o}" for o, n in outcomes.most_common())
     degraded = sum(t.degraded and t.outcome in ("done", "reused") for t in run.tasks)

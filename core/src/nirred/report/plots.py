@@ -1,4 +1,4 @@
-"""Plots against time as lines and marks of an SVG: what the page's template draws."""
+"""Plots against time, as lines and marks of an SVG drawn by the page's template."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def plot(title: str, unit: str, series: Mapping[str, Sequence[Point]], *, clock:
     title, unit : str
         Of the values.
     series : {name: points}
-        At most two are told apart by their marks.
+        Marks distinguish at most two series.
     clock : bool
-        `t` is a moment; otherwise a number in order.
+        `t` is a time; otherwise a sequence number.
 
     Returns
     -------
     Plot or None
-        None where there is nothing finite to draw.
+        None if there is no finite value.
     """
     shown = {n: [p for p in ps if math.isfinite(p.value) and math.isfinite(p.t)] for n, ps in series.items()}
     points = [p for ps in shown.values() for p in ps]
@@ -110,7 +110,7 @@ def _err(p: Point) -> float:
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
-    """An axis that begins and ends 5 % outside of the values, with a round step."""
+    """An axis that extends 5 % beyond the values, with a round step."""
     low, high = min(values), max(values)
     span = (high - low) or max(abs(high) * 0.02, 1e-3)
     return _Axis(low - 0.05 * span, high + 0.05 * span, start, end, round_up(span / 4))

@@ -1,4 +1,4 @@
-"""Arrays to pictures in a page: PNG as data: URI, and what is drawn over and below them."""
+"""Pictures of arrays for the page: PNG as data: URI, with overlays and colour bars."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Picture:
     width, height : int
         Its pixels.
     alt : str
-        What it shows, for those who do not see it.
+        Text description for readers who cannot see it.
     ticks : sequence of (place from 0 to 1, label)
-        Of its colour bar.
+        Ticks of its colour bar.
     """
 
     uri: str
@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Words:
-    """What is written to a picture; `alt` says what it shows to those who do not see it."""
+    """Texts of a picture; `alt` describes it for readers who cannot see it."""
 
     alt: str
     caption: str

@@ -1,4 +1,4 @@
-"""Products of a run, read one after another for the report."""
+"""Read the products of a run one by one for the report."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ..run.schema import RunFile, TaskEntry
 
 KINDS = {"dark": "Dark", "flat": "Flat", "bpm": "Bad-pixel mask", "skyflat": "Sky flat", "image": "Stack"}
-#: Who sets a parameter where nobody does.
+#: Origin of a parameter that is not set anywhere.
 _DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that is not at the step's default."""
+    """A parameter that differs from the step's default."""
 
     name: str
     value: str
@@ -30,7 +30,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Product:
-    """One product of a task, and what was found in it; `fault` says why nothing could be read."""
+    """One product of a task and its contents; `fault` says why it could not be read."""
 
     task: TaskEntry
     file: str
@@ -49,13 +49,13 @@ class Product:
 
 
 def read_products(out: Path, run: RunFile) -> list[Product]:
-    """All products of finished tasks; one that is missing or damaged says so."""
+    """All products of finished tasks, including missing or damaged ones with their `fault`."""
     good = [t for t in run.tasks if t.outcome in ("done", "reused")]
     return [read_product(out, task, Path(name).name) for task in good for name in task.products]
 
 
 def read_product(out: Path, task: TaskEntry, name: str) -> Product:
-    """One product; only a file that lies in `out` itself is opened."""
+    """One product; only a file directly in `out` is opened."""
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
 

@@ -1,4 +1,4 @@
-"""What the report says of a stack: pictures, figures, frames, plots."""
+"""The section of the report on a stack: pictures, figures, frames, plots."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FrameRow:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack as the page shows it."""
+    """A stack for the page."""
 
     facts: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
@@ -62,7 +62,7 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
     hdus : astropy HDUList
         Of an ``_image`` product.
     out, task : Path, str
-        Where the keepsake of its task lies.
+        Output directory and task id, which locate the task's keepsake.
     """
     glimpse = load_glimpse(out, task)
     frames = _frames(hdus, glimpse)
@@ -87,7 +87,7 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
 
 
 def load_glimpse(out: Path, task: str) -> dict[str, np.ndarray]:
-    """The keepsake of a task; empty where there is none, or a damaged one."""
+    """The keepsake of a task; empty if there is none or it is damaged."""
     import zipfile
     import zlib
 

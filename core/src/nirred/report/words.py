@@ -1,4 +1,4 @@
-"""Numbers and header text as the page writes them."""
+"""Formatting of numbers and header text for the page."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ LEVELS = ("as the observatory plans it", "good", "probably acceptable", "a risk"
 
 
 def text(value: Any) -> str:
-    """Text of a header or table; bytes are taken for ASCII."""
+    """Text of a header or table; bytes are decoded as ASCII."""
     return value.decode("ascii", "replace").strip() if isinstance(value, bytes) else str(value).strip()
 
 
 def number(value: Any, form: str = ".4g") -> str:
-    """A number, '-' where it is not finite, other things as they are."""
+    """Format a number, '-' if it is not finite; other values are unchanged."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return text(value)
     return format(value, form) if math.isfinite(value) else "-"
 
 
 def span(values: Iterable[float], form: str = ".4g") -> str:
-    """'median (lowest to highest)' of what is finite; '' where nothing is."""
+    """'median (lowest to highest)' of the finite values; '' if there are none."""
     good = sorted(v for v in values if math.isfinite(v))
     if not good:
         return ""
