@@ -1,4 +1,4 @@
-"""The core's steps: a `Params` and a thin class over `nirred.algorithms` each."""
+"""The core's steps: each is a `Params` and a thin class over `nirred.algorithms`."""
 
 from .calibrations import CALIBRATION_STEPS
 from .finish import FINISH_STEPS

@@ -24,7 +24,7 @@ from ..provenance import file_digest
 from ..spread import each_frame
 from ..step import GroupStep
 
-#: A pixel whose short dark stands out by this many times the scatter of all is of no use in a long exposure.
+#: A pixel that deviates in the short dark by this many times the scatter of all pixels is useless in a long exposure.
 DARK_SCATTER = 20.0
 
 
@@ -35,18 +35,18 @@ class StackParams(Params):
 
 
 def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool = False) -> list[Plane]:
-    """Mean of calibrated frames, outliers rejected against the noise model; VAR is that of the mean.
+    """Mean of calibrated frames, outliers rejected against the noise model; VAR is the variance of the mean.
 
-    Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. A value's variance is
-    taken at the median's signal, not at its own counts, so that nothing bright is biased. What a mask hides in every
-    frame alike is stacked as anything else and flagged in the result: the stack does not depend on the mask, so that
-    a flat takes over the stack of lamps that its bad-pixel mask was made from.
+    Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. The variance of a value
+    is taken at the median's signal, not at its own counts: bright pixels are not biased. Pixels flagged alike in every
+    frame are stacked like all others and flagged in the result. The stack therefore does not depend on the mask, and
+    a flat can reuse the stack of lamps from which its bad-pixel mask was made.
     """
     return _flagged(*_stacked(group, frames, nsigma, scaled=scaled))
 
 
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
-    """As `stack_planes`; the bad-pixel mask's task leaves the stack to that of the flat from the same frames."""
+    """As `stack_planes`; the task of the bad-pixel mask keeps its stack for the flat made from the same frames."""
     key, shared = _lamps(group, frames, nsigma, scaled=scaled), group.context.lamp_stacks
     if key in shared:
         made, common = shared.pop(key)
@@ -59,7 +59,7 @@ def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool
 
 
 def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> Hashable | None:
-    """What a stack of lamps depends on; None with a dark or flat, which differ from task to task, or a lost file."""
+    """Key of a stack of lamps; None with a dark or flat, which differ from task to task, or an unreadable file."""
     setup = group.setup
     if setup.dark is not None or setup.flat is not None:
         return None
@@ -72,7 +72,7 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
 
 
 def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> tuple[list[Plane], list[np.ndarray]]:
-    """Stack of each plane, and the flags that all of its frames share."""
+    """Stack of each plane, and the flags common to all its frames."""
     common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) for state in group.planes]
     made = [
         _stack_plane(group, state, frames, nsigma, flags, scaled=scaled)
@@ -102,12 +102,12 @@ def _stack_plane(
 
 
 def _finite(plane: np.ndarray) -> np.ndarray:
-    """The plane, 0 where it is NaN."""
+    """The plane, with NaN replaced by 0."""
     return plane if np.isfinite(plane).all() else np.nan_to_num(plane, copy=False)
 
 
 def _level(state: PlaneState, i: int) -> float:
-    """Median of a regular sample of the pixels that are good, or bad by a mask that was known before the pass."""
+    """Median of a regular sample of the pixels that are good, or flagged only by the static mask."""
     known = None if state.inputs is None else state.inputs.static_dq
     return sampled_median(state.sci.frame(i), state.dq.frame(i), known, 3)
 
@@ -130,14 +130,14 @@ class StackDarks(GroupStep):
 
 
 class MakeLampFlat(GroupStep):
-    """Lamp on minus lamp off; a flat that needs no partner is stacked as it is."""
+    """Lamp on minus lamp off; flats without lamp-off partners are stacked as they are."""
 
     name = "make_lamp_flat"
     doc = "mean of lamp-on frames minus mean of lamp-off frames"
     Params = StackParams
 
     def needs_frames(self, group: Group, params: StackParams) -> bool:
-        """Not where the bad-pixel mask's task left the stacks of these lamps."""
+        """False if the task of the bad-pixel mask kept the stacks of these lamps."""
         wanted = {True: group.indices("lamp_on", "flat"), False: group.indices("lamp_off")}
         keys = [_lamps(group, frames, params.nsigma, scaled=on) for on, frames in wanted.items() if frames]
         return not keys or not all(key in group.context.lamp_stacks for key in keys)
@@ -160,7 +160,7 @@ class MakeLampFlat(GroupStep):
 
 
 def _subtract(group: Group, lit: list[Plane], dark: list[Plane]) -> list[Plane]:
-    """Lit planes less dark ones, on the group's threads."""
+    """Lit planes minus dark ones, on the group's threads."""
     return [_difference(a, b, group.context.threads) for a, b in zip(lit, dark, strict=True)]
 
 
@@ -204,7 +204,7 @@ class NormalizeFlat(GroupStep):
 
 
 class ThresholdFlatfield(GroupStep):
-    """Flag pixels where the flat is out of range; they read 1."""
+    """Flag pixels where the flat is out of range and set them to 1."""
 
     name = "threshold_flatfield"
     uses_frames = False
@@ -227,7 +227,7 @@ class ThresholdFlatfield(GroupStep):
 
 
 class MakeBPM(GroupStep):
-    """Bad where the flat or the short dark is out of range."""
+    """Flag pixels whose flat or short dark is out of range."""
 
     name = "make_bpm"
     uses_frames = False
@@ -278,10 +278,10 @@ Limit = np.ndarray | float | None
 
 
 def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Limit, Limit]:
-    """Limits of each pixel: the given ones, beside surroundings that are out of their range themselves.
+    """Limits of each pixel: the given ones, shifted where the pixel's surroundings are themselves out of range.
 
-    A whole quadrant may have another zero level: thresholds are about pixels. One that is not given follows from what
-    this dark scatters by, so that every camera has some.
+    Thresholds apply to single pixels, but a whole quadrant may have another zero level. A limit that is not given
+    follows from the scatter of this dark, so that every camera has one.
     """
     known = (dark.dq != 0).view(np.uint8)
     lowest: Limit = low
@@ -299,7 +299,7 @@ def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Li
 
 
 def _beside(cells: np.ndarray, low: float, shape: tuple[int, ...]) -> np.ndarray:
-    """The lowest good value of each pixel, where the medians of cells round it say that it is usual to be lower."""
+    """Lowest good value of each pixel, lowered where the medians of the cells around it are below the limit."""
     from scipy.ndimage import minimum_filter
 
     lowest = minimum_filter(cells, 3)
@@ -309,7 +309,7 @@ def _beside(cells: np.ndarray, low: float, shape: tuple[int, ...]) -> np.ndarray
 
 
 def _room(dark: Plane, around: np.ndarray) -> float:
-    """How far a good pixel of a dark may stand out of its surroundings, electron."""
+    """How far a good pixel of a dark may deviate from its surroundings, electron."""
     rest = np.abs(dark.data - around)
     known = rest[np.isfinite(rest)]
     scatter = 1.4826 * median(known) if known.size else 0.0
@@ -318,7 +318,7 @@ def _room(dark: Plane, around: np.ndarray) -> float:
 
 
 def _spread(dark: Plane) -> np.ndarray | float:
-    """What noise may do to a dark: 4 sigma. Thresholds are about pixels, not about the noise of few short darks."""
+    """Tolerance for the noise of a dark, 4 sigma: thresholds are for bad pixels, not for noise of few short darks."""
     return 0.0 if dark.var is None else 4.0 * np.sqrt(np.maximum(dark.var, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""Steps that look at headers alone: they read no pixel and write no file, their result is in the remarks."""
+"""Steps that use only headers: they read no pixels and write no files; their results are remarks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..step import GroupStep
 
 
 class HeaderStep(GroupStep):
-    """A group step before which no frame need be read."""
+    """A group step that needs no frame to be read."""
 
 
 class CheckWcs(HeaderStep):
-    """The plan checks every WCS; this says what it found."""
+    """Report the result of the WCS checks made with the plan."""
 
     name = "check_wcs"
     doc = "list frames whose WCS contradicts the pointing, with expected and actual coordinates"
@@ -33,7 +33,7 @@ class CheckWcs(HeaderStep):
 
 
 class _GetCalibration(HeaderStep):
-    """Says which calibration the plan chose for the group, and why."""
+    """Report which calibration the plan chose for the group, and why."""
 
     kind: ClassVar[str]
 
@@ -50,7 +50,7 @@ class _GetCalibration(HeaderStep):
 
 
 class GetProcessedDark(_GetCalibration):
-    """The dark."""
+    """Report the dark."""
 
     name = "get_processed_dark"
     doc = "say which dark is used for the frames, and why"
@@ -58,7 +58,7 @@ class GetProcessedDark(_GetCalibration):
 
 
 class GetProcessedFlat(_GetCalibration):
-    """The flat."""
+    """Report the flat."""
 
     name = "get_processed_flat"
     doc = "say which flat is used for the frames, and why"
@@ -66,7 +66,7 @@ class GetProcessedFlat(_GetCalibration):
 
 
 class GetBpm(_GetCalibration):
-    """The bad-pixel masks."""
+    """Report the bad-pixel masks."""
 
     name = "get_bpm"
     doc = "say which bad-pixel masks are used for the frames, and why"

@@ -1,4 +1,4 @@
-"""What offset sky frames tell of the sky behind a target: its level and its shape, in time between them."""
+"""Level and shape of the sky behind a target, interpolated in time between offset sky frames."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .residual import SMALL_BOXES, Expected, take_off
 from .skymodel import SkyModel, time_of
 
 Float64 = NDArray[np.float64]
-#: Fewer sky frames do not tell how the sky's shape drifts.
+#: Fewest sky frames from which the drift of the sky's shape can be measured.
 LEAST = 3
-#: The mode of frames on target is no sky where it is brighter by so many sigma of what the sky frames tell.
+#: The mode of target frames is not sky if it exceeds the level predicted from the sky frames by this many sigma.
 LIT = 3.0
-#: Parts of how much sky frames differ in shape by which, as a scale, the drift of a shape is predicted: it may change
-#: over the whole time, in a line or at random, by a tenth of it.
+#: Scale with which the drift of a shape is predicted, in units of the rms difference in shape between sky frames: over
+#: the whole time it may change by a tenth of this scale, linearly or at random.
 DRIFT = 20.0
-#: Parts of that scale by which the shape of each exposure's sky may differ on its own.
+#: Fractions of that scale by which the sky's shape may vary independently from exposure to exposure.
 OWN = (0.0, 0.5 / DRIFT, 1.0 / DRIFT)
-#: A subtracted sky, which has no noise of its own, is looked at every so many pixels for its large scale.
+#: Sampling step for the large scale of a subtracted sky, which has no noise of its own, pixels.
 STEP = 32
 
 
 def sky_levels(group: Group, targets: list[int], levels: Float64, errors: Float64, seen: Float64) -> Sky | None:
-    """Sky of target frames from those on sky and from how their own levels drift; None without sky frames.
+    """Sky of target frames from the sky frames and the drift of the targets' own levels; None without sky frames.
 
     Parameters
     ----------
     group : Group
-        Whose frames have roles.
+        The group; its frames have roles.
     targets : list of int
         Frames on target.
     levels, errors : float64
-        Level of every frame of the group, and its error.
+        Sky level of every frame of the group, and its error.
     seen : float64
-        Levels of target frames that compare among each other.
+        Levels of the target frames, comparable with each other.
     """
     skies = group.indices("sky")
     if not skies or not targets:
@@ -52,9 +52,9 @@ def sky_levels(group: Group, targets: list[int], levels: Float64, errors: Float6
 
 
 def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
-    """What is left of the sky's large scale in frames on target, by the sky frames before and after.
+    """Large-scale sky left in target frames, predicted from the sky frames before and after.
 
-    Sky frames and the sky that was subtracted are compared with one pattern, the first target's; objects are known.
+    Sky frames and subtracted skies are compared with one pattern, that of the first target; objects are masked.
     """
     group, state = model.group, model.state
     skies = [j for j in group.indices("sky") if surface_order(state.blank.get(j, 1.0)) == 2]
@@ -81,13 +81,13 @@ def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
 
 
 def _pattern(model: SkyModel, i: int) -> np.ndarray:
-    """Sky that was subtracted from frame i, in units of the model."""
+    """Sky subtracted from frame i, in units of the model."""
     taken = model.state.sci.frame(i) - model.state.sub.frame(i) - np.float32(model.zero[i])
     return np.asarray(taken / np.float32(model.unit[i]))
 
 
 def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -> Float64:
-    """Coefficients of the large scale by which frame i's subtracted sky differs from the pattern, in its units."""
+    """Coefficients of the large-scale difference between frame i's subtracted sky and the pattern, in its units."""
     apart = (_pattern(model, i) - pattern)[::STEP, ::STEP]
     y, x = np.nonzero((hidden | model.state.bad(i))[::STEP, ::STEP] == 0)
     rows, columns, values = (np.asarray(a, np.float64) for a in (STEP * y, STEP * x, apart[y, x]))
@@ -98,7 +98,7 @@ def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -
 def _between(
     model: SkyModel, basis: FieldBasis, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]
 ) -> dict[int, Expected]:
-    """Shapes at the times of the frames of `taken`, less what their subtracted sky held of them."""
+    """Shapes at the times of the frames of `taken`, minus those already in their subtracted skies."""
     group, state, skies, targets = model.group, model.state, list(fits), list(taken)
     times = [time_of(group.frames[i]) for i in skies]
     when = [time_of(group.frames[i]) for i in targets]
@@ -132,13 +132,13 @@ def _between(
 
 
 def is_lit(state: PlaneState) -> bool:
-    """Whether a target's light is on most of the field of its frames, by the sky frames."""
+    """Whether a target's light covers most of its frames' field, judged by the sky frames."""
     light, error = state.light
     return light > LIT * error
 
 
 def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
-    """Bring frames whose mode is a target's light to the level and shape of the sky that the sky frames tell."""
+    """Bring frames whose mode is a target's light to the sky level and shape predicted from the sky frames."""
     skies = model.group.extras.get("skies", {}).get(p, {})
     if not skies or not is_lit(model.state):
         return

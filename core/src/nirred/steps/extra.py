@@ -1,4 +1,4 @@
-"""Steps of the recipes beside `reduce`, and what a step that is run for itself leaves behind."""
+"""Steps of the recipes other than `reduce`, and the files that a step run on its own writes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .readout import READOUT_STEPS
 from .skyflat import SKYFLAT_STEPS
 from .stare import STARE_STEPS
 
-#: Bits of products; the two highest are marks within a run.
+#: DQ bits written to products; the two highest bits are used within a run only.
 _PUBLIC = np.uint16(0x3FFF)
 
 
 class WriteFrames(GroupStep):
-    """Files of what there is: one for planes that were combined, else one per frame."""
+    """Write the current frames: one file if planes were combined, else one file per frame."""
 
     name = "write_frames"
     doc = "write the frames as they are now, each as NAME_SUFFIX.fits; planes that were combined as one file"
@@ -48,23 +48,23 @@ class WriteFrames(GroupStep):
 
 
 def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Path]:
-    """Write a stream's combined planes as one file, or each frame where there is no such stream.
+    """Write a stream's combined planes as one file, or one file per frame if there is no such stream.
 
     Parameters
     ----------
     group : Group
-        The task at work.
+        The group of the current task.
     suffix : str
         End of the files' names.
     stream : str
         Name of the stream.
     folder : Path
-        Where the files go; it exists.
+        Existing folder for the files.
 
     Returns
     -------
     list of Path
-        NAME_SUFFIX.fits of each.
+        The files, NAME_SUFFIX.fits.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
 
 
 def _variance(state: PlaneState, frame: FrameState, data: np.ndarray, dq: np.ndarray) -> np.ndarray:
-    """Noise model of a frame at its smooth signal: the sky's level, or the median where that is still in."""
+    """Variance of a frame by the noise model, at the sky level, or at the frame's median if no sky was measured."""
     good = data[((dq & _PUBLIC) == 0) & np.isfinite(data)]
     signal = frame.sky if np.isfinite(frame.sky) else float(np.median(good)) if good.size else 0.0
     variance = np.asarray(state.constant) + max(signal, 0.0) * np.asarray(state.per_electron)
@@ -131,7 +131,7 @@ def _variance(state: PlaneState, frame: FrameState, data: np.ndarray, dq: np.nda
 
 
 def _catalogue(stars: StarList) -> np.ndarray:
-    """OBJCAT of one frame; positions from 1."""
+    """OBJCAT of one frame; positions start at 1."""
     columns = {
         "X_IMAGE": stars.x + 1,
         "Y_IMAGE": stars.y + 1,

@@ -1,4 +1,4 @@
-"""Objects of a first-pass stack, whose sky is not even: beside its slopes, at its edges, and without their wings."""
+"""Objects in a first-pass stack with an uneven sky: after removing slopes, at the edges, and without their wings."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ..algorithms.nested import fit_nested
 from ..algorithms.objmask import blank_fraction, block_means
 from ..algorithms.surface import FIELD_STEP, Surface, unlit_plane
 
-#: How often objects are sought again beside the surface of what is left between them.
+#: How often the residual surface between objects is subtracted and objects are sought again.
 REFINEMENTS = 2
-#: With less of the field blank that surface is not known.
+#: Least blank share of the field from which that surface can be measured.
 LEAST_BLANK = 0.3
-#: A surface is known with an rms error of so many sigma of a pixel over the field, objects included; 0.01 is usual.
+#: Largest rms error of a usable surface over the field, objects included, in sigma of a pixel; 0.01 is usual.
 TOLD = 0.1
-#: Surfaces that differ by less than this, in sigma of a pixel, are one: at the widest scale of smoothing noise is 0.02.
+#: Surfaces that differ by less than this, in sigma of a pixel, are equal: at the widest smoothing scale noise is 0.02.
 SETTLED = 0.005
-#: Side of the boxes whose levels tell slopes, pixels.
+#: Side of the boxes from whose levels slopes are measured, pixels.
 BOX = 64
 
-#: ``find_objects`` with its threshold: of an image, its bad pixels and its noise.
+#: ``find_objects`` with its threshold set; takes an image, its bad pixels and its noise.
 Seek = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def first_objects(
     model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek, lit: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects of a first-pass stack, told from the large-scale sky that one pass leaves; in which of its blocks.
+    """Object mask of a first-pass stack; the stack without its residual large-scale sky and the objects, in blocks.
 
-    A slope of the background would be taken for halos: the surface beside what is found at first is taken off, as far
-    as enough of the field is blank to know it, and the objects are sought again: by ``seek(image, bad, noise)``. A
-    steep slope hides most of the field at first: then the plane goes that most of the field lies on, unless this is a
-    target's light (`lit`), by the sky frames.
+    A slope of the background would be taken for halos. The surface between the objects found at first is therefore
+    subtracted, if enough of the field is blank to measure it, and objects are sought again with
+    ``seek(image, bad, noise)``. A steep slope makes most of the field look like an object at first: then the plane on
+    which most of the field lies is subtracted before, unless the sky frames show that this is a target's light (`lit`).
     """
     flat, (mask, found) = model, seek(model, bad, noise)
     if not lit and blank_fraction(mask, bad) < LEAST_BLANK:
@@ -55,7 +55,7 @@ def first_objects(
 def _without_slope(
     model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """The stack without the plane that most of its field lies on, and its objects; None where there is none."""
+    """The stack minus the plane on which most of its field lies, and its objects; None if there is no such plane."""
     boxes = mesh_background(model, bad, BOX, filter=1)
     plane = unlit_plane(np.where(boxes.shares >= 0.5, boxes.values, np.nan), model.shape)
     if plane is None:
@@ -66,7 +66,7 @@ def _without_slope(
 
 
 def sky_between(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:
-    """Surface through the blank pixels, of the highest order that they tell under the objects, too."""
+    """Surface through the blank pixels, of the highest order that they determine under the objects, too."""
     fit = fit_nested(model, bad | mask, bad[::FIELD_STEP, ::FIELD_STEP] == 0, 2)
     if fit is None:
         return None
@@ -75,11 +75,11 @@ def sky_between(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface
 
 
 def compact_objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> np.ndarray:
-    """Compact objects of a stack's edges: what few frames cover shows their own sky, which is no halo."""
+    """Compact objects at a stack's edges, where few frames overlap: residuals of their own skies are not halos."""
     return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)[0]
 
 
 def bare_objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek, dilation: float) -> np.ndarray:
-    """What stands out of its surroundings, wings and halos not: what large scales show may be light of the detector."""
+    """Compact objects without wings and halos: large-scale light may belong to the detector."""
     left, scales = model - mesh_background(model, bad, BOX).evaluate(), (0.0, 1.5, 3.0)
     return dilate(seek(left, bad, noise, scales=scales, extended=False)[0], dilation)

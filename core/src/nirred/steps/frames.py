@@ -1,4 +1,4 @@
-"""Frame steps: each says what the one fused pass over the pixels is to do."""
+"""Frame steps: each configures a part of the one fused pass over the pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..step import FrameStep
 
 
 class Prepare(FrameStep):
-    """Check what the reduction needs: the world coordinates as the plan left them."""
+    """Check the world coordinates as the plan left them."""
 
     name = "prepare"
     doc = "take frames with a usable WCS; a frame is left out if the plan could not correct its stale WCS"
@@ -43,7 +43,7 @@ class Prepare(FrameStep):
 
 
 class AddDQ(FrameStep):
-    """Flags from levels, bad-pixel masks and the instrument's own masks."""
+    """Set flags from levels, bad-pixel masks and the instrument's own masks."""
 
     name = "add_dq"
     doc = "flag saturated, non-linear and bad pixels, unilluminated areas and persistence"
@@ -138,13 +138,13 @@ class AddVar(FrameStep):
 
 
 class _UseCalibration(FrameStep):
-    """Shared by dark and flat: the associated master, or none by choice or for want of one."""
+    """Common part of dark and flat: the associated master, or None if it is skipped or there is none."""
 
     kind: ClassVar[str]
     keyword: ClassVar[str]
 
     class Params(StepParams):
-        """What `dark_correct` and `flat_correct` have in common."""
+        """Common parameters of `dark_correct` and `flat_correct`."""
 
         do_cal: Literal["procmode", "force", "skip"] = param("procmode", "skip: no correction; force: stop without one")
 
@@ -167,7 +167,7 @@ class _UseCalibration(FrameStep):
 
 
 def _said_before(group: Group, keyword: str) -> str:
-    """What frames that are earlier products say of a correction; '' of raw frames."""
+    """Header value of a correction's keyword if the frames are products; '' for raw frames."""
     headers = group.frames[group.indices()[0]].info.headers
     return str(headers.get(keyword) or "") if "NIRRED" in headers.primary else ""
 

@@ -1,4 +1,4 @@
-"""Frames that differ by the slopes of their skies: what they differ by, they can tell each other."""
+"""Match frames whose skies differ in slope, by comparing them with each other."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..spread import each_frame
 from ..step import GroupStep
 from .residual import take_off
 
-#: Frames of a long sequence that tell whether their skies differ in slope.
+#: Number of frames of a long sequence that are compared to see whether skies differ in slope.
 COMPARED = 9
-#: Share of the detector that some frames show and others do not, above which their slopes make steps there.
+#: Share of the detector that is usable only in some frames, above which differing slopes cause steps there.
 UNEQUAL = 0.005
 
 
 class MatchBackgrounds(GroupStep):
-    """Take off the planes by which the sky of frames differs whose target leaves too little of it blank."""
+    """Subtract the planes by which frames differ if their target leaves too little of the field blank."""
 
     name = "match_backgrounds"
     doc = "where a target covers most of the field: subtract the planes by which frames differ from their mean"
@@ -37,9 +37,9 @@ class MatchBackgrounds(GroupStep):
 
 
 def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, order: int) -> None:
-    """Bring parts (frame, plane) to their mean by a surface each; the surfaces' mean, which a stack shows, stays.
+    """Bring parts (frame, plane) to their mean by one surface each; the surfaces' mean, which a stack shows, stays.
 
-    They are compared at places of the sky, where objects are the same in all of them.
+    Parts are compared at the same positions on the sky, where all contain the same objects.
     """
     frames = sorted({i for i, _ in parts})
     if len(frames) < 2:
@@ -75,14 +75,14 @@ def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, 
 
 
 def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray, *, slight: float = 0.0) -> None:
-    """Bring frames of which a sky is made to one shape, as far as what they see of it beside objects tells.
+    """Bring the frames of which a sky is made to one shape, as far as their unmasked pixels determine it.
 
-    Behind an object the sky is known from the frames in which the object lay elsewhere: from few behind a wide one.
-    Where these slope otherwise than the others, or their levels, measured on other pixels, differ, their mean would
-    have steps. They are compared at places of the detector, as planes: a parabola beside a wide object follows its
-    halo (three galaxies of 0.06 to 0.15 of the field: noise at 4 FWHM 1.0 to 2.5 of what is stated, 1.0 to 5.5 with
-    parabolas). What the frames have in common stays in them; what is taken off those that are on sky is noted in
-    `PlaneState.evened`, for it tells how the sky's shape drifts.
+    Behind an object the sky is measured in the frames in which the object lay elsewhere: few frames behind a wide one.
+    If these have other slopes than the rest, or other levels, measured on other pixels, their mean has steps. Frames
+    are compared at the same positions on the detector, by planes: a parabola next to a wide object follows its halo
+    (three galaxies of 0.06 to 0.15 of the field: noise at 4 FWHM 1.0 to 2.5 times the stated noise, 1.0 to 5.5 with
+    parabolas). What the frames have in common stays in them; what is subtracted from sky frames is recorded in
+    `PlaneState.evened`, because it measures how the sky's shape drifts.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     zero, unit : float64 (n,)
         Of the sky model, see `SkyModel`.
     slight : float
-        Frames stay as they are where their slopes, rms over the field, are below this part of the noise of a pixel,
-        times the root of the number of frames; and where one of them does not show enough sky. 0: they never do.
+        Frames are left as they are if their slopes, rms over the field, are below this fraction of the noise of a
+        pixel, times the root of the number of frames; or if one of them shows too little sky. 0: no such exception.
     """
     frames = group.indices("both", "sky")
     if len(frames) < 2 or (slight and min(surface_order(state.blank.get(i, 1.0)) for i in frames) == 0):
@@ -122,12 +122,12 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
 
 
 def unequally_shown(group: Group, state: PlaneState) -> bool:
-    """Whether parts of the detector are dead in some of the frames of which a sky is made, as behind a guide probe."""
+    """Whether parts of the detector are unusable in only some of a sky's frames, e.g. behind a guide probe."""
     squares, frames = Squares.of(state.shape), group.indices("both", "sky")
     shown = np.array([squares.picked(state.dq.frame(i)) & BAD == 0 for i in frames])
     return len(frames) > 1 and float(np.mean(shown.any(axis=0) & ~shown.all(axis=0))) > UNEQUAL
 
 
 def _slope(surfaces: list[Surface]) -> float:
-    """Root mean square of planes less their levels; that of a Legendre polynomial of degree 1 is 1 / sqrt(3)."""
+    """Root mean square of planes minus their levels; that of a Legendre polynomial of degree 1 is 1 / sqrt(3)."""
     return float(np.sqrt(np.mean([(s.coefficients**2).sum() - s.coefficients[0, 0] ** 2 for s in surfaces]) / 3.0))

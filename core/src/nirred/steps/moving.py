@@ -1,4 +1,4 @@
-"""Light of wide objects on frames that are each other's sky: told from the sky, and kept out of it."""
+"""Separate the light of wide objects from the sky in frames that serve each other as sky; keep it out of the sky."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from ..coadd import Layout
 from ..group import BAD, NOT_SKY, OBJECT, Group, PlaneState
 from ..spread import each_frame
 
-#: What objects hide in such a share of the frames or more is shown rarely; what share of the detector matters. Short
-#: EMIR nights with galaxies of 10 to 15 arcsec: 0.014 to 0.08, or hollows; NIRI nights, for which masks do: to 0.006.
+#: Pixels hidden by objects in this share of the frames or more are rarely seen; share of the detector from which such
+#: pixels matter. Short EMIR nights with galaxies of 10 to 15 arcsec: 0.014 to 0.08, or hollows; NIRI nights, for which
+#: masks suffice: up to 0.006.
 RARELY, SEEN_LITTLE = 0.7, 0.01
-#: Share of the detector's squares that an object covers from which it is wide.
+#: Share of the detector's squares from which an object counts as wide.
 WIDE = 0.004
-#: By so many squares beyond its mask the light of a wide object is sought.
+#: The light of a wide object is sought up to this many squares beyond its mask.
 BEYOND = 2
-#: How much better than noise light must explain what frames show (see `explained`) to be believed, and how much of it
-#: must be positive, as a share of all that is found less what is negative: galaxies of 10 to 15 arcsec in EMIR's field
-#: 2.8 to 50, and 0.46 to 0.94; glows that change 1.2 to 2.9, and -0.3 to -0.05.
+#: How much better than noise light must explain the frames (see `explained`) to be accepted, and the least ratio of its
+#: sum to the sum of its absolute values: galaxies of 10 to 15 arcsec in EMIR's field 2.8 to 50, and 0.46 to 0.94;
+#: variable glows 1.2 to 2.9, and -0.3 to -0.05.
 BELIEVED, POSITIVE = 2.0, 0.4
-#: Frames that tell the light; degree of the surface that each has of its own.
+#: Number of frames from which the light is measured; degree of the surface fitted to each frame.
 _ASKED, _ORDER = 32, 2
-#: Bits of pixels that are in no sky.
+#: Bits of pixels that are used in no sky.
 _USELESS = int(BAD | OBJECT | NOT_SKY)
 
 
@@ -49,18 +50,18 @@ class MovingLight:
     light: dict[int, np.ndarray]
 
     def lit(self) -> np.ndarray:
-        """Squares on which some frame shows light."""
+        """Squares with light in at least one frame."""
         return np.asarray(np.any([light != 0 for light in self.light.values()], axis=0))
 
     def give_back(self, state: PlaneState, epoch: list[int], skies: list[int], unit: np.ndarray) -> None:
-        """Add to frames whose sky was subtracted what of objects' light was in it.
+        """Add to sky-subtracted frames the objects' light that their sky contained.
 
         Parameters
         ----------
         state
             The plane, its `sub` is changed.
         epoch, skies : list of int
-            Frames, and those of which their sky was made.
+            Frames, and the frames of which their sky was made.
         unit : float64 (n,)
             Of the sky model, see `SkyModel`.
         """
@@ -88,28 +89,28 @@ def tell_light(
     *,
     hollowed: bool,
 ) -> None:
-    """Find what light wide objects put on frames that are each other's sky, and bring these to one level and shape.
+    """Find the light of wide objects on frames that serve each other as sky; bring the frames to one level and shape.
 
-    What a frame shows is the sky's pattern, which stays on the detector, light that moves with the sky, where the mask
-    of a wide object and what is around it allow any, a parabola of the frame's own, and levels of its amplifiers. All
-    of it is solved for at once in squares, for each passes for another: levels measured beside a halo hold some of it.
-    Where most frames show the sky behind objects, and these lie in no hollows, masks are enough.
+    A frame is modelled as the sky's pattern, fixed on the detector; light that moves with the sky, allowed only on and
+    around the masks of wide objects; a parabola of its own; and levels of its amplifiers. All are solved for together,
+    in squares, because they are degenerate: levels measured next to a halo contain some of its light. Where most
+    frames show the sky behind objects, and no object lies in a hollow, masks are enough.
 
     Parameters
     ----------
     group, frames
-        Frames that are each other's sky; their `sci` is changed where light is believed, and `extras["moving"]` holds
-        it then, by plane.
+        Frames that serve each other as sky; if light is accepted, their `sci` is changed and `extras["moving"]` holds
+        the light, by plane.
     layout : Layout
-        Where they lie.
+        Their layout on the sky.
     mask : uint8
         Objects on the layout's grid.
     compact : callable
-        Gives compact objects on it.
+        Returns compact objects on this grid.
     marked : dict
-        By plane, in how many frames each pixel is marked.
+        By plane, the number of frames in which each pixel is marked.
     hollowed : bool
-        Objects lie in hollows of their own making.
+        Objects lie in hollows that their own light caused in the sky.
     """
     found: dict[int, MovingLight] = {}
     group.extras["moving"] = found
@@ -127,7 +128,7 @@ def tell_light(
 
 
 def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | None:
-    """Nodes of the layout's grid, as far apart as squares, on which wide objects may shine; None without any."""
+    """Nodes of the layout's grid, spaced as the squares, that may have light of wide objects; None without any."""
     from scipy.ndimage import binary_dilation, label
 
     x, y = layout.grid.places(squares.side)
@@ -146,7 +147,7 @@ def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | No
 def _tell(
     group: Group, p: int, frames: list[int], where: tuple[Layout, np.ndarray, np.ndarray], squares: Squares
 ) -> np.ndarray | None:
-    """Light in squares of each frame, float32 (n, rows, columns), the frames brought to one shape; None: none."""
+    """Light in squares of each frame, float32 (n, rows, columns), None without any; brings frames to one shape."""
     from scipy.ndimage import label
 
     layout, lit, bare = where
@@ -180,12 +181,12 @@ def _tell(
 
 
 def _border(image: np.ndarray) -> np.ndarray:
-    """Pixels at the border of an image: of what it cuts, nothing tells what lies beyond."""
+    """Pixels at the border of an image; regions cut by it continue where nothing is measured."""
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
 def _nodes(layout: Layout, p: int, squares: Squares, lit: np.ndarray, frames: list[int]) -> Nodes:
-    """Where the squares of frames lie on the sky."""
+    """Positions of the frames' squares on the sky."""
     x, y = layout.grid.places(squares.side)
     places = [layout.placements[i, p].from_plane(squares.x.ravel(), squares.y.ravel()) for i in frames]
     u, v = (np.array([place[k] for place in places]) for k in (0, 1))
@@ -193,7 +194,7 @@ def _nodes(layout: Layout, p: int, squares: Squares, lit: np.ndarray, frames: li
 
 
 def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, list[Box], np.ndarray | None]:
-    """What frames may have of their own in squares, parabolas and levels of amplifiers; these, and their gain."""
+    """Terms that differ between frames, in squares: parabolas and amplifier levels; the amplifiers, and their gain."""
     state, (ny, nx) = group.planes[p], group.planes[p].shape
     terms = [*terms_at((squares.y.ravel() + 0.5) / ny, (squares.x.ravel() + 0.5) / nx, _ORDER).T]
     sections = [a.section for a in group.frames[0].info.detectors[p].amplifiers]
@@ -212,7 +213,7 @@ def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, 
 
 
 def _overlap(middles: np.ndarray, side: int, part: slice) -> np.ndarray:
-    """Share of squares along an axis that lies in a part of it."""
+    """Share of each square along an axis that lies in a part of it."""
     first = middles - 0.5 * (side - 1)
     return np.asarray(np.clip(np.minimum(first + side, part.stop) - np.maximum(first, part.start), 0, None) / side)
 
@@ -224,7 +225,7 @@ def _even(
     rest: np.ndarray,
     known: tuple[np.ndarray, list[Box], np.ndarray | None],
 ) -> None:
-    """Take off frames what of the terms they show, but for what all of them do."""
+    """Fit the terms to each frame and subtract them, except their mean over the frames."""
     terms, boxes, gain = known
     state = group.planes[p]
 

@@ -1,4 +1,4 @@
-"""Light of extended objects beyond their masks: told by a stack of the frames, drawn on each of them."""
+"""Light of extended objects beyond their masks: measured in a stack of the frames, evaluated on each frame."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..coadd import Layout
 from ..group import Group
 from ..spread import each_frame
 
-#: Side of the boxes in which halos are drawn, pixels; beyond their masks they are smooth on it.
+#: Side of the boxes in which halos are evaluated, pixels; beyond the masks halos are smooth on this scale.
 BOX = 16
 
 
 def record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.ndarray) -> None:
-    """Note what light of extended objects lies on the frames of a stack that is given in blocks.
+    """Record the light of extended objects on the frames of a stack, which is given in blocks.
 
-    Of frames that are each other's sky nothing is known before their sky was made without what is masked, and then
-    only what was: beyond, the sky holds as much of their light as they show.
+    For frames that serve each other as sky, halos can be measured only once the sky was made with objects masked, and
+    only inside these masks: outside, the sky contains as much of the objects' light as the frames do.
     """
     if all(group.frames[i].role != "both" for i, _ in layout.placements):
         halos = find_halos(surface, found)
@@ -33,23 +33,23 @@ def record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.nd
 
 
 def remember_mask(group: Group, layout: Layout, mask: np.ndarray) -> None:
-    """Keep what of a stack is masked in the frames, for the stack that the next sky makes of them."""
+    """Keep a stack's object mask for the stack that is made after the next sky subtraction."""
     group.extras.setdefault("masked", {})[_key(layout)] = mask
 
 
 def prefer_halos(group: Group, layout: Layout) -> None:
-    """Let halos stand for the light that squares tell of a stack's frames (`tell_light`): profiles have less noise."""
+    """Use halos instead of the light measured in squares (`tell_light`): their profiles have less noise."""
     for p in {p for i, p in layout.placements if group.extras["halos"][i, p][0]}:
         group.extras.get("moving", {}).pop(p, None)
 
 
 def _key(layout: Layout) -> tuple[object, ...]:
-    """Stacks of the same frames on the same grid."""
+    """Key of stacks of the same frames on the same grid."""
     return (*sorted(layout.placements), layout.grid)
 
 
 def halo_light(group: Group, i: int, p: int) -> np.ndarray | None:
-    """Light of halos on a frame beside offset sky, every `LIGHT_STEP` pixels; None where none is known."""
+    """Light of halos on a target frame with offset sky, every `LIGHT_STEP` pixels; None if none is known."""
     if group.frames[i].role == "both":
         return None
     return _light(group, i, p, *(np.arange(0.0, n, LIGHT_STEP) for n in group.planes[p].shape))
@@ -65,9 +65,9 @@ def _light(group: Group, i: int, p: int, rows: np.ndarray, columns: np.ndarray) 
 
 
 def take_off_halos(group: Group, p: int) -> dict[int, Mesh]:
-    """Take the halos off frames that are each other's sky, as what is subtracted must not hold them; what they were.
+    """Subtract halos from frames that serve each other as sky, so that the sky does not contain them; return the halos.
 
-    Nothing where all light that moves with the sky is known (`tell_light`), and given back.
+    Does nothing where all light that moves with the sky is measured (`tell_light`) and restored later.
     """
     if p in group.extras.get("moving", {}):
         return {}
@@ -87,7 +87,7 @@ def take_off_halos(group: Group, p: int) -> dict[int, Mesh]:
 
 
 def put_back(group: Group, p: int, lights: dict[int, Mesh]) -> None:
-    """Give the frames, and what is left of them without their sky, the halos that were taken off."""
+    """Add the subtracted halos back to the frames, with and without their sky."""
     state = group.planes[p]
 
     def one(i: int) -> None:

@@ -1,4 +1,4 @@
-"""The readout's pattern noise, taken off sky-subtracted frames when asked."""
+"""Optional subtraction of the readout's pattern noise from sky-subtracted frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .residual import SURE, level_frames
 
 
 class CleanReadout(GroupStep):
-    """Periodic pattern of the readout and steps between quadrants."""
+    """Subtract the readout's periodic pattern and the steps between quadrants."""
 
     name = "clean_readout"
     doc = "subtract the periodic pattern of each quadrant and the steps between quadrants; off by default"
@@ -61,7 +61,7 @@ class CleanReadout(GroupStep):
 
 
 def _level_again(group: Group, cleaned: list[int]) -> None:
-    """Take off what surfaces through steps between quadrants left in frames, where their own sky tells it."""
+    """Subtract what surfaces fitted through quadrant steps left in frames, if their own sky determines it."""
     for state in group.planes:
         sure = [i for i in cleaned if group.frames[i].role != "object" or state.blank.get(i, 1.0) >= SURE]
         frames = [i for i in sure if i not in state.unshaped]

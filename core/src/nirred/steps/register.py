@@ -39,27 +39,27 @@ from .moving import tell_light
 from .outskirts import prefer_halos, record_halos, remember_mask
 from .staying import release_staying
 
-#: Frames whose FWHM is measured from nothing; the others of the group start from their median.
+#: Number of frames whose FWHM is measured without a first guess; the others of the group start from their median.
 SIZED = 3
-#: Boxes of so many pixels are no sky where they are brighter by so many sigma of what the sky frames tell.
+#: Boxes of this side, pixels, are not sky where they exceed the level predicted from sky frames by this many sigma.
 BOX, SEEN = 64, 2.0
-#: Share of the detector that objects may cover in every frame, which are each other's sky, before it counts.
+#: Share of the detector that objects may hide in every frame, if frames serve each other as sky, before it counts.
 HIDDEN = 0.005
-#: Pixels that a star or two may hide in every frame: fewer than these are no such object, in however small a field.
+#: Number of pixels that one or two stars may hide in every frame before it counts, even in a small field.
 STARS = 400
-#: Share of a field that objects may cover which lie in hollows of their own making, before it counts.
+#: Share of a field that objects in hollows of their own making may cover before it counts.
 HOLLOWED = 0.004
-#: Share of the detector hidden in every frame in regions that its edge cuts, above which the sky is not made again:
-#: beyond, nothing tells it.
+#: Share of the detector hidden in every frame in regions cut by its edge, above which the sky is not made again:
+#: beyond the edge nothing is measured.
 CUT = 0.02
-#: Registrations of two passes that are farther apart are different, pixels.
+#: Registrations of two passes that differ by more than this disagree, pixels.
 CONTESTED = 10.0
-#: Frames of a long sequence that make the stack which shows its objects.
+#: Number of frames of a long sequence that are stacked to find its objects.
 DEEP = 64
 
 
 class DetectSources(GroupStep):
-    """Star lists of the sky-subtracted frames."""
+    """Make star lists of the sky-subtracted frames."""
 
     name = "detect_sources"
     doc = "star lists with windowed centroids of each sky-subtracted frame"
@@ -83,7 +83,7 @@ class DetectSources(GroupStep):
 def _star_lists(
     group: Group, frames: list[int], params: DetectSources.Params, fwhm: float | None
 ) -> dict[int, list[StarList]]:
-    """Stars of each plane of frames, whose FWHM is noted; `fwhm` to start from, pixels."""
+    """Stars of each plane of the frames, whose FWHM is recorded; `fwhm` is the first guess, pixels."""
 
     def find(i: int) -> list[StarList]:
         lists = [
@@ -105,13 +105,13 @@ def all_stars(group: Group, i: int) -> StarList:
 
 
 def _typical(widths: list[float]) -> float | None:
-    """Median of the FWHM that could be measured; None without any."""
+    """Median of the measured FWHM; None without any."""
     known = [w for w in widths if np.isfinite(w)]
     return float(np.median(known)) if known else None
 
 
 class AdjustWcs(GroupStep):
-    """Offsets of every frame from its reference, measured from stars."""
+    """Measure the offset of every frame from its reference, from stars."""
 
     name = "adjust_wcs_to_reference"
     doc = "measure sub-pixel offsets from star lists, starting from the header WCS; leave out frames where this fails"
@@ -194,7 +194,7 @@ class AdjustWcs(GroupStep):
 
 
 def _leave_out_doubled(group: Group) -> None:
-    """Go on without frames in which every star appears twice: their places, fluxes and masks would all be wrong."""
+    """Leave out frames in which every star appears twice: positions, fluxes and masks would be wrong."""
     frames = group.indices()
     found = {i: find_doubling(all_stars(group, i)) for i in frames}
     doubled = {i: d for i, d in found.items() if d is not None}
@@ -215,10 +215,10 @@ def _reconsidered(
     reference: int,
     before: list[Registration | None],
 ) -> list[Registration | None]:
-    """Registrations of a second pass, or those near the first pass's where these have more stars behind them.
+    """Registrations of a second pass, or those near the first pass's if they are based on more stars.
 
-    Over a wide search few stars among many ghosts may agree by chance: the two passes, whose skies and ghosts differ,
-    do so at different places.
+    In a wide search a few stars among many ghosts may agree by chance. As skies and ghosts differ between the passes,
+    such agreements lie at different offsets.
     """
     origin = before[reference]
     places = guesses - guesses[reference]
@@ -237,18 +237,18 @@ def _reconsidered(
 
 
 def _stars_behind(solved: list[Registration | None]) -> tuple[int, int]:
-    """Number of frames that are registered, and of stars that tell it."""
+    """Number of registered frames, and of matched stars."""
     found = [r for r in solved if r is not None]
     return len(found), sum(r.n_matched for r in found)
 
 
 def _counts(found: Registration, least: int) -> bool:
-    """Whether a registration has enough stars behind it, or needs none."""
+    """Whether a registration is based on enough stars, or needs none."""
     return found.method in ("correlation", "reference") or found.n_matched >= least
 
 
 class MaskObjects(GroupStep):
-    """Pixels covered by objects, found in the first-pass stack of each pointing and carried to every frame."""
+    """Find objects in the first-pass stack of each pointing and mask their pixels in every frame."""
 
     name = "mask_objects"
     doc = "match the frames' levels, detect objects in the stack of each pointing, grow them, mask them in every frame"
@@ -312,12 +312,13 @@ def _tell_apart(
     objects: tuple[np.ndarray, dict[int, np.ndarray], Callable[[], np.ndarray]],
     sunken: float,
 ) -> tuple[float, float, bool]:
-    """Tell objects' light from what stays on the detector, in frames that are each other's sky.
+    """Separate objects' light from light fixed on the detector, in frames that serve each other as sky.
 
-    `objects` are their mask on the layout's grid, in how many frames it lies on each pixel, and what makes that of
-    compact ones; `sunken` is the share of them that lies in hollows of their own making. Returned are the share of the
-    detector that they hide in all frames, the part of it of which less is known (cut by an edge, or staying), and
-    whether they hide as much of what light falls on that the zero level may hold light of theirs.
+    `objects` are the object mask on the layout's grid, the number of frames in which each pixel is masked, and a
+    function that returns the mask of compact objects; `sunken` is the share of the field whose objects lie in hollows
+    of their own making. Returns the share of the detector hidden in all frames; the share hidden by regions that an
+    edge cuts, or with light fixed on the detector, whichever is larger; and whether so much of the illuminated area is
+    hidden that the zero level may contain objects' light.
     """
     mask, marked, bare = objects
     tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
@@ -330,12 +331,12 @@ def _tell_apart(
 
 
 def _worth(pixels: int) -> float:
-    """Share of so many pixels that objects may hide in every frame before it counts."""
+    """Share of this number of pixels that objects may hide in every frame before it counts."""
     return max(HIDDEN, min(CUT, STARS / max(pixels, 1)))
 
 
 def _lit(model: np.ndarray, hidden: np.ndarray, error: float) -> np.ndarray:
-    """Boxes brighter than the sky, known to `error` by the sky frames, where most of a field is so: outskirts."""
+    """Boxes brighter than the sky, which sky frames predict to `error`: outskirts that cover most of a field."""
     mask = np.zeros_like(hidden)
     boxes = mesh_background(model, hidden, BOX, filter=1)
     for j, i in zip(*np.nonzero(boxes.values > SEEN * error), strict=True):
@@ -344,7 +345,7 @@ def _lit(model: np.ndarray, hidden: np.ndarray, error: float) -> np.ndarray:
 
 
 def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:
-    """Mark the mask's pixels in the planes of frames; in how many of these each pixel is, uint16, by plane."""
+    """Mark the mask's pixels in the planes of frames; return in how many frames each is marked, uint16, by plane."""
     return {p: _mark_plane(group, cluster, mask, layout, p) for p in layout.target.planes}
 
 
@@ -363,9 +364,9 @@ def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layo
 
 
 def _always(group: Group, cluster: list[int], marked: dict[int, np.ndarray]) -> tuple[float, float, bool]:
-    """Share of the pixels that are marked in all frames; of those among them whose region the detector's edge cuts.
+    """Share of the pixels that are marked in all frames, and of those in regions that the detector's edge cuts.
 
-    And whether they are many of those that light falls on, which may be a small part of the detector (a keyhole).
+    Third, whether they are many among the illuminated pixels, which may be a small part of the detector (a keyhole).
     """
     shares, buried = [], False
     for p, count in marked.items():

@@ -1,4 +1,4 @@
-"""What a frame's own sky differs by from the sky that was subtracted: its level, and as far as known its shape."""
+"""Residual sky of sky-subtracted frames: its level, and its shape as far as it can be measured."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..spread import each_frame
 from ..store import PlaneStack
 from .outskirts import halo_light
 
-#: Sides of the boxes in which small fields are fitted, pixels: what is left of halos is not followed, but where sky
-#: frames tell how little is to be expected.
+#: Sides of the boxes in which small fields are fitted, pixels: the larger does not follow residual halos, the smaller
+#: is used where sky frames limit the expected residual.
 BOXES, SMALL_BOXES = 32, 16
-#: A frame as blank as this tells its own sky's shape, whatever the sky frames let expect.
+#: From this blank share on, a frame's own pixels determine its sky's shape, whatever the sky frames predict.
 SURE = 0.6
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Shape of the sky that is to be expected in a sky-subtracted frame.
+    """Expected shape of the residual sky in a sky-subtracted frame.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ def level_frames(
     *,
     shape: bool,
 ) -> None:
-    """Take residual surface and level off sky-subtracted frames, objects known; measure their noise against the model.
+    """Subtract residual surface and level from sky-subtracted frames with masked objects; compare noise with the model.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def level_frames(
     frames : list of int
         Frames whose sky was subtracted.
     predicted : set of int
-        Those of them whose level is that of the sky frames: nothing is taken off but what is expected.
+        Frames whose level comes from the sky frames: only the expected shape is subtracted.
     expected : dict
-        The shapes that the sky frames let expect in some of them.
+        Shapes predicted from the sky frames, for some of the frames.
     shape : bool
-        A surface is fitted where enough of the field is blank.
+        Fit a surface where enough of the field is blank.
     """
     for i, known in expected.items():
         take_off(state.sub, i, known.surface)
@@ -83,12 +83,12 @@ def level_frames(
 
 
 def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
-    """Take a surface off frame i."""
+    """Subtract a surface from frame i."""
     surface.take_off(stack.frame_to_change(i))
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
-    """The sky's difference in shape in each frame that shows enough of it, as far as the frames together know."""
+    """Residual surface of each frame that shows enough sky, shrunk by what all frames together tell of its power."""
     p = next(p for p, plane in enumerate(group.planes) if plane is state)
 
     def one(i: int) -> NestedSurfaces | None:
@@ -110,7 +110,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
 
 
 def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
-    """Take surface and level off frame i; scatter of its blank pixels, NaN where it has none."""
+    """Subtract surface and level from frame i; return the scatter of its blank pixels, NaN without any."""
     if surface is None:
         surface = Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape)
     rows = sample_rows(state.shape, SAMPLES)
@@ -126,7 +126,7 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
 
 
 def compare_noise(group: Group, state: PlaneState, i: int, scatter: float, light: float = 0.0) -> None:
-    """Noise of frame i over that of the model, from the scatter of its pixels, on which `light` lies, too."""
+    """Record the noise of frame i over that of the model, from the scatter of its pixels; `light` adds photon noise."""
     expected = state.expected_variance(state.sky.get(i, group.frames[i].sky)) * (1.0 + state.sky_variance.get(i, 0.0))
     expected += light * state.typical_noise[1]
     if expected > 0 and np.isfinite(scatter):

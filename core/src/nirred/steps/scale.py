@@ -1,4 +1,4 @@
-"""Before frames are drawn onto one grid: outliers on the detector, transparencies and weights."""
+"""Steps before frames are resampled: outliers on the detector, transparencies and weights."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from ..spread import each_frame
 from ..step import GroupStep
 from .register import all_stars
 
-#: Stars as wide as this are drawn well enough by the bilinear kernel to tell a cosmic ray from them, FWHM in pixels.
+#: FWHM in pixels from which the bilinear kernel reproduces stars well enough to separate cosmic rays from them.
 BROAD = 3.5
-#: Frames that make the model of a long sequence: its noise is then a fifth of a frame's.
+#: Number of frames in the model of a long sequence: its noise is then a fifth of a frame's.
 DEEP = 32
-#: The stars are believed where they know the power of the area, 0 or 1, to this.
+#: Largest error of the area's power (0 or 1) with which the stars decide it.
 SURE_OF_AREAS = 0.12
-#: Stars without which a frame's FWHM may be that of cosmic rays.
+#: With fewer stars, a frame's FWHM may be that of cosmic rays.
 SIZED_BY = 3
-#: Fewer stars than this do not tell which of them are struck: cosmic rays are sought in their images.
+#: With fewer stars, outlying fluxes do not reveal cosmic rays on stars: these are sought in the stars' images.
 FEW = 10
-#: Stars that tell how concentrated the images of a frame are, and the aperture's radius in FWHM.
+#: Number of stars that measure the concentration of a frame's images, and the aperture's radius in FWHM.
 SHARP_BY, CORE = 12, 0.75
-#: Radii of the apertures that tell transparencies, and how the seeing takes light out of them, FWHM.
+#: Radii of the apertures that measure transparencies, and the light lost from them by seeing, FWHM.
 APERTURES = (2.0, 3.0)
-#: A star is one at so many sigma, and there where a frame shows this part of the light that the reference frame shows.
+#: Least S/N of a star in the reference frame, and least part of its flux with which a frame is taken to show it.
 SURELY, SEEN = 20.0, 0.2
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
 def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0) -> float:
-    """Factor on a frame's modelled variance: the noise of its sky, and what was measured against the model.
+    """Factor on a frame's modelled variance: the noise of its subtracted sky, and the measured ratio to the model.
 
-    `together`: frames in whose mean that sky's noise does not average out, see `frames_together`.
+    `together`: number of frames in whose mean the sky's noise does not average out, see `frames_together`.
     """
     scale = state.noise_scale.get(i, group.frames[i].noise_scale)
     return (1.0 + together * state.sky_variance.get(i, 0.0)) * scale**2
@@ -59,9 +59,9 @@ def sky_of(group: Group, state: PlaneState, i: int) -> float:
 
 
 def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
-    """(constant, per_electron) of the noise model as full planes, of a usual pixel where the detector's is bad.
+    """(constant, per_electron) of the noise model as full planes, with typical values at bad pixels of the detector.
 
-    What stands there is drawn from its neighbours: the noise of a hot pixel is not in it.
+    Bad pixels are interpolated from their neighbours: the noise of a hot pixel is not in their values.
     """
     constant = state.constant if state.unseen is None else state.constant + state.unseen
     static = None if state.inputs is None else state.inputs.static_dq
@@ -77,7 +77,7 @@ def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FlagOutliers(GroupStep):
-    """Cosmic rays and passing defects, on the detector frame, before the one resampling."""
+    """Flag cosmic rays and transient defects in detector coordinates, before the one resampling."""
 
     name = "flag_outliers"
     doc = "flag pixels that deviate from the median of the sequence, on the detector, before resampling"
@@ -117,7 +117,7 @@ class FlagOutliers(GroupStep):
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What all frames together say: their median on a grid, its interpolant; noise models by plane."""
+    """What all frames have in common: their median on a grid and its interpolant; noise models by plane."""
 
     layout: Layout
     median: OnGrid
@@ -125,7 +125,7 @@ class _Sequence:
     noise: list[tuple[np.ndarray, np.ndarray]]
 
     def seen_by(self, placed: Placement) -> OnPlane | OnGrid:
-        """What they say of a plane's pixels: blotted, or drawn where it is asked for."""
+        """The median on a plane's pixels: blotted, or interpolated on demand."""
         grid, median = self.layout.grid, self.median
         if placed.shift is None and self.kernel == "bilinear":
             return replace(median, back=placed.onto(grid))
@@ -135,7 +135,7 @@ class _Sequence:
 def _model_kernel(group: Group, frames: list[int]) -> Kernel:
     """Interpolant of the sequence's model: through a map Lanczos costs four times as much as the bilinear kernel.
 
-    That one lowers the peak of a star of `BROAD` by 14 % on its way there and back, where the steepness allows for 36.
+    The bilinear kernel lowers the peak of a star of `BROAD` by 14 % there and back; the slope tolerance is 36 %.
     """
     broad = (group.extras.get("fwhm") or 0.0) >= BROAD
     return "bilinear" if broad and not geometry(group).plain(frames) else "lanczos3"
@@ -144,7 +144,7 @@ def _model_kernel(group: Group, frames: list[int]) -> Kernel:
 def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> int:
     """Flag outliers on the planes of a frame against the blotted model; return their number.
 
-    All that is unusable takes the sequence's own value, so that interpolation beside it stays right.
+    Unusable pixels are replaced by the sequence's median, so that interpolation next to them stays correct.
     """
     frame, total = group.frames[i], 0
     for p, placed in sequence.layout.of(i):
@@ -174,7 +174,7 @@ def mend_hidden(group: Group, frames: list[int]) -> None:
 
 
 class ScaleCounts(GroupStep):
-    """Relative transparencies and weights of the frames."""
+    """Measure relative transparencies and weights of the frames."""
 
     name = "scale_counts_to_reference"
     doc = "relative transparency of each frame from its stars (weighted mean 1), and one weight per frame"
@@ -244,7 +244,7 @@ class ScaleCounts(GroupStep):
 
 
 def weigh_frames(group: Group, frames: list[int]) -> None:
-    """Weights of frames and their planes by noise and transparency; the weighted mean of transparencies becomes 1."""
+    """Set weights of frames and planes by noise and transparency; the weighted mean of transparencies becomes 1."""
     for state in group.planes:
         state.weight = {i: _weight(group, state, i) for i in frames}
     for i in frames:
@@ -265,7 +265,7 @@ def _weight(group: Group, state: PlaneState, i: int) -> float:
 
 
 def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
-    """Relative transparencies and their errors from the stars that the reference frame shows, each on its plane."""
+    """Relative transparencies and their errors from the stars of the reference frame, each on its plane."""
     parts = [_plane_fluxes(group, p, frames) for p in range(len(group.planes))]
     flux, error, wide, wide_error, area = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
     widths = _relative_widths(group, frames)
@@ -278,13 +278,13 @@ def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np
 
 
 def holds_brightness(group: Group) -> bool:
-    """Whether pixels hold surface brightness, by the stars if they can tell, else where there is a flat."""
+    """Whether pixel values are surface brightness: as decided by the stars if possible, else if there is a flat."""
     told: bool | None = group.extras.get("brightness")
     return group.setup.flat is not None if told is None else told
 
 
 def _weigh_areas(group: Group, power: float, sigma: float) -> None:
-    """Let stars that dithers carry to pixels of another area tell what the pixels hold."""
+    """Decide what pixel values measure, from stars that dithers move to pixels of other area."""
     if sigma > SURE_OF_AREAS:
         return
     assumed, group.extras["brightness"] = holds_brightness(group), power > 0.5
@@ -314,7 +314,7 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
 
 
 def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
-    """FWHM of frames over the usual one; NaN where it is not known, or by too few stars."""
+    """FWHM of frames over the usual one; NaN if it is unknown or measured from too few stars."""
 
     def told(i: int) -> bool:
         known = bool(np.isfinite(group.frames[i].fwhm))
@@ -325,7 +325,7 @@ def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
 
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fluxes (frames, stars) on one plane in the middle of the brightest stars' images, in all of them, with errors."""
+    """Fluxes of the brightest stars on one plane, (frames, stars): within `CORE` FWHM, within 2 FWHM, and its error."""
     state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
     placements, where = _common_stars(group, p, frames, SHARP_BY)
     (core, whole, error), gain = np.empty((3, len(frames), where[0].size)), group.electrons(p)
@@ -340,7 +340,7 @@ def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, n
 
 
 def _common_stars(group: Group, p: int, frames: list[int], most: int) -> tuple[list[Placement], tuple[Any, Any]]:
-    """Placements of frames, and where the brightest stars of the reference frame lie on their grid."""
+    """Placements of frames, and the positions of the reference frame's brightest stars on their grid."""
     stars, every = group.extras["stars"][group.reference][p], sorted({*frames, group.reference})
     bright = np.flatnonzero(stars.snr > 20)[:most]
     layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))

@@ -1,4 +1,4 @@
-"""Sky steps: which frames serve as sky, the sky of each frame, and its subtraction in two passes."""
+"""Sky steps: choose sky frames, make the sky of each frame, and subtract it in two passes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from .outskirts import put_back, take_off_halos
 from .residual import level_frames
 from .skymodel import MOST_SAMPLED, SkyModel, epochs, subtract_at_once, subtract_shrunk, time_of
 
-#: Frames with less than this share of the usual sky have seen none; between twilight and night it changes by less.
+#: Frames with less than this share of the usual sky were not exposed to it; from twilight to night it changes by less.
 UNLIT = 0.03
-#: The same beside the frames before and after: between twilight and night the sky does not fall and rise again.
+#: The same relative to the frames before and after: from twilight to night the sky does not fall and rise again.
 DIM = 0.2
-#: Slopes by which frames differ, over the noise of a pixel and the root of their number, too slight to show: steps
-#: beside objects are of their order, and average out over more dithers than the noise does.
+#: Slope differences between frames, over the noise of a pixel and the root of the frames' number, that are too small to
+#: matter: steps next to objects are of their order, and average out over more dithers than the noise does.
 SLIGHT = 0.007
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
 
 
 class SeparateSky(GroupStep):
-    """Targets and skies, as the plan told them apart."""
+    """Separate target and sky frames, as the plan classified them."""
 
     name = "separate_sky"
     doc = "tell target frames from sky frames by pointing, guiding and names; with one pointing, all are both"
@@ -58,7 +58,7 @@ class SeparateSky(GroupStep):
 
 
 class AssociateSky(GroupStep):
-    """Sky frames of each frame, nearest in time."""
+    """Choose the sky frames of each frame, nearest in time."""
 
     name = "associate_sky"
     doc = "choose sky frames for each frame: far enough away on the sky, near enough in time"
@@ -98,20 +98,20 @@ def choose_skies(
     Parameters
     ----------
     times : float64 (n,)
-        When each frame was taken, seconds.
+        Time of each frame, seconds.
     i : int
         The frame.
     pool : int (m,)
-        Frames that may serve it.
+        Frames that may be its sky frames.
     params
-        How many are wanted, from what span of time.
+        Wanted number of sky frames and span of time.
 
     Returns
     -------
     chosen : tuple of int
         In order of time.
     widened : bool
-        Whether some are later or earlier than wanted.
+        Whether some are outside the wanted span of time.
     """
     apart = np.abs(times[pool] - times[i])
     inside = int((apart <= params.time).sum())
@@ -123,7 +123,7 @@ def choose_skies(
 
 
 def _separations(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distances of field centres (right ascension, declination; degrees), arcsec; infinite where one is not known."""
+    """Distances of field centres (right ascension, declination; degrees), arcsec; infinite if one is unknown."""
     ra = (others[:, 0] - one[0] + 180.0) % 360.0 - 180.0
     apart = 3600.0 * np.hypot(ra * np.cos(np.radians(one[1])), others[:, 1] - one[1])
     return np.asarray(np.nan_to_num(apart, nan=np.inf))
@@ -220,15 +220,15 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
 
 
 def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCorrect.Params) -> bool:
-    """True when the sky is to be shifted, not scaled.
+    """True if the sky is to be shifted, not scaled.
 
-    Asked for; or a dark pattern is still in the frames; or the sky is no brighter than the noise, so that a factor
-    would mean nothing.
+    This is so if the user asks for it, if the dark pattern is still in the frames, or if the sky is no brighter than
+    the noise, so that a factor is meaningless.
 
     Raises
     ------
     StepError
-        Scaling is asked for and a sky is not positive.
+        Scaling is requested and a sky level is not positive.
     """
     if params.offset_sky:
         return True
@@ -245,7 +245,7 @@ def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCo
 
 
 def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.ndarray, np.ndarray]:
-    """Sky level of every frame into `FrameState.sky`, and (zero, unit) of the sky model of plane `p`."""
+    """Measure every frame's sky level into `FrameState.sky`; return (zero, unit) of the sky model of plane `p`."""
     state, alive = group.planes[p], group.indices()
     extra = int(OBJECT) if params.mask_objects else 0
     levels = np.zeros(len(group.frames))
@@ -268,7 +268,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
 
 
 def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scaled: bool) -> np.ndarray:
-    """Levels, of the sky frames against the pattern that they share: objects mask it at other places in each."""
+    """Levels; those of sky frames measured against their common pattern, as objects mask other pixels in each."""
     living = group.indices()
     skies = sorted({j for i in living for j in group.skies.get(i, ())})
     if len(skies) < 2:
@@ -282,7 +282,7 @@ def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scal
 
 
 def _remedy(group: Group) -> str:
-    """What to do where no frame has a sky frame."""
+    """Remedy if no frame has a sky frame."""
     alone = group.indices()
     if len(alone) > 1:
         return "add sky frames, or associate_sky:distance=0"
@@ -295,13 +295,13 @@ def _remedy(group: Group) -> str:
 
 
 def _forget_dead(group: Group) -> None:
-    """Let no frame that has been left out since be the sky of another: its level is not known any more."""
+    """Remove frames that have been left out from the other frames' sky frames: their levels are no longer measured."""
     living = set(group.indices())
     group.skies = {i: tuple(j for j in skies if j in living) for i, skies in group.skies.items()}
 
 
 def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> None:
-    """Go on without frames that no light has reached: one would make the sky of all too faint to be scaled."""
+    """Leave out frames that no light reached: a single one would make the lowest sky too faint for scaling."""
     living = group.indices()
     usual = float(np.median(levels[living]))
     constant, per_electron = state.typical_noise
@@ -316,14 +316,14 @@ def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> Non
 
 
 def _dips(group: Group, frames: list[int], levels: np.ndarray) -> list[int]:
-    """Frames with much less sky than both those before and after."""
+    """Frames with much less sky than both the frame before and the frame after."""
     order = sorted(frames, key=lambda i: (time_of(group.frames[i]), i))
     seen = levels[order]
     return [order[k] for k in range(1, len(order) - 1) if seen[k] < DIM * min(seen[k - 1], seen[k + 1])]
 
 
 def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
-    """Sky level of plane `p` of frame `i`, noted with its error and the share of blank pixels."""
+    """Measure the sky level of plane `p` of frame `i`; record it with its error and the share of blank pixels."""
     state = group.planes[p]
     rows = sample_rows(state.shape, SAMPLES)
     data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sci, state.dq))
@@ -349,10 +349,10 @@ def _from_sky_frames(group: Group, state: PlaneState, i: int, params: SkyCorrect
 
 
 def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> None:
-    """Replace the levels of frames that a target fills; keep what the sky frames tell of the light on all targets."""
+    """Replace the levels of frames filled by a target; record the targets' light as measured with the sky frames."""
     state, targets = group.planes[p], group.indices("object")
     errors = np.array([state.sky_err.get(i, np.nan) for i in range(len(group.frames))])
-    # on all pixels, whatever of them is masked in which frame
+    # from all pixels, as masks differ from frame to frame
     seen = group.extras.get("unmasked", {}).get(p, levels)
     known = sky_levels(group, targets, levels, errors, seen)
     if known is None:

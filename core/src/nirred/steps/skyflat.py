@@ -19,7 +19,7 @@ from .calibrations import stack_planes
 
 
 class MakeSkyFlat(GroupStep):
-    """Mean of the frames at one level, first as they are, then without the objects that this flat shows."""
+    """Mean of the frames scaled to one level; repeated without the objects found with the first mean as flat."""
 
     name = "make_sky_flat"
     doc = "mean of dithered frames scaled to one level, objects masked in a second pass"
@@ -48,7 +48,7 @@ class MakeSkyFlat(GroupStep):
 
 
 def _mask(state: PlaneState, i: int, flat: Plane, params: MakeSkyFlat.Params) -> None:
-    """Mark the objects of one frame, seen through the first flat."""
+    """Mark the objects of one frame, found after division by the first flat."""
     data, dq = state.sci.frame(i), state.dq.frame(i)
     usable = np.isfinite(flat.data) & (flat.data > 0) & (flat.dq == 0)
     if not usable.any():

@@ -1,4 +1,4 @@
-"""The sky of each frame from its neighbours in time, by epochs that share what only many frames can tell."""
+"""The sky of each frame from its neighbours in time; epochs share estimates that need many frames."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .residual import compare_noise
 
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.
 EPOCH = 32
-#: Fewer sky frames leave open what is real of the sky between its large scale and its pixels.
+#: With fewer sky frames, real sky structure between its large scale and single pixels cannot be separated from noise.
 SURE = 4
-#: Such structure, rms over the noise of a pixel of the pattern, above which so few frames' pattern is taken off whole.
+#: Such structure, rms over the noise of a pixel of the pattern, above which so few frames' pattern is subtracted whole.
 STRUCTURE = 0.04
-#: Rows that are worked on at once, fewer where many frames would need more than a part of the memory for them.
+#: Rows processed at once (fewer if many frames would need more), and the fraction 1 / n of the memory for them.
 BLOCK, MEMORY_PART = 64, 16
 #: Pixels of all frames of an epoch from which levels are measured before the sky is subtracted.
 MOST_SAMPLED = 20_000_000
-#: Every so many pixels of a smooth sky tell how smooth it is.
+#: Sampling step for the smoothness of a smooth sky, pixels.
 SHAPE_STEP = 16
-#: Bits of pixels that are no sky, besides those without signal: saturated and non-linear ones.
+#: Bits of pixels not used as sky, besides those without signal: saturated and non-linear ones.
 LEVELS = np.uint16(6)
 #: Bytes per pixel and frame in a block: calibrated, flags, sky-subtracted.
 BYTES = 10
@@ -41,12 +41,12 @@ BYTES = 10
 
 @dataclass(frozen=True)
 class SkyModel:
-    """What is known of the frames' sky before it is estimated: F_j = zero_j + unit_j * g(x, y) + noise.
+    """Model of the frames' sky with the parts known before the fit: F_j = zero_j + unit_j * g(x, y) + noise.
 
     Parameters
     ----------
     group, state
-        The group and one of its planes, whose `sub` takes the frames less their sky.
+        The group and one of its planes, whose `sub` receives the sky-subtracted frames.
     zero, unit : float64 (n,)
         As in the model, of every frame of the group.
     nsigma : float
@@ -65,7 +65,7 @@ class SkyModel:
         return sorted(found, key=lambda j: (time_of(self.group.frames[j]), j))
 
     def frames(self, slabs: tuple[Slab, Slab], read: list[int], skies: list[int]) -> SkyFrames:
-        """Rows of an epoch's sky frames, of those in a slab that holds the frames `read`."""
+        """Rows of an epoch's sky frames, from slabs that hold the frames `read`."""
         data, dq = slabs
         places = [data.places[read.index(j)] for j in skies]
         levels = self.unit[skies] if not self.zero.any() else self.zero[skies]
@@ -75,7 +75,7 @@ class SkyModel:
         )
 
     def targets(self, places: list[int], epoch: list[int], skies: list[int], offset: np.ndarray) -> Targets:
-        """The epoch's frames, `places` in the slab."""
+        """The epoch's frames, at `places` in the slab."""
         rank = {j: k for k, j in enumerate(skies)}
         members = [[rank[j] for j in self.group.skies[i]] for i in epoch]
         return Targets(places, self.zero[epoch], self.unit[epoch], offset, members)
@@ -88,13 +88,13 @@ class SkyModel:
 
 
 def time_of(frame: FrameState) -> float:
-    """Start of an exposure, s since 1970 UT; 0 where it is not known."""
+    """Start of an exposure, s since 1970 UT; 0 if it is unknown."""
     began = stamp(frame.info)
     return began if math.isfinite(began) else 0.0
 
 
 def epochs(group: Group, frames: list[int]) -> list[list[int]]:
-    """Runs of consecutive frames whose sky frames together are about `EPOCH`, or twice what one frame has."""
+    """Runs of consecutive frames with about `EPOCH` sky frames in all, or twice as many as one frame has."""
     found: list[list[int]] = []
     union: set[int] = set()
     for i in sorted(frames, key=lambda i: (time_of(group.frames[i]), i)):
@@ -113,9 +113,9 @@ def _useless(*, masked: bool) -> int:
 
 
 def subtract_at_once(model: SkyModel, epoch: list[int]) -> None:
-    """Subtract the sky of an epoch's frames, objects unknown, in one sweep over the pixels: the full pattern.
+    """Subtract the sky of an epoch's frames without object masks, with its full pattern, in one sweep over the pixels.
 
-    Each frame's level beside that of its sky, and its noise, are measured on a sample of rows before.
+    Each frame's level relative to its sky, and its noise, are measured before on a sample of rows.
     """
     group, state, skies = model.group, model.state, model.skies(epoch)
     read = sorted({*skies, *epoch})
@@ -146,13 +146,13 @@ def _subtract_rows(
     rows: slice | np.ndarray,
     out: tuple[np.ndarray, Sequence[int], int],
 ) -> None:
-    """Subtract the sky round its median from rows of frames."""
+    """Subtract from rows of frames the sky, averaged around its median."""
     shape = rows.stop - rows.start if isinstance(rows, slice) else rows.size, model.state.shape[1]
     subtract_around_medians(frames, targets, model.noise(rows), shape, _useless(masked=False), model.nsigma, out)
 
 
 def _sample_levels(model: SkyModel, epoch: list[int], skies: list[int], read: list[int]) -> np.ndarray:
-    """Levels that the sky will leave in an epoch's frames, from a sample of rows; their noise against the model."""
+    """Levels that the sky leaves in an epoch's frames, from a sample of rows; records their noise over the model's."""
     state = model.state
     rows = sample_rows(state.shape, min(SAMPLES, MOST_SAMPLED // len(read)))
     data, dq = (sampled(stack, read, rows) for stack in (state.sci, state.dq))
@@ -180,7 +180,7 @@ def _block_rows(model: SkyModel, frames: int) -> int:
 
 
 def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) -> None:
-    """Subtract the sky of an epoch's frames, objects known, in two sweeps: what is real of it, then the frames' own.
+    """Subtract the sky of an epoch's frames with objects masked, in two sweeps: estimate its real part, then subtract.
 
     With `shrink` the noise of the pattern is shrunk; `p` is the number of the plane.
     """
@@ -236,7 +236,7 @@ def _fine_sky(
     smooth: np.ndarray,
     tiles: tuple[np.ndarray, np.ndarray],
 ) -> FineSky | None:
-    """Structure of a few pixels' width that the sky frames share; None where there is hardly any, or few tell."""
+    """Structure a few pixels wide common to the sky frames; None if it is negligible or there are too few frames."""
     units = float(np.median(halves[0][1][::8, ::8] + halves[1][1][::8, ::8]))
     if len(skies) < SURE or units <= 0:
         return None
@@ -256,7 +256,7 @@ def _fine_sky(
 
 
 def _part_with_own(model: SkyModel, epoch: list[int], skies: list[int], fine: FineSky) -> None:
-    """Make the fine structure that was taken off each frame that of its own sky frames, of which it is none."""
+    """Replace the fine structure subtracted from each frame by that of its own sky frames, which exclude the frame."""
     rank, common = {j: k for k, j in enumerate(skies)}, fine.of(range(len(skies)))
 
     def change(i: int) -> None:
@@ -268,14 +268,14 @@ def _part_with_own(model: SkyModel, epoch: list[int], skies: list[int], fine: Fi
 
 
 def _pixel_sigma(noise: np.ndarray, units: np.ndarray) -> float:
-    """Typical noise of a pixel of the pattern, from its variance times the units behind it."""
+    """Typical noise of a pixel of the pattern, from its variance times the sum of its units."""
     some, behind = noise[::4, ::4], units[::4, ::4]
     known = behind > 0
     return float(np.sqrt(np.median(some[known] / behind[known]))) if known.any() else 0.0
 
 
 def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
-    """Flag strays of an epoch's sky frames; the pattern of two halves of them, (g, units, g, units)."""
+    """Flag outliers in an epoch's sky frames; return the patterns of two halves of them, (g, units, g, units)."""
     state = model.state
     halves = np.empty((4, *state.shape), np.float32)
     sci, dq = slabs_alike((state.sci, state.dq), skies, rows)
@@ -293,9 +293,9 @@ def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
 def _record_sky_noise(
     model: SkyModel, epoch: list[int], shrink: tuple[np.ndarray, np.ndarray] | None, units: np.ndarray
 ) -> None:
-    """Mean variance that the subtracted sky adds to a frame's pixel, over the frame's own noise model.
+    """Record the variance that the subtracted sky adds to a frame's pixels, over the frame's own noise model.
 
-    Of pattern of power P and its noise v, drawn towards 0 by P / (P + v), P v / (P + v) stays: v / (P + v) of it is
+    If a pattern of power P and noise v is shrunk by P / (P + v), a variance P v / (P + v) remains: v / (P + v) of it is
     pattern, the rest noise.
     """
     group, state, unit = model.group, model.state, model.unit
@@ -318,7 +318,7 @@ def _record_sky_noise(
 
 
 def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: np.ndarray) -> None:
-    """Variance of the pattern where no sky frame of an epoch shows it, which stays in the frames, in their mean."""
+    """Add the pattern's variance where no sky frame of an epoch shows it: it remains in the frames and their mean."""
     state = model.state
     if state.unseen is None:
         state.unseen = np.zeros(state.shape, np.float32)
@@ -328,9 +328,9 @@ def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: n
 
 
 def _record_shape(model: SkyModel, epoch: list[int], smooth: np.ndarray, seen: np.ndarray) -> None:
-    """What the sky's shape strays by from a parabola, rms in electron: so it may where no sky frame shows it.
+    """Record the rms deviation of the sky's shape from a parabola, electron, as the error where no sky frame shows it.
 
-    Behind an object the sky goes on as around it, which is right for what is as smooth as the object is wide.
+    Behind an object the sky is continued from around it: correct for structure as smooth as the object is wide.
     """
     v, u = np.meshgrid(*(np.linspace(-1.0, 1.0, n) for n in smooth.shape), indexing="ij")
     known = seen[::SHAPE_STEP, ::SHAPE_STEP]

@@ -1,4 +1,4 @@
-"""Frames that keep their sky: one position alone, its exposures combined with rejection."""
+"""Steps for frames that keep their sky: exposures of a single position, combined with rejection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .calibrations import StackParams, stack_planes
 
 
 class SetLevelAside(GroupStep):
-    """Exposures of one position differ in the level of their sky, which is no reason to reject a pixel."""
+    """Subtract each exposure's sky level: level differences between exposures are no reason to reject pixels."""
 
     name = "set_level_aside"
     doc = "subtract each frame's own sky level, to be restored after stacking; the sky's pattern stays"
@@ -35,7 +35,7 @@ class SetLevelAside(GroupStep):
 
 
 class RestoreLevel(GroupStep):
-    """Undo `set_level_aside` in the stack."""
+    """Undo `set_level_aside` in the stack: add the mean sky level."""
 
     name = "restore_level"
     uses_frames = False
@@ -53,7 +53,7 @@ class RestoreLevel(GroupStep):
 
 
 def _areas(group: Group, i: int, p: int) -> np.ndarray:
-    """Pixels of a frame's plane in each of its stack, float32; 1 where the stack keeps surface brightness."""
+    """Area of each stack pixel in pixels of a frame's plane, float32; 1 if the stack keeps surface brightness."""
     if group.extras.get("area_power") != 1:
         return np.ones((1, 1), np.float32)
     layout = group.extras["layouts"][p]
@@ -70,7 +70,7 @@ def _areas(group: Group, i: int, p: int) -> np.ndarray:
 
 
 class CombineExposures(GroupStep):
-    """Exposures of one position on the detector's own pixels."""
+    """Combine the exposures of one position on the detector's own pixels."""
 
     name = "combine_exposures"
     doc = "average the exposures of one position pixel by pixel, rejecting outliers; nothing is resampled"

@@ -1,4 +1,4 @@
-"""Light that objects seem to hide in every frame, told from light that stays on the detector when the sky moves."""
+"""Separate objects that seem to hide pixels in every frame from light that stays on the detector when the sky moves."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from ..algorithms.surface import fit_points
 from ..coadd import Layout
 from ..group import OBJECT, Group, PlaneState
 
-#: Squares that objects cover in every frame make a region that is worth a look.
+#: Least number of squares, covered by objects in every frame, that make a region worth testing.
 _LEAST = 4
-#: Frames that are asked.
+#: Number of frames used in the test.
 _ASKED = 32
-#: Light stays on the detector where frames differ so many times more, in variance, at places of the sky than at its
-#: own. Four galaxies wider than the dither: 0.01 to 0.3; a glow that changes by one per cent of the sky: 4 to 400.
+#: Light stays on the detector if the variance between frames at fixed sky positions is this many times that at fixed
+#: detector positions. Four galaxies wider than the dither: 0.01 to 0.3; a glow that varies by 1 % of the sky: 4 to 400.
 _STAYING = 2.0
-#: Share of the region that compact objects cover, from which it is an object's: a galaxy has 0.4, wings of stars 0.2 to
-#: 0.8, a glow with stars on it 0.1.
+#: Share of a region covered by compact objects from which it belongs to an object: a galaxy has 0.4, wings of stars 0.2
+#: to 0.8, a glow with stars on it 0.1.
 _OBJECT = 0.2
-#: Share of it on which there is light that is known to move with the sky, from which it is an object's, too.
+#: Share of a region with light known to move with the sky from which it belongs to an object, too.
 _MOVING = 0.5
-#: Of the frames, those that show a pixel behind such an object, the ones that see least of it there; and how many are
-#: enough: two of nine frames with fringes scattered bright stars by 1.1 %, four by 0.5 %.
+#: Share of the frames, those with least of an object's light at a pixel, used for the sky behind it; and a sufficient
+#: number: with fringes, two of nine frames scattered bright stars by 1.1 %, four by 0.5 %.
 _SHOWING, _ENOUGH = 0.25, 4
-#: Every so many pixels tell how deep in an object others lie.
+#: Sampling step for the depth of pixels inside an object, pixels.
 _STEP = 4
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Pixels that show the sky behind objects: marked, for the objects' light is on them, but of use to the sky.
+    """Pixels used for the sky behind objects: marked, because they contain objects' light, but useful for the sky.
 
     Attributes
     ----------
     where : (rows, columns), int64 (m,) each
         Pixels of a plane.
     by : dict
-        By frame: which of them, packed bits.
+        By frame: which of these pixels, as packed bits.
     """
 
     where: tuple[np.ndarray, np.ndarray]
     by: dict[int, np.ndarray]
 
     def count(self) -> np.ndarray:
-        """Frames that show each pixel, uint16 (m,)."""
+        """Number of frames used for each pixel, uint16 (m,)."""
         count = np.zeros(self.where[0].size, np.uint16)
         for i in self.by:
             count += self._of(i)
@@ -57,7 +57,7 @@ class Shown:
 
     @contextmanager
     def uncovered(self, state: PlaneState) -> Iterator[None]:
-        """Within, these pixels are not marked."""
+        """Context in which these pixels are not marked."""
         for i in self.by:
             state.dq.frame_to_change(i)[self._places(i)] &= ~OBJECT
         yield
@@ -79,29 +79,29 @@ def release_staying(
     compact: Callable[[], np.ndarray],
     marked: dict[int, np.ndarray],
 ) -> float:
-    """Unmark what passes for objects but does not move with the sky: glow, ghosts, vignetting that changes.
+    """Unmark light that is taken for objects but does not move with the sky: glow, ghosts, variable vignetting.
 
-    Where objects cover the detector in every frame, its sky goes on as around them, and what it shows besides will be
-    their light. If it is, it lies on other pixels in every frame, and the frames, their sky put back, agree at places
-    of the sky; if not, they agree at places of the detector, and only compact objects stay marked there. Behind a real
-    object light may stay, too, as a ring of stray light behind a galaxy: a few frames show it then, those in which the
-    object is faintest there.
+    Where objects cover the detector in every frame, the sky is continued from around them, and the excess is assumed to
+    be their light. If it is, it falls on other pixels in every frame, and the frames, with their sky added back, agree
+    at fixed sky positions. If not, they agree at fixed detector positions, and only compact objects stay marked there.
+    Light may also stay on the detector behind a real object, such as a ring of stray light behind a galaxy: then the
+    sky is measured there in the few frames in which the object is faintest.
 
     Parameters
     ----------
     group, frames
-        Frames that are each other's sky, objects marked.
+        Frames that serve each other as sky, objects marked.
     layout : Layout
-        Where they lie.
+        Their layout on the sky.
     compact : callable
-        Gives compact objects on the layout's grid, uint8, 1; called at most once.
+        Returns compact objects on the layout's grid, uint8, 1; called at most once.
     marked : dict
-        By plane, in how many frames each pixel is marked, uint16; kept up to date.
+        By plane, the number of frames in which each pixel is marked, uint16; kept up to date.
 
     Returns
     -------
     float
-        Share of the detectors' pixels that show such light.
+        Share of the detectors' pixels with such light.
     """
     from scipy.ndimage import binary_dilation, label
 
@@ -135,13 +135,13 @@ def release_staying(
 
 
 def _moving_share(group: Group, p: int, regions: np.ndarray, numbers: np.ndarray) -> dict[int, float]:
-    """Share of regions on which some frame has light that moves with the sky, by their numbers."""
+    """Share of each region, by its number, on which some frame has light that moves with the sky."""
     moving = group.extras.get("moving", {}).get(p)
     return {n: 0.0 if moving is None else float(moving.lit()[regions == n].mean()) for n in numbers}
 
 
 def _some(frames: list[int]) -> list[int]:
-    """At most `_ASKED` of the frames, evenly."""
+    """At most `_ASKED` of the frames, evenly spaced."""
     step = -(-len(frames) // _ASKED)
     return frames[::step]
 
@@ -149,7 +149,7 @@ def _some(frames: list[int]) -> list[int]:
 def _seen(
     group: Group, frames: list[int], squares: Squares, inside: np.ndarray, where: tuple[Layout, int, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light inside regions beside a sky that goes on as around them, 0 elsewhere, and what the sky left in frames."""
+    """Light inside regions above a sky continued from around them, 0 elsewhere; and the residuals of each frame."""
     layout, p, mask = where
     state = group.planes[p]
     seen, left = (np.empty((len(frames), *squares.x.shape)) for _ in range(2))
@@ -175,9 +175,9 @@ def _stays(
     squares: Squares,
     where: tuple[list[int], Layout, int, np.ndarray],
 ) -> tuple[bool, float]:
-    """Whether frames agree better on the light of a region at places of the detector than at those of the sky.
+    """Whether frames agree better on a region's light at fixed detector positions than at fixed sky positions.
 
-    And the share of it that compact objects, a mask on the layout's grid, cover.
+    Second, the share of the region covered by compact objects, a mask on the layout's grid.
     """
     frames, layout, p, mask = where
     x, y = layout.grid.places(squares.side)
@@ -190,7 +190,7 @@ def _stays(
 
 
 def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray]) -> np.ndarray:
-    """Leave only compact objects marked in some pixels of frames; in how many frames each of these still is."""
+    """Leave only compact objects marked in some pixels of frames; return in how many frames each is still marked."""
     layout, p, mask = where
     left = np.zeros(int(there.sum()), np.uint16)
     for i in frames:
@@ -202,14 +202,14 @@ def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Lay
 
 
 def _showing(number: int) -> int:
-    """How many of so many frames show a pixel: of few frames up to a half, two at least."""
+    """How many of this number of frames are used for a pixel: of few frames up to half, at least two."""
     return max(round(_SHOWING * number), min(_ENOUGH, number // 2), 2)
 
 
 def _shown(
     group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray], showing: int
 ) -> Shown:
-    """Which frames show the sky in some pixels: as many, those that see least of what is marked, but no core of it."""
+    """Choose `showing` frames for the sky in each pixel: those where it is least deep in a mask, but in no core."""
     from scipy.ndimage import distance_transform_edt
 
     layout, p, mask = where

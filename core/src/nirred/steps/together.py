@@ -1,4 +1,4 @@
-"""Frames that stand still, or nearly so: what they share does not average out in their mean."""
+"""Frames at the same position, or nearly so: noise that they share does not average out in their mean."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 
 from ..group import Group
 
-#: Frames that are less than this apart, in pixels, stand still: a pixel of their mean is one of the detector.
+#: Frames less than this apart, in pixels, are at one position: a pixel of their mean is a pixel of the detector.
 STILL = 1.0
-#: Radius of the apertures for which VAR is to hold, FWHM: VAR has one value for those of one FWHM and larger.
+#: Radius of the apertures for which VAR is meant, FWHM: one value of VAR serves apertures of one FWHM and larger.
 APERTURE = 1.5
 
 
 @dataclass(frozen=True)
 class Together:
-    """How many frames share a frame's noise of the sky, itself included: in a pixel, and in an aperture."""
+    """How many frames share a frame's sky noise, itself included: in a pixel, and in an aperture."""
 
     pixel: float
     aperture: float
 
 
 def frames_together(group: Group, frames: list[int]) -> dict[int, Together]:
-    """For each frame, how many of `frames` stand where it does and share its sky, itself included.
+    """For each frame, how many of `frames` have its position and share its sky, itself included.
 
-    Exposures of one position have the same noise of the sky at the same places: the variance of the mean of k of them
-    is (1 + k v) / k, not (1 + v) / k, where v is that of the sky. Frames that share it in part count in part: pattern
-    that was left in all of them they share whatever their skies. Those of a pattern of positions that comes back to
-    each within a few pixels have it in one aperture, not in one pixel.
+    Exposures of one position have the same sky noise at the same pixels: the variance of the mean of k of them is
+    (1 + k v) / k, not (1 + v) / k, where v is the variance of the sky. Frames that share the sky in part count in part;
+    pattern left in all of them is shared whatever their skies. If a dither pattern returns to each position within a
+    few pixels, the noise is shared in an aperture but not in a pixel.
     """
     lasting = {i: float(np.mean([state.sky_lasting.get(i, 0.0) for state in group.planes])) for i in frames}
     places = np.array([(group.frames[j].dx, group.frames[j].dy) for j in frames])
@@ -51,6 +51,6 @@ def frames_together(group: Group, frames: list[int]) -> dict[int, Together]:
 
 
 def shared_area(apart: np.ndarray, radius: float) -> np.ndarray:
-    """Part of a circle's area that it shares with another one of its size, whose centre is so far apart."""
+    """Share of a circle's area that overlaps another circle of the same radius, with centres `apart`."""
     x = np.clip(apart / (2.0 * radius), 0.0, 1.0)
     return np.asarray((np.arccos(x) - x * np.sqrt(1.0 - x * x)) * 2.0 / math.pi)
