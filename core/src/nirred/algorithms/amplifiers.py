@@ -1,8 +1,8 @@
-"""Levels of a detector's amplifiers: parts that drift on their own, apart from the smooth sky and from sources.
+"""Levels of a detector's amplifiers, which drift independently, separated from the smooth sky and from sources.
 
-Levels are measured together with a low-order surface that runs through all amplifiers. Both are to be taken off: a
-surface fitted to a detector with steps has followed what looks like one in the levels and left slopes inside the
-amplifiers, and only levels and surface together undo that.
+Levels are measured together with a low-order surface that runs through all amplifiers. Both must be subtracted: a
+surface that was fitted to a detector with steps has followed them in part and left slopes inside the amplifiers, and
+only levels and surface together undo that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from nirred.algorithms.typical import median
 Float64 = NDArray[np.float64]
 Box = tuple[slice, slice]
 
-#: Side of the boxes that tell how a flat's large scale goes, pixels.
+#: Side of the boxes in which a flat's large scale is measured, pixels.
 GAIN_MESH = 32
-#: Share of good pixels from which a cell counts.
+#: Least share of good pixels of a cell that is used.
 LEAST = 0.25
-#: Weight of "no offset" beside that of one cell: decides only what the data leave open.
+#: Weight of "no offset" relative to that of one cell: decides only what the data leave undetermined.
 _PRIOR = 1e-4
 #: Pixels this many sigma from a cell's level are left out of its mean.
 _CLIP = np.float32(2.0)
-#: Rounds in which levels that are not even are found: each leaves their unevenness times the error.
+#: Iterations for levels that vary inside an amplifier: each leaves their relative variation times the error.
 _ROUNDS = 3
-#: Width of the cells beside an edge, in pixels, and the least that makes sense.
+#: Width of the cells next to an edge, in pixels, and the smallest useful one.
 _STRIP, _NARROWEST = 16, 4
 
 
@@ -46,8 +46,8 @@ def amplifier_levels(
 ) -> tuple[Float64, Surface]:
     """Measure the levels of an image's amplifiers, and the surface that runs through all of them.
 
-    The slope inside the amplifiers tells a surface from levels that rise like one: cells are at most a quarter of an
-    amplifier wide. How the two share what they can both do is known badly, their sum well, if both are taken off.
+    The slope inside the amplifiers separates a surface from levels that rise like one: cells are at most a quarter of
+    an amplifier wide. Where levels and surface are degenerate, their sum is well determined, their shares are not.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def amplifier_levels(
     size : int
         Largest side of the cells in which the background is measured, in pixels.
     gain : float32 (ny, nx), optional
-        What levels were multiplied by, about 1 and smooth: where a flat was divided out, its reciprocal.
+        Factor on the levels, about 1 and smooth: the reciprocal of a flat that was divided out.
 
     Returns
     -------
     levels : ndarray of float64, shape (n_boxes,)
-        In the data's unit, mean 0 over those known; NaN for an amplifier without blank cells. Their error is 1.2 sigma
-        of a pixel by the square root of the amplifier's blank pixels, beside what they share with the surface.
+        In the data's unit, mean 0 over the measured ones; NaN for an amplifier without blank cells. Their error is 1.2
+        sigma of a pixel over the root of the amplifier's number of blank pixels, apart from what the surface can share.
     surface : Surface
         Fitted to the rest; its mean is the image's level.
 
@@ -99,7 +99,7 @@ def amplifier_levels(
 
 
 def _unevenness(gain: NDArray[np.float32] | None, place: Float64, shape: tuple[int, ...]) -> Float64:
-    """What levels were multiplied by at cells, beside 1."""
+    """Factor on the levels at the cells, minus 1."""
     if gain is None:
         return np.zeros(len(place))
     y, x = ((0.5 * (place[:, k] + 1.0) * shape[k]).astype(np.intp) for k in (0, 1))
@@ -109,7 +109,7 @@ def _unevenness(gain: NDArray[np.float32] | None, place: Float64, shape: tuple[i
 def _levels_and_shape(
     surface: Float64, owner: NDArray[np.intp], value: Float64, weight: Float64, uneven: Float64
 ) -> tuple[Float64, Float64]:
-    """Coefficients of the surface, and levels of mean 0 that cells of the amplifiers show times 1 + `uneven`."""
+    """Coefficients of the surface, and levels of mean 0, which are multiplied by 1 + `uneven` in the cells."""
     beyond = np.zeros(value.size)
     for _ in range(_ROUNDS if uneven.any() else 1):
         shape, found = _solve(surface, owner, value - beyond, weight)
@@ -120,19 +120,19 @@ def _levels_and_shape(
 
 
 def gain_of_levels(per_electron: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """What a level, the electronics', became where the flat was divided out, which is for light; smooth.
+    """Smooth factor by which division by the flat, meant for light, changed the electronic levels of amplifiers.
 
     Parameters
     ----------
     per_electron : float32 (ny, nx)
-        Of the noise model, over its usual value: 1 / flat.
+        The noise model's, over its usual value: 1 / flat.
     bad : uint8 (ny, nx)
-        Not zero where unusable.
+        Non-zero where unusable.
 
     Returns
     -------
     float32 (ny, nx) or None
-        None where too little is good.
+        None if too few pixels are good.
     """
     mesh = mesh_background(per_electron, bad, GAIN_MESH, filter=1)
     return mesh.evaluate() if np.isfinite(mesh.values).all() else None
@@ -145,7 +145,7 @@ def take_levels_off(
     surface: Surface | None = None,
     gain: NDArray[np.float32] | None = None,
 ) -> None:
-    """Take levels of amplifiers, times `gain` (ny, nx), off an image in place, and a surface with them."""
+    """Subtract levels of amplifiers, times `gain` (ny, nx), and a surface from an image, in place."""
     values = np.asarray(levels, np.float32)
     surface = surface or Surface(np.zeros((1, 1)), np.zeros((1, 1)), (data.shape[0], data.shape[1]))
     cuts = sorted({0, data.shape[0], *(edge for rows, _ in boxes for edge in (rows.start, rows.stop))})
@@ -180,7 +180,7 @@ def _bands(boxes: Sequence[Box]) -> dict[tuple[int, int], list[int]]:
 def _cells(
     image: NDArray[np.float32], mask: NDArray[np.uint8], boxes: Sequence[Box], size: int
 ) -> tuple[NDArray[np.intp], Float64, Float64, Float64]:
-    """Cells with enough blank pixels: number of their box, place (y, x) from -1 to 1, level, share of blank pixels."""
+    """Cells with enough blank pixels: number of their box, position (y, x) from -1 to 1, level, blank share."""
     numbers, places, values, shares = [], [], [], []
     for (start, stop), members in _bands(boxes).items():
         height = min(size, max((stop - start) // 4, 1))
@@ -198,7 +198,7 @@ def _cells(
 
 
 def _columns(spans: Sequence[slice], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First column and column after the last of each cell, and the number of its span."""
+    """First column and column after the last of each cell, and the index of its span."""
     cells, owners = [], []
     for k, span in enumerate(spans):
         width = span.stop - span.start
@@ -259,7 +259,7 @@ def _cell_levels(image, bad, rows, columns, levels, shares):  # type: ignore[no-
 
 
 def _solve(terms: Float64, owner: NDArray[np.intp], values: Float64, weights: Float64) -> tuple[Float64, Float64]:
-    """Coefficients of terms (cell, term) and level of each owner, drawn to 0 a little, by least squares.
+    """Coefficients of terms (cell, term) and level of each owner, weakly drawn to 0, by least squares.
 
     Robust by Tukey's biweight (6 sigma). The owners' part of the normal equations is diagonal: they are eliminated.
     """
@@ -285,11 +285,11 @@ def _solve(terms: Float64, owner: NDArray[np.intp], values: Float64, weights: Fl
 
 
 def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float64:
-    """Levels of amplifiers from the jumps at the edges that they share.
+    """Levels of amplifiers from the jumps at their common edges.
 
-    Whatever light the image shows runs on across an edge; only a level stops there. So this measures the steps of a
-    deep image with structure of its own, as a sky pattern with stray light, where no low-order surface would do. Sums
-    of many jumps drift slowly: what is smooth in the levels is not known well.
+    Light continues across an edge; only a level ends there. This measures the steps of a deep image with structure of
+    its own, such as a sky pattern with stray light, which no low-order surface can follow. Errors of the jumps add up
+    over the detector: the smooth part of the levels is poorly determined.
 
     Parameters
     ----------
@@ -303,8 +303,8 @@ def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float6
     Returns
     -------
     ndarray of float64, shape (n_boxes,)
-        Levels in the data's unit; a jump of less than 3 times its error counts as none. Their mean is 0, of each part
-        that a dead amplifier cuts off, too: nothing tells how these differ.
+        Levels in the data's unit; a jump of less than 3 times its error counts as none. Their mean is 0, also in each
+        part that a dead amplifier cuts off: the difference between such parts cannot be measured.
     """
     image = np.asarray(data, np.float32)
     mask = as_mask(bad, image.shape)
@@ -334,9 +334,9 @@ def edge_levels(data: ArrayLike, bad: ArrayLike, boxes: Sequence[Box]) -> Float6
 
 
 def _jump(image: NDArray[np.float32], mask: NDArray[np.uint8], one: Box, other: Box) -> tuple[float, float]:
-    """Jump from one box to the other, on its right, and its weight; both 0 where none can be measured.
+    """Jump from one box to the other, on its right, and its weight; both 0 if it cannot be measured.
 
-    On either side two cells are continued to the edge along a line; what is curved there cancels.
+    On either side two cells are extrapolated linearly to the edge; curvature cancels.
     """
     start, stop = max(one[0].start, other[0].start), min(one[0].stop, other[0].stop)
     edge = one[1].stop
@@ -355,7 +355,7 @@ def _jump(image: NDArray[np.float32], mask: NDArray[np.uint8], one: Box, other: 
 
 
 def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
-    """Levels of frames from those of their differences: each frame had a mean of others subtracted.
+    """Levels of frames from those of sky-subtracted frames, of which each had a mean of others subtracted.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
     Returns
     -------
     ndarray of float64, shape (n, k)
-        ``measured + shares @ levels``, solved by iteration; what is common to all frames stays unknown and is 0.
+        ``measured + shares @ levels``, solved by iteration; the part common to all frames is unknown and set to 0.
     """
     seen = np.asarray(measured, np.float64)
     mixed = np.asarray(shares, np.float64)

@@ -1,4 +1,4 @@
-"""Light that moves with the sky told from light that stays on the detector, by images that see the sky elsewhere."""
+"""Separate light that moves with the sky from light that stays on the detector, using images dithered on the sky."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from nirred.algorithms.compiled import kernel
 
 Float64 = NDArray[np.float64]
 
-#: Steps of conjugate gradients at most, and the share of the first gradient at which they end.
+#: Most steps of conjugate gradients, and the share of the first gradient at which they end.
 STEPS, SETTLED = 15, 1e-2
-#: Places left so many sigma off hold something else; they are sought so often.
+#: Clipping limit of the residuals, sigma, and number of clipping rounds.
 OFF, ROUNDS = 5.0, 4
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Between which nodes of a grid positions lie, and how far: values there are linear between those of the nodes.
+    """Bilinear interpolation from the nodes of a grid to positions.
 
     Attributes
     ----------
     lit : bool (rows, columns)
-        Nodes that may hold light; `number` of them.
+        Nodes that may have light; `number` of them.
     which : int64 (n, m, 4)
-        The four round each position, of those that may hold light; `number` where there is none.
+        Indices of the four nodes around each position among those that may have light; `number` where there is none.
     weights : float64 (n, m, 4)
-        Theirs.
+        Their weights.
     """
 
     lit: NDArray[np.bool_]
@@ -38,7 +38,7 @@ class Nodes:
 
     @classmethod
     def of(cls, x: Float64, y: Float64, lit: NDArray[np.bool_]) -> Nodes:
-        """Of positions, shape (n, m), in steps of the grid from its first node."""
+        """For positions, shape (n, m), in steps of the grid from its first node."""
         numbers = np.full((lit.shape[0] + 2, lit.shape[1] + 2), int(lit.sum()))
         numbers[1:-1, 1:-1][lit] = np.arange(int(lit.sum()))
         sides = zip((x, y), lit.shape[::-1], strict=True)
@@ -51,23 +51,23 @@ class Nodes:
 
     @property
     def number(self) -> int:
-        """Of nodes that may hold light."""
+        """Number of nodes that may have light."""
         return int(self.lit.sum())
 
     def at(self, light: Float64) -> Float64:
-        """Light at the positions, (n, m), of that of the nodes, (number,)."""
+        """Light at the positions, (n, m), from that at the nodes, (number,)."""
         values = np.empty(self.which.shape[:2])
         _gather(np.append(light, 0.0), self.which, self.weights, values)
         return values
 
     def put(self, values: Float64) -> Float64:
-        """The transpose: what values at the positions, (n, m), put on the nodes."""
+        """The transpose: values at the positions, (n, m), added up on the nodes with the weights."""
         light = np.zeros(self.number + 1)
         _scatter(values, self.which, self.weights, light)
         return light[:-1]
 
     def reach(self, regions: NDArray[Any]) -> NDArray[Any]:
-        """Highest number of a region, of those of the nodes, (rows, columns), round each position; 0: none."""
+        """Highest region number among the nodes around each position, of numbers (rows, columns); 0: none."""
         return np.asarray(np.append(regions[self.lit], 0)[self.which].max(axis=-1))
 
 
@@ -91,18 +91,18 @@ def _scatter(values, which, weights, light):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Apart:
-    """What images show, parted into what moves with the sky, what stays, and what each has of its own.
+    """Images separated into a part that moves with the sky, a part fixed on the detector, and a part of each image.
 
     Attributes
     ----------
     light : float64 (number of nodes,)
-        Of the sky's nodes.
+        At the sky's nodes.
     pattern : float64 (m,)
-        Of the detector's places; NaN where no image shows one.
+        At the detector's positions; NaN where no image has data.
     left : float64 (n, m)
-        What is left of the images, 0 where they are not `seen`.
+        Residuals of the images, 0 where they are not `seen`.
     seen : bool (n, m)
-        Where images show something, and nothing else.
+        Where images have data that were not clipped.
     """
 
     light: Float64
@@ -112,17 +112,17 @@ class Apart:
 
 
 def part_light(values: Float64, nodes: Nodes, shapes: Float64) -> Apart:
-    """Part what moves with the sky from what stays on the detector, by least squares.
+    """Separate light that moves with the sky from light that stays on the detector, by least squares.
 
-    An image is the sum of a pattern of the detector, of light of the sky, and of shapes of its own: polynomials, levels
-    of amplifiers. What hardly anything tells apart stays on the detector: the search starts from no light.
+    An image is the sum of a pattern of the detector, light of the sky, and shapes of its own: polynomials, levels of
+    amplifiers. What the data hardly constrain is left to the detector: the iteration starts from no light.
 
     Parameters
     ----------
     values : float64, shape (n, m)
-        Of n images at m places of the detector; NaN where one shows nothing.
+        Of n images at m positions of the detector; NaN where an image has no data.
     nodes : Nodes
-        Where these places lie on the sky in each image.
+        Positions of these on the sky in each image.
     shapes : float64, shape (k, m)
         Orthonormal.
     """
@@ -141,7 +141,7 @@ def part_light(values: Float64, nodes: Nodes, shapes: Float64) -> Apart:
 
 
 def _spread(left: Float64) -> float:
-    """Robust rms of what is left; infinite of nothing."""
+    """Robust rms of residuals; infinite without any."""
     return 1.4826 * float(np.median(np.abs(left))) if left.size else float("inf")
 
 
@@ -153,7 +153,7 @@ def _drawn(unknown: Float64, nodes: Nodes, shapes: Float64) -> Float64:
 def _solve(
     values: Float64, seen: NDArray[np.bool_], nodes: Nodes, shapes: Float64, start: Float64
 ) -> tuple[Float64, Float64]:
-    """Light of nodes and sizes of shapes that leave the least, by conjugate gradients, and what they leave."""
+    """Least-squares light of nodes and sizes of shapes, by conjugate gradients; and their residuals."""
     count = np.maximum(seen.sum(axis=0), 1)
 
     def apart(images: Float64) -> Float64:
@@ -180,22 +180,22 @@ def _solve(
 
 
 def explained(values: Float64, parted: Apart, shapes: Float64, reach: NDArray[Any], sizes: NDArray[Any]) -> Float64:
-    """How much better regions of light explain what images show than noise would: variance for each of their nodes.
+    """Significance of regions of light: variance that each explains per node, relative to that of noise.
 
     Parameters
     ----------
     values, parted, shapes
-        As given to `part_light`, and what it made of them.
+        As given to `part_light`, and its result.
     reach : int (n, m)
-        Number of the region whose light a place shows in an image; 0: none.
+        Number of the region whose light falls on a position in an image; 0: none.
     sizes : int (regions + 1,)
         Nodes of each region.
 
     Returns
     -------
     float64 (regions + 1,)
-        Over that of what is left, for each of its degrees of freedom: about 1 where there is no light, more where there
-        is; 0 where the images do not tell.
+        Ratio to the residual variance per degree of freedom: about 1 where there is no light, more where there is; 0
+        where the images do not determine it.
     """
     seen, nowhere = parted.seen, np.zeros((*values.shape, 4))
     dark = Nodes(np.zeros((1, 1), bool), nowhere.astype(np.int64), nowhere)

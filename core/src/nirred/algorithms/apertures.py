@@ -10,12 +10,12 @@ from nirred.algorithms.ranking import middle
 
 Float64 = NDArray[np.float64]
 
-#: A spike is so many sigma above the median of its neighbourhood, and by this share of it.
+#: A spike exceeds the median of its neighbourhood by this many sigma, and by this share of it.
 SPIKE, LEAST_RISE = 5.0, 0.5
-#: Pixels by the cube of the FWHM that may be mirrored near a star's middle: each holds up to 0.88 FWHM^-2 of the light,
-#: and is wrong by up to 1.4 / FWHM of that, as the mirror is a pixel's middle; together 0.3 %.
+#: Number of pixels, over the cube of the FWHM, that may be mirrored near a star's centre: each has up to 0.88 FWHM^-2
+#: of the light, with an error of up to 1.4 / FWHM of that, as the mirror is a pixel's centre; together 0.3 %.
 HOLES = 0.0024
-#: The local level is the median of a ring of these radii, in FWHM, and of at least so many pixels.
+#: The local level is the median of a ring of these radii, in FWHM, with at least this many pixels.
 RING, LEAST_RING = (3.0, 4.5), 20
 #: Radius in FWHM in which mirrored pixels count.
 CORE = 0.7
@@ -32,23 +32,24 @@ def aperture_fluxes(
     radii: tuple[float, ...] = (2.0,),
     gain: float = 1.0,
 ) -> tuple[Float64, Float64]:
-    """Fluxes of isolated stars, by default in apertures so wide (2 FWHM radius) that seeing hardly matters.
+    """Fluxes of isolated stars, by default in apertures wide enough (2 FWHM radius) that seeing hardly matters.
 
     The local level is the median of a ring of 3 to 4.5 FWHM. An unusable pixel is replaced by its mirror image across
-    the star; within 0.7 FWHM of the centre it spoils a star that is not wide enough.
+    the star; within 0.7 FWHM of the centre it makes a narrow star unmeasurable.
 
     Parameters
     ----------
     data : float32 (ny, nx)
         Sky-subtracted frame.
     bad : uint8 (ny, nx)
-        Not zero where unusable, as pixels are that are not finite.
+        Non-zero where unusable; pixels that are not finite are unusable, too.
     x, y : float64 (n,)
         Zero-based positions.
     fwhm : float
         Pixels.
     spikes : bool
-        Pixels that no star makes, as cosmic rays do, are unusable, too. Few stars need it: nothing else tells.
+        Treat pixels too sharp for a star, such as cosmic rays, as unusable. Needed with few stars, where nothing else
+        reveals them.
     radii : tuple of float
         Of the apertures, in FWHM.
     gain : float
@@ -94,7 +95,7 @@ def _measure(data, bad, places, fwhm, spikes, radii, gain, flux, error):  # type
 
 @subkernel
 def _gather(cut, hidden, values):  # type: ignore[no-untyped-def]
-    """Fill in the pixels that are not hidden; return how many they are."""
+    """Fill in the pixels that are not hidden; return their number."""
     n = 0
     for j in range(cut.shape[0]):
         for i in range(cut.shape[1]):
@@ -139,7 +140,7 @@ def _aperture(cut, hidden, r, fwhm, radius, ring, gain):  # type: ignore[no-unty
 
 @subkernel
 def _hide_spikes(cut, hidden, fwhm, around, some):  # type: ignore[no-untyped-def]
-    """Hide pixels above the median of their neighbourhood by more than noise and four times what a star's top is."""
+    """Hide pixels that exceed their neighbourhood's median by more than noise and four times a star's own peak."""
     ny, nx = cut.shape
     level, sigma = _level(some, _gather(cut, hidden, some))
     for j in range(ny):
@@ -156,7 +157,7 @@ def _hide_spikes(cut, hidden, fwhm, around, some):  # type: ignore[no-untyped-de
 
 @subkernel
 def _ordered(a, b, c):  # type: ignore[no-untyped-def]
-    """Three values, the least first."""
+    """Three values in ascending order."""
     low, high = min(a, b), max(a, b)
     return min(low, c), max(low, min(high, c)), max(high, c)
 

@@ -1,7 +1,7 @@
 """Background levels, meshes and low-order surfaces of images with faint sources in them.
 
-Every estimate rests on one idea: sources only ever add light, so the core of the pixel distribution below and just
-above its mode is the background's. A Gaussian truncated at -3 and +1.5 sigma is fitted to that core by matching its
+All estimates use the fact that sources only add light: the core of the pixel distribution, below and just above its
+mode, belongs to the background. A Gaussian truncated at -3 and +1.5 sigma is fitted to that core by matching its
 first two moments, which for a fixed window in units of sigma are two constants.
 """
 
@@ -28,7 +28,7 @@ ROWS = 256  # of an image that are drawn at once
 FIT_SCATTER = 1.4
 #: Bias left by faint sources, in units of the clipped median less the mode: Monte-Carlo, 5 % of pixels, 1-5 sigma.
 RESIDUAL_BIAS = 2.0
-MEDIAN_SCATTER = 1.2  # the difference that Gaussian noise alone may make, in sigma/sqrt(n)
+MEDIAN_SCATTER = 1.2  # difference due to Gaussian noise alone, in sigma/sqrt(n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _stride(size: int, width: int, samples: int) -> int:
 
 
 def _untie(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spread sorted values that repeat (digitised data) over their quantum, so that a window cuts them smoothly."""
+    """Spread repeated sorted values (digitised data) over their quantum, so that a window cuts them smoothly."""
     if 8 * np.count_nonzero(values[1:] != values[:-1]) >= values.size:
         return values
     first = np.flatnonzero(np.diff(values, prepend=-np.inf) > 0)
@@ -144,15 +144,15 @@ def level(
     bad : array_like or None
         Same shape; non-zero pixels are left out.
     step, samples : int
-        Use every `step`-th pixel; by default such that some `samples` are left.
+        Use every `step`-th pixel; by default such that about `samples` are left.
     clip : float
         Pixels below ``-clip`` and above ``+clip/2`` sigma of the level are left out of the fit.
 
     Returns
     -------
     Level
-        Biased by less than 0.03 sigma where 5 % of the pixels hold unmasked faint sources. NaN, infinite error and
-        ``n = 0`` where nothing is good.
+        Biased by less than 0.03 sigma if 5 % of the pixels have unmasked faint sources. NaN, infinite error and
+        ``n = 0`` if no pixel is good.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def _cumulate(data, bad, box, start, scale, counts, sums):  # type: ignore[no-un
     """Cumulative moments 0, 1, 2 of a box's histogram, in bins from `start`; returns the share of good pixels.
 
     Large boxes are sampled on every other row: 0.03 sigma per box of 64 pixels is enough before the median filter.
-    Rows are cut from whole rows: those of a cut box need not be contiguous, for all that the compiler knows.
+    Rows are cut from whole rows, because the compiler cannot know that rows of a cut box are contiguous.
     """
     (top, bottom), (left, right) = box
     counts[:] = 0
@@ -370,14 +370,14 @@ def mesh_background(
     size : int or (int, int)
         Side of a box, or height and width, in pixels; the nearest even division of the image is taken.
     filter : int
-        Side of the median filter over boxes that suppresses those held by one object; 1 for none.
+        Side of the median filter over boxes that suppresses boxes dominated by one object; 1 for none.
     minimum : float
         Boxes with a smaller fraction of good pixels are filled from the others.
 
     Returns
     -------
     Mesh
-        With the mode of each box, as `level` measures it on the whole image.
+        With the mode of each box, measured as by `level` on a whole image.
 
     Raises
     ------
