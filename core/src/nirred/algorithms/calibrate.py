@@ -20,7 +20,7 @@ Float32 = NDArray[np.float32]
 UInt16 = NDArray[np.uint16]
 
 _NEVER = np.float32(np.finfo(np.float32).max)  # a level that no finite pixel exceeds
-_SOUGHT = 128  # pixels among which saturated ones are sought at once
+_SOUGHT = 128  # pixels searched for saturated ones at once
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CalibrationInputs:
     dark_variance : (ny, nx) float32 or None
         Variance of `dark` (electrons squared); for `noise_planes` only.
     flat_reciprocal : (ny, nx) float32 or None
-        1 / flat; 0 where the flat says nothing: such a pixel becomes 0.
+        1 / flat; 0 where the flat has no value: such a pixel becomes 0.
     static_dq : (ny, nx) uint16 or None
         Flags of the static masks and of the dark and flat, already merged.
     dark_scale : float
@@ -176,7 +176,7 @@ def noise_planes(inputs: CalibrationInputs, read_noise: float, threads: int = 1)
     Returns
     -------
     constant : electrons squared, per_electron : electrons
-        float32 arrays (ny, nx), or a shape that broadcasts to it where nothing varies from pixel to pixel.
+        float32 arrays (ny, nx), or a shape that broadcasts to it if nothing varies from pixel to pixel.
     """
     rows = _n_rows(inputs)
     constant, per_electron = (  # by blocks of rows: whole planes between would take memory that nothing else needs
@@ -194,7 +194,7 @@ def noise_planes(inputs: CalibrationInputs, read_noise: float, threads: int = 1)
 
 
 def _noise_rows(inputs: CalibrationInputs, read_noise: float, start: int, stop: int) -> tuple[Float32, Float32]:
-    """Rows [start, stop) of the noise model; of no dimension where nothing varies from pixel to pixel."""
+    """Rows [start, stop) of the noise model; scalars if nothing varies from pixel to pixel."""
     dark, reciprocal = np.zeros((), np.float32), np.ones((), np.float32)
     if inputs.dark is not None:
         dark = np.maximum(inputs.dark_scale * inputs.dark[start:stop], np.float32(0))
@@ -240,7 +240,7 @@ def _time_factors(inputs: CalibrationInputs) -> NDArray[np.float64]:
 
 
 def _n_rows(inputs: CalibrationInputs) -> int:
-    """Rows of the planes given, 1 if there is none; a row-dependent factor needs the planes' height."""
+    """Number of rows of the given planes, 1 if there is none; a row-dependent factor needs the planes' height."""
     for plane in (inputs.dark, inputs.flat_reciprocal, inputs.static_dq, inputs.dark_variance):
         if plane is not None:
             return int(plane.shape[0])
@@ -270,7 +270,7 @@ def _frozen(array: ArrayLike, dtype: Any) -> NDArray[Any]:
 
 
 def _plane(array: NDArray[Any] | None, shape: tuple[int, ...], dtype: Any, default: int) -> NDArray[Any]:
-    """Plane for the kernel; an absent one is a single row that serves every row."""
+    """Plane for the kernel; an absent one becomes a single row used for every row."""
     if array is None:
         return _frozen(np.full((1, shape[1]), default), dtype)
     if array.shape != shape:
@@ -313,7 +313,7 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
 def _calibrate_row(  # type: ignore[no-untyped-def]
     counts, static, terms, factor, dark, reciprocal, levels, out, flags
 ):
-    """One row: linearity by a cubic, exposure factor, dark, flat; flagged is also what is not finite or has no flat.
+    """One row: linearity by a cubic, exposure factor, dark, flat; pixels not finite or without flat are flagged.
 
     One sweep, so that all planes stream from memory side by side; flags are as wide as the pixels until they are
     stored, for the vector unit.
@@ -341,7 +341,7 @@ def _calibrate_row(  # type: ignore[no-untyped-def]
 
 @subkernel
 def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def]
-    """Append the places, from `offset` on, of a row's pixels that reach the level; return how many there are by now."""
+    """Append the indices, from `offset` on, of a row's pixels that reach the level; return their number so far."""
     size = np.uint64(counts.size)  # indices that cannot count from the end leave the vector unit its loop
     for first in range(np.uint64(0), size, np.uint64(_SOUGHT)):
         last = min(first + np.uint64(_SOUGHT), size)
@@ -358,7 +358,7 @@ def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def
 def _calibrate_row_terms(  # type: ignore[no-untyped-def]
     counts, terms, factor, dark, reciprocal, levels, out, flags
 ):
-    """Values anew of one row whose linearity are polynomials of any degree; terms (n_terms, nx or 1)."""
+    """Recompute the values of one row with linearity polynomials of any degree; terms (n_terms, nx or 1)."""
     zero, top, infinity = np.float32(0), levels.valid_to, np.float32(np.inf)
     last = terms.shape[0] - 1
     for i in range(counts.size):

@@ -1,7 +1,7 @@
-"""Frames onto one grid by tiles, and the weighted stack.
+"""Grids, and the weighted stack of frames by tiles.
 
-Everything works on rows of the output grid, so that memory is bounded whatever the number of frames, and sums run over
-frames in a fixed order in float64, so that neither tile size nor number of threads changes a bit of the result.
+All functions work on rows of the output grid, which limits memory for any number of frames. Sums run over frames in a
+fixed order in float64: neither the tile size nor the number of threads changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Grid:
         return self.x0, self.y0
 
     def places(self, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(x, y) of points `step` pixels apart, by rows, the first half a step inside: the reference frame's pixels."""
+        """(x, y) in the reference frame of points `step` pixels apart, by rows, beginning half a step inside."""
         ny, nx = self.shape
         x, y = (first + np.arange(step / 2, n, step) for first, n in ((self.x0, nx), (self.y0, ny)))
         return np.tile(x, y.size), np.repeat(y, x.size)
 
 
 def union_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Grid:
-    """Smallest grid that holds every frame.
+    """Smallest grid that contains every frame.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ def union_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) ->
 
 
 def enclosing_grid(bounds: Sequence[tuple[float, float, float, float]]) -> Grid:
-    """Smallest grid that holds the pixels whose outermost centres lie at (x0, y0, x1, y1) of the reference."""
+    """Smallest grid that contains pixels whose outermost centres lie at (x0, y0, x1, y1) in the reference."""
     x0, y0 = (math.floor(min(b[k] for b in bounds) + 0.5) for k in (0, 1))
     x1, y1 = (math.floor(max(b[k] for b in bounds) + 0.5) for k in (2, 3))
     return Grid(x0, y0, (y1 - y0 + 1, x1 - x0 + 1))
 
 
 def common_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Grid:
-    """Largest grid that every frame covers; ValueError when there is none."""
+    """Largest grid that every frame covers; ValueError if there is none."""
     ny, nx = shape
     x0 = math.ceil(max(-dx for dx, _ in shifts))
     y0 = math.ceil(max(-dy for _, dy in shifts))
@@ -122,7 +122,7 @@ def nearest_rows(
 def frame_rows(
     shift: tuple[float, float], grid: Grid, rows: tuple[int, int], ny: int, margin: int = 4
 ) -> tuple[int, int]:
-    """Rows [first, last) of a frame that rows of the grid draw on; empty (0, 0) when there are none."""
+    """Rows [first, last) of a frame that are needed for rows of the grid; empty (0, 0) if there are none."""
     first = math.floor(rows[0] + grid.y0 + shift[1]) - margin
     last = math.ceil(rows[1] - 1 + grid.y0 + shift[1]) + margin + 1
     first, last = max(0, first), min(ny, last)
@@ -161,7 +161,7 @@ def _sums_of(r, low, high, sums, count, seen):  # type: ignore[no-untyped-def]
 
 @kernel
 def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
-    """Add one frame's rows, of which pixels of the planes lie under all but for `origin`."""
+    """Add one frame's rows, whose pixels correspond to those of the planes apart from `origin`."""
     x, y = origin
     low = min(max(0, -x), values.shape[1])
     high = max(low, min(values.shape[1], flags.shape[1] - x))
@@ -175,7 +175,7 @@ def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, ma
 
 @kernel
 def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
-    """Add one frame's rows, under which lie the pixels that `index` names, of this area; nothing where it is -1."""
+    """Add one frame's rows; `index` and `area` give the plane's pixel under each, nothing where the index is -1."""
     (flags, constant, per_electron), (gain, electrons) = planes, factors
     one, width = np.float32(1), values.shape[1]
     bits, models, grey = flags.ravel(), constant.ravel(), per_electron.ravel()
@@ -215,7 +215,7 @@ def _mean(sums, sci, var):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Through:
-    """How pixels of a plane lie under rows of a grid that a map leads to.
+    """Pixels of a plane under rows of a grid, for a plane that is mapped onto it by more than a shift.
 
     Parameters
     ----------
@@ -224,10 +224,10 @@ class Through:
     area : float32 (rows, nx)
         Plane's pixels per pixel of the grid.
     electrons : bool
-        Values are those of the plane's pixels and are multiplied by the area; else they are surface brightness.
+        Values are electrons in the plane's pixels and are multiplied by the area; else they are surface brightness.
     gain : float
-        Factor on the variance, beside the area: noise in apertures, in which the number of the grid's pixels that
-        share a plane's pixel goes with 1 / area.
+        Factor on the variance besides the area: for noise in apertures, where the number of grid pixels that share a
+        pixel of the plane is proportional to 1 / area.
     """
 
     index: NDArray[np.int32]
@@ -238,7 +238,7 @@ class Through:
 
 @dataclass(frozen=True)
 class Under:
-    """What lies under rows of a grid on a plane: flags and noise model of the nearest pixels.
+    """Flags and noise model of a plane's pixels nearest to those of rows of a grid.
 
     Parameters
     ----------
@@ -246,9 +246,9 @@ class Under:
     constant, per_electron : float32 (ny, nx)
         Noise model.
     origin : (int, int)
-        (x, y) in these planes of the rows' pixel (0, 0); nothing lies under pixels beyond the planes.
+        (x, y) in these planes of the rows' pixel (0, 0); pixels beyond the planes have no data.
     through : Through, optional
-        Where the planes' pixels do not lie side by side under the rows', instead of `origin`.
+        Used instead of `origin` if the planes are not merely shifted relative to the rows.
     """
 
     flags: NDArray[np.uint16]
@@ -260,7 +260,7 @@ class Under:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Rows of a stack in the making.
+    """Running sums of rows of a stack.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ class Accumulator:
     count : uint16 (rows, nx)
         Frames per pixel.
     seen : uint16 (2, rows, nx)
-        Flags of what was taken, and of what was left out.
+        Flags of the pixels that were used, and of those that were left out.
     """
 
     sums: Float64
@@ -303,9 +303,9 @@ class Accumulator:
         frame : (weight, scale, sky, extra)
             Weight; transparency that values are divided by; sky level; factor on the variance.
         limit : float
-            A pixel with more than this hidden is left out.
+            Pixels with a larger masked share are left out.
         marks : (int, int)
-            Flags that are told of pixels that are taken, and of those that are left out.
+            Flags that are recorded of pixels that are used, and of those that are left out.
         """
         bits = (np.uint16(marks[0]), np.uint16(marks[1]))
         planes, rules = (under.flags, under.constant, under.per_electron), (frame, np.float32(limit), bits)
@@ -317,7 +317,7 @@ class Accumulator:
         _add_mapped(values, hidden, planes, t.index, t.area, factors, *rules, self.sums, self.count, self.seen)
 
     def result(self) -> tuple[Float32, Float32]:
-        """Stacked rows and their variance, the stack's own signal included; NaN without data."""
+        """Stacked rows and their variance, including the noise of the stack's signal; NaN without data."""
         sci, var = (np.empty(self.count.shape, np.float32) for _ in range(2))
         _mean(self.sums, sci, var)
         return sci, var

@@ -1,9 +1,9 @@
 """Stacks of aligned frames: masked tiers, rejection, and a combination with its variance.
 
-Of a pixel's inputs only those of the best tier that occurs are combined; an input belongs to the first tier that allows
-all its bits: {2, 4}, then also 8, 32, 1, 64, in this order. Bit 16, an unknown bit or a value that is not finite is
-never combined; a pixel without any other is NaN, with bit 16 and n = 0. The output flags are the OR of those of the
-values combined. Where rejection would take every value of a pixel it takes none.
+Only a pixel's inputs of the best tier present are combined; an input belongs to the first tier that allows all its
+bits: {2, 4}, then also 8, 32, 1, 64, in this order. Inputs with bit 16 or an unknown bit, or that are not finite, are
+never combined; a pixel without other inputs is NaN, with bit 16 and n = 0. The output flags are the OR of those of the
+combined values. If rejection would remove every value of a pixel it removes none.
 
 With n values combined, variances VAR (after `scale`) and weights w::
 
@@ -53,7 +53,7 @@ _MAX_ITERS = 100
 
 @dataclass(frozen=True)
 class Rejection:
-    """How outliers are told.
+    """How outliers are rejected.
 
     Attributes
     ----------
@@ -87,11 +87,11 @@ class NoiseModel:
 
     Attributes
     ----------
-    constant, per_electron : (ny, nx) array, or what broadcasts to it
+    constant, per_electron : (ny, nx) array, or one that broadcasts to it
         Electrons squared; electrons.
     levels : (n_frames,) array, optional
         Smooth signal of each frame, electrons, before `scale` and `zero`; by default each pixel's own median after
-        them, 0 if that is negative: the signal of frames that show the same.
+        them, 0 if that is negative: valid for frames with the same signal.
     """
 
     constant: ArrayLike
@@ -126,7 +126,7 @@ def combine(
 ) -> Combined:
     """Combine N frames pixel by pixel.
 
-    Tiers, rejection and variances are those of this module's description.
+    Tiers, rejection and variances are described in the module's docstring.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def combine(
     weights : (N,) array, optional
         One positive weight per frame, for wtmean.
     ignored : (ny, nx) array of uint16, optional
-        Flags that are taken off each pixel's.
+        Flags removed from each pixel's.
     threads : int
         Number of threads.
     tile : int
@@ -173,7 +173,7 @@ def combine(
 
 
 def _source(var: Planes | None, noise: NoiseModel | None) -> int:
-    """Where the kernel takes variances from."""
+    """Source of the kernel's variances."""
     if var is not None and noise is not None:
         raise ValueError("variances are given twice: as planes and as a noise model")
     if noise is not None:
@@ -195,7 +195,7 @@ def _checked(method: str, rejection: Rejection, source: int, weighted: bool) -> 
 
 @dataclass(frozen=True)
 class _Stack:
-    """The inputs, of which a few rows at a time are laid out for the kernel."""
+    """The inputs; a few rows at a time are arranged for the kernel."""
 
     data: Planes
     dq: Planes | None
@@ -205,12 +205,12 @@ class _Stack:
 
     @property
     def in_place(self) -> bool:
-        """Whether the kernel can read the planes where they lie."""
+        """Whether the kernel can read the planes without copying."""
         pairs = ((self.data, np.float32), (self.dq, np.uint16), (self.var, np.float32))
         return self.dq is not None and all(p is None or _is_block(p, kind) for p, kind in pairs)
 
     def flags_to_ignore(self) -> NDArray[np.uint16]:
-        """One value for each pixel, or a single one where there are none."""
+        """One value for each pixel, or a single one if there are none."""
         if self.ignored is None:
             return np.zeros(1, np.uint16)
         return np.ascontiguousarray(self.ignored, np.uint16).reshape(-1)
@@ -227,7 +227,7 @@ class _Stack:
         return block.reshape(shape[0], -1)
 
     def model(self, rows: slice) -> NDArray[np.float32]:
-        """Rows of the noise model, (2, pixels), or (2, 1) where there is none."""
+        """Rows of the noise model, (2, pixels), or (2, 1) if there is none."""
         if self.noise is None:
             return np.zeros((2, 1), np.float32)
         shape = self.data[0].shape
@@ -351,8 +351,8 @@ def _frame_table(
 def sorting_network(n: int, wires: tuple[int, ...] = ()) -> NDArray[np.int64]:
     """Comparators (low wire, high wire) of Batcher's merge exchange sort of `n` values.
 
-    Knuth, The Art of Computer Programming 3, section 5.2.2, algorithm M. With `wires` only what these
-    outputs need is kept.
+    Knuth, The Art of Computer Programming 3, section 5.2.2, algorithm M. With `wires` only the comparators that
+    these outputs need are kept.
 
     Returns
     -------

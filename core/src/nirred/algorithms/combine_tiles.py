@@ -1,4 +1,4 @@
-"""What the kernels of `combine_network` are told, and the scratch that they work in."""
+"""Options and scratch arrays of the kernels in `combine_network`."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from nirred.algorithms.register import Registration
 
 Mask = NDArray[np.uint8] | NDArray[np.bool_]
 
-#: A peak counts that stands this many sigma above the correlation of unrelated images.
+#: Least significance of a peak, in sigma of the correlation of unrelated images.
 SIGNIFICANT = 6.0
-#: The median of the eight pixels round a cosmic ray is below this share of it; round a star of 1.8 pixels FWHM 0.28.
+#: The median of the eight pixels around a cosmic ray is below this share of it; around a star of 1.8 pixels FWHM, 0.28.
 SPIKE = 0.2
 
 
@@ -44,7 +44,7 @@ def cross_correlate(
     Returns
     -------
     Registration or None
-        None where no peak stands out or it lies on the border of what is allowed.
+        None if no peak is significant or it lies on the border of the search area.
     """
     from scipy import fft
 
@@ -90,9 +90,9 @@ def _flat(image: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
 
 
 def _without_spikes(flat: NDArray[np.float32], least: np.float32) -> None:
-    """Give pixels above `least` around which there is no light the median of those around them, in place.
+    """Replace pixels above `least` without light around them by the median of their neighbours, in place.
 
-    Any image that optics make has light beside its peak; a few hundred cosmic rays, of two frames, coincide by chance.
+    Any optical image has light next to its peak; a few hundred cosmic rays in each of two frames coincide by chance.
     """
     y, x = np.nonzero(flat > least)
     padded = np.pad(flat, 1, mode="edge")

@@ -12,15 +12,15 @@ from nirred.algorithms.stars import StarList, estimate_fwhm
 
 FloatArray = NDArray[np.float64]
 
-#: Stars of at least this S/N are looked at: so many as first images, so many of these to start from, so many as second.
+#: Least S/N of the stars used, and their numbers: as first images, as starting points among these, as second images.
 _SNR, _FIRST, _STARTS, _SECOND = 15.0, 12, 3, 400
 #: Second images have at least this share of the first one's light; ghosts and persistence have less.
 _LEAST_LIGHT = 0.1
 #: Second images agree in place to this (px) and in their share of the light to this (natural logarithm).
 _SAME_PLACE, _SAME_LIGHT = 1.0, 0.3
-#: So many stars, and this part of those whose second image should be seen, are doubled.
+#: Least number of doubled stars, and their least part of those whose second image should be visible.
 _LEAST, _MOST = 5, 0.6
-#: Images closer than this in units of the FWHM are one that is elongated.
+#: Images closer than this, in FWHM, are one elongated image.
 _APART = 1.5
 
 
@@ -46,10 +46,10 @@ class Doubling:
 
 
 def find_doubling(stars: StarList) -> Doubling | None:
-    """Return the vector at which a frame's stars appear again with one share of their light, or None.
+    """Return the vector at which a frame's stars appear again with the same share of their light, or None.
 
-    The vectors from the brightest stars to all others vote. In a field of a hundred stars on 1024 x 1024 pixels a pair
-    that agrees with another by chance is one in a thousand; five pairs that do are no chance.
+    The vectors from the brightest stars to all others vote. In a field of a hundred stars on 1024 x 1024 pixels one
+    pair in a thousand agrees with another by chance; five agreeing pairs are not chance.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def find_doubling(stars: StarList) -> Doubling | None:
 
 
 def _votes(pairs: FloatArray, starts: FloatArray) -> NDArray[np.intp]:
-    """Pairs in the cell of each start and in the 26 cells round it, of unit size."""
+    """Number of pairs in the unit cell of each start and in the 26 cells around it."""
     steps = np.array(list(product((-1, 0, 1), repeat=3)))
     cells, counts = np.unique(_cell(np.rint(pairs)), return_counts=True)
     asked = _cell(np.rint(starts)[:, None, :] + steps)
@@ -98,7 +98,7 @@ def _cell(place: FloatArray) -> NDArray[np.int64]:
 def _judged(
     seen: StarList, n: int, pairs: tuple[NDArray[np.intp], NDArray[np.intp]], vector: FloatArray
 ) -> Doubling | None:
-    """The doubling that these pairs make, if they are most of what it would show."""
+    """The doubling measured by these pairs, if they are most of the pairs that it should produce."""
     dx, dy, share = vector[0] * _SAME_PLACE, vector[1] * _SAME_PLACE, np.exp(vector[2] * _SAME_LIGHT)
     x, y = seen.x[:n] + dx, seen.y[:n] + dy
     inside = (x > seen.x.min()) & (x < seen.x.max()) & (y > seen.y.min()) & (y < seen.y.max())

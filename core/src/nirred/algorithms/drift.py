@@ -1,4 +1,4 @@
-"""What a sky that drifts was between its measurements, with an honest error; what a target adds to its own frames."""
+"""Prediction of a drifting sky between its measurements, with realistic errors, and of the light that a target adds."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nirred.algorithms.surface import Surface, degrees, field_products
 
 Float64 = NDArray[np.float64]
 
-#: Amplitudes that the drift may have beside a straight line, over the whole time, as parts of the scale: of a random
+#: Possible amplitudes of the drift about a straight line, over the whole time, as fractions of the scale: of a random
 #: walk, and of the integral of one, which is smooth (Wahba 1978: the posterior of a smoothing spline).
 AMPLITUDES = np.geomspace(2e-5, 0.1, 8)
-#: Errors beside the stated ones, as parts of the scale: of a measurement of the sky, and what a target's may have.
+#: Errors besides the stated ones, as fractions of the scale: of a sky measurement, and possible ones of a target's.
 SKY_ERROR, TARGET_ERRORS = 5e-5, (1e-4, 1e-3, 1e-2)
-#: Least known before: level, slope over the whole time, light of the target, as parts of the scale.
+#: Widths of the priors as fractions of the scale: level, slope over the whole time, light of the target.
 PRIOR = (1.0, 0.1, 3.0)
-#: Of the first, what may be left in measurements from whose mean it was taken.
+#: The first of these for measurements from which a mean level was subtracted.
 DIFFERENT = 0.02
-#: What a frame itself shows of its sky's shape, beyond so many sigma of what may be expected, is its target's light.
+#: A frame's own sky shape more than this many sigma from the expected one is partly its target's light.
 UNLIKELY = 3.0
-#: Frames whose sky is predicted at once, and measurements of the sky on either side of them that tell it.
+#: Number of frames whose sky is predicted at once, and of sky measurements used on either side of them.
 AT_ONCE, AROUND = 12, 6
 
 
@@ -41,7 +41,7 @@ class Sky:
     common : float
         1-sigma error of the levels' mean.
     light, light_err : float
-        How much higher than the sky the levels of `seen` are, and the 1-sigma error; NaN without them.
+        Excess of the levels of `seen` over the sky, and its 1-sigma error; NaN without them.
     """
 
     values: Float64
@@ -60,11 +60,11 @@ def predict_sky(
     scale: float | None = None,
     own: tuple[float, ...] | None = None,
 ) -> Sky:
-    """Sky at some times from measurements at others: a random walk and a smooth curve, as they are most probable.
+    """Most probable sky at some times from measurements at others, modelled as a random walk plus a smooth curve.
 
-    Gaussian processes of all pairs of `AMPLITUDES` are averaged with the weights that the measurements give them, so
-    that the error knows whether this sky drifts smoothly. Frames on a target drift with the sky, too: their levels,
-    less one unknown constant, tell the drift as well as those of the sky frames do.
+    Gaussian processes for all pairs of `AMPLITUDES` are averaged with weights given by the measurements: the error
+    depends on how smoothly this sky drifts. Target frames drift with the sky, too: their levels, minus one unknown
+    constant, measure the drift as well as those of the sky frames.
 
     Parameters
     ----------
@@ -73,17 +73,17 @@ def predict_sky(
     when : (m,)
         Seconds.
     seen : (m,), optional
-        Levels measured at these times, on a target that adds the same to all of them.
+        Levels measured at these times, on a target that adds the same constant to all of them.
     scale : float, optional
         What drifts are compared with; the mean level without it.
     own : tuple of float, optional
-        The measurements are what exposures have beside the mean of those on sky, and each may have as much on its own
-        (parts of the scale, models that are averaged, too).
+        The measurements are deviations of exposures from the mean of the sky exposures; each may also deviate
+        independently by these fractions of the scale (models that are averaged, too).
 
     Returns
     -------
     Sky
-        NaN with infinite errors without a measurement.
+        NaN with infinite errors if there is no measurement.
     """
     t, y, e = (np.asarray(a, float) for a in (times, levels, errors))
     asked = np.asarray(when, float)
@@ -107,7 +107,7 @@ def predict_sky(
 
 
 def _runs(t: Float64, asked: Float64) -> Iterator[tuple[NDArray[np.intp], slice]]:
-    """Runs of times asked for, and the measurements in and round each."""
+    """Runs of requested times, and the measurements in and around each."""
     order = np.argsort(asked, kind="stable")
     for first in range(0, order.size, AT_ONCE):
         here = order[first : first + AT_ONCE]
@@ -190,22 +190,22 @@ def _averaged(
 
 @dataclass(frozen=True)
 class FieldBasis:
-    """Polynomials by degree that are orthonormal over a lit field, in which what noise does to a surface is apart.
+    """Polynomials by degree that are orthonormal over a lit field, so that their noise is nearly independent.
 
-    Over a narrow strip of a detector Legendre polynomials are nearly alike: a fit has large coefficients of opposite
-    sign there, and must not be smoothed or shrunk one by one.
+    Over a narrow strip of a detector Legendre polynomials are nearly degenerate: a fit has large coefficients of
+    opposite sign, which must not be smoothed or shrunk one by one.
 
     Attributes
     ----------
     upper : float64, shape (terms, terms)
-        Upper triangular; times the coefficients of Legendre terms it gives those of the orthonormal ones.
+        Upper triangular; converts coefficients of Legendre terms to those of the orthonormal ones.
     """
 
     upper: Float64
 
     @classmethod
     def of(cls, lit: ArrayLike, shape: tuple[int, int], order: int) -> FieldBasis:
-        """For surfaces of an order over a field as `fit_nested` takes it."""
+        """Basis for surfaces of an order over a field as in `fit_nested`."""
         products = field_products(lit, shape, order)
         return cls(np.asarray(np.linalg.cholesky(products + 1e-12 * np.eye(len(products))).T, np.float64))
 
@@ -215,16 +215,16 @@ class FieldBasis:
         return np.asarray(np.einsum("ab,b->a", self.upper, coefficients[rows, columns]))
 
     def isotropic(self, degree: int) -> Float64:
-        """Variances of the amplitudes of one degree where coefficients of that degree have a variance of 1 each.
+        """Variances of the amplitudes of one degree if its coefficients have a variance of 1 each.
 
-        A sky slopes along a strip as it does across: over the strip the latter shows less.
+        A sky's slopes along and across a strip are equally likely; over the strip the latter has a smaller amplitude.
         """
         order = int(np.sqrt(2 * len(self.upper))) - 1
         own = [k for k, (q, p) in enumerate(degrees(order)) if q + p == degree]
         return np.asarray((self.upper[np.ix_(own, own)] ** 2).sum(axis=1))
 
     def coefficients(self, amplitudes: Float64) -> Float64:
-        """Coefficients of the surface with these amplitudes, as `Surface` has them."""
+        """Coefficients, as in `Surface`, of the surface with these amplitudes."""
         from scipy.linalg import solve_triangular
 
         order = int(np.sqrt(2 * amplitudes.size)) - 1
@@ -235,19 +235,19 @@ class FieldBasis:
 
 
 def drawn_surface(fit: NestedSurfaces, power: tuple[float, ...], *, sure: bool) -> Surface:
-    """Surface that a frame shows beside the one expected of it, each order shrunk by what it may differ by.
+    """Deviation of a frame's surface from the expected one, each order shrunk by the expected power of the deviation.
 
-    The least-squares weight of a measurement with noise `c` of what is expected to `P` is ``P / (P + c)``. More than
-    `UNLIKELY` sigma of both is no sky: so much of it is taken off and no more.
+    The least-squares weight of a measurement with noise `c` of a quantity with prior variance `P` is ``P / (P + c)``.
+    A deviation of more than `UNLIKELY` sigma of both is not sky: it is limited to that.
 
     Parameters
     ----------
     fit : NestedSurfaces
-        Of the frame less what is expected.
+        Of the frame minus the expected surface.
     power : tuple of float
-        Mean square, over the field, of what each order may differ by.
+        Expected mean square deviation, over the field, of each order.
     sure : bool
-        The frame is blank: what it shows is its sky.
+        The frame is blank: its surface is certainly sky.
     """
     variance = fit.chi2 / fit.freedom
     powers, factors = [], []

@@ -1,4 +1,4 @@
-"""How even blank sky is, beside what its noise lets expect."""
+"""Unevenness of blank sky compared with that expected from its noise."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.typical import median
 
-#: Side of the areas that are compared, pixels; they count where this share of them is blank.
+#: Side of the compared areas, pixels, and the least blank share of an area that is used.
 AREA, LEAST = 64, 0.25
-#: Fewer areas tell nothing.
+#: Least number of areas for a measurement.
 FEWEST = 16
 #: Sides of windows that stand for apertures of radius 0.5, 1, 2 and 4 FWHM, of equal area; in cells of the first.
 WINDOWS, CELL_SIDE = (1, 2, 4, 8), 0.886
-#: Windows count where this share of them is blank.
+#: Least blank share of a window that is used.
 WINDOW_BLANK = 0.6
-#: Independent windows over their number, when they overlap by half; error of the lower half's scatter, sigma / sqrt(n).
+#: Independent windows over their number if they overlap by half; error of the lower half's scatter, sigma / sqrt(n).
 OVERLAP, HALF_SCATTER = 0.45, 1.49
-#: Every so many rows tell the median.
+#: The median is measured on every so many rows.
 SPARSE = 7
-#: What sources too faint to be masked make of it, and the most that is believed.
+#: Excess that sources too faint to be masked may cause, and the largest excess that is accepted.
 FAINT, MOST = 0.08, 1.5
 #: Scatter of a median over that of the mean, of normal deviates.
 MEDIAN_SCATTER = 1.2533
@@ -29,21 +29,21 @@ MEDIAN_SCATTER = 1.2533
 
 @dataclass(frozen=True)
 class Evenness:
-    """What areas of blank sky differ by.
+    """Scatter of the levels of areas of blank sky.
 
     Attributes
     ----------
     ratio : float
-        Scatter of their levels over what the pixels' noise makes of it; 0 where too few areas are blank.
+        Scatter of their levels over that expected from the pixels' noise; 0 if too few areas are blank.
     excess : float
-        What they scatter by besides, rms, in units of the data.
+        Rms scatter beyond that of the noise, in units of the data.
     """
 
     ratio: float
     excess: float
 
     def beyond(self, ratio: float) -> float:
-        """What they scatter by beyond so many times what the pixels' noise makes of it, in units of the data."""
+        """Scatter beyond `ratio` times that expected from the pixels' noise, in units of the data."""
         if self.ratio <= max(ratio, 1.0):
             return 0.0
         return self.excess * float(np.sqrt((self.ratio**2 - ratio**2) / (self.ratio**2 - 1.0)))
@@ -56,17 +56,17 @@ def broad_noise(
     noisecov: NDArray[np.float64],
     fwhm: float,
 ) -> float:
-    """What the sums of blank pixels scatter by beyond their variance, over wider distances than `noisecov` reaches.
+    """Excess variance of sums of blank pixels over that predicted, on scales wider than `noisecov`.
 
-    What a sky model errs by on the scale of apertures is no pixel's noise. The scatter of windows as large as apertures
-    of 1, 2 and 4 FWHM, from the lower half of their sums, which faint sources spoil less, is compared with what is
-    predicted; pixels, whose noise is known, stand for 0.5 FWHM. The excess is that which brings all four nearest to
-    their prediction by `broadened`.
+    Errors of a sky model on the scale of apertures are not part of the pixels' noise. The scatter of windows as large
+    as apertures of 1, 2 and 4 FWHM, from the lower half of their sums, which faint sources affect less, is compared
+    with the prediction; pixels, whose noise is known, stand for 0.5 FWHM. The excess is the one with which `broadened`
+    brings all four closest to their prediction.
 
     Parameters
     ----------
     data, var : float32 (ny, nx)
-        An image and the variance of its pixels as seen over an area.
+        An image and the variance of its pixels that holds over an area.
     blank : bool (ny, nx)
         Pixels without objects, of about one depth.
     noisecov : float64 (k, k)
@@ -77,7 +77,7 @@ def broad_noise(
     Returns
     -------
     float
-        Variance to add, over `var`; 0 where none is certain.
+        Variance to add, relative to `var`; 0 if the excess is not significant.
     """
     cell = max(1, round(CELL_SIDE * fwhm))
     ny, nx = (n // cell for n in data.shape)
@@ -107,15 +107,15 @@ def broad_noise(
 
 
 def broadened(noisecov: NDArray[np.float64], excess: float) -> NDArray[np.float64]:
-    """Correlation of noise, of sum 1, of which `excess` of the rest is added and correlates over wide distances.
+    """Correlation of noise, of sum 1, after adding the relative variance `excess`, correlated over wide distances.
 
-    It counts as one of the outermost lags: pixels scatter as before, and large apertures as the variance says.
+    The excess is put on the outermost lags: single pixels scatter as before, large apertures as the variance predicts.
     """
     return np.asarray((noisecov + excess * _far_lags(noisecov)) / (1.0 + excess))
 
 
 def _far_lags(noisecov: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlation on the outermost lags alone, of sum 1."""
+    """Correlation on the outermost lags only, of sum 1."""
     far: NDArray[np.float64] = np.zeros(noisecov.shape)
     far[[0, -1], :] = far[:, [0, -1]] = 1.0
     return np.asarray(far / far.sum())

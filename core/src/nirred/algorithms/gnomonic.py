@@ -1,4 +1,4 @@
-"""Tangent planes as 3 x 3 matrices: pixels to directions on the sky, from one plane to another without trigonometry.
+"""Tangent planes as 3 x 3 matrices: pixels to sky directions, and from plane to plane without trigonometry.
 
 Two gnomonic projections of one sky differ by a projective map, exactly: directions are linear in homogeneous pixel
 coordinates (x, y, 1), so that maps between planes are products of matrices and their inverses.
@@ -81,7 +81,7 @@ def apply_point(matrix: Float64, point: tuple[float, float]) -> tuple[float, flo
 
 
 def area(matrix: Float64, x: Float64, y: Float64) -> Float64:
-    """Local area under a projective map over that before: det / depth^3, without its sign."""
+    """Local area ratio of a projective map (after over before): the absolute value of det / depth^3."""
     depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
     return np.asarray(np.abs(np.linalg.det(matrix) / depth**3))
 
@@ -96,7 +96,7 @@ def motion(angle: float, about: tuple[float, float], to: tuple[float, float]) ->
 
 
 def tangent_of(matrix: Float64, x: float, y: float) -> Tangent:
-    """The projection that a matrix stands for, its tangent point put at pixel (x, y)."""
+    """The projection of a matrix, with its tangent point at pixel (x, y)."""
     step = 1.0
     px = np.array([x, x + step, x - step, x, x])
     py = np.array([y, y, y, y + step, y - step])

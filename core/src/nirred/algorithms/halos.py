@@ -1,4 +1,4 @@
-"""Light of extended objects where nothing shows it: their profiles beyond the isophote, as far as they are likely."""
+"""Light of extended objects below the detection limit: extrapolated profiles, averaged by their likelihood."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nirred.algorithms.profile import INDICES, RINGS, SIZES, extended_objects, s
 
 Float64 = NDArray[np.float64]
 
-LARGE, MOST_LARGE = 0.002, 8  # objects whose light far out counts: share of the image, and how many
-FAR = np.geomspace(0.25, 64.0, 81)  # edges of rings that the blank pixels lie in, isophotal radii
-#: What parabolas through pixels on which halos lie may leave of them, or take: the amplitude over half of the field,
-#: rms, in noise of a block; 0.1 to 0.25 on nights with galaxies that fill a third of it.
+LARGE, MOST_LARGE = 0.002, 8  # objects with considered outer light: least share of the image, most
+FAR = np.geomspace(0.25, 64.0, 81)  # edges of the rings that contain blank pixels, isophotal radii
+#: Halo light that parabolas fitted through its pixels may leave or remove: rms amplitude over half of the field, in
+#: noise of a block; 0.1 to 0.25 on nights with galaxies that fill a third of it.
 BEND = 0.15
-#: Of an object that was masked: relative errors of its annuli; fewest that tell its profile, which has an index, size,
-#: brightness and level; mean squares beyond which it is none, an error of 6 percent.
+#: For a masked object: relative error of its annuli; fewest annuli that determine its profile; the profile's parameters
+#: (index, size, brightness, level); mean square of the residuals above which it is rejected, an error of 6 percent.
 SMOOTH, TOLD, PARAMETERS, POOR = 0.02, 8, 4, 9.0
-MASKED = 0.9  # of a ring, for its sky to be that of its surroundings
-#: Where light is as bright as what is lost inside a mask, radii of it (indices 1 to 4, dithers by 0.3 to 0.8 of it),
-#: and the error of the sky there, noise of a block.
+MASKED = 0.9  # share of a ring above which its sky is that of its surroundings
+#: Radius, in mask radii, at which an object is as bright as the light lost inside its mask (indices 1 to 4, dithers by
+#: 0.3 to 0.8 of the mask), and the error of the sky there, noise of a block.
 BESIDE, SUNK = 2.0, 0.3
 LOST = 2.0  # of the depth of a hollow: three objects of 0.06 to 0.15 of the field lost 0.7 to 2.3 of it
 
@@ -43,7 +43,7 @@ class Halo:
     brightness: Float64
 
     def on_pixels(self, side: float, x0: float = 0.0, y0: float = 0.0) -> Halo:
-        """The same in pixels from (x0, y0), of which it was found in blocks of so many a side."""
+        """The halo in pixels from (x0, y0), if it was found in blocks of `side` pixels."""
         x, y, major, ratio, angle = self.ellipse
         middle = 0.5 * (side - 1.0)
         return Halo((side * x + middle + x0, side * y + middle + y0, side * major, ratio, angle), self.brightness)
@@ -59,23 +59,23 @@ def find_halos(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> list[H
 
 
 def sunken_halos(surface: NDArray[np.float32], found: NDArray[np.uint8], masked: NDArray[np.bool_]) -> list[Halo]:
-    """Halos of extended objects whose frames are each other's sky, and hold them beyond their masks.
+    """Halos of extended objects in frames that serve each other as sky, where the sky contains them beyond their masks.
 
-    Where an object was masked it shows its light, less what lies beside the mask, which went with the sky. Beyond,
-    frames show of it what dithers leave, next to nothing: what it goes on as is told by its shape alone, and only where
-    that is a profile.
+    Inside its mask an object appears with its light minus that around the mask, which was subtracted with the sky.
+    Outside, the subtraction leaves next to nothing of it: the halo is extrapolated from the shape inside the mask, and
+    only if a profile fits that shape.
 
     Parameters
     ----------
     surface, found : ndarray, shape (h, w)
         As of `light_between`.
     masked : ndarray of bool, shape (h, w)
-        Blocks that were no part of the sky that was subtracted.
+        Blocks that were excluded from the subtracted sky.
 
     Returns
     -------
     list of Halo
-        Of objects that are large enough to tell.
+        Of objects that are large enough to be measured.
     """
     halos = []
     for ellipse, profile, noise in extended_objects(surface, found, LARGE * found.size, MOST_LARGE, error=SMOOTH):
@@ -94,7 +94,7 @@ def sunken_halos(surface: NDArray[np.float32], found: NDArray[np.uint8], masked:
 def light_between(
     surface: NDArray[np.float32], found: NDArray[np.uint8], blank: Float64, *, sunk: bool = False
 ) -> tuple[float, float]:
-    """Mean light of extended objects on what passes for blank, by their profiles above a sky that is not known.
+    """Mean light of extended objects on pixels taken as blank, from their profiles above an unknown sky level.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def light_between(
     blank : ndarray of float64, shape (h, w)
         Number of blank pixels in each block.
     sunk : bool
-        The sky that was subtracted may have held some of the objects' light: what was lost is at least the depth of the
-        hollow round them, and the light that is to be expected in it besides. The error holds `LOST` of the depth.
+        The subtracted sky may have contained some of the objects' light: the loss is at least the depth of the hollow
+        around them plus the light expected in it. The error includes `LOST` times the depth.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def _fits(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> Iterator[tu
 
 
 def _bend(noise: float, ellipse: Float64, shape: tuple[int, ...]) -> float:
-    """What a parabola may leave at the isophote."""
+    """Light that a parabola may leave at the isophote."""
     return float(BEND * noise * (2.0 * ellipse[2] / min(shape)) ** 2)
 
 
@@ -164,11 +164,11 @@ class _Likely:
     Attributes
     ----------
     likelihood, scale, error : float64, shape (indices, sizes)
-        Of each profile, its brightness at the effective radius, and the 1-sigma error of that.
+        Likelihood of each profile, its brightness at the effective radius, and the 1-sigma error of that.
     far : float64, shape (indices, sizes, rings)
         Profiles of brightness 1 there.
     misfit : float
-        Mean square of what the best profile misses the annuli by, in errors.
+        Mean square of the best profile's residuals at the annuli, in their errors.
     """
 
     likelihood: Float64
@@ -181,12 +181,12 @@ class _Likely:
     def of(
         cls, profile: tuple[Float64, Float64, Float64], bend: float, sunk: tuple[float, float] | None = None
     ) -> _Likely:
-        """Fit each to the means of annuli, with a level that is not known, and a bend of the sky, known to `bend`.
+        """Fit each profile to the means of annuli, with a free level, and a bend of the sky with prior error `bend`.
 
-        Light that passes for sky is told by how the profile falls. A parabola through pixels on which a halo lies
-        holds some of it, and is a level and a square of the radius on the annuli. Where the sky is lower by what a
-        profile is at a radius, `sunk` is this and the error of the level; then the annuli err at least by what the best
-        profile misses them by.
+        The fall-off of the profile determines how much of its light was taken for sky. A parabola fitted through pixels
+        with halo light contains some of it; on the annuli it is a level plus a term in the square of the radius. If the
+        sky is too low by the profile's value at some radius, `sunk` is that radius and the error of the level; the
+        errors of the annuli are then at least the best profile's residuals.
         """
         radius, means, errors = profile
         steepness, _ = sersic_grid()

@@ -17,10 +17,10 @@ def flag_holes(
 
     A hole is a 4-connected region of at most `MAX_HOLE` pixels below the non-linear level whose enclosing
     8-connected clump (pixels at or above that level) holds a saturated pixel with at least two neighbours
-    in the clump. Hot pixels stand alone or in pairs and enclose nothing; most frames have no other
-    saturated pixels and end there. Only the bounding boxes of such clumps are searched: a clump's holes
+    in the clump. Hot pixels are single or in pairs and enclose nothing; most frames have no other
+    saturated pixels and need no search. Only the bounding boxes of such clumps are searched: a clump's holes
     lie inside its box and never touch the box's edge. Hence a region that reaches the border of the array
-    is none, and the sky of a small sub-array (itself <= `MAX_HOLE` pixels) is not taken for a hole.
+    is not a hole, nor is the sky of a small sub-array (itself <= `MAX_HOLE` pixels).
 
     Parameters
     ----------

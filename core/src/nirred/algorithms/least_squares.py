@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nirred.algorithms.compiled import kernel
 from nirred.algorithms.typical import median
 
-#: A fit has settled where it moves by less than this part of the values' scatter, some 0.5 % of its error.
+#: A fit has converged if it changes by less than this part of the values' scatter, about 0.5 % of its error.
 SETTLED = 1e-4
 #: Normal equations of a smaller condition number (of the 1-norm) are simply inverted.
 WELL_CONDITIONED = 1e10
@@ -37,7 +37,7 @@ def normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
 
 
 def inverse(normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of normal equations (m, m); their pseudo-inverse, which takes thirty times as long, where degenerate."""
+    """Inverse of normal equations (m, m); if degenerate, their pseudo-inverse, which takes thirty times as long."""
     with contextlib.suppress(np.linalg.LinAlgError):
         found = np.linalg.inv(normal)
         if np.abs(normal).sum(axis=0).max() * np.abs(found).sum(axis=0).max() < WELL_CONDITIONED:
@@ -53,7 +53,7 @@ def robust_solve(
     Parameters
     ----------
     terms : float64 (n, m)
-        What is multiplied by the solution.
+        Design matrix.
     values, weights : float64 (n,)
         At least m of them.
 

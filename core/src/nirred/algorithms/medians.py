@@ -1,4 +1,4 @@
-"""Medians of aligned images, whose unusable pixels are NaN: nothing else, and as fast as that allows.
+"""Fast medians of aligned images, whose unusable pixels are NaN.
 
 As in `combine_network`, tiles of pixels are sorted frame-major by a network whose loops over lanes have no branches.
 """
@@ -18,18 +18,18 @@ _LANES = 256
 
 
 def medians(images: NDArray[np.float32], apart: float = np.inf) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Median of each pixel, and of how many images it is.
+    """Median of each pixel, and the number of images in it.
 
-    Where the two middle values differ as a cosmic ray makes them the one nearer to 0, the sky, is taken: their mean
-    would spoil what interpolation makes of the pixels around it. Of two images one is struck, of four both others. It
-    is the lower one where the ray struck, the higher one beside it, where interpolation makes it ring below the sky.
+    Where the two middle values differ as much as a cosmic ray makes them, the one nearer to 0, the sky, is taken: their
+    mean would spoil the interpolation of the pixels around it. This happens if one of two images is struck, or two of
+    four. It is the lower value where the ray hit, and the higher next to it, where interpolation rings below the sky.
 
     Parameters
     ----------
     images : float32 (n, ny, nx)
         Pixels that are not finite are left out.
     apart : float
-        They differ too much by more than this and half of the lower one's size, which a star's seeing may do.
+        Limit of the difference, to which half of the lower value's size is added for changes of a star by seeing.
 
     Returns
     -------
@@ -52,20 +52,20 @@ def shifted_medians(
     apart: float,
     out: tuple[NDArray[np.float32], NDArray[np.uint16]],
 ) -> None:
-    """As `medians`, of frames where they lie, each shifted by whole pixels.
+    """As `medians`, for frames read in place, each shifted by whole pixels.
 
     Parameters
     ----------
     data, dq : float32 and uint16 (n, ny, nx)
         Frames and their flags.
     frames : (places, rows, columns), int64
-        Which of the n they are; which of their rows and columns lie under pixel (0, 0) of the output.
+        Indices of the frames among the n; their rows and columns under pixel (0, 0) of the output.
     useless : int
-        Pixels with any of these flags are left out, as those that are not finite.
+        Pixels with any of these flags, or not finite, are left out.
     apart : float
-        As there.
+        As in `medians`.
     out : (float32, uint16), both (height, width), C-contiguous
-        Takes medians, and of how many frames they are.
+        Receives the medians, and the number of frames in each.
     """
     _shifted_medians(data, dq, *frames, np.uint16(useless), *_networks(frames[0].size), np.float32(apart), *out)
 
@@ -79,9 +79,9 @@ def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @subkernel
 def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
-    """Fill lanes with the images that show anything of them, and return how many these are.
+    """Fill lanes with the images that have data there, and return their number.
 
-    What is missing becomes +inf and -inf in turn, so that the median stays on the middle wires.
+    Missing values become +inf and -inf in turn, so that the median stays on the middle wires.
     """
     zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
     sign[:], number[:] = infinite, zero

@@ -1,4 +1,4 @@
-"""What images of one sky differ by smoothly: seen at the same places of it, so that objects cancel."""
+"""Smooth differences between images of one sky, compared at the same sky positions so that objects cancel."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Float64 = NDArray[np.float64]
 PLACES = 80
 #: Differences are sought so often: where not all images overlap, their mean is not of all.
 ROUNDS = 3
-#: A surface of an image is of its order where others see this share of the image, a constant where they see less than
-#: the second; between, a plane: none is carried on where nothing tells it.
+#: An image's surface has its full order if others overlap this share of the image, is a constant if they overlap less
+#: than the second, and a plane between: no surface is extrapolated far.
 _SHAPED, _SLOPED = 0.6, 0.25
 
 
 def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, size: int) -> Float64:
-    """Means of the good pixels in squares of `size` pixels round positions.
+    """Means of the good pixels in squares of `size` pixels around positions.
 
     Parameters
     ----------
     data, bad : ndarray, shape (ny, nx)
-        An image, and where it is not to be used.
+        An image, and its bad pixels.
     x, y : float64, shape (m,)
         Positions, pixels from 0.
     size : int
@@ -38,7 +38,7 @@ def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y
     Returns
     -------
     float64, shape (m,)
-        NaN where a square leaves the image, or less than half of it is good.
+        NaN if a square extends beyond the image, or less than half of it is good.
     """
     first = [np.floor(np.asarray(p) - 0.5 * size + 1.0) for p in (x, y)]
     inside = np.ones(first[0].shape, bool)
@@ -81,13 +81,13 @@ class Squares:
 
     @classmethod
     def of(cls, shape: tuple[int, int]) -> Squares:
-        """`PLACES` squares along the longer side of a detector (ny, nx); what is left at the far edges is in none."""
+        """`PLACES` squares along the longer side of a detector (ny, nx); a remainder at the far edges is in none."""
         side = max(max(shape) // PLACES, 1)
         x, y = np.meshgrid(*((np.arange(n // side) + 0.5) * side - 0.5 for n in shape[::-1]))
         return cls(side, x, y)
 
     def picked(self, image: NDArray[Any]) -> NDArray[Any]:
-        """An image's pixels in the middle of squares."""
+        """An image's pixels at the centres of squares."""
         return np.asarray(image[np.ix_(np.rint(self.y[:, 0]).astype(int), np.rint(self.x[0]).astype(int))])
 
     def means(self, data: NDArray[Any], bad: NDArray[Any]) -> NDArray[Any]:
@@ -95,7 +95,7 @@ class Squares:
         return block_means(data, bad, self.x.ravel(), self.y.ravel(), self.side).reshape(self.x.shape)
 
     def spread_out(self, squares: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-        """Each pixel's square; what is left at the far edges belongs to the last ones."""
+        """The value of each pixel's square; a remainder at the far edges belongs to the last squares."""
         whose = (np.minimum(np.arange(n) // self.side, k - 1) for n, k in zip(shape, squares.shape, strict=True))
         return np.asarray(squares[np.ix_(*whose)])
 
@@ -117,16 +117,16 @@ def add_shown(
     total: NDArray[np.float32],
     units: NDArray[np.float32],
 ) -> None:
-    """Add up, where an image shows what it is asked for, the light of squares that lies there, and a unit.
+    """Add the light of squares, and a unit, to the sums of the pixels where an image is usable.
 
     Parameters
     ----------
     dq : uint16 (h, w)
         Flags of a part of the image.
     useless : int
-        Flags of pixels that do not show it.
+        Flags of pixels that are not usable.
     light : float32 (rows, columns)
-        In squares; linear between them, even beyond the outermost.
+        In squares; linear between them, also beyond the outermost.
     side : int
         Of the squares, pixels.
     first : (int, int)
@@ -166,14 +166,14 @@ def mutual_surfaces(
     order: int,
     threads: int = 1,
 ) -> list[Surface]:
-    """Surfaces whose removal brings images of one sky to their mean; what they have in common stays in the images.
+    """Surfaces whose removal brings images of one sky to their mean; the common part stays in the images.
 
     Parameters
     ----------
     values : float64, shape (n, m)
-        Of n images at m places of the sky; NaN where an image does not see one.
+        Of n images at m positions of the sky; NaN where an image has no data.
     positions : (x, y), float64, each of shape (n, m)
-        Pixels of the images at these places.
+        Pixels of the images at these positions.
     shapes : list of (int, int)
         (ny, nx) of the images.
     weights : float64, shape (n,)
@@ -181,12 +181,12 @@ def mutual_surfaces(
     order : int
         Highest degree of the surfaces.
     threads : int
-        Images that are fitted at once.
+        Number of images fitted at once.
 
     Returns
     -------
     list of Surface
-        One for each image: zero where no other sees enough of it.
+        One for each image: zero if no other overlaps enough of it.
     """
     left = np.array(values, float)
     seen = np.isfinite(left)
@@ -216,19 +216,19 @@ def mutual_surfaces(
 
 
 def _order(share: float, order: int) -> int | None:
-    """Degree that the share of an image that others see can tell; None: nothing."""
+    """Degree of the surface for the share of an image that others overlap; None: no surface."""
     if share == 0.0:
         return None
     return order if share >= _SHAPED else min(order, 1) if share >= _SLOPED else 0
 
 
 def spread(values: Float64) -> float:
-    """Mean variance among n images at places that at least two of them see; 0 where there are none.
+    """Mean variance among n images at positions where at least two have data; 0 if there are none.
 
     Parameters
     ----------
     values : float64, shape (n, m)
-        Of n images at m places; NaN where an image does not see one.
+        Of n images at m positions; NaN where an image has no data.
     """
     seen = np.isfinite(values)
     count = seen.sum(axis=0)

@@ -1,7 +1,7 @@
-"""Which points lie near which: lists of stars, swept along x.
+"""Nearest neighbours between lists of stars, by a sweep along x.
 
-A star list holds some hundred points of a field that is large against the radius: a sweep looks at few of them, and
-there is no tree to be built.
+A star list has some hundred points in a field much larger than the search radius: a sweep examines few of them and
+needs no tree.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ def nearest(
     points, others : float64 array, shape (n, 2) and (m, 2)
         x and y, finite.
     radius : float
-        Points farther away than this are not near.
+        Largest distance of a neighbour.
     earlier : bool
-        Only those of lower index than the point's own: both are one list.
+        Consider only points of lower index than the point's own, for two identical lists.
 
     Returns
     -------
     distance : float64 array, shape (n,)
-        Infinite where none is near.
+        Infinite if none is within the radius.
     index : intp array, shape (n,)
-        In `others`; m where none is near.
+        In `others`; m if none is within the radius.
     pairs : int
-        How many pairs there are within the radius.
+        Number of pairs within the radius.
     """
     distance, index = np.empty(len(points)), np.empty(len(points), np.intp)
     order = np.argsort(others[:, 0], kind="stable")

@@ -1,4 +1,4 @@
-"""Nested surfaces: what each order of a fit to a background is worth, and how much of it is drawn."""
+"""Nested surfaces: the power and noise of each order of a fit to a background, and how much of each order is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nirred.algorithms.background import Mesh, mesh_background
 from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
 from nirred.algorithms.surface import FIELD_STEP, Surface, degrees, field_products, terms_at
 
-#: Light of objects is told at every so many pixels: less than any box has a side.
+#: Sampling step for the light of objects, pixels; smaller than any box.
 LIGHT_STEP = 8
 
 
@@ -28,9 +28,9 @@ class Degree:
     spread : ndarray of float64, shape (m, m)
         Covariance of these, for boxes of variance 1 / share of good pixels.
     brings : ndarray of float64, shape (n, m)
-        What each of them adds to all terms up to this degree: itself, and what those below give way by.
+        What each of them adds to all terms up to this degree: itself, and the resulting change of the terms below.
     field : ndarray of float64, shape (m, m)
-        Mean products, over the lit field, of what they add.
+        Mean products of these additions over the lit field.
     """
 
     own: NDArray[np.float64]
@@ -39,24 +39,24 @@ class Degree:
     field: NDArray[np.float64]
 
     def told(self, variance: float) -> tuple[float, float, float]:
-        """Mean square of the coefficients, by those directions that the boxes tell best, and what noise makes of it.
+        """Mean square of the coefficients, weighted towards well-measured directions, and the part of it due to noise.
 
-        And of how many such directions that is. `variance` of a box, times its share of good pixels.
+        Third, the effective number of such directions. `variance` is that of a box, times its share of good pixels.
         """
         precision = inverse(self.spread)
         trace, total = float(np.trace(precision)), max(float(np.sum(precision * precision)), 1e-300)
         return float(np.sum((precision @ self.own) ** 2)) / total, variance * trace / total, trace**2 / total
 
     def drawn(self, power: float, variance: float) -> NDArray[np.float64]:
-        """Most probable additions (n,) where the sky slopes and bends alike along x and y.
+        """Most probable additions (n,) if slopes and curvatures of the sky are equally likely along x and y.
 
-        Of a narrow strip the boxes tell the slope along it well and the one across it badly: what they say of that is
-        believed less.
+        In a narrow strip the boxes determine the slope along it well and the one across it badly: the latter has less
+        weight.
 
         Parameters
         ----------
         power : float
-            Mean square that is to be expected of each coefficient.
+            Expected mean square of each coefficient.
         variance : float
             Of a box, times its share of good pixels.
         """
@@ -69,7 +69,7 @@ class Degree:
 
 @dataclass(frozen=True, slots=True)
 class NestedSurfaces:
-    """Surfaces of order 0 to some order through the same boxes, and what each order is worth.
+    """Surfaces of order 0 to some order through the same boxes, and the power and noise of each order.
 
     Attributes
     ----------
@@ -80,11 +80,11 @@ class NestedSurfaces:
     gains : tuple of float
         Mean over the lit field of the square of what each order adds to the one below; 0 for the first.
     costs : tuple of float
-        The part of `gains` that noise alone makes, for boxes of variance 1 / share of good pixels.
+        The part of `gains` due to noise alone, for boxes of variance 1 / share of good pixels.
     chi2 : float
         Sum of share times squared residual of the highest order; divided by `freedom` it is the boxes' variance.
     freedom : float
-        Boxes less terms of the highest order.
+        Number of boxes minus terms of the highest order.
     size : int
         Side of a box, pixels.
     """
@@ -112,7 +112,7 @@ class NestedSurfaces:
         Parameters
         ----------
         powers : sequence of float
-            Mean square that is to be expected of each coefficient of degree 1, 2 ...
+            Expected mean square of each coefficient of degree 1, 2 ...
         variance : float
             Of a box, times its share of good pixels.
         factors : sequence of float, optional
@@ -141,22 +141,22 @@ def fit_nested(
     Parameters
     ----------
     data, bad
-        As in `mesh_background`. Boxes are of 64 pixels, of 32 or `least` where fewer than 64 of those would be lit.
+        As in `mesh_background`. Boxes have 64 pixels a side, or 32 or `least` if fewer than 64 boxes would be lit.
     lit : array_like, shape (h / FIELD_STEP, w / FIELD_STEP), rounded up
-        Every so many pixels: non-zero ones are the field over which gains and costs are averaged, objects too.
+        Sampled field: non-zero over the area in which gains and costs are averaged, objects included.
     order : int
-        Highest total degree. Less is fitted where boxes are not twice as many as terms, or too few in x or y.
+        Highest total degree. It is lowered if boxes are fewer than twice the terms, or too few in x or y.
     mesh : Mesh, optional
-        Unfiltered boxes of 64 pixels, where these were measured before.
+        Unfiltered boxes of 64 pixels, if these were measured before.
     least : int
-        Side of the smallest boxes, pixels; those below 32 follow what is left of halos, where there are any.
+        Side of the smallest boxes, pixels; boxes below 32 follow residual halos, if there are any.
     light : array_like, shape (h / LIGHT_STEP, w / LIGHT_STEP), rounded up, optional
-        Every so many pixels: light of objects on the blank ones, which is no background.
+        Sampled light of objects on blank pixels, which is not background.
 
     Returns
     -------
     NestedSurfaces or None
-        None where not even a plane can be fitted.
+        None if not even a plane can be fitted.
     """
     number = np.count_nonzero(lit)
     size = next((side for side in (64, 32) if number * FIELD_STEP**2 >= 64 * side**2), least)
@@ -189,7 +189,7 @@ def fit_nested(
 
 
 def _supported(order: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> int:
-    """Highest order up to one that boxes in these rows and columns tell."""
+    """Highest order, up to `order`, that boxes in these rows and columns determine."""
     order = min(order, np.unique(rows).size - 1, np.unique(columns).size - 1)
     while order > 0 and rows.size < (order + 1) * (order + 2):
         order -= 1
@@ -251,12 +251,12 @@ def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) 
 
 
 def shrink_nested(fits: Sequence[NestedSurfaces]) -> list[Surface]:
-    """Shrink each order of many frames' surfaces by what is known of its power, so that little noise is taken off.
+    """Shrink each order of many frames' surfaces by its power over its noise, so that little noise is subtracted.
 
-    What an order adds has a mean square, over the frames, of its power `P` and its noise `c`. Both are known: the
-    noise from the residuals of the boxes and from where they lie, which tells how far a surface is extrapolated under
-    an object. The least-squares weight is ``P / (P + c)``, by each direction's own noise; for a frame whose own
-    addition `d^2` is well above noise, `P` is ``d^2 / 9 - c`` if that is more.
+    The mean square of an order's addition, over the frames, is the sum of its power `P` and its noise `c`. The noise
+    follows from the residuals of the boxes and their positions, which determine how far a surface is extrapolated under
+    an object. The least-squares weight is ``P / (P + c)``, with each direction's own noise; for a frame whose own
+    addition `d^2` is well above noise, `P` is ``d^2 / 9 - c`` if that is larger.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def shrink_nested(fits: Sequence[NestedSurfaces]) -> list[Surface]:
 
 
 def standing_out(gain: float, cost: float) -> float:
-    """Power that a mean square `gain` tells by itself, noise making `cost` of it: 1 - 9 cost / gain of it is kept."""
+    """Power estimated from a single mean square `gain`, of which `cost` is noise: 1 - 9 cost / gain of it is kept."""
     return max(gain / 9.0 - cost, 0.0)
 
 

@@ -1,9 +1,9 @@
-"""Masks of objects, for estimating sky and noise beside them.
+"""Masks of objects, for estimating sky and noise outside them.
 
-Detection runs up a pyramid: the image in units of its noise is thresholded as it is, then smoothed at ever wider scales
-(each on pixels binned so that the kernel stays small). What one scale finds is taken out before the next, so that a
-wide kernel sees faint halos and not the tails of a bright core. Noise is measured on each smoothed image itself, hence
-correlated noise needs no model. Extended objects are then grown along their own profile, extrapolated.
+Detection uses a pyramid: the image in units of its noise is thresholded unsmoothed, then smoothed at increasing scales
+(each on pixels binned so that the kernel stays small). Detections at one scale are removed before the next, so that a
+wide kernel detects faint halos and not the wings of a bright core. Noise is measured on each smoothed image itself:
+correlated noise needs no model. Extended objects are then grown to the extent of their extrapolated profile.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from nirred.algorithms.profile import extended_ellipses
 from nirred.algorithms.threads import run_blocks
 
 KERNEL_SIGMA = 1.5  # of the smoothing, in binned pixels, at every scale
-COVERAGE = 0.25  # a smoothed pixel counts where this share of its kernel is good
+COVERAGE = 0.25  # least good share of the kernel of a smoothed pixel
 ROWS = 128  # of the image that a thread works on at once
 CELL = 16  # side of a pixel at the widest binning, pixels
-BLOCK = 4  # side of the blocks in which extended objects are looked at, pixels
-SAMPLES = 50_000  # pixels that tell an image's level and noise for a threshold: to 0.01 sigma
+BLOCK = 4  # side of the blocks in which extended objects are measured, pixels
+SAMPLES = 50_000  # pixels from which level and noise for a threshold are measured: to 0.01 sigma
 
 
 def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
-    """Fraction of the good pixels that no object covers; NaN where no pixel is good."""
+    """Fraction of the good pixels that no object covers; NaN if no pixel is good."""
     objects = np.asarray(mask) != 0
     good = as_mask(bad, objects.shape) == 0
     total = int(np.count_nonzero(good))
@@ -105,9 +105,9 @@ def _halve(plane, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _smooth(signal, weight, kernel, floor, start, out):  # type: ignore[no-untyped-def]
-    """Smooth by a symmetric kernel (right half given): signal over the root of the weight, so of even noise.
+    """Smooth with a symmetric kernel (right half given): signal over the root of the weight, for uniform noise.
 
-    `out` takes the rows from `start` on.
+    `out` receives the rows from `start` on.
     """
     height, width = signal.shape
     radius = kernel.size - 1
@@ -148,7 +148,7 @@ def block_sums(plane: ArrayLike) -> NDArray[np.float32]:
 
 
 def block_means(data: ArrayLike, bad: ArrayLike) -> NDArray[np.float32]:
-    """Means of the good pixels (`bad` is 0, values finite) of blocks as of `block_sums`; NaN where there are none."""
+    """Means of the good pixels (`bad` is 0, values finite) of blocks as in `block_sums`; NaN where there are none."""
     good = (np.asarray(bad) == 0) & np.isfinite(data)
     with np.errstate(invalid="ignore", divide="ignore"):
         return block_sums(np.where(good, data, np.float32(0))) / block_sums(good)
@@ -162,7 +162,7 @@ def _halved(plane: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
 
 @dataclass(slots=True)
 class _Layer:
-    """One binning of the image: sums of signal and weight, less what was found, and how far that is to be grown."""
+    """One binning of the image: sums of signal and weight without detections, and how far these are to be grown."""
 
     signal: NDArray[np.float32]
     weight: NDArray[np.float32]
@@ -180,7 +180,7 @@ class _Layer:
         return _Layer.of(signal, weight, 2 * self.factor, self.threads)
 
     def detect(self, scale: float, threshold: float, min_area: int, grow: float) -> None:
-        """Find objects at one scale, in pixels of the image, besides those found before."""
+        """Find further objects at one scale, in pixels of the image."""
         sigma = scale / self.factor
         smoothed = self.signal
         if sigma > 0:
@@ -245,12 +245,12 @@ def find_objects(
     extended: bool = True,
     threads: int = 1,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Mask objects of every size in a sky-subtracted image, and tell where they were detected.
+    """Mask objects of every size in a sky-subtracted image; also return where they were detected.
 
     Parameters
     ----------
     data, bad : array_like, shape (h, w)
-        Image, whose constant background is left out; pixels not to be looked at (non-zero), None for all.
+        Image, whose constant background is subtracted; unusable pixels (non-zero), None: all are usable.
     noise : float or array_like, shape (h, w)
         1-sigma noise of each pixel; only its variation over the image matters, its level is measured.
     threshold : float
@@ -258,7 +258,7 @@ def find_objects(
     scales : sequence of float
         Sigma of the smoothing Gaussians, in pixels, ascending; 0 is the image itself.
     min_area : int
-        Least connected pixels of an object; at scales of 3 and more they are binned to a sigma of 1.5 to 3.
+        Least number of connected pixels of an object; at scales of 3 and more, pixels binned to a sigma of 1.5 to 3.
     grow : float
         Detections are dilated by this many sigma of their scale; extended ones along their extrapolated profile.
     sunk : bool
@@ -271,7 +271,7 @@ def find_objects(
     Returns
     -------
     mask : ndarray of uint8, shape (h, w)
-        1 on objects; none where the noise cannot be measured.
+        1 on objects; all 0 if the noise cannot be measured.
     found : ndarray of uint8, shape (h / 4, w / 4), rounded up
         1 where objects were detected, before they are grown, in blocks of `BLOCK` pixels.
 
@@ -297,7 +297,7 @@ def find_objects(
 def _checked(
     data: ArrayLike, noise: ArrayLike, bad: ArrayLike | None, scales: Sequence[float]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8]]:
-    """Image, noise (of one value or of the image's shape) and mask, if they and the scales will do."""
+    """Image, noise (of one value or of the image's shape) and mask, after checking them and the scales."""
     if list(scales) != sorted(scales):
         raise ValueError(f"scales must ascend: {scales}")
     image, sigma = np.asarray(data), np.atleast_2d(noise)
@@ -314,7 +314,7 @@ def _extended(whole: _Layer, part: tuple[slice, slice], *, sunk: bool) -> NDArra
 
 
 def _searched(first: _Layer, scales: Sequence[float], limits: tuple[float, int, float]) -> list[_Layer]:
-    """The image at each binning that the scales ask for, searched for objects."""
+    """The image at each binning that the scales need, searched for objects."""
     layers = [first]
     for scale in scales:
         while scale >= 2.0 * KERNEL_SIGMA * layers[-1].factor:
@@ -324,7 +324,7 @@ def _searched(first: _Layer, scales: Sequence[float], limits: tuple[float, int, 
 
 
 def _seen(bad: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
-    """Rows and columns round all good pixels, and a margin; they begin where a cell of the widest binning may."""
+    """Rows and columns around all good pixels, with a margin, starting at a cell of the widest binning."""
     parts = []
     for axis, n in enumerate(bad.shape):
         good = np.flatnonzero(bad.min(axis=1 - axis) == 0)
@@ -334,7 +334,7 @@ def _seen(bad: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
 
 
 def _standardised(data: NDArray[Any], bad: NDArray[np.uint8], noise: NDArray[Any], threads: int) -> _Layer | None:
-    """The image less its level, in units of its noise; None where no pixel is good."""
+    """The image minus its level, in units of its noise; None if no pixel is good."""
     zero = level(data, bad, samples=SAMPLES)
     if zero.n == 0:
         return None
@@ -352,7 +352,7 @@ def _standardised(data: NDArray[Any], bad: NDArray[np.uint8], noise: NDArray[Any
 
 
 def _merge(layers: list[_Layer], whole: _Layer) -> NDArray[np.uint8]:
-    """Union of the layers' grown detections, at full resolution; `whole` takes all that was found."""
+    """Union of the layers' grown detections, at full resolution; `whole` receives all detections."""
     for layer in layers:
         whole.found |= _match(layer, whole)
     union = np.zeros_like(layers[-1].found)
@@ -364,7 +364,7 @@ def _merge(layers: list[_Layer], whole: _Layer) -> NDArray[np.uint8]:
 
 
 def _match(layer: _Layer, whole: _Layer) -> NDArray[np.uint8]:
-    """What a layer found, at the binning of `whole`: a block counts where half of its pixels do."""
+    """A layer's detections at the binning of `whole`: a block counts if half of its pixels do."""
     found, factor = layer.found, layer.factor
     while factor > whole.factor:
         finer = tuple(2 * n for n in found.shape)

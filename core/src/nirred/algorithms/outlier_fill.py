@@ -1,4 +1,4 @@
-"""What takes the place of useless pixels of which nothing else is known: the mean of good ones around."""
+"""Fill unusable pixels without a model value by the mean of good pixels around them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-de
 
 @kernel
 def fill_lost(data, dq, bits, rows):  # type: ignore[no-untyped-def]
-    """Give useless pixels that are not finite, in marked `rows`, the mean of good ones around, else 0."""
+    """Set unusable pixels that are not finite, in marked `rows`, to the mean of good ones around, else 0."""
     ny, nx = data.shape
     blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought
     known, good = np.zeros((ny, blocks), np.uint8), np.zeros((ny, blocks), np.uint8)

@@ -1,7 +1,6 @@
-"""Kernels of `outliers`: which pixels stray from what the sequence says, and what takes the place of useless ones.
+"""Kernels of `outliers`: find pixels that deviate from the sequence's model, and fill unusable ones.
 
-What the sequence says is a plane of its own, pixel by pixel; or it lies on a grid, and a map leads there
-(`outlier_mapped`).
+The model is given at each pixel of the plane, or on a grid to which a map leads (`outlier_mapped`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _spread(n):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
-    """Where a pixel of the plane lies on the grid, linear between nodes."""
+    """Position of a plane's pixel on the grid, linear between nodes."""
     rows, columns, part = nodes.shape[1], np.uint64(nodes.shape[2]), 1.0 / step
     j, i = min(np.uint32(y) // np.uint32(step), rows - 2), min(np.uint32(x) // np.uint32(step), nodes.shape[2] - 2)
     down, right, line = (y - j * step) * part, (x - i * step) * part, nodes.ravel()
@@ -49,7 +48,7 @@ def _between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
-    """The model at a place on the grid, usable samples alone; NaN where it says nothing."""
+    """The model at a position on the grid, from usable samples only; NaN where it has no value."""
     if 0.0 <= u < model.shape[1] - 1 and 0.0 <= v < model.shape[0] - 1:
         p, q, one = np.uint64(u), np.uint64(v), np.uint64(1)
         right, down = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
@@ -71,7 +70,7 @@ def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
-    """The model at a pixel of the plane: its own, or drawn from the grid."""
+    """The model at a pixel of the plane: its own value, or interpolated from the grid."""
     if nodes.size == 0:
         return model[y, x]
     u, v = _place(nodes, step, y, x)
@@ -80,7 +79,7 @@ def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
-    """Frames behind the grid's nearest pixel."""
+    """Number of frames in the grid's nearest pixel."""
     u, v = _place(nodes, step, y, x)
     i, j = math.floor(u + 0.5), math.floor(v + 0.5)
     return count[j, i] if 0 <= i < count.shape[1] and 0 <= j < count.shape[0] else np.uint16(0)
@@ -116,7 +115,7 @@ def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-unt
 
 @subkernel
 def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
-    """1 where a pixel strays far from the model `m`; 2 where it strays a little: kept only beside a 1.
+    """1 if a pixel deviates much from the model `m`; 2 if it deviates a little: kept only next to a 1.
 
     `steep` is the model's steepest step. Of two values the model is the mean, or the one nearer to the sky: half their
     difference is compared, and only the one farther from the sky is an outlier, above it or, by a cosmic ray of a sky
@@ -169,7 +168,7 @@ def _gather(marks, words, places):  # type: ignore[no-untyped-def]
 
 @kernel
 def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """Judge the pixels that stray from the model by more than the lower limit without any allowance: a few in 1000."""
+    """Judge the pixels that deviate from the model by more than the lower limit without tolerance: a few in 1000."""
     (model, count, nodes, step), (ny, nx) = what, sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
     low = np.float32(0.999 * limits[1])  # rounding decides nothing here
@@ -207,7 +206,7 @@ def _touches(flags, y, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def grow(flags, words):  # type: ignore[no-untyped-def]
-    """Keep 1, and 2 that touches a 1, and nothing else; `words` are eight flags each, of which most are 0."""
+    """Keep 1, and 2 next to a 1, and nothing else; `words` are eight flags each, of which most are 0."""
     flat, nx = flags.ravel(), flags.shape[1]
     for mark in (3, 1):
         for k in range(words.size):
@@ -222,7 +221,7 @@ def grow(flags, words):  # type: ignore[no-untyped-def]
 
 @kernel
 def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
-    """Give useless pixels the model's value, NaN where it says nothing: then a row is `lost`."""
+    """Set unusable pixels to the model's value, or to NaN where it has none: then the row is marked in `lost`."""
     model, _, nodes, step = what
     ny, nx = data.shape
     hidden = np.zeros((nx + 3) // 4 * 4, np.uint16)  # as wide as the flags, for the vector unit

@@ -1,7 +1,7 @@
-"""Outliers of a plane against a model that lies on a grid, where a map leads.
+"""Outliers of a plane against a model on a grid, to which a map leads.
 
-It is sought only where a pixel may stray, by what blocks of the grid hold at most: far from it by the upper limit, or
-less far beside such a pixel.
+The model is interpolated only where a pixel may deviate, judged by the largest values of the grid's blocks: by more
+than the upper limit, or less next to such a pixel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nirred.algorithms.outlier_kernels import _between, _buried, _count_at, _jud
 
 #: Side of a block of a grid, and most of one of a plane's tiles, pixels.
 BLOCK = 8
-#: A flag meanwhile: a pixel beside an outlier that is none.
+#: Temporary flag: a pixel next to an outlier that is not one itself.
 _JUDGED = 4
 #: No number of frames from three on makes more of the scatter of a difference to their median.
 _MOST_SPREAD = 1.065
@@ -23,7 +23,7 @@ _MOST_SPREAD = 1.065
 
 @kernel
 def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
-    """Largest absolute value of each block of a grid, -1 where there is none, inf where some are; its least count."""
+    """Largest absolute value of each block of a grid, -1 without values, inf if some are missing; its least count."""
     for j in range(most.shape[0]):
         for i in range(most.shape[1]):
             found, fewest, lost = np.float32(-1), np.uint16(0xFFFF), 0
@@ -153,9 +153,9 @@ def _spread_out(reach, out):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignore[no-untyped-def]
-    """Whether a pixel strays by more than the steepest model allows that its tile and those `around` it can hold.
+    """Whether a pixel deviates by more than allowed for the steepest model possible in its tile and those `around`.
 
-    So do most bad pixels, which spares asking the model at eight places; no saturated core may be among them.
+    Most bad pixels do, which saves evaluating the model at eight positions; saturated cores must not be among them.
     """
     sigma = math.sqrt(variance)
     dark = (bits & np.uint16(limits[6]) == 0) | (scale * middle <= limits[0] * sigma)
@@ -193,10 +193,10 @@ def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, colum
 
 @kernel
 def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
-    """As `flag_plane` for a model on a grid, which is asked only where a pixel may stray by what the blocks hold.
+    """As `flag_plane` for a model on a grid, which is evaluated only where the blocks' values let a pixel deviate.
 
-    What strays by less than the upper limit is judged only beside an outlier: when the row below has been seen, while
-    all rows are in the first caches. Other flags than 1 and 2 are left, which `grow` takes away.
+    Pixels that deviate by less than the upper limit are judged only next to an outlier: once the row below was
+    processed, while all rows are in the first caches. Flags other than 1 and 2 remain; `grow` removes them.
     """
     (model, _, nodes, step), (constant, electrons), (ny, nx) = what, noise, sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])

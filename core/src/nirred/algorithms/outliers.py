@@ -1,4 +1,4 @@
-"""Outliers of a frame on its detector against what the sequence says, and values in their place."""
+"""Outliers of a frame in detector coordinates against the sequence's median, and replacement values for them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _NOWHERE = np.empty((3, 0, 0))
 
 @dataclass(frozen=True)
 class OnPlane:
-    """What a sequence says of the pixels of a plane.
+    """Median of a sequence at the pixels of a plane.
 
     Parameters
     ----------
     model : float32 (ny, nx)
         Median of the sequence at the plane's pixels, at transparency 1; NaN without one.
     count : uint16 (height, width)
-        How many frames are behind each pixel of a grid.
+        Number of frames in each pixel of a grid.
     origin : (int, int)
-        (x, y) in `count` of the plane's pixel (0, 0); 0 frames are behind pixels beyond it.
+        (x, y) in `count` of the plane's pixel (0, 0); pixels beyond it have 0 frames.
     """
 
     model: Float32
@@ -41,20 +41,20 @@ class OnPlane:
 
     @property
     def what(self) -> tuple[Float32, UInt16, NDArray[np.float64], int]:
-        """Model, counts, and the nodes of the map that leads there, with their distance: as kernels want them."""
+        """Model, counts, and the nodes of the map to them, with their spacing, as the kernels need them."""
         return self.model, self.count, _NOWHERE, 1
 
 
 @dataclass(frozen=True)
 class OnGrid:
-    """What a sequence says on a grid, of which the bilinear kernel draws a plane's pixels where they are asked for.
+    """Median of a sequence on a grid, interpolated bilinearly to a plane's pixels on demand.
 
     Parameters
     ----------
     model : float32 (height, width)
         Median of the sequence, at transparency 1; NaN without one.
     count : uint16 (height, width)
-        How many frames are behind each pixel.
+        Number of frames in each pixel.
     blocks : (float32, uint16)
         Largest absolute value and least count of each block of pixels.
     back : PixelMap, optional
@@ -68,7 +68,7 @@ class OnGrid:
 
     @classmethod
     def of(cls, model: Float32, count: UInt16) -> OnGrid:
-        """Measure the blocks of a grid, for all planes that lie on it."""
+        """Measure the blocks of a grid, for all planes on it."""
         shape = -(-model.shape[0] // BLOCK), -(-model.shape[1] // BLOCK)
         blocks = np.empty(shape, np.float32), np.empty(shape, np.uint16)
         survey_blocks(model, count, *blocks)
@@ -90,7 +90,7 @@ class OnGrid:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the sequence says of a frame's pixels, and their noise.
+    """Expected values of a frame's pixels, from the sequence, and their noise.
 
     Parameters
     ----------
@@ -119,16 +119,16 @@ class OutlierLimits:
     high, low : float
         Sigma of the noise model; `low` holds for neighbours of an outlier.
     slope_high, slope_low : float
-        Share of the model's steepest step to a neighbour that is allowed besides: seeing and registration change it.
+        Additional tolerance, as a share of the model's steepest step to a neighbour: for seeing and registration.
     least : int
         Frames that must have contributed to the model.
     reach : int
-        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak when the
-        seeing does by a tenth, and falls by half of it that far away, whatever the sampling.
+        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak if the
+        seeing changes by a tenth, and falls by half of its peak at that distance, whatever the sampling.
     bright : int
         Flags of saturated and non-linear pixels: such a star's core differs from frame to frame.
     bad : int
-        Flags of unusable pixels: they are judged for their neighbours' sake alone.
+        Flags of unusable pixels: they are judged only because of their neighbours.
     """
 
     high: float = 5.0
@@ -142,24 +142,24 @@ class OutlierLimits:
 
 
 def core_slope(fwhm: float, usual: float) -> float:
-    """Share of the steepness by which a star's core may differ in a frame of seeing `fwhm` among others of `usual`.
+    """Slope tolerance for star cores in a frame of seeing `fwhm` among others of `usual`, as a share of the step.
 
     A Gaussian of the same flux has (usual/fwhm)**2 times the peak, and its steepness is taken over half a FWHM: half of
-    the peak. A quarter of margin is for profiles that are no Gaussians; 0 where a width is not known, 2 at most.
+    the peak. A margin of a quarter allows for non-Gaussian profiles; 0 if a width is unknown, 2 at most.
     """
     change = abs((usual / fwhm) ** 2 - 1.0) if fwhm > 0 and usual > 0 else 0.0
     return min(2.5 * change, 2.0)
 
 
 def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierLimits) -> UInt8:
-    """Pixels of a sky-subtracted frame, on its detector, that the sequence's blotted model does not explain.
+    """Flag pixels of a sky-subtracted frame, on its detector, that deviate from the sequence's blotted model.
 
     Parameters
     ----------
     sub : float32 (ny, nx)
         Sky-subtracted frame, electron.
     dq : uint16 (ny, nx)
-        Its flags, of which those of bright and of unusable pixels count.
+        Its flags; those of bright and of unusable pixels are used.
     expected : Expected
         Model and noise.
     limits : OutlierLimits
@@ -185,7 +185,7 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
 
 
 def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, scale: float) -> None:
-    """Give unusable pixels the model's value, else the mean of good ones around, else 0: they ring into no neighbour.
+    """Set unusable pixels to the model's value, else the mean of good ones around, else 0, so that they do not ring.
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, sc
     bits : int
         Flags of unusable pixels.
     told : OnPlane or OnGrid
-        What the sequence says.
+        The sequence's median.
     scale : float
-        The frame's transparency, which the model is multiplied by.
+        The frame's transparency, by which the model is multiplied.
     """
     lost = np.zeros(data.shape[0], np.bool_)
     tell(data, dq, np.uint16(bits), told.what, np.float32(scale), lost)

@@ -1,4 +1,4 @@
-"""Exact areas that circles and ellipses share with pixels."""
+"""Exact overlap areas of circles and ellipses with pixels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LOADING = Lock()
 
 @cache
 def _geometry() -> ModuleType:
-    """photutils.geometry, compiled and needing numpy only, without what the package around it loads.
+    """photutils.geometry, compiled and needing numpy only, without loading the rest of its package.
 
-    That is astropy's units and tables, and the metadata of everything installed: 0.5 s of a night's 7 for one function
-    whose import takes 2 ms. An empty package stands in for it meanwhile and is removed again: importing
-    photutils later is as ever. Threads that come at the same time wait.
+    The package loads astropy's units and tables, and the metadata of everything installed: 0.5 s of a night's 7 for one
+    function whose import takes 2 ms. An empty package replaces it during the import and is then removed: photutils can
+    be imported normally later. Concurrent threads wait.
     """
     with _LOADING:
         package = find_spec("photutils")
@@ -61,8 +61,8 @@ def circle(edges: Edges, size: tuple[int, int], radius: float) -> NDArray[np.flo
 def ellipse(edges: Edges, size: tuple[int, int], axes: tuple[float, float], angle: float) -> NDArray[np.float64]:
     """As `circle`: semi-axes in pixels, angle (radian) from x to y.
 
-    By the area that a polygon shares with a disc, edge by edge: sectors of the disc where an edge runs outside it,
-    triangles where it runs within. photutils, which holds the interpreter meanwhile, takes ten times as long.
+    Computed as the overlap of a polygon with a disc, edge by edge: sectors of the disc where an edge is outside it,
+    triangles where it is inside. photutils takes ten times as long and holds the interpreter lock.
     """
     share = np.empty((size[1], size[0]))
     _fill_ellipse(np.array(edges, np.float64), float(axes[0]), float(axes[1]), float(angle), share)

@@ -1,4 +1,4 @@
-"""Pairs of stars of two lists that are one star each: those at the offset between them that most pairs vote for."""
+"""Match the stars of two lists: pairs at the offset between the lists that most pairs vote for."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Pairs = tuple[IndexArray, IndexArray]
 """Indices of the stars of a first and of a second list."""
 
 _BRIGHTEST = 150
-#: Offsets with a smaller share of the most pairs, beyond a few, are no candidates beside it.
+#: Offsets with a smaller share of the largest number of pairs (minus a few) are not candidates.
 _WEAK, _FEW = 0.3, 8
 
-#: Fewer pairs than this are to be most of the stars that are as bright as theirs, or half as bright.
+#: Fewer pairs than this must be most of the stars as bright as theirs, or half as bright.
 _MANY, _AS_BRIGHT = 6, 0.5
 
 #: The stars of a single pair differ by no more than this factor; others have less than this share of their light.
@@ -28,7 +28,7 @@ _ALIKE, _STRAY = 3.0, 0.2
 
 
 class PointSources(Protocol):
-    """What registration asks of a star list: float64 arrays of one length."""
+    """Attributes of a star list that registration needs: float64 arrays of one length."""
 
     @property
     def x(self) -> FloatArray:
@@ -55,7 +55,7 @@ def voted_pairs(
     *,
     trust_guess: bool,
 ) -> Pairs | None:
-    """Pairs at the offset that most vote for; None where these are no more than chance.
+    """Pairs at the offset with most votes; None if they may be chance.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def voted_pairs(
 def outshining_pair(
     lists: tuple[PointSources, PointSources], guess: tuple[float, float], radius: float
 ) -> Pairs | None:
-    """A pair of like brightness near the guess that outshines all else, where many faint ones agree by chance.
+    """A pair of similar brightness near the guess that outshines all else, for lists with many chance pairs.
 
     Parameters
     ----------
@@ -111,9 +111,10 @@ def outshining_pair(
 
 
 def _rivals(lists: tuple[PointSources, PointSources], pairs: Pairs) -> int:
-    """Stars of the first list that the second should show before the faintest of those matched.
+    """Number of stars of the first list that the second should contain if it contains the faintest matched one.
 
-    They are as bright and, moved as the pairs are, within the field that both lists span. Few among many are chance.
+    They are about as bright and, shifted like the pairs, within the field of both lists. Few matches among many are
+    chance.
     """
     (here, there), (i, j), flux = map(positions_of, lists), pairs, lists[0].flux
     both, moved = np.concatenate([here, there]), here + np.median(there[j] - here[i], axis=0)
@@ -128,7 +129,7 @@ def _best_pairs(
     radius: float,
     tolerance: float,
 ) -> Pairs | None:
-    """Pairs of like brightness at the offset that the votes and the brightnesses favour."""
+    """Pairs of similar brightness at the offset favoured by votes and brightnesses."""
     (a, b), best, chosen = places, -np.inf, None
     for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
         i, j = mutual(a + offset, b, tolerance)
@@ -149,7 +150,7 @@ def positions_of(stars: PointSources) -> FloatArray:
 
 
 def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
-    """Return up to eight candidate offsets: those with most pairs within the tolerance, none far behind many."""
+    """Return up to eight candidate offsets: those with most pairs within the tolerance, without much weaker ones."""
     differences = np.empty((len(a) * len(b), 2))
     differences = differences[: _differences(a, b, guess, radius, differences)]
     if len(differences) == 0:

@@ -1,4 +1,4 @@
-"""Relative levels of overlapping frames from all their pairs: what brings them to the first one."""
+"""Relative levels of overlapping frames, with respect to the first one, from all their pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PairwiseLevels:
     factors : (N,) float64
         Scales or offsets that bring each frame to the first, which has 1 or 0.
     common : (N, N) int64
-        Sampled pixels that a pair had in common; a frame with none to any other keeps 1 or 0.
+        Number of sampled pixels common to a pair; a frame with none in common with any other keeps 1 or 0.
     """
 
     factors: NDArray[np.float64]
@@ -40,13 +40,13 @@ def pairwise_scales(
     data : sequence of N (ny, nx) arrays
         Frames on one grid.
     dq : sequence of N (ny, nx) uint16, optional
-        Only pixels with dq == 0 are used; values that are not finite never.
+        Only pixels with dq == 0 and finite values are used.
     kind : {"scale", "zero"}
         Factors or offsets.
     samples : int
-        Pixels looked at, about, drawn from a grid of cells, one in each, at the same places in all frames.
+        Approximate number of sampled pixels, one in each cell of a grid, at the same positions in all frames.
     seed : int
-        Of the places within the cells.
+        Random seed of the positions within the cells.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def pairwise_scales(
 
 
 def _sample(shape: tuple[int, ...], samples: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """One random pixel in each cell of a grid: even cover, and no beat with the detector's columns."""
+    """One random pixel in each cell of a grid: even coverage, and no beating with the detector's columns."""
     ny, nx = shape
     cell = max(1, int(np.sqrt(ny * nx / samples)))
     y, x = np.meshgrid(np.arange(0, ny, cell), np.arange(0, nx, cell), indexing="ij")

@@ -8,34 +8,34 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 ROUNDS = 10  # of an alternation by medians, and of clipping, at most
-#: A flat may be wrong by so much where a star falls, as it wanders over the field; fewer stars do not average that.
+#: Error of the flat at a star's position, as it moves over the field, and number of stars that average it out.
 FLAT_ERROR, SEVERAL = 0.02, 3
-#: Errors of a star's flux beside its noise: light beyond the aperture, pixels that others stand for, the flat's grain.
+#: Error of a star's flux besides its noise: light outside the aperture, replaced pixels, small-scale flat errors.
 STAR_ERROR = 0.003
-#: Where an aperture of 3 FWHM gains b of what the seeing does, one of 2 loses `WINGS` b**1.5: to 5 % for Moffat indices
-#: of 2.5 to 4.5, measured as here, for light is carried into the ring round them, too.
+#: If an aperture of 3 FWHM gains with exponent b relative to one of 2 FWHM as seeing widens, the latter loses with
+#: exponent `WINGS` b**1.5: to 5 % for Moffat indices of 2.5 to 4.5, measured with the ring, which receives light, too.
 WINGS = 5.2
-#: What to expect of that b in the atmosphere, indices of 2.5 to 4.5, and how far it may be off: few stars do not tell.
+#: Prior of that b for the atmosphere, indices of 2.5 to 4.5, and its error: few stars do not determine it.
 NATURAL_GAIN, ITS_ERROR = 0.08, 0.03
 
 
 def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -> tuple[Float64, Float64]:
-    """Transparency of each frame relative to their median, from stars that several frames show.
+    """Transparency of each frame relative to their median, from stars measured in several frames.
 
-    Solves ln flux[k, s] = ln T[k] + ln F[s] by weighted least squares without what lies 4 sigma off. What that is, is
-    told from a start by medians: of few stars, one that a cosmic ray doubled draws a fit by squares after itself.
+    Solves ln flux[k, s] = ln T[k] + ln F[s] by weighted least squares without values 4 sigma off. Clipping starts from
+    medians: with few stars, one whose flux a cosmic ray doubled would bias a least-squares fit.
 
     Parameters
     ----------
     flux, error : float64 (frames, stars)
         NaN or not positive where a star was not measured.
     min_stars : int
-        A frame with fewer stars keeps T = 1 with infinite error; fewer stars at all, every frame does.
+        A frame with fewer stars keeps T = 1 with infinite error; with fewer stars in all, every frame does.
 
     Returns
     -------
     T, T_error : float64 (frames,)
-        The errors of frames with fewer than `SEVERAL` stars allow for the flat's.
+        Errors of frames with fewer than `SEVERAL` stars include the flat's.
     """
     n = flux.shape[0]
     y, w = _logarithms(flux, error)
@@ -60,10 +60,10 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
 
 
 def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, float]:
-    """How the flux of a star goes with the area of the pixels that it falls on, where a distortion changes it.
+    """Power of the pixel area with which stellar fluxes scale, where a distortion changes the area.
 
-    Solves ln flux[k, s] = ln T[k] + ln F[s] + p ln area[k, s]: p is 1 where pixels hold surface brightness, as a flat
-    of even brightness makes them, and 0 where they hold electrons.
+    Solves ln flux[k, s] = ln T[k] + ln F[s] + p ln area[k, s]: p is 1 if pixel values are surface brightness, as after
+    division by a flat of uniform brightness, and 0 if they are electrons.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, 
     Returns
     -------
     p, p_error : float
-        The error is infinite where the areas tell nothing.
+        The error is infinite if the areas do not determine p.
     """
     y, w = _logarithms(flux, error)
     x = np.where(w > 0, np.log(area), 0.0)
@@ -94,19 +94,19 @@ def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, 
 
 
 def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64) -> float:
-    """How much less of a star's light an aperture of one size holds where the seeing is worse, by the stars.
+    """Exponent with which seeing reduces a star's light in a fixed aperture, measured from the stars.
 
-    Solves ln(wide[k, s] / narrow[k, s]) = a[s] + b ln widths[k] by weighted least squares without what lies 4 sigma
-    off: b is 0.1 for a Moffat profile of index 3 and apertures of 2 and 3 FWHM, and about 0 where a halo or a galaxy
-    keeps its shape in any seeing. What stars leave open is filled in by what the atmosphere usually does. What the
-    narrow aperture loses follows from b, that beyond the wide one included.
+    Solves ln(wide[k, s] / narrow[k, s]) = a[s] + b ln widths[k] by weighted least squares without values 4 sigma off:
+    b is 0.1 for a Moffat profile of index 3 and apertures of 2 and 3 FWHM, and about 0 for a halo or a galaxy that
+    keeps its shape in any seeing. If stars do not determine b, a prior for the atmosphere is used. The loss of the
+    narrow aperture, including light beyond the wide one, follows from b.
 
     Parameters
     ----------
     narrow, wide, error : float64 (frames, stars)
         Fluxes in two apertures of one size for all frames, and the error of the wide ones; NaN where not measured.
     widths : float64 (frames,)
-        FWHM of the frames; NaN where it is not known.
+        FWHM of the frames; NaN if it is unknown.
 
     Returns
     -------
@@ -137,10 +137,10 @@ def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64)
 
 
 def _logarithms(flux: Float64, error: Float64) -> tuple[Float64, Float64]:
-    """Logarithms of fluxes and their weights, 0 for what is fainter than 10 sigma or seen once.
+    """Logarithms of fluxes and their weights, 0 for fluxes fainter than 10 sigma or measured once.
 
-    A weight is of the star's usual flux: one that a cosmic ray brightens would else count more for it. `STAR_ERROR`
-    keeps the brightest star from counting for all the others.
+    Weights use the star's usual flux: otherwise a cosmic ray would increase them. `STAR_ERROR` keeps the brightest star
+    from dominating all others.
     """
     good = np.isfinite(flux) & (flux > 0) & (error > 0) & (flux > 10 * error)
     good &= good.sum(axis=0) >= 2
@@ -185,10 +185,11 @@ def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:
 
 
 def shrink(values: Float64, errors: Float64) -> Float64:
-    """Draw noisy values near 1 towards 1 by how much of their scatter is noise.
+    """Shrink noisy values near 1 towards 1 according to the share of noise in their scatter.
 
-    The variance that is real, S, is the scatter's beyond the errors', by medians: one cloud is none of the others'. Of
-    a value more than 3 sigma off it is at least its own square. Each becomes 1 + (v - 1) S / (S + e^2).
+    The real variance S is that of the scatter minus that of the errors, by medians, so that one cloudy frame does not
+    affect the others. For a value more than 3 sigma off, S is at least the square of its deviation. Each value v with
+    error e becomes 1 + (v - 1) S / (S + e^2).
     """
     known = np.isfinite(errors)
     if known.sum() < 2:
@@ -202,10 +203,10 @@ def shrink(values: Float64, errors: Float64) -> Float64:
 
 
 def concentrations(core: Float64, whole: Float64) -> Float64:
-    """Share of starlight near where the stars should be, relative to what is usual for each star.
+    """Share of starlight close to the stars' expected positions, relative to the usual share of each star.
 
-    Images that are elongated, doubled, or not where the frame's offset says, have less of it than those that the seeing
-    alone widens.
+    It is lower for images that are elongated, doubled, or displaced from the frame's offset than for images that are
+    merely widened by seeing.
 
     Parameters
     ----------
