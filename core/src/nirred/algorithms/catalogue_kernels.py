@@ -1,4 +1,4 @@
-"""Compiled loops of the catalogue: smoothing, parting of blends, Kron apertures, noise of correlated pixels."""
+"""Compiled loops of the catalogue: smoothing, deblending, Kron apertures, noise of correlated pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of an image: what stands out of the image smoothed as a star is, and the pixels of each."""
+"""Sources of an image: detections in the image smoothed with a star's profile, and the pixels of each."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Pixel kernels of `combine`: a tile of pixels, frame-major, is sorted and clipped in SIMD lanes.
 
 Every loop over the lanes of a tile is branch-free, so that it runs at the width of the vector unit; a
-network's comparators are data, so that another number of frames compiles nothing. Inside a tile a masked or
-rejected value is NaN. Lanes never look at each other and are summed in frame order: a pixel's result does
-not depend on the tile it lies in.
+network's comparators are data: another number of frames needs no compilation. Inside a tile a masked or
+rejected value is NaN. Lanes are independent of each other and are summed in frame order: a pixel's result does
+not depend on its tile.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _clip_noise(options, m, tile):  # type: ignore[no-untyped-def]
         first     extra = pi/2 mean(var)/n     share = 1          the median's own noise
         second    extra = mean(var)/n          share = 1 - 2/n    the mean contains the value
 
-    Lanes with fewer than three values keep them. tile.order[1] tells those in which everything was rejected.
+    Lanes with fewer than three values keep them. tile.order[1] marks those in which everything was rejected.
     """
     values, variances, rows, emptied = tile.values, tile.variances, tile.lanes.reshape(8 * WIDTH), tile.order[1]
     zero, one = np.float32(0), np.float32(1)
@@ -321,7 +321,7 @@ def _sums(tile, frames, options, m, sums):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _finish(dq, kept, options, start, m, tile, base, sums, sci, var, flags, number):  # type: ignore[no-untyped-def]
-    """Results of a tile: `base` is the zero point of its values, or its median where that is asked for."""
+    """Results of a tile: `base` is the zero point of its values, or its median if that is requested."""
     n_frames = tile.values.shape[0]
     count, seen = tile.lanes[0], tile.seen
     count[:m], seen[:m] = 0, 0

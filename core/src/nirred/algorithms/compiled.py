@@ -1,8 +1,8 @@
 """How the kernels are compiled: one set of options for all.
 
-A kernel is called from Python and kept in numba's cache. A subkernel is called from kernels alone: it has no way in
-from Python, which would take longer to compile than many a subkernel, and lies in the cache within its callers. Calling
-one from Python would end the process; a test sees to it that nobody does.
+A kernel is called from Python and kept in numba's cache. A subkernel is called only from kernels: it has no Python
+wrapper, which would take longer to compile than many subkernels, and is cached within its callers. Calling one from
+Python would end the process; a test ensures that no code does.
 """
 
 from __future__ import annotations

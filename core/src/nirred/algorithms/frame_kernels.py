@@ -1,4 +1,4 @@
-"""The kernel of the sky: medians of many frames, strays from them, running means and their subtraction.
+"""The kernel of the sky: medians of many frames, outliers from them, running means and their subtraction.
 
 It works on tiles of one row. A tile of all frames is copied side by side once and stays in the first caches from the
 median to the subtraction: rows of frames lie powers of two apart, so that few of them can be in a cache together. Every
@@ -31,7 +31,7 @@ _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
 
 
 class Table(NamedTuple):
-    """Per frame: place in the arrays, model, level and squared noise scale of the noise model."""
+    """Per frame: index in the arrays, model, level and squared noise scale of the noise model."""
 
     place: Index
     zero: Float32
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Bits that are no sky; bit of strays, whether they are sought, squared limit; typical level and unit; usual g."""
+    """Bits of non-sky pixels; bit of outliers, whether these are sought, squared limit; typical level, unit and g."""
 
     useless: np.uint16
     stray: np.uint16
@@ -53,11 +53,11 @@ class Rule(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Frames to be subtracted from, and how; none where only the sky is asked for.
+    """Frames to subtract from, and how; none if only the sky is requested.
 
-    Their table; `moves`: where those of each frame begin, whom they concern, their sign, whom to leave out; where the
-    frames themselves are among the sky frames (-1: not); least sum of units; offsets; power and noise of the pattern
-    (no rows: it is taken off whole); where the rows go: an array, places in it and the first row.
+    Their table; the changes of `moves`: index of each frame's first one, frames concerned, signs; the frame to exclude;
+    the frames' own indices among the sky frames (-1: none); least sum of units; offsets; power and noise of the pattern
+    (no rows: it is subtracted whole); output: an array, indices in it and the first row.
     """
 
     table: Table
@@ -115,7 +115,7 @@ def _load(data, dq, table, useless, row, start, m, values, units):  # type: igno
 
 @subkernel
 def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  # type: ignore[no-untyped-def]
-    """As `_load`, what each frame differs by from a smooth sky."""
+    """As `_load`, for each frame's difference from a smooth sky."""
     zero, m = np.float32(0), smooth.size
     for k in range(table.place.size):
         x, bits = data[table.place[k], row, start : start + m], dq[table.place[k], row, start : start + m]
@@ -143,7 +143,7 @@ def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-de
 
 @subkernel
 def _centres(values, units, m, table, rule, network, sample, wires, lanes, work):  # type: ignore[no-untyped-def]
-    """Median pattern of a tile into lanes[0], the number of frames behind it into lanes[1]."""
+    """Median pattern of a tile into lanes[0], the number of frames in it into lanes[1]."""
     for s in range(sample.size):
         k = sample[s]
         x, seen, zero, scale, target = values[k], units[k], table.zero[k], np.float32(1) / table.unit[k], wires[s]
@@ -169,7 +169,7 @@ def _centres(values, units, m, table, rule, network, sample, wires, lanes, work)
 
 @subkernel
 def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: ignore[no-untyped-def]
-    """Make values what they differ by from the median, and the units of strays 0."""
+    """Subtract the median from the values, and set the units of outliers to 0."""
     zero, one, m = np.float32(0), np.float32(1), quiet.size
     centre, spread = lanes[0], lanes[3]
     factor = np.float32(MEDIAN_VARIANCE) / (rule.unit * rule.unit)
@@ -188,7 +188,7 @@ def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: 
 
 @subkernel
 def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-untyped-def]
-    """Set or clear the bit of strays."""
+    """Set or clear the bit of outliers."""
     for k in range(table.place.size):
         seen, bits = units[k], dq[table.place[k], row, start : start + m]
         for j in range(m):
@@ -219,7 +219,7 @@ def _halve(values, units, number, centre, sums, halves, r, start):  # type: igno
 
 @subkernel
 def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-def]
-    """Go from the sums of the frame before to those of frame e."""
+    """Update the sums of the previous frame to those of frame e."""
     zero = np.float32(0)
     for q in range(asked.begins[e], asked.begins[e + 1]):
         if asked.who[q] < 0:
@@ -235,7 +235,7 @@ def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-de
 
 @subkernel
 def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type: ignore[no-untyped-def]
-    """Subtract the sky of a tile from all frames that are asked for; two more rows of values: none, and spare."""
+    """Subtract the sky of a tile from all requested frames; two more rows of values: none, and spare."""
     zero, one, nine, m, least = np.float32(0), np.float32(1), np.float32(9), smooth.size, asked.least
     total, behind, spare = sums[0, :m], sums[1, :m], values[values.shape[0] - 1]
     for j in range(m):
@@ -270,9 +270,9 @@ def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type:
 
 @kernel
 def sky_rows(data, dq, table, rule, network, sample, first, noise, known, centres, halves, asked):  # type: ignore[no-untyped-def]
-    """See `sky_rows.survey` and `sky_rows.subtract`; what has no rows is not known, or not asked for.
+    """See `sky_rows.survey` and `sky_rows.subtract`; arrays without rows are unknown, or not requested.
 
-    The smooth sky is `known`, or it is the median.
+    The smooth sky is `known`, or else the median.
     """
     constant, per_electron = noise
     ny, nx = known.shape if known.shape[0] else constant.shape

@@ -188,8 +188,8 @@ def shrink(values: Float64, errors: Float64) -> Float64:
     """Shrink noisy values near 1 towards 1 according to the share of noise in their scatter.
 
     The real variance S is that of the scatter minus that of the errors, by medians, so that one cloudy frame does not
-    affect the others. For a value more than 3 sigma off, S is at least the square of its deviation. Each value v with
-    error e becomes 1 + (v - 1) S / (S + e^2).
+    affect the others. For a value more than 3 sigma off, S is at least its squared deviation minus e^2. Each value v
+    with error e becomes 1 + (v - 1) S / (S + e^2).
     """
     known = np.isfinite(errors)
     if known.sum() < 2:

@@ -1,4 +1,4 @@
-"""Maps from output to input pixels, held on a coarse grid that is exact enough to be read linearly."""
+"""Maps from output to input pixels, tabulated on a grid fine enough for linear interpolation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nirred.algorithms.compiled import kernel
 FloatArray = NDArray[np.float64]
 Transform = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
-#: Maps that differ from a shift by less than this everywhere are resampled as one (px).
+#: Maps that differ from a shift by less than this everywhere are resampled as shifts (px).
 SHIFT_TOLERANCE = 0.01
 
-#: A map with kinks is true to this, px.
+#: Accuracy of a map with kinks, px.
 _KINK = 5e-3
 
 _COARSE_STEPS, _FINE_STEPS = (128, 64, 32, 16), (8, 4, 2, 1)
@@ -25,7 +25,7 @@ _COARSE_STEPS, _FINE_STEPS = (128, 64, 32, 16), (8, 4, 2, 1)
 
 @dataclass(frozen=True)
 class PixelMap:
-    """Where in the input each output pixel lies.
+    """Position of each output pixel in the input.
 
     Attributes
     ----------
@@ -65,8 +65,8 @@ class PixelMap:
         """Build a map from a function, calling it at few positions only.
 
         Nodes 128 pixels apart are interpolated by a bicubic spline to nodes 8 pixels apart.  Both distances are
-        halved until the map, read linearly, is true to `tol` at check positions between the nodes. Where no spline is,
-        as for look-up tables with their kinks, all nodes are called for, true to 0.005 px at least.
+        halved until the map, read linearly, is accurate to `tol` at check positions between the nodes. If no spline is,
+        as for look-up tables with kinks, the function is called for all nodes, with an accuracy of 0.005 px or better.
 
         Parameters
         ----------
@@ -112,13 +112,13 @@ class PixelMap:
 
     @classmethod
     def _kinked(cls, transform: Transform, shape: tuple[int, int], step: int, _: int) -> PixelMap:
-        """Every node by the function itself: a look-up table has kinks, at which a spline overshoots."""
+        """Map with every node from the function itself: look-up tables have kinks, at which a spline overshoots."""
         x, y = transform(*_nodes(shape, step))
         (dxdy, dxdx), (dydy, dydx) = np.gradient(x, step), np.gradient(y, step)
         return cls(shape, step, x, y, np.abs(dxdx * dydy - dxdy * dydx))
 
     def at(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return input positions of output positions, read as the resampling reads them."""
+        """Return input positions of output positions, interpolated as in the resampling."""
         found = self.read(x, y)
         return found[0], found[1]
 
@@ -130,7 +130,7 @@ class PixelMap:
         return out[0].reshape(px.shape), out[1].reshape(px.shape), out[2].reshape(px.shape)
 
     def behind(self, matrix: FloatArray, origin: tuple[float, float], shape: tuple[int, int]) -> PixelMap:
-        """Return the map of a projective map's output pixels through both; nodes are as far apart as this map's.
+        """Return the map composed of a projective map and this map, with the same spacing of nodes.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class PixelMap:
 
     @property
     def shift(self) -> tuple[float, float] | None:
-        """The shift (dx, dy) that the map is, to 0.01 px everywhere, or None."""
+        """The shift (dx, dy) that equals the map to 0.01 px everywhere, or None."""
         columns, rows = _nodes(self.shape, self.step)
         dx, dy = self.x - columns, self.y - rows
         middle = tuple(float((d.max() + d.min()) / 2) for d in (dx, dy))
@@ -167,7 +167,7 @@ class PixelMap:
 
     @property
     def is_identity(self) -> bool:
-        """Whether every position is its own, to 0.01 px."""
+        """Whether the map is the identity, to 0.01 px."""
         columns, rows = _nodes(self.shape, self.step)
         return bool(np.hypot(self.x - columns, self.y - rows).max() <= SHIFT_TOLERANCE)
 

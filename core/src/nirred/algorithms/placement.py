@@ -1,7 +1,7 @@
-"""Where the pixels of a plane lie on a grid: a projective map between tangent planes, then the camera's distortion.
+"""Positions of a plane's pixels on a grid: a projective map between tangent planes, then the camera's distortion.
 
-A map that is a shift, nearly enough, is done by separable filters; any other by gathering. Either way rows of the grid
-are drawn from rows of the plane, and neither tile nor thread changes a bit.
+Maps close enough to a shift are resampled by separable filters, all others by gathering. In both cases rows of the grid
+are interpolated from rows of the plane, and neither tiles nor threads change a bit.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ UInt8 = NDArray[np.uint8]
 Transform = Callable[[Float64, Float64], tuple[Float64, Float64]]
 Bounds = tuple[float, float, float, float]
 
-#: Nodes of a map without distortion lie this far apart, pixels: between tangent planes all but linear.
+#: Spacing of the nodes of a map without distortion, pixels: maps between tangent planes are nearly linear.
 _STEP = 64
-#: The distortion is known this far beyond the detector's edges, flat pixels.
+#: The distortion is tabulated this far beyond the detector's edges, flat pixels.
 _MARGIN = 8
-#: A distortion's table, read linearly, is true to this, pixels: a fifth of what a position may be off.
+#: Accuracy of a distortion's table, read linearly, pixels: a fifth of the position tolerance.
 _TRUE = 2e-3
 #: Pixels per axis at which a map's sub-pixel phases are sampled.
 _SAMPLES = 20
@@ -60,7 +60,7 @@ class Distortion:
 
     @classmethod
     def of(cls, to_detector: Transform, to_flat: Transform, shape: tuple[int, int]) -> Distortion | None:
-        """Tabulate a distortion of a detector of this shape; None where it is none, to a hundredth of a pixel.
+        """Tabulate the distortion of a detector of this shape; None if it is below a hundredth of a pixel.
 
         Raises
         ------
@@ -82,15 +82,15 @@ class Distortion:
 
 
 class Patch(Protocol):
-    """Rows of a grid as drawn from rows [low, high) of a plane."""
+    """Rows of a grid interpolated from rows [low, high) of a plane."""
 
     @property
     def low(self) -> int:
-        """First row of the plane that is drawn on."""
+        """First row of the plane that is used."""
 
     @property
     def high(self) -> int:
-        """Row after the last."""
+        """Row after the last one used."""
 
     def values(self, data: Float32, bad: UInt8 | None, kernel: Kernel, out: Float32 | None = None) -> Float32:
         """Interpolated values; NaN without data. `data` and `bad` are rows [low, high) of the plane, `out` a buffer."""
@@ -99,16 +99,16 @@ class Patch(Protocol):
         """Share of each pixel that masked pixels cover."""
 
     def through(self, electrons: bool, gain: float) -> Through | None:
-        """Which pixels lie under those of the grid, and how their values count; None: side by side from `offset`."""
+        """The plane's pixels under those of the grid, and their factors; None: a mere shift by `offset`."""
 
     @property
     def offset(self) -> tuple[int, int] | None:
-        """(x, y) in the plane's rows of the pixel nearest to pixel (0, 0), where all others follow from it."""
+        """(x, y) in the plane's rows of the pixel nearest to pixel (0, 0), if all others follow from it."""
 
 
 @dataclass(frozen=True)
 class ShiftPatch:
-    """By a mere shift."""
+    """Patch of a plane that is merely shifted."""
 
     shift: tuple[float, float]
     grid: Grid
@@ -150,7 +150,7 @@ class ShiftPatch:
 
 @dataclass(frozen=True)
 class MapPatch:
-    """By any map; `rows` are counted from the map's first."""
+    """Patch for any map; `rows` are counted from the map's first."""
 
     pixelmap: PixelMap
     rows: tuple[int, int]
@@ -185,14 +185,14 @@ class MapPatch:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of a plane lie on a target plane, of which grids are whole pixels.
+    """Positions of a plane's pixels on a target plane; grids consist of whole pixels of the target.
 
     Parameters
     ----------
     shape : (int, int)
         (ny, nx) of the plane.
     shift : (dx, dy) or None
-        Position on the plane minus on the target, where that is (nearly) the same for all pixels.
+        Position on the plane minus on the target, if that is (nearly) the same for all pixels.
     matrix : float64 (3, 3)
         Otherwise: projective map from target to flat pixels of the plane.
     distortion : Distortion, optional
@@ -206,7 +206,7 @@ class Placement:
 
     @classmethod
     def shifted(cls, dx: float, dy: float, shape: tuple[int, int]) -> Placement:
-        """A mere shift."""
+        """Placement by a mere shift."""
         return cls(shape, (dx, dy), gnomonic.motion(0.0, (0.0, 0.0), (dx, dy)))
 
     def to_plane(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
@@ -256,7 +256,7 @@ class Placement:
         return float(u.min()), float(v.min()), float(u.max()), float(v.max())
 
     def patch(self, grid: Grid, rows: tuple[int, int]) -> Patch | None:
-        """How rows [first, last) of a grid are drawn; None where the plane does not reach them."""
+        """Patch for rows [first, last) of a grid; None if the plane does not reach them."""
         if self.shift is not None:
             low, high = frame_rows(self.shift, grid, rows, self.shape[0])
             return ShiftPatch(self.shift, grid, rows, low, high) if high > low else None
@@ -272,7 +272,7 @@ class Placement:
         return MapPatch(pixelmap, mine, low, high, self.shape) if high > low else None
 
     def rows_of(self, grid: Grid, rows: tuple[int, int]) -> tuple[PixelMap, int]:
-        """Map of rows of a grid, and the grid's row that is its first: nodes do not depend on the rows asked for."""
+        """Map of rows of a grid, and its first row in the grid: the nodes do not depend on the requested rows."""
         if self.distortion is not None:
             forward = self.distortion.forward
             first = rows[0] // forward.step * forward.step
@@ -286,9 +286,9 @@ class Placement:
     def blot(
         self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel, out: Float32 | None = None
     ) -> tuple[Float32, np.ndarray, tuple[int, int]]:
-        """A model on a grid at the pixels of the plane, NaN outside; its counts, and where the plane begins on them.
+        """A grid's model at the pixels of the plane, NaN outside; its counts, and the plane's first pixel on these.
 
-        `out` is a buffer for the values, which a shift uses.
+        `out` is a buffer for the values, used for shifts.
         """
         if self.shift is None:
             values, back = np.empty(self.shape, np.float32), self.onto(grid)
@@ -304,20 +304,20 @@ class Placement:
         return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
 
     def _picked(self, plane: np.ndarray, grid: Grid) -> np.ndarray:
-        """A plane on a grid through a map at this one's pixels, by the nearest; 0 outside."""
+        """Nearest values of a grid's plane at this plane's pixels, through the map; 0 outside."""
         out = np.empty(self.shape, plane.dtype)
         pick_rows(plane, None, self.onto(grid), (0, self.shape[0]), (0, grid.shape[0]), out, 0)
         return out
 
     def carry(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
-        """A mask on a grid at the plane's pixels, by the nearest; 0 outside."""
+        """Nearest values of a grid's mask at the plane's pixels; 0 outside."""
         if self.shift is None:
             return self._picked(mask, grid)
         moved = Grid(-grid.x0 - round(self.shift[0]), -grid.y0 - round(self.shift[1]), self.shape)
         return nearest_rows(mask, (0.0, 0.0), moved, (0, self.shape[0]), 0)
 
     def onto(self, grid: Grid) -> PixelMap:
-        """Map from the plane's pixels to a grid's, for a plane that no mere shift places."""
+        """Map from the plane's pixels to a grid's, for a plane that is not merely shifted."""
         if self.distortion is not None:
             nodes = self.distortion.inverse
             x, y, area, step = nodes.x, nodes.y, nodes.area, nodes.step
@@ -338,7 +338,7 @@ class Placement:
         return np.array([[u[0] - u[1], u[3] - u[2]], [v[0] - v[1], v[3] - v[2]]]) / 8
 
     def correlation(self, kernel: Kernel) -> Float64:
-        """Noise covariance (7, 7) of unit white noise drawn onto a grid."""
+        """Noise covariance (7, 7) of unit white noise resampled onto a grid."""
         if self.shift is not None:
             return kernel_correlation(*self.shift, kernel)
         x0, y0, x1, y1 = self.bounds
@@ -347,7 +347,7 @@ class Placement:
         return mean_correlation(x, y, self.jacobian(), kernel)
 
     def noise_gain(self, kernel: Kernel) -> float:
-        """Variance of large apertures over what the areas of the pixels say: turned, the nearest counts some twice."""
+        """Variance of large apertures over that expected from pixel areas: with rotation, `nearest` repeats pixels."""
         if self.shift is not None or kernel != "nearest":
             return 1.0
         return float(self.correlation(kernel).sum() * abs(np.linalg.det(self.jacobian())))

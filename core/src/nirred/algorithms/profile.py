@@ -1,4 +1,4 @@
-"""How far extended objects reach: their profiles beyond the detection limit, extrapolated."""
+"""Extent of extended objects, from profiles extrapolated beyond the detection limit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel
 
-MIN_AREA = 20  # binned pixels that make an object extended
+MIN_AREA = 20  # least number of binned pixels of an extended object
 MOST_OBJECTS = 64  # the largest
-INNER_RADIUS = 1.5  # binned pixels: nearer the centre the seeing rules
+INNER_RADIUS = 1.5  # binned pixels: closer to the centre the seeing dominates
 REACH = 4.0  # the profile is measured to this many isophotal radii
 GROWTH = 8.0  # and extrapolated to this many
-PROFILE_ERROR = 0.2  # relative, for what is no ellipse and no Sersic profile
+PROFILE_ERROR = 0.2  # relative, for deviations from ellipses and Sersic profiles
 INDICES = np.array([0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 SIZES = np.geomspace(0.1, 3.0, 32)  # effective radii, in isophotal radii
 #: Edges of the profile's annuli, in isophotal radii.
@@ -25,20 +25,20 @@ RINGS = np.geomspace(0.1, REACH, 19)
 OUTSIDE = 0.003
 OUTSIDE_POWER = 1.2
 CONFIDENCE = 0.9  # that no more flux is left outside
-_FEWEST = 4  # rings that tell a profile
+_FEWEST = 4  # least number of rings for a profile
 _HOLLOW = 3.0  # errors below zero
-HIDDEN = 1.3  # times as far as its profile seems to end an object in a hollow may reach
-SPARSE = 4  # a step, pixels, that no region of interest is lost between
-SIGNIFICANCE = 10.0  # of the flux in the isophote, for a profile to be believed
+HIDDEN = 1.3  # an object in a hollow may extend to this many times the apparent end of its profile
+SPARSE = 4  # sampling step, pixels, that misses no region of interest
+SIGNIFICANCE = 10.0  # least significance of the flux in the isophote for a profile to be used
 
 
 def extended_ellipses(
     signal: NDArray[np.float32], weight: NDArray[np.float32], found: NDArray[np.uint8], *, sunk: bool = False
 ) -> NDArray[np.float64]:
-    """Ellipses that hold nearly all the light of the extended objects in a binned image.
+    """Ellipses that contain nearly all the light of the extended objects in a binned image.
 
-    The isophotal ellipse of each object sets annuli; Sersic (1963) profiles on a grid of indices and sizes are fitted
-    to the annuli's means, and the radius that leaves the wanted flux outside is, by likelihood, rather too large.
+    The isophotal ellipse of each object defines annuli; Sersic (1963) profiles on a grid of indices and sizes are
+    fitted to the annuli's means. The radius that leaves the wanted flux outside is an upper limit by likelihood.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def extended_ellipses(
     found : ndarray of uint8, shape (h, w)
         Detected pixels.
     sunk : bool
-        Objects lie in hollows: the sky that was subtracted held some of their own light.
+        Objects lie in hollows: the subtracted sky contained some of their own light.
 
     Returns
     -------
@@ -71,9 +71,9 @@ def extended_objects(
     most: int,
     error: float = PROFILE_ERROR,
 ) -> Iterator[tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], float]]:
-    """The largest objects of at least so many blocks: isophotal ellipse, profile above the background, a block's noise.
+    """The largest objects of at least `least` blocks: isophotal ellipse, profile above background, a block's noise.
 
-    A profile is radii (isophotal ones), means of annuli and their errors, of which `error` is relative.
+    A profile consists of radii (isophotal ones), means of annuli and their errors, which include the relative `error`.
     """
     from scipy.ndimage import label
 
@@ -102,7 +102,7 @@ def extended_objects(
 
 
 def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> float:
-    """Share of an image that extended objects cover which lie in hollows: their light was subtracted with the sky.
+    """Share of an image covered by extended objects that lie in hollows: their light was subtracted with the sky.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> fl
     Returns
     -------
     float
-        Of their isophotal ellipses.
+        The share of their isophotal ellipses.
     """
     area = 0.0
     for ellipse, profile, _ in extended_objects(surface, found, MIN_AREA, MOST_OBJECTS):
@@ -124,14 +124,14 @@ def hollowed_share(surface: NDArray[np.float32], found: NDArray[np.uint8]) -> fl
 
 
 def cut_share(marked: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
-    """Share of an image that is marked in regions which its edge cuts: what lies beyond, nothing tells.
+    """Share of an image that is marked in regions cut by its edge, beyond which nothing is measured.
 
     Parameters
     ----------
     marked : ndarray of bool, shape (ny, nx)
-        Looked at by every `SPARSE`-th pixel of every so many rows.
+        Sampled at every `SPARSE`-th pixel in x and y.
     outside : ndarray of bool, shape (ny, nx)
-        Pixels beyond the edge of what the detector sees, besides those beyond the image.
+        Unilluminated pixels, beyond the edge of the detector's field, in addition to those beyond the image.
     """
     from scipy.ndimage import binary_dilation, label
 
@@ -196,7 +196,7 @@ def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignor
 
 @lru_cache(maxsize=1)
 def sersic_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steepness of each index, (indices, 1, 1), and the radius that leaves its share outside, (indices, sizes)."""
+    """Steepness of each index, (indices, 1, 1), and the radius with the index's share outside, (indices, sizes)."""
     from scipy.special import gammainccinv, gammaincinv
 
     steepness = gammaincinv(2.0 * INDICES, 0.5)
@@ -206,7 +206,7 @@ def sersic_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _hollow(means: NDArray[np.float64], errors: NDArray[np.float64]) -> int:
-    """How many rings there are down to the bottom of the hollow round an object; 0 where none shows."""
+    """Number of rings down to the bottom of the hollow around an object; 0 if there is none."""
     lowest = int(np.argmin(means))
     return max(lowest + 1, _FEWEST) if means[lowest] < -_HOLLOW * errors[lowest] else 0
 

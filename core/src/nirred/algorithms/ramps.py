@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Steps between reads that stray by more sigma from the pixel's median step are jumps (cosmic rays).
+#: Steps between reads that deviate by more sigma from the pixel's median step are jumps (cosmic rays).
 JUMP = 5.0
 
 
@@ -16,10 +16,10 @@ def ramp_counts(
     read_noise: float = 0.0,
     saturation: float | None = None,
 ) -> np.ndarray:
-    """Counts gathered from the first read to the last.
+    """Counts accumulated from the first read to the last.
 
-    The rate is the mean of the steps between successive reads that are neither jumps nor touch saturation, weighted by
-    time: without either it is the last read less the first, the best estimate where photons make the noise.
+    The rate is the mean of the steps between successive reads without jumps and saturation, weighted by time. Without
+    either it is the last read minus the first, the best estimate if photon noise dominates.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def ramp_counts(
     Returns
     -------
     float32 (ny, nx)
-        ADU. A pixel saturated in all steps has its last read: it stays recognisable by its level.
+        ADU. A pixel saturated in all steps has its last read, so that its level still shows saturation.
 
     Raises
     ------

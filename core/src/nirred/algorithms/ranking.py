@@ -1,4 +1,4 @@
-"""Medians within kernels: numba's own take ten times as long to compile."""
+"""Medians within kernels: numba's own implementation takes ten times as long to compile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _ranked(values, n, k):  # type: ignore[no-untyped-def]
 
 @subkernel
 def middle(values, n):  # type: ignore[no-untyped-def]
-    """Median of the first n values, of which none is NaN, as numpy's; NaN of none. They are put into another order."""
+    """Median of the first n values, without NaN, as numpy's; NaN if n is 0. The values are reordered."""
     if n == 0:
         return np.nan
     half = n // 2

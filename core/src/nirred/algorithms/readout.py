@@ -1,8 +1,8 @@
-"""Periodic pattern of the readout electronics: found in each quadrant, scaled by row, taken off; offsets levelled.
+"""Periodic pattern of the readout electronics: measured in each quadrant, scaled by row, subtracted; offsets levelled.
 
-An image is seen as boxes of one period of the pattern. The median of all boxes, each minus its own mean, is the
-pattern; what each band of boxes holds of it is its amplitude there. Stars and sources are in few boxes, so that the
-medians pass them by; masked pixels are left out.
+An image is divided into boxes of one period of the pattern. The median of all boxes, each minus its own mean, is the
+pattern; its strength in each band of boxes is the amplitude there. Stars and other sources are in few boxes and do not
+affect the medians; masked pixels are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Bool = NDArray[np.bool_]
 
 #: A normal distribution's sigma over its median absolute deviation.
 _MAD = 1.4826
-#: Bands over which the amplitude is smoothed: fewer follow noise, more smear where the pattern sets in.
+#: Bands over which the amplitude is smoothed: fewer follow noise, more blur the onset of the pattern.
 _SMOOTH = 9
 
 
@@ -42,7 +42,7 @@ class Pattern:
     strength: float
 
     def image(self, shape: tuple[int, int]) -> Float32:
-        """The pattern over a quadrant of that shape (ny, nx), in electrons; an incomplete period at the end counts."""
+        """The pattern over a quadrant of that shape (ny, nx), in electrons, with an incomplete period at the end."""
         py, px = self.box.shape
         rows = np.repeat(self.amplitude, py)
         rows = np.pad(rows, (0, max(shape[0] - rows.size, 0)), mode="edge")[: shape[0]]
@@ -62,12 +62,12 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), cl
     period : (int, int)
         (rows, columns) of the pattern.
     clip : float
-        Boxes' pixels this many sigma from the median of their place are left out of the pattern.
+        Boxes' pixels this many sigma from the median of their position are left out of the pattern.
 
     Returns
     -------
     Pattern
-        All 0 where fewer than 4 x 4 periods fit, or nearly everything is bad.
+        All 0 if fewer than 4 x 4 periods fit, or nearly everything is bad.
     """
     py, px = period
     ny, nx = data.shape[0] // py, data.shape[1] // px
@@ -99,7 +99,7 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), cl
 
 
 def _amplitudes(boxes: Float64, pattern: Float64) -> Float64:
-    """How much of the pattern each band of boxes holds, relative to the mean: smoothed median over the band."""
+    """Amplitude of the pattern in each band of boxes, relative to the mean: smoothed median over the band."""
     weight = np.isfinite(boxes) * pattern**2
     total = weight.sum(axis=(2, 3))
     share = np.nansum(boxes * pattern, axis=(2, 3)) / np.where(total > 0, total, np.nan)
@@ -128,7 +128,7 @@ def clean_readout(
     levels: bool = True,
     reach: int = 5,
 ) -> tuple[Float32, tuple[float, ...]]:
-    """Take off the pattern of each quadrant, and the steps between quadrants that have one.
+    """Subtract the pattern of each quadrant, and the steps between quadrants that have one.
 
     Parameters
     ----------
@@ -143,16 +143,16 @@ def clean_readout(
     force : bool
         Clean every quadrant.
     levels : bool
-        Level the quadrants where one was cleaned: halves by the steps at the lines where they meet.
+        Level the quadrants if one was cleaned: halves by the steps at the lines where they meet.
     reach : int
-        Rows and columns on either side of such a line that tell the step.
+        Rows and columns on either side of such a line from which the step is measured.
 
     Returns
     -------
     float32 (ny, nx)
-        The same values where there is no pattern.
+        Unchanged where there is no pattern.
     tuple of float
-        Standard deviation (data's unit) of what was taken off each quadrant, in the order of `quadrants`.
+        Standard deviation (data's unit) of the pattern subtracted from each quadrant, in the order of `quadrants`.
     """
     done, strengths = data.copy(), []
     for part in quadrants((data.shape[0], data.shape[1])):
@@ -188,7 +188,7 @@ def _level(data: Float32, bad: Bool, reach: int) -> None:
 
 
 def _step(first: Float32, second: Float32) -> float:
-    """What lifts `first` to `second`: median over columns of the difference of their medians; 0 if unknown."""
+    """Step from `first` to `second`: median over columns of the difference of their medians; 0 if unknown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         steps = np.nanmedian(second, axis=0) - np.nanmedian(first, axis=0)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def largest_rectangle(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of the largest rectangle that holds True only; empty slices where there is none.
+    """Rows and columns of the largest rectangle of True only; empty slices if there is none.
 
     Row by row: the columns of True that end there are a histogram; a stack of rising bars finds its largest rectangle.
     """

@@ -17,13 +17,13 @@ from nirred.algorithms.pairs import PointSources, outshining_pair, positions_of,
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
-#: Positions are not trusted beyond this (px): pixel phase, distortion, colour.
+#: Least error of positions (px): pixel phase, distortion, colour.
 POSITION_FLOOR = 0.005
 
 #: Residuals beyond this many sigma are left out.
 CLIP = 3.5
 
-#: A turn is measured from at least so many stars, and told where it exceeds so many sigma.
+#: Least number of stars that measure a rotation, and its least significance in sigma.
 STARS_OF_TURN, SURE_OF_TURN = 6, 5.0
 
 _CANDIDATES = 50  # the best measured stars, one of which the others are to agree with
@@ -31,7 +31,7 @@ _CANDIDATES = 50  # the best measured stars, one of which the others are to agre
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a frame lies with respect to the reference.
+    """Position of a frame relative to the reference.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Registration:
     dx_err, dy_err : float
         1-sigma errors (px), from the positions' errors and the residuals, the larger.
     rotation : float
-        Angle (radian, from x to y) by which the frame's positions are turned.
+        Angle (radian, from x to y) by which the frame's positions are rotated.
     rotation_err : float
-        Its 1-sigma error, NaN where none was fitted.
+        Its 1-sigma error, NaN if no rotation was fitted.
     scale : float
         Ratio of separations in the frame to those in the reference.
     n_matched : int
@@ -78,7 +78,7 @@ def match_offset(
 ) -> Registration | None:
     """Find the offset between two star lists near a guess.
 
-    Every pair of stars votes for the offset between them; the place with most votes within `radius` of the
+    Every pair of stars votes for the offset between them; the offset with most votes within `radius` of the
     guess is verified by one-to-one matching and refined by a clipped mean with the positions' weights.
 
     Parameters
@@ -101,7 +101,7 @@ def match_offset(
     Returns
     -------
     Registration or None
-        None where no offset stands out from chance.
+        None if no offset is significant.
     """
     a, b = positions_of(reference), positions_of(frame)
     if len(a) == 0 or len(b) == 0:
@@ -121,7 +121,7 @@ def refine(
     centre: FloatArray,
     method: str,
 ) -> Registration:
-    """Weighted, clipped least squares for the offset and, if asked, a rotation, from matched stars."""
+    """Weighted, clipped least squares for the offset and, if requested, a rotation, from matched stars."""
     a, b = positions_of(reference)[i] - centre, positions_of(frame)[j] - centre
     variance = reference.position_error[i] ** 2 + frame.position_error[j] ** 2 + POSITION_FLOOR**2
     turn = fit_rotation and i.size >= 3
@@ -168,10 +168,10 @@ def _most_agreed(candidates, shifts, weights, most):  # type: ignore[no-untyped-
 
 
 def consensus(shifts: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
-    """Stars that agree with the one that most of the others agree with.
+    """Stars that agree with the star with which most others agree.
 
     Its shift has the least sum of squared deviations in sigma, each capped. A weighted mean alone would follow the
-    brightest star also where a cosmic ray in its wing has moved it.
+    brightest star even if a cosmic ray in its wing has moved it.
 
     Parameters
     ----------
@@ -216,25 +216,25 @@ def with_turn(
     least: float,
     tolerance: float = 1.5,
 ) -> Registration:
-    """Registration of a frame with its turn where its stars show one, without where they do not.
+    """Registration of a frame, with a rotation if its stars show a significant one.
 
     Parameters
     ----------
     reference, frame : PointSources
         The lists.
     known : Registration
-        Of the frame.
+        Registration of the frame without a rotation.
     centre : tuple of float
         (x, y) in the reference at which the offset holds and about which it turns (px).
     least : float
-        Smaller turns (radian) are none, nor are those within `SURE_OF_TURN` sigma.
+        Rotations (radian) that are smaller, or within `SURE_OF_TURN` sigma, are neglected.
     tolerance : float
         How far apart the stars of a pair may be (px).
 
     Returns
     -------
     Registration
-        That which is known, where fewer than `STARS_OF_TURN` stars are common to both.
+        `known` if fewer than `STARS_OF_TURN` stars are common to both.
     """
     origin, found = np.array(centre), known
     a, b = positions_of(reference), positions_of(frame)

@@ -1,10 +1,10 @@
 """Resampling by any smooth map: each output pixel gathers its kernel's samples from the input.
 
-Neighbouring output pixels mostly draw on neighbouring input pixels: such runs of pixels are eight lanes of the vector
-unit each (`resample_runs`).
+Neighbouring output pixels mostly use neighbouring input pixels: such runs of pixels are processed in eight lanes of the
+vector unit (`resample_runs`).
 
-A variance plane is carried with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels in an
-aperture goes with 1 / area, variance times area keeps the aperture's noise.
+A variance plane is resampled with ``kernel="bilinear"`` and the same `conserve`: as the number of output pixels in an
+aperture is proportional to 1 / area, variance times area keeps the aperture's noise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def gather_rows(
     Parameters
     ----------
     data, bad : float32 and uint8 or bool arrays, shape (ny, nx)
-        The image, and not zero where a pixel is unusable, or None.
+        The image, and its mask, non-zero where a pixel is unusable, or None.
     pixelmap, kernel : PixelMap, {"lanczos3", "bilinear", "nearest"}
         From output to input, and the interpolant.
     rows : tuple of int, optional
@@ -61,7 +61,7 @@ def gather_rows(
     conserve : bool
         Multiply by the input area of each output pixel, which keeps the flux of sources.
     part : (int, int), optional
-        `data` and `bad` are rows of an image (the first one's number, how many it has), all that `input_rows` names.
+        (first row, number of rows of the image) if `data` and `bad` are only rows of it, those given by `input_rows`.
     covered : bool
         Whether the coverage is wanted; without, it has no rows.
     out : float32 array, optional
@@ -127,7 +127,7 @@ def _keep_usable(part, bad, work):  # type: ignore[no-untyped-def]
 
 
 def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int, int]:
-    """Rows of the input that output rows [first, last) draw on."""
+    """Rows of the input that output rows [first, last) need."""
     nodes = pixelmap.y[first // pixelmap.step : -(-last // pixelmap.step) + 1]
     top, bottom = float(np.fmin.reduce(nodes, axis=None)), float(np.fmax.reduce(nodes, axis=None))
     if not (math.isfinite(top) and math.isfinite(bottom)):
@@ -175,7 +175,7 @@ def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-u
 
 @subkernel
 def _marked(marks, words, found):  # type: ignore[no-untyped-def]
-    """Where marks are set, of which few are; `words` are eight of them each."""
+    """Indices of set marks, which are few; `words` are eight marks each."""
     number = 0
     for w in range(words.size):
         if words[w] != 0:
@@ -234,7 +234,7 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
 
 @subkernel
 def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
-    """Whether all pixels of these rows and columns lie outside the input, as the nodes round them tell."""
+    """Whether all pixels of these rows and columns lie outside the input, judged by the nodes around them."""
     places = nodes.ravel()
     for axis in range(2):
         low, high = np.inf, -np.inf

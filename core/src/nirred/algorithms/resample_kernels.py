@@ -1,4 +1,4 @@
-"""Interpolation kernels: weights of a fractional shift and the noise correlation that they leave."""
+"""Interpolation kernels: weights of a fractional shift and the resulting noise correlation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Kernel: TypeAlias = Literal["lanczos3", "bilinear", "nearest"]
 
-#: Number of input samples per axis that an output pixel draws on.
+#: Number of input samples per axis used for an output pixel.
 TAPS: dict[str, int] = {"lanczos3": 6, "bilinear": 2, "nearest": 1}
 
 #: Shifts nearer than this to a whole pixel are copied without interpolation (px).
@@ -103,8 +103,8 @@ def _keep_moments(distance: NDArray[np.float64], weights: NDArray[np.float64]) -
 def kernel_correlation(dx: float, dy: float, kernel: Kernel = "lanczos3") -> NDArray[np.float64]:
     """Return the noise covariance of unit white noise after a resampling by a shift.
 
-    The variance of the resampled pixels is the centre of the matrix, although a variance plane carried
-    along with plain weights still says 1: that plane holds for apertures of one FWHM and larger, because
+    The variance of the resampled pixels is the centre of the matrix, although a variance plane resampled
+    with plain weights remains 1: that plane is valid for apertures of one FWHM and larger, because
     the covariance summed over *all* lags is exactly 1.  The mean of the matrices of the frames, each with its
     squared stacking weight, is the covariance of the stack.
 
@@ -139,7 +139,7 @@ def mean_correlation(
     Parameters
     ----------
     x, y : float64 array, shape (n,)
-        Where in the input these pixels lie: a fair sample of the map's sub-pixel phases.
+        Positions of these pixels in the input: a representative sample of the map's sub-pixel phases.
     jacobian : float64 array, shape (2, 2)
         Steps in input x and y (rows) per step in output x and y (columns), pixels.
     kernel : {"lanczos3", "bilinear", "nearest"}

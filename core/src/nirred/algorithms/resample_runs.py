@@ -1,6 +1,6 @@
-"""Runs of pixels whose windows of samples lie side by side: the vector code of the gather.
+"""Vector code of the gather, for runs of pixels with adjacent windows of samples.
 
-Weights are polynomials of the position between two samples, so that no table is looked up.
+Weights are polynomials of the position between two samples; no table is needed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ masked pixels set to zero and of the mask's complement.  With a product kernel b
 regions cost no gather.  Masked and non-finite pixels and those outside the array are left out; a shift by whole
 pixels is an exact copy; the weights sum to 1 per axis, so flux is kept.
 
-A variance plane is carried with ``kernel="bilinear"``: plain weights, not their squares.  It then predicts the noise in
+A variance plane is resampled with ``kernel="bilinear"``: weights, not their squares.  It then predicts the noise in
 apertures of one FWHM and larger; the scatter of single pixels is lower by the centre of `kernel_correlation`.
 """
 

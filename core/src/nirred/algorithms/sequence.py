@@ -1,8 +1,8 @@
-"""Offsets of a whole sequence of frames, solved together.
+"""Joint solution for the offsets of a sequence of frames.
 
-Frames are first matched with the best frame one by one by stars near the guess; those that share too few
-with it, with the nearest frame matched already; the rest by triangles, or images where given.  Then all
-positions of all stars are fitted together for one position per star and one offset per frame, so that an
+Frames are first matched one by one with the best frame, by stars near the guess. Frames with too few stars in
+common with it are matched with the nearest frame already matched, the rest by triangles, or by images if given.
+Then all positions of all stars are fitted together for one position per star and one offset per frame: an
 offset's error is that of the frame's own stars and of the reference's, not of a pair.
 """
 
@@ -30,9 +30,9 @@ from nirred.algorithms.triangles import match_triangles
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
-#: A frame is tried with so many of those that were matched before it, the nearest ones.
+#: Number of matched frames, the nearest ones, with which a frame is tried.
 MOST_LINKS = 3
-#: A match by so many stars is no chance.
+#: Number of stars from which a match is not chance.
 FIRM = 3
 
 #: Stars are matched a second time within this distance of an offset that triangles found (px).
@@ -55,7 +55,7 @@ def solve_offsets(
     images: Images | None = None,
     least_turn: float = float("inf"),
 ) -> tuple[list[Registration | None], int]:
-    """Register all frames of a sequence to its best one, as the module says.
+    """Register all frames of a sequence to its best one, as described in the module's docstring.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def solve_offsets(
     images : callable, optional
         Returns (data, bad) of a frame, for frames whose stars cannot be matched.
     least_turn : float
-        Without `fit_rotation`: turns of at least this (radian) are measured where enough stars show them.
+        Without `fit_rotation`: rotations of at least this (radian) are measured if there are enough stars.
 
     Returns
     -------
@@ -124,10 +124,10 @@ def _turned(
 def _by_triangles(
     lists: Sequence[StarList], pair: tuple[int, int], turn: float, centre: tuple[float, float], images: Images | None
 ) -> Registration | None:
-    """Offset by triangles, which know no guess, if a second measurement finds it: by the stars' brightness, or images.
+    """Offset from triangles, without a guess, if confirmed by a second measurement: the stars' brightness, or images.
 
-    Three stars of unrelated lists agree now and then; that these also agree in brightness, or that the images
-    correlate there, is a witness of its own.
+    Three stars of unrelated lists sometimes agree by chance; their brightnesses, or a correlation of the images, are
+    independent evidence.
     """
     first, second = lists[pair[0]], lists[pair[1]]
     seen = match_triangles(first, second, max_rotation=turn, centre=centre)
@@ -162,9 +162,9 @@ def _match_by_stars(
     fit_rotation: bool,
     centre: tuple[float, float],
 ) -> list[Registration | None]:
-    """Match stars near the guesses, with the reference or over frames between: dithers may exceed a narrow field.
+    """Match stars near the guesses, with the reference or via other frames: dithers may exceed a narrow field.
 
-    A match by fewer than `FIRM` stars may be chance; it counts only for frames that no firm one reaches.
+    A match by fewer than `FIRM` stars may be chance; it is used only for frames without a firm match.
     """
     found: list[Registration | None] = [None] * len(lists)
     found[reference] = as_reference(len(lists[reference]))
@@ -186,7 +186,7 @@ def _match_by_stars(
 
 
 def _joined(first: Registration, second: Registration) -> Registration:
-    """From the reference to a frame by way of another: `second` is the frame's against that other one."""
+    """Registration of a frame via another frame: `second` is relative to that other one."""
     c, s = np.cos(second.rotation), np.sin(second.rotation)
     return replace(
         second,
@@ -211,7 +211,7 @@ def _best_frame(lists: Sequence[StarList]) -> int:
 
 
 def _on_reference(stars: StarList, found: Registration, centre: FloatArray) -> FloatArray:
-    """Positions of a frame's stars carried to the reference, less the offset: turned back only."""
+    """Positions of a frame's stars in the reference frame: offset subtracted, rotation undone."""
     relative = np.column_stack([stars.x, stars.y]) - centre - (found.dx, found.dy)
     c, s = np.cos(found.rotation), np.sin(found.rotation)
     return np.asarray(relative @ np.array([[c, -s], [s, c]]) + centre)
@@ -220,7 +220,7 @@ def _on_reference(stars: StarList, found: Registration, centre: FloatArray) -> F
 def _link(
     lists: Sequence[StarList], found: Sequence[Registration | None], reference: int, centre: FloatArray
 ) -> tuple[list[IndexArray], int]:
-    """Give each star of each frame the number of its source in a common list, -1 where it has none."""
+    """Assign each star of each frame the number of its source in a common list, -1 without a source."""
     order = [reference, *(k for k in range(len(lists)) if k != reference)]
     master = np.empty((0, 2))
     labels = [np.full(len(stars), -1, dtype=np.intp) for stars in lists]
@@ -243,7 +243,7 @@ def _link(
 def _solve_together(
     lists: Sequence[StarList], found: list[Registration | None], reference: int, centre: FloatArray
 ) -> list[Registration | None]:
-    """One round of the common fit; frames without a link to the reference keep what they have."""
+    """One round of the common fit; frames without a link to the reference keep their registrations."""
     labels, n_sources = _link(lists, found, reference, centre)
     seen = np.zeros(n_sources, dtype=np.intp)
     for label in labels:
@@ -287,7 +287,7 @@ def _solve_together(
 
 
 def _linked(frame: IndexArray, source: IndexArray, n_frames: int, reference: int) -> NDArray[np.bool_]:
-    """Frames that hang together with the reference through common sources."""
+    """Frames that are linked to the reference through common sources."""
     reached = np.zeros(n_frames, dtype=bool)
     reached[reference] = True
     while True:
@@ -300,7 +300,7 @@ def _linked(frame: IndexArray, source: IndexArray, n_frames: int, reference: int
 
 
 def _agreeing(frame: IndexArray, source: IndexArray, position: FloatArray, variance: FloatArray) -> NDArray[np.bool_]:
-    """Measurements that agree, frame by frame, on how the frame lies to the medians of the sources."""
+    """Measurements that agree, frame by frame, on the frame's offset from the medians of the sources."""
     apart = position - np.stack([_medians(source, position[:, axis]) for axis in range(2)], axis=1)[source]
     use = np.zeros(frame.size, dtype=bool)
     for here in _members(frame):
@@ -309,7 +309,7 @@ def _agreeing(frame: IndexArray, source: IndexArray, position: FloatArray, varia
 
 
 def _medians(label: IndexArray, values: FloatArray) -> FloatArray:
-    """Median of the values of each label, from 0 to the highest; labels without values hold nothing of use."""
+    """Median of the values of each label, from 0 to the highest; entries of labels without values are meaningless."""
     order = np.lexsort((values, label))
     count = np.bincount(label)
     first = np.cumsum(count) - count

@@ -1,4 +1,4 @@
-"""What is known of a sky's pattern: its power beside its noise, tile by tile; and the noise of single pixels."""
+"""Power and noise of a sky's pattern, in tiles; levels of sky frames; the noise of single pixels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Float64 = NDArray[np.float64]
 
 #: Median of a chi-square variable of one degree of freedom.
 MEDIAN_CHI2 = 0.4549364
-#: Every so many rows tell the noise of single pixels.
+#: The noise of single pixels is measured on every so many rows.
 NOISE_STEP = 7
-#: Values that a tile needs for a variance of its own.
+#: Least number of values in a tile for its own variance.
 FEWEST = 32
 #: Rows of tiles that a thread works on at once.
 ROWS = 4
 #: Rows of samples, likewise.
 SAMPLED_ROWS = 16
-#: Power beside which every noise is small.
+#: Power much larger than any noise.
 WHOLE = np.float32(1e20)
-#: Times that levels and pattern are found from each other.
+#: Iterations in which levels and pattern are derived from each other.
 ROUNDS = 2
 
 
@@ -42,7 +42,7 @@ def pattern_power(
 
     Half the sum of two independent estimates of one pattern has the variance of pattern and noise, half their
     difference that of the noise alone. No model of the detector's noise is needed. Both variances are medians of
-    squares / 0.4549, which hot pixels and undetected sources do not move.
+    squares / 0.4549, which are robust against hot pixels and undetected sources.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def pattern_power(
     tile : int
         Side of the areas over which both are averaged; the nearest even division of the image is taken.
     robust : bool
-        Take medians of squares; False: means, which see what fills a small part of a tile.
+        Take medians of squares; False: means, which include structure in a small part of a tile.
     threads : int
         Number of threads for rows of tiles.
 
@@ -62,7 +62,7 @@ def pattern_power(
     P : float64, shape (tiles along y, along x)
         Variance of the small-scale pattern; not below 0.
     V : the same
-        Noise variance of g times the sum of units behind it.
+        Noise variance of g times its sum of units.
     """
     ny, nx = smooth.shape
     noise, both, weight = np.full((3, max(1, round(ny / tile)), max(1, round(nx / tile))), np.nan)
@@ -123,10 +123,10 @@ def _mean(values):  # type: ignore[no-untyped-def]
 
 
 def shrinkage(power: Float64, noise: Float64, units: Float32) -> tuple[Float32, Float32]:
-    """(P, V) of every pixel, float32 (ny, nx), from those of tiles and the sums of units behind the pixels.
+    """(P, V) of every pixel, float32 (ny, nx), from those of tiles and the pixels' sums of units.
 
-    A pattern stronger than its noise is taken off whole: shrinkage would save little, and what it leaves of a skewed
-    pattern is no noise. Its mean stays in the stack, its mode tilts the frames' residual surfaces.
+    A pattern stronger than its noise is subtracted whole: shrinkage would gain little, and what it leaves of a skewed
+    pattern is not noise: its mean remains in the stack, its mode tilts the frames' residual surfaces.
     """
     p, v = np.empty(units.shape, np.float32), np.empty(units.shape, np.float32)
     columns = np.arange(units.shape[1]) * power.shape[1] // units.shape[1]
@@ -171,11 +171,11 @@ def _join(halves, g, units):  # type: ignore[no-untyped-def]
 def levels_alike(
     frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, scaled: bool, threads: int = 1
 ) -> Float64:
-    """Levels of frames of one pattern, whatever each of them masks of it.
+    """Levels of frames with one pattern, corrected for their different masks.
 
-    A frame whose masks lie where the pattern is low seems brighter than one that masks elsewhere. Where it is masked,
-    the others, taken for too faint, would make too bright a sky. So each frame is levelled against the pattern of all,
-    on the pixels that it shows.
+    A frame masked where the pattern is low seems brighter than one masked elsewhere. Where it is masked, the other
+    frames, whose levels seem too low, would make the sky too bright. Each frame is therefore levelled against the
+    common pattern, on its unmasked pixels.
 
     Parameters
     ----------
@@ -186,14 +186,14 @@ def levels_alike(
     levels : float64 (n,)
         First estimate of the levels.
     scaled : bool
-        The pattern goes with the level; False: it is added to it.
+        The pattern is proportional to the level; False: it is added to it.
     threads : int
         Number of threads, for rows of the pattern and for frames.
 
     Returns
     -------
     float64 (n,)
-        What they have in common stays that of the first estimate.
+        Their common level remains that of the first estimate.
     """
     found, good = levels.astype(np.float64), bad == 0
     shared = np.count_nonzero(good, axis=0) > 1  # of a pixel that one frame shows, the pattern is that frame
@@ -219,7 +219,7 @@ def levels_alike(
 
 
 def pixel_noise(data: Float32, bad: NDArray[np.uint8], step: int = NOISE_STEP) -> float:
-    """Scatter of single pixels, whatever smooth light covers them: from second differences along rows.
+    """Scatter of single pixels, independent of smooth light on them: from second differences along rows.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def pixel_noise(data: Float32, bad: NDArray[np.uint8], step: int = NOISE_STEP) -
     bad : uint8 (ny, nx)
         Not zero where unusable.
     step : int
-        Every so many rows are looked at.
+        Use every `step`-th row.
 
     Returns
     -------

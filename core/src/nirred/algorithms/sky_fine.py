@@ -1,6 +1,6 @@
-"""Structure of the sky a few pixels wide, of which single pixels show little: frame by frame, without its own noise.
+"""Structure of the sky a few pixels wide, too faint to be measured in single pixels: in cells, for each frame's sky.
 
-A flat that was divided by its own median of 11 pixels leaves such structure in every frame, and so do dust and fringes.
+A flat that was divided by its own median of 11 pixels leaves such structure in every frame, as do dust and fringes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from nirred.algorithms.sky import pattern_power
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-#: Side of the smallest cell, pixels; what cells of 16 pixels lose is sought at 8, then at 4.
+#: Side of the smallest cell, pixels; structure lost in cells of 16 pixels is measured at 8, then at 4.
 CELL = 4
 #: Sides of the scales, in cells, from coarse to fine.
 SCALES = (2, 1)
 #: Cells per side of an area that shares one measure of power.
 TILE = 32
-#: Rows of cells of 8 pixels of which one is looked at, to learn whether there is such structure.
+#: One in so many rows of cells of 8 pixels is sampled, to test for such structure.
 STEP = 8
-#: Power over noise of a cell of 8 pixels from which it is worth while.
+#: Least power over noise of a cell of 8 pixels for which the structure is modelled.
 WORTH = 0.5
-#: A pixel this far from the sky's shape, in sigma, is its own (hot, or a source): no part of a cell.
+#: A pixel this far from the sky's shape, in sigma, is hot or a source and is excluded from its cell.
 OWN = 5.0
 
 
@@ -40,7 +40,7 @@ def fine_power(first: tuple[Float32, Float32], second: tuple[Float32, Float32], 
     first, second : (g, units), float32 (ny, nx)
         Patterns of two halves of the sky frames.
     smooth : float32 (ny, nx)
-        What is known of the pattern.
+        Known part of the pattern.
     limit : float
         Pixels this far from it are left out.
 
@@ -102,11 +102,11 @@ def frame_cells(
     dq : uint16 (ny, nx)
         Its flags.
     smooth : float32 (ny, nx)
-        What is known of the pattern; NaN where a pixel is no part of a cell.
+        Known part of the pattern; NaN where a pixel is excluded from its cell.
     scale : (zero, unit)
         Of the model frame = zero + unit * pattern.
     useless : int
-        Flags of what is no sky.
+        Flags of pixels that are not sky.
     """
     sums, units = np.zeros((2, *cells_of(data.shape)), np.float32)
     zero, unit = np.float32(scale[0]), np.float32(scale[1])
@@ -136,12 +136,12 @@ def _sum_frame(data, dq, smooth, zero, unit, useless, sums, units):  # type: ign
 
 
 class FineSky:
-    """What sky frames agree on, in cells.
+    """Common structure of sky frames, in cells.
 
     Parameters
     ----------
     frames : sequence of FrameCells
-        At least two, in order of time: every other one tells the power of the pattern and that of its noise.
+        At least two, in order of time: alternate frames form the halves that measure power and noise of the pattern.
     shape : (int, int)
         Of the frames.
     """
@@ -151,7 +151,7 @@ class FineSky:
         self._powers = list(self._measure())
 
     def of(self, members: Sequence[int]) -> Float64:
-        """Pattern of some of the frames: of each scale as much as is real beside their noise; (rows, columns)."""
+        """Pattern of some of the frames, each scale shrunk by its power over its noise; (rows, columns)."""
         sums, units = self._total(members)
         found = np.zeros(sums.shape)
         for side, (power, noise) in zip(SCALES, self._powers, strict=True):
@@ -164,7 +164,7 @@ class FineSky:
         return found
 
     def draw(self, cells: Float64) -> Float32:
-        """A surface through cells, of the frames' shape."""
+        """A surface interpolated between cells, of the frames' shape."""
         return Mesh(cells, cells, cells, self.shape).evaluate()
 
     def _total(self, members: Sequence[int]) -> tuple[Float64, Float64]:
@@ -202,7 +202,7 @@ def _powers(first: tuple[Float64, Float64], second: tuple[Float64, Float64], til
 
 
 def _drawn(values: Float64, shape: tuple[int, ...], side: int) -> Float64:
-    """A surface through coarse cells, on the finest; where it is curved, the cells' means have more in them."""
+    """A surface through coarse cells, on the finest cells, corrected for the curvature lost in the cells' means."""
     if side == 1:
         return values
     fine = Mesh(values, values, values, (shape[0], shape[1])).evaluate().astype(np.float64)

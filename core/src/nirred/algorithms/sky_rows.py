@@ -1,4 +1,4 @@
-"""Rows of many frames: which of their pixels are sky, the running sky and its subtraction.
+"""Selection of sky pixels in rows of many frames, the running sky, and its subtraction.
 
 Model of a calibrated sky frame j: F_j = zero_j + unit_j * g(x, y) + noise, with either zero = 0 and unit = the frame's
 sky level (the pattern g is what the flat left over, it scales with the sky), or zero = the level and unit = 1 (the
@@ -6,8 +6,8 @@ pattern is additive, as an uncorrected dark). The estimate of g from a set S of 
 sum(F_j - zero_j) / sum(unit_j) over the pixels that no object, outlier or bad pixel covers: for Poisson noise that is
 the weighting of least variance.
 
-Sums are of what frames differ by from a pattern known before (their median, or the smooth sky), in float32: they hold
-noise, not sky, so that nothing is lost by it.
+Sums are taken of the frames' differences from a known pattern (their median, or the smooth sky), in float32: these are
+noise, not sky, so that no precision is lost.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SkyFrames:
 
     @cached_property
     def table(self) -> Table:
-        """What kernels want to know of each frame."""
+        """Parameters of each frame for the kernels."""
         columns = self.zero, self.unit, self.level, np.square(np.asarray(self.noise_scale, np.float64))
         zero, unit, level, scale = (np.asarray(c, np.float32) for c in columns)
         return Table(np.asarray(self.places, np.int64), zero, unit, level, scale)
@@ -91,27 +91,27 @@ def survey(
     centres: Float32 | None = None,
     halves: Float32 | None = None,
 ) -> None:
-    """Flag what is no sky in rows of sky frames, and estimate their pattern.
+    """Flag outliers in rows of sky frames, and estimate the frames' pattern.
 
-    A pixel that no bit of ``bits[0]`` flags is a stray, and flagged with ``bits[1]``, in place, where it differs from
-    the median of the frames (of at most `MOST_IN_MEDIAN` of them, unless few of those show sky) by more than `nsigma`
+    A pixel without any bit of ``bits[0]`` is an outlier, and flagged with ``bits[1]``, in place, if it differs from the
+    median of the frames (of at most `MOST_IN_MEDIAN` of them, unless few of those show sky) by more than `nsigma`
     of the noise; with fewer than 3 frames there are none.
 
     Parameters
     ----------
     frames : SkyFrames
-        Of which `dq` is changed.
+        The frames; their `dq` is changed.
     noise : (constant, per_electron), (h, nx) or what broadcasts to it
         Noise model of a calibrated pixel: VAR = constant + signal * per_electron.
     bits : (int, int)
-        Flags of what is no sky; the flag of strays, set or cleared.
+        Flags of pixels that are not sky; the flag of outliers, set or cleared.
     nsigma : float
         Limit.
     centres : float32 (h, nx), optional
-        Takes the median g; where no frame shows sky, the mean of the row's neighbours, or 1 where g scales, else 0.
+        Receives the median g; where no frame shows sky, the mean of the row's neighbours, or 1 if g scales, else 0.
     halves : float32 (4, h, nx), optional
-        Takes the means g and the sums of units of every other frame, from the first and from the second on; NaN and 0
-        where none shows sky.
+        Receives the means g and the sums of units of every other frame, from the first and from the second on; NaN and
+        0 where none shows sky.
     """
     given = centres if centres is not None else halves[0] if halves is not None else None
     shape = frames.data.shape[1:] if given is None else given.shape
@@ -138,7 +138,7 @@ def _planes(noise: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]) -> tuple
 def _arguments(
     frames: SkyFrames, bits: tuple[int, int], nsigma: float
 ) -> tuple[Float32, UInt16, Table, Rule, Index, Index]:
-    """The first ones of the kernel."""
+    """The first arguments of the kernel."""
     table = frames.table
     rule = Rule(
         np.uint16(bits[0]),
@@ -164,7 +164,7 @@ class Targets:
     zero, unit : float64 (k,)
         As in the module's model.
     offset : float64 (k,)
-        Taken off besides, electron.
+        Additional constant to subtract, electron.
     skies : sequence of sequences of int
         The sky frames of each, as places in `SkyFrames.places`.
     """
@@ -177,9 +177,9 @@ class Targets:
 
 
 def moves(sets: Sequence[Iterable[int]]) -> tuple[Index, Index, Float32]:
-    """How to go from one set of numbers to the next: where each set's moves begin, whom they concern (-1: all), sign.
+    """Changes from one set of numbers to the next: index of each set's first change, the numbers (-1: all), the signs.
 
-    A set that has nothing in common with the one before starts from nothing.
+    A set that has nothing in common with the one before starts from zero.
     """
     begins, who, sign = [0], [], []
     here: set[int] = set()
@@ -198,10 +198,10 @@ def moves(sets: Sequence[Iterable[int]]) -> tuple[Index, Index, Float32]:
 
 
 def _with_themselves(skies: Sequence[Sequence[int]], own: Index, none: int) -> tuple[list[set[int]], Index]:
-    """The skies of each frame and, where those of a neighbour hold it, the frame itself; whom to leave out, or `none`.
+    """Sky frames of each frame, plus the frame itself if its neighbours use it; the frame to exclude again, or `none`.
 
-    `own` are the frames' places among the sky frames, -1 without. A sequence whose frames all serve each other as sky
-    has one such set: nothing is to be moved.
+    `own` are the frames' indices among the sky frames, or -1. A sequence whose frames all serve each other as sky has a
+    single such set, which never changes.
     """
     sets = [set(members) for members in skies]
     without = np.full(len(sets), none)
@@ -224,24 +224,24 @@ def subtract(
 ) -> None:
     """Subtract zero + unit * (smooth + w * (g - smooth)) from rows of frames.
 
-    w = P / (P + v) is the least-squares weight of a pixel's own pattern: P the variance of what is really there, v
-    that of the noise of g. Deviations t beyond 3 sigma of P + v are real and keep theirs: w -> 1 - 9/t^2 v/(P + v).
-    Without shrinkage the full pattern is taken off. Where no frame shows sky the smooth part alone is.
+    w = P / (P + v) is the least-squares weight of a pixel's own pattern: P is the variance of the true pattern, v
+    that of the noise of g. Deviations t beyond 3 sigma of P + v are real and are kept: w -> 1 - 9/t^2 v/(P + v).
+    Without shrinkage the full pattern is subtracted. Where no frame shows sky only the smooth part is.
 
     Parameters
     ----------
     frames : SkyFrames
-        The sky frames, strays flagged.
+        The sky frames, outliers flagged.
     targets : Targets
-        Frames to subtract from, in order of time: going from the sky of one to that of the next costs what differs.
+        Frames to subtract from, in order of time: each sky is updated from the one before by the frames that differ.
     useless : int
-        Flags of what is no sky, strays included.
+        Flags of pixels that are not sky, outliers included.
     smooth : float32 (h, nx)
         Large-scale part of g, defined everywhere.
     shrink : (P, V), float32 (h, nx), optional
         Variance of the true small-scale pattern, and noise variance of g times the sum of units.
     out : (float32 (any, h', nx), places, top)
-        Where the rows go: the frames' places in an array, and the row there of the first.
+        Output array, the frames' indices in it, and its row for the first of the rows.
     """
     none = np.empty((0, 0), np.float32)
     asked = _asked(frames, targets, shrink or (none, none), out)
@@ -265,9 +265,9 @@ def subtract_around_medians(
     nsigma: float,
     out: tuple[Float32, Sequence[int], int],
 ) -> None:
-    """Subtract the full pattern round the frames' median, strays left out: `survey` and `subtract` in one sweep.
+    """Subtract the full pattern without outliers from the frames' median: `survey` and `subtract` in one sweep.
 
-    Strays are not flagged. The parameters are those of these two, and the shape of the rows.
+    Outliers are not flagged. The parameters are those of these two functions, and the shape of the rows.
     """
     none = np.empty((0, 0), np.float32)
     asked = _asked(frames, targets, (none, none), out)
@@ -281,7 +281,7 @@ def _asked(
     shrink: tuple[Float32, Float32],
     out: tuple[Float32, Sequence[int], int],
 ) -> Asked:
-    """What the kernel wants to know of frames to be subtracted from."""
+    """Parameters, for the kernel, of the frames to subtract from."""
     zero, unit = (np.asarray(c, np.float32) for c in (targets.zero, targets.unit))
     unused, table = np.ones(len(targets.places), np.float32), frames.table
     rank = {place: k for k, place in enumerate(frames.places)}
@@ -303,7 +303,7 @@ def _asked(
 
 
 def _nobody() -> Asked:
-    """No frame is subtracted from."""
+    """Parameters for the kernel without frames to subtract from."""
     nothing, nobody = np.empty(0, np.float32), np.empty(0, np.int64)
     none = np.empty((0, 0), np.float32)
     table, array = Table(nobody, nothing, nothing, nothing, nothing), np.empty((0, 0, 0), np.float32)

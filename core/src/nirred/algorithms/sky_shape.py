@@ -1,4 +1,4 @@
-"""The shape of the sky between its large scale and its pixels: of each scale as much as is real."""
+"""The shape of the sky on scales between the largest and single pixels, each scale shrunk by its noise."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Float64 = NDArray[np.float64]
 
 #: Side of the boxes of the mesh, pixels.
 MESH = 64
-#: Sigma by which boxes must scatter more than noise does to be believed.
+#: Significance, in sigma, with which the scatter of boxes must exceed their noise for the mesh to be used.
 SURE = 2.0
 #: Side of the smallest cell, pixels.
 CELL = 16
-#: Sides of the scales, in cells, from coarse to fine: what a mesh of 64 pixels loses is sought at 32, then at 16.
+#: Sides of the scales, in cells, from coarse to fine: structure lost by a mesh of 64 pixels is measured at 32, then 16.
 SCALES = (2, 1)
 #: Cells per side of an area that shares one measure of power.
 TILE = 8
-#: Cells of the coarsest scale of which sky frames show less than this share are continued from those around them.
+#: Cells of the coarsest scale with a smaller share of pixels in sky frames are filled from those around them.
 LEAST = 0.25
 #: Rows of cells that a thread works on at once.
 ROWS = 16
-#: A pixel this far from the large scale, in sigma, is its own (hot, or a source): no part of a cell.
+#: A pixel this far from the large scale, in sigma, is hot or a source and is excluded from its cell.
 OWN = 5.0
 
 
@@ -44,18 +44,18 @@ def sky_shape(
     amplifiers: Sequence[Box] = (),
     threads: int = 1,
 ) -> tuple[Float32, float]:
-    """Smooth part of a sky pattern, and how much of it lies between the mesh and single pixels.
+    """Smooth part of a sky pattern, and the amount of structure between the mesh and single pixels.
 
-    A parabola has the largest scale. A mesh of 64 pixels, robust against sources, has the next, as far as its boxes
-    scatter round the parabola by more than their noise, but flattens what is curved: a ring of stray light by some
-    percent of its height. What it loses is added scale by scale, each with the weight of `pattern_power`: whole
-    where two halves of the frames agree on it, nothing where they show noise. So a sky without such structure keeps
-    the little noise of the parabola alone. Steps between amplifiers are no curvature: they are taken by `edge_levels`.
+    A parabola describes the largest scale. A mesh of 64 pixels, robust against sources, describes the next if its boxes
+    scatter about the parabola by more than their noise, but it flattens curvature: a ring of stray light by some
+    percent of its height. The loss is added scale by scale, each with the weight from `pattern_power`: whole where two
+    halves of the frames agree on it, nothing where they show noise. A sky without such structure therefore has only
+    the low noise of the parabola. Steps between amplifiers are not curvature: `edge_levels` measures them.
 
     Parameters
     ----------
     whole : (g, units), float32 (ny, nx)
-        Pattern of all frames, NaN where none shows sky, and the sum of units behind it.
+        Pattern of all frames, NaN where none shows sky, and its sum of units.
     halves : sequence of (g, units), float64 (ny, nx)
         Of two disjoint halves of them; empty: the mesh alone.
     amplifiers : sequence of (slice, slice)
@@ -68,7 +68,7 @@ def sky_shape(
     smooth : float32 (ny, nx)
         Defined everywhere.
     structure : float
-        The rms of what was added below the mesh.
+        The rms of the structure added on scales below the mesh.
     """
     pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
@@ -103,7 +103,7 @@ def _below_mesh(
     cells: tuple[int, int],
     threads: int,
 ) -> tuple[Float64, NDArray[np.bool_]]:
-    """What the mesh has lost, of all scales from coarse to fine, and which cells were seen; (rows, columns) each."""
+    """Structure lost by the mesh, of all scales from coarse to fine, and the cells with data; (rows, columns) each."""
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
     sums, weights, shown = np.zeros((3, *cells)), np.zeros((3, *cells)), np.zeros((1, *cells))
     planes = whole, (parts[0], parts[1]), (parts[2], parts[3])
@@ -118,9 +118,9 @@ def _below_mesh(
 
 
 def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_], threads: int) -> Float32:
-    """A surface through boxes, of order 2 at most, and of what their filtered mesh has beside it as much as is real.
+    """A surface of order 2 at most through boxes, plus the significant part of their filtered mesh's deviation from it.
 
-    A box of the mesh errs by its own noise, and what few boxes show of a narrow field is noise from end to end.
+    Each box of the mesh has its own noise, and in a narrow field with few boxes the deviation is noise throughout.
     """
     fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2, boxes)
     if fit is None:
@@ -198,10 +198,10 @@ def _coarser(cells: Float64, side: int) -> Float64:
 
 
 def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int, enough: NDArray[np.bool_]) -> Float64:
-    """What is real of one scale, on the finest grid of cells.
+    """Significant structure of one scale, on the finest grid of cells.
 
-    Under a large object, which no frame sees beside, the sky goes on as around it: cells that are not seen `enough` are
-    filled.
+    Under a large object that covers the cells in every frame the sky is continued from around it: cells without
+    `enough` data are filled.
     """
     known = units > 0
     means = np.where(known, sums / np.where(known, units, 1.0), np.nan)

@@ -20,13 +20,13 @@ FWHM_PER_SIGMA = 2.3548200450309493
 #: Smoothing (px) for the first search of an image whose FWHM is not known.
 FIRST_FWHM = 2.5
 
-#: Nothing with a minor axis below this FWHM (px, pixel included) is an image made by optics.
+#: Least FWHM of the minor axis (px, pixel included) of an image made by optics.
 SHARPEST_FWHM = 1.2
 
 #: Part of the squared window that may be masked before a star is dropped.
 MAX_LOST = 0.15
 
-#: Stars of this FWHM (px) are sought in means of 2x2 pixels: a quarter of the work, 1 to 3 % less signal-to-noise.
+#: Stars of this FWHM (px) or more are sought in means of 2x2 pixels: a quarter of the work, 1 to 3 % lower S/N.
 BROAD = 3.0
 
 _PEAK_LIMIT = 20000
@@ -47,7 +47,7 @@ class StarList:
     snr : float64 array, shape (n,)
         Flux over its error, sky and photon noise.
     fwhm : float64 array, shape (n,)
-        Geometric mean of the axes (px), pixel included; galaxies show by it.
+        Geometric mean of the axes (px), pixel included; larger for galaxies.
     ellipticity : float64 array, shape (n,)
         1 - minor / major axis.
     peak : float64 array, shape (n,)
@@ -86,9 +86,9 @@ def find_stars(
 ) -> StarList:
     """Find stars and measure their positions at the noise limit.
 
-    The image, less a smooth background, is smoothed with a Gaussian of the stars' FWHM; peaks are measured by
-    a Gaussian window of that size, which for white noise is the estimate of least variance.  Single bright
-    pixels and tracks of cosmic rays are left out by their size, galaxies are kept.
+    The image, minus a smooth background, is smoothed with a Gaussian of the stars' FWHM; peaks are measured with
+    a Gaussian window of that size, the estimate of least variance for white noise.  Single bright pixels and
+    tracks of cosmic rays are rejected by their size, galaxies are kept.
 
     Parameters
     ----------
@@ -144,12 +144,12 @@ def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
     stars : StarList
         The list; elongated objects do not count.
     min_snr : float
-        Fainter stars count only where there are fewer than three brighter ones.
+        Fainter stars are used only if there are fewer than three brighter ones.
 
     Returns
     -------
     float
-        Median, after leaving out what is 1.3 times larger than the lower quartile (galaxies, blends).
+        Median, without objects 1.3 times larger than the lower quartile (galaxies, blends).
     """
     round_ones = stars[stars.ellipticity < 0.5] if np.any(stars.ellipticity < 0.5) else stars
     bright = round_ones[round_ones.snr >= min_snr]
@@ -223,7 +223,7 @@ def _measure(
 def _measured_size(
     image: NDArray[np.float32], mask: NDArray[np.uint8], mesh: BackgroundMesh, peaks: FloatArray
 ) -> float:
-    """FWHM (px) of the brighter round objects that are no cosmic rays, by iteration of the window."""
+    """FWHM (px) of the brighter round objects without cosmic rays, by iterating the window."""
     size = FIRST_FWHM
     for _ in range(6):
         table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)

@@ -1,4 +1,4 @@
-"""Low-order surfaces fitted to an image's background: measures of gradients."""
+"""Low-order surfaces fitted to an image's background."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from nirred.algorithms.least_squares import normal_equations, robust_solve
 
 #: Rows and columns at which a surface is averaged over the field, pixels.
 FIELD_STEP = 16
-#: How often boxes that light raises are sought at most, and the fewest that tell a plane.
+#: Most iterations that reject boxes raised by light, and fewest boxes that determine a plane.
 _CLIPS, _FEWEST = 20, 12
 
 
 @kernel
 def _take_off(data, along_y, lines, out):  # type: ignore[no-untyped-def]
-    """Write out = data less the sum of separable terms along_y[y, j] * lines[j, x]; out may be data."""
+    """Write out = data minus the sum of separable terms along_y[y, j] * lines[j, x]; out may be data."""
     row = np.empty(lines.shape[1], np.float32)
     for y in range(out.shape[0]):
         row[:] = np.float32(0)
@@ -80,13 +80,13 @@ class Surface:
         _take_off(data, along_y, lines, data if out is None else out)
 
     def taken_off(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The image less the surface, float32."""
+        """The image minus the surface, float32."""
         out = np.empty(self.shape, np.float32)
         self.take_off(data, out=out)
         return out
 
     def raised(self, by: float) -> Surface:
-        """The surface and a constant."""
+        """The surface plus a constant."""
         coefficients = self.coefficients.copy()
         coefficients[0, 0] += by
         return Surface(coefficients, self.errors, self.shape)
@@ -106,7 +106,7 @@ class Surface:
         return np.asarray(np.einsum("ji,...j,...i->...", self.coefficients, along_y, along_x))
 
     def apart(self, other: Surface) -> float:
-        """How far two surfaces, of whatever orders, may differ at most: no Legendre polynomial exceeds 1."""
+        """Upper limit of the difference of two surfaces of any orders: no Legendre polynomial exceeds 1."""
         longest = max(len(self.coefficients), len(other.coefficients))
         mine, theirs = (np.pad(s.coefficients, (0, longest - len(s.coefficients))) for s in (self, other))
         return float(np.abs(mine - theirs).sum())
@@ -138,7 +138,7 @@ def fit_points(
     Returns
     -------
     Surface
-        All NaN with infinite errors where there are fewer values than terms.
+        All NaN with infinite errors if there are fewer values than terms.
     """
     ny, nx = shape
     terms = terms_at((y + 0.5) / ny, (x + 0.5) / nx, order)
@@ -153,10 +153,10 @@ def fit_points(
 
 
 def unlit_plane(values: NDArray[np.float64], shape: tuple[int, int]) -> Surface | None:
-    """Plane on which the boxes of an image lie that no light raises above it.
+    """Plane through the boxes of an image that are not raised by light; None if it is not a plane.
 
-    Boxes above it are left out until none is: light only adds. It is believed where half of the boxes are left and
-    scatter round it by less than a third of what it rises by: a galaxy's outskirts are no plane.
+    Boxes above it are rejected until none is left: light only adds. The plane is accepted if half of the boxes remain
+    and scatter about it by less than a third of its rise: a galaxy's outskirts are not a plane.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def unlit_plane(values: NDArray[np.float64], shape: tuple[int, int]) -> Surface 
 
 
 def field_products(lit: ArrayLike, shape: tuple[int, int], order: int) -> NDArray[np.float64]:
-    """Means of products of a surface's terms (in the order of `degrees`) over a lit field as of `fit_nested`."""
+    """Means of products of a surface's terms (in the order of `degrees`) over a lit field as in `fit_nested`."""
     rows, columns = (FIELD_STEP * k + 0.5 for k in np.nonzero(np.asarray(lit)))
     field = terms_at(rows / shape[0], columns / shape[1], order)
     return np.asarray(normal_equations(field, np.zeros(rows.size), np.ones(rows.size))[0] / rows.size)
@@ -201,5 +201,5 @@ def terms_at(v: NDArray[np.float64], u: NDArray[np.float64], order: int) -> NDAr
 
 
 def surface_order(blank: float) -> int:
-    """Order of the residual surface that an image with this share of blank pixels can tell from its objects."""
+    """Order of the residual surface that can be separated from objects with this share of blank pixels."""
     return 2 if blank >= 0.45 else 1 if blank >= 0.25 else 0

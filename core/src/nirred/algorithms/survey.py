@@ -1,4 +1,4 @@
-"""What lies under the pixels of an output grid: nearest pixels of the input, masked shares, areas."""
+"""Input pixels under the pixels of an output grid: nearest pixels, masked shares, areas."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nirred.algorithms.pixelmap import PixelMap
 
 @dataclass(frozen=True)
 class Survey:
-    """What lies under the pixels of rows of an output grid, each array of shape (rows, nx).
+    """Input under the pixels of rows of an output grid, each array of shape (rows, nx).
 
     Parameters
     ----------
     index : int32
         Nearest pixel, as an index into the ravelled input rows; -1 outside the input.
     hidden : float32
-        Share that masked pixels have in a bilinear interpolation, 0 to 1; 1 outside the input.
+        Share of masked pixels in a bilinear interpolation, 0 to 1; 1 outside the input.
     area : float32
         Input area per output area.
     """
@@ -37,7 +37,7 @@ def survey_rows(
     part: tuple[int, int],
     shape: tuple[int, int],
 ) -> Survey:
-    """Find what lies under rows of the output grid.
+    """Find nearest pixels, masked shares and areas under rows of the output grid.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def survey_rows(
     rows : (int, int)
         Rows [first, last) of the output grid.
     part : (int, int)
-        Rows [low, high) of the input that there are.
+        Available rows [low, high) of the input.
     shape : (int, int)
         (ny, nx) of the whole input.
     """
@@ -70,7 +70,7 @@ def pick_rows(
     out: np.ndarray,
     fill: float,
 ) -> None:
-    """Take the nearest pixels of a plane under rows of the output grid, `fill` where there is no good one.
+    """Take the nearest pixels of a plane under rows of the output grid, `fill` where none is good.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def pick_rows(
     part : (int, int)
         `low`, and rows of the whole input.
     out : (last - first, width)
-        Takes the values; of the dtype of `plane`.
+        Receives the values; of the dtype of `plane`.
     fill : float
         A value of that dtype.
     """

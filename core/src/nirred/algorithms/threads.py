@@ -1,7 +1,7 @@
-"""Row blocks: the one place where kernels that release the GIL are spread over threads.
+"""Row blocks: distribution of kernels that release the GIL over threads.
 
-The thread that asks does its part; others come from a pool that lasts as long as the process, for starting a thread
-takes as long as many a kernel. Who asks waits for nobody who has not begun: from within a block more may be asked.
+The calling thread takes part; others come from a pool that lives as long as the process, because starting a thread
+takes as long as many kernels. The caller never waits for a thread that has not begun: blocks may call recursively.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def run_blocks(function: Callable[[int, int], Result], n_rows: int, threads: int
 
 
 def both(first: Callable[[], Result], second: Callable[[], Other], threads: int = 1) -> tuple[Result, Other]:
-    """Results of two functions that do not need each other, at the same time where there are threads for it."""
+    """Results of two independent functions, run at the same time if there are threads for it."""
     calls: list[Callable[[], Any]] = [first, second]
     return cast("tuple[Result, Other]", tuple(_side_by_side(calls, threads)))
 
 
 class _Calls(Generic[Result]):
-    """Calls that several threads share out among themselves, each taking the next one that is left."""
+    """Calls shared among several threads, each taking the next one left."""
 
     def __init__(self, calls: list[Callable[[], Result]]) -> None:
         self.calls = calls
@@ -57,7 +57,7 @@ class _Calls(Generic[Result]):
         self.errors: dict[int, BaseException] = {}
 
     def work(self) -> None:
-        """Make the calls that are left; none after one that has failed."""
+        """Make the remaining calls; none after one that failed."""
         for k in self.left:
             try:
                 self.results[k] = self.calls[k]()
@@ -68,7 +68,7 @@ class _Calls(Generic[Result]):
 
 
 def _side_by_side(calls: list[Callable[[], Result]], threads: int) -> list[Result]:
-    """Results of calls in their order; of several that fail the first is passed on."""
+    """Results of calls in order; if several fail, the first exception is raised."""
     if threads <= 1 or len(calls) <= 1:
         return [call() for call in calls]
     shared = _Calls(calls)

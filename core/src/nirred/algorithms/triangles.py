@@ -38,12 +38,12 @@ def match_triangles(
     max_rotation : float
         Largest angle (radian).
     centre : tuple of float
-        (x, y) in the reference at which the offset holds and about which it turns (px).
+        (x, y) in the reference at which the offset holds, the centre of rotation (px).
 
     Returns
     -------
     Registration or None
-        None where fewer than three stars agree, or no more than chance allows.
+        None if fewer than three stars agree, or no more than expected by chance.
     """
     from scipy.spatial import cKDTree
 

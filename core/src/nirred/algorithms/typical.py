@@ -1,4 +1,4 @@
-"""Medians of many pixels, to the last bit numpy's, in a fraction of its time."""
+"""Medians of many pixels, identical to numpy's, in a fraction of its time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIGN = np.uint32(0x80000000)
 
 
 def median(values: NDArray[np.floating[Any]]) -> float:
-    """Median of numbers, of which one is sought by its place where numpy seeks two.
+    """Median of numbers, by selecting one rank where numpy selects two.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def median(values: NDArray[np.floating[Any]]) -> float:
 def sampled_median(
     data: NDArray[np.float32], flags: NDArray[np.uint16], known: NDArray[np.uint16] | None, step: int
 ) -> float:
-    """Median of every `step`-th pixel of every `step`-th row that is good; of all of these where none is.
+    """Median of the good pixels among every `step`-th pixel of every `step`-th row; of all of these if none is good.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def sampled_median(
     flags : (ny, nx) uint16, C-contiguous
         0 where a pixel is good.
     known : (ny, nx) uint16, optional
-        Flags that do not count.
+        Flags that are ignored.
     step : int
         Of the sample, in rows and columns.
 
@@ -71,7 +71,7 @@ def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _ranked(keys, rank):  # type: ignore[no-untyped-def]
-    """The key of a rank (from 0), and how many are not above it: upper halves are counted first, then the lower."""
+    """The key of a rank (from 0), and how many are not above it: upper halves are counted first, then lower ones."""
     key, left = np.uint32(0), rank
     for shift in (np.uint32(16), np.uint32(0)):
         counts = np.zeros(1 << 16, np.int64)

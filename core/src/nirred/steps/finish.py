@@ -1,4 +1,4 @@
-"""Last steps: the stack's level and catalogue, and the products' files."""
+"""Last steps: the stack's level and catalogue, and writing the products."""
 
 from __future__ import annotations
 

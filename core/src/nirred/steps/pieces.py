@@ -1,4 +1,4 @@
-"""Stacks made in pieces, stacked again: read, registered, resampled once, weighted by depth and variance."""
+"""Stacks of stacks: stacks are read, registered, resampled once, and weighted by depth and variance."""
 
 from __future__ import annotations
 

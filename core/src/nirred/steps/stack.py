@@ -1,4 +1,4 @@
-"""Frames onto one grid: its choice, the one resampling, and the weighted mean."""
+"""Stacking: choice of the grid, the one resampling of the frames, and their weighted mean."""
 
 from __future__ import annotations
 
