@@ -355,7 +355,7 @@ def _jump(image: NDArray[np.float32], mask: NDArray[np.uint8], one: Box, other: 
 
 
 def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
-    """Levels of frames from those of sky-subtracted frames, of which each had a mean of others subtracted.
+    """Levels of frames from those measured after sky subtraction, where each had a mean of others subtracted.
 
     Parameters
     ----------

@@ -384,7 +384,7 @@ def calibrate_rows(  # type: ignore[no-untyped-def]
 ):
     """Rows of one block; return the flat indices of saturated pixels.
 
-    cubics (n_sets, 3); terms (n_terms, ny or n_sets, nx or 1), of which there are none where the cubics say it all.
+    cubics (n_sets, 3); terms (n_terms, ny or n_sets, nx or 1), empty if the cubics are complete.
     """
     found, n_found = np.empty(counts.size, np.intp), 0
     for row in range(counts.shape[0]):

@@ -77,7 +77,7 @@ def cross_correlate(
 
 
 def _flat(image: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
-    """Return the image less its median, limited, without cosmic rays, and zero where unusable."""
+    """Return the image minus its median, limited, without cosmic rays, and zero where unusable."""
     good = np.isfinite(image) if mask is None else np.isfinite(image) & (mask == 0)
     if not good.any():
         return np.zeros(image.shape, dtype=np.float32)

@@ -80,7 +80,7 @@ def sunken_halos(surface: NDArray[np.float32], found: NDArray[np.uint8], masked:
     halos = []
     for ellipse, profile, noise in extended_objects(surface, found, LARGE * found.size, MOST_LARGE, error=SMOOTH):
         reach, (radius, means, errors) = _masked_to(masked, ellipse), profile
-        falling = means <= np.minimum.accumulate(means) + 3.0 * errors  # where it rises a star lies on it
+        falling = means <= np.minimum.accumulate(means) + 3.0 * errors  # a rise is due to a star on it
         told = falling & (radius < reach)
         if np.count_nonzero(told) < TOLD:
             continue
@@ -192,7 +192,7 @@ class _Likely:
         steepness, _ = sersic_grid()
         exponent = 1.0 / INDICES[:, None, None]
         model = np.exp(-steepness * (radius / SIZES[:, None]) ** exponent)
-        # what is known of level and bend before is one more measurement each, of 0
+        # the priors of level and bend are one more measurement each, of 0
         before = [[0.0, 1.0 / bend]]
         if sunk is not None:
             model = model - np.exp(-steepness * (sunk[0] / SIZES[:, None]) ** exponent)

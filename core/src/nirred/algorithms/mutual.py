@@ -16,10 +16,10 @@ Float64 = NDArray[np.float64]
 
 #: Images are compared at this many places along their longer side.
 PLACES = 80
-#: Differences are sought so often: where not all images overlap, their mean is not of all.
+#: Iterations of the differences: where not all images overlap, the mean is not that of all.
 ROUNDS = 3
-#: An image's surface has its full order if others overlap this share of the image, is a constant if they overlap less
-#: than the second, and a plane between: no surface is extrapolated far.
+#: An image's surface has its full order if others overlap at least the first share of the image, is a constant if they
+#: overlap less than the second, and a plane between: no surface is extrapolated far.
 _SHAPED, _SLOPED = 0.6, 0.25
 
 

@@ -136,7 +136,7 @@ def fit_nested(
     least: int = 32,
     light: ArrayLike | None = None,
 ) -> NestedSurfaces | None:
-    """Fit surfaces of all orders up to one to the background of a field, much of which objects may cover.
+    """Fit surfaces of order 0 to `order` to the background of a field, even if objects cover much of it.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def standing_out(gain: float, cost: float) -> float:
 
 
 def _power(gains: NDArray[np.float64], costs: NDArray[np.float64], freedom: float) -> float:
-    """Mean of gains less costs and less the scatter of these, frames weighted by how well they tell."""
+    """Mean of gains minus costs and minus the scatter of these, frames weighted by how well they determine it."""
     least = (1.0 + float(np.sqrt(2.0 / freedom))) * costs
     power = max(float(np.mean(gains - least)), 0.0)
     for _ in range(10):

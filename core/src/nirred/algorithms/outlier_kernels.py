@@ -95,7 +95,7 @@ def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
-    """Largest difference of the model to those around a pixel of the plane, where it is `m`."""
+    """Largest difference between the model at a pixel of the plane, `m`, and at those around it."""
     steep, place = 0.0, (0.0, 0.0)
     if nodes.size > 0:
         place = _place(nodes, step, y, x)

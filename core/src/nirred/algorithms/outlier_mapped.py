@@ -39,7 +39,7 @@ def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
-    """Of the grid round a tile of the plane: largest value, as `survey_blocks` says it, and least count."""
+    """Largest value, as in `survey_blocks`, and least count of the grid around a tile of the plane."""
     height, width = extent
     (a, p), (b, q), (c, r), (d, s) = corners
     left, right, top, bottom = min(a, b, c, d), max(a, b, c, d), min(p, q, r, s), max(p, q, r, s)

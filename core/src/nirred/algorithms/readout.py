@@ -89,7 +89,7 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), cl
     pattern -= pattern.mean()
     error = float(np.median(spread / np.sqrt(count)))
     strength = float(pattern.std() / error) if error > 0 else (np.inf if pattern.any() else 0.0)
-    # Once more with the bands weighted by what they hold: those without the pattern only add their noise.
+    # Once more with the bands weighted by their amplitude: those without the pattern only add noise.
     weights = _amplitudes(kept, pattern)[:, None, None, None]
     total = (np.isfinite(kept) * weights**2).sum(axis=(0, 1))
     if total.min() > 0:

@@ -26,7 +26,7 @@ CLIP = 3.5
 #: Least number of stars that measure a rotation, and its least significance in sigma.
 STARS_OF_TURN, SURE_OF_TURN = 6, 5.0
 
-_CANDIDATES = 50  # the best measured stars, one of which the others are to agree with
+_CANDIDATES = 50  # the best measured stars, of which one must agree with the others
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-unty
 
 @subkernel
 def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
-    """Write n values into a row from `start`, those that are lost anew; coverage where it is asked for."""
+    """Write n values into a row from `start`, recomputing lost ones; coverage if it is requested."""
     (r, start, n), (marks, words, found) = place, work
     first, covered = np.uint64(start), coverage.shape[0] > 0
     for c in range(np.uint64(n)):

@@ -277,7 +277,7 @@ def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
 def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[no-untyped-def]
     """Shift with renormalisation: data, weight and absolute weight are filtered side by side.
 
-    `coverage` may have no rows where it is not asked for.
+    `coverage` may have no rows if it is not requested.
     """
     rows, taps_y = out.shape[0], wy.size
     low, high = _overlap(data.shape[1], nearest[0], out.shape[1])  # all columns that are drawn

@@ -80,7 +80,7 @@ def pattern_power(
 
 @kernel
 def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  # type: ignore[no-untyped-def]
-    """Variances of half the difference and of half the sum less its smooth part, times 4 / (1/ua + 1/ub), and that.
+    """Variances of half the difference and of half the sum minus its smooth part, times w = 4 / (1/ua + 1/ub), and w.
 
     Of some rows of tiles. Tiles without enough values stay as they are. Of large ones every other pixel is taken, as on
     a chess board.

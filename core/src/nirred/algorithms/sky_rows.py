@@ -155,7 +155,7 @@ def _arguments(
 
 @dataclass(frozen=True)
 class Targets:
-    """Frames whose sky is to be subtracted, rows of which are among those of `SkyFrames`.
+    """Frames whose sky is to be subtracted; their rows are among those of `SkyFrames`.
 
     Parameters
     ----------

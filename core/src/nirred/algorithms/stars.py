@@ -230,7 +230,7 @@ def _measured_size(
         stars = _star_list(table, noise, size, 1.0, np.inf)
         minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
         round_ones = stars[(minor > SHARPEST_FWHM) & (stars.ellipticity < 0.5)]
-        # Where there is but one bright object it tells more than many faint ones, which may be cosmic rays.
+        # A single bright object is more reliable than many faint ones, which may be cosmic rays.
         for least in (20.0, 10.0, 0.0):
             chosen = round_ones[round_ones.snr >= least]
             if len(chosen):

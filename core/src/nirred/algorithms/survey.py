@@ -104,7 +104,7 @@ def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @subkernel
 def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
-    """Masked share of the four pixels round a position, those beyond the edge left out."""
+    """Masked share of the four pixels around a position, without those beyond the edge."""
     ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
     masked, weight = 0.0, 0.0
     for j in range(2):

@@ -73,7 +73,7 @@ def level_frames(
     def one(i: int) -> None:
         scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
         light = 0.0
-        if np.isnan(scatter):  # no blank pixels: what is seen is the target's photon noise, too
+        if np.isnan(scatter):  # no blank pixels: the scatter includes the target's photon noise
             data, bad = state.sub.frame(i), state.bad(i)
             scatter, seen = pixel_noise(data, bad), data[::NOISE_STEP][bad[::NOISE_STEP] == 0]
             light = max(float(np.median(seen)), 0.0) if seen.size else 0.0
@@ -88,7 +88,7 @@ def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
 
 
 def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
-    """Residual surface of each frame that shows enough sky, shrunk by what all frames together tell of its power."""
+    """Residual surface of each frame that shows enough sky, shrunk by its power over its noise in all frames."""
     p = next(p for p, plane in enumerate(group.planes) if plane is state)
 
     def one(i: int) -> NestedSurfaces | None:
