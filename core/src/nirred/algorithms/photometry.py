@@ -98,8 +98,8 @@ def seeing_loss(narrow: Float64, wide: Float64, error: Float64, widths: Float64)
 
     Solves ln(wide[k, s] / narrow[k, s]) = a[s] + b ln widths[k] by weighted least squares without values 4 sigma off:
     b is 0.1 for a Moffat profile of index 3 and apertures of 2 and 3 FWHM, and about 0 for a halo or a galaxy that
-    keeps its shape in any seeing. If stars do not determine b, a prior for the atmosphere is used. The loss of the
-    narrow aperture, including light beyond the wide one, follows from b.
+    keeps its shape in any seeing. A prior for the atmosphere constrains b where stars do not. The loss of the narrow
+    aperture, including light beyond the wide one, follows from b.
 
     Parameters
     ----------

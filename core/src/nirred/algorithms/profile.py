@@ -216,8 +216,8 @@ def _reach(
 ) -> float:
     """Radius that leaves the wanted share of the flux outside, in the units of `radius`, from 1 to `GROWTH`.
 
-    Images of an object that dithers drew apart make a hollow round it. Where one shows, it is taken for even up to its
-    lowest ring, where the profile ends that still falls.
+    Dithered images of an object in the sky make a hollow around it. If there is one, it is taken for flat out to its
+    lowest ring, where the falling profile ends.
     """
     kept = slice(0, _hollow(means, errors) if sunk else 0)
     sunk = kept.stop > 0
