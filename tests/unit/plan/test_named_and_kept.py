@@ -121,12 +121,23 @@ def test_a_product_is_not_written_over_what_the_user_gave(night: Any, tmp_path: 
         with pytest.raises(ConfigError, match=r"c001_image\.fits is an input"):
             night.plan(*listed, raw, out=out)
     assert "c001_image" in ids(night.plan(*listed, raw, out=tmp_path / "out"))
+    raw.unlink()
     own = {"NIRRED": "0.1.0", "TAG": "PROCESSED"}
     dark = night.frame("dark", "c012_dark.fits", NIRKIND="dark", **own)
     assert "c012_dark" in ids(night.plan(*listed, dark, out=night.folder))
     mask = night.frame("bpm", "c008_bpm.fits", NIRKIND="bpm", **own)
     with pytest.raises(ConfigError, match=r"c008_bpm\.fits is an input"):
         night.plan(*listed, out=night.folder, user_bpm=mask)
+
+
+def test_a_product_is_not_written_over_what_another_program_made(night: Any) -> None:
+    """Though nobody named it: DRAGONS calls its darks alike. What nirred made is made again, readable or not."""
+    listed = [*night.dither(3), *night.lamps(), *night.darks(3)]
+    there = night.frame("dark", "c012_dark.fits", PROCDARK="")
+    with pytest.raises(ConfigError, match=r"c012_dark\.fits was not made by nirred"):
+        night.plan(*listed, out=night.folder)
+    there.write_bytes(there.read_bytes()[:2000])
+    assert "c012_dark" in ids(night.plan(*listed, out=night.folder))
 
 
 def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
