@@ -22,7 +22,7 @@ SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglo
 #: From the bottom to the top: a module imports from its own layer and from lower ones only.
 LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
-    ("textfiles",),
+    ("cards", "textfiles"),
     ("headers", "files", "params", "inputs", "picture", "drawing"),
     ("incumbent",),
     ("plugin",),

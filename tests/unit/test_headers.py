@@ -221,6 +221,11 @@ def test_continued_strings_are_joined() -> None:
     assert (found["TITLE"], found["AFTER"]) == (long, 1)
 
 
+def test_a_card_that_continues_nothing_costs_no_value() -> None:
+    found = headers_from_text("EXPTIME =  20.5 / s\nCONTINUE  'stray'\nOBJECT  = 'FS 17'\nCONTINUE  '&'\nEND").primary
+    assert (found["EXPTIME"], found["OBJECT"]) == (20.5, "FS 17")
+
+
 @pytest.mark.parametrize(
     "cards",
     [

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .cards import CARD, whole_cards
 from .errors import Unreadable
 
 BLOCK = 2880
-CARD = 80
 MAX_HEADER_BLOCKS = 512  # 18,432 cards: a larger header must be damaged
 MAX_AXES = 999  # FITS standard
 MAX_COUNT = 1e15
@@ -53,20 +53,12 @@ class Header(Mapping[str, Any]):
     @cached_property
     def _cards(self) -> dict[str, str]:
         cards: dict[str, str] = {}
-        last = ""
-        for start in range(0, len(self.text), CARD):
-            card = self.text[start : start + CARD]
+        for card in whole_cards(self.text):
             name = card[:8].rstrip().upper()
             if name == "HIERARCH" and "=" in card:
                 name = card[9 : card.index("=")].strip().upper()
-            if name == "CONTINUE" and last:
-                cards[last] += card
-            elif card[8:10] == "= " or card.startswith("HIERARCH"):
-                fresh = name not in cards
+            if card[8:10] == "= " or card.startswith("HIERARCH"):
                 cards.setdefault(name, card)
-                last = name if fresh else ""
-            else:
-                last = ""
         return cards
 
     def __getitem__(self, name: str) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .cards import whole_cards
 from .fitsio import Extension, set_cards, write_product
 from .geometry import NO_GRID, geometry
 from .group import Group
@@ -32,8 +33,6 @@ _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND
 _WCS = re.compile(
     r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
-#: The end of a card whose text continues in the next card.
-_TO_GO_ON = re.compile(r"&' *(/.*)?$")
 #: Keywords by which DRAGONS tools recognise the type of a file.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -74,7 +73,7 @@ def original_cards(info: FrameInfo) -> fits.Header:
         stale |= set(_MEASURED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)
-        for image in _whole_cards(text):
+        for image in whole_cards(text):
             card = fits.Card.fromstring(image)
             try:
                 card.verify("silentfix")
@@ -88,18 +87,6 @@ def original_cards(info: FrameInfo) -> fits.Header:
             elif keyword not in header:  # a long name is copied as it is: reformatting might truncate its value
                 header.append(card if len(keyword) > 8 else (keyword, value, comment))
     return header
-
-
-def _whole_cards(text: str) -> list[str]:
-    """Split text into cards, each with its CONTINUE cards; a CONTINUE that continues nothing is dropped."""
-    cards: list[str] = []
-    for start in range(0, len(text), 80):
-        card = text[start : start + 80]
-        if not card.startswith("CONTINUE"):
-            cards.append(card)
-        elif cards and _TO_GO_ON.search(cards[-1][-80:]) and card[8:].lstrip().startswith("'"):
-            cards[-1] += card
-    return cards
 
 
 def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:

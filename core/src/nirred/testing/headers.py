@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..headers import CARD, Header, Headers
+from ..cards import CARD
+from ..headers import Header, Headers
 
 _SEPARATOR = re.compile(r"-{2,}.*-{2,}\s*")
 _KEYWORD = re.compile(r"(HIERARCH |CONTINUE|COMMENT|HISTORY|[A-Z0-9_-]{1,8} *=)")
