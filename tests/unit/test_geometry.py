@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from astropy.wcs import DistortionLookupTable
+from astropy.wcs import DistortionLookupTable, Sip
 
 from nirred import coadd
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.rectangle import largest_rectangle
 from nirred.algorithms.register import Registration
 from nirred.algorithms.stars import StarList
+from nirred.errors import StepError
 from nirred.geometry import Target, geometry, targets_of
 from nirred.group import Context, FrameState, Group, PlaneState
 from nirred.headers import Header, Headers
@@ -187,6 +188,18 @@ def distorted(kind, at=(0.0, 0.0)):
             table = DistortionLookupTable(values.astype(np.float32), (1.0, 1.0), (1.0, 1.0), (18.0, 18.0))
             setattr(wcs, f"cpdis{axis}", table)
     return wcs
+
+
+def test_a_distortion_without_an_inverse_is_an_error_that_names_the_frame(tmp_path):
+    wcs = distorted("SIP")
+    cubic = wcs.sip.a.copy()
+    cubic[2, 0], cubic[3, 0] = 2e-3, 2e-5
+    wcs.sip = Sip(cubic, wcs.sip.b, None, None, wcs.wcs.crpix)
+    group = make_group(tmp_path, [[wcs]], [[np.zeros((160, 160), np.float32)]])
+    name = group.frames[0].info.name
+    with pytest.raises(StepError, match=f"{name}: its distortion cannot be tabulated: .*converge") as told:
+        geometry(group).distortion(0, 0)
+    assert told.value.hint == "prepare:bad_wcs=ignore"
 
 
 @pytest.mark.parametrize("kind", ["SIP", "TPV", "SCAMP", "tables"])

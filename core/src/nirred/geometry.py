@@ -99,6 +99,8 @@ class Geometry:
         return self._distortions[key]
 
     def _tabulate(self, wcs: AnyWcs, p: int, i: int) -> Distortion | None:
+        from astropy.wcs import NoConvergence
+
         tangent = self.tangent(i, p)
 
         def to_flat(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,9 +118,9 @@ class Geometry:
 
         try:
             return Distortion.of(to_detector, to_flat, self.shape(p))
-        except (ValueError, RuntimeError) as error:  # wcslib's failures, and an inverse that does not converge
-            name = self._group.frames[i].info.name
-            raise StepError(f"{name}: its distortion cannot be tabulated: {error}", "prepare:bad_wcs=ignore") from None
+        except (ValueError, RuntimeError, NoConvergence) as error:  # the last: a polynomial's
+            name, why = self._group.frames[i].info.name, str(error).partition("\n")[0]
+            raise StepError(f"{name}: its distortion cannot be tabulated: {why}", "prepare:bad_wcs=ignore") from None
 
     def by_header(self, i: int, j: int, p: int = 0) -> np.ndarray:
         """Matrix (3, 3) from flat pixels of a plane of frame i to those of frame j, according to their headers."""
