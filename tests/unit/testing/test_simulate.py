@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nirred.errors import ConfigError
 from nirred.plugin.simulation import SimulatedDetector, Simulation
 from nirred.testing.detector_sim import calibrate
 from nirred.testing.schedule import Knobs, science
@@ -29,6 +30,18 @@ def test_files_and_truth(night):
         "bpm": "N20260115S0018_bpm.fits",
         "dark": "N20260115S0020_dark.fits",
     }
+
+
+def test_frames_that_were_not_simulated_are_left_alone(tmp_path):
+    (tmp_path / "raw").mkdir()
+    observed = tmp_path / "raw" / "N20260115S0001.fits"
+    observed.write_bytes(b"photons")
+    with pytest.raises(ConfigError, match="raw holds files that were not simulated"):
+        simulate_night(simulation(), tmp_path, size=64, **FEW)
+    assert observed.read_bytes() == b"photons" and not (tmp_path / "truth").exists()
+    observed.unlink()
+    for seed in (1, 2):
+        assert simulate_night(simulation(), tmp_path, size=64, frames=2, seed=seed, **FEW).seed == seed
 
 
 def test_headers_are_niri_s(night):

@@ -129,6 +129,11 @@ class Night:
         """Directory of the truth."""
         return self.directory / "truth"
 
+    @property
+    def truth_file(self) -> Path:
+        """Frames, conditions and sources of the night; the sign that it was simulated."""
+        return self.truth_dir / "truth.json"
+
     def detector_truth(self, plane: int = 0) -> DetectorTruth:
         """Fixed arrays of a plane."""
         return load_truth(self.truth_dir / f"detector{plane}.npz")
@@ -253,7 +258,7 @@ def save_night(night: Night) -> None:
         "products": dict(night.products),
     }
     text = json.dumps(document)
-    (night.truth_dir / "truth.json").write_text(text + "\n", encoding="utf-8")
+    night.truth_file.write_text(text + "\n", encoding="utf-8")
 
 
 def _frame_record(night: Night, frame: FrameTruth) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nirred.errors import PluginError
+from nirred.errors import ConfigError, PluginError
 from nirred.files import place_files
 from nirred.plugin.simulation import SimulatedDetector, SimulatedExposure, Simulation
 from nirred.testing.detector_sim import (
@@ -61,7 +61,7 @@ def simulate_night(
     simulation : Simulation
         The camera.
     out_dir : Path or str
-        Made where it is missing; a night that is there is overwritten.
+        Made where it is missing; frames of an earlier simulated night of the same names are overwritten.
     scenario : {"offset", "dither", "filling", "standard"} or a sequence of them
         Extended galaxy with sky frames a field away; sparse field; target that fills the field with sky frames far
         away; one bright standard, 5 frames without matching darks.
@@ -79,6 +79,8 @@ def simulate_night(
     ------
     ValueError
         Unknown scenario.
+    ConfigError
+        `out_dir`/raw holds frames that were not simulated.
 
     Notes
     -----
@@ -96,6 +98,8 @@ def simulate_night(
     truths = tuple(make_truth(detector, rng) for detector in simulation.detectors)
     planned, sources = _plan(simulation, names, frames, turned, rng)
     night = _describe(simulation, Path(out_dir), seed, planned, sources)
+    if night.raw_dir.is_dir() and any(night.raw_dir.iterdir()) and not night.truth_file.exists():
+        raise ConfigError(f"{night.raw_dir} holds files that were not simulated", "write to another directory")
     for directory in (night.raw_dir, night.truth_dir):
         directory.mkdir(parents=True, exist_ok=True)
     for index, truth in enumerate(truths):
