@@ -99,7 +99,8 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
     known = [gain for gain in gains if gain is not None]
     if len(known) == len(gains):
         exposures = group.extras.get("collected", number if isinstance(number, int) else number[0])
-        keywords["GAIN"] = (float(np.mean(known) * exposures), "SCI x GAIN = electrons collected")
+        raised = np.mean([group.frames[i].raised for i in group.indices()] or [1.0])
+        keywords["GAIN"] = (float(np.mean(known) * exposures / raised), "SCI x GAIN = electrons collected")
     keywords |= _detector_keywords(group, info, planes)
     scale = info.descriptors.pixel_scale
     if scale is not None:

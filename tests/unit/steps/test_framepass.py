@@ -87,6 +87,16 @@ def test_counts_of_a_mode_without_gain_have_no_noise_model(make_group, write_raw
     assert "GAIN" not in plane_keywords(group, infos[0], (0,))
 
 
+def test_gain_gives_the_electrons_of_frames_that_were_multiplied(make_group, write_raw):
+    infos = write_raw([[np.full((6, 8), 100.0)]] * 2)
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    before = plane_keywords(group, infos[0], (0,))["GAIN"][0]
+    for i, factor in enumerate((1.2, 1.3)):
+        group.frames[i].raised = factor
+    assert plane_keywords(group, infos[0], (0,))["GAIN"][0] == pytest.approx(before / 1.25)
+
+
 def test_memory_or_scratch_makes_no_difference(make_group, write_raw):
     rng = np.random.default_rng(1)
     infos = write_raw([[rng.normal(100, 5, (70, 9))] for _ in range(3)])
