@@ -38,6 +38,7 @@ def test_a_piece_without_variance_is_refused(make_group: Any, tmp_path: Path) ->
     group = make_group(["input"], infos=[make_info(path, (4, 4))])
     with pytest.raises(StepError, match=r"piece\.fits: no VAR"):
         ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+    assert "piece.fits: no BUNIT; its pixels are taken for electrons" in group.remarks
 
 
 def test_a_stack_beside_what_it_was_made_of_is_said(make_group: Any, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def paint(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, flux: np.ndarray
 
 def write_piece(path: Path, planes: Sequence[np.ndarray], piece: Piece, seed: int) -> None:
     """Planes with noise, VAR, DQ and NEXP."""
-    rng, hdus = np.random.default_rng(seed), [fits.PrimaryHDU()]
+    rng, hdus = np.random.default_rng(seed), [fits.PrimaryHDU(header=fits.Header({"BUNIT": "electron"}))]
     for version, image in enumerate(planes, 1):
         noisy = (image + rng.normal(0, piece.noise, image.shape)).astype(np.float32)
         of_plane = {

@@ -126,8 +126,10 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
     """Put one piece into the group's planes, pixels beyond its edge flagged as without data."""
     info = frame.info
     headers = Headers.read(info.path)
-    unit = str(headers.get("BUNIT", "electron")).strip().lower()
-    if not unit.startswith("electron"):
+    unit = headers.text("BUNIT").lower()
+    if not unit:
+        group.remark(f"{info.name}: no BUNIT; its pixels are taken for electrons")
+    elif not unit.startswith("electron"):
         raise DataError(f"{info.name}: its unit is {unit!r}, not electron", "stack it in electrons")
     own = info.descriptors.exposure_time
     scale = np.float32(seconds / own if seconds and own else 1.0)
