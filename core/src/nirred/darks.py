@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .frame import Plane
@@ -18,14 +20,15 @@ def settle_dark(group: Group) -> None:
     """
     setup, info = group.setup, group.frames[0].info
     for kind in ("dark", "bias"):
-        planes, unit = group.calibrations.get(kind), group.extras.pop(f"{kind}_unit", "electron")
-        if planes is None or unit == group.unit:
+        master = group.calibrations.get(kind)
+        if master is None or master.unit == group.unit:
             continue
-        gains = [info.gain(p) for p in range(min(len(planes), len(info.detectors)))]
-        factors = [gain if unit == "adu" else 1.0 / gain for gain in gains]
-        group.calibrations[kind] = [_times(plane, k) for plane, k in zip(planes, factors, strict=False)]
+        gains = [info.gain(p) for p in range(min(len(master.planes), len(info.detectors)))]
+        factors = [gain if master.unit == "adu" else 1.0 / gain for gain in gains]
+        planes = [_times(plane, k) for plane, k in zip(master.planes, factors, strict=False)]
+        group.calibrations[kind] = replace(master, planes=planes, unit=group.unit)
         if getattr(setup, kind) is not None:
-            setattr(setup, kind, group.calibrations[kind])
+            setattr(setup, kind, planes)
     if setup.bias is not None:
         setup.dark, setup.dark_scale, setup.bias = _sum(setup.dark, setup.dark_scale, setup.bias), 1.0, None
 

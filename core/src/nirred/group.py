@@ -14,6 +14,7 @@ from .dq import NOT_SIGNAL
 from .errors import StepError, Unmade
 from .frame import Plane
 from .plan.model import ON_TARGET, FrameInfo, Task
+from .results import Calibration
 from .store import PlaneStack
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ class Group:
     table_keywords: dict[str, dict[str, Any]] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=Handed)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    calibrations: dict[str, list[Plane]] = field(default_factory=dict)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     masks: dict[str, list[list[np.ndarray]]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     product: Path | None = None

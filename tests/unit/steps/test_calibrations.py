@@ -10,6 +10,7 @@ from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane
 from nirred.plugin import S
+from nirred.results import Calibration
 from nirred.steps.calibrations import (
     MakeBPM,
     MakeLampFlat,
@@ -106,7 +107,7 @@ def test_without_lamp_off_the_dark_is_taken_or_the_lack_is_said(make_group):
     MakeLampFlat().apply(group, StackParams(), CALL)
     assert "no lamp-off frames" in group.remarks[0]
     group = make_group(["lamp_on"] * 2, frames, makes="flat")
-    group.calibrations["dark"] = [plane(np.full((8, 8), 100.0))]
+    group.calibrations["dark"] = Calibration([plane(np.full((8, 8), 100.0))])
     MakeLampFlat().apply(group, StackParams(), CALL)
     np.testing.assert_allclose(group.streams["main"][0].data, 1000.0)
     assert not group.remarks

@@ -17,6 +17,7 @@ from nirred.framepass import calibrate_group, reciprocal
 from nirred.headers import Headers
 from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords
+from nirred.results import Calibration
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ, DarkCorrect
 
@@ -60,9 +61,8 @@ def test_frames_in_adu_are_those_in_electrons_by_the_gain(make_group, write_raw,
         for kind, level in (("dark", 50.0), ("bias", 8.0)):
             level *= factor
             planes = [Plane(np.full((6, 8), level, np.float32), np.zeros((6, 8), np.uint16), np.full((6, 8), level))]
-            group.calibrations[kind], group.extras[f"{kind}_unit"] = planes, unit
+            group.calibrations[kind] = Calibration(planes, unit=unit, holds_bias=False)
             planes[0].var[:] *= factor
-        group.extras["dark_apart"] = True
         DarkCorrect().configure(group.setup, DarkCorrect.Params(), group)
         calibrate_group(group)
         state = group.planes[0]

@@ -22,6 +22,7 @@ from ..headers import Headers
 from ..params import Setting
 from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
+from ..results import Calibration
 from ..step import FrameStep, GroupStep
 from ..steps.checkwcs import HeaderStep
 from . import history
@@ -264,18 +265,16 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
         assert path is not None
         if a.checksum and provenance.file_digest(path) != a.checksum:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
-        planes = _planes(a, path, group)
+        master = _master(a, path, group)
         if a.kind in MASKS:
-            group.masks.setdefault(a.kind, []).append([p.dq for p in planes])
+            group.masks.setdefault(a.kind, []).append([p.dq for p in master.planes])
         else:
-            group.calibrations[a.kind] = planes
-            group.extras[f"{a.kind}_name"] = path.name
-            group.extras[f"{a.kind}_scale"] = a.scale
+            group.calibrations[a.kind] = master
         group.extras["calibration_files"].append((a.kind, path))
 
 
-def _planes(a: Association, path: Path, group: Group) -> list[Plane]:
-    """A calibration's planes by the plugin of the frames, where it knows the layout, else by the core's reader."""
+def _master(a: Association, path: Path, group: Group) -> Calibration:
+    """A calibration as read by the plugin of the frames, where it knows the layout, else by the core's reader."""
     first, headers = group.task.first, Headers.read(path)
     master = group.context.registry.ask(
         first.owner,
@@ -286,12 +285,11 @@ def _planes(a: Association, path: Path, group: Group) -> list[Plane]:
         descriptors=first.descriptors,
     )
     if isinstance(master, Frame):
-        group.extras[f"{a.kind}_unit"], group.extras[f"{a.kind}_apart"] = master.unit, master.unit == "adu"
-        return list(master.planes)
+        return Calibration(list(master.planes), path.name, a.scale, master.unit, holds_bias=master.unit != "adu")
     if a.kind in MASKS:
-        return [Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)]
-    group.extras[f"{a.kind}_unit"] = "adu" if str(headers.get("BUNIT", "")).strip().lower() == "adu" else "electron"
-    return read_calibration(path)
+        return Calibration([Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)], path.name)
+    unit = "adu" if str(headers.get("BUNIT", "")).strip().lower() == "adu" else "electron"
+    return Calibration(read_calibration(path), path.name, a.scale, unit)
 
 
 def _fates(task: Task, group: Group | None, outcome: str, reason: str) -> list[tuple[Path, str, str, str]]:

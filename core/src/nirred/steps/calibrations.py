@@ -149,8 +149,8 @@ class MakeLampFlat(GroupStep):
         if off:
             dark = _stack_lamps(group, off, params.nsigma, scaled=False)
             planes = _subtract(group, planes, dark)
-        elif group.calibrations.get("dark") is not None:
-            planes = _subtract(group, planes, group.calibrations["dark"])
+        elif (master := group.calibrations.get("dark")) is not None:
+            planes = _subtract(group, planes, master.planes)
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):

@@ -159,8 +159,8 @@ class _UseCalibration(FrameStep):
                 raise StepError(f"no {self.kind} and do_cal=force", f"--user-cal {self.kind}:FILE")
             group.keywords[self.keyword] = f"SKIPPED: no {self.kind} found"
             return None
-        group.keywords[self.keyword] = str(group.extras.get(f"{self.kind}_name", "done"))
-        return found
+        group.keywords[self.keyword] = found.name
+        return found.planes
 
     def skipped(self, group: Group) -> None:
         group.keywords[self.keyword] = _said_before(group, self.keyword) or "SKIPPED: by the user"
@@ -187,15 +187,15 @@ class DarkCorrect(_UseCalibration):
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         setup.dark = self.planes(params, group)
-        setup.dark_scale = float(group.extras.get("dark_scale", 1.0))
-        bias = group.calibrations.get("bias")
+        dark, bias = group.calibrations.get("dark"), group.calibrations.get("bias")
+        setup.dark_scale = 1.0 if dark is None else dark.scale
         if bias is None or params.do_cal == "skip":
             return
-        if setup.dark is not None and not group.extras.get("dark_apart"):
+        if dark is not None and dark.holds_bias:
             group.keywords["BIASCOR"] = "SKIPPED: the dark holds it"
             return
-        group.keywords["BIASCOR"] = str(group.extras.get("bias_name", "done"))
-        setup.bias = bias
+        group.keywords["BIASCOR"] = bias.name
+        setup.bias = bias.planes
 
 
 class FlatCorrect(_UseCalibration):
