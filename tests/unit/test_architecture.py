@@ -187,6 +187,16 @@ def test_algorithms_know_arrays_only():
             assert own or module.split(".")[0] in allowed, f"{name_of(path)} imports {module}"
 
 
+def test_steps_of_the_core_leave_extras_to_plugins():
+    """Their own results have typed fields in `nirred.results`."""
+    used = {name_of(p) for p in CORE_SOURCE.rglob("*.py") for n in ast.walk(tree(p)) if is_extras(n)}
+    assert not used
+
+
+def is_extras(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node).endswith("group.extras")
+
+
 def compiled(node: ast.AST) -> str:
     """Decorator of a compiled function, or nothing."""
     names = [ast.unparse(d) for d in node.decorator_list] if isinstance(node, ast.FunctionDef) else []

@@ -138,7 +138,7 @@ def test_stars_keep_their_place_and_flux(tmp_path, name, conserve):
         group = make_group(tmp_path, [[w] for w in worlds], [[star(w, sky, bright=bright) for w in worlds]])
         headers_are_right(group)
         made = stacked(group, conserve=conserve)
-        assert (group.extras["nexp"][0] == 2).any()
+        assert (group.stack.nexp[0] == 2).any()
         x, y = place_of(group, sky)
         flux, u, v = measured(made.data, x, y)
         assert flux == pytest.approx(1e5, rel=1e-3)
@@ -156,7 +156,7 @@ def test_stars_tell_whether_pixels_hold_surface_brightness(tmp_path, bright):
         group = make_group(tmp_path, [[w] for w in worlds], [images], flat=flat)
         headers_are_right(group)
         stars = SimpleNamespace(x=spots[0], y=spots[1], snr=np.full(spots.shape[1], 300.0))
-        group.extras.update(stars={0: [stars]}, fwhm=4.0)
+        group.registration.stars, group.registration.fwhm = {0: [stars]}, 4.0
         ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
         Resample().apply(group, Resample.Params(), CALL)
         StackFrames().apply(group, StackFrames.Params(), CALL)
@@ -237,7 +237,7 @@ def test_output_wcs_of_emir_is_astropy_s(tmp_path):
     world = camera(pv=EMIR_PV, parity=1, shape=shape, centre=crpix, scale=scale)
     group = make_group(tmp_path, [[world]], [[np.zeros(shape, np.float32)]])
     stacked(group)
-    placed = group.extras["layouts"][0].placements[0, 0]
+    placed = group.stack.layouts[0].placements[0, 0]
     straight = camera(parity=1, shape=shape, centre=crpix, scale=scale)
     rng = np.random.default_rng(1)
     x, y = rng.uniform(0, 2047, (2, 500))
@@ -248,7 +248,7 @@ def test_output_wcs_of_emir_is_astropy_s(tmp_path):
     np.testing.assert_allclose(placed.to_plane(*expected), [x, y], atol=0.01)
     assert 40 < np.hypot(expected[0][0], expected[1][0]) < 55
     u, v = place_of(group, (ra[0], dec[0]))
-    grid = group.extras["layouts"][0].grid
+    grid = group.stack.layouts[0].grid
     assert (u, v) == (
         pytest.approx(expected[0][0] - grid.x0, abs=0.01),
         pytest.approx(expected[1][0] - grid.y0, abs=0.01),
@@ -267,7 +267,7 @@ def test_planes_are_drawn_onto_one_mosaic(tmp_path):
     made = stacked(group)
     assert len(group.streams["main"]) == 1 and made.data.shape[1] > 330
     gap = np.isnan(made.data)
-    assert gap[90, 60:320].any() and (made.dq[gap] == 16).all() and (group.extras["nexp"][0][gap] == 0).all()
+    assert gap[90, 60:320].any() and (made.dq[gap] == 16).all() and (group.stack.nexp[0][gap] == 0).all()
     for sky in skies:
         x, y = place_of(group, sky)
         flux, u, v = measured(made.data, x, y)
@@ -301,11 +301,11 @@ def test_apertures_scatter_as_var_says_on_a_turned_grid(tmp_path, kernel):
     group = make_group(tmp_path, [[w] for w in worlds], [[rng.normal(0, 10, (160, 160)) for _ in worlds]])
     headers_are_right(group)
     made = stacked(group, interpolant=kernel)
-    rows, columns = largest_rectangle(group.extras["nexp"][0] == 3)
+    rows, columns = largest_rectangle(group.stack.nexp[0] == 3)
     inner, var = made.data[rows, columns], np.median(made.var[rows, columns])
     n = min(inner.shape) // 6 * 6
     sums = inner[:n, :n].reshape(n // 6, 6, n // 6, 6).sum(axis=(1, 3))
-    told = aperture_sigma(group.extras["noisecov"], np.full((6, 6), var), np.ones((6, 6)))
+    told = aperture_sigma(group.stack.noisecov, np.full((6, 6), var), np.ones((6, 6)))
     assert sums.std() == pytest.approx(told, rel=0.15)
     assert inner.std() == pytest.approx(np.sqrt(var) * group.keywords["CORRFAC"][0], rel=0.06)
 
@@ -315,7 +315,7 @@ def test_what_all_frames_cover_is_a_rectangle_of_good_pixels(tmp_path):
     group = make_group(tmp_path, [[w] for w in worlds], [[np.ones((160, 160), np.float32)] * 2])
     headers_are_right(group)
     made = stacked(group, crop="common")
-    assert (group.extras["nexp"][0] == 2).all() and np.isfinite(made.data).all() and min(made.data.shape) > 100
+    assert (group.stack.nexp[0] == 2).all() and np.isfinite(made.data).all() and min(made.data.shape) > 100
 
 
 def test_tiles_and_threads_change_no_bit_of_a_general_map(tmp_path, monkeypatch):
@@ -331,7 +331,7 @@ def test_tiles_and_threads_change_no_bit_of_a_general_map(tmp_path, monkeypatch)
         headers_are_right(group)
         plane = stacked(group)
         _, model, count = coadd.median_model(group, [0, 1], targets_of(group, [0, 1])[0], "lanczos3")
-        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.stack.nexp[0], model, count)])
     assert all(m == made[0] for m in made)
 
 
@@ -345,7 +345,7 @@ def star_lists(group, told, shifts, turns, n=40):
         u = np.cos(turn) * x - np.sin(turn) * y + 79.5 + dx + rng.normal(0, 0.01, n)
         v = np.sin(turn) * x + np.cos(turn) * y + 79.5 + dy + rng.normal(0, 0.01, n)
         lists[i] = [StarList(u, v, 0.01 * one, flux, 100 * one, 4 * one, 0 * one, flux, 1.0)[:told]]
-    group.extras["stars"] = lists
+    group.registration.stars = lists
     return group
 
 
@@ -360,7 +360,7 @@ def registered_turns(tmp_path, header, true, told=40, **params):
     star_lists(group, told, SHIFTS, (0.0, *true))
     AdjustWcs().apply(group, AdjustWcs.Params(first_pass=30.0, **params), S("adjust_wcs_to_reference"))
     assert all(f.alive for f in group.frames)
-    group.extras["reference"] = 0
+    group.registration.reference = 0
     geometry(group).refer(0)
     target = targets_of(group, [0, 1, 2])[0]
     return [geometry(group).place(i, 0, target) for i in (1, 2)]

@@ -20,6 +20,7 @@ from .coadd import drawn_rows, lay_out
 from .geometry import Geometry, Target, geometry
 from .group import Group
 from .offsets import Positions, guess_offsets, read_offsets, read_positions
+from .results import require
 
 Image = tuple[np.ndarray, np.ndarray]
 
@@ -79,8 +80,7 @@ class _Shifted:
         self.centre = geometry(group).centre(0)
 
     def stars(self, i: int) -> StarList:
-        found: StarList = self.group.extras["stars"][i][0]
-        return found
+        return require(self.group.registration.stars, "stars")[i][0]
 
     def image(self, i: int) -> Image:
         state = self.group.planes[0]
@@ -132,7 +132,7 @@ class _General:
 
     def stars(self, i: int) -> StarList:
         lists = []
-        for p, stars in enumerate(self.group.extras["stars"][i]):
+        for p, stars in enumerate(require(self.group.registration.stars, "stars")[i]):
             x, y = self.where.flat_positions(i, p, self.cluster[0], stars.x, stars.y)
             lists.append(replace(stars, x=x, y=y))
         return join(lists)

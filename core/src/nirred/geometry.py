@@ -279,10 +279,9 @@ def _flat(placed: Placement) -> Placement:
 
 def geometry(group: Group) -> Geometry:
     """The group's geometry, created on first use."""
-    found = group.extras.get("geometry")
-    if not isinstance(found, Geometry):
-        found = group.extras["geometry"] = Geometry(group)
-    return found
+    if group.registration.geometry is None:
+        group.registration.geometry = Geometry(group)
+    return group.registration.geometry
 
 
 def _kind(wcs: AnyWcs) -> tuple[Any, ...]:

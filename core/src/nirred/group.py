@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .dq import NOT_SIGNAL
-from .errors import StepError, Unmade
+from .errors import StepError
 from .frame import Plane
 from .plan.model import ON_TARGET, FrameInfo, Task
-from .results import Calibration
+from .results import (
+    Calibration,
+    GroupRecord,
+    Handed,
+    ObjectResults,
+    RegistrationResults,
+    SkyResults,
+    StackResults,
+    require,
+)
 from .store import PlaneStack
 
 if TYPE_CHECKING:
@@ -207,9 +216,7 @@ class PlaneState:
         Unmade
             No sky has been subtracted.
         """
-        if self.subtracted is None:
-            raise Unmade("sky-subtracted frames")
-        return self.subtracted
+        return require(self.subtracted, "sky-subtracted frames")
 
     @sub.setter
     def sub(self, frames: PlaneStack) -> None:
@@ -252,16 +259,13 @@ class PlaneState:
         self.__dict__.pop("typical_noise", None)
 
 
-class Handed(dict[str, Any]):
-    """Results that steps pass on to later steps, by name; a missing one raises `Unmade`."""
-
-    def __missing__(self, name: str) -> Any:
-        raise Unmade(name)
-
-
 @dataclass
 class Group:
-    """Everything that the steps of one task share."""
+    """Everything that the steps of one task share.
+
+    `registration`, `objects`, `sky`, `stack` and `record` are what steps of the core pass on, see `nirred.results`;
+    `extras` is for results that the steps of a plugin pass on, by name.
+    """
 
     task: Task
     context: Context
@@ -272,6 +276,11 @@ class Group:
     keywords: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, list[np.ndarray]] = field(default_factory=dict)
     table_keywords: dict[str, dict[str, Any]] = field(default_factory=dict)
+    registration: RegistrationResults = field(default_factory=RegistrationResults)
+    objects: ObjectResults = field(default_factory=ObjectResults)
+    sky: SkyResults = field(default_factory=SkyResults)
+    stack: StackResults = field(default_factory=StackResults)
+    record: GroupRecord = field(default_factory=GroupRecord)
     extras: dict[str, Any] = field(default_factory=Handed)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
@@ -291,9 +300,9 @@ class Group:
     @property
     def reference(self) -> int:
         """The frame that gives the product its header and grid: the first on target that is still in use."""
-        chosen = self.extras.get("reference")
+        chosen = self.registration.reference
         if chosen is not None and self.frames[chosen].alive:
-            return int(chosen)
+            return chosen
         return self.need(self.targets, "frames on target")[0]
 
     @property
@@ -370,8 +379,10 @@ class Group:
                     stack.close()
 
     def close(self) -> None:
-        """Free all pixels. Closures in `extras` refer to the group and would keep them until garbage collection."""
+        """Free all pixels, and what refers to the group, which would keep them until garbage collection."""
         self.give_up_frames()
         self.setup = FrameSetup()
+        self.registration, self.objects, self.sky = RegistrationResults(), ObjectResults(), SkyResults()
+        self.stack, self.record = StackResults(), GroupRecord()
         for pixels in (self.planes, self.streams, self.calibrations, self.masks, self.extras):
             pixels.clear()

@@ -98,7 +98,9 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
     gains = [1.0 if group.unit == "electron" else info.detectors[p].gain for p in planes]
     known = [gain for gain in gains if gain is not None]
     if len(known) == len(gains):
-        exposures = group.extras.get("collected", number if isinstance(number, int) else number[0])
+        exposures = group.stack.collected
+        if exposures is None:
+            exposures = number if isinstance(number, int) else number[0]
         raised = np.mean([group.frames[i].raised for i in group.indices()] or [1.0])
         keywords["GAIN"] = (float(np.mean(known) * exposures / raised), "SCI x GAIN = electrons collected")
     keywords |= _detector_keywords(group, info, planes)
@@ -110,7 +112,7 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
 
 def drawn_planes(group: Group, p: int) -> tuple[int, ...]:
     """The detectors that contribute to a plane of the product: several in a mosaic."""
-    layouts = group.extras.get("layouts")
+    layouts = group.stack.layouts
     return layouts[p].target.planes if layouts is not None and p < len(layouts) else (p,)
 
 
@@ -139,7 +141,7 @@ def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -
 
 def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
     """WCS of the product: that of the reference frame, shifted to the origin of the grid."""
-    layouts = group.extras.get("layouts")
+    layouts = group.stack.layouts
     if layouts is not None:
         wcs = geometry(group).target_wcs(replace(layouts[p].target, grid=NO_GRID))
     else:
@@ -199,10 +201,10 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
             var_unit = {"BUNIT": (f"{group.unit}2" if kind != "flat" else "", "unit of the pixels")}
             extensions.append(Extension("VAR", plane.var.astype(np.float32, copy=False), var_unit, version))
         extensions.append(Extension("DQ", plane.dq, {}, version))
-        if "nexp" in group.extras:
-            extensions.append(Extension("NEXP", group.extras["nexp"][p], {}, version))
-    if "noisecov" in group.extras:
-        extensions.append(Extension("NOISECOV", np.asarray(group.extras["noisecov"], np.float64)))
+        if group.stack.nexp is not None:
+            extensions.append(Extension("NEXP", group.stack.nexp[p], {}, version))
+    if group.stack.noisecov is not None:
+        extensions.append(Extension("NOISECOV", np.asarray(group.stack.noisecov, np.float64)))
     for name, tables in group.tables.items():
         keywords = group.table_keywords.get(name, {})
         extensions += [Extension(name, table, keywords, version) for version, table in enumerate(tables, 1)]

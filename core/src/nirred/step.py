@@ -51,6 +51,9 @@ class FrameStep(Step):
 class GroupStep(Step):
     """A step that works on a group of calibrated frames, or on their combination by earlier steps.
 
+    A plugin's step passes a result on to a later one by ``group.extras[NAME]``, where NAME starts with the plugin's
+    name. If a step reads a result that no step has made, its task fails, and the message says so.
+
     Attributes
     ----------
     uses_frames : bool

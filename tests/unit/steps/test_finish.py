@@ -167,10 +167,10 @@ def test_a_level_behind_wide_objects_is_remarked(make_group) -> None:
     rng = np.random.default_rng(3)
     noise = rng.standard_normal((64, 64)).astype(np.float32)
     group.streams["main"] = [Plane(noise, np.zeros((64, 64), np.uint16), np.ones((64, 64), np.float32))]
-    group.extras["nexp"] = [np.full((64, 64), 3, np.uint16)]
+    group.stack.nexp = [np.full((64, 64), 3, np.uint16)]
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert not group.remarks
-    group.extras["hidden"] = 0.2
+    group.objects.hidden = 0.2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert "cover 20% of the detector in every frame" in group.remarks[0]
 
@@ -188,13 +188,13 @@ def test_a_detector_that_a_target_fills_has_the_level_and_error_of_its_sky_frame
         state.sky_err = dict.fromkeys(range(3), 7.0 if p == filled else 0.1)
     shapes, noise = (64, 64), np.random.default_rng(3).normal(5.0, 1.0, (2, 64, 64)).astype(np.float32)
     planes = [Plane(n, np.zeros(shapes, np.uint16), np.ones(shapes, np.float32)) for n in noise]
-    group.streams["main"], group.extras["nexp"] = planes, [np.full(shapes, 3, np.uint16)] * 2
+    group.streams["main"], group.stack.nexp = planes, [np.full(shapes, 3, np.uint16)] * 2
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     levels = [float(np.median(plane.data)) for plane in group.streams["main"]]
     assert levels[filled] == pytest.approx(5.0, abs=0.1) and levels[1 - filled] == pytest.approx(0.0, abs=0.1)
     assert group.keywords["LEVELERR"][0] == pytest.approx(7.0)
-    group.streams["main"], group.extras["nexp"] = planes[:1], group.extras["nexp"][:1]
-    group.extras["layouts"] = [Layout(Target(0, 0, (0, 1)), {})]
+    group.streams["main"], group.stack.nexp = planes[:1], group.stack.nexp[:1]
+    group.stack.layouts = [Layout(Target(0, 0, (0, 1)), {})]
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert np.median(group.streams["main"][0].data) == pytest.approx(5.0, abs=0.1)
     assert group.keywords["LEVELERR"][0] == pytest.approx(7.0)
@@ -207,7 +207,7 @@ def test_behind_objects_of_a_keyhole_the_level_may_hold_their_light(make_group, 
         frame.weight = 1.0 / 3
     noise = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32)
     group.streams["main"] = [Plane(noise, np.zeros((64, 64), np.uint16), np.ones((64, 64), np.float32))]
-    group.extras["nexp"] = [np.full((64, 64), 3, np.uint16)]
+    group.stack.nexp = [np.full((64, 64), 3, np.uint16)]
     asked: list[bool] = []
 
     def spy(*what: Any, sunk: bool) -> tuple[float, float]:
@@ -216,7 +216,7 @@ def test_behind_objects_of_a_keyhole_the_level_may_hold_their_light(make_group, 
 
     monkeypatch.setattr("nirred.steps.finish.zero_level", spy)
     for buried in (False, True):
-        group.extras["buried"] = buried
+        group.objects.buried = buried
         LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     assert asked == [False, True]
     assert not group.remarks
@@ -234,7 +234,7 @@ def test_uneven_sky_is_told_with_advice_that_suits_the_readout(make_group, colum
     data = np.random.default_rng(7).normal(0, 1, (512, 512)).astype(np.float32)
     data += np.repeat(np.arange(8) % 2, 64).astype(np.float32)
     group.streams["main"] = [Plane(data, np.zeros(data.shape, np.uint16), np.ones_like(data))]
-    group.extras["nexp"] = [np.ones(data.shape, np.uint16)]
+    group.stack.nexp = [np.ones(data.shape, np.uint16)]
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
     (told,) = group.remarks
     assert "blank sky is uneven" in told
@@ -251,9 +251,9 @@ def test_lumps_of_the_sky_become_variance_but_no_more_for_stars(make_group) -> N
     var = np.ones((512, 512), np.float32)
     data[100:104, 100:104], var[100:104, 100:104] = 500.0, 40.0
     group.streams["main"] = [Plane(data, np.zeros(data.shape, np.uint16), var)]
-    group.extras["noisecov"], group.extras["nexp"] = np.pad(np.ones((1, 1)), 3), [np.full(data.shape, 2, np.uint16)]
+    group.stack.noisecov, group.stack.nexp = np.pad(np.ones((1, 1)), 3), [np.full(data.shape, 2, np.uint16)]
     LevelStack().apply(group, LevelStack.Params(), S("level_stack"))
-    made, cov = group.streams["main"][0].var, group.extras["noisecov"]
+    made, cov = group.streams["main"][0].var, group.stack.noisecov
     assert var[0, 0] == 1.0 and 1.2 < made[0, 0] < 2.5
     assert made[102, 102] == pytest.approx(40.0 + 1.5 * (made[0, 0] - 1.0))
     assert cov.sum() == pytest.approx(1.0)

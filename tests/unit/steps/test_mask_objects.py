@@ -14,6 +14,7 @@ from nirred.algorithms.profile import cut_share
 from nirred.dq import DQ
 from nirred.group import OBJECT
 from nirred.plugin import S
+from nirred.results import ObjectResults
 from nirred.steps.firststack import first_objects, sky_between
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
 from nirred.steps.register import MaskObjects, _always
@@ -72,7 +73,7 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
     for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert (group.extras["hidden"] > 0.02) is told
+    assert (group.objects.hidden > 0.02) is told
     flags = group.planes[0].dq
     before = [flags.frame(k).copy() for k in range(3)]
     for k in range(3):
@@ -140,7 +141,7 @@ def test_only_what_sky_surrounds_is_worth_another_pass(make_group, x: int, enclo
     for frame, dx in zip(group.frames, (0.0, 4.0, -5.0), strict=True):
         frame.dx = dx
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert group.extras["hidden"] > 0.02 and group.extras["enclosed"] is enclosed
+    assert group.objects.hidden > 0.02 and group.objects.enclosed is enclosed
 
 
 @pytest.mark.parametrize(
@@ -154,8 +155,8 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
         frame.role = "both"
     monkeypatch.setattr("nirred.steps.register._always", lambda *_: (*shares, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert group.extras["hidden"] == hidden
-    assert group.extras["enclosed"] is enclosed
+    assert group.objects.hidden == hidden
+    assert group.objects.enclosed is enclosed
 
 
 @pytest.mark.parametrize(("share", "cut", "again"), [(0.005, 0.0, True), (0.003, 0.0, False), (0.012, 0.03, False)])
@@ -167,7 +168,7 @@ def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatc
     monkeypatch.setattr("nirred.steps.register.hollowed_share", lambda *_: share)
     monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert group.extras["enclosed"] is again
+    assert group.objects.enclosed is again
 
 
 @pytest.mark.parametrize(("side", "buried"), [(6, False), (12, False), (25, True)])
@@ -191,11 +192,11 @@ def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch
     for share, enclosed in ((0.009, False), (0.016, True)):
         monkeypatch.setattr("nirred.steps.register._always", lambda *_, share=share: (share, 0.0, False))
         MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-        assert group.extras["enclosed"] is enclosed
+        assert group.objects.enclosed is enclosed
     monkeypatch.setattr("nirred.steps.register.STARS", math.inf)
     monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.021, 0.0, False))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert group.extras["enclosed"] is True
+    assert group.objects.enclosed is True
 
 
 def test_share_of_regions_that_an_edge_cuts() -> None:
@@ -220,7 +221,7 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert take_off_halos(group, 0) == {}  # nothing was masked in what the stack shows
-    group.extras["enclosed"] = True
+    group.objects.enclosed = True
     state = group.planes[0]
     for k, light in enumerate(lights):
         mine = (state.dq.frame(k) & OBJECT) != 0
@@ -228,9 +229,9 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
         state.sub.frame(k)[:] = np.where(mine, light - 0.6 * edge, 0.0) + rng.normal(0, 10, SHAPE)
     MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
     sci, sub = ([stack.frame(k).copy() for k in range(3)] for stack in (state.sci, state.sub))
-    group.extras["moving"] = {0: object()}
+    group.objects.moving = {0: object()}
     assert take_off_halos(group, 0) == {}  # not besides light that is given back
-    group.extras["moving"] = {}
+    group.objects.moving = {}
     taken = take_off_halos(group, 0)
     assert sorted(taken) == [0, 1, 2]
     for k, light in enumerate(lights):
@@ -247,6 +248,7 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
 @pytest.mark.parametrize("told", [True, False])
 def test_profiles_stand_for_what_squares_tell(told: bool) -> None:
     halos = [object()] if told else []
-    group = SimpleNamespace(extras={"halos": {(0, 0): (halos, None), (1, 0): (halos, None)}, "moving": {0: object()}})
+    objects = ObjectResults(halos={(0, 0): (halos, None), (1, 0): (halos, None)}, moving={0: object()})
+    group = SimpleNamespace(objects=objects)
     prefer_halos(group, SimpleNamespace(placements={(0, 0): None, (1, 0): None}))
-    assert (0 in group.extras["moving"]) is not told
+    assert (0 in group.objects.moving) is not told

@@ -39,7 +39,7 @@ def _night(make_group, light, size=110):
     group = make_group(["both"] * len(SHIFTS), frames)
     for k, (dx, dy) in enumerate(SHIFTS):
         group.frames[k].dx, group.frames[k].dy = dx, dy
-    group.extras["sky_model"] = {0: (np.zeros(len(SHIFTS)), own)}
+    group.sky.model = {0: (np.zeros(len(SHIFTS)), own)}
     (target,) = targets_of(group, list(range(len(SHIFTS))))
     layout = lay_out(group, list(range(len(SHIFTS))), target)
     y, x = np.mgrid[: layout.grid.shape[0], : layout.grid.shape[1]]
@@ -52,7 +52,7 @@ def _told(group, layout, mask, shown_by=1, *, hollowed=False):
     marked = {0: np.zeros(SHAPE, np.uint16)}
     marked[0][150:250, 150:250] = len(frames) - shown_by
     tell_light(group, frames, layout, mask, lambda: np.zeros(layout.grid.shape, np.uint8), marked, hollowed=hollowed)
-    return group.extras["moving"]
+    return group.objects.moving
 
 
 def test_a_galaxy_is_told_from_the_ring_behind_it(make_group) -> None:
@@ -104,7 +104,7 @@ def test_where_most_frames_show_the_sky_masks_are_enough(make_group) -> None:
 
 def test_frames_of_which_no_sky_was_made_are_left_alone(make_group) -> None:
     group, layout, mask = _night(make_group, _galaxy)
-    del group.extras["sky_model"]
+    group.sky.model.clear()
     assert _told(group, layout, mask) == {}
 
 

@@ -203,11 +203,9 @@ def test_each_detector_is_drawn_by_its_own_place(make_group: Any, tmp_path: Path
     stack_again(group)
     assert len(group.targets) == 2
     assert group.reference == 0
-    assert all(
-        (layout.placements[1, p].shift is None) == (turn > 0) for p, layout in enumerate(group.extras["layouts"])
-    )
+    assert all((layout.placements[1, p].shift is None) == (turn > 0) for p, layout in enumerate(group.stack.layouts))
     for p, plane in enumerate(group.streams["main"]):
-        deep = group.extras["nexp"][p] == sum(piece.depth for piece in pieces)
+        deep = group.stack.nexp[p] == sum(piece.depth for piece in pieces)
         assert deep.mean() > 0.7
         table = group.tables["OBJCAT"][p]
         bright = table["SNR"] > 100
@@ -228,7 +226,7 @@ def test_stacks_of_other_levels_leave_no_steps(make_group: Any, tmp_path: Path) 
         infos.append(make_info(path, shape, k, at=(dx * 0.2, -dy * 0.2)))
     group = make_group(["input"] * 3, infos=infos)
     stack_again(group)
-    made, depth = group.streams["main"][0], group.extras["nexp"][0]
+    made, depth = group.streams["main"][0], group.stack.nexp[0]
     levels = [np.median(made.data[(depth == d) & (made.dq == 0)]) for d in (10, 20, 30)]
     assert np.ptp(levels) < 1.0
 
@@ -277,7 +275,7 @@ def test_a_camera_distorts_stacks_of_another_program(make_group: Any, tmp_path: 
     stars = group.tables["OBJCAT"][0]
     bright = stars["SNR"] > 50
     assert far_from(sky, stars["X_WORLD"][bright], stars["Y_WORLD"][bright]) < 0.005
-    made, layout = group.streams["main"][0], group.extras["layouts"][0]
+    made, layout = group.streams["main"][0], group.stack.layouts[0]
     v, u = np.mgrid[: layout.grid.shape[0], : layout.grid.shape[1]]
     area = layout.placements[0, 0].area_at(1.0 * u + layout.grid.x0, 1.0 * v + layout.grid.y0)
     alone = np.isclose(made.var, 64.0 / area, rtol=1e-3)

@@ -46,8 +46,8 @@ def test_the_recipe_says_which_registration_is_final(make_group, label: str, fin
     rng = np.random.default_rng(1)
     x, y, flux, one = *rng.uniform(20, 140, (2, 30)), np.linspace(900, 300, 30), np.ones(30)
     stars = [StarList(x + d, y, 0.01 * one, flux, 100 * one, 4 * one, 0 * one, flux, 1.0) for d in (0.0, 4.0)]
-    group.extras["stars"] = dict(enumerate([[stars[0]], [stars[1]], [stars[0][:0]]]))
+    group.registration.stars = dict(enumerate([[stars[0]], [stars[1]], [stars[0][:0]]]))
     AdjustWcs().apply(group, AdjustWcs.Params(final=final), S("adjust_wcs_to_reference", label=label))
     assert abs(group.frames[1].dx - group.frames[0].dx) == pytest.approx(4.0, abs=0.05)
-    assert ("reference" in group.extras) is final
+    assert (group.registration.reference is not None) is final
     assert group.frames[2].alive is not final

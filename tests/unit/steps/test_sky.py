@@ -15,6 +15,7 @@ from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.group import OBJECT
 from nirred.plugin import S
+from nirred.results import SkyResults
 from nirred.steps import sky, skymodel
 from nirred.steps.match import unequally_shown
 from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
@@ -314,7 +315,7 @@ def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group
     AssociateSky().apply(group, AssociateSky.Params(), CALL)
     SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
     assert group.planes[0].unseen is None
-    group.extras["hidden"] = 0.06
+    group.objects.hidden = 0.06
     SkyCorrect().apply(group, SkyCorrect.Params(), CALL)
     unseen = group.planes[0].unseen
     assert not unseen[~hidden].any() and np.sqrt(np.median(unseen[hidden])) == pytest.approx(20.0, rel=0.15)
@@ -364,15 +365,15 @@ def test_a_sky_that_falls_from_twilight_is_light(make_group):
 def test_what_strays_from_a_parabola_is_not_known_behind_objects(ripple):
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     smooth = 1 + 0.1 * u - 0.05 * v**2 + ripple * np.sqrt(2) * np.sin(20 * u) * np.where(np.hypot(u, v) < 0.3, 9, 1)
-    model = SimpleNamespace(group=SimpleNamespace(extras={}), unit=np.array([900.0, 1000.0, 1100.0]))
+    model = SimpleNamespace(group=SimpleNamespace(sky=SkyResults()), unit=np.array([900.0, 1000.0, 1100.0]))
     skymodel._record_shape(model, [0, 1, 2], smooth.astype("f4"), np.hypot(u, v) > 0.3)
-    assert model.group.extras["shape_behind"] == pytest.approx(1000 * ripple, rel=0.15, abs=0.01)
+    assert model.group.sky.shape_behind == pytest.approx(1000 * ripple, rel=0.15, abs=0.01)
 
 
 def test_a_sky_that_nothing_shows_has_no_shape():
-    model = SimpleNamespace(group=SimpleNamespace(extras={}), unit=np.ones(1))
+    model = SimpleNamespace(group=SimpleNamespace(sky=SkyResults()), unit=np.ones(1))
     skymodel._record_shape(model, [0], np.ones(SHAPE, "f4"), np.zeros(SHAPE, bool))
-    assert not model.group.extras
+    assert model.group.sky == SkyResults()
 
 
 @pytest.mark.parametrize("roles", [["both"] * 6, ["object"] * 2 + ["sky"] * 4])

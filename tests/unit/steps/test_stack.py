@@ -45,7 +45,7 @@ def test_one_frame_is_its_own_stack(make_group):
     made = stacked(group)
     np.testing.assert_allclose(made.data, image, atol=1e-4)
     np.testing.assert_allclose(made.var, 2500.0 + np.maximum(image, 0), rtol=1e-5)
-    assert (group.extras["nexp"][0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
+    assert (group.stack.nexp[0] == 1).all() and group.keywords["CORRFAC"][0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rejection", ["detector", "varclip"])
@@ -74,8 +74,8 @@ def test_what_is_drawn_beside_a_hot_pixel_has_not_its_noise(make_group):
     for i in range(2):
         state.dq.put(i, static)
     made = stacked(group)
-    assert group.extras["nexp"][0].min() < 2
-    assert made.var[group.extras["nexp"][0] > 0].max() == pytest.approx(2500.0)
+    assert group.stack.nexp[0].min() < 2
+    assert made.var[group.stack.nexp[0] > 0].max() == pytest.approx(2500.0)
 
 
 @pytest.mark.parametrize("interpolant", ["lanczos3", "bilinear", "nearest", "interp", "adaptive", "exact", "none"])
@@ -87,12 +87,12 @@ def test_apertures_scatter_as_var_says(make_group, interpolant):
     inner = made.data[12:-12, 12:-12]
     sums = inner[:234, :234].reshape(26, 9, 26, 9).sum(axis=(1, 3))
     noise = np.median(made.var[12:-12, 12:-12])
-    told = aperture_sigma(group.extras["noisecov"], np.full((9, 9), noise), np.ones((9, 9)))
+    told = aperture_sigma(group.stack.noisecov, np.full((9, 9), noise), np.ones((9, 9)))
     assert sums.std() == pytest.approx(told, rel=0.07)
     if interpolant != "adaptive":  # its kernel is as wide as a small star: pairs count in this aperture
         assert sums.std() == pytest.approx(np.sqrt(81 * noise), rel=0.1)
     assert inner.std() == pytest.approx(np.sqrt(np.nanmedian(made.var)) * group.keywords["CORRFAC"][0], rel=0.04)
-    assert group.extras["noisecov"].sum() == pytest.approx(1.0)
+    assert group.stack.noisecov.sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("method", ["interp", "exact"])
@@ -126,8 +126,8 @@ def test_reproject_leaves_out_what_is_bad_or_outside(make_group, method):
     images[1][30, 30] = np.nan
     shifts = [(0.0, 0.0), (4.5, 0.0)]
     group = registered(make_group(["both"] * 2, images, [bad, np.zeros_like(bad)]), shifts)
-    made, grid = stacked(group, method), group.extras["layouts"][0].grid
-    count, y, x = group.extras["nexp"][0], 0 - grid.y0, 0 - grid.x0
+    made, grid = stacked(group, method), group.stack.layouts[0].grid
+    count, y, x = group.stack.nexp[0], 0 - grid.y0, 0 - grid.x0
     assert count[y + 20, x + 20] == 1 and count[y + 30, x + 26] <= 1 and count[y + 10, x + 10] == 2
     np.testing.assert_allclose(made.data[count > 0], 7.0, rtol=1e-5)
     assert (made.dq[count == 0] == DQ.NO_DATA).all() and np.isnan(made.data[count == 0]).all()
@@ -179,7 +179,7 @@ def test_threads_change_no_bit_with_reproject(make_group, method):
         group = registered(make_group(["both"] * 2, images), [(0.0, 0.0), (7.2, -11.6)])
         object.__setattr__(group.context, "threads", threads)
         plane = stacked(group, method)
-        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0])])
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.stack.nexp[0])])
     assert made[0] == made[1]
 
 
@@ -196,7 +196,7 @@ def test_tiles_and_threads_change_no_bit(make_group, monkeypatch):
         object.__setattr__(group.context, "threads", threads)
         plane = stacked(group)
         _, model, count = coadd.median_model(group, [0, 1, 2], targets_of(group, [0, 1, 2])[0], "lanczos3")
-        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.extras["nexp"][0], model, count)])
+        made.append([a.tobytes() for a in (plane.data, plane.var, plane.dq, group.stack.nexp[0], model, count)])
     assert all(m == made[0] for m in made)
 
 
@@ -236,7 +236,7 @@ def test_frames_of_bad_seeing_are_left_out_with_a_number(make_group):
     group = registered(make_group(["both"] * 4, [np.ones((20, 20))] * 4), [(0.0, 0.0)] * 4)
     for frame, fwhm in zip(group.frames, (4.0, 4.1, 3.9, 8.0), strict=True):
         frame.fwhm = fwhm
-    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(9, 50.0))] for k in range(4)}
+    group.registration.stars = {k: [SimpleNamespace(snr=np.full(9, 50.0))] for k in range(4)}
     stacked(group)
     assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"]
     assert "FWHM 8.0 px" in group.frames[3].reason and any("f3.fits" in r for r in group.remarks)
@@ -275,14 +275,14 @@ def test_other_combinations_and_their_noise(make_group, asked):
     assert plain.data[100, 100] > 8000 and abs(made.data[100, 100]) < 100
     scatter = np.delete(made.data.ravel(), 100 * 200 + 100).std()
     assert scatter == pytest.approx(float(np.sqrt(np.median(made.var))), rel=0.03)
-    assert group.extras["nexp"][0][100, 100] == {"operation": 12, "reject_method": 11, "nlow": 9}[next(iter(asked))]
+    assert group.stack.nexp[0][100, 100] == {"operation": 12, "reject_method": 11, "nlow": 9}[next(iter(asked))]
 
 
 def test_minmax_leaves_out_so_many_and_a_lower_median_is_one_of_two(make_group):
     images = [np.full((20, 20), float(v)) for v in (0, 1, 5, 100)]
     group = registered(make_group(["both"] * 4, images), [(0.0, 0.0)] * 4)
     np.testing.assert_allclose(stacked(group, nlow=1, nhigh=1, operation="mean").data, 3.0, rtol=1e-5)
-    assert (group.extras["nexp"][0] == 2).all()
+    assert (group.stack.nexp[0] == 2).all()
     np.testing.assert_allclose(stacked(group, operation="lmedian").data, 1.0, rtol=1e-5)
     with pytest.raises(StepError, match=r"2\+2 leaves nothing of 4"):
         stacked(group, nlow=2, nhigh=2)
@@ -317,12 +317,12 @@ def test_a_clipped_stack_is_the_same_by_tiles_and_scaled_frames(make_group, monk
 def test_wcs_of_the_stack_is_that_of_its_reference_frame(make_group, dead):
     """Also where the frame that offsets were measured from has been left out since."""
     group = registered(make_group(["both"] * 2, [np.ones((30, 30))] * 2), [(0.0, 0.0), (4.0, -6.0)])
-    group.extras["reference"] = 0
+    group.registration.reference = 0
     if dead:
         group.frames[0].reject("clouds")
     stacked(group)
     info, reference = group.frames[group.reference].info, group.frames[group.reference]
-    grid, keywords = group.extras["layouts"][0].grid, wcs_keywords(group, info, 0)
+    grid, keywords = group.stack.layouts[0].grid, wcs_keywords(group, info, 0)
     own = info.wcs[0].wcs.wcs.crpix
     # a source at (x, y) of the reference frame lies at (x - dx - x0, y - dy - y0) of the grid
     assert keywords["CRPIX1"][0] == pytest.approx(own[0] - reference.dx - grid.x0)
@@ -412,7 +412,9 @@ def test_a_frame_whose_offset_is_wrong_or_whose_guiding_was_lost_is_left_out(mak
     images = [frame(s, trail if k == 3 else [(0.0, 0.0)]) for k, s in enumerate(shifts)]
     believed = [*shifts[:4], (-25.0, 30.0)]
     group = registered(make_group(["both"] * 5, images), believed)
-    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(5)}
+    group.registration.stars = {
+        k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(5)
+    }
     ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
     assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"] * 2
     assert "elongated" in group.frames[3].reason and "none is where its offset says" in group.frames[4].reason
@@ -426,7 +428,9 @@ def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(mak
     clear = np.array([1.0, 0.9, 0.6, 0.35, 0.3, 0.4, 0.7, 0.95, 1.0])
     images = [rng.normal(0, 5, x.shape) + 3000 * t * image for t, image in zip(clear, light, strict=True)]
     group = registered(make_group(["both"] * 9, images), [(0.0, 0.0)] * 9)
-    group.extras["stars"] = {k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(9)}
+    group.registration.stars = {
+        k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(9)
+    }
     ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
     kept = np.array([f.state == "used" for f in group.frames])
     told = np.array([f.transparency for f in group.frames])
@@ -448,12 +452,12 @@ def test_transparencies_do_not_follow_the_seeing(make_group):
         for px, py in places:
             images[-1] += 4e5 * 1.5 / np.pi / alpha**2 * (1 + ((x - px) ** 2 + (y - py) ** 2) / alpha**2) ** -2.5
     group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
-    group.extras["stars"] = {
+    group.registration.stars = {
         k: [SimpleNamespace(snr=np.full(9, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
     }
     for frame, fwhm in zip(group.frames, widths, strict=True):
         frame.fwhm = float(fwhm)
-    group.extras["fwhm"] = float(np.median(widths))
+    group.registration.fwhm = float(np.median(widths))
     ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
     assert np.std([frame.transparency for frame in group.frames]) < 0.002
 
@@ -471,11 +475,11 @@ def test_transparencies_do_not_follow_a_width_that_the_light_does_not(make_group
             for sigma in (1.7, 9.0):
                 images[-1] += 2e5 / (2 * np.pi * sigma**2) * np.exp(-0.5 * r2 / sigma**2)
     group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
-    group.extras["stars"] = {
+    group.registration.stars = {
         k: [SimpleNamespace(snr=np.full(4, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
     }
     for frame, fwhm in zip(group.frames, (5.6, 4.1, 4.0, 4.3, 4.2, 4.1), strict=True):
         frame.fwhm = fwhm
-    group.extras["fwhm"] = 4.1
+    group.registration.fwhm = 4.1
     ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
     assert np.ptp([frame.transparency for frame in group.frames]) < 0.01

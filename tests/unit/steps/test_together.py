@@ -29,7 +29,7 @@ def test_frames_that_stand_still_share_their_skys_noise(make_group):
 
 def test_frames_a_few_pixels_apart_share_it_in_apertures_alone(make_group):
     group = placed(make_group, [(0.0, 0.0), (3.0, 0.0), (0.0, 400.0)], [(2,), (2,), (0, 1)])
-    group.extras["fwhm"] = 5.0
+    group.registration.fwhm = 5.0
     found = frames_together(group, [0, 1, 2])
     assert [t.pixel for t in found.values()] == [1.0, 1.0, 1.0]
     overlap = float(shared_area(np.array(3.0), 5.0 * APERTURE))

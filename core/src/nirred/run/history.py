@@ -37,8 +37,7 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
     rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
     rows += [_input(f.info, f.role) for f in group.frames]
     rows += [provenance.Record("file", v.name, name, provenance.file_digest(v)) for name, v in _named(calls)]
-    used: list[tuple[str, Path]] = group.extras.get("calibration_files", [])
-    rows += provenance.input_records((path, "calibration", kind) for kind, path in used)
+    rows += provenance.input_records((path, "calibration", kind) for kind, path in group.record.calibrations)
     rows += [provenance.Record("scale", a.kind, repr(a.scale)) for a in task.calibrations if a.scale != 1.0]
     return rows
 

@@ -50,4 +50,4 @@ def _write(group: Group, suffix: str, stream: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{place}: {error.strerror}", "another -o") from error
-    group.extras.setdefault("intermediates", []).extend(write_state(group, suffix, stream, place))
+    group.record.intermediates.extend(write_state(group, suffix, stream, place))

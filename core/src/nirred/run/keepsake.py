@@ -26,7 +26,7 @@ def take_glimpse(group: Group) -> None:
     if group.planes and group.planes[0].subtracted is not None and group.targets:
         i = group.reference
         pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
-        group.extras["glimpse"] = {"frame": group.frames[i].info.name, **pictures}
+        group.record.glimpse = {"frame": group.frames[i].info.name, **pictures}
 
 
 def keep_glimpse(group: Group) -> None:
@@ -37,7 +37,7 @@ def keep_glimpse(group: Group) -> None:
     DataError
         It cannot be written.
     """
-    pictures = group.extras.get("glimpse")
+    pictures = group.record.glimpse
     if pictures is None:
         return
     times = np.array([stamp(f.info) for f in group.frames])

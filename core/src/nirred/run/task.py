@@ -181,7 +181,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     task, out = group.task, group.context.out
     result = TaskResult(
         task, "done", "", "", 0, group.product, 0.0, group.remarks, _fates(task, group, "used", ""),
-        others=list(group.extras.get("products", ()))[1:], intermediates=list(group.extras.get("intermediates", ())),
+        others=group.record.products[1:], intermediates=group.record.intermediates,
     )  # fmt: skip
     if group.product is None:
         return result
@@ -198,7 +198,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
 
 def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None:
     """Run a recipe's steps on a group; leading frame steps are combined in one pass over the pixels."""
-    group.extras["provenance"] = lambda: provenance.table(history.records(group, recipe, calls))
+    group.record.provenance = lambda: provenance.table(history.records(group, recipe, calls))
     fused = False
     for number, bound in enumerate(calls):
         if group.context.stopped():
@@ -252,14 +252,13 @@ def _frames_needed(group: Group, calls: Sequence[BoundCall]) -> bool:
 def _give_up_frames(group: Group, later: Sequence[BoundCall]) -> None:
     """Free the frames that no later step uses; the report's picture is made before the last are freed."""
     using = any(isinstance(c.step, GroupStep) and c.step.uses_frames for c in later)
-    if not using and not group.extras.get("given_up"):
+    if not using and not group.record.given_up:
         take_glimpse(group)
         group.give_up_frames()
-        group.extras["given_up"] = True
+        group.record.given_up = True
 
 
 def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
-    group.extras["calibration_files"] = []
     for a in group.task.calibrations:
         path = made[a.task] if a.task else a.path
         assert path is not None
@@ -270,7 +269,7 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
             group.masks.setdefault(a.kind, []).append([p.dq for p in master.planes])
         else:
             group.calibrations[a.kind] = master
-        group.extras["calibration_files"].append((a.kind, path))
+        group.record.calibrations.append((a.kind, path))
 
 
 def _master(a: Association, path: Path, group: Group) -> Calibration:

@@ -139,7 +139,7 @@ def is_lit(state: PlaneState) -> bool:
 
 def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
     """Bring frames whose mode is a target's light to the sky level and shape predicted from the sky frames."""
-    skies = model.group.extras.get("skies", {}).get(p, {})
+    skies = model.group.sky.predicted.get(p, {})
     if not skies or not is_lit(model.state):
         return
     shapes = expected_shapes(model, list(skies)) if gradient else {}

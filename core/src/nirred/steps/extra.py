@@ -44,7 +44,7 @@ class WriteFrames(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         written = write_state(group, params.suffix, call.takes, group.context.out)
         group.product = written[0]
-        group.extras["products"] = written
+        group.record.products = written
 
 
 def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Path]:
@@ -73,7 +73,8 @@ def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Pa
     DataError
         A file cannot be written.
     """
-    history = [Extension("PROVENANCE", group.extras["provenance"]())] if "provenance" in group.extras else []
+    provenance = group.record.provenance
+    history = [Extension("PROVENANCE", provenance())] if provenance is not None else []
     if stream not in group.streams:
         alive = group.need(group.indices(), "frames")
         return [_write(group, i, folder, suffix, [*_frame_extensions(group, i), *history]) for i in alive]
@@ -116,7 +117,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
         extensions.append(Extension("DQ", dq & _PUBLIC, {}, p + 1))
         if (dq & OBJECT).any():
             extensions.append(Extension("OBJMASK", ((dq & OBJECT) != 0).astype(np.uint8), {}, p + 1))
-        stars = group.extras.get("stars", {}).get(i)
+        stars = (group.registration.stars or {}).get(i)
         if stars is not None:
             extensions.append(Extension("OBJCAT", _catalogue(stars[p]), {}, p + 1))
     return extensions

@@ -24,6 +24,7 @@ from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import drawn_planes, frames_table, write
+from ..results import require
 from ..step import GroupStep
 
 #: Pixels of a stack with so many times fewer exposures than its deepest ones are shallow.
@@ -60,11 +61,12 @@ class LevelStack(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.targets
         weights = np.array([group.frames[i].weight for i in frames])
-        hidden = group.extras.get("hidden", 0.0)
-        sunk = bool(hidden) or group.extras.get("buried", False)
+        hidden = group.objects.hidden
+        sunk = bool(hidden) or group.objects.buried
         done, found = [], []
         rough, excess = Evenness(0.0, 0.0), []
-        for p, (plane, count) in enumerate(zip(group.streams[call.takes], group.extras["nexp"], strict=True)):
+        planes, counts = group.streams[call.takes], require(group.stack.nexp, "nexp")
+        for p, (plane, count) in enumerate(zip(planes, counts, strict=True)):
             filled = [state for d in drawn_planes(group, p) if (state := group.planes[d]).filled]
             if filled:  # levels predicted from the same sky frames err together
                 found.append(max(float(weights @ [state.sky_err[i] for i in frames]) for state in filled))
@@ -73,7 +75,7 @@ class LevelStack(GroupStep):
             grown, objects = stack_objects(plane, params.threshold, group.context.threads)
             mask = dilate(grown, params.dilation)
             (value, error), (seen, beyond) = both(
-                partial(zero_level, plane, count, mask, objects, group.extras.get("noisecov"), sunk=sunk),
+                partial(zero_level, plane, count, mask, objects, group.stack.noisecov, sunk=sunk),
                 partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )
@@ -84,7 +86,7 @@ class LevelStack(GroupStep):
         if excess and min(excess) > 0:
             done = _state_broad_noise(group, done, float(np.mean(excess)))
         group.streams[call.gives] = done
-        behind = group.extras.get("shape_behind", 0.0) if hidden else 0.0
+        behind = group.sky.shape_behind if hidden else 0.0
         found = [float(np.hypot(error, behind)) for error in found]
         group.keywords["LEVELERR"] = (round(max(found), 4), f"[{group.unit}] 1-sigma error of the zero level")
         if rough.ratio > UNEVEN:
@@ -120,7 +122,7 @@ def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray
         return Evenness(0.0, 0.0), 0.0
     blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
     what = plane.data, plane.var, _deep(count, blank)
-    cov, width = group.extras.get("noisecov"), group.extras.get("fwhm") or 4.0
+    cov, width = group.stack.noisecov, group.registration.fwhm or 4.0
     return evenness(*what), 0.0 if cov is None else broad_noise(*what, cov, width)
 
 
@@ -130,14 +132,14 @@ def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list
     It is the sky's: pixels of stars get no more of it than those of the sky beside them.
     """
     noisier = []
-    for plane, count in zip(planes, group.extras["nexp"], strict=True):
+    for plane, count in zip(planes, require(group.stack.nexp, "nexp"), strict=True):
         seen, var = np.maximum(count, 1).astype(np.float32), np.asarray(plane.var)
         usual = median((var * seen)[np.isfinite(var) & (count > 0)])
         added = np.float32(excess) * np.minimum(var, np.float32(STARLIT * usual) / seen)
         noisier.append(Plane(plane.data, plane.dq, var + added))
-    cov = broadened(group.extras["noisecov"], excess)
+    cov = broadened(require(group.stack.noisecov, "noisecov"), excess)
     middle = len(cov) // 2
-    group.extras["noisecov"] = cov
+    group.stack.noisecov = cov
     group.keywords["CORRFAC"] = (float(np.sqrt(cov[middle, middle])), "pixel scatter / sqrt(VAR)")
     return noisier
 
@@ -248,14 +250,14 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
         plane.data,
         plane.var if plane.var is not None else np.ones_like(plane.data),
         bad.view(np.uint8),
-        noisecov=group.extras["noisecov"],
-        fwhm=group.extras.get("fwhm") or 4.0,
+        noisecov=require(group.stack.noisecov, "noisecov"),
+        fwhm=group.registration.fwhm or 4.0,
         threshold=threshold,
         saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
         threads=group.context.threads,
     )
     columns = dict(found.columns)
-    target = group.extras["layouts"][p].target
+    target = require(group.stack.layouts, "layouts")[p].target
     wcs = geometry(group).target_wcs(replace(target, grid=NO_GRID))
     if wcs is not None:
         grid = target.grid
@@ -287,8 +289,8 @@ class _Store(GroupStep):
     kind = ""
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:
-        if "provenance" in group.extras:
-            write(group, self.kind, group.extras["provenance"]())
+        if group.record.provenance is not None:
+            write(group, self.kind, group.record.provenance())
 
 
 class StoreDark(_Store):
@@ -319,7 +321,7 @@ def wcs_status(group: Group) -> tuple[str, str]:
     """WCSSTAT of a stack, with its comment."""
     states = {group.frames[i].info.wcs_state for i in group.targets}
     rebuilt = "rebuilt" if "rebuilt" in states else "ok"
-    return "registered" if group.extras.get("registered") else rebuilt, "ok, rebuilt or registered"
+    return "registered" if group.registration.registered else rebuilt, "ok, rebuilt or registered"
 
 
 class StoreScience(_Store):

@@ -99,8 +99,8 @@ def tell_light(
     Parameters
     ----------
     group, frames
-        Frames that serve each other as sky; if light is accepted, their `sci` is changed and `extras["moving"]` holds
-        the light, by plane.
+        Frames that serve each other as sky; if light is accepted, their `sci` is changed and `objects.moving` of
+        the group holds the light, by plane.
     layout : Layout
         Their layout on the sky.
     mask : uint8
@@ -113,9 +113,9 @@ def tell_light(
         Objects lie in hollows that their own light caused in the sky.
     """
     found: dict[int, MovingLight] = {}
-    group.extras["moving"] = found
+    group.objects.moving = found
     for p in layout.target.planes:
-        if p not in group.extras.get("sky_model", {}):  # no sky was made of these frames
+        if p not in group.sky.model:  # no sky was made of these frames
             continue
         squares = Squares.of(group.planes[p].shape)
         rarely = float(np.mean(squares.picked(marked[p]) >= RARELY * len(frames))) > SEEN_LITTLE
@@ -151,7 +151,7 @@ def _tell(
     from scipy.ndimage import label
 
     layout, lit, bare = where
-    state, (zero, unit) = group.planes[p], group.extras["sky_model"][p]
+    state, (zero, unit) = group.planes[p], group.sky.model[p]
 
     def means(i: int) -> np.ndarray:
         bad = state.bad(i) | layout.placements[i, p].carry(bare, layout.grid)

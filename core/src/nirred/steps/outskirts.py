@@ -24,23 +24,23 @@ def record_halos(group: Group, layout: Layout, surface: np.ndarray, found: np.nd
     """
     if all(group.frames[i].role != "both" for i, _ in layout.placements):
         halos = find_halos(surface, found)
-    elif (mask := group.extras.get("masked", {}).get(_key(layout))) is not None:
+    elif (mask := group.objects.masked.get(_key(layout))) is not None:
         halos = sunken_halos(surface, found, block_means(mask, np.zeros_like(mask)) > 0.5)
     else:
         halos = []
     drawn = [halo.on_pixels(BLOCK, layout.grid.x0, layout.grid.y0) for halo in halos]
-    group.extras.setdefault("halos", {}).update({k: (drawn, placed) for k, placed in layout.placements.items()})
+    group.objects.halos.update({k: (drawn, placed) for k, placed in layout.placements.items()})
 
 
 def remember_mask(group: Group, layout: Layout, mask: np.ndarray) -> None:
     """Keep a stack's object mask for the stack that is made after the next sky subtraction."""
-    group.extras.setdefault("masked", {})[_key(layout)] = mask
+    group.objects.masked[_key(layout)] = mask
 
 
 def prefer_halos(group: Group, layout: Layout) -> None:
     """Use halos instead of the light measured in squares (`tell_light`): their profiles have less noise."""
-    for p in {p for i, p in layout.placements if group.extras["halos"][i, p][0]}:
-        group.extras.get("moving", {}).pop(p, None)
+    for p in {p for i, p in layout.placements if group.objects.halos[i, p][0]}:
+        group.objects.moving.pop(p, None)
 
 
 def _key(layout: Layout) -> tuple[object, ...]:
@@ -56,8 +56,8 @@ def halo_light(group: Group, i: int, p: int) -> np.ndarray | None:
 
 
 def _light(group: Group, i: int, p: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray | None:
-    halos, placement = group.extras.get("halos", {}).get((i, p), ((), None))
-    if not halos:
+    halos, placement = group.objects.halos.get((i, p), ([], None))
+    if not halos or placement is None:
         return None
     y, x = np.meshgrid(rows, columns, indexing="ij")
     places = placement.from_plane(x, y)
@@ -69,7 +69,7 @@ def take_off_halos(group: Group, p: int) -> dict[int, Mesh]:
 
     Does nothing where all light that moves with the sky is measured (`tell_light`) and restored later.
     """
-    if p in group.extras.get("moving", {}):
+    if p in group.objects.moving:
         return {}
     shape, lights = group.planes[p].shape, {}
     centres = [(np.arange(boxes := -(-n // BOX)) + 0.5) * n / boxes - 0.5 for n in shape]

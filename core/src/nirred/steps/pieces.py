@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..plugin.frames import PlaneWcs
 from ..plugin.recipes import StepCall
 from ..products import frames_table, write
 from ..provenance import file_digest
+from ..results import PieceStacks, require
 from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
@@ -38,15 +39,6 @@ from .scale import weigh_frames
 MOST_TURNED = 0.3
 #: Bytes per pixel and piece: SCI, VAR, DQ, NEXP.
 _BYTES = 14
-
-
-@dataclass
-class PieceStacks:
-    """VAR and NEXP of all pieces of one plane; `single` holds each piece's variance of one exposure."""
-
-    var: PlaneStack
-    nexp: PlaneStack
-    single: dict[int, float]
 
 
 class ReadPieces(HeaderStep):
@@ -62,8 +54,8 @@ class ReadPieces(HeaderStep):
         largest = [(max(s[p][0] for s in shapes), max(s[p][1] for s in shapes)) for p in range(count)]
         stacks = [_allocate(group, shape) for shape in largest]
         group.planes = [state for state, _ in stacks]
-        group.extras["pieces"] = [pieces for _, pieces in stacks]
-        group.extras["piece_noise"] = {}
+        group.stack.pieces = [pieces for _, pieces in stacks]
+        group.stack.piece_noise = {}
         first = group.frames[0].info.descriptors.exposure_time
         for i, frame in enumerate(group.frames):
             try:
@@ -136,12 +128,12 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
     counts = [read_image(info.path, h) for _, h in headers.images if str(h.get("EXTNAME", "")).upper() == "NEXP"]
     planes = read_calibration(info.path)
     for p, state in enumerate(group.planes):
-        pieces: PieceStacks = group.extras["pieces"][p]
+        pieces = require(group.stack.pieces, "pieces")[p]
         state.noise_scale[i] = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
     frame.sky, frame.noise_scale = 0.0, group.planes[0].noise_scale[i]
     frame.info = replace(info, descriptors=replace(info.descriptors, exposure_time=seconds), wcs=_wcs(info, headers))
     covariance = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
-    group.extras["piece_noise"][i] = covariance[0].astype(np.float64) if covariance else None
+    require(group.stack.piece_noise, "piece_noise")[i] = covariance[0].astype(np.float64) if covariance else None
 
 
 def _wcs(info: FrameInfo, headers: Headers) -> tuple[PlaneWcs, ...]:
@@ -214,8 +206,8 @@ class StackPieces(GroupStep):
             counts.append(np.ascontiguousarray(count[box]))
             grid = Grid(layout.grid.x0 + box[1].start, layout.grid.y0 + box[0].start, counts[p].shape)
             layouts[p] = replace(layout, target=replace(layout.target, grid=grid))
-        group.streams[call.gives], group.extras["nexp"] = made, counts
-        group.extras["layouts"], group.extras["noisecov"] = layouts, cov
+        group.streams[call.gives], group.stack.nexp = made, counts
+        group.stack.layouts, group.stack.noisecov = layouts, cov
         grid = layouts[0].grid
         group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
         group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
@@ -266,7 +258,7 @@ def _add(
 ) -> None:
     """Add one piece's rows to a tile. The weight goes with the number of exposures, never with a pixel's counts."""
     (kernel, rows), (sums, used, lost), ((p, placed),) = how, into, layout.of(i)
-    state, stacks, frame = group.planes[p], group.extras["pieces"][p], group.frames[i]
+    state, stacks, frame = group.planes[p], require(group.stack.pieces, "pieces")[p], group.frames[i]
     patch = placed.patch(layout.grid, rows)
     if patch is None:
         return
@@ -307,10 +299,10 @@ def _covariance(group: Group, pieces: list[int], layouts: list[Layout], kernel: 
     """NOISECOV: that of each piece, spread by the kernel that draws it, weighted as its noise is in the stack."""
     from scipy.signal import convolve
 
-    kernels, shares = [], []
+    noises, kernels, shares = require(group.stack.piece_noise, "piece_noise"), [], []
     for layout in layouts:
         for i in pieces:
-            ((p, placed),), own = layout.of(i), group.extras["piece_noise"].get(i)
+            ((p, placed),), own = layout.of(i), noises.get(i)
             spread, state = placed.correlation(kernel), group.planes[p]
             kernels.append(spread if own is None else convolve(own, spread, mode="same"))
             shares.append((state.weight[i] / group.frames[i].transparency * state.noise_scale[i]) ** 2)
@@ -332,7 +324,7 @@ class StorePieces(GroupStep):
         group.keywords["TEXPTIME"] = (float(total), "[s] total exposure")
         group.keywords["NCOMBINE"] = int(sum(counts))
         if reference.descriptors.exposure_time:
-            group.extras["collected"] = round(total / reference.descriptors.exposure_time, 6)
+            group.stack.collected = round(total / reference.descriptors.exposure_time, 6)
         group.keywords["REFFRAME"] = (reference.name, "stack that offsets refer to")
         group.keywords["WCSSTAT"] = wcs_status(group)
         airmass = [info.descriptors.airmass for info in pieces]
@@ -341,8 +333,8 @@ class StorePieces(GroupStep):
             group.keywords["AIRMASS"] = (round(mean, 4), "mean of the frames")
         group.tables["FRAMES"] = [frames_table(group)]
         group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
-        if "provenance" in group.extras:
-            write(group, "image", group.extras["provenance"]())
+        if group.record.provenance is not None:
+            write(group, "image", group.record.provenance())
 
 
 def _number(info: FrameInfo, keyword: str, default: float) -> float:

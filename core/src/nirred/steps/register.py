@@ -30,6 +30,7 @@ from ..offsets import pointing_clusters
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..results import require
 from ..spread import each_frame
 from ..step import GroupStep
 from .drift import is_lit
@@ -71,13 +72,14 @@ class DetectSources(GroupStep):
         max_stars: int = param(400, "keep the brightest", ge=1)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        frames, fwhm = group.indices(), group.extras.get("fwhm")
+        frames, fwhm = group.indices(), group.registration.fwhm
         first = SIZED if fwhm is None else 0
         lists = _star_lists(group, frames[:first], params, None)
         if fwhm is None:
             fwhm = _typical([group.frames[i].fwhm for i in lists])
-        group.extras["stars"] = lists | _star_lists(group, frames[first:], params, fwhm)
-        group.extras["fwhm"] = _typical([group.frames[i].fwhm for i in group.targets]) or group.extras.get("fwhm")
+        found = group.registration
+        found.stars = lists | _star_lists(group, frames[first:], params, fwhm)
+        found.fwhm = _typical([group.frames[i].fwhm for i in group.targets]) or found.fwhm
 
 
 def _star_lists(
@@ -101,7 +103,7 @@ def _star_lists(
 
 def all_stars(group: Group, i: int) -> StarList:
     """Stars of all planes of a frame, in the planes' pixels."""
-    return join(group.extras["stars"][i])
+    return join(require(group.registration.stars, "stars")[i])
 
 
 def _typical(widths: list[float]) -> float | None:
@@ -148,7 +150,7 @@ class AdjustWcs(GroupStep):
         if params.method == "sources":
             _leave_out_doubled(group)
         clusters = pointing_clusters(group, group.targets if params.final else group.indices())
-        group.extras["clusters"] = clusters
+        group.registration.clusters = clusters
         for cluster in clusters:
             self._register(group, cluster, params)
         if params.final:
@@ -159,7 +161,7 @@ class AdjustWcs(GroupStep):
         field = field_of(group, cluster, params.offsets, distorted=params.distorted)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         solved: list[Registration | None] = [None] * len(cluster)
-        known: dict[tuple[int, int], Registration] = group.extras.setdefault("first_registrations", {})
+        known = group.registration.first
         reference = 0
         if params.method == "sources" and len(cluster) > 1:
             solve = partial(
@@ -178,9 +180,8 @@ class AdjustWcs(GroupStep):
                 known.update({(cluster[0], i): r for i, r in zip(cluster, solved, strict=True) if r is not None})
             solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
         if params.final:
-            group.extras["reference"] = cluster[reference]
-            measured = any(r is not None and r.method != "reference" for r in solved)
-            group.extras["registered"] = measured or group.extras.get("registered", False)
+            group.registration.reference = cluster[reference]
+            group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)
@@ -189,7 +190,7 @@ class AdjustWcs(GroupStep):
 
     def _fall_back(self, group: Group, i: int, params: Params) -> None:
         trusted = params.method == "offsets" or params.offsets is not None
-        if not trusted and i != group.extras.get("reference") and params.fallback == "none":
+        if not trusted and i != group.registration.reference and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
 
 
@@ -264,10 +265,10 @@ class MaskObjects(GroupStep):
         )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        if params.only_hidden and not group.extras.get("enclosed"):
+        if params.only_hidden and not group.objects.enclosed:
             return
         hidden, hollowed, cut, buried = 0.0, 0.0, 0.0, False
-        for cluster in group.extras.get("clusters") or [group.indices()]:
+        for cluster in group.registration.clusters or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)
                 parts = [(i, p) for i in deep for p in target.planes]
@@ -300,9 +301,9 @@ class MaskObjects(GroupStep):
                     buried |= behind
                 group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
         limit = _worth(math.prod(group.planes[0].shape))
-        group.extras["hidden"], group.extras["buried"] = hidden if hidden > limit else 0.0, buried
+        group.objects.hidden, group.objects.buried = hidden if hidden > limit else 0.0, buried
         if not params.only_hidden:
-            group.extras["enclosed"] = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
+            group.objects.enclosed = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
 
 
 def _tell_apart(

@@ -21,6 +21,7 @@ from ..group import BAD, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..results import require
 from ..spread import each_frame
 from ..step import GroupStep
 from .register import all_stars
@@ -92,7 +93,7 @@ class FlagOutliers(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
-        reach = max(1, round((group.extras.get("fwhm") or 4.0) / 2))
+        reach = max(1, round((group.registration.fwhm or 4.0) / 2))
         widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
         usual = float(np.median(widths)) if widths else float("nan")
         limits = {}
@@ -137,7 +138,7 @@ def _model_kernel(group: Group, frames: list[int]) -> Kernel:
 
     The bilinear kernel lowers the peak of a star of `BROAD` by 14 % there and back; the slope tolerance is 36 %.
     """
-    broad = (group.extras.get("fwhm") or 0.0) >= BROAD
+    broad = (group.registration.fwhm or 0.0) >= BROAD
     return "bilinear" if broad and not geometry(group).plain(frames) else "lanczos3"
 
 
@@ -220,7 +221,7 @@ class ScaleCounts(GroupStep):
 
     def _gate_shapes(self, group: Group, params: Params) -> None:
         frames, reference = group.targets, group.reference
-        if len(frames) < 3 or not params.min_concentration or "stars" not in group.extras:
+        if len(frames) < 3 or not params.min_concentration or group.registration.stars is None:
             return
         parts = [_plane_cores(group, p, frames) for p in range(len(group.planes))]
         core, whole, error = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
@@ -279,7 +280,7 @@ def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np
 
 def holds_brightness(group: Group) -> bool:
     """Whether pixel values are surface brightness: as decided by the stars if possible, else if there is a flat."""
-    told: bool | None = group.extras.get("brightness")
+    told = group.stack.brightness
     return group.setup.flat is not None if told is None else told
 
 
@@ -287,7 +288,7 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
     """Decide what pixel values measure, from stars that dithers move to pixels of other area."""
     if sigma > SURE_OF_AREAS:
         return
-    assumed, group.extras["brightness"] = holds_brightness(group), power > 0.5
+    assumed, group.stack.brightness = holds_brightness(group), power > 0.5
     if holds_brightness(group) != assumed:
         kept = "surface brightness" if power > 0.5 else "the electrons of stars"
         why = f"fluxes scale with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
@@ -296,7 +297,7 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:
     """Fluxes and errors in a narrow aperture, in a wide one, and pixel areas, all (frames, stars), on one plane."""
-    state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
+    state, fwhm = group.planes[p], group.registration.fwhm or 4.0
     placements, where = _common_stars(group, p, frames, 40)
     measured, gain = np.full((4, len(frames), where[0].size), np.nan), group.electrons(p)
     area = np.ones_like(measured[0])
@@ -320,13 +321,13 @@ def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
         known = bool(np.isfinite(group.frames[i].fwhm))
         return known and bool(np.count_nonzero(all_stars(group, i).snr > 10) >= SIZED_BY)
 
-    usual = group.extras.get("fwhm") or float("nan")
+    usual = group.registration.fwhm or float("nan")
     return np.array([group.frames[i].fwhm / usual if told(i) else np.nan for i in frames])
 
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluxes of the brightest stars on one plane, (frames, stars): within `CORE` FWHM, within 2 FWHM, and its error."""
-    state, fwhm = group.planes[p], group.extras.get("fwhm") or 4.0
+    state, fwhm = group.planes[p], group.registration.fwhm or 4.0
     placements, where = _common_stars(group, p, frames, SHARP_BY)
     (core, whole, error), gain = np.empty((3, len(frames), where[0].size)), group.electrons(p)
 
@@ -341,7 +342,8 @@ def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, n
 
 def _common_stars(group: Group, p: int, frames: list[int], most: int) -> tuple[list[Placement], tuple[Any, Any]]:
     """Placements of frames, and the positions of the reference frame's brightest stars on their grid."""
-    stars, every = group.extras["stars"][group.reference][p], sorted({*frames, group.reference})
+    lists, every = require(group.registration.stars, "stars"), sorted({*frames, group.reference})
+    stars = lists[group.reference][p]
     bright = np.flatnonzero(stars.snr > 20)[:most]
     layout = lay_out(group, every, Target(group.frames[group.reference].refers, p, (p,)))
     where = layout.placements[group.reference, p].from_plane(stars.x[bright], stars.y[bright])

@@ -53,7 +53,6 @@ class SeparateSky(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         group.need(group.targets, "frames on target")
         on, off = len(group.indices("object", "both")), len(group.indices("sky"))
-        group.extras["offset_sky_frames"] = off > 0
         group.context.say(f"{group.task.id}: {on} frames on target, {off} on sky")
 
 
@@ -163,7 +162,7 @@ class SkyCorrect(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.offset_sky and params.scale_sky:
             raise StepError("sky_correct: scale_sky and offset_sky exclude each other", "set one")
-        hidden = bool(group.extras.get("enclosed"))
+        hidden = group.objects.enclosed
         if params.only_hidden and not hidden:
             return
         _forget_dead(group)
@@ -194,22 +193,22 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     levels = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
-    known = (hidden or not group.extras.get("hidden")) if params.mask_objects else unequally_shown(group, state)
+    known = (hidden or not group.objects.hidden) if params.mask_objects else unequally_shown(group, state)
     if params.gradient and known:
         match_skies(group, state, *levels, slight=0.0 if hidden else SLIGHT)
     model = SkyModel(group, state, *levels, params.nsigma)
-    group.extras.setdefault("sky_model", {})[p] = levels
+    group.sky.model[p] = levels
     if not params.mask_objects:
         for epoch in epochs(group, with_sky):
             subtract_at_once(model, epoch)
         level_lit(model, p, gradient=params.gradient)
         return
-    shown = group.extras.get("shown", {}).get(p)
+    shown = group.objects.shown.get(p)
     with shown.uncovered(state) if shown is not None else nullcontext():
         for epoch in epochs(group, with_sky):
             subtract_shrunk(model, epoch, p, shrink=params.model)
-            if p in group.extras.get("moving", {}):
-                group.extras["moving"][p].give_back(state, epoch, model.skies(epoch), model.unit)
+            if p in group.objects.moving:
+                group.objects.moving[p].give_back(state, epoch, model.skies(epoch), model.unit)
     predicted = {i for i in targets if _from_sky_frames(group, state, i, params)}
     expected = expected_shapes(model, group.indices("object")) if params.gradient else {}
     level_frames(group, state, targets, predicted, expected, shape=params.gradient)
@@ -251,7 +250,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     levels = np.zeros(len(group.frames))
     levels[alive] = each_frame(group, alive, lambda i: _measure_level(group, p, i, extra))
     if not params.mask_objects:
-        group.extras.setdefault("unmasked", {})[p] = levels.copy()
+        group.sky.unmasked[p] = levels.copy()
     _leave_out_unlit(group, state, levels)
     filled = [i for i in group.indices("object") if _from_sky_frames(group, state, i, params)]
     _predict(group, p, levels, filled)
@@ -353,12 +352,12 @@ def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> Non
     state, targets = group.planes[p], group.indices("object")
     errors = np.array([state.sky_err.get(i, np.nan) for i in range(len(group.frames))])
     # from all pixels, as masks differ from frame to frame
-    seen = group.extras.get("unmasked", {}).get(p, levels)
+    seen = group.sky.unmasked.get(p, levels)
     known = sky_levels(group, targets, levels, errors, seen)
     if known is None:
         return
     state.light = known.light, known.light_err
-    group.extras.setdefault("skies", {})[p] = dict(zip(targets, known.values.tolist(), strict=True))
+    group.sky.predicted[p] = dict(zip(targets, known.values.tolist(), strict=True))
     for i, value in zip(targets, known.values, strict=True):
         if i in filled:
             levels[i] = state.sky[i] = float(value)

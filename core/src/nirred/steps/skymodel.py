@@ -195,7 +195,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     shrink = shrink and len(skies) > 1
     smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
     tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None
-    if group.extras.get("hidden") and tiles is not None:
+    if group.objects.hidden and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
         _record_shape(model, epoch, smooth, whole[1] > 0)
     fine = _fine_sky(model, skies, (first, second), smooth, tiles) if tiles is not None else None
@@ -340,4 +340,4 @@ def _record_shape(model: SkyModel, epoch: list[int], smooth: np.ndarray, seen: n
         return
     left = g - terms @ np.linalg.lstsq(terms, g, rcond=None)[0]
     strays = float(np.std(left)) * float(np.median(model.unit[epoch]))
-    model.group.extras["shape_behind"] = max(strays, model.group.extras.get("shape_behind", 0.0))
+    model.group.sky.shape_behind = max(strays, model.group.sky.shape_behind)

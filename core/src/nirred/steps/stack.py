@@ -35,6 +35,7 @@ from ..group import BAD, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..results import require
 from ..step import GroupStep
 from .match import MatchBackgrounds
 from .scale import (
@@ -87,10 +88,10 @@ class Resample(GroupStep):
             layouts = [lay_out(group, frames, target, common=params.crop == "common") for target in targets]
         except ValueError as error:
             raise StepError(str(error), "--crop union") from None
-        group.extras["layouts"] = layouts
-        group.extras["kernel"] = "nearest" if params.interpolant == "none" else params.interpolant
+        group.stack.layouts = layouts
+        group.stack.kernel = "nearest" if params.interpolant == "none" else params.interpolant
         even = holds_brightness(group) if params.conserve == "auto" else params.conserve == "surface"
-        group.extras["area_power"] = 0 if even else 1
+        group.stack.area_power = 0 if even else 1
 
 
 class StackFrames(GroupStep):
@@ -121,7 +122,7 @@ class StackFrames(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
-        layouts: list[Layout] = group.extras["layouts"]
+        layouts = require(group.stack.layouts, "layouts")
         rejection = _rejection(params, len(frames))
         if not all(i in state.weight for state in group.planes for i in frames):  # scale_counts was skipped
             weigh_frames(group, frames)
@@ -137,9 +138,9 @@ class StackFrames(GroupStep):
             made.append(plane)
             counts.append(count)
         group.streams[call.gives] = made
-        group.extras["nexp"] = counts
+        group.stack.nexp = counts
         cov = _covariance(group, layouts, frames)
-        group.extras["noisecov"] = cov
+        group.stack.noisecov = cov
         grid = layouts[0].grid
         group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
         group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
@@ -209,11 +210,12 @@ class Combination:
 
 def _usual_noise(group: Group, layout: Layout, frames: list[int]) -> tuple[float, float]:
     """Mean variance of a resampled pixel of blank sky, and what an electron of signal adds to it."""
+    kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     sky, electron = [], []
     for i in frames:
         for p, placed in layout.of(i):
             state, frame = group.planes[p], group.frames[i]
-            scatter = float(correlation_of(placed, group.extras["kernel"])[3, 3])
+            scatter = float(correlation_of(placed, kernel)[3, 3])
             variance = state.expected_variance(max(sky_of(group, state, i), 0.0)) * noise_factor(group, state, i)
             sky.append(scatter * variance / frame.transparency**2)
             electron.append(scatter * float(np.median(state.per_electron)) * frame.raised / frame.transparency)
@@ -244,7 +246,7 @@ def stack_frames(
     group: Group, layout: Layout, frames: list[int], limit: float, how: Combination | None = None
 ) -> tuple[Plane, np.ndarray]:
     """Stack frames on one grid: data, VAR, DQ, and the frames behind each pixel; `how`: not by the weighted mean."""
-    kernel = group.extras["kernel"]
+    kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     ny, nx = layout.grid.shape
     sci, var = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     dq, count = np.zeros((ny, nx), np.uint16), np.empty((ny, nx), np.uint16)
@@ -293,7 +295,7 @@ def _add_plane(
     if patch.offset is not None:
         under = Under(*planes, patch.offset)
     else:
-        under = Under(*planes, through=patch.through(group.extras["area_power"] == 1, gain))
+        under = Under(*planes, through=patch.through(group.stack.area_power == 1, gain))
     noisier = noise_factor(group, state, i, part.together[i].aperture)
     sky = max(sky_of(group, state, i), 0.0) / frame.raised
     own = (state.weight[i], frame.transparency, sky, noisier)
@@ -335,6 +337,7 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
 
     Noise of the sky that frames share a few pixels apart is correlated over as many.
     """
+    kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     kernels, weights, wide = [], [], []
     together = frames_together(group, frames)
     for layout in layouts:
@@ -342,7 +345,7 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
             f = group.frames[i]
             for p, placed in layout.of(i):
                 state = group.planes[p]
-                kernels.append(correlation_of(placed, group.extras["kernel"]))
+                kernels.append(correlation_of(placed, kernel))
                 share = (state.weight[i] / f.transparency) ** 2
                 share *= max(sky_of(group, state, i), 1.0)
                 pixel, aperture = (noise_factor(group, state, i, k) for k in (together[i].pixel, together[i].aperture))

@@ -12,6 +12,7 @@ from ..frame import Plane
 from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
+from ..results import require
 from ..step import GroupStep
 from ..store import PlaneStack
 from .calibrations import StackParams, stack_planes
@@ -54,9 +55,9 @@ class RestoreLevel(GroupStep):
 
 def _areas(group: Group, i: int, p: int) -> np.ndarray:
     """Area of each stack pixel in pixels of a frame's plane, float32; 1 if the stack keeps surface brightness."""
-    if group.extras.get("area_power") != 1:
+    if group.stack.area_power != 1:
         return np.ones((1, 1), np.float32)
-    layout = group.extras["layouts"][p]
+    layout = require(group.stack.layouts, "layouts")[p]
     grid, placed = layout.grid, layout.placements[i, p]
     areas = np.empty(grid.shape, np.float32)
     x = np.arange(grid.shape[1], dtype=float) + grid.x0
@@ -81,13 +82,13 @@ class CombineExposures(GroupStep):
         made, counts = [], []
         for p, plane in enumerate(stack_planes(group, frames, params.nsigma)):
             state = group.planes[p]
-            count = np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16)
+            count = np.asarray(np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16))
             data = np.where(count > 0, plane.data, np.float32(np.nan))
             dq = np.where(count > 0, plane.dq & np.uint16(6), plane.dq | np.uint16(DQ.NO_DATA))
             made.append(Plane(data, dq, plane.var))
             counts.append(count)
-        group.streams[call.gives], group.extras["nexp"] = made, counts
-        group.extras["noisecov"] = np.pad([[1.0]], 3)
+        group.streams[call.gives], group.stack.nexp = made, counts
+        group.stack.noisecov = np.pad([[1.0]], 3)
         for i in frames:
             group.frames[i].weight = 1.0 / len(frames)
         group.keywords["NCOMBINE"] = len(frames)

@@ -106,7 +106,7 @@ def release_staying(
     from scipy.ndimage import binary_dilation, label
 
     asked, mask, total = _some(frames), None, 0.0
-    shown = group.extras["shown"] = {}
+    shown = group.objects.shown = {}
     for p, count in marked.items():
         squares = Squares.of(count.shape)
         share = squares.picked(count)
@@ -136,7 +136,7 @@ def release_staying(
 
 def _moving_share(group: Group, p: int, regions: np.ndarray, numbers: np.ndarray) -> dict[int, float]:
     """Share of each region, by its number, on which some frame has light that moves with the sky."""
-    moving = group.extras.get("moving", {}).get(p)
+    moving = group.objects.moving.get(p)
     return {n: 0.0 if moving is None else float(moving.lit()[regions == n].mean()) for n in numbers}
 
 
