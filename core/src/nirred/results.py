@@ -128,7 +128,7 @@ class ObjectResults:
     moving : dict
         {plane: light of wide objects, to be returned to frames that serve each other as sky}.
     shown : dict
-        {plane: masked pixels used for the sky nevertheless}.
+        {plane: masked pixels used for the sky nevertheless, for the frames of each pointing}.
     """
 
     hidden: float = 0.0
@@ -137,7 +137,7 @@ class ObjectResults:
     halos: dict[tuple[int, int], tuple[list[Halo], Placement]] = field(default_factory=dict)
     masked: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict)
     moving: dict[int, MovingLight] = field(default_factory=dict)
-    shown: dict[int, Shown] = field(default_factory=dict)
+    shown: dict[int, list[Shown]] = field(default_factory=dict)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
+from nirred.algorithms.mutual import Squares
 from nirred.algorithms.nested import LIGHT_STEP
 from nirred.algorithms.profile import cut_share
 from nirred.dq import DQ
@@ -16,6 +17,7 @@ from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import ObjectResults
 from nirred.steps.firststack import first_objects, sky_between
+from nirred.steps.moving import MovingLight
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
 from nirred.steps.register import MaskObjects, _always
 
@@ -229,7 +231,7 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
         state.sub.frame(k)[:] = np.where(mine, light - 0.6 * edge, 0.0) + rng.normal(0, 10, SHAPE)
     MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
     sci, sub = ([stack.frame(k).copy() for k in range(3)] for stack in (state.sci, state.sub))
-    group.objects.moving = {0: object()}
+    group.objects.moving = {0: MovingLight(Squares.of(SHAPE), dict.fromkeys(range(3)))}
     assert take_off_halos(group, 0) == {}  # not besides light that is given back
     group.objects.moving = {}
     taken = take_off_halos(group, 0)
@@ -248,7 +250,15 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
 @pytest.mark.parametrize("told", [True, False])
 def test_profiles_stand_for_what_squares_tell(told: bool) -> None:
     halos = [object()] if told else []
-    objects = ObjectResults(halos={(0, 0): (halos, None), (1, 0): (halos, None)}, moving={0: object()})
+    objects = ObjectResults(halos={(0, 0): (halos, None), (1, 0): (halos, None)})
+    objects.moving[0] = MovingLight(Squares.of(SHAPE), dict.fromkeys((0, 1)))
     group = SimpleNamespace(objects=objects)
     prefer_halos(group, SimpleNamespace(placements={(0, 0): None, (1, 0): None}))
     assert (0 in group.objects.moving) is not told
+
+
+def test_profiles_of_one_pointing_leave_what_squares_tell_of_others() -> None:
+    objects = ObjectResults(halos={(0, 0): ([object()], None), (1, 0): ([], None)})
+    objects.moving[0] = MovingLight(Squares.of(SHAPE), dict.fromkeys((0, 1)))
+    prefer_halos(SimpleNamespace(objects=objects), SimpleNamespace(placements={(0, 0): None}))
+    assert list(objects.moving[0].light) == [1]

@@ -102,6 +102,13 @@ def test_where_most_frames_show_the_sky_masks_are_enough(make_group) -> None:
     assert _told(*_night(make_group, _galaxy), 3) == {}
 
 
+def test_light_of_every_pointing_is_kept(make_group) -> None:
+    """A sky of two pointings, one of which has no wide object, is freed of what the other's frames have."""
+    group, layout, mask = _night(make_group, _galaxy)
+    group.objects.moving[0] = MovingLight(Squares.of(SHAPE), {7: np.zeros(Squares.of(SHAPE).x.shape, np.float32)})
+    assert sorted(_told(group, layout, mask)[0].light) == [0, 1, 2, 3, 4, 7]
+
+
 def test_frames_of_which_no_sky_was_made_are_left_alone(make_group) -> None:
     group, layout, mask = _night(make_group, _galaxy)
     group.sky.model.clear()
@@ -123,5 +130,8 @@ def test_what_a_sky_held_of_an_object_is_given_back(make_group) -> None:
     assert given[150, 210] == pytest.approx(4.0 * (6 + 12 + 18) / 8, rel=1e-6)
     assert given[150, 200] == pytest.approx(4.0 * 18 / 4, rel=1e-6), "of the one that shows it"
     assert given[10, 10] == given[390, 390] == 0.0
+    del light[1]
+    MovingLight(squares, light).give_back(state, [2], [0, 1, 2], np.array([2.0, 2.0, 4.0]))
+    assert state.sub.frame(2)[150, 210] - given[150, 210] == pytest.approx(100.0 + 4.0 * (6 + 18) / 8, rel=1e-6)
     assert (state.sub.frame(0) - 100.0)[150, 210] == pytest.approx(0.5 * given[150, 210], rel=1e-6)
     assert (state.sub.frame(1) == 100.0).all()

@@ -91,7 +91,8 @@ def test_behind_an_object_the_frames_that_see_least_of_it_show_light_that_stays(
     )
     assert release_staying(group, [0, 1, 2, 3], layout, lambda: core, marked) == 0.0
     before = [group.planes[0].dq.frame(k).copy() for k in range(4)]
-    with group.objects.shown[0].uncovered(group.planes[0]):
+    (shown,) = group.objects.shown[0]
+    with shown.uncovered(group.planes[0]):
         free = sum((group.planes[0].dq.frame(k) & OBJECT == 0).astype(int) for k in range(4))
         left = (group.planes[0].dq.frame(1) & OBJECT) != 0
     for k in range(4):  # but for the sky, the galaxy's light covers them still

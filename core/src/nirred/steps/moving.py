@@ -43,7 +43,7 @@ class MovingLight:
     squares : Squares
         Of the detector.
     light : dict
-        By frame: in each square, electron, float32 (rows, columns).
+        By frame: in each square, electron, float32 (rows, columns). Other frames have none.
     """
 
     squares: Squares
@@ -70,10 +70,11 @@ class MovingLight:
             for k in np.nonzero(self.lit())
         )
         total, units = (np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32) for _ in range(2))
+        none = np.zeros(self.squares.x.shape, np.float32)
         for j in skies:
             dq = state.dq.frame(j)[rows, columns]
             first = rows.start, columns.start
-            add_shown(dq, _USELESS, self.light[j], self.squares.side, first, float(unit[j]), total, units)
+            add_shown(dq, _USELESS, self.light.get(j, none), self.squares.side, first, float(unit[j]), total, units)
         np.divide(total, units, out=total, where=units > 0)
         for i in epoch:
             state.sub.frame_to_change(i)[rows, columns] += np.float32(unit[i]) * total
@@ -99,8 +100,8 @@ def tell_light(
     Parameters
     ----------
     group, frames
-        Frames that serve each other as sky; if light is accepted, their `sci` is changed and `objects.moving` of
-        the group holds the light, by plane.
+        Frames of one pointing that serve each other as sky; if light is accepted, their `sci` is changed and it is
+        added to `objects.moving` of the group.
     layout : Layout
         Their layout on the sky.
     mask : uint8
@@ -112,8 +113,6 @@ def tell_light(
     hollowed : bool
         Objects lie in hollows that their own light caused in the sky.
     """
-    found: dict[int, MovingLight] = {}
-    group.objects.moving = found
     for p in layout.target.planes:
         if p not in group.sky.model:  # no sky was made of these frames
             continue
@@ -124,7 +123,8 @@ def tell_light(
             continue
         light = _tell(group, p, frames, (layout, lit, compact()), squares)
         if light is not None:
-            found[p] = MovingLight(squares, dict(zip(frames, light, strict=True)))
+            known = group.objects.moving.setdefault(p, MovingLight(squares, {}))
+            known.light.update(zip(frames, light, strict=True))
 
 
 def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | None:

@@ -39,8 +39,12 @@ def remember_mask(group: Group, layout: Layout, mask: np.ndarray) -> None:
 
 def prefer_halos(group: Group, layout: Layout) -> None:
     """Use halos instead of the light measured in squares (`tell_light`): their profiles have less noise."""
-    for p in {p for i, p in layout.placements if group.objects.halos[i, p][0]}:
-        group.objects.moving.pop(p, None)
+    moving = group.objects.moving
+    for i, p in layout.placements:
+        if p in moving and group.objects.halos[i, p][0]:
+            moving[p].light.pop(i, None)
+    for p in [p for p, known in moving.items() if not known.light]:
+        del moving[p]
 
 
 def _key(layout: Layout) -> tuple[object, ...]:
@@ -67,14 +71,13 @@ def _light(group: Group, i: int, p: int, rows: np.ndarray, columns: np.ndarray) 
 def take_off_halos(group: Group, p: int) -> dict[int, Mesh]:
     """Subtract halos from frames that serve each other as sky, so that the sky does not contain them; return the halos.
 
-    Does nothing where all light that moves with the sky is measured (`tell_light`) and restored later.
+    Not from frames of which all light that moves with the sky is measured (`tell_light`) and restored later.
     """
-    if p in group.objects.moving:
-        return {}
+    measured = group.objects.moving[p].light if p in group.objects.moving else {}
     shape, lights = group.planes[p].shape, {}
     centres = [(np.arange(boxes := -(-n // BOX)) + 0.5) * n / boxes - 0.5 for n in shape]
     for i in group.indices("both"):
-        light = _light(group, i, p, *centres)
+        light = None if i in measured else _light(group, i, p, *centres)
         if light is not None:
             lights[i] = Mesh(light, np.zeros_like(light), np.ones_like(light), shape)
 

@@ -268,6 +268,8 @@ class MaskObjects(GroupStep):
         if params.only_hidden and not group.objects.enclosed:
             return
         hidden, hollowed, cut, buried = 0.0, 0.0, 0.0, False
+        group.objects.moving.clear()
+        group.objects.shown.clear()
         for cluster in group.registration.clusters or [group.indices()]:
             for target in targets_of(group, cluster):
                 deep = deep_frames(group, cluster, target, DEEP)

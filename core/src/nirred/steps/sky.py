@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -203,8 +203,9 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
             subtract_at_once(model, epoch)
         level_lit(model, p, gradient=params.gradient)
         return
-    shown = group.objects.shown.get(p)
-    with shown.uncovered(state) if shown is not None else nullcontext():
+    with ExitStack() as uncovered:
+        for shown in group.objects.shown.get(p, []):
+            uncovered.enter_context(shown.uncovered(state))
         for epoch in epochs(group, with_sky):
             subtract_shrunk(model, epoch, p, shrink=params.model)
             if p in group.objects.moving:

@@ -106,7 +106,6 @@ def release_staying(
     from scipy.ndimage import binary_dilation, label
 
     asked, mask, total = _some(frames), None, 0.0
-    shown = group.objects.shown = {}
     for p, count in marked.items():
         squares = Squares.of(count.shape)
         share = squares.picked(count)
@@ -129,8 +128,9 @@ def release_staying(
         if dressed:
             showing = _showing(len(frames))
             there = squares.spread_out(np.isin(regions, dressed), count.shape) & (count > len(frames) - showing)
-            shown[p] = _shown(group, frames, there, (layout, p, mask), showing)
-            count[there] -= shown[p].count()
+            shown = _shown(group, frames, there, (layout, p, mask), showing)
+            group.objects.shown.setdefault(p, []).append(shown)
+            count[there] -= shown.count()
     return total / len(marked)
 
 
