@@ -14,10 +14,10 @@ import click
 from ..errors import ConfigError, NirredError, fault_of
 
 BUG, INTERRUPTED = 70, 130
-#: Pace of the collector of reference cycles: what imports and plans make stays, and looking it over 370 times is 0.1 s.
+#: Thresholds of the cycle collector: imports and plans create lasting objects, and 370 scans of these cost 0.1 s.
 COLLECT = (50_000, 10, 10)
-#: Linear algebra stays on one thread (`run.limits.one_blas_thread`); others, which start as it is loaded, once
-#: for numpy, once for scipy, spin for 0.1 s each before they sleep.
+#: BLAS uses one thread (`run.limits.one_blas_thread`). More threads would start as it is loaded, once by numpy and
+#: once by scipy, and each would spin for 0.1 s before it sleeps.
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Words after the program's name; default those of this process.
+        Arguments after the program's name; default: those of this process.
 
     Returns
     -------
@@ -53,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NirredError as error:
         show_error(error)
         return error.exit_code
-    except OSError as error:  # a place that cannot be written to, a full disk: no bug, and no command looks after all
+    except OSError as error:  # unwritable directory, full disk: not a bug, and not handled by every command
         show_error(ConfigError(fault_of(error), "check the place, its permissions and the space left on the device"))
         return ConfigError.exit_code
-    except Exception:  # noqa: BLE001 - the last guard: a bug is shown whole and has its own exit code
+    except Exception:  # noqa: BLE001 - the last guard: a bug is shown with its traceback and has its own exit code
         import traceback
 
         traceback.print_exc()
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _take_any_name() -> None:
-    """Let any file's name in and out: its own bytes where it is no text, ? for what the terminal's encoding lacks."""
+    """Accept and print any file name: undecodable bytes unchanged, ? for characters that the terminal cannot show."""
 
     def written(error: UnicodeError) -> tuple[str | bytes, int]:
         try:
@@ -82,7 +82,7 @@ def _take_any_name() -> None:
 
 
 def show_usage(error: click.ClickException) -> None:
-    """Show what is wrong with the words; of a group without a command, its help."""
+    """Show what is wrong with the arguments; for a group without a command, its help."""
     from ..inputs import shortened
     from .common import safe
 

@@ -1,7 +1,7 @@
-"""Options as users of the incumbents write them, put into the form that click knows.
+"""Translate options in the style of other pipelines into the form that click expects.
 
-Several values may follow one ``-p`` or ``--user-cal``; which of the words behind are values is told by their shape. A
-word that exists as a file is INPUT. Options may be spelt with underscores.
+Several values may follow one ``-p`` or ``--user-cal``; an argument after the first value is a value if it has the form
+of one and no file has this name, else it is INPUT. Options may be spelt with underscores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-#: Commands that take a reduction's options; others (a plugin's among them) get their words untouched.
+#: Commands with the options of a reduction; others (also a plugin's) get their arguments unchanged.
 COMMANDS = ("run", "plan")
 _SETTING = re.compile(r"[A-Za-z_][\w]*(:[A-Za-z_]\w*)?=.*", re.DOTALL)
 _CALIBRATION = re.compile(r"[A-Za-z_]\w*:.+", re.DOTALL)
@@ -30,16 +30,16 @@ def _is_file(word: str) -> bool:
 
 
 def normalise(words: Sequence[str], exists: Callable[[str], bool] = _is_file) -> list[str]:
-    """Repeat an option that takes several values before each of them.
+    """Repeat an option that has several values before each of them.
 
     ``run raw -p a:b=1 c:d=2 x.fits`` becomes ``run raw -p a:b=1 -p c:d=2 x.fits``.
 
     Parameters
     ----------
     words : sequence of str
-        The words after the program's name.
+        The arguments after the program's name.
     exists : callable
-        Whether a word names a file or directory.
+        Whether an argument names a file or directory.
     """
     command = next((w for w in words if not w.startswith("-")), "")
     if command not in COMMANDS:
@@ -69,7 +69,7 @@ def _normalised(words: Iterator[str], exists: Callable[[str], bool]) -> Iterator
 
 
 def _first(words: Iterator[str]) -> Iterator[str]:
-    """The word right behind an option is its value, whatever its shape."""
+    """The argument right after an option is its value, whatever its form."""
     word = next(words, None)
     if word is not None:
         yield word

@@ -24,9 +24,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 def cal() -> None:
     """Keep finished calibrations where later runs find them, and see why one was chosen.
 
-    The library knows files by path, header and checksum; it neither moves nor changes them. Runs add the darks, flats
-    and masks that they make, unless --no-register. Its place: --library, else NIRRED_LIBRARY, `library` in [run] of
-    the user's nirred.toml, else the user's own (see `nirred config show`).
+    The library records path, header and checksum of files; it neither moves nor changes them. Runs add the darks, flats
+    and masks that they make, unless --no-register. Its location: --library, else NIRRED_LIBRARY, `library` in [run] of
+    the user's nirred.toml, else the user's default library (see `nirred config show`).
     """
 
 
@@ -35,12 +35,12 @@ def _library(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _open(place: str | None, *, plugins: bool = False) -> CalibrationLibrary:
-    """The library that is named, or configured.
+    """Open the named library, else the configured one.
 
     Raises
     ------
     ConfigError
-        It is configured to be none.
+        The configured library is "none".
     """
     from ..config import load_config
     from ..library import NONE, CalibrationLibrary
@@ -89,7 +89,7 @@ def add(ctx: click.Context, files: Sequence[str], place: str | None, as_json: bo
 
 
 def _add(library: CalibrationLibrary, files: Sequence[str]) -> tuple[list[Entry], int]:
-    """Add what can be added: (entries, number of named files that were refused)."""
+    """Add the suitable files; return (entries, number of named files that were refused)."""
     from ..api import named_files
 
     entries, refused = [], 0

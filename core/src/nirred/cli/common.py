@@ -1,4 +1,4 @@
-"""What several commands share: plugins, names from stdin, JSON, tables."""
+"""Functions shared by several commands: plugins, names from stdin, JSON, tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def registry(*, needed: bool = True) -> Registry:
     Raises
     ------
     PluginError
-        None brings an instrument, and one is `needed`.
+        No plugin provides an instrument, and one is `needed`.
     """
     from ..api import installed_plugins
 
@@ -42,14 +42,14 @@ def registry(*, needed: bool = True) -> Registry:
 
 
 def no_instrument_hint() -> str:
-    """Which packages bring an instrument."""
+    """Hint that names the packages that provide an instrument."""
     from ..packages import KNOWN_PACKAGES
 
     return f"pip install one or more of {', '.join(dict.fromkeys(KNOWN_PACKAGES.values()))}"
 
 
 def names_with_stdin(files: Sequence[str]) -> list[str]:
-    """Names as given; those piped in, one per line, where none is given or in place of ``-``.
+    """Return the names; names piped in, one per line, replace ``-`` or an empty list.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def names_with_stdin(files: Sequence[str]) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: dates as ISO text, sets sorted, no NaN, no infinity."""
+    """Convert a value to JSON types: dates to ISO text, sets to sorted lists, NaN and infinity to None."""
     found: Any
     match value:
         case None | str() | bool() | int():
@@ -83,30 +83,30 @@ def plain(value: Any) -> Any:
             found = sorted((plain(v) for v in value), key=str)
         case list() | tuple():
             found = [plain(v) for v in value]
-        case _:  # a numpy scalar gives its number, anything else its text
+        case _:  # a numpy scalar becomes a number, anything else text
             found = plain(value.item()) if hasattr(value, "item") else str(value)
     return found
 
 
 def echo_json(value: Any) -> None:
-    """Print one JSON document on stdout; what is no text, as a file's name may be, as escapes."""
+    """Print one JSON document on stdout; undecodable bytes, as in some file names, become escapes."""
     text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False)
     click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def warn(name: str, error: NirredError) -> None:
-    """Say on stderr why a file is left out; most errors begin with its name already."""
+    """Print on stderr why a file is skipped; most errors begin with its name already."""
     why = str(error).removeprefix(f"{Path(name).name}: ")
     click.echo(f"warning: {safe(name)}: {safe(why)}", err=True)
 
 
 def remark(text: str) -> None:
-    """Say on stderr what may be a slip, or may not."""
+    """Print on stderr a remark on a possible mistake."""
     click.echo(f"remark: {safe(text)}", err=True)
 
 
 def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, err: bool = False) -> None:
-    """Print a table: fitted to the terminal, or at full width where the output goes to a file or pipe."""
+    """Print a table: fitted to the terminal, or at full width if the output is a file or pipe."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape

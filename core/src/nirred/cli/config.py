@@ -1,4 +1,4 @@
-"""``nirred config show``: what is configured, and where."""
+"""``nirred config show``: configured values and their origins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .group import example
 if TYPE_CHECKING:
     from ..config import Config
 
-#: Where the incumbent's users have told where their calibrations are.
+#: Files in which users of DRAGONS configure their calibrations.
 _FOREIGN = ("~/.geminidr/rsys.cfg", "~/.dragons/dragonsrc")
 
 
@@ -29,9 +29,9 @@ def config() -> None:
 @click.argument("inputs", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of tables.")
 def config_show(inputs: Sequence[str], as_json: bool) -> None:
-    """Print what is configured for INPUTS, and where.
+    """Print the configured values for INPUTS, and where each was set.
 
-    Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml beside the data,
+    Layers, low to high: a step's default, the plugin, the recipe, the user's file, nirred.toml next to the data,
     NIRRED_* in the environment, the command line. The configuration files of other pipelines (~/.geminidr/rsys.cfg,
     ~/.dragons/dragonsrc) are not read: the calibration library is set by `library` in [run], NIRRED_LIBRARY or
     --library.
@@ -68,7 +68,7 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
 
 
 def _value(name: str, found: Config) -> object:
-    """Value of an option; the library's place in full, a password in its URL hidden."""
+    """Value of an option; for the library its full path or URL, with any password hidden."""
     value = found.value(name)
     if name != "library":
         return _usual().get(name) if value is None else value
@@ -80,7 +80,7 @@ def _value(name: str, found: Config) -> object:
 
 
 def _usual() -> dict[str, object]:
-    """Values of options that nobody configured."""
+    """Default values of options."""
     from ..run.limits import processors
 
     switches = {"keep_intermediates": False, "strict": False, "register": True, "report": True}

@@ -1,4 +1,4 @@
-"""``nirred demo``: a night whose truth is known, reduced and compared with it."""
+"""``nirred demo``: simulate a night, reduce it, and compare the result with the known truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..testing.night import Night
 
 
-#: The table's bars are those of `benchmarks/accuracy.py`.
+#: The table's required values are those of `benchmarks/accuracy.py`.
 ONE_NIGHT = "required values hold for means of several nights; one night deviates by its noise, a small field more"
 
 
@@ -34,7 +34,7 @@ ONE_NIGHT = "required values hold for means of several nights; one night deviate
 def demo(
     instrument: str | None, output: str, size: int, variant: str | None, seed: int, quiet: bool, as_json: bool
 ) -> None:
-    """Simulate a small night of the camera's usual kind, reduce it, and measure the stack against the truth."""
+    """Simulate a small typical night of the camera, reduce it, and compare the stack with the truth."""
     from ..drawing import stack_png
     from ..testing.accuracy import measure
     from ..testing.bars import summary, table

@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report:report", "Write the report of an output directory again."),
     "view": ("view:view", "Make a picture of a product."),
 }
-#: Entry-point group of commands that plugins bring.
+#: Entry-point group of plugins' commands.
 GROUP = "nirred.commands"
 
 
@@ -42,7 +42,7 @@ def _plugin_commands() -> dict[str, Any]:
 
 
 class LazyGroup(click.Group):
-    """Loads a command when it is called; a misspelt one is answered by the nearest."""
+    """Loads a command when it is called; for a misspelt name, suggests the nearest."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The core's commands in order of use, then the plugins'."""
@@ -96,7 +96,7 @@ def _load(point: Any) -> click.Command:
 
 
 def example(*lines: str) -> Callable[[click.Command], click.Command]:
-    """Decorate a command with the examples at the end of its help."""
+    """Decorator that puts examples at the end of a command's help."""
 
     def add(command: click.Command) -> click.Command:
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Options that `run` and `plan` share."""
+"""Options shared by `run` and `plan`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Names of an option that was given more than once, as of one."""
+    """Join the values of a repeated option with commas."""
     return ",".join(values) if values else None
 
 
@@ -87,19 +87,19 @@ _PLANNING: tuple[Decorator, ...] = (
 
 
 def planning(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options with which a plan is made."""
+    """Decorator that adds the options of a plan."""
     for option in reversed(_PLANNING):
         command = option(command)
     return command
 
 
 def calibrations(values: tuple[str, ...]) -> dict[str, str]:
-    """{kind: file} of ``kind:FILE`` texts; the last of a kind wins.
+    """Parse ``kind:FILE`` texts to {kind: file}; the last of a kind wins.
 
     Raises
     ------
     ConfigError
-        Not of that form, or a kind that imaging does not use.
+        A text of another form, or a kind that is not used in imaging.
     """
     found = {}
     for value in values:
@@ -114,12 +114,12 @@ def calibrations(values: tuple[str, ...]) -> dict[str, str]:
 
 
 def check_recipe(recipe: str | None) -> str | None:
-    """Tell a recipe's name, a TOML recipe and a YAML control file apart by the suffix.
+    """Distinguish a recipe's name, a TOML recipe and a YAML control file by suffix.
 
     Raises
     ------
     ConfigError
-        The TOML file does not exist or is no recipe.
+        The TOML file does not exist or is not a recipe.
     """
     if recipe is None:
         return None

@@ -1,4 +1,4 @@
-"""``nirred params``: the parameters that would act on one file, and who set them."""
+"""``nirred params``: the parameters that apply to one file, and their origins."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str
     recipe, calls = _calls(frame, step, plugins, types)
     labels = {c.label: c.step for c in calls if c.label}
     configured = load_config([frame.path])
-    # a label of another recipe is not for this file, but a misspelt one must not pass: every recipe's are known
+    # settings for a label of another recipe do not apply to this file; a misspelt label is an error: check all recipes
     settings = check_settings(configured.settings, types, _all_labels(plugins) | labels)
     for call in calls:
         kind = types[call.step].Params
@@ -78,7 +78,7 @@ def _all_labels(plugins: Registry) -> dict[str, str]:
 def _calls(
     frame: File, step: str | None, plugins: Registry, types: dict[str, type[Step]]
 ) -> tuple[str, list[StepCall]]:
-    """Name of the file's recipe, and its calls of the step (a bare call where it has none)."""
+    """Name of the file's recipe, and its calls of the step (a call without parameters if there is none)."""
     from ..params import nearest, snake
     from ..plugin.recipes import StepCall
     from ..recipe_files import FOR_ROLE
@@ -100,7 +100,7 @@ def _calls(
 
 
 def _defaults(frame: File, call: StepCall, recipe: str, plugins: Registry) -> Iterator[Setting]:
-    """The plugin's word for this frame, then the recipe's."""
+    """Settings by the plugin for this frame, then by the recipe."""
     from ..params import Setting
 
     own = plugins.ask(

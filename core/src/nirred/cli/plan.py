@@ -22,7 +22,7 @@ from .options import calibrations, check_recipe, planning
 def plan(ctx: click.Context, /, inputs: Sequence[str], output: str | None, as_json: bool, **options: Any) -> None:
     """Show groups, calibrations with reasons, world coordinates and the fate of every file, without reading pixels.
 
-    Exit code, as of a run without further problems: 0; 1 some groups are blocked; 5 all are; 4 nothing to reduce;
+    Exit code, that of a run without further problems: 0; 1 some groups are blocked; 5 all are; 4 nothing to reduce;
     2 usage.
     """
     from ..api import check_only, given_from_command, plan_options, take_requests

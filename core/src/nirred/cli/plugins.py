@@ -1,4 +1,4 @@
-"""``nirred plugins``: instruments that are installed, plugins that were refused; a new one; the kit on one."""
+"""``nirred plugins``: list installed and refused plugins, write a new one, check one with the conformance kit."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Observer = Callable[["Event"], None]
 
 @contextmanager
 def shown(verbosity: int) -> Iterator[Observer]:
-    """An observer for the time of a run.
+    """Context with an observer that shows a run's events.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def shown(verbosity: int) -> Iterator[Observer]:
 
 
 def _line(event: Event, verbosity: int, write: Callable[[str], None]) -> None:
-    """Write one event as one line, where it is worth one; why something failed is told at the end, with hints."""
+    """Write an event as one line if the verbosity includes it; the summary gives reasons of failures, with hints."""
     text = event.message
     match event.kind:
         case "started":
@@ -65,7 +65,7 @@ def _line(event: Event, verbosity: int, write: Callable[[str], None]) -> None:
 
 
 class _Board:
-    """One bar per task at work; lines above it for what is worth telling."""
+    """One bar per running task, and lines for other events above the bars."""
 
     def __init__(self, bars: Any, verbosity: int) -> None:
         self.bars = bars
@@ -85,7 +85,7 @@ class _Board:
         _line(event, self.verbosity, lambda text: self.bars.console.print(text, markup=False, soft_wrap=True))
 
     def _move(self, event: Event) -> None:
-        """Progress that names no task belongs to the one started last."""
+        """Update a bar; progress without a task belongs to the task started last."""
         task = event.task or next(reversed(self.rows), "")
         if task not in self.rows:
             return

@@ -54,7 +54,7 @@ def _for_file(file: str, as_json: bool) -> None:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """A recipe for people: one call per line."""
+    """A recipe as readable text: one call per line."""
     lines = [f"{recipe.name}: {recipe.doc}"]
     for call in recipe.steps:
         arguments = ", ".join(f"{k}={v!r}" for k, v in call.params)

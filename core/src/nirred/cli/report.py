@@ -1,4 +1,4 @@
-"""``nirred report``: the page about a run, from its output directory."""
+"""``nirred report``: the HTML report of a run, from its output directory."""
 
 from __future__ import annotations
 

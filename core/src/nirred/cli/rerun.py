@@ -1,4 +1,4 @@
-"""``nirred rerun``: make a product again and compare."""
+"""``nirred rerun``: make a product again and compare the two."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .group import example
 @click.option("--json", "as_json", is_flag=True, help="Print {product, same, differences, remarks} on stdout.")
 @click.pass_context
 def rerun(ctx: click.Context, product: str, raw: tuple[str, ...], output: str, jobs: int | None, as_json: bool) -> None:
-    """Make PRODUCT again from what its PROVENANCE says, and compare the bytes.
+    """Make PRODUCT again from its PROVENANCE, and compare the bytes.
 
-    Inputs and calibrations are identified by SHA-256 among the files of the run.json beside PRODUCT, in its directory
+    Inputs and calibrations are identified by SHA-256 among the files of the run.json next to PRODUCT, in its directory
     and in --raw. Exit code: 0 the same bytes, 1 different.
     """
     from ..run.rerun import rerun as again

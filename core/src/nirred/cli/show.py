@@ -1,4 +1,4 @@
-"""``nirred show`` and ``nirred tags``: what files say of themselves, without pixels."""
+"""``nirred show`` and ``nirred tags``: descriptors, keywords and tags of files, without reading pixels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _words(text: str) -> list[str]:
 
 
 def _rows(files: Sequence[str], wanted: list[str], keywords: list[str], full: bool) -> Iterator[dict[str, Any]]:
-    """One mapping per readable file: its name, then what was asked for."""
+    """One mapping per readable file: its name, then the requested values."""
     from ..api import File, named_files
     from ..expressions import readable
 
@@ -94,7 +94,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    """Plain columns: the file left-justified, the others right-justified, rules of dashes round the heads."""
+    """Plain columns: the file left-justified, the others right-justified, with dashes above and below the headings."""
     cells = [["filename", *columns[1:]]] + [[safe(_text(row.get(c))) for c in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     rule = "-" * (sum(widths) + len(_SEPARATOR) * (len(widths) - 1))
@@ -123,7 +123,7 @@ def _text(value: Any) -> str:
     from datetime import datetime
 
     if isinstance(value, float):
-        return repr(float(f"{value:.10g}"))  # without the last bits of what was computed from the header
+        return repr(float(f"{value:.10g}"))  # without the rounding errors of computed values
     return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
@@ -132,7 +132,7 @@ def _text(value: Any) -> str:
 @click.argument("files", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects with keys `file` and `tags`.")
 def tags(files: Sequence[str], as_json: bool) -> None:
-    """Print the tags of FILES; a file that no plugin knows is listed with the reason."""
+    """Print the tags of FILES; a file that no plugin recognizes is listed with the reason."""
     from ..api import File, named_files
 
     plugins = registry()

@@ -41,7 +41,7 @@ def simulate(
     size: int | None,
     as_json: bool,
 ) -> None:
-    """Write a raw night of INSTRUMENT with darks, flats and science frames, and the truth beside it."""
+    """Write a raw night of INSTRUMENT with darks, flats and science frames, and its truth."""
     from ..testing.simulate import simulate_night
 
     if not output.strip():
@@ -57,14 +57,14 @@ def simulate(
 
 
 def simulation(instrument: str | None, variant: str | None = None) -> Simulation:
-    """The simulated camera of that name; without a name, the first of nirred's own, else the first there is.
+    """The simulated camera of this name; without a name, the first of nirred's own, else the first available.
 
     Raises
     ------
     ConfigError
         No such camera, or it has no such variant; the nearest is suggested.
     PluginError
-        No installed plugin can be simulated.
+        No installed plugin has a simulated camera.
     """
     camera = _camera(instrument)
     if variant is None:

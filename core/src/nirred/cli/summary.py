@@ -1,4 +1,4 @@
-"""The end of a run for people: products with key figures, what failed or is degraded and why, fates of files."""
+"""Readable summary of a run: products with key figures, failed or degraded groups with reasons, fates of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..run.api import RunResult
 
 Record = Mapping[str, Any]
-#: Fates that need no names where there was something to do.
+#: Fates whose files are not named if there was something to do.
 QUIET_FATES = ("used", "unneeded", "product")
 _NAMED = 8
 
@@ -25,9 +25,9 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
     Parameters
     ----------
     result : RunResult
-        As `nirred.run` gives it.
+        Returned by `nirred.run`.
     verbosity : int
-        Below 0: only what went wrong; above 0: every file is named.
+        Below 0: only problems; above 0: every file is named.
     """
     tasks: list[Record] = list(result.record.get("tasks", ()))
     if verbosity >= 0:
@@ -58,7 +58,7 @@ def _products(products: Mapping[str, Path]) -> Iterator[str]:
 
 
 def key_figures(path: Path) -> str:
-    """What the header of a product says of it, in a few words."""
+    """Key figures of a product from its header, in a few words."""
     from ..headers import Headers
 
     try:
@@ -105,7 +105,7 @@ def _missing(task: Record) -> str:
 
 
 def _lack(missing: Any) -> str:
-    """What is missing and why, the kind named once."""
+    """The missing calibration and the reason, without repeating the kind."""
     if not isinstance(missing, Mapping):
         return str(missing)
     kind, reason = f"no {missing['kind']}", str(missing["reason"])
@@ -115,7 +115,7 @@ def _lack(missing: Any) -> str:
 def _fates(
     files: Iterable[Record], told: Container[str | None], quiet: Container[str], verbosity: int
 ) -> Iterator[str]:
-    """Counts, then names with the reason, unless the reason was `told` already; of `quiet` fates counts alone."""
+    """Counts of fates, then names with the reason if it is not in `told`; for `quiet` fates only the counts."""
     files = list(files)
     counts = Counter(f["fate"] for f in files)
     if counts:

@@ -1,4 +1,4 @@
-"""``nirred verify``: whether products are what their records say."""
+"""``nirred verify``: whether products agree with their records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .group import example
 def verify(ctx: click.Context, output: str, as_json: bool) -> None:
     """Check the products in OUT: checksums, records, calibrations, and run.json itself.
 
-    Exit code: 0 all is well, 4 something is wrong.
+    Exit code: 0 no fault, 4 a fault.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""``nirred view``: a picture of a product."""
+"""``nirred view``: a PNG of a product or raw frame."""
 
 from __future__ import annotations
 
