@@ -1,4 +1,4 @@
-"""Simulated cameras whose functions answer for themselves: what one does wrong is told with its package's name."""
+"""Guards for the functions of simulated cameras: their errors name the plugin's package."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ HINT = "report it to the plugin's authors"
 
 @dataclass(frozen=True)
 class Answering:
-    """A plugin's function, looked after: its exceptions and wrong answers become a `PluginError`.
+    """A guarded function of a plugin: its exceptions and wrong answers become a `PluginError`.
 
     Parameters
     ----------
     package, name : str
-        Whose function it is, and what to call it.
+        Its package, and its name in errors.
     function : callable
     accept : callable
-        (answer, arguments) -> the answer that the caller gets; raises `WrongAnswer`.
+        (answer, arguments) -> the answer for the caller; raises `WrongAnswer`.
     """
 
     package: str
@@ -32,7 +32,7 @@ class Answering:
     accept: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it; errors of our own kinds pass, they are for the user."""
+        """Call the function; a `NirredError` passes unchanged: it is meant for the user."""
         what = f"{self.package}: {self.name} of its simulated camera"
         try:
             return self.accept(self.function(*arguments), *arguments)
@@ -46,7 +46,7 @@ class Answering:
 
 @dataclass(frozen=True)
 class _Camera:
-    """Takes a Simulation that a function made."""
+    """Checks and guards a Simulation returned by a function."""
 
     package: str
 
@@ -55,12 +55,12 @@ class _Camera:
 
 
 def answering(camera: Simulation, package: str) -> Simulation:
-    """A simulated camera with every function of it behind a guard.
+    """A simulated camera with all its functions guarded.
 
     Parameters
     ----------
     camera : Simulation
-        As the plugin gave it.
+        As returned by the plugin.
     package : str
         Named in the errors.
     """

@@ -17,7 +17,7 @@ class FrameHeader(Header):  # type: ignore[misc]  # astropy has no types
     Attributes
     ----------
     about : Mapping
-        {name of a field: value} of the frame, and `detector` of the plane. Copies keep it; a file does not.
+        {name of a field: value} of the frame, and `detector` of the plane. It is copied, but not written to files.
     """
 
     about: Mapping[str, Any] = MappingProxyType({})
@@ -54,6 +54,6 @@ def _cards(header: Header, original: str) -> str:
             then, now = (
                 h.tostring(sep="", endcard=False, padding=False) for h in (Header.fromstring(original), header)
             )
-        except (ValueError, VerifyError):  # a card that FITS does not allow: it is not written again
+        except (ValueError, VerifyError):  # a card that FITS does not allow: keep the original text
             return original
     return original if now == then else now

@@ -31,8 +31,8 @@ Reprojection: TypeAlias = Literal["interp", "adaptive", "exact"]
 TILE = 64
 #: Spacing of the points at which the area common to all frames is determined, pixels.
 _COARSE = 4
-#: Frames of a model are chosen for bands of so many rows, by how deep it is at points so far apart, pixels; a median
-#: of so many frames stands outliers.
+#: Choice of frames for a model: rows of a band with the same frames; spacing in pixels of the points at which frames
+#: are counted; smallest number of frames, for a median that is robust to outliers.
 _CELL, _STEP, _LEAST = 64, 16, 7
 
 
@@ -217,7 +217,7 @@ def _as_deep(layout: Layout, frames: list[int], most: int) -> list[list[int]]:
 
 
 def _of_band(boxes: np.ndarray, y: np.ndarray, x: np.ndarray, part: tuple[int, int]) -> list[int]:
-    """Numbers of the first of some planes (number, x0, y0, x1, y1) of which such a part covers each of the points."""
+    """Frames of the first planes (frame, x0, y0, x1, y1) that cover each point by the fraction `part` of all planes."""
     _, x0, y0, x1, y1 = boxes.T[:, :, None]
     covers = ((y >= y0) & (y <= y1))[:, :, None] & ((x >= x0) & (x <= x1))[:, None, :]
     total = covers.sum(axis=0)

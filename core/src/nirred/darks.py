@@ -1,4 +1,4 @@
-"""What is subtracted as dark: master and bias, in the unit of the frames."""
+"""Dark and bias for subtraction, in the unit of the frames."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .group import Group
 
 
 def settle_dark(group: Group) -> None:
-    """Bring dark and bias to the unit of the frames, which all frame steps together make it, and add them up.
+    """Convert dark and bias to the unit of the frames, known only after all frame steps are set up, and add them.
 
     Raises
     ------
     StepError
-        They are in another unit, and the gain is not known.
+        They are in another unit, and the gain is unknown.
     """
     setup, info = group.setup, group.frames[0].info
     for kind in ("dark", "bias"):
@@ -39,7 +39,7 @@ def _times(plane: Plane, factor: float) -> Plane:
 
 
 def _sum(dark: list[Plane] | None, scale: float, bias: list[Plane]) -> list[Plane]:
-    """Bias, and a dark `scale` times."""
+    """Sum of the bias and `scale` times the dark."""
     if dark is None:
         return bias
     planes = []

@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 100
-_BAR = 60  # pixels that a colour bar takes
+_BAR = 60  # height of a colour bar, pixels
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a picture looks.
+    """Appearance of a picture.
 
     Parameters
     ----------
     size : int
         Pixels of the longer side, 100 to 8000.
     extension : str
-        As `picture.read_image` takes it.
+        As in `picture.read_image`.
     section : str
-        As `picture.cut` takes it; '' for the whole.
+        As in `picture.cut`; '' for the whole image.
     scale : str
-        As `picture.limits` takes it.
+        As in `picture.limits`.
     low, high : float or None
-        Limits in the image's unit, instead of those by `scale`.
+        Limits in the image's unit, instead of those from `scale`.
     colours : str
         Name of a matplotlib colour map.
     bad : str
-        Colour of pixels without data, as matplotlib takes it.
+        Colour of pixels without data, in a form that matplotlib accepts.
     bar : bool
         Draw a colour bar below.
     """
@@ -61,7 +61,7 @@ def stack_png(fits_path: str | Path, png_path: str | Path, look: Look | None = N
     fits_path : path
         Any FITS file with an image.
     png_path : path
-        The picture; its directory is made.
+        The picture; its directory is created.
     look : Look
         Default: SCI, 900 pixels, asinh above the sky.
 
@@ -77,7 +77,7 @@ def stack_png(fits_path: str | Path, png_path: str | Path, look: Look | None = N
     DataError
         No image, or no finite pixel, or the picture cannot be written.
     ConfigError
-        A size, section, limit or colour that cannot be.
+        An invalid size, section, limit or colour.
     """
     look = look or Look()
     _check(look)
@@ -107,7 +107,7 @@ def _check(look: Look) -> None:
 
 
 def _draw(image: Image, look: Look) -> Figure:
-    """The figure: one picture pixel per image pixel or cell where it fits."""
+    """Draw the figure: one picture pixel per image pixel or cell if it fits."""
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -157,7 +157,7 @@ def _box() -> dict[str, Any]:
 
 
 def _draw_bar(figure: Figure, drawn: Any, levels: Levels, unit: str) -> None:
-    """A colour bar whose ticks are round values, wherever the stretch puts them."""
+    """Draw a colour bar with ticks at round values, positioned by the stretch."""
     height = figure.get_figheight() * _DPI
     axes = figure.add_axes((0.06, 34 / height, 0.88, 14 / height))
     bar = figure.colorbar(drawn, cax=axes, orientation="horizontal")
@@ -167,7 +167,7 @@ def _draw_bar(figure: Figure, drawn: Any, levels: Levels, unit: str) -> None:
 
 
 def _draw_sky(axes: Axes, sky: Orientation, shape: tuple[int, int]) -> None:
-    """Arrows to north and east in the lower right corner, a bar of a round number of arcsec in the lower left."""
+    """Draw arrows to north and east in the lower right corner, and a scale bar of round length in the lower left."""
     from matplotlib.patheffects import withStroke
 
     ny, nx = shape

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
-#: Relative tolerance of == where `strict` is not asked for: headers state 20.002 s for 20 s.
+#: Relative tolerance of == without `strict`: headers give 20.002 s for 20 s.
 TOLERANCE = {"exposure_time": 0.01, "central_wavelength": 1e-5, "effective_wavelength": 1e-5}
 
 #: Descriptors that every frame has, known or not.
@@ -55,7 +55,7 @@ _Condition = Callable[["Descriptors"], bool]
 
 
 class _Forms(NamedTuple):
-    """A name with component ids and its readable form; either may be meant."""
+    """A name with component ids and its readable form; a condition may use either."""
 
     full: Any
     pretty: Any
@@ -84,7 +84,7 @@ class Predicate:
         Raises
         ------
         ConfigError
-            The expression is no condition for this frame, or text compared with a date is none.
+            The expression is not a condition for this frame, or text compared with a date is not a date.
         """
         return self._test(getattr(frame, "descriptors", frame))
 
@@ -115,18 +115,18 @@ def compile_expression(text: str, strict: bool = False, known: Collection[str] |
         component ids (``filter_name``, ``disperser``) match in full or readable form. ``<`` and ``>`` then hold
         only outside the tolerance, so that exactly one of <, == and > is true.
     known : collection of str, optional
-        Descriptors beyond the common ones; given, a name that is neither is an error.
+        Descriptors in addition to the common ones; if given, any other name is an error.
 
     Returns
     -------
     Predicate
-        A descriptor that a header does not give makes ==, <, <=, >, >= and in false (and so != and not in true);
+        If a descriptor is missing in a header, ==, <, <=, >, >= and in are false (and != and not in are true);
         only ``x == None`` finds it. Dates compare with ISO text, times with "HH:MM:SS".
 
     Raises
     ------
     ConfigError
-        With the column of the fault and a caret under it.
+        Names the column of the fault, with a caret under it.
     """
     text = text.replace("\n", " ").strip()
     if len(text) > MAX_LENGTH:
@@ -141,7 +141,7 @@ def compile_expression(text: str, strict: bool = False, known: Collection[str] |
 
 
 class _Compiler:
-    """Turns a syntax tree into nested functions; whatever is not listed is refused with its position."""
+    """Turns a syntax tree into nested functions; anything not listed is refused with its position."""
 
     def __init__(self, text: str, strict: bool) -> None:
         self.text = text
@@ -149,7 +149,7 @@ class _Compiler:
         self.names: set[str] = set()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # '\d', 1 is None: of no interest to who writes a condition
+                warnings.simplefilter("ignore")  # '\d', 1 is None: irrelevant in a condition
                 body = ast.parse(text, mode="eval").body
         except SyntaxError as error:
             raise _syntax(error, text) from None
@@ -256,7 +256,7 @@ class _Compiler:
 
 
 def readable(descriptors: Descriptors, name: str) -> Any:
-    """Value of a descriptor, in the form without component ids where it has one."""
+    """Value of a descriptor, in the form without component ids if it has one."""
     if name == "filter_name" and name not in descriptors.pretty and descriptors.filter_pretty is not None:
         return descriptors.filter_pretty
     return descriptors.get(name, pretty=True)
@@ -275,7 +275,7 @@ def _refusal(node: ast.expr) -> tuple[str, str]:
 
 
 def _calculate(function: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
-    """Numbers only; anything else, and what overflows or divides by zero, is an unknown value."""
+    """Apply an operator to numbers; other types, overflow and division by zero give an unknown value."""
     if not (isinstance(a, (int, float)) and isinstance(b, (int, float))):
         return None
     try:
@@ -309,7 +309,7 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
     if tolerance and _number(a) and _number(b):
         try:
             return bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
-        except OverflowError:  # a whole number beyond any float: not close to one
+        except OverflowError:  # an integer too large for a float: not close to any
             return bool(a == b)
     return bool(a == b)
 
@@ -342,11 +342,11 @@ def _number(value: Any) -> bool:
 
 
 class _NoDate(ValueError):
-    """Text beside a date that is none."""
+    """Text compared with a date is not a date."""
 
 
 def _dates(a: Any, b: Any) -> tuple[Any, Any]:
-    """Bring a date or time and the text it is compared with to one type."""
+    """Convert a date or time and the text that it is compared with to one type."""
     if isinstance(a, str) and isinstance(b, (date, time)):
         b, a = _dates(b, a)
         return a, b
@@ -366,7 +366,7 @@ def _dates(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _column(node: ast.AST, text: str) -> int:
-    """Zero-based character of a node; the syntax tree counts bytes."""
+    """Zero-based character position of a node; the syntax tree counts bytes."""
     return len(text.encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore"))
 
 
@@ -378,7 +378,7 @@ def _fault(message: str, text: str, column: int, hint: str = "") -> ConfigError:
 
 
 def _syntax(error: SyntaxError, text: str) -> ConfigError:
-    column = min(error.offset - 1, len(text)) if error.offset else len(text)  # no offset: the text breaks off
+    column = min(error.offset - 1, len(text)) if error.offset else len(text)  # no offset: the text ends too early
     bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
     hint = next((h for sign, h in _HINTS.items() if re.search(sign, bare)), "check quotes, brackets and operators")
     return _fault(error.msg.partition(". ")[0], text, column, hint)

@@ -149,7 +149,7 @@ class _General:
         return np.where(bad, np.float32(0), values), bad.view(np.uint8)
 
     def put(self, k: int, reference: int, found: Registration | None) -> None:
-        """The reference's centre, moved by the measured offset, in the frame's own flat pixels."""
+        """Convert the measured offset, at the reference's centre, to the frame's own flat pixels and record it."""
         first, i, r = self.cluster[0], self.cluster[k], self.cluster[reference]
         frame = self.group.frames[i]
         frame.refers = r

@@ -64,7 +64,7 @@ def apply_late_masks(group: Group) -> None:
 
 
 def _say(group: Group, spec: MaskSpec, shares: dict[str, float]) -> None:
-    """One remark for all frames of which a mask flags a part."""
+    """Add one remark for all frames in which a mask flags pixels."""
     if not spec.remark or not shares or spec.scope != "frame":
         return
     most = max(shares, key=lambda name: shares[name])
@@ -86,7 +86,7 @@ def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) 
 def _compute(
     registry: Registry, spec: MaskSpec, settings: Mapping[str, Any], info: FrameInfo, given: MaskInput
 ) -> np.ndarray:
-    """Bool (ny, nx): True where a mask flags."""
+    """Compute a mask: bool (ny, nx), True for flagged pixels."""
     parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
     with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
         flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape

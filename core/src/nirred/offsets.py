@@ -1,4 +1,4 @@
-"""First guesses of the frames' offsets: header coordinates, pointings, a user's list."""
+"""Initial offsets of frames: from header coordinates or a user's list; frames grouped by pointing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def guess_offsets(group: Group, frames: list[int]) -> tuple[list[tuple[float, fl
 
 
 def header_offsets(frames: Sequence[FrameInfo]) -> tuple[list[tuple[float, float]], float]:
-    """Offsets (dx, dy) of frames from the first of them by their WCS, and their error in pixels.
+    """Offsets (dx, dy) of frames from the first one according to their WCS, and their error in pixels.
 
     The point of the sky at the first frame's centre is located in each frame. Frames without WCS have offset 0 and an
     error of half a field.
@@ -42,7 +42,7 @@ def header_offsets(frames: Sequence[FrameInfo]) -> tuple[list[tuple[float, float
 
 
 def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> list[list[int]]:
-    """Frames that share their field, transitively: chains of frames closer than `overlap` of the field's sides."""
+    """Group frames by field: chains of frames in which neighbours are closer than `overlap` of the field's sides."""
     if not frames:
         return []
     guesses, _ = guess_offsets(group, frames)
@@ -64,34 +64,34 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
 
 
 def read_offsets(given: Positions, group: Group, frames: list[int]) -> list[tuple[float, float]]:
-    """Offsets from a list of positions (see `read_positions`), from the first of `frames`; 0 off target."""
+    """Offsets from the first of `frames`, from a list of positions (see `read_positions`); 0 for frames off target."""
     where = read_positions(given, group)
     origin = where.get(frames[0], next(iter(where.values())))
     return [(where[i][0] - origin[0], where[i][1] - origin[1]) if i in where else (0.0, 0.0) for i in frames]
 
 
 def read_positions(given: Positions, group: Group) -> dict[int, tuple[float, float]]:
-    """Pixel position (x, y) of one object in each frame on target, those that were left out since among them.
+    """Pixel position (x, y) of one object in each frame on target, including frames excluded later.
 
     Raises
     ------
     ConfigError
-        As of `shared_out`.
+        As in `shared_out`.
     """
     targets = [i for i, frame in enumerate(group.frames) if frame.role in ON_TARGET]
     return dict(zip(targets, shared_out(given, [group.frames[i].info for i in targets]), strict=True))
 
 
 def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[float, float]]:
-    """One position for each of a group's frames on target, from a text file or a list in their order.
+    """One position for each of a group's frames on target, from a text file or list in frame order.
 
-    Fewer positions than frames are those of pointings, each with the same number of frames.
+    If there are fewer positions than frames, each is that of a pointing, with the same number of frames for all.
 
     Raises
     ------
     ConfigError
-        The file is missing, holds no numbers, or has another number of lines than there are frames or pointings; a
-        frame would have nothing in common with any other.
+        The file is missing, contains no numbers, or its number of lines is not that of frames or pointings; or a frame
+        would not overlap any other.
     """
     positions, name = _positions(given)
     repeat = len(frames) // max(len(positions), 1)
@@ -105,7 +105,7 @@ def shared_out(given: Positions, frames: Sequence[FrameInfo]) -> list[tuple[floa
 
 
 def _refuse_apart(positions: Sequence[tuple[float, float]], frames: Sequence[FrameInfo], name: str) -> None:
-    """Refuse positions that put a frame outside the field of all others: the headers say that they share a field."""
+    """Refuse positions that put a frame outside the field of all others: according to the headers they overlap."""
     where, (ny, nx) = np.array(positions, np.float64), frames[0].detectors[0].shape
     for k, info in enumerate(frames):
         others = np.abs(np.delete(where, k, axis=0) - where[k])
@@ -133,7 +133,7 @@ def _positions(given: Positions) -> tuple[list[tuple[float, float]], str]:
 
 
 def _still(frames: Sequence[FrameInfo], repeat: int) -> bool:
-    """Whether the telescope stays, by the headers, while each position is exposed `repeat` times."""
+    """Whether, according to the headers, the telescope does not move during the `repeat` exposures of a position."""
     if repeat <= 1:
         return True
     guesses, sigma = header_offsets(frames)

@@ -1,4 +1,4 @@
-"""Packages of plugins: which of those installed are wanted, and which one a frame that nobody claims would need."""
+"""Packages of plugins: which installed ones to use, and which one an unclaimed frame would need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from .errors import ConfigError
 from .headers import Headers
 
-#: Packages that bring an instrument, by INSTRUME. Facts about packages, not about data.
+#: Packages that provide an instrument, by INSTRUME. Facts about packages, not about data.
 KNOWN_PACKAGES = {
     "NIRI": "nirred-niri",
     "F2": "nirred-f2",
@@ -19,12 +19,12 @@ KNOWN_PACKAGES = {
 
 
 def wanted_plugins(installed: Sequence[str]) -> Sequence[str]:
-    """Names of all plugins, or of those that the environment names.
+    """Names of all plugins, or of those listed in NIRRED_PLUGINS.
 
     Raises
     ------
     ConfigError
-        One of these is not installed; the nearest is suggested.
+        A listed plugin is not installed; the nearest is suggested.
     """
     listed = os.environ.get("NIRRED_PLUGINS")
     if listed is None:
@@ -39,7 +39,7 @@ def wanted_plugins(installed: Sequence[str]) -> Sequence[str]:
 
 
 def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str]:
-    """Why no plugin knows a frame, and what would help; `broken` are refused plugins: {name: package and fault}."""
+    """Why no plugin claims a frame, and a remedy; `broken` are refused plugins: {name: package and fault}."""
     says = str(headers.get("INSTRUME") or headers.get("CURRINST") or "").strip()
     for name, fault in broken.items():
         if says and says.lower() in name.lower():

@@ -1,4 +1,4 @@
-"""Images made ready to be looked at: read, cut, binned and stretched, with the scale and the way to north."""
+"""Prepare images for display: read, cut, bin and stretch, with pixel scale and orientation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Stretch = Literal["asinh", "linear", "sqrt", "log"]
 Scale = Literal["sky", "zscale", "percentile", "minmax"]
-#: How steep asinh and log rise from the lower limit.
+#: Steepness of asinh and log at the lower limit.
 _STEEP = {"asinh": 15.0, "log": 500.0}
 _BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)  # arcsec
 _CUT = re.compile(r"\[?\s*(\d{1,6})\s*:\s*(\d{1,6})\s*,\s*(\d{1,6})\s*:\s*(\d{1,6})\s*\]?")
@@ -24,7 +24,7 @@ _CUT = re.compile(r"\[?\s*(\d{1,6})\s*:\s*(\d{1,6})\s*,\s*(\d{1,6})\s*:\s*(\d{1,
 
 @dataclass(frozen=True)
 class Orientation:
-    """How an image lies on the sky.
+    """Scale and orientation of an image on the sky.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Orientation:
     north, east : (float, float)
         Unit steps in pixels (x, y).
     centre : (float, float)
-        Right ascension and declination of the middle, degrees.
+        Right ascension and declination of the centre, degrees.
     """
 
     scale: float
@@ -54,9 +54,9 @@ class Image:
     Parameters
     ----------
     data : float32 (ny, nx)
-        NaN where nothing was measured.
+        NaN without data.
     origin : (int, int)
-        Pixel (x, y, from 0) of the file that `data` begins with.
+        Pixel (x, y, from 0) of the file at which `data` begins.
     """
 
     data: np.ndarray
@@ -70,14 +70,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Levels:
-    """Pixel values that are shown dark and bright, and the curve between them."""
+    """Pixel values shown as black and white, and the curve between them."""
 
     low: float
     high: float
     stretch: Stretch = "linear"
 
     def shade(self, data: np.ndarray) -> np.ndarray:
-        """0 (dark) to 1 (bright); NaN stays."""
+        """Map values to 0 (dark) to 1 (bright); NaN stays NaN."""
         import numpy as np
 
         span = self.high - self.low
@@ -92,7 +92,7 @@ class Levels:
         return np.asarray(x)
 
     def ticks(self, gap: float = 0.12) -> list[tuple[float, str]]:
-        """Round values with their places from 0 to 1, at least `gap` apart; zero and the largest come first."""
+        """(position from 0 to 1, label) of round values at least `gap` apart; zero and large values take precedence."""
         import numpy as np
 
         if not self.high > self.low:
@@ -115,7 +115,7 @@ class Levels:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten that is not below a positive value."""
+    """Round a positive value up to 1, 2 or 5 times a power of ten."""
     power = math.floor(math.log10(value))
     return next(float(f"{m}e{power}") for m in (1, 2, 5, 10) if float(f"{m}e{power}") >= value * (1 - 1e-9))
 
@@ -128,8 +128,8 @@ def read_image(path: Path, extension: str = "") -> Image:
     path : Path
         A product, a raw frame, any FITS file; compressed ones, too.
     extension : str
-        NAME, "NAME,VERSION" or number; default SCI where there is one, else the first image. Of a cube the first plane
-        is taken. Where NEXP is 0, the image of the same version has no data.
+        NAME, "NAME,VERSION" or number; default: SCI if it exists, else the first image. Of a cube, the first plane is
+        read. Pixels with NEXP 0 in the same version have no data.
 
     Raises
     ------
@@ -146,9 +146,9 @@ def read_image(path: Path, extension: str = "") -> Image:
 
     from .headers import Headers
 
-    Headers.read(path)  # what is no FITS file is told in our words
+    Headers.read(path)  # gives our error message if it is not a FITS file
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # rubbish after END, bytes after the last unit
+        warnings.simplefilter("ignore", AstropyWarning)  # stray bytes after END or after the last HDU
         try:
             with fits.open(path, memmap=False, ignore_missing_end=False) as hdus:
                 chosen = _chosen(hdus, path, extension)
@@ -192,7 +192,7 @@ def _chosen(hdus: Any, path: Path, extension: str) -> Any:
 
 
 def orientation(header: Any) -> Orientation | None:
-    """From world coordinates in whatever form the header has them; None without usable ones."""
+    """Orientation from the world coordinates in the header, in any form; None without usable ones."""
     import numpy as np
 
     wcs = _celestial(header)
@@ -213,7 +213,7 @@ def _celestial(header: Any) -> WCS | None:
     from astropy.wcs import WCS
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy tells of every old keyword that it mends
+        warnings.simplefilter("ignore")  # astropy warns of every obsolete keyword that it fixes
         try:
             wcs = WCS(header)
         except (ValueError, KeyError, AssertionError, MemoryError):
@@ -227,7 +227,7 @@ def _celestial(header: Any) -> WCS | None:
 
 
 def cut(image: Image, section: str) -> Image:
-    """Part of an image, named as FITS does: ``x1:x2,y1:y2``, from 1, both ends included.
+    """Section of an image in FITS notation: ``x1:x2,y1:y2``, from 1, both ends included.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def cut(image: Image, section: str) -> Image:
 
 
 def binned(data: np.ndarray, cell: int) -> np.ndarray:
-    """Means of the finite pixels of square cells: noise falls, stars stay; NaN where there are none."""
+    """Means of the finite pixels in square cells, which reduce noise but keep stars; NaN if a cell has none."""
     import numpy as np
 
     if cell <= 1 or min(data.shape) < cell:
@@ -261,15 +261,15 @@ def binned(data: np.ndarray, cell: int) -> np.ndarray:
 
 
 def limits(data: np.ndarray, scale: Scale = "sky") -> tuple[float, float]:
-    """Values to be shown dark and bright.
+    """Values to be shown as black and white.
 
     Parameters
     ----------
     data : array
         At least one finite pixel.
     scale : str
-        sky: median - 2 sigma to the 99.8th percentile, but 10 to 100 sigma above; zscale: as IRAF and ds9 do, for
-        what varies smoothly; percentile: 0.5 to 99.5 %; minmax.
+        sky: median - 2 sigma to the 99.8th percentile, but at least 10 and at most 100 sigma above the median; zscale:
+        as in IRAF and ds9, for smoothly varying images; percentile: 0.5 to 99.5 %; minmax.
     """
     import numpy as np
 
@@ -291,5 +291,5 @@ def limits(data: np.ndarray, scale: Scale = "sky") -> tuple[float, float]:
 
 
 def printable(text: str) -> str:
-    """Text of a header without control characters and the like."""
+    """Header text with unprintable characters replaced by ?."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

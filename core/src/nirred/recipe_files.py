@@ -1,4 +1,4 @@
-"""Recipes as TOML files, and the recipe that frames of a role are reduced with."""
+"""Recipes as TOML files, and the recipe for each role of frames."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .plugin.recipes import Recipe, StepCall
 from .textfiles import read_toml
 
 _RECIPE_KEYS = ("name", "makes", "doc", "steps")
-#: Kinds of product that a recipe can make; "" for one that only looks or writes frames.
+#: Kinds of product that a recipe can make; "" for a recipe that only inspects or writes frames.
 MAKES = ("image", "dark", "flat", "bpm", "skyflat", "")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 _STEP_KEYS = ("step", "takes", "gives", "label", "params")
-#: Recipe of a single frame by the role that its header tells.
+#: Recipe for a single frame, by the role from its header.
 FOR_ROLE = {
     "dark": "make_processed_dark",
     "lamp_on": "make_processed_flat",
@@ -31,9 +31,9 @@ FOR_ROLE = {
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """A recipe as TOML that `read_recipe` understands.
+    """Write a recipe as TOML for `read_recipe`.
 
-    TOML knows no None; the text "none" stands for it, as on the command line.
+    TOML has no None; the text "none" stands for it, as on the command line.
     """
     lines = [f"name = {_toml(recipe.name)}"]
     lines += [f"{key} = {_toml(value)}" for key, value in (("makes", recipe.makes), ("doc", recipe.doc))]
@@ -65,7 +65,7 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises
     ------
     ConfigError
-        No such file, no TOML, an unknown key or product (the nearest is suggested), no steps.
+        No such file, invalid TOML, an unknown key or product (the nearest is suggested), no steps.
     """
     path = Path(path)
     table = read_toml(path, f"recipe {path}", "`nirred recipe show reduce --toml` prints one")
@@ -105,7 +105,7 @@ def _call(table: Any, where: str) -> StepCall:
 
 
 def _check_name(name: Any, key: str, where: str) -> None:
-    """Names are told on the terminal, in files and in the plan's tables: letters, digits and underscores only."""
+    """Check a name: letters, digits and underscores only, because it is shown on terminals, in files and in tables."""
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ConfigError(f"{where}: {key} = {name!r}", f"{key} is a word of letters, digits and _")
 

@@ -1,4 +1,4 @@
-"""Selecting files by tags and by an expression over their descriptors."""
+"""Select files by tags and by an expression over their descriptors."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def select(
     inputs : path or sequence of paths
         Files, wildcards, directories, ``@list`` files; the order is kept.
     tags, xtags : iterable of str, or str
-        Names, or one text with commas between.
+        Names, or one comma-separated text.
     expression, strict : str, bool
         See `compile_expression`; strict: exact values instead of the tolerances.
     registry : Registry, optional
-        The plugins; default all that are installed.
+        The plugins; default: all installed ones.
     on_skip, on_remark : callable, optional
-        Told of every file that cannot be used, with the reason, and of tags that no file has; without them the log is.
+        Called for every unusable file, with the reason, and for tags that no file has; default: a warning in the log.
 
     Raises
     ------
     ConfigError, DataError
-        A fault in the expression, a misspelt descriptor; a named file does not exist, or no file can be used.
+        An error in the expression, a misspelt descriptor; a named file does not exist, or no file can be used.
     """
     from .api import named_files
     from .api import open as open_file

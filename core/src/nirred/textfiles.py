@@ -1,4 +1,4 @@
-"""Small files that people write: lists and TOML. A device, a directory or a heap of data is refused, not read."""
+"""Small files written by hand: lists and TOML. Devices, directories and large files are refused, not read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from .errors import ConfigError
 
-#: A list of 100,000 names has 5 MB.
+#: Size limit; a list of 100,000 names has 5 MB.
 MAX_BYTES = 10_000_000
-#: Pipes that the shell hands over, as in ``nirred run @<(nirred select ...)``; other pipes could make us wait for ever.
+#: Pipes from the shell, as in ``nirred run @<(nirred select ...)``; reading any other pipe could block forever.
 _HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
@@ -24,14 +24,14 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     path : str or Path
         The file.
     errors : str
-        What to do with bytes that are no UTF-8, as of `bytes.decode`.
+        Handling of bytes that are not UTF-8, as in `bytes.decode`.
 
     Raises
     ------
     OSError
         It does not exist, is not an ordinary file, or is larger than 10 MB.
     UnicodeDecodeError
-        It is no text.
+        It is not text.
     """
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and str(path).startswith(_HANDED_OVER))):
@@ -51,14 +51,14 @@ def read_toml(path: str | Path, what: str, hint: str) -> dict[str, Any]:
     path : str or Path
         The file.
     what : str
-        What to call the file in an error.
+        Name for the file in an error.
     hint : str
-        What to do about it.
+        Hint of the error.
 
     Raises
     ------
     ConfigError
-        It cannot be read, or is no TOML; with the line and column of the fault.
+        It cannot be read, or is not TOML; with the line and column of the fault.
     """
     import tomli
 
@@ -68,5 +68,5 @@ def read_toml(path: str | Path, what: str, hint: str) -> dict[str, Any]:
         raise ConfigError(f"{what}: nested too deeply", hint) from None
     except OSError as error:
         raise ConfigError(f"{what}: {error.strerror}", hint) from None
-    except ValueError as error:  # no UTF-8, no TOML, a name with NUL, a number of thousands of digits
+    except ValueError as error:  # not UTF-8, not TOML, a name with NUL, a number of thousands of digits
         raise ConfigError(f"{what}: {error}", hint) from None
