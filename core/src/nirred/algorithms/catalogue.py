@@ -15,12 +15,12 @@ from nirred.algorithms.background import as_mask
 from nirred.algorithms.catalogue_search import FWHM_PER_SIGMA, Image, Segments, search
 from nirred.algorithms.threads import run_blocks
 
-#: First moments are taken in 6 isophotal ellipses, apertures reach 2.5 of them, and no Kron radius is below 1.4
-#: (Bertin & Arnouts 1996; Barbary 2016 for the last).
+#: Radius in which first moments are computed, aperture in Kron radii, smallest Kron radius; the first and last in units
+#: of the isophotal ellipse (Bertin & Arnouts 1996; Barbary 2016 for the last).
 KRON = (6.0, 2.5, 1.4)
 CENTROID_ROUNDS = 12
-SEEN = 0.6  # share of a star's core that tells its place
-TOGETHER = 128  # sources that are measured at once
+SEEN = 0.6  # smallest fraction of good pixels in a source's core for a windowed centroid
+TOGETHER = 128  # number of sources measured at once
 NEIGHBOUR, DEBLENDED, SATURATED, TRUNCATED = 1, 2, 4, 8
 INTEGERS = ("NUMBER", "FLAGS")
 COLUMNS = (
@@ -40,7 +40,7 @@ class Catalogue:
         2.5 radii), FLUX_APER, FLUXERR_APER (circle of `aperture_radius`), all in units of the image; FWHM_IMAGE
         (pixel), ELLIPTICITY (1 - b/a), A_IMAGE, B_IMAGE (pixel, rms along the axes), THETA_IMAGE (degree, from x
         towards y); SNR (of FLUX_APER); FLAGS: 1 a neighbour near, or more than a tenth of the aperture bad, 2
-        deblended, 4 saturated pixel, 8 cut by the edge.
+        deblended, 4 saturated pixel, 8 truncated by the edge.
     aperture_radius : float
         In pixels: one FWHM.
     """
@@ -65,9 +65,9 @@ def detect(
     Parameters
     ----------
     sci, var : array_like, shape (h, w)
-        Sky-subtracted image and its variance, as apertures see it.
+        Sky-subtracted image and its variance, whose sum over a large aperture is the variance of the flux in it.
     bad : array_like or None, shape (h, w)
-        Non-zero pixels hold no signal; in an aperture they are replaced by their mirror image across the centre,
+        Non-zero pixels have no signal; in an aperture they are replaced by their mirror image across the centre,
         whose noise counts accordingly.
     noisecov : array_like, shape (k, k)
         Noise correlation, of sum 1 (`nirred.algorithms.noise.noise_covariance`).
@@ -114,7 +114,7 @@ def _measure(
     hot: NDArray[np.uint8],
     which: slice,
 ) -> dict[str, NDArray[Any]]:
-    """All columns of some of the sources."""
+    """Measure all columns for some of the sources."""
     labels, own = segments.labels, np.arange(which.start, which.stop) + 1
     places, isophotal = (values[which] for values in isophotes)
     x, y, shape = _windowed(image, places[:, 0], places[:, 1])
@@ -141,12 +141,12 @@ def _measure(
 
 
 def _moments(image: Image, segments: Segments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Isophotal centres (n, 2) as x, y, and second moments (n, 2, 2), at least of a pixel's width, zero-based pixel."""
+    """Isophotal centres (n, 2) as zero-based x, y, and second moments (n, 2, 2), at least those of one pixel."""
     y, x = segments.y, segments.x
     own, n = segments.labels[y, x] - 1, segments.deblended.size
-    smooth = np.maximum(segments.smooth.astype(np.float64), 0.0)  # a saturated core's rim may lie in a hollow
+    smooth = np.maximum(segments.smooth.astype(np.float64), 0.0)  # negative around a saturated core in a depression
     light = np.where(image.good[y, x], smooth, 0.0)
-    for rest in (smooth, 1.0):  # of bad pixels only: the bridged image tells where it is; else the pixels alone do
+    for rest in (smooth, 1.0):  # all pixels bad: use the interpolated image, else equal weights
         unseen = np.bincount(own, light, n) <= 0
         light = np.where(unseen[own], rest, light)
 
@@ -166,13 +166,13 @@ def _axes(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     xx, yy, xy = shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]
     root = np.hypot(0.5 * (xx - yy), xy)
     mean = 0.5 * (xx + yy)
-    floor = 1.0 / 12.0  # a pixel's own
+    floor = 1.0 / 12.0  # second moment of a pixel
     major, minor = np.sqrt(np.maximum(mean + root, floor)), np.sqrt(np.maximum(mean - root, floor))
     return major, minor, 0.5 * np.arctan2(2.0 * xy, xx - yy)
 
 
 def _windows(plane: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> NDArray[Any]:
-    """Square cut-outs round pixels, zero beyond the image, shape (n, 2 half + 1, 2 half + 1)."""
+    """Square cut-outs around pixels, zero outside the image, shape (n, 2 half + 1, 2 half + 1)."""
     rows, columns = (c[:, None] + np.arange(-half, half + 1) for c in (y, x))
     above, beside = ((0 <= i) & (i < n) for i, n in zip((rows, columns), plane.shape, strict=True))
     cut = plane[np.where(above, rows, 0)[:, :, None], np.where(beside, columns, 0)[:, None, :]]
@@ -181,7 +181,7 @@ def _windows(plane: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], ha
 
 
 def _mirrored(values: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Values with bad pixels replaced by those across the centre of each window."""
+    """Values with bad pixels replaced by their mirror images across the centre of each window."""
     across = np.where(good[:, ::-1, ::-1], values[:, ::-1, ::-1], np.float32(0))
     return np.where(good, values, across).astype(np.float64)
 
@@ -189,7 +189,7 @@ def _mirrored(values: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[n
 def _windowed(
     image: Image, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Centroids in a Gaussian window of the seeing's width, and second moments freed of the window (NaN: too wide)."""
+    """Centroids in a Gaussian window of the seeing's width, and second moments without the window (NaN: too wide)."""
     sigma2 = (image.fwhm / FWHM_PER_SIGMA) ** 2
     half = math.ceil(4.0 * math.sqrt(sigma2)) + 1
     column = np.clip(np.rint(x), 0, image.data.shape[1] - 1).astype(np.int64)
@@ -199,11 +199,11 @@ def _windowed(
     found = np.stack([x - column, y - row, *np.zeros((3, x.size))], axis=1)
     kernels.windowed_moments(values, sigma2, CENTROID_ROUNDS, found)
     dx, dy, xx, yy, xy = found.T
-    # drawn to a neighbour, or to one side of a saturated core: keep the isophotal centre
+    # attracted by a neighbour, or by one side of a saturated core: keep the isophotal centre
     lost = np.hypot(column + dx - x, row + dy - y) > image.fwhm
     lost |= np.mean(_central(good, image.fwhm), axis=(1, 2)) < SEEN
     dx, dy = np.where(lost, x - column, dx), np.where(lost, y - row, dy)
-    # a Gaussian seen through a Gaussian: 1/measured = 1/source + 1/window, as matrices
+    # a Gaussian multiplied by a Gaussian: 1/measured = 1/source + 1/window, as matrices
     determinant = xx * yy - xy * xy
     wide = ~(determinant > 0) | lost | (0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy) > 0.85 * sigma2)
     safe = np.where(wide, 1.0, determinant)
@@ -214,14 +214,14 @@ def _windowed(
 
 
 def _central(windows: NDArray[Any], fwhm: float) -> NDArray[Any]:
-    """The middle square of one FWHM, at least 3 pixels wide."""
+    """Central square of each window, one FWHM wide, but at least 3 pixels."""
     middle, reach = windows.shape[-1] // 2, max(round(fwhm / 2), 1)
     cut = slice(middle - reach, middle + reach + 1)
     return windows[:, cut, cut]
 
 
 def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of each pixel in circles (dx, dy) off the middle pixel of a window, shape (n, 2 half + 1, 2 half + 1)."""
+    """Fraction of each pixel in circles centred (dx, dy) from a window's middle, (n, 2 half + 1, 2 half + 1)."""
     half = math.ceil(radius + 0.5)
     reach, size = half + 0.5, 2 * half + 1
     edges = [(-reach - x, reach - x, -reach - y, reach - y) for x, y in zip(dx.tolist(), dy.tolist(), strict=True)]
@@ -231,7 +231,7 @@ def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> N
 def _ellipse(
     centre: NDArray[np.float64], axes: tuple[float, float], angle: float, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Share of each pixel in an ellipse, where it lies on the image, and (y, x) of the first of these pixels."""
+    """Fraction of each pixel in the part of an ellipse inside the image, and (y, x) of the first of these pixels."""
     c, s = math.cos(angle), math.sin(angle)
     reach = math.hypot(axes[0] * c, axes[1] * s), math.hypot(axes[0] * s, axes[1] * c)
     first = [max(0, math.floor(p - r + 0.5)) for p, r in zip(centre, reach, strict=True)]
@@ -248,7 +248,7 @@ def _apertures(
     centres: tuple[NDArray[np.float64], NDArray[np.float64]],
     hot: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Fluxes and errors in circles of one FWHM, and flags but for deblending."""
+    """Fluxes and errors in circles of one FWHM radius, and all flags except deblending."""
     x, y = centres
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     inside = (column >= 0) & (column < labels.shape[1]) & (row >= 0) & (row < labels.shape[0])
@@ -258,7 +258,7 @@ def _apertures(
     good = _windows(image.good, column, row, half)
     values = _mirrored(_windows(image.data, column, row, half), good)
     across = np.where(good[:, ::-1, ::-1], 0.0, weights[:, ::-1, ::-1])
-    share = np.where(good, weights + across, 0.0)  # a pixel that stands in for a bad one has the weight of both
+    share = np.where(good, weights + across, 0.0)  # a pixel that replaces a bad one has the weight of both
     noisy = share * np.sqrt(_windows(image.variance, column, row, half))
     near, covered = _windows(labels, column, row, half), weights > 0
     noise = np.empty(x.size)
@@ -283,7 +283,7 @@ def _kron(
     places: NDArray[np.float64],
     shape: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Kron fluxes, bad and neighbours' pixels mirrored, and their errors; NaN where the ellipse is undefined."""
+    """Kron fluxes and errors, with bad and neighbours' pixels replaced by mirror images; NaN for undefined ellipses."""
     radii = np.empty(len(places))
     sources = np.column_stack([places, shape[:, 0, 0], shape[:, 1, 1], shape[:, 0, 1]])
     kernels.kron_radii(image.data, image.good, labels, int(own[0]), sources, KRON, radii)

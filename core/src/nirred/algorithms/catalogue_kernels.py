@@ -9,9 +9,9 @@ from nirred.algorithms.compiled import kernel, subkernel
 
 @kernel
 def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
-    """Convolve with a symmetric kernel along both axes, of which the right half is given; beyond the edges is 0.
+    """Convolve along both axes with a symmetric kernel, given its right half; the image is 0 beyond its edges.
 
-    `out` takes the rows from `start` on.
+    `out` receives the rows from `start` on.
     """
     height, width = plane.shape
     radius = half.size - 1
@@ -46,11 +46,11 @@ def _trunk(parents, k):  # type: ignore[no-untyped-def]
 
 @kernel
 def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  # type: ignore[no-untyped-def]
-    """Flood peaks from the top down; where two meet, the lower one stays apart only if it stands out.
+    """Deblend by a watershed from the peaks down: where two peaks meet, the lower one is kept only if significant.
 
-    Heights are those of the pixels listed, in descending order. A peak stands out with a rise of `prominence` above the
-    saddle and `contrast` of the higher one's flux above it. Labels in `parts` are 1 plus the place of the peak in the
-    list; `islands` names what hangs together, pixel by pixel of the list, blend or not.
+    `heights` are those of the listed pixels, in descending order. A peak is significant if it rises by `prominence`
+    above the saddle and has `contrast` of the higher one's flux above it. Labels in `parts` are 1 plus the index of the
+    peak in the list; `islands` labels connected regions, before deblending, for each pixel of the list.
     """
     n = rows.size
     parents, whole, area, total = np.arange(n), np.arange(n), np.zeros(n), np.zeros(n)
@@ -69,7 +69,7 @@ def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  
             best = other if best < 0 else best
             if other == best:
                 continue
-            high, low = min(best, other), max(best, other)  # trunks are peaks, and peaks are listed by height
+            high, low = min(best, other), max(best, other)  # roots are peaks, and peaks are listed by height
             whole[_trunk(whole, low)] = _trunk(whole, high)
             rise = heights[low] - value
             above = total[low] - area[low] * value
@@ -89,10 +89,10 @@ def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  
 
 @kernel
 def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-def]
-    """Centroids in a Gaussian window, which follows them, and the second moments in its last place.
+    """Centroids in a Gaussian window that is recentred iteratively, and second moments in its final position.
 
-    values (n, s, s): square windows; found (n, 5): dx, dy from their middles, at first where to begin, at most a
-    quarter of the window off; xx, yy, xy.
+    values (n, s, s): square cut-outs; found (n, 5): dx, dy from their middles, initially the starting position, at
+    most a quarter of the cut-out's size; xx, yy, xy.
     """
     size = values.shape[1]
     half = size // 2
@@ -127,7 +127,7 @@ def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-
 
 @subkernel
 def _correlated_sum(share, covariance):  # type: ignore[no-untyped-def]
-    """Sum of share_i share_j covariance[j - i]; lags of one row run along contiguous pixels."""
+    """Sum of share_i share_j covariance[j - i]; the innermost loop runs over contiguous pixels."""
     height, width = share.shape
     half = covariance.shape[0] // 2
     total = 0.0
@@ -155,7 +155,7 @@ def correlated_sums(shares, covariance, out):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _own_pixel(good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
-    """Where a pixel of a source is read: a bad or a neighbour's one across the centre; (-1, -1) if nowhere."""
+    """Index of a pixel of a source, or of its mirror image if it is bad or a neighbour's; (-1, -1) if both are."""
     if good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
         return y, x
     y, x = 2 * middle[0] - y, 2 * middle[1] - x
@@ -167,11 +167,11 @@ def _own_pixel(good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
 
 @kernel
 def kron_radii(data, good, labels, first, sources, limits, radii):  # type: ignore[no-untyped-def]
-    """Radius of each source's aperture, in units of the ellipse of its moments; NaN where it cannot be told.
+    """Radius of each source's aperture, in units of the ellipse of its moments; NaN if undefined.
 
-    sources (n, 5): x, y, moments xx, yy, xy; limits: radius in which the first moment is taken, radius of the aperture
-    per Kron radius, and least Kron radius; `first`: label of the first source. A first moment outside the radius it
-    was taken in tells nothing.
+    sources (n, 5): x, y, moments xx, yy, xy; limits: radius within which the first moment is computed, radius of the
+    aperture per Kron radius, and smallest Kron radius; `first`: label of the first source. A first moment larger than
+    the radius within which it is computed is meaningless.
     """
     widest, factor, least = limits
     for k in range(sources.shape[0]):
@@ -199,13 +199,13 @@ def own_sum(planes, good, labels, target, weights, covariance):  # type: ignore[
     """Weighted sum of a source's pixels and its variance.
 
     planes: data and variance; target: the source's label, the pixel (y, x) of weights[0, 0], and its centre (x, y).
-    The noise of a pixel that stands in for the one across the centre, too, counts with the weight of both.
+    The noise of a pixel that also replaces its mirror image counts with the weight of both.
     """
     data, noise = planes
     own, corner, centre = target
     middle = int(np.floor(centre[1] + 0.5)), int(np.floor(centre[0] + 0.5))
     height, width = weights.shape
-    # the pixels weighted and those across the centre, where they lie on the image
+    # the weighted pixels and their mirror images, inside the image
     top = max(min(corner[0], 2 * middle[0] - corner[0] - height + 1), 0)
     left = max(min(corner[1], 2 * middle[1] - corner[1] - width + 1), 0)
     bottom = min(max(corner[0] + height, 2 * middle[0] - corner[0] + 1), data.shape[0])

@@ -1,4 +1,4 @@
-"""Sources of an image: detections in the image smoothed with a star's profile, and the pixels of each."""
+"""Detect sources in an image smoothed with a star's profile, and assign pixels to each."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.threads import run_blocks
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-MIN_AREA = 5  # connected pixels of a source
-CONTRAST = 0.005  # share of the flux that makes a second peak a source
-PROMINENCE = 5.0  # of a blended peak over the saddle, in units of noise
-ROWS = 128  # of the image that a thread works on at once
+MIN_AREA = 5  # smallest number of connected pixels of a source
+CONTRAST = 0.005  # fraction of the flux from which a second peak is a source
+PROMINENCE = 5.0  # of a blended peak above the saddle, in units of noise
+ROWS = 128  # number of image rows that a thread processes at once
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image to find sources in, and its noise.
+    """An image to be searched for sources, and its noise.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Image:
         fwhm: float,
         threads: int = 1,
     ) -> Image:
-        """Tell good pixels; ValueError if shapes differ."""
+        """Determine good pixels and set others to 0; ValueError if shapes differ."""
         image, noise = np.asarray(sci, np.float32), np.asarray(var, np.float32)
         if noise.shape != image.shape:
             raise ValueError(f"variance has shape {noise.shape}, image {image.shape}")
@@ -77,13 +77,13 @@ class Segments:
     Attributes
     ----------
     labels : int32 (h, w)
-        1 to n, the highest peak first; 0 beside sources.
+        1 to n, the highest peak first; 0 outside sources.
     y, x : int64 (m,)
         All pixels that have a label, row by row.
     smooth : float32 (m,)
-        The smoothed image there.
+        The smoothed image at these pixels.
     deblended : bool (n,)
-        Which sources came out of a blend.
+        Whether the source was part of a blend.
     """
 
     labels: NDArray[np.int32]
@@ -94,14 +94,14 @@ class Segments:
 
 
 def search(image: Image, hot: NDArray[np.uint8], threshold: float, threads: int = 1) -> Segments | None:
-    """Pixels of the sources; None without any.
+    """Pixels of the sources; None if there are none.
 
-    Blends are parted on an image smoothed by half the seeing, for the matched filter melts neighbours together.
+    Blends are separated in an image smoothed by half the seeing, because the matched filter merges neighbours.
 
     Parameters
     ----------
     image : Image
-        Searched.
+        To be searched.
     hot : uint8 (h, w)
         Non-zero where a source is saturated.
     threshold : float
@@ -115,7 +115,7 @@ def search(image: Image, hot: NDArray[np.uint8], threshold: float, threads: int 
         return None
     smooth = convolved[y, x]
     known, sharp = significance > threshold, _sharp(image, convolved, y, x, threads)
-    # half the kernel's width, about twice the noise: heights in units of it
+    # half the kernel's width gives about twice the noise: heights are in units of that
     height = np.zeros(y.size)
     height[known] = sharp[known] / (2.0 * smooth[known] / significance[known])
     if cores is not None:
@@ -142,9 +142,9 @@ def search(image: Image, hot: NDArray[np.uint8], threshold: float, threads: int 
 def _standing_out(
     image: Image, cores: NDArray[np.int32] | None, threshold: float, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    """(y, x) of what exceeds the threshold or lies in a core, row by row; the smoothed image; significance of these.
+    """(y, x) of pixels above the threshold or in a core, row by row; the smoothed image; their significance.
 
-    The image is convolved with a Gaussian of `fwhm`, bad pixels bridged, and compared with its noise.
+    The image is convolved with a Gaussian of `fwhm`, interpolating bad pixels, and compared with its noise.
     """
     sigma = image.fwhm / FWHM_PER_SIGMA
     reach = math.ceil(4.0 * sigma)
@@ -177,7 +177,7 @@ def _standing_out(
 def _sharp(
     image: Image, convolved: NDArray[np.float32], y: NDArray[np.int64], x: NDArray[np.int64], threads: int
 ) -> NDArray[np.float32]:
-    """The image, bad pixels bridged, convolved with a Gaussian of half the `fwhm`; at pixels listed row by row."""
+    """The image, bad pixels interpolated, convolved with a Gaussian of half the `fwhm`; at pixels in row order."""
     half, out = _half(0.5 * image.fwhm / FWHM_PER_SIGMA), np.empty(y.size, np.float32)
 
     def rows(start: int, stop: int) -> None:
@@ -191,26 +191,26 @@ def _sharp(
 
 
 def _around(start: int, stop: int, half: NDArray[np.float32]) -> tuple[slice, int]:
-    """Rows that a convolution of some rows looks at, and how many of them come before."""
+    """Rows needed for the convolution of some rows, and how many of them come before these."""
     low = max(start - half.size + 1, 0)
     return slice(low, stop + half.size - 1), start - low
 
 
 def _blurred(plane: NDArray[Any], half: NDArray[np.float32], skip: int, rows: int) -> NDArray[np.float32]:
-    """So many rows, after the first ones, convolved with a symmetric kernel; 0 beyond the edges."""
+    """Convolve `rows` rows, after the first `skip`, with a symmetric kernel; the image is 0 beyond its edges."""
     out = np.empty((rows, plane.shape[1]), np.float32)
     kernels.blur(plane.astype(np.float32, copy=False), half, skip, out)
     return out
 
 
 def _half(sigma: float) -> NDArray[np.float32]:
-    """Right half of a Gaussian that ends at 3 sigma."""
+    """Right half of a Gaussian truncated at 3 sigma."""
     half = np.exp(-0.5 * (np.arange(int(3.0 * sigma + 0.5) + 1) / sigma) ** 2)
     return np.asarray(half / (2.0 * half.sum() - half[0]), np.float32)
 
 
 def _cores(hot: NDArray[np.uint8], fwhm: float) -> NDArray[np.int32] | None:
-    """Label saturated stars' cores with a rim of one FWHM: light that rises round a hole has its peak in the hole."""
+    """Label cores of saturated stars with a rim of one FWHM: a core without signal is the peak of its surroundings."""
     from scipy.ndimage import label
 
     if not hot.any():

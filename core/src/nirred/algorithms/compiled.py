@@ -17,25 +17,25 @@ from typing import Any
 
 from numba import njit
 
-#: What kernels are made with, and what is not followed in search of what lies behind one.
+#: Modules in which changes are not looked for: the standard library, numpy and numba.
 LIBRARIES = sys.stdlib_module_names | {"numpy", "numba"}
-#: An import at the top level of a module: from what, and which names.
+#: An import at the top level of a module: (module, names).
 _IMPORT = re.compile(r"\n(?:from +([.\w]+) +)?import +(\([^)]*\)|[^\n]*)")
 _NAME = re.compile(r"[.\w]+")
 
 _compiled = partial(njit, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 
-#: Decorator of what only kernels call.
+#: Decorator of functions called only by kernels.
 subkernel = _compiled(no_cpython_wrapper=True)
-#: The same, where a product and a sum may be one operation, rounded once.
+#: The same, for functions in which a product and a sum may be fused and rounded once.
 contracting_subkernel = _compiled(no_cpython_wrapper=True, fastmath={"contract"})
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Decorator of what Python calls.
+    """Decorator of functions called from Python.
 
-    The cache knows of changes in the kernel's own file alone. What was compiled before one in the modules behind it, of
-    which it holds subkernels, constants and the fields of tuples, is taken out here.
+    numba's cache detects changes only in the kernel's own file. An entry older than the modules that it imports is
+    removed here, because it contains their subkernels, constants and fields of tuples.
     """
     made = _compiled(cache=True)(function)
     code = function.__code__
@@ -52,7 +52,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @cache
 def _changed(module: str) -> float:
-    """When the newest source of a module and of all that it imports, and those import, was written."""
+    """Modification time of the newest source among a module and all that it imports, directly or not."""
     found: set[str] = set()
     new = {module}
     while new:
@@ -63,7 +63,7 @@ def _changed(module: str) -> float:
 
 @cache
 def _source(module: str) -> tuple[float, frozenset[str]]:
-    """When a module's source was written, and the modules that it imports; 0 and none without one that may change."""
+    """Modification time of a module's source, and the modules that it imports; 0 and none without a source file."""
     path = str(getattr(sys.modules.get(module), "__file__", None))
     if not path.endswith(".py"):
         return 0.0, frozenset()

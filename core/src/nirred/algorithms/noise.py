@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms.background import as_mask, mesh_background
 from nirred.algorithms.compiled import kernel
 
-CLIP = 5.0  # sigma: what exceeds it is left out of the measured correlation
+CLIP = 5.0  # sigma: pixels beyond it are excluded from the measured correlation
 
 
 @kernel
 def _lagged_products(values, good, half, products, pairs):  # type: ignore[no-untyped-def]
-    """Sums of products, and numbers of pairs, of pixels at each lag; lags (dy, dx) and (-dy, -dx) are one.
+    """Sums of products, and numbers of pairs, of pixels at each lag; lags (dy, dx) and (-dy, -dx) are equal.
 
-    The sums run down the columns first, so that neighbouring columns share one vector operation.
+    Columns are summed first, so that neighbouring columns share one vector operation.
     """
     height, width = values.shape
     line = np.zeros((2, width))
@@ -48,9 +48,9 @@ def autocorrelation(residual: ArrayLike, mask: ArrayLike | None, half: int = 3) 
     ----------
     residual : array_like, shape (h, w)
         Sky-subtracted image divided by its predicted 1-sigma noise, ``data / sqrt(var)``. A background that varies
-        over 64 pixels or more is taken out first.
+        over 64 pixels or more is subtracted first.
     mask : array_like or None, shape (h, w)
-        Non-zero where a pixel is bad or holds an object.
+        Non-zero where a pixel is bad or covered by an object.
     half : int
         Largest lag in pixels.
 
@@ -58,7 +58,7 @@ def autocorrelation(residual: ArrayLike, mask: ArrayLike | None, half: int = 3) 
     -------
     ndarray of float64, shape (2 half + 1, 2 half + 1)
         Covariance at each lag, in units of the predicted variance: the centre is measured over predicted variance.
-        NaN at lags of which there is no good pair.
+        NaN at lags without a good pair.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def noise_covariance(kernels: ArrayLike, weights: ArrayLike) -> NDArray[np.float
     Returns
     -------
     ndarray of float64, shape (k, k)
-        Scaled to sum 1; its centre is then CORRFAC squared, the pixel variance over what VAR says.
+        Normalized to sum 1; its centre is then CORRFAC squared, the ratio of the pixel variance to VAR.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def aperture_sigma(noisecov: ArrayLike, var: ArrayLike, aperture_weights: ArrayL
     noisecov : array_like, shape (k, k), k odd
         Noise correlation by lag, centre CORRFAC squared.
     var : array_like, shape (h, w)
-        Variance plane; what is not finite counts as zero.
+        Variance plane; values that are not finite count as zero.
     aperture_weights : array_like, shape (h, w)
         Weight of each pixel.
 
@@ -140,10 +140,10 @@ def aperture_sigma(noisecov: ArrayLike, var: ArrayLike, aperture_weights: ArrayL
 
 
 def median_variance_ratio(noisecov: ArrayLike) -> float:
-    """Variance of the median of many normal pixels, over what it would be if their noise were not correlated.
+    """Variance of the median of many Gaussian pixels, relative to that for uncorrelated noise.
 
-    The median errs as the mean sign of the pixels does, and the signs of two pixels whose noise has the correlation rho
-    have ``2/pi arcsin(rho)``.
+    The error of the median is proportional to that of the mean sign of the pixels, and the signs of two pixels whose
+    noise has the correlation rho have the correlation ``2/pi arcsin(rho)``.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def median_variance_ratio(noisecov: ArrayLike) -> float:
     Returns
     -------
     float
-        1 for white noise; near the sum of `noisecov` over its centre, 1 / CORRFAC squared, for noise that is spread.
+        1 for white noise; for widely correlated noise about the sum of `noisecov` over its centre, 1 / CORRFAC squared.
     """
     covariance = np.asarray(noisecov, np.float64)
     middle = covariance.shape[0] // 2
@@ -162,7 +162,7 @@ def median_variance_ratio(noisecov: ArrayLike) -> float:
 
 
 def disc(radius: float, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """Weights of circular apertures: the covered share of each pixel, exactly.
+    """Weights of circular apertures: the exact fraction of each pixel inside.
 
     Parameters
     ----------
@@ -174,14 +174,14 @@ def disc(radius: float, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> NDArray[np.
     Returns
     -------
     ndarray of float64, shape (2 r + 1, 2 r + 1) or (n, 2 r + 1, 2 r + 1)
-        With r the least integer that holds the aperture.
+        Where r is the smallest integer for which the aperture fits.
     """
     reach = math.ceil(radius + 0.5)
     edges = np.arange(-reach - 0.5, reach + 1.0)
     x = (edges - np.asarray(dx, np.float64)[..., None])[..., None, :]
     y = (edges - np.asarray(dy, np.float64)[..., None])[..., :, None]
     area = np.diff(np.diff(_quarter(x, y, radius), axis=-1), axis=-2)
-    # pixels wholly inside or outside: free of rounding
+    # pixels entirely inside or outside: without rounding errors
     squares = x * x + y * y
     corners = [squares[..., j : j - 1 or None, i : i - 1 or None] for j in (0, 1) for i in (0, 1)]
     inside = np.max(corners, axis=0) <= radius**2
@@ -192,7 +192,7 @@ def disc(radius: float, dx: ArrayLike = 0.0, dy: ArrayLike = 0.0) -> NDArray[np.
 
 
 def _quarter(x: NDArray[np.float64], y: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """Signed area that a circle round the origin shares with the rectangle from the origin to (x, y)."""
+    """Signed overlap of a circle around the origin with the rectangle from the origin to (x, y)."""
     u, v = np.minimum(np.abs(x), radius), np.minimum(np.abs(y), radius)
     beyond = u * np.sqrt(radius**2 - u * u) + v * np.sqrt(radius**2 - v * v)
     beyond = 0.5 * (beyond + radius**2 * (np.arcsin(u / radius) + np.arcsin(v / radius) - 0.5 * math.pi))

@@ -23,9 +23,9 @@ _LOADING = Lock()
 def _geometry() -> ModuleType:
     """photutils.geometry, compiled and needing numpy only, without loading the rest of its package.
 
-    The package loads astropy's units and tables, and the metadata of everything installed: 0.5 s of a night's 7 for one
-    function whose import takes 2 ms. An empty package replaces it during the import and is then removed: photutils can
-    be imported normally later. Concurrent threads wait.
+    The package loads astropy's units and tables, and the metadata of all installed packages: 0.5 s of a night's 7 for
+    one function whose import takes 2 ms. An empty package replaces it during the import and is then removed: photutils
+    can be imported normally later. Concurrent threads wait.
     """
     with _LOADING:
         package = find_spec("photutils")
@@ -40,7 +40,7 @@ def _geometry() -> ModuleType:
 
 
 def circle(edges: Edges, size: tuple[int, int], radius: float) -> NDArray[np.float64]:
-    """Share of each pixel in a circle about the origin.
+    """Fraction of each pixel inside a circle around the origin.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def circle(edges: Edges, size: tuple[int, int], radius: float) -> NDArray[np.flo
 def ellipse(edges: Edges, size: tuple[int, int], axes: tuple[float, float], angle: float) -> NDArray[np.float64]:
     """As `circle`: semi-axes in pixels, angle (radian) from x to y.
 
-    Computed as the overlap of a polygon with a disc, edge by edge: sectors of the disc where an edge is outside it,
-    triangles where it is inside. photutils takes ten times as long and holds the interpreter lock.
+    Computed as the overlap of a polygon with a disc, edge by edge: sectors of the disc for the parts of an edge outside
+    it, triangles for those inside. photutils takes ten times as long and holds the interpreter lock.
     """
     share = np.empty((size[1], size[0]))
     _fill_ellipse(np.array(edges, np.float64), float(axes[0]), float(axes[1]), float(angle), share)
@@ -71,7 +71,7 @@ def ellipse(edges: Edges, size: tuple[int, int], axes: tuple[float, float], angl
 
 @kernel
 def _fill_ellipse(edges, major, minor, angle, share):  # type: ignore[no-untyped-def]
-    """Fill in the share of each pixel, its corners drawn to where the ellipse is a disc of radius 1."""
+    """Fill in the fraction of each pixel, with its corners transformed so that the ellipse is the unit disc."""
     ny, nx = share.shape
     c, s = np.cos(angle), np.sin(angle)
     dx, dy = (edges[1] - edges[0]) / nx, (edges[3] - edges[2]) / ny
@@ -111,7 +111,7 @@ def _sector(p, q):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _beside(p, q):  # type: ignore[no-untyped-def]
-    """Area that the triangle of the origin and an edge from p to q shares with the unit disc, signed as `_sector`."""
+    """Overlap of the unit disc with the triangle of the origin and an edge from p to q, signed as in `_sector`."""
     d = q[0] - p[0], q[1] - p[1]
     length, half = _square(d), p[0] * d[0] + p[1] * d[1]
     inside = half * half - length * (_square(p) - 1.0)

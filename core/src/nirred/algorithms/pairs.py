@@ -1,4 +1,4 @@
-"""Match the stars of two lists: pairs at the offset between the lists that most pairs vote for."""
+"""Match the stars of two lists: pairs at the offset with most votes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Pairs = tuple[IndexArray, IndexArray]
 """Indices of the stars of a first and of a second list."""
 
 _BRIGHTEST = 150
-#: Offsets with a smaller share of the largest number of pairs (minus a few) are not candidates.
+#: Offsets with a smaller fraction of the largest number of pairs (minus a few) are not candidates.
 _WEAK, _FEW = 0.3, 8
 
-#: Fewer pairs than this must be most of the stars as bright as theirs, or half as bright.
+#: Fewer pairs than this must include most of the stars that are as bright as theirs, or half as bright.
 _MANY, _AS_BRIGHT = 6, 0.5
 
-#: The stars of a single pair differ by no more than this factor; others have less than this share of their light.
+#: The stars of a single pair differ by at most this factor; all others have less than this fraction of their flux.
 _ALIKE, _STRAY = 3.0, 0.2
 
 
@@ -55,14 +55,14 @@ def voted_pairs(
     *,
     trust_guess: bool,
 ) -> Pairs | None:
-    """Pairs at the offset with most votes; None if they may be chance.
+    """Pairs at the offset with most votes; None if these may be due to chance.
 
     Parameters
     ----------
     lists : (PointSources, PointSources)
-        Both lists, with a star each or more, brightest first.
+        Both lists, not empty, brightest first.
     guess, radius, tolerance, trust_guess
-        As of `match_offset`.
+        As in `match_offset`.
 
     Returns
     -------
@@ -86,14 +86,14 @@ def voted_pairs(
 def outshining_pair(
     lists: tuple[PointSources, PointSources], guess: tuple[float, float], radius: float
 ) -> Pairs | None:
-    """A pair of similar brightness near the guess that outshines all else, for lists with many chance pairs.
+    """A pair of similar brightness near the guess, much brighter than all others, for lists with many chance pairs.
 
     Parameters
     ----------
     lists : (PointSources, PointSources)
-        Both lists, with a star each or more.
+        Both lists, not empty.
     guess, radius
-        As of `match_offset`.
+        As in `match_offset`.
 
     Returns
     -------
@@ -113,8 +113,8 @@ def outshining_pair(
 def _rivals(lists: tuple[PointSources, PointSources], pairs: Pairs) -> int:
     """Number of stars of the first list that the second should contain if it contains the faintest matched one.
 
-    They are about as bright and, shifted like the pairs, within the field of both lists. Few matches among many are
-    chance.
+    They are about as bright and, shifted like the pairs, within the field of both lists. A few matches among many such
+    stars are due to chance.
     """
     (here, there), (i, j), flux = map(positions_of, lists), pairs, lists[0].flux
     both, moved = np.concatenate([here, there]), here + np.median(there[j] - here[i], axis=0)
@@ -129,7 +129,7 @@ def _best_pairs(
     radius: float,
     tolerance: float,
 ) -> Pairs | None:
-    """Pairs of similar brightness at the offset favoured by votes and brightnesses."""
+    """Pairs of similar brightness at the offset with most votes, in which pairs that agree in brightness count more."""
     (a, b), best, chosen = places, -np.inf, None
     for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
         i, j = mutual(a + offset, b, tolerance)
@@ -137,7 +137,7 @@ def _best_pairs(
             continue
         ratio = light[1][j] - light[0][i]
         similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
-        # Pairs that agree in brightness count in full; nearness to the guess breaks ties.
+        # Pairs that agree in brightness count fully; ties are broken by the distance from the guess.
         score = float(similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius)
         if score > best:
             best, chosen = score, (i[similar], j[similar])
@@ -169,7 +169,7 @@ def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolera
 
 @kernel
 def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
-    """Fill in b - a of all pairs within a radius of the guess; return how many there are."""
+    """Fill in b - a of all pairs within a radius of the guess; return their number."""
     n = 0
     for i in range(a.shape[0]):
         for j in range(b.shape[0]):
@@ -207,8 +207,8 @@ def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-
 def _significant(n: int, pairs: int, radius: float, chance: float) -> bool:
     """Whether n pairs that agree are more than chance.
 
-    Pairs within a radius, in units of the tolerance, fall at random on radius^2 places, so a place that
-    holds one pair holds n or more with the Poisson probability of n - 1 or more at a mean of pairs / places.
+    Random pairs within `radius`, in units of the tolerance, are distributed over radius^2 cells, so a cell with one
+    pair has n or more with the Poisson probability of n - 1 or more at a mean of pairs / cells.
     """
     from scipy.special import gammainc
 

@@ -9,7 +9,7 @@ from nirred.algorithms.compiled import subkernel
 
 @subkernel
 def _ranked(values, n, k):  # type: ignore[no-untyped-def]
-    """The k-th smallest of the first n values, in its place; no larger ones before it (Hoare 1961)."""
+    """The k-th smallest of the first n values, moved to index k, with no larger values before it (Hoare 1961)."""
     low, high = 0, n - 1
     while low < high:
         pivot, i, j = values[(low + high) // 2], low, high

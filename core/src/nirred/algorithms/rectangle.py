@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 
 def largest_rectangle(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of the largest rectangle of True only; empty slices if there is none.
+    """Rows and columns of the largest rectangle that is True everywhere; empty slices if there is none.
 
-    Row by row: the columns of True that end there are a histogram; a stack of rising bars finds its largest rectangle.
+    In each row, the lengths of the columns of True that end there form a histogram; its largest rectangle is found with
+    a stack of rising bars.
     """
     best, found = 0, (slice(0, 0), slice(0, 0))
     heights = np.zeros(mask.shape[1] + 1, np.intp)  # the last bar has no height and closes all others

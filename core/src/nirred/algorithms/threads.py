@@ -1,7 +1,7 @@
 """Row blocks: distribution of kernels that release the GIL over threads.
 
 The calling thread takes part; others come from a pool that lives as long as the process, because starting a thread
-takes as long as many kernels. The caller never waits for a thread that has not begun: blocks may call recursively.
+takes as long as many kernels. The caller never waits for a thread that has not started: blocks may call recursively.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar, cast
 Result = TypeVar("Result")
 Other = TypeVar("Other")
 
-#: Threads that wait for work, most of them never started: as many are busy as callers ask for.
+#: Upper limit of pool threads; most are never started: only as many are busy as callers request.
 _POOL = ThreadPoolExecutor(256, "nirred-block")
 
 
 def row_blocks(n_rows: int, block: int = 64) -> list[slice]:
-    """Cut `n_rows` rows into consecutive slices of `block` rows; the last may be shorter.
+    """Split `n_rows` rows into consecutive slices of `block` rows; the last may be shorter.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class _Calls(Generic[Result]):
 
     def __init__(self, calls: list[Callable[[], Result]]) -> None:
         self.calls = calls
-        self.left = iter(range(len(calls)))  # hands each number out once, whoever asks
+        self.left = iter(range(len(calls)))  # yields each index once, to any thread
         self.results: dict[int, Result] = {}
         self.errors: dict[int, BaseException] = {}
 

@@ -24,8 +24,8 @@ def match_triangles(
 ) -> Registration | None:
     """Find offset and rotation between two star lists without a guess.
 
-    Triangles of the brightest stars are compared by the lengths of their sides (the scale is that of the
-    camera, so lengths tell more than ratios); the motion that most stars confirm wins.
+    Triangles of the brightest stars are compared by the lengths of their sides (both lists have the same scale, so
+    lengths are more specific than ratios); the motion with most matching stars is chosen.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def match_triangles(
     max_rotation : float
         Largest angle (radian).
     centre : tuple of float
-        (x, y) in the reference at which the offset holds, the centre of rotation (px).
+        (x, y) in the reference to which the offset refers, the centre of rotation (px).
 
     Returns
     -------
@@ -83,7 +83,7 @@ def _triangles(points: FloatArray) -> tuple[IndexArray, FloatArray]:
 
 
 def _triangle_motions(p: FloatArray, q: FloatArray, tolerance: float) -> FloatArray:
-    """[angle, dx, dy] of the rigid motions between triangles that fit; mirrored ones do not."""
+    """[angle, dx, dy] of the rigid motions between matching triangles; mirror images do not match."""
     pm, qm = p.mean(axis=1), q.mean(axis=1)
     u, v = p - pm[:, None], q - qm[:, None]
     cross = (u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]).sum(axis=1)
@@ -100,7 +100,7 @@ def _triangle_motions(p: FloatArray, q: FloatArray, tolerance: float) -> FloatAr
 def _best_motion(
     a: FloatArray, b: FloatArray, motions: FloatArray, tolerance: float
 ) -> tuple[IndexArray, IndexArray] | None:
-    """Matched stars under the motion that most triangles agree on and most stars confirm."""
+    """Stars matched by the best motion: of those that most triangles agree on, the one that matches most stars."""
     if len(motions) == 0:
         return None
     cells = np.round(motions / np.array([0.01, 3.0 * tolerance, 3.0 * tolerance])).astype(np.int64)

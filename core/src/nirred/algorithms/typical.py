@@ -13,7 +13,7 @@ _SIGN = np.uint32(0x80000000)
 
 
 def median(values: NDArray[np.floating[Any]]) -> float:
-    """Median of numbers, by selecting one rank where numpy selects two.
+    """Median of numbers, by selecting one rank; numpy selects two.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _ranked(keys, rank):  # type: ignore[no-untyped-def]
-    """The key of a rank (from 0), and how many are not above it: upper halves are counted first, then lower ones."""
+    """The key of a rank (from 0), and how many keys do not exceed it: counts upper halves of the bits, then lower."""
     key, left = np.uint32(0), rank
     for shift in (np.uint32(16), np.uint32(0)):
         counts = np.zeros(1 << 16, np.int64)
@@ -88,10 +88,10 @@ def _ranked(keys, rank):  # type: ignore[no-untyped-def]
 
 @kernel
 def _median(data, flags, ignored, step, values, bits):  # type: ignore[no-untyped-def]
-    """Median of what `_gather` finds; `bits` shares the memory of `values`."""
+    """Median of the values from `_gather`; `bits` shares the memory of `values`."""
     n = _gather(data, flags, ignored, step, values)
     keys = bits[:n] if n else bits
-    for i in range(keys.size):  # in the order of numbers: negative ones come first, and backwards
+    for i in range(keys.size):  # make keys sort like the numbers: negative ones first, in reversed order
         keys[i] = ~keys[i] if keys[i] & _SIGN else keys[i] | _SIGN
     key, behind = _ranked(keys, (keys.size - 1) // 2)
     following = key
