@@ -1,7 +1,7 @@
 """Print the accuracy of nights that are simulated, reduced by `nirred run` and measured; write JSON.
 
-Every camera that can be simulated here. Beside each mean stand its standard error over the nights, and the floor: what
-the measurement's own noise makes of it (of left-over objects: what the oracle stack shows of them).
+For every camera with a simulator. Each mean has its standard error over the nights, and a floor: the error due to the
+noise of the measurement itself (for left-over objects: their number in the oracle stack).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nirred.testing.campaign import Reducer, ReductionError, accuracies, run_com
 
 
 def main(arguments: Sequence[str] | None = None, reducer: Reducer = run_command) -> int:
-    """Run the benchmark; 1 where a night could not be reduced, or with --strict where a bar is missed."""
+    """Run the benchmark; 1 if a night could not be reduced or, with --strict, if a bar is missed."""
     options = _options(arguments)
     simulations = Registry.discover().simulations()
     cameras = options.cameras.split(",") if options.cameras else sorted(simulations)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, reducer: Reducer = run_command)
 def campaign(
     camera: str, simulation: Simulation, directory: Path, options: argparse.Namespace, reducer: Reducer
 ) -> tuple[list[Accuracy], list[str]]:
-    """Accuracy of all nights of a camera, and what went wrong with those that are missing."""
+    """Accuracy of all nights of a camera, and the errors of missing ones."""
     found: list[Accuracy] = []
     problems: list[str] = []
     start = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Print the CPU time of every pixel kernel beside its goal; write JSON.
+"""Print the CPU time of every pixel kernel and its goal; write JSON.
 
-One thread; the least of several turns counts, because what else the machine does slows single ones by up to a factor
-of two. The goals are those of a quiet 2023 server core with AVX-512 and 25 GB/s. What this machine's memory gives is
-printed first: a kernel that is limited by it can be no faster than the ratio of the two.
+One thread; the shortest of several runs counts, because other work on the machine slows single ones by up to a factor
+of two. The goals are for an idle 2023 server core with AVX-512 and 25 GB/s. The bandwidth of this machine's memory is
+printed first: relative to its goal, a kernel limited by it cannot be faster than the ratio of the two.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from nirred.algorithms.sky_rows import SkyFrames, Targets, subtract
 from nirred.algorithms.stars import find_stars
 from nirred.run.limits import one_blas_thread, one_heap
 
-#: Bandwidth of the machine that the goals were set on, copying, bytes per second.
+#: Bandwidth in copying of the machine for which the goals were set, bytes per second.
 REFERENCE_COPY = 22e9
 FWHM, NOISE, STARS = 4.0, 100.0, 500
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One kernel: what was measured, in `unit`; the goal, or None; whether more is better."""
+    """One kernel: the measured value, in `unit`; the goal, or None; whether more is better."""
 
     name: str
     value: float
@@ -48,14 +48,14 @@ class Timing:
 
     @property
     def share(self) -> float | None:
-        """Speed over the goal's."""
+        """Speed relative to the goal."""
         if self.goal is None:
             return None
         return self.value / self.goal if self.rate else self.goal / self.value
 
 
 def least(task: Callable[[], object], turns: int = 7) -> float:
-    """Least CPU seconds of some turns after one that loads or compiles."""
+    """Shortest CPU time of several runs, seconds, after one that loads or compiles."""
     task()
     spent = []
     for _ in range(turns):
@@ -149,7 +149,7 @@ def field(size: int, dx: float, dy: float, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def after_the_sky(size: int) -> Iterator[Timing]:
-    """What a frame goes through before it is in the stack, but for the resampling."""
+    """The kernels between sky subtraction and stack, except the resampling."""
     random = np.random.default_rng(9)
     shape = (size, size)
     frame, plane = random.normal(0, 30, shape).astype(np.float32), np.ones(shape, np.float32)

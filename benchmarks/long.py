@@ -1,11 +1,11 @@
 """Print CPU time, memory and scratch space of dithered sequences of 10 to 300 frames of 2048 x 2048; write JSON.
 
 At most thirty frames are simulated; longer sequences repeat them with later times, so that simulating takes no longer
-than reducing. What is repeated, noise too, is the same: catalogues of such stacks hold more peaks of noise than others.
-Every run has 64 open files and 2 GB of `--memory`; scratch space is the most that its unlinked files held, seen
-ten times a second (Linux). Start-up is what `nirred plan` takes of the same files, on the wall; what comes after it is
-compared between one thread and two. Of two runs of each the faster counts, for the first one after a pause finds the
-memory cold; the longest sequences run once. One that the disk has no room for is left out, and said to be.
+than reducing. Repeated frames have the same noise: catalogues of such stacks contain more noise peaks than others.
+Every run has 64 open files and 2 GB of `--memory`; scratch space is the largest size of its unlinked files, sampled
+ten times a second (Linux). Start-up is the wall time of `nirred plan` for the same files; the time after it is
+compared between one thread and two. The faster of two runs of each counts, because the first one after a pause has cold
+memory; the longest sequences run once. A sequence for which the disk is too small is skipped, and reported.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pathlib import Path
 
 from astropy.io import fits
 
-#: Most frames that are simulated; a longer sequence repeats them.
+#: Largest number of simulated frames; a longer sequence repeats them.
 CYCLE = 30
-#: Bars: CPU seconds of a further frame, resident bytes, open files.
+#: Bars: CPU seconds per additional frame, resident bytes, open files.
 PER_FRAME, MEMORY, FILES = 0.170, 2e9, 64
-#: A frame of the longest sequence may take this many times one of the shorter.
+#: Bar for the time of a frame in the longest sequence, relative to a shorter one.
 LINEAR = 1.25
-#: From so many frames on, two threads are to be this many times as fast as one.
+#: Bar for two threads: number of frames from which it applies, and the speed relative to one thread.
 SHARED, TWO_THREADS = 30, 1.7
 #: Sequences longer than this run once, on one thread.
 LONG = 100
@@ -66,7 +66,7 @@ def cycle(camera: str, frames: int, size: int, directory: Path) -> tuple[list[Pa
 
 
 def sequence(dither: Sequence[Path], others: Sequence[Path], frames: int, directory: Path) -> Path:
-    """A night of so many science frames: those given again and again, each cycle after the one before."""
+    """A night of `frames` science frames: those given, repeated in cycles of increasing time."""
     directory.mkdir(parents=True)
     for path in others:
         os.link(path, directory / path.name)
@@ -110,7 +110,7 @@ def unlinked(pid: int) -> int:
 
 
 def reduce(raw: Path, out: Path, frames: int, threads: int) -> Run:
-    """`nirred run` in a process of its own with few open files."""
+    """`nirred run` in a separate process with few open files."""
     scratch = out.with_name(out.name + "-scratch")
     scratch.mkdir()
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", "--memory", "2GB"]
@@ -144,14 +144,14 @@ def reduce(raw: Path, out: Path, frames: int, threads: int) -> Run:
 
 
 def fastest(raw: Path, directory: Path, frames: int) -> list[Run]:
-    """A sequence by one thread and, where it is long enough, by two: of two runs of each, in turn, the faster."""
+    """A sequence with one thread and, if long enough, with two: the faster of two alternating runs of each."""
     threads, turns = (1, 2) if SHARED <= frames <= LONG else (1,), 2 if frames <= LONG else 1
     done = [reduce(raw, directory / f"out{frames}-{n}{turn}", frames, n) for turn in range(turns) for n in threads]
     return [min((run for run in done if run.threads == n), key=lambda run: run.wall) for n in threads]
 
 
 def verdicts(runs: Sequence[Run]) -> dict[str, bool]:
-    """Which bars hold, and the CPU time of a further frame between neighbouring lengths."""
+    """Whether each bar is met, including the CPU time per additional frame between successive lengths."""
     single = [run for run in runs if run.threads == 1]
     rates = marginal(single)
     held = {f"resident <= {MEMORY / 1e9:g} GB": all(run.memory <= MEMORY for run in runs)}
@@ -172,12 +172,12 @@ def gains(runs: Sequence[Run]) -> dict[int, float]:
 
 
 def marginal(runs: Sequence[Run]) -> list[float]:
-    """CPU seconds of a further frame, from each length to the next."""
+    """CPU seconds per additional frame, from each length to the next."""
     return [(b.cpu - a.cpu) / (b.frames - a.frames) for a, b in pairwise(runs) if b.frames > a.frames]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 only with --strict, where a bar is missed."""
+    """Run the benchmark; 1 only with --strict, if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--camera", default="niri")
     parser.add_argument("--frames", type=int, nargs="+", default=[10, 30, 100, 300])

@@ -1,8 +1,8 @@
-"""Compare with ccdproc, photutils and reproject where they do the same on the same arrays: CPU time and result; JSON.
+"""Compare CPU time and results with ccdproc, photutils and reproject for the same tasks on the same arrays; write JSON.
 
-Needs benchmarks/requirements.txt besides what nirred needs; what is not installed is left out by name. Differences are
-between the two results, in units of the pixel noise; packages decide some details differently (ccdproc clips by the
-deviation about the mean, photutils' boxes know a median, not a mode), so that zero is not to be expected.
+Needs benchmarks/requirements.txt in addition to nirred's dependencies; missing packages are skipped and named.
+Differences are between the two results, in units of the pixel noise; they are not expected to be zero, because packages
+differ in details (ccdproc clips by the deviation from the mean, photutils' boxes use a median, not a mode).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOISE, FWHM = 30.0, 4.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """One task done by both: CPU seconds, and the rms difference of the results over the pixel noise."""
+    """One task done by both: CPU seconds, and the rms difference of the results in units of the pixel noise."""
 
     task: str
     package: str
@@ -40,12 +40,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times the CPU they take."""
+        """CPU time of the other package relative to ours."""
         return self.theirs / self.ours
 
 
 def timed(task: Callable[[], np.ndarray], turns: int = 2) -> tuple[float, np.ndarray]:
-    """Least CPU seconds of some turns, after one for ours that loads, and the result."""
+    """Shortest CPU time of several runs, seconds, after one to load our kernels, and the result."""
     spent = []
     for _ in range(turns):
         start = time.process_time()
@@ -153,7 +153,7 @@ def with_reproject(size: int) -> Iterator[Comparison]:
 
 
 def comparisons(size: int) -> Iterator[Comparison]:
-    """Of all packages that are installed."""
+    """Comparisons with all installed packages."""
     for package, function in (("ccdproc", with_ccdproc), ("photutils", with_photutils), ("reproject", with_reproject)):
         if importlib.util.find_spec(package) is None:
             print(f"{package} is not installed: pip install -r benchmarks/requirements.txt")

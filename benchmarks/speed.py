@@ -1,7 +1,7 @@
-"""Print CPU time and memory of whole chains of every camera that can be simulated here; write JSON.
+"""Print CPU time and memory of complete reductions for every camera with a simulator; write JSON.
 
-A chain is `nirred run` in a process of its own, start-up included; the first run of a fresh kernel cache gives the time
-that compilation takes. CPU seconds are user and system time of that process, memory is its largest resident set.
+A chain is `nirred run` in a separate process, including start-up; the first run with an empty kernel cache gives the
+time of compilation. CPU seconds are user and system time of that process, memory is its largest resident set.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pathlib import Path
 from nirred.registry import Registry
 from nirred.testing.simulate import simulate_night
 
-#: Bars of the cameras that have some: CPU seconds and bytes.
+#: Bars of the cameras that have any: CPU seconds and bytes.
 BARS = {"niri": (5.0, 1e9), "f2": (10.0, 1.2e9), "gnirs": (5.0, 1e9), "emir": (8.0, 1.5e9)}
 #: Science frames of the chain that a bar is for, and of each kind of calibration; others have ten.
 FRAMES = {"f2": 9, "gnirs": 9, "emir": 14}
 CALIBRATIONS = {"f2": 6, "gnirs": 8}
-#: Bar of all first-use compilation together, CPU seconds.
+#: Bar of the total compilation at first use, CPU seconds.
 COMPILATION = 60.0
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One run: CPU and wall seconds, largest resident set in bytes, how many files it was given, exit code."""
+    """One run: CPU and wall seconds, largest resident set in bytes, number of input files, exit code."""
 
     camera: str
     threads: int
@@ -47,7 +47,7 @@ class Chain:
 
 
 def chain(camera: str, raw: Path, out: Path, cache: Path, threads: int, *, compiling: bool = False) -> Chain:
-    """Reduce a directory in a process of its own."""
+    """Reduce a directory in a separate process."""
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(out), "--quiet", "--jobs", str(threads)]
     command += ["--library", "none", "--no-report"]
     start = time.perf_counter()
@@ -68,9 +68,9 @@ def simulate(camera: str, directory: Path, size: int | None) -> None:
 
 
 def chains(camera: str, directory: Path, size: int | None, turns: int) -> list[Chain]:
-    """A camera's night with a fresh kernel cache, then the best of some turns with 1 and 2 threads.
+    """A camera's night with an empty kernel cache, then the best of several runs with 1 and 2 threads.
 
-    The night is simulated in another process: what this one holds would count as memory of the chains it starts.
+    The night is simulated in another process, because the memory of this one would count as that of its chains.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as simulator:
         simulator.submit(simulate, camera, directory / camera, size).result()
@@ -98,7 +98,7 @@ def verdicts(runs: Sequence[Chain]) -> dict[str, bool]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 only with --strict, where a bar is missed."""
+    """Run the benchmark; 1 only with --strict, if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", help="comma-separated; default: all that can be simulated here")
     parser.add_argument("--size", type=int, help="square sub-array, for a quick look; the bars are for whole frames")

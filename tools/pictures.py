@@ -1,5 +1,5 @@
 """Write the pictures of docs/explanation/science.md: a simulated night, its stack, one sky-subtracted frame, the number
-of exposures per pixel, and what the stack has that the truth has not.
+of exposures per pixel, and the difference between the stack and the truth.
 
     python tools/pictures.py
 

@@ -1,4 +1,4 @@
-"""Configuration in layers: user file, ``nirred.toml`` beside the data, environment, command line; each with its origin.
+"""Configuration layers, each with its origin: user file, ``nirred.toml`` next to the data, environment, command line.
 
 A file has the tables ``[run]`` (jobs, memory, ...) and ``[steps.NAME]`` (parameters of a step).
 """
@@ -49,11 +49,11 @@ OWN = (*PLACES, "library")
 GIVEN = ("command line", "nirred.run()")
 #: Environment variables that do not configure a run.
 RESERVED = ("NIRRED_PLUGINS", "NIRRED_CONFIG")
-#: Parameters that every step has; `skip_primitive` is the incumbents' spelling.
+#: Parameters that every step has; `skip_primitive` is DRAGONS' name.
 COMMON = {"skip_primitive": "skip"}
 
 _MEMORY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{0,15})?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-#: Digits after a zero are a name's, as of a file: 0270 is no number.
+#: Numbers; digits after a leading zero are part of a name, such as a file's: 0270 is not a number.
 _NUMBER = re.compile(r"[-+]?(?!0[0-9])([0-9]{1,300}\.?[0-9]{0,300}|\.[0-9]{1,300})([eE][-+]?[0-9]{1,9})?")
 
 
@@ -206,7 +206,7 @@ def _checked(name: str, value: Any, origin: str) -> Option:
     if name not in OPTIONS:
         raise ConfigError(f"{origin}: no option {name!r}", nearest(name, OPTIONS) or f"known: {', '.join(OPTIONS)}")
     if name == "library" and value in (None, False):
-        value = "none"  # the word is one of ours in the environment, and TOML has false
+        value = "none"  # "none" in the environment becomes None, and TOML has false
     kinds = OPTIONS[name]
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

@@ -16,9 +16,9 @@ from typing import Any
 from .errors import DataError
 from .files import take_space
 
-#: Pattern of the names that scratch files have until they are unlinked.
+#: Prefix and suffix of the names that scratch files have until they are unlinked.
 PREFIX, SUFFIX = "nirred-", ".planes"
-#: What a single look at a file may bring into memory beyond what is looked at.
+#: Number of bytes that a single access to a mapped file may load in addition to those accessed.
 LARGE_PAGE = 1 << 21
 #: Largest number of stripes in a file; each is a separate mapping, and the system allows 65530.
 _MOST_STRIPES = 1000

@@ -105,7 +105,7 @@ class PlaneStack:
         return None if self._file is None else self._file.memory
 
     def lend(self, frames: int, rows: int) -> np.ndarray | None:
-        """All planes, (n, ny, nx), to access so many rows of so many frames; None: they are not in one mapping."""
+        """All planes, (n, ny, nx), for access to `rows` rows of `frames` frames; None if not in one mapping."""
         memory = self._mapping()
         if memory is not None:
             self._lent += frames * (rows * self._row + LARGE_PAGE)

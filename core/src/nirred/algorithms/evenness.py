@@ -19,7 +19,7 @@ WINDOWS, CELL_SIDE = (1, 2, 4, 8), 0.886
 WINDOW_BLANK = 0.6
 #: Independent windows over their number if they overlap by half; error of the lower half's scatter, sigma / sqrt(n).
 OVERLAP, HALF_SCATTER = 0.45, 1.49
-#: The median is measured on every so many rows.
+#: Spacing of the rows on which the median is measured.
 SPARSE = 7
 #: Excess that sources too faint to be masked may cause, and the largest excess that is accepted.
 FAINT, MOST = 0.08, 1.5

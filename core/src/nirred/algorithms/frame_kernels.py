@@ -1,8 +1,8 @@
 """The kernel of the sky: medians of many frames, outliers from them, running means and their subtraction.
 
-It works on tiles of one row. A tile of all frames is copied side by side once and stays in the first caches from the
-median to the subtraction: rows of frames lie powers of two apart, so that few of them can be in a cache together. Every
-loop over lanes is free of branches. Each pixel is worked on for itself, in the order of the frames.
+It works on tiles of one row. A tile of all frames is copied to contiguous memory once and stays in the fast caches from
+the median to the subtraction: rows of frames are powers of two apart, so that few of them can be in a cache together.
+Loops over lanes have no branches. Each pixel is processed independently, in the order of the frames.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from nirred.algorithms.compiled import kernel, subkernel
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
 
-#: Pixels of a row that are worked on at once; where no frame of a tile's pixel shows sky, the tile's others stand in.
-#: A shorter tile would lie in a faster cache, but each loop over lanes costs as much to begin as 100 of them.
+#: Number of pixels of a row processed at once; a pixel at which no frame shows sky gets the mean of the tile's others.
+#: A shorter tile would fit into a faster cache, but starting a loop over lanes takes as long as 100 of them.
 LANES = 1024
-#: Of scratch, so that its rows are no power of two apart: a store would hold up the loads that lie so far behind it.
+#: Row length of scratch arrays, so that rows are not powers of two apart, at which distance stores delay loads.
 _STRIDE = LANES + 16
-#: Where fewer frames of a sample than this show sky, all frames are asked.
+#: If fewer frames of a sample than this show sky, all frames are used.
 FEW = 5
 #: Variance of a median over that of the mean.
 MEDIAN_VARIANCE = 1.571
@@ -263,7 +263,7 @@ def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type:
             known = total[j] - (known if lost[j] > zero else zero)
             g, w = known * per_unit, v[j] * per_unit
             whole, square = p[j] + w, g * g
-            real = square >= nine * whole  # keeps all but 9/t^2 of what noise would take
+            real = square >= nine * whole  # shrinks by only 9/t^2 of the noise's fraction
             share = (nine * w if real else w) / (square if real else whole) if whole > zero else zero
             target[j] = d[j] - unit * ((one - share) * g) - offset
 

@@ -44,7 +44,7 @@ def flag_holes(
 
 @kernel
 def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
-    """Flag the holes of every clump that holds a seed; `mark` (zeros) remembers what was visited.
+    """Flag the holes of every clump that contains a seed; `mark` (zeros) marks visited pixels.
 
     Clumps and the low regions searched inside them carry the clump's number, so that a region inside
     two nested boxes is judged once for each.
@@ -63,7 +63,7 @@ def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
         top, bottom, left, right = box
         for y in range(top + 1, bottom):
             for x in range(left + 1, right):
-                # In reading order a region's first pixel lies under a pixel of what encloses it.
+                # In reading order a region's first pixel is below a pixel of the enclosing region.
                 enclosed = mark[y - 1, x] == clump and counts[y, x] < level and not counts[y - 1, x] < level
                 if not enclosed or mark[y, x] == clump:
                     continue

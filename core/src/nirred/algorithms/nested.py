@@ -78,7 +78,7 @@ class NestedSurfaces:
     degrees : tuple of Degree
         Terms of degree 1, 2 ...
     gains : tuple of float
-        Mean over the lit field of the square of what each order adds to the one below; 0 for the first.
+        Mean square difference of each order from the next lower one over the illuminated field; 0 for the first.
     costs : tuple of float
         The part of `gains` due to noise alone, for boxes of variance 1 / share of good pixels.
     chi2 : float

@@ -63,7 +63,7 @@ def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
-    """Where the pixels (0, y), (side, y), (2 side, y) ... of the plane lie on the grid."""
+    """Positions on the grid of the pixels (0, y), (side, y), (2 side, y) ... of the plane."""
     j = min(y // step, nodes.shape[1] - 2)
     down, every = (y - j * step) / step, step // side  # side is a power of two, and at most step
     for axis in range(2):
@@ -98,7 +98,7 @@ def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ign
 
 @subkernel
 def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
-    """The model at some pixels of row y of the plane: a loop of its own, for calls take longer than what they do."""
+    """The model at some pixels of row y of the plane: one loop, because calls for single pixels take much longer."""
     columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
     j = min(y // step, nodes.shape[1] - 2)
     down, shift = (y - j * step) * part, 0
@@ -128,7 +128,7 @@ def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-
 
 @subkernel
 def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
-    """As `_judge` for a pixel of a plane whose model lies on a grid, where it is `middle`."""
+    """As `_judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
     (model, count, nodes, step), m = what, np.float64(middle)
     n = _count_at(count, nodes, step, y, x)
     if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and _buried(dq, np.uint16(limits[7]), y, x)):
@@ -176,7 +176,7 @@ def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # t
 
 @subkernel
 def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, columns):  # type: ignore[no-untyped-def]
-    """Judge the neighbours of outliers in row y, which lie in these columns, where they are not far from any doubt."""
+    """Judge the neighbours of outliers in row y, in these columns, unless they are clearly no outliers."""
     (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
     (ny, nx), square = sub.shape, 0.99 * limits[1] ** 2 * extra
     for x in columns:

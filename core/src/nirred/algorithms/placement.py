@@ -179,7 +179,7 @@ class MapPatch:
 
     def _survey(self, bad: UInt8 | None) -> Survey:
         found = survey_rows(bad, self.pixelmap, self.rows, (self.low, self.high), self.shape)
-        self.__dict__["_under"] = found  # what a mask does not change serves the rest
+        self.__dict__["_under"] = found  # independent of the mask: reused for the other calls
         return found
 
 

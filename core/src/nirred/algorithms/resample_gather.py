@@ -187,7 +187,7 @@ def _marked(marks, words, found):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-untyped-def]
-    """Values of n pixels into the first row of `lanes`, NaN outside, run by run of windows that lie side by side."""
+    """Write values of n pixels into the first row of `lanes`, NaN outside, by runs of adjacent windows."""
     marks, words, found = work
     for c in range(np.uint64(n)):
         step = corner[c + np.uint64(1)] - corner[c]

@@ -10,13 +10,13 @@ import numpy as np
 from nirred.algorithms.compiled import contracting_subkernel, subkernel
 from nirred.algorithms.resample_kernels import MIN_COVERAGE
 
-#: Columns that are done at once, and pixels that are done side by side: a run's last block may go beyond its end.
+#: Columns processed at once, and pixels processed in parallel: a run's last block may extend beyond its end.
 CHUNK, LANES = 256, 8
 PITCH = CHUNK + LANES
 
-#: Of Lanczos-3's weights what is free beside their sum, place and width, least squares over all phases, true to 5e-7.
-#: With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times the first polynomial
-#: in u^2, the odd parts of the first two are u (1/4 - u^2) times the others: at samples they are exact.
+#: Degrees of freedom of Lanczos-3's weights apart from sum and first two moments: least squares over all phases,
+#: accurate to 5e-7. With u from the middle between two samples, the even part of the first weight is 1/4 - u^2 times
+#: the first polynomial in u^2, the odd parts of the first two are u (1/4 - u^2) times the others: exact at samples.
 _FREE = (
     (0.096551391, -0.009239491, -0.024005453, -0.011558874),
     (-0.23716348, 0.21907687, -0.032973859, -0.042755364),
@@ -56,7 +56,7 @@ def _across(flat, p, w):  # type: ignore[no-untyped-def]
 
 @contracting_subkernel
 def run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
-    """Values of n pixels from `at`, and up to seven more, whose windows lie side by side from `corner`.
+    """Values of n pixels from `at`, and up to seven more, with adjacent windows from `corner`.
 
     `lanes` holds values and phases in x and y. It is one array, and its indices are unsigned: otherwise each run would
     begin by asking whether arrays overlap and indices count from the end.

@@ -135,14 +135,14 @@ def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArra
 
 @subkernel
 def _overlap(size, start, width):  # type: ignore[no-untyped-def]
-    """Part [low, high) of a row of `width` that lies on `size` pixels, of which it begins at `start`."""
+    """Part [low, high) of a row of `width` inside an array of `size` pixels, if it begins at its pixel `start`."""
     low = min(max(0, -start), width)
     return low, max(low, min(width, size - start))
 
 
 @subkernel
 def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
-    """Fill a row but for [low, high)."""
+    """Fill a row except [low, high)."""
     for part in (row[:low], row[high:]):
         for x in range(part.size):
             part[x] = filling
@@ -289,7 +289,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
     values, good = np.empty(width + wx.size - 1, np.float32), np.empty(width + wx.size - 1, np.float32)
     ring, edge = np.zeros((3, taps_y, width), np.float32), np.zeros((2, width), np.float32)
     norm, cover = np.empty(width, np.float32), np.empty(width, np.float32)
-    # A clean row's weights depend on x alone: they are filtered once, and are 1 where all samples lie inside.
+    # A clean row's weights depend only on x: they are filtered once, and are 1 where all samples are inside.
     _edge_weights(data.shape[1], left, wx, good, edge)
     whole = edge[1] * np.float32(abs_y.sum())
     first, last = _overlap(data.shape[1] - wx.size + 1, left, width)
@@ -336,7 +336,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
 def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
     """Bilinear share of masked pixels; beyond the edges the outermost pixels go on for as long as they are nearest."""
     (height, nx), rows = mask.shape, out.shape[0]
-    low, high = _overlap(nx, nearest[0], out.shape[1])  # all columns that anything lies under
+    low, high = _overlap(nx, nearest[0], out.shape[1])  # all columns with a nearest pixel
     width, left = high - low, start[0] + low
     samples = np.zeros(width + wx.size - 1, np.float32)
     ring = np.zeros((wy.size, width), np.float32)

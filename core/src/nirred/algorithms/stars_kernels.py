@@ -278,8 +278,8 @@ def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-
 def _sizes(sums, s2, row):  # type: ignore[no-untyped-def]
     """Sigma of the two axes from the windowed moments, with the window divided out.
 
-    Where pixels are missing, the fitted Gaussian stands in: its share of a moment is the window's
-    (sigma squared / 2) times what is missing of the weight, which the ratio to the usable sums gives.
+    Missing pixels are replaced by the fitted Gaussian: its part of a moment is the window's (sigma squared / 2)
+    times the missing weight, which follows from the ratio to the usable sums.
     """
     weight = sums[2]
     if not weight > 0:

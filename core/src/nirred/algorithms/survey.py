@@ -157,7 +157,7 @@ def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
 
 @kernel
 def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
-    """Nearest pixels, areas, what lies outside: pixels of a row of nodes first."""
+    """Nearest pixels, areas and pixels outside, by rows of nodes."""
     shape, zero, one = (3, index.shape[1]), np.float32(0), np.float32(1)
     above, below, known = np.empty(shape), np.empty(shape), -9
     for r in range(index.shape[0]):

@@ -15,7 +15,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 _BAD_WCS = ("stale", "rebuilt")
 #: Number of candidates of one kind in the record, in order of preference; `nirred cal explain` shows all.
 CANDIDATES = 6
-#: Recipes whose result is what they say.
+#: Recipes whose result is their messages.
 REPORTS = ("check_wcs", "get_bpm", "get_processed_dark", "get_processed_flat")
 
 

@@ -64,7 +64,7 @@ def make_wcs(
     return wcs
 
 
-#: What makes a WCS beside its matrix: in this order it is put back.
+#: Attributes that define a WCS in addition to its matrix, in the order in which they are restored.
 _STATE = ("crpix", "crval", "lonpole", "latpole", "radesys", "equinox", "dateobs", "mjdobs")
 
 

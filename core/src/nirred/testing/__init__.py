@@ -1,1 +1,1 @@
-"""What plugin authors test with: the simulator, the accuracy measurements and the conformance kit."""
+"""Test tools for plugin authors: the simulator, the accuracy measurements and the conformance kit."""

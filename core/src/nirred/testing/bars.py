@@ -17,10 +17,10 @@ LARGE = 2048 * 2048
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the table: its title, the figure, what it must reach.
+    """One row of the table: its title, the figure, and the required value.
 
-    `slack` = number of standard errors that a mean may lie outside the limits: of the nights' scatter or of the floor,
-    whichever is larger, for the scatter of few nights may be small by luck. `where` tells the nights that it is for.
+    `slack` = number of standard errors by which a mean may exceed the limits: from the nights' scatter or the floor,
+    whichever is larger, because the scatter of few nights may be small by chance. `where`: nights to which it applies.
     """
 
     title: str
@@ -89,13 +89,13 @@ def summary(accuracies: Sequence[Accuracy]) -> list[dict[str, object]]:
 
 
 def _of_mean(errors: list[float]) -> float:
-    """Error of the mean of figures with these errors; of those that are known, infinite where none is."""
+    """Error of the mean of figures with these errors, using the known ones; infinite if none is known."""
     known = [error for error in errors if math.isfinite(error)]
     return math.sqrt(sum(error**2 for error in known)) / len(known) if known else math.inf
 
 
 def table(accuracies: Sequence[Accuracy]) -> str:
-    """Means over nights with their standard errors (of one night: its floor) beside the bars of the design."""
+    """Means over nights with their standard errors (for one night: its floor) and the required values."""
     lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'floor':8s} {'nights':>6s}  must"]
     for row in summary(accuracies):
         verdict = "" if row["passed"] else "   MISSED"
@@ -105,7 +105,7 @@ def table(accuracies: Sequence[Accuracy]) -> str:
 
 
 def missed(accuracy: Accuracy, luck: float = 0.0, leftovers: float = 0.0) -> list[str]:
-    """Bars that one night misses, in words: by more than `luck` errors; so many left-over objects are no miss."""
+    """Bars that one night misses by more than `luck` errors, as text; `leftovers` left-over objects are accepted."""
     said = []
     for bar in _bars():
         figure = bar.figure(accuracy)

@@ -28,7 +28,7 @@ def run_command(night: Night, out: Path) -> None:
     Raises
     ------
     ReductionError
-        It ended with another code than 0; the end of what it said is in the message.
+        Its exit code was not 0; the message contains the end of its output.
     """
     command = [sys.executable, "-m", "nirred", "run", str(night.raw_dir), "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -26,7 +26,7 @@ class TestPlugin(PluginConformance):
 
 @dataclass(frozen=True)
 class Check:
-    """One test of the kit: `outcome` passed, failed or skipped, `wanted` what must hold, `message` what was found."""
+    """One test of the kit: `outcome` passed, failed or skipped, `wanted` the requirement, `message` the finding."""
 
     name: str
     outcome: str
@@ -47,7 +47,7 @@ def check_plugin(name: str, *, full: bool = False) -> list[Check]:
     Raises
     ------
     ConfigError
-        No such plugin; the directory is no package of one; pytest is not installed.
+        No such plugin; the directory does not contain a plugin's package; pytest is not installed.
     """
     if Path(name).is_dir():
         with in_directory(Path(name)) as plugin:

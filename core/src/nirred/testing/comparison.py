@@ -1,4 +1,4 @@
-"""A product beside the oracle stack of its night, on one grid, with what the truth says should be there."""
+"""A product and the oracle stack of its night on one grid, with the scene expected from the truth."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Comparison:
 
     @cached_property
     def compact(self) -> np.ndarray:
-        """The scene; of a target that fills the field only what is small."""
+        """The scene; without the large components of a target that fills the field."""
         if self.night.groups[self.group].content != "filling":
             return self.scene
         grid, weights = self.product.grid, self.product.weights
@@ -110,7 +110,7 @@ class Comparison:
 
     @cached_property
     def covered(self) -> np.ndarray:
-        """Where half of the frames look, and the product has a value, however few of them it kept there."""
+        """Pixels covered by half of the frames at which the product has a value, even if it used fewer of them."""
         product, oracle = self.product, self.oracle
         deep = (product.nexp > 0) & (oracle.n > 0.5 * oracle.n.max())
         finite = np.isfinite(product.sci) & np.isfinite(product.var) & np.isfinite(oracle.sci)

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 OFFSET_ERROR = 0.1  # px
 BAD_FOUND, GOOD_LOST, BLIND = 0.9, 0.005, 0.1  # shares of pixels, of light
-#: What a figure of one night may lie beyond its bar: times the error of its measurement; and objects left over.
+#: Tolerances for one night: excess of a figure over its bar, in units of its error; number of left-over objects.
 LUCK = 4.0
 LEFTOVERS = 2
-#: Of five frames of 256 x 256 pixels: (figure of `Accuracy`, wanted, how far from it).
+#: For five frames of 256 x 256 pixels: (figure of `Accuracy`, required value, tolerance).
 SMALL_BARS = (("flux_bias", 0.0, 1.0), ("fwhm_ratio", 1.0, 0.05), ("background", 0.0, 0.1))
 DAMAGE = ("'?#\"%'", "''", "", "-1", "1E300", "NaN", "T", "'2011-99-99'", "99:99:99", "(1,2)")
 _AMOUNTS = ("exposure_time", "gain", "read_noise", "saturation_level", "non_linear_level", "pixel_scale", "airmass")
@@ -62,7 +62,7 @@ def ask_all(registry: Registry, plugin: str, headers: Headers) -> dict[str, Any]
 
 
 def damaged(example: str) -> Iterator[tuple[str, str]]:
-    """(what was done, text) of an example header with one card dropped, garbled or emptied at a time."""
+    """(description, text) of an example header with one card at a time dropped, garbled or emptied."""
     lines = example.splitlines()
     for k, line in enumerate(lines):
         if "=" not in line[:10]:

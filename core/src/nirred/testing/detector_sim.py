@@ -12,7 +12,7 @@ from nirred.plugin.simulation import FlatCharacter, SimulatedDetector
 
 _NEWTON_STEPS = 4
 _CACHED_ROWS = 16  # rows whose temporaries stay in the cache
-WILD_NOISE = 400.0  # e-, of the pixels that are bad for their noise
+WILD_NOISE = 400.0  # e-, read noise of pixels that are bad because of it
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def linearise(measured: np.ndarray, detector: SimulatedDetector) -> np.ndarray:
 
 
 def respond(collected: np.ndarray, detector: SimulatedDetector) -> np.ndarray:
-    """Inverse of `linearise` by Newton's method: what is measured when `collected` electrons have gathered."""
+    """Inverse of `linearise` by Newton's method: the measured signal for `collected` electrons."""
     out = np.array(collected, np.float64)
     sets = len(detector.linearity)
     for index, terms in enumerate(detector.linearity):

@@ -18,7 +18,7 @@ def headers_from_text(text: str) -> Headers:
     ----------
     text : str
         One card per line, of any length up to 80. A new HDU begins at a line '--- anything ---' or at XTENSION.
-        Lines that are no cards (titles, '#' remarks, blanks, END) are skipped.
+        Lines that are not cards (titles, '#' remarks, blanks, END) are skipped.
     """
     hdus: list[list[str]] = [[]]
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""A simulated night on disk: raw frames, and the truth from which everything can be made again."""
+"""A simulated night on disk: raw frames, and the truth from which everything can be reconstructed."""
 
 from __future__ import annotations
 
@@ -181,9 +181,9 @@ class Night:
     def scene(self, file: str, plane: int = 0) -> np.ndarray:
         """Noise-free electrons of the sources in a frame at transparency 1, flat 1.
 
-        Of a camera that distorts, or whose pixels are not square: the sky's surface brightness where the pixels look,
-        per area of an undistorted pixel (of the camera's pixel scale squared). That is what a flat of even surface
-        brightness leaves, the pixels' own areas being part of the flat.
+        For a camera with distortion or pixels that are not square: the surface brightness of the sky at the pixels, per
+        area of an undistorted pixel (the camera's pixel scale squared). Division by a flat of even surface brightness
+        gives this, because the pixels' areas are part of the flat.
         """
         frame, wcs = self.frames[file], self.frames[file].wcs[plane]
         sources, seeing = self.groups[frame.group].sources, [(frame.conditions.fwhm, 1.0)]
@@ -198,8 +198,8 @@ class Night:
     ) -> np.ndarray:
         """Noise-free image of sources at flat pixel positions.
 
-        `target` = (shape, plane whose pixels are meant, its WCS where they are those of the detector); `seeing` =
-        pairs of FWHM (arcsec) and share. float64 (ny, nx), electrons.
+        `target` = (shape, plane to which the pixels belong, its WCS if they are those of the detector); `seeing` =
+        pairs of FWHM (arcsec) and fraction. float64 (ny, nx), electrons.
         """
         shape, plane, wcs = target
         axes = self.detectors[plane].axes

@@ -1,6 +1,6 @@
-"""The best stack that a simulated night allows: true calibrations, sky, masks and offsets, same noise draw.
+"""The best possible stack of a simulated night: true calibrations, sky, masks and offsets, same noise draw.
 
-Plain numpy, independent of nirred's kernels: what it shares with the reduction is the raw file alone.
+Plain numpy, independent of nirred's kernels: it shares only the raw files with the reduction.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _outline(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def places(night: Night, file: str, plane: int, grid: Grid) -> Places:
-    """Where on a frame's detector the pixels of a stack lie, by the truth."""
+    """True positions of a stack's pixels on a frame's detector."""
     target, wcs = night.frames[grid.reference].wcs[grid.plane], night.frames[file].wcs[plane]
 
     def transform(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -228,7 +228,7 @@ def true_scene(
 ) -> np.ndarray:
     """Noise-free stack at transparency 1: each frame's own seeing, weighted by `shares` of file (default equal).
 
-    Without `extended`, only what is smaller than a twentieth of the field.
+    Without `extended`, only sources smaller than a twentieth of the field.
 
     The scene is rendered directly at the positions of the grid's reference frame; float64 electrons of one exposure.
     """

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from .night import Night
 
 NIGHT: dict[str, Any] = {"frames": 5, "size": 256, "seed": 3}
-#: Few calibrations, and stars enough for a field so small.
+#: Few calibrations, and enough stars for such a small field.
 KNOBS: dict[str, Any] = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3000.0}
-#: What the bars of accuracy are made for.
+#: The night for which the accuracy bars are defined.
 FULL: dict[str, Any] = {"frames": 9, "seed": 5}
 #: Cameras of more pixels are tried with sub-arrays of this side.
 MOST_PIXELS, SUB_ARRAY = 2 * 2048**2, 1024
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the kit's marker means, for test runs of other projects."""
+    """Describe the kit's marker, for test runs of other projects."""
     config.addinivalue_line("markers", "slow: longer than a few seconds; leave out with -m 'not slow'")
 
 
 @dataclass
 class ReducedNight:
-    """A simulated night, where it was reduced to, and what came of it."""
+    """A simulated night, its output directory and the result of its reduction."""
 
     night: Night
     out: Path

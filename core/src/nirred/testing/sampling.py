@@ -1,4 +1,4 @@
-"""Lanczos-3 by the book: images read at other places than their pixels, in plain numpy."""
+"""Textbook Lanczos-3 interpolation of images at arbitrary positions, in plain numpy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def kernel(offset: float) -> tuple[int, np.ndarray]:
-    """Weights for sampling at `offset`: first whole pixel and six Lanczos-3 weights, put right.
+    """Weights for sampling at `offset`: first whole pixel and six corrected Lanczos-3 weights.
 
     Bare Lanczos-3 misplaces a star by up to 0.013 px and changes its width. Here the weights are changed as little as
     possible (least squares) to sum to 1 with vanishing first and second moments.
@@ -38,7 +38,7 @@ def shift(data: np.ndarray, place: tuple[float, float], shape: tuple[int, int]) 
     Returns
     -------
     (ndarray, ndarray)
-        Values, and 1.0 where the sampled place lies on the array (beyond the border its edge is continued).
+        Values, and 1.0 where the sampled position is inside the array (outside, edge values are repeated).
     """
     columns = _taps(data.shape[1], place[0], shape[1])
     rows = _taps(data.shape[0], place[1], shape[0])
@@ -89,14 +89,14 @@ def gather(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 @dataclass(frozen=True)
 class Places:
-    """Where on a detector the pixels of a grid lie.
+    """Positions of a grid's pixels on a detector.
 
     Parameters
     ----------
     shape : (int, int)
         (ny, nx) of the grid.
     shift : (float, float) or None
-        Where it is a mere shift.
+        If the positions differ by a shift only.
     x, y : ndarray
         Zero-based positions on the detector otherwise; only the rows and columns of `window` of the grid.
     window : (slice, slice)
@@ -143,7 +143,7 @@ class Places:
         return cls(shape, None, x, y, window, area, jacobian)  # type: ignore[arg-type]
 
     def sample(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values of an image at these places, and 1.0 where they lie on it."""
+        """Values of an image at these positions, and 1.0 where they are inside it."""
         if self.shift is not None:
             return shift(data, self.shift, self.shape)
         out, covered = np.zeros(self.shape), np.zeros(self.shape)

@@ -1,4 +1,4 @@
-"""A new plugin: a package that describes a plain camera and passes the conformance kit as it stands."""
+"""A new plugin: a package that describes a simple camera and passes the conformance kit unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..packages import KNOWN_PACKAGES
 from ..registry import Registry
 
-#: Template: where it goes in the package.
+#: {template: its path in the package}.
 FILES = {
     "pyproject.toml.template": "pyproject.toml",
     "README.md.template": "README.md",
@@ -30,9 +30,9 @@ def new_plugin(name: str, directory: Path, registry: Registry) -> list[Path]:
     name : str
         Of the camera: lower-case letters, digits and underscores, a letter first.
     directory : Path
-        Made; must not hold anything yet.
+        Created; must be empty if it exists.
     registry : Registry
-        The installed plugins: their names are taken.
+        The installed plugins, whose names are not available.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def check_name(name: str, registry: Registry) -> None:
     Raises
     ------
     ConfigError
-        With what would do.
+        With a hint of allowed names.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or keyword.iskeyword(name):
         wanted = "lower-case letters, digits and underscores, a letter first: it becomes nirred_NAME"

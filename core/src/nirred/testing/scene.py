@@ -16,7 +16,7 @@ import numpy as np
 Mixture = tuple[tuple[float, float], ...]
 """(sigma, share of the flux) of each Gaussian; shares sum to 1."""
 
-_REACH = 6.0  # a Gaussian is drawn to this many sigma: 2e-9 of its flux lies beyond
+_REACH = 6.0  # a Gaussian is rendered to this many sigma: 2e-9 of its flux is outside
 MOFFAT_BETA = 3.5
 
 
@@ -122,7 +122,7 @@ def render(
     Parameters
     ----------
     sources : sequence of Source
-        What to draw.
+        The sources to render.
     x, y : ndarray
         Their positions, zero-based pixels (pixel centres are integers).
     shape : (int, int)
@@ -158,7 +158,7 @@ def sample(
     sources, pixel_scale
         As in `render`.
     seeing : sequence of (fwhm, share)
-        What the image is the weighted sum of.
+        The image is the weighted sum of those with these FWHMs.
     places : (x, y)
         Positions of the sources on an even grid of pixels.
     pixels : (x, y), ndarray (ny, nx)
@@ -204,7 +204,7 @@ def _pixel_profile(first: int, last: int, centre: float, sigma: float) -> np.nda
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """What a field of `extent` arcsec (full side) round (ra, dec) is filled with.
+    """Content of a field around (ra, dec), `extent` arcsec on a side.
 
     Parameters
     ----------

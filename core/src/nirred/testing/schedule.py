@@ -1,4 +1,4 @@
-"""What a simulated night consists of: its exposures in order of time, with pointings and conditions."""
+"""Schedule of a simulated night: its exposures in order of time, with pointings and conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
 @dataclass(frozen=True)
 class Knobs:
-    """Everything about a night that may be turned.
+    """Adjustable parameters of a night.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Knobs:
     seeing_rms, transparency_rms : float
         Relative scatter per frame.
     pointing_rms : float
-        Arcsec per axis that the header does not know.
+        Arcsec per axis, not in the header.
     cosmic_rate : float
         Events per megapixel and 20 s.
     persistence : float
@@ -51,13 +51,13 @@ class Knobs:
     repeats : int
         Exposures at each position, between which the telescope stands still.
     sky_guiding : bool
-        Whether sky frames are guided; unguided ones are known for sky by their header.
+        Whether sky frames are guided; unguided ones can be recognised as sky by their header.
     standard_darks : bool
         Whether darks are taken for the standard's exposure too.
     turn : float
-        Degrees by which the position angle grows from frame to frame; headers know.
+        Degrees by which the position angle grows from frame to frame, as in the headers.
     turn_rms : float
-        Degrees of the position angle that the header does not know.
+        Error of the position angle, degrees, not in the header.
     """
 
     darks: int = 10
@@ -84,7 +84,7 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Target:
-    """What one scenario looks at; shares are of the detector's side."""
+    """Pointings and target of one scenario, in fractions of the detector's side."""
 
     name: str
     ra: float

@@ -61,7 +61,7 @@ def simulate_night(
     simulation : Simulation
         The camera.
     out_dir : Path or str
-        Made where it is missing; frames of an earlier simulated night of the same names are overwritten.
+        Created if missing; frames of an earlier simulated night with the same names are overwritten.
     scenario : {"offset", "dither", "filling", "standard"} or a sequence of them
         Extended galaxy with sky frames a field away; sparse field; target that fills the field with sky frames far
         away; one bright standard, 5 frames without matching darks.
@@ -199,9 +199,9 @@ def _sources(
 
 
 def _middle(simulation: Simulation) -> tuple[float, float]:
-    """Arcsec east and north from the pointing to where the first plane shows the target.
+    """Arcsec east and north from the pointing to the position of the target on the first plane.
 
-    That is its centre; where no light falls there, the pointing itself.
+    This is the plane's centre, or the pointing itself if the centre is not illuminated.
     """
     plane = simulation.detectors[0]
     lit = plane.illuminated is None or plane.illuminated(plane.shape)[plane.shape[0] // 2, plane.shape[1] // 2]
@@ -209,7 +209,7 @@ def _middle(simulation: Simulation) -> tuple[float, float]:
 
 
 def _extent(simulation: Simulation, exposures: Sequence[SimulatedExposure], east: float) -> float:
-    """Arcsec, side of the square that frames dithered round `east` see, all planes and star wings included."""
+    """Side, in arcsec, of the square covered by frames dithered around `east`, with all planes and star wings."""
     dither = max(max(abs(item.offset_east - east), abs(item.offset_north)) for item in exposures)
     reach = max(math.hypot(*plane.sky_position) for plane in simulation.detectors)
     return side(simulation) + 2 * (dither + reach) + 10 * simulation.fwhm

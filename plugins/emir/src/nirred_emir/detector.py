@@ -45,7 +45,7 @@ PROFILES = (HAWAII2, H2RG)
 def started(headers: Headers) -> datetime | None:
     """Start of the exposure, UT: DATE-OBS, else the Unix time TSUTC1.
 
-    DATE, which says when the file was written, counts only where nothing else tells.
+    DATE, the time when the file was written, is used only if there is no other.
     """
     when = gemini.ut_datetime(headers, days=("DATE-OBS",))
     seconds = gemini.number(headers, "TSUTC1", 0.0, 4e9)

@@ -69,7 +69,7 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
 
 
 def _dark_time(frame: Descriptors) -> float:
-    """Seconds for which a frame's dark current ran: DARKTIME, else its exposure; 1 where the header tells neither."""
+    """Duration of a frame's dark current in seconds: DARKTIME, else its exposure; 1 if the header has neither."""
     stated = (frame.get("dark_time"), frame.exposure_time)
     return next((float(seconds) for seconds in stated if seconds is not None), 1.0)
 

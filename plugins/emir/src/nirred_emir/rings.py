@@ -24,7 +24,7 @@ ORDER = 6  # degree of the response's surface
 RADII = tuple(np.linspace(0.15, 0.95, 17))
 WIDTHS = (0.06, 0.09, 0.13, 0.18, 0.25)
 LIMITS = np.array([[-0.4, -0.4, 0.1, 0.03], [0.4, 0.4, 0.95, 0.4]])
-HOLE = 1.5  # least radius of a ring, in widths: a disc is no ring
+HOLE = 1.5  # smallest radius of a ring, in widths: a disc is not a ring
 MOST = 3  # rings
 #: Least height of a ring, relative to the sky, and least gain in log-likelihood (ln) for the first ring and for further
 #: ones. In 64 fields of lumps of 1 %, 8 to 30 cells wide, spurious rings gained 2 to 61; a real one of 1 % among lumps
