@@ -1,6 +1,6 @@
-"""What users of the incumbents count on, row by row of the list of acceptance, on one small night of NIRI.
+"""Acceptance list of features that users of other pipelines need, row by row, on one small night of NIRI.
 
-Rows that smaller tests show, and those of plugins, are named in tests/unit/test_acceptance_rows.py.
+Rows tested elsewhere, and those of plugins, are listed in tests/unit/test_acceptance_rows.py.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def test_b15_descriptors_without_pixels(files: list[str], tmp_path: Path, night:
     head = tmp_path / "head.fits.gz"
     import gzip
 
-    head.write_bytes(gzip.compress(Path(files[0]).read_bytes()[: 2880 * 12])[:-20])  # the pixels are not there
+    head.write_bytes(gzip.compress(Path(files[0]).read_bytes()[: 2880 * 12])[:-20])  # pixels are missing
     assert nirred.open(head).descriptors.exposure_time == nirred.open(files[0]).descriptors.exposure_time == 20.002
 
 
@@ -190,7 +190,7 @@ def test_b16_d20_c18_partner_calibrations_are_standards(whole: Any, cli: Call) -
     (standard,) = [t for t in whole[1]["tasks"] if t["recipe"] == "reduce" and t["degraded"]]
     with fits.open(whole[0] / standard["products"][0]) as hdus:
         assert hdus[0].header["OBJECT"] == "FS 17"
-        assert str(hdus[0].header["DARKCOR"]).startswith("SKIPPED")  # no dark of 10 s: said, not stopped
+        assert str(hdus[0].header["DARKCOR"]).startswith("SKIPPED")  # no dark of 10 s: reported, but not an error
 
 
 def test_d6_names_are_printed_and_kept(cli: Call, files: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +198,7 @@ def test_d6_names_are_printed_and_kept(cli: Call, files: list[str], capfd: pytes
     result = nirred.run(darks, out="api", log_file="mine.log")  # F2
     assert result.output_filenames == [p.name for p in result.products.values()]
     out, err = capfd.readouterr()
-    assert (out, err) == ("", "")  # F3: nothing without being asked
+    assert (out, err) == ("", "")  # F3: no output unless requested
     assert all(json.loads(line)["time"] for line in Path("mine.log").read_text().splitlines())
     assert not Path("api/nirred.log").exists()
     code, out, err = cli("run", *darks, "-o", "api2")

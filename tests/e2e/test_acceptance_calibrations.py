@@ -1,4 +1,4 @@
-"""What users of the incumbents count on: calibration library and configuration, rows C1 to C20."""
+"""Acceptance list, calibration library and configuration: rows C1 to C20."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_what_is_no_calibration_is_named(night: Night, masters: dict[str, Path],
     assert f"{raw.name}: a science frame" in err and "absent.fits" in err
     code, out, err = call("cal", "add", masters["dark"].parent, *place)
     assert code == 0 and len(out.splitlines()) == 3 and "1 of 4 files" in err
-    assert call("cal", "list", "--library", raw)[0] == 2  # no database
+    assert call("cal", "list", "--library", raw)[0] == 2  # not a database
     assert call("cal", "list", "--library", "none")[0] == 2
 
 
@@ -258,7 +258,7 @@ def test_c9_static_masks_by_their_date(night: Night, library: Path, tmp_path: Pa
         ("bpm_2001-03-17.fits", False),
         ("bpm_2027-01-01.fits", False),
     ]
-    assert "not later" in found[2]["why"] and found[0]["level"] == 0  # no age is too great
+    assert "not later" in found[2]["why"] and found[0]["level"] == 0  # no limit of age
     found = explained(call, library, first, *masks)["static_bpm"]["candidates"]
     assert found[0]["source"] == "input" and found[0]["file"] == "bpm_2010-01-01.fits"
 
@@ -291,7 +291,7 @@ def test_c11_c12_user_static_and_fresh_masks_are_combined(
 
     both = flagged("a", user_bpm=user)
     assert both[fresh].all() and all(both[s] for s in spots)
-    again = flagged("b")  # the user's own is for the run that names it
+    again = flagged("b")  # the user's mask applies only to the run that names it
     assert again[fresh].all() and again[spots[0]] and not again[spots[1]]
 
 

@@ -1,7 +1,7 @@
-"""What `make dist` makes: complete, and installed from the wheels into an environment of its own it works.
+"""The result of `make dist` is complete, and works when installed from the wheels into a separate environment.
 
-The environment takes nirred's dependencies from the one that runs the tests, so that nothing is fetched; pip checks
-them as it would any others.
+This environment uses the dependencies of the one that runs the tests, so that nothing is downloaded; pip checks them as
+usual.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Environment:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "NIRRED_", "PIP_"))}
         kept |= {"PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}", "NIRRED_LIBRARY": "none"}
         kept |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.dist), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        kept |= {"PIP_NO_BUILD_ISOLATION": "0"}  # pip's way to say yes
+        kept |= {"PIP_NO_BUILD_ISOLATION": "0"}  # pip's value for enabled
         done = subprocess.run(list(map(str, words)), cwd=cwd or self.home, env=kept, capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done

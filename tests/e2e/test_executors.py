@@ -1,4 +1,4 @@
-"""The same night by every executor, with any number of jobs and any memory: the same bytes and the same record."""
+"""One night with every executor, number of jobs and memory limit: the same bytes and the same record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FEW = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3, "density": 3
 CAMERAS = ("niri", "f2", "gnirs", "emir")
 WAYS = ("serial", "threads", "processes")
 JOBS = (1, 2, 4)
-#: All planes on disk; some of them; none.
+#: Memory limits for which all, some or no planes are on disk.
 MEMORY = (1, 12_000_000, 2_000_000_000)
-#: Each executor with each number of jobs; each of these with one of the limits, all limits with each.
+#: Each executor with each number of jobs, each of these with one limit, so that every executor has all limits.
 SQUARE = [(way, jobs, MEMORY[(i + k) % 3]) for i, way in enumerate(WAYS) for k, jobs in enumerate(JOBS)]
 
 

@@ -1,4 +1,4 @@
-"""300 damaged and hostile files beside a good night: each gets a verdict by name, nothing falls over, no bug shows."""
+"""300 damaged and hostile files together with a good night: each is named with its fate, without crash or bug."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nirred.testing.simulate import simulate_night
 
 CARD, BLOCK = 80, 2880
 FEW = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3}
-#: Values that no header should have.
+#: Invalid values of header keywords.
 LIES = (
     "1e400", "-1", "0", "99999999999999999999", "T", "'text'", "NaN", "'\xe9t\xe9'", "(1.0, 2.0)", "", "'unclosed",
     "1D+500", "2147483648", "'<script>alert(1)</script>'", "'../../etc/passwd'", "'a\x00b'", "'{0}'", "'%s%n'",
@@ -131,7 +131,7 @@ def test_each_of_300_has_a_verdict_or_a_task(night, registry, tmp_path):
         assert record.verdict or record.frames, record.path
         if record.verdict:
             assert record.reason, record.path
-            assert "Error" not in record.reason.replace("I/O Error", ""), record.reason  # no bug of a plugin
+            assert "Error" not in record.reason.replace("I/O Error", ""), record.reason  # not a plugin's bug
     unreadable = [r for r in plan.files if r.verdict == "unreadable"]
     assert len(unreadable) > 60
     assert not registry.faults

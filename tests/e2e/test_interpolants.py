@@ -1,4 +1,4 @@
-"""Every interpolant of the one resampling keeps the stars' fluxes and places."""
+"""Every interpolant preserves the fluxes and positions of stars in the single resampling."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_stars_are_where_and_as_bright_as_with_lanczos3(stacks: dict[str, Simple
     good = (distance.min(axis=1) < 1.0) & (usual["FLAGS"] == 0) & (ours["FLAGS"][match] == 0) & (usual["SNR"] > 50)
     assert np.count_nonzero(good) >= 8
     ratio = (ours["FLUX_AUTO"][match] / usual["FLUX_AUTO"])[good]
-    wider = method == "adaptive"  # which draws stars broader: Kron's aperture takes other shares of their wings
+    wider = method == "adaptive"  # which makes stars wider: a Kron aperture contains another fraction of their wings
     assert np.median(ratio) == pytest.approx(1.0, abs=0.02 if wider else 0.01)
     whole = method in ("nearest", "none")
     for axis, offset in (("X_IMAGE", "xoff"), ("Y_IMAGE", "yoff")):

@@ -1,4 +1,4 @@
-"""A night among rubbish: what is good is reduced, every other file is named with its fate, nothing falls over."""
+"""A night among unusable files: good files are reduced, every other file is named with its fate, without crash."""
 
 from __future__ import annotations
 

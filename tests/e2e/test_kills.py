@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as one that was left alone."""
+"""A run that is killed at any moment and started again gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 

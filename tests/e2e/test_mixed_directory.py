@@ -1,4 +1,4 @@
-"""One directory with the frames of several cameras, with all of their plugins and with some."""
+"""A directory with frames of several cameras, with all of their plugins or only some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same night in another form: order of the arguments and compression change no byte of the products."""
+"""The order of the arguments and compression of the inputs do not change a byte of the products."""
 
 from __future__ import annotations
 

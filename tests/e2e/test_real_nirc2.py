@@ -1,4 +1,4 @@
-"""Real Keck NIRC2 frames through the example plugin: one deep stack without a ring round its bright star.
+"""Real Keck NIRC2 frames through the example plugin: one deep stack without a ring around its bright star.
 
 Needs the frames in ../shared/data and the package examples/nirred-nirc2; skips without.
 """

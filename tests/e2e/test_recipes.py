@@ -1,4 +1,4 @@
-"""The recipes beside `reduce`, recipes of one's own and single steps, on small simulated nights."""
+"""Recipes other than `reduce`, the user's own recipes and single steps, on small simulated nights."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_pieces_of_another_program(whole: Any, tmp_path: Path) -> None:
         for key in ("NIRRED", "NIRKIND"):
             del keep[0].header[key]
         sci, rng = keep["SCI"].data.copy(), np.random.default_rng(5)
-        keep["VAR"].data *= 26.0  # mostly noise of their own: one piece twice would not average down
+        keep["VAR"].data *= 26.0  # mostly independent noise: the same image twice would not average down
         for number in (1, 2):
             keep[0].header["DATALAB"] = f"x-{number}"
             keep["SCI"].data = sci + rng.normal(0, np.sqrt(keep["VAR"].data * 25 / 26)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Frames whose rotator erred: headers do not know, stars do."""
+"""Frames with rotator errors, which are not in the headers but can be measured from stars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames to CCDData and back: no bit, no value, no variance is lost."""
+"""Frames to CCDData and back: flags, values and variances are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of parameters: the last one that names a value wins, whatever the others say."""
+"""Layers of parameters: the last layer that sets a value wins."""
 
 from __future__ import annotations
 

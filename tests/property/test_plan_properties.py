@@ -1,4 +1,4 @@
-"""A plan depends on the files, not on the order in which they are named, and loses none of them."""
+"""A plan depends on the files, not on their order on the command line, and includes every file."""
 
 from __future__ import annotations
 

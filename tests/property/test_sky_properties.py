@@ -1,4 +1,4 @@
-"""The running sky equals direct sums for any sets; shrinkage never adds to a pattern nor turns it round."""
+"""The running sky equals direct sums for any sets; shrinkage never increases or inverts a pattern."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera of 16 x 16 pixels whose header says everything plainly, and nights taken with it."""
+"""A camera of 16 x 16 pixels with a complete, simple header, and nights taken with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the list of acceptance that the core and NIRI must meet is shown by a test that exists.
+"""Every row of the acceptance list that applies to the core and NIRI has an existing test.
 
 Rows C1 to C20 are those of tests/e2e/test_acceptance_calibrations.py; C17 is of GNIRS alone.
 """
@@ -29,7 +29,7 @@ _DOCS, _API, _RUN, _ARCHITECTURE = (
 _EMIR, _YAML, _BLOCKS, _USERS, _WISHES, _MASTERS = (
     f"plugins/emir/tests/test_{name}.py" for name in ("emir", "yaml", "requests", "users", "requirements", "night")
 )
-#: row: tests that show it.
+#: {row: its tests}.
 SHOWN = {
     "A1": f"{_E2E}::test_a1_d1_one_command_makes_dark_mask_flat_science_and_standard",
     "A5": "tests/e2e/test_night_forms.py::test_products_are_the_same_bytes",

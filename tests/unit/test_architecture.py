@@ -1,4 +1,4 @@
-"""Rules of the source that no linter knows: sizes, layers, forbidden calls, documented steps and parameters."""
+"""Rules for the source beyond those of linters: sizes, layers, forbidden calls, documented steps and parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CORE_SOURCE = ROOT / "core" / "src" / "nirred"
 PLUGIN_SOURCES = sorted([*ROOT.glob("plugins/*/src"), *ROOT.glob("examples/*/src")])
 SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglob("*.py"))
 
-#: From the bottom to the top: a module imports from its own layer and from lower ones only.
+#: From bottom to top: a module imports only from its own and lower layers.
 LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
     ("cards", "textfiles"),
@@ -149,7 +149,7 @@ def test_no_bare_except():
         assert not bare, name_of(path)
 
 
-#: The conformance kit proves that contract objects can be pickled: by pickling ones that it has just made.
+#: The conformance kit tests that contract objects can be pickled, using objects that it has just created.
 PICKLES = {"core/src/nirred/testing/conformance.py"}
 
 

@@ -1,4 +1,4 @@
-"""What a plugin's simulated camera does wrong is told with the package's name, not as a bug of ours."""
+"""Errors of a plugin's simulated camera name its package and are not reported as bugs of nirred."""
 
 from __future__ import annotations
 

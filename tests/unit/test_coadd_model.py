@@ -1,4 +1,4 @@
-"""Which frames of a long sequence its models are made of."""
+"""Choice of frames for the models of a long sequence."""
 
 from __future__ import annotations
 
@@ -73,4 +73,4 @@ def test_rows_that_no_frame_reaches_have_none() -> None:
     bands = _as_deep(layout, list(range(100)), 32)
     first = NY // 64 + 1
     assert [len(chosen) for chosen in bands[first : 1500 // 64]] == [0] * (1500 // 64 - first)
-    assert len(bands[0]) == len(bands[-1]) == 16  # of the 50 that show these rows the same part as of all
+    assert len(bands[0]) == len(bands[-1]) == 16  # of the 50 that cover these rows, the same fraction as of all frames

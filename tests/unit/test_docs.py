@@ -1,4 +1,4 @@
-"""The documentation says what the code does: generated pages are fresh, links lead somewhere, examples run."""
+"""The documentation agrees with the code: generated pages are current, links resolve, examples run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fences(path: Path, language: str) -> list[str]:
     return [text for kind, text in FENCE.findall(path.read_text(encoding="utf-8")) if kind == language]
 
 
-#: Its commands install a package: `test_distributions` runs them in an environment of their own.
+#: Its commands install a package: `test_distributions` runs them in a separate environment.
 INSTALLS = DOCS / "how-to" / "write-a-plugin.md"
 RUNNABLE = [p for p in PAGES if p.parent.parent == DOCS and fences(p, "sh") and p != INSTALLS]
 

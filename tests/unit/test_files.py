@@ -1,4 +1,4 @@
-"""Files that are written whole, and what the system keeps of them."""
+"""Files written completely or not at all, and their pages in the system's cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw pixels in, whatever their type and wrapping; products out, whole or not at all."""
+"""Reading raw pixels of every type and container; writing products completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planes, frames, and their way to CCDData and back."""
+"""Planes, frames, and their conversion to CCDData and back."""
 
 from __future__ import annotations
 

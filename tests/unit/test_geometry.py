@@ -1,4 +1,4 @@
-"""Frames of cameras that distort, turn, mirror or have several planes, on one grid: places, fluxes, noise, bits."""
+"""Frames of distorted, rotated, mirrored or mosaic cameras on one grid: positions, fluxes, noise, identical bytes."""
 
 from __future__ import annotations
 

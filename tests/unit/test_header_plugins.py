@@ -1,4 +1,4 @@
-"""This tree's plugins by headers alone: modes, dates, planes, headers damaged at random."""
+"""The plugins of this repository, using headers only: modes, dates, planes, randomly damaged headers."""
 
 from __future__ import annotations
 

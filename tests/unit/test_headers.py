@@ -1,4 +1,4 @@
-"""Reading headers without pixels, from good files and from damaged ones."""
+"""Reading headers without pixels, from intact and damaged files."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_non_ascii_damaged_and_duplicate_cards() -> None:
     assert found.get("EMPTY") is None
     for key in ("BROKEN", "WEIRD"):
         assert key in found
-        found.get(key)  # whatever it is, asking does not raise
+        found.get(key)  # must not raise for any content
     assert found["coadds"] == 4
 
 
@@ -206,7 +206,7 @@ def test_values_are_astropys(card: str) -> None:
 def test_values_come_back(value: bool | int | float | str) -> None:
     card = fits.Card("KEY", value, "comment")
     found = headers_from_text(str(card)).primary["KEY"]
-    # astropy reads '/ back without its slash; a number comes back as it was printed
+    # astropy reads '/ without its slash; a number is read as it was printed
     wanted = value.rstrip() if isinstance(value, str) else fits.Card.fromstring(str(card)).value
     assert found == wanted
     assert type(found) is type(wanted)

@@ -1,4 +1,4 @@
-"""Parameters as the incumbents name them: each acts, or is an error that says why it cannot."""
+"""Parameters under the names of other pipelines: each has an effect, or is an error with the reason."""
 
 from __future__ import annotations
 

@@ -141,6 +141,6 @@ def test_cycle_missing_list_and_line_number(raw: Path, tmp_path: Path) -> None:
 def test_directory_in_a_list_and_a_dead_link(raw: Path, tmp_path: Path) -> None:
     (raw / "dead.fits").symlink_to(raw / "gone.fits")
     (tmp_path / "l").write_text("raw")
-    assert "dead.fits" in names(expand_inputs(["@l"]))  # the scan says what it is
+    assert "dead.fits" in names(expand_inputs(["@l"]))  # the scan reports it
     with pytest.raises(DataError, match="does not exist"):
         expand_inputs(["raw/dead.fits"])

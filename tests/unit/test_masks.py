@@ -1,4 +1,4 @@
-"""Masks that an instrument brings, of every scope."""
+"""Masks provided by an instrument, of every scope."""
 
 from __future__ import annotations
 

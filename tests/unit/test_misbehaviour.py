@@ -1,4 +1,4 @@
-"""Plugins that do what they must not: one clear message with the package's name, and every other frame is reduced."""
+"""Faulty plugins: one clear message with the package's name, and all other frames are reduced."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from nirred.run.api import RunOptions, run
 from nirred.step import GroupStep
 
 TAGS = frozenset({"CAM"})
-#: Where a fault of each hook shows: the plugin is refused; it claims nothing; the file is unreadable; the task fails;
-#: a remark; nothing but what was asked for.
+#: Consequence of a fault in each hook: the plugin is refused; no claim; an unreadable file; a failed task; a remark;
+#: or only the requested operation is affected.
 SHOWS = {
     "nirred_instruments": "refused",
     "nirred_steps": "refused",

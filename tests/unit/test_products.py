@@ -1,4 +1,4 @@
-"""Headers of products: the raw frame's cards that can be kept, and what is said besides."""
+"""Headers of products: the raw frame's cards that can be kept, and added keywords."""
 
 from __future__ import annotations
 

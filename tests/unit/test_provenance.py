@@ -1,4 +1,4 @@
-"""Records of what made a product."""
+"""Provenance records of products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera that stores every non-destructive read: its plugin opens ramps, the core makes frames of them."""
+"""A camera that stores all non-destructive reads: its plugin opens ramps, the core turns them into frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real raw headers against what the observatory's archive derived from each of them."""
+"""Descriptors of real raw headers, compared with the values in the observatory's archive."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COLUMNS: dict[str, tuple[str, float]] = {
 
 OLDER = "derived by older software than the rules of today"
 LATER = "the archive's record and this copy of the header are of different dates"
-# (header, column): why the archive says otherwise.
+# (header, column): why the archive differs.
 DIFFERENT = {
     ("niri-15", "raw_wv"): LATER,
     ("niri-15", "raw_bg"): LATER,
@@ -60,7 +60,7 @@ DIFFERENT = {
     ("f2-21", "central_wavelength"): "WAVELENG is -9999: no value, not 0",
 }
 
-# Old type names -> tags of today.
+# Old type names -> current tags.
 PREFIXES = ("NIRI_", "F2_", "GNIRS_")
 OLD_NAMES = {"GEMINI_NORTH": "NORTH", "GEMINI_SOUTH": "SOUTH"}
 # Tags that the old vocabulary did not have, or gave to fewer frames.

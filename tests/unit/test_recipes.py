@@ -1,4 +1,4 @@
-"""Recipes by name, alias and incumbents' spelling, patched by plugins."""
+"""Recipes by name, alias and other pipelines' spelling, patched by plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins: broken ones stay alone, conflicts name both packages, and only a frame's owner is asked."""
+"""Plugins: faults stay isolated, conflicts name both packages, and only a frame's owner is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign observation files among the inputs: who reads them, and what is said where nobody does."""
+"""Other pipelines' observation files among the inputs: the plugin that reads them, and the message if none does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of many frames: the same from memory and from scratch files."""
+"""Rows of many frames: identical from memory and from scratch files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of a group over threads: order, limits, faults."""
+"""Frames of a group over threads: order, limits, errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_at_once_holds_a_quarter_of_the_memory() -> None:
     one = 4 * copies * 200  # bytes of a frame of 10 x 20 pixels
     assert at_once(group(memory=4 * 3 * one), 99, copies) == 3
     assert at_once(group(memory=4 * 3 * one, planes=3), 99, copies) == 1
-    assert at_once(group(memory=1), 99, copies) == 1  # one frame always may
+    assert at_once(group(memory=1), 99, copies) == 1  # one frame is always allowed
     assert at_once(group(threads=2), 99, copies) == 2
     assert at_once(group(threads=8), 5, copies) == 5
     assert at_once(group(), 0, copies) == 1
@@ -34,7 +34,7 @@ def test_each_frame_keeps_the_order_of_the_frames(threads: int) -> None:
 
 def test_each_frame_works_at_as_many_as_there_are_threads() -> None:
     together = threading.Barrier(3, timeout=20)
-    assert len(each_frame(group(3), range(3), lambda i: together.wait())) == 3  # would break alone
+    assert len(each_frame(group(3), range(3), lambda i: together.wait())) == 3  # breaks with fewer threads
 
 
 @pytest.mark.parametrize("threads", [1, 2])

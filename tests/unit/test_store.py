@@ -104,7 +104,7 @@ def test_a_large_one_lies_in_two_files_that_one_mapping_shows(tmp_path, monkeypa
     monkeypatch.setattr(store, "RESIDENT", 0)
     np.testing.assert_array_equal(stack.planes([3, 5]), planes[[3, 5]] * np.float32([2, 1])[:, None, None])
     stack.close()
-    assert len(os.listdir("/proc/self/fd")) == before + 1  # of the mapping, which a view holds
+    assert len(os.listdir("/proc/self/fd")) == before + 1  # of the mapping, which the view keeps open
     np.testing.assert_array_equal(held, 2 * planes[3])
     del held
     assert len(os.listdir("/proc/self/fd")) == before
@@ -178,7 +178,7 @@ def test_what_is_resident_of_a_scratch_file_is_bounded_and_nothing_is_lost(tmp_p
     stack, before = PlaneStack((40, 1000, 500), np.uint16, tmp_path), resident()
     for i in range(40):
         view = stack.frame(i)
-        view[...] = i  # all of it at once, then from one look at a stack to another
+        view[...] = i  # all at once, then between accesses to a stack
         assert resident() - before < 12_000_000
     for i in range(40):
         assert (stack.frame(i) == i).all()

@@ -1,4 +1,4 @@
-"""Levels of amplifiers: exact where nothing else is there, blind to surfaces and sources, known only from blank sky."""
+"""Levels of amplifiers: exact for levels alone, unaffected by surfaces and sources, measured only on blank sky."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_channels(order: int) -> None:
     true = 20 * np.random.default_rng(2).standard_normal(8)
     found, _ = amplifier_levels(stepped(CHANNELS, true, 5.0), np.zeros((N, N)), CHANNELS, order=order, size=32)
     assert found.mean() == pytest.approx(0.0, abs=1e-9)
-    # a slope through all of them is known from the slopes inside each alone: 8 times as badly
+    # a slope through all of them is measured only from the slopes inside each: with 8 times the error
     assert np.abs(np.diff(found - true)).max() < 1.0 + 0.5 * order
 
 
@@ -54,7 +54,7 @@ def test_levels_that_a_flat_made_uneven(boxes: list[tuple[slice, slice]]) -> Non
         take_levels_off(left, boxes, levels, surface, given)
         areas = left.reshape(8, 32, 8, 32).mean(axis=(1, 3))
         assert np.std(areas) < allowed
-    assert np.std(areas) > 0.5  # taken for even
+    assert np.std(areas) > 0.5  # uncorrected: treated as even
 
 
 def test_what_has_no_blank_sky_is_not_known() -> None:

@@ -1,4 +1,4 @@
-"""What moves with the sky is told from what stays on the detector, and from what each image has of its own."""
+"""Separation of light that moves with the sky, light that stays on the detector, and the levels of each image."""
 
 from __future__ import annotations
 

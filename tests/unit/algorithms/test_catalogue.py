@@ -68,7 +68,7 @@ def test_fluxes_are_unbiased_and_errors_right(resampled: bool) -> None:
     catalogue = detect(image + noise(2, kernel), np.full(image.shape, SIGMA**2), None, noisecov=covariance, fwhm=FWHM)
     nearest, distance = matched(catalogue, places)
     assert np.all(distance < 1.0)
-    # a pixel's edge blurs the aperture's: enclosed share of a Gaussian widened by 1/12
+    # pixels blur the edge of the aperture: enclosed fraction of a Gaussian with a variance larger by 1/12
     enclosed = 1.0 - math.exp(-(FWHM**2) / (2.0 * (WIDTH**2 + 1.0 / 12.0)))
     flux, error = catalogue.columns["FLUX_APER"][nearest], catalogue.columns["FLUXERR_APER"][nearest]
     pull = (flux - fluxes * enclosed) / error
@@ -144,7 +144,7 @@ def test_saturated_core_in_a_hollow_stays_where_it_is(depth: float) -> None:
     image = np.random.default_rng(9).normal(0.0, 1.0, shape) + star(shape, 52, 47, 600.0)
     core = np.zeros(shape, bool)
     core[40:44, 50:54] = True
-    image[35:42, 47:57] += depth  # over-subtracted beside the core: its light sums to about nothing
+    image[35:42, 47:57] += depth  # over-subtracted next to the core: its total flux is about zero
     columns = detect(image, np.ones(shape), None, noisecov=WHITE, fwhm=FWHM, saturated=core).columns
     assert columns["NUMBER"].size >= 1
     assert (np.hypot(columns["X_IMAGE"] - 52.5, columns["Y_IMAGE"] - 43.0) < 10.0).any()
@@ -168,7 +168,7 @@ def test_a_pixel_that_stands_in_for_a_bad_one_is_as_noisy_as_both() -> None:
     image, variance = star(shape, 30.0, 30.0, 1e4), np.ones(shape)
     clean = detect(image, variance, None, noisecov=WHITE, fwhm=FWHM).columns
     bad = np.zeros(shape, np.uint8)
-    bad[31:33, 31:33] = 1  # wholly in the aperture, as are those across the centre
+    bad[31:33, 31:33] = 1  # entirely in the aperture, as are their mirror images
     variance[28:30, 28:30] = 9.0
     mended = detect(image, variance, bad, noisecov=WHITE, fwhm=FWHM).columns
     assert clean["FLUXERR_APER"][0] ** 2 == pytest.approx(np.sum(disc(FWHM, 0.0, 0.0) ** 2))
@@ -216,14 +216,14 @@ def test_circles_cover_pixels_wherever_they_lie_in_one() -> None:
 def test_own_sum_mirrors_what_is_not_the_source_s_and_sums_pairs() -> None:
     data = np.arange(25.0).reshape(5, 5)
     good, labels = np.ones((5, 5), bool), np.zeros((5, 5), np.int64)
-    good[1, 1], labels[2, 3], labels[2, 1] = False, 2, 3  # mirrored; a neighbour on either side counts nothing
+    good[1, 1], labels[2, 3], labels[2, 1] = False, 2, 3  # mirrored; two neighbours at mirrored positions: not counted
     covariance = np.zeros((7, 7))
     covariance[3, 3], covariance[3, 2], covariance[3, 4] = 0.6, 0.2, 0.2
     target = 1, (1, 1), np.array([2.2, 1.9])
     noise = np.where(good & (labels == 0), 4.0, 1e6)
     total, variance = kernels.own_sum((data, noise), good, labels, target, np.ones((3, 3)), covariance)
     assert total == data[1:4, 1:4].sum() - data[1, 1] + data[3, 3] - data[2, 1] - data[2, 3]
-    # of (0, 1, 1), (0, 1, 0), (1, 1, 2): squares and products of neighbours in a row
+    # for (0, 1, 1), (0, 1, 0), (1, 1, 2): squares, and products of neighbours in a row
     assert variance == pytest.approx(4.0 * (9 * 0.6 + 2 * 4 * 0.2))
 
 
@@ -259,7 +259,7 @@ def test_threads_change_nothing() -> None:
 
 def test_small_islands_are_no_sources_and_leave_no_labels() -> None:
     image = star((60, 60), 40.0, 40.0, 1e4)
-    image[10, 10] = 40.0  # a lone pixel, smoothed to less than five above the threshold
+    image[10, 10] = 40.0  # a single pixel; fewer than five exceed the threshold after smoothing
     both = search(Image.of(image, np.ones(image.shape), None, WHITE, 1.0), np.zeros(image.shape, np.uint8), 4.5)
     assert both is not None and both.labels.max() == 1 and both.labels[10, 10] == 0
     assert np.array_equal(np.argwhere(both.labels), np.column_stack([both.y, both.x]))

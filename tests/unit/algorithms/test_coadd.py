@@ -1,4 +1,4 @@
-"""Grids, the rows that they draw on, outliers on the detector, and the sums of a stack."""
+"""Grids, the input rows that they need, outliers on the detector, and the sums of a stack."""
 
 from __future__ import annotations
 

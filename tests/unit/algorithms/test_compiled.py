@@ -1,4 +1,4 @@
-"""Compiled kernels follow the sources of what they call and name."""
+"""Compiled kernels are updated when the sources of their subkernels and constants change."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def frame(n: int, seed: int, vector: tuple[float, float] = (0.0, 0.0), light: fl
 def test_a_nod_in_mid_exposure(n: int, light: float) -> None:
     found = find_doubling(frame(n, n, (23.4, -31.2), light))
     assert found is not None
-    sign = np.sign(found.dx)  # of equal images either is the first
+    sign = np.sign(found.dx)  # either of two equal images may be the first
     assert (sign * found.dx, sign * found.dy) == (pytest.approx(23.4, abs=0.2), pytest.approx(-31.2, abs=0.2))
     assert found.light == pytest.approx(light, rel=0.1)
     assert found.doubled <= found.expected

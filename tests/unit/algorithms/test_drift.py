@@ -1,4 +1,4 @@
-"""The predicted sky and whether its error is true."""
+"""The predicted sky and its error."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_errors_cover_what_happens_and_the_light_of_a_target_is_found(kind):
     for pulls in (each, mean, light):
         assert 0.15 < np.sqrt(np.mean(np.square(pulls))) < 1.6
         assert np.mean(np.abs(pulls) > 4) < 0.02
-    assert np.median(size) < 3.0  # interpolation between two neighbours alone errs by 3 to 5
+    assert np.median(size) < 3.0  # interpolation between two neighbours has errors of 3 to 5
 
 
 def sloping(slope: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +95,8 @@ def test_a_slope_that_may_be_expected_is_taken_off_and_one_that_may_not_is_kept(
     slope = [drawn_surface(fit, (0.0, p, 0.0), sure=sure).coefficients[0, 1] for p in (0.4, 1e-4) for sure in (0, 1)]
     assert slope[0] == pytest.approx(1.0, abs=0.05)
     assert slope[1] == pytest.approx(1.0, abs=0.05)
-    assert slope[2] < 0.15  # a target's light: 3 sigma of what may be expected and no more
-    assert slope[3] == pytest.approx(1.0, abs=0.05)  # a blank field knows better
+    assert slope[2] < 0.15  # the target's light: at most 3 sigma of the expected change
+    assert slope[3] == pytest.approx(1.0, abs=0.05)  # a blank field measures it
 
 
 def test_a_strip_tells_next_to_nothing_of_the_slope_across_it():
@@ -133,7 +133,7 @@ def test_amplitudes_over_a_strip_are_those_of_its_pixels():
     field = Surface(coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
     assert float(np.sum(amplitudes**2)) == pytest.approx(float(np.mean(field**2)), rel=1e-2)
     assert basis.coefficients(amplitudes) == pytest.approx(coefficients, abs=1e-3)
-    # an error of an amplitude stays one, however alike the polynomials are
+    # the error of an amplitude is preserved, even if the polynomials are similar
     wrong = basis.coefficients(amplitudes + rng.normal(0.0, 0.1, 6))
     off = Surface(wrong - coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
     assert float(np.sqrt(np.mean(off**2))) < 0.5

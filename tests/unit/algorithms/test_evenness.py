@@ -1,4 +1,4 @@
-"""Blank sky as even as its noise lets expect, and not."""
+"""Blank sky that is as even as its noise implies, and sky that is not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_quadrants_that_differ_are_told_in_the_unit_of_the_data() -> None:
     data[256:, 320:] += 2.0
     found = evenness(data, var, blank)
     assert found.ratio > 5.0
-    assert found.excess == pytest.approx(1.48, abs=0.2)  # by the median of deviations of 1 from the middle
+    assert found.excess == pytest.approx(1.48, abs=0.2)  # from the median absolute deviation, 1
 
 
 def test_what_is_beyond_usual_scatter_is_told_from_nothing_on() -> None:
@@ -80,7 +80,7 @@ def test_what_the_sky_model_errs_by_becomes_part_of_the_variance() -> None:
     assert cov.sum() == pytest.approx(1.0) and (1.0 + excess) * cov[3, 3] == pytest.approx(1.0)
     windows = data.reshape(16, 32, 20, 32).sum(axis=(1, 3)) - 1024 * np.median(data)
     before = 1.4826 * float(np.median(np.abs(windows))) / (32 * 5.0)
-    assert before > 1.7  # of what the pixels' noise alone says
+    assert before > 1.7  # relative to the pixels' noise
     assert abs(np.log(before / np.sqrt(1.0 + excess))) < 0.75 * np.log(before)
 
 

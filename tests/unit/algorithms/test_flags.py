@@ -1,4 +1,4 @@
-"""Flag planes as masks, against numpy."""
+"""Flag planes as masks, compared with numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Light of extended objects beyond where it shows."""
+"""Light of extended objects beyond their detected extent."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_is_no_profile_goes_on_as_none() -> None:
     ringed = image + np.where(mask, 0.3 * light * np.cos(np.hypot(x, y / 0.8) / 3.0), 0.0)
     assert sunken_halos(ringed.astype(np.float32), found, mask) == []
     blob = np.where(mask, 40.0 * np.clip(np.hypot(x, y / 0.8) / 20.0, 0.0, 2.0 - np.hypot(x, y / 0.8) / 20.0), 0.0)
-    assert sunken_halos((image - light * mask + blob).astype(np.float32), found, mask) == []  # glow of a detector
+    assert sunken_halos((image - light * mask + blob).astype(np.float32), found, mask) == []  # detector glow
     assert sunken_halos(image, found, np.ones_like(mask)) == []
 
 

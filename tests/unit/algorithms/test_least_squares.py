@@ -1,4 +1,4 @@
-"""Least squares of few terms."""
+"""Least squares with few terms."""
 
 from __future__ import annotations
 

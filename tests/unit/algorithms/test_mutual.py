@@ -1,4 +1,4 @@
-"""Images of one sky are brought to their mean: what they differ by goes, what they share stays."""
+"""Images of the same sky are matched to their mean: differences are removed, common structure remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Neighbours within a radius: against brute force, with nobody near, and within one list."""
+"""Neighbours within a radius: compared with brute force, without any neighbour, and within one list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outliers on the detector against the median of a sequence, and what takes their place."""
+"""Outliers on the detector relative to the median of a sequence, and the values that replace them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Areas that circles and ellipses share with pixels."""
+"""Overlap areas of circles and ellipses with pixels."""
 
 from __future__ import annotations
 

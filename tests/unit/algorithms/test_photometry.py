@@ -71,14 +71,14 @@ def test_errors_are_those_of_a_monte_carlo():
         flux = stars * (1 + 0.02 * rng.standard_normal((6, 12)))
         t, error = relative_transparencies(flux, 0.02 * flux)
         pulls.append((t - 1) / error)
-    assert np.std(pulls) == pytest.approx(np.sqrt(5 / 6), rel=0.12)  # the mean of six is taken off
+    assert np.std(pulls) == pytest.approx(np.sqrt(5 / 6), rel=0.12)  # the mean of six is subtracted
 
 
 def test_one_star_is_enough_where_asked():
     flux = np.array([[1.0], [0.7], [1.0]]) * 1e5
     t, error = relative_transparencies(flux, 0.01 * flux, 1)
     np.testing.assert_allclose(t / t[0], [1.0, 0.7, 1.0])
-    np.testing.assert_allclose(error, np.hypot(0.01, 0.02), rtol=0.1)  # the flat's, where the star falls
+    np.testing.assert_allclose(error, np.hypot(0.01, 0.02), rtol=0.1)  # the flat's error at the star's position
     np.testing.assert_allclose(shrink(t, error) / shrink(t, error)[0], [1.0, 0.7, 1.0], rtol=0.01)
     assert np.ptp(shrink(1 + 0.05 * (t - 1), error)) < 0.003
 

@@ -1,4 +1,4 @@
-"""Extended objects and the hollows round them."""
+"""Extended objects and the depressions around them."""
 
 from __future__ import annotations
 

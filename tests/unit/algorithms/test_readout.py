@@ -1,4 +1,4 @@
-"""The readout's pattern: found, scaled by row, removed; nothing is done where there is none."""
+"""The readout pattern: found, scaled by row, removed; images without one are unchanged."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_a_sequence_with_rotation() -> None:
     for k, r in enumerate(found):
         assert r is not None and r.rotation == pytest.approx(0.0005 * (k - reference), abs=5e-5)
     middle = np.array([[r.dx, r.dy] for r in found])
-    # The offset holds at the centre: a source there in the reference is turned about its own place.
+    # The offset refers to the centre: a source there in the reference is the centre of rotation.
     for k in range(5):
         xs, ys = turned(500 - truth[reference, :1], 500 - truth[reference, 1:], 0.0005 * (k - reference), (500, 500))
         assert middle[k, 0] == pytest.approx(float(xs[0]) + truth[k, 0] - 500, abs=0.03)

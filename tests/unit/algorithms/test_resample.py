@@ -317,7 +317,7 @@ def test_survey_finds_the_nearest_pixels_and_what_masks_hide() -> None:
     i, j = np.floor(u + 0.5).astype(int), np.floor(v + 0.5).astype(int)
     assert np.array_equal(found.index, np.where(inside, j * 70 + i, -1))
     np.testing.assert_allclose(found.area, area, rtol=1e-6)
-    # masked share of a bilinear interpolation; what lies beyond the edge is left out
+    # masked fraction of a bilinear interpolation, without samples outside the image
     masked = map_coordinates(np.pad(bad, 3).astype(float), [v + 3, u + 3], order=1)
     weight = map_coordinates(np.pad(np.ones(shape), 3), [v + 3, u + 3], order=1)
     np.testing.assert_allclose(found.hidden[inside], (masked / np.maximum(weight, 1e-9))[inside], atol=1e-6)

@@ -1,4 +1,4 @@
-"""Power of a sky pattern beside its noise, and what shrinking it by that gains."""
+"""Power of a sky pattern relative to its noise, and the gain from shrinking it."""
 
 from __future__ import annotations
 

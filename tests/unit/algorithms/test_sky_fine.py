@@ -1,4 +1,4 @@
-"""The sky's structure of some pixels' width: seen where it is, told frame by frame."""
+"""Sky structure a few pixels wide: detected if present, separately for each frame."""
 
 from __future__ import annotations
 

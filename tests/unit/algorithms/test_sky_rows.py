@@ -1,4 +1,4 @@
-"""Rows of sky frames against float64 references: strays, patterns of halves, running means, shrinkage."""
+"""Rows of sky frames compared with float64 references: outliers, patterns of halves, running means, shrinkage."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_real_pattern_pixel_of_ten_sigma_is_taken_off(power):
     arrays = data, np.zeros((5, 1, 1), np.uint16), np.zeros(5), np.ones(5)
     shrink = np.full((1, 1), power, np.float32), np.full((1, 1), 4 * v, np.float32)
     left = subtracted(arrays, [(1, 2, 3, 4)], np.zeros((1, 1), np.float32), shrink)[0, 0, 0]
-    assert abs(left) < np.sqrt(power + v)  # 90 % and more: what stays is below the noise
+    assert abs(left) < np.sqrt(power + v)  # 90 % and more: the residual is below the noise
 
 
 @pytest.mark.parametrize("additive", [False, True])

@@ -1,4 +1,4 @@
-"""The shape of the sky between a mesh of 64 pixels and single pixels."""
+"""The shape of the sky on scales between a mesh of 64 pixels and single pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls shared out among threads."""
+"""Calls distributed over threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_block_of_no_rows_is_refused() -> None:
 
 
 def test_blocks_run_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=30)  # broken unless three are at it together
+    meeting = threading.Barrier(3, timeout=30)  # fails unless three threads wait at the same time
     assert len(run_blocks(lambda _a, _b: meeting.wait(), 3, 3, 1)) == 3
 
 

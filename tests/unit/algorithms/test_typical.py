@@ -1,4 +1,4 @@
-"""The median of a sample against numpy's."""
+"""The median of a sample, compared with numpy's."""
 
 from __future__ import annotations
 

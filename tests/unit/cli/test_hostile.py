@@ -1,4 +1,4 @@
-"""Words, lists, TOML files and values that mean harm: one clear error, nothing executed, nothing written elsewhere."""
+"""Malicious arguments, lists, TOML files and values: one clear error, nothing executed, nothing written elsewhere."""
 
 from __future__ import annotations
 

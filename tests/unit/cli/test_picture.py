@@ -46,7 +46,7 @@ def test_picture_has_the_stack_its_scale_and_its_gaps(tmp_path: Path) -> None:
     without = pixels(stack_png(stack(tmp_path / "b.fits", matrix=None), tmp_path / "b.png", Look(400)))
     assert with_sky.shape[:2] == (240, 400)
     assert with_sky[119, 201, 0] > 0.95  # the star
-    assert with_sky[150, 5, 2] > with_sky[150, 5, 0]  # no exposure: not the 50 electrons that stand there
+    assert with_sky[150, 5, 2] > with_sky[150, 5, 0]  # no exposure: the 50 electrons of this pixel are not shown
     corner = np.s_[150:, 280:]
     assert (with_sky[corner][..., 0] > 0.9).sum() > (without[corner][..., 0] > 0.9).sum() + 20  # arrows
 
@@ -145,7 +145,7 @@ def test_limits_and_levels() -> None:
     assert low == pytest.approx(44, abs=0.2) and high == pytest.approx(80, abs=1)
     crowded = data.copy()
     crowded[:40] = 1e5
-    assert limits(crowded, "sky")[1] < 600  # the sky stays to be seen
+    assert limits(crowded, "sky")[1] < 600  # the sky remains visible
     low, high = limits(data, "zscale")
     assert 38 < low < 46 and 54 < high < 64
     assert limits(data, "percentile") == pytest.approx((50 - 3 * 2.576, 50 + 3 * 2.576), abs=0.5)

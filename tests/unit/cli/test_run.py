@@ -74,7 +74,7 @@ def test_the_end_of_a_run(night: Path, nirred: Call, reduction: list[Any]) -> No
         "groups: 2 done, 1 blocked, 1 failed",
     ):
         assert line in out.splitlines()
-    assert out.count(FAR) == 1  # told once, for the group, not again for its files
+    assert out.count(FAR) == 1  # reported once, for the group, not for each file
     assert "f07.fits and 4 more" in out and "f08.fits" not in out
     assert out.splitlines()[0].startswith(str(night / "d1.fits"))
 
@@ -179,7 +179,7 @@ def test_simulate_and_plan(tmp_path: Path, nirred: Call, monkeypatch: pytest.Mon
     assert {t["recipe"] for t in made["tasks"]} >= {"make_processed_dark", "make_processed_flat", "reduce"}
     assert made["schema"] == "nirred-run/1"
     code, out, _ = nirred("plan", raw, "--only", 'observation_type!="FLAT"')
-    assert code == 1 and "BLOCKED: no flat" in out and "unselected" in out  # the darks can be made
+    assert code == 1 and "BLOCKED: no flat" in out and "unselected" in out  # darks can still be made
     code, out, _ = nirred("plan", raw, "--only", 'object=="none of them"')
     assert code == 4 and "nothing to reduce" in out
     assert nirred("plan", raw, "--only", 'observation_class=="science"', "--json")[0] == 5

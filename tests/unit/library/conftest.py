@@ -1,4 +1,4 @@
-"""Finished calibrations of the toy camera, and libraries of them."""
+"""Finished calibrations of the toy camera, and libraries that contain them."""
 
 from __future__ import annotations
 

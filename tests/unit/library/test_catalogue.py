@@ -1,4 +1,4 @@
-"""What the library takes, keeps, notices and refuses."""
+"""Files that the library accepts, keeps and refuses, and changes that it detects."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def at_once(place: Any, registry: Any, paths: list[Path], processes: int = 8) ->
 def test_eight_processes_lose_nothing(tmp_path: Path, night: Any, product: Make) -> None:
     paths = [product("dark", f"{i:02d}_dark.fits") for i in range(32)]
     shared = product("flat", "all_flat.fits")
-    place = tmp_path / "new" / "library.db"  # the first of them makes it
+    place = tmp_path / "new" / "library.db"  # created by the first of them
     assert at_once(place, night.registry, [*paths, *[shared] * 8]) == [0] * 8
     assert {e.path for e in CalibrationLibrary(place, night.registry).list()} == {*paths, shared}
 
@@ -200,7 +200,7 @@ def test_a_locked_library_says_so(library: CalibrationLibrary, product: Make) ->
     library.add(product("dark", "a_dark.fits"))
     other = sqlite3.connect(library.name, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    assert len(library.list()) == 1  # reading goes on
+    assert len(library.list()) == 1  # reading still works
     with pytest.raises(LibraryError, match=r"library.db: locked by another process for more than 0.3 s"):
         library.add(product("dark", "b_dark.fits"))
     other.execute("ROLLBACK")
@@ -223,7 +223,7 @@ def test_what_is_waited_for_is_said(
     assert CalibrationLibrary(library.name, library.registry, 0.5, said.append).list() and len(said) == 1
 
 
-# -- what is no library -----------------------------------------------------------------------------------------------
+# -- files that are not libraries ------------------------------------------------------------------------------------
 
 
 def test_a_database_of_another_program(tmp_path: Path, product: Make, night: Any) -> None:

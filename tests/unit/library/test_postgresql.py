@@ -1,4 +1,4 @@
-"""The same library on a PostgreSQL server, where one is installed."""
+"""The library on a PostgreSQL server, if one is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library as a plan sees it."""
+"""The library as used by a plan."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_no_farther_than_needed_and_the_same_is_taken(library: CalibrationLibrar
     night.darks(5)
     kept = Shelf(library)
     assert chosen_tasks(night.plan(library=kept))
-    assert len(kept._sources) < len(paths)  # INPUT serves: a few for the record
+    assert len(kept._sources) < len(paths)  # INPUT is sufficient: only a few are looked up, for the record
     entries = {e["kind"]: e["candidates"] for e in library.explain(night.folder / "c031.fits", [night.folder])}
     assert len(entries["dark"]) == len(paths) + 1
 
@@ -164,7 +164,7 @@ def test_trouble_is_said_once_and_stops_nothing(library: CalibrationLibrary, pro
     assert not chosen(plan, "dark")
     assert [r for r in plan.remarks if "going on without it" in r] == kept.remarks and len(kept.remarks) == 1
     assert library.name in kept.remarks[0]
-    assert kept.register(path) == ""  # said already
+    assert kept.register(path) == ""  # reported already
 
 
 def test_registering(library: CalibrationLibrary, product: Make, night: Any) -> None:

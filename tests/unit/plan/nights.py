@@ -1,4 +1,4 @@
-"""A whole night, and short words for what a plan makes of it."""
+"""A complete night, and short descriptions of its plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rules compare, and how it is worded."""
+"""Comparisons made by rules, and their wording."""
 
 from __future__ import annotations
 

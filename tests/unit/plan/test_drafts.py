@@ -59,7 +59,7 @@ def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) 
     assert {"c001_image", "c001-n2_image", "c020_flat", "c020-n2_flat"} <= {t.id for t in plan.tasks}
     later = plan.task("c001-n2_image")
     assert [a.task for a in later.calibrations if a.kind == "flat"] == ["c020-n2_flat"]
-    for task in plan.tasks:  # lamp-off frames and darks of the same night, though both nights' bear the same names
+    for task in plan.tasks:  # lamp-off frames and darks of the same night, although both nights use the same file names
         assert len({f.path.parent for f, _ in task.frames}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Calibrations that the user names, that lie in INPUT, or that a library keeps."""
+"""Calibrations named by the user, found in INPUT, or kept in a library."""
 
 from __future__ import annotations
 

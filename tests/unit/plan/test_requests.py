@@ -1,4 +1,4 @@
-"""Requests of a foreign file: which frames they mean, however these are named."""
+"""Requests in another pipeline's file: the frames that they refer to, however these are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""World coordinates from header cards: what astropy reads, and whole to other processes."""
+"""World coordinates from header cards, as astropy reads them, and their transfer to other processes."""
 
 from __future__ import annotations
 

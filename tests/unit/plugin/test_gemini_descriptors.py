@@ -1,4 +1,4 @@
-"""Descriptors that the Gemini cameras share: rules, precision, and what is None."""
+"""Descriptors shared by the Gemini cameras: rules, precision, and cases of None."""
 
 from __future__ import annotations
 

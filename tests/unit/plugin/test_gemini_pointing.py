@@ -1,4 +1,4 @@
-"""Geometry on the sky, apparent places, WCS choice."""
+"""Geometry on the sky, apparent places, choice of the WCS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gnomonic WCS of plain headers against astropy's."""
+"""The gnomonic WCS of simple headers, compared with astropy's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zenithal polynomial of headers against astropy's."""
+"""The zenithal polynomial WCS of headers, compared with astropy's."""
 
 from __future__ import annotations
 

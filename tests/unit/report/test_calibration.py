@@ -1,4 +1,4 @@
-"""What the page says of masters."""
+"""The report's section on dark, flat and bad-pixel mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of runs told by small records: what is said first, escaping, no address elsewhere."""
+"""The report page of runs given by small records: order of the findings, escaping, no external links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small simulated NIRI night for all tests here, and runs of it."""
+"""One small simulated NIRI night, and runs of it, for all tests in this directory."""
 
 from __future__ import annotations
 

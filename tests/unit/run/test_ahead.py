@@ -1,4 +1,4 @@
-"""Libraries that are loaded beside the digests of the inputs."""
+"""Libraries are loaded while the inputs are hashed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A night from raw frames to products: same bytes however it is run, true records, failures by name."""
+"""A night from raw frames to products: the same bytes for every way to run it, correct records, named failures."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def fate(result, name):
 def test_a_flat_that_fails_blocks_science_and_nothing_else(night, raw, reduce, tmp_path):
     from nirred.fitsio import Headers
 
-    for name in files_of(night, "lamp_on"):  # lamps as dark as the lamp-off frames: the flat has no light
+    for name in files_of(night, "lamp_on"):  # lamps as faint as the lamp-off frames: no signal in the flat
         with fits.open(raw / files_of(night, "lamp_off")[0]) as off, fits.open(raw / name, mode="update") as on:
             on[1].data[:] = np.minimum(off[1].data, 1)
     assert Headers.read(raw / files_of(night, "lamp_on")[0]).images
@@ -319,7 +319,7 @@ def test_a_flat_that_fails_blocks_science_and_nothing_else(night, raw, reduce, t
 
 @pytest.mark.parametrize(("strict", "allowed"), [(False, ()), (True, ()), (True, ("dark", "bpm"))])
 def test_a_dark_that_fails_degrades_what_counts_on_it_and_strict_stops_that(night, raw, reduce, strict, allowed):
-    for path in (raw / name for name in files_of(night, "dark")):  # headers are sound, so the plan counts on them
+    for path in (raw / name for name in files_of(night, "dark")):  # the headers are intact, so the plan uses them
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-5000])
         path.unlink()
     result = reduce(raw, strict=strict, plan=PlanOptions(strict=strict, allow_missing=allowed))
@@ -383,7 +383,7 @@ def test_one_frame_on_target_with_sky_frames(night, raw, reduce, tmp_path):
     assert result.exit_code == 0
     with fits.open(tmp_path / "out" / f"{IMAGE}.fits") as hdus:
         assert hdus["SCI"].header["NCOMBINE"] == 1 and hdus["SCI"].header["WCSSTAT"] == "ok"
-        assert (hdus["NEXP"].data == 1).mean() > 0.7  # nothing fills its bad pixels
+        assert (hdus["NEXP"].data == 1).mean() > 0.7  # its bad pixels are not filled
         level = np.nanmedian(hdus["SCI"].data[hdus["DQ"].data == 0])
         assert abs(level) < 30  # of a sky of 6000
 

@@ -1,4 +1,4 @@
-"""Every way to run tasks gives the same bytes; one that dies takes its group with it and no other."""
+"""All executors give the same bytes; a worker that dies fails only its own group."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_plugin_s_executor_runs_the_tasks(with_executor, night, reduced, tmp_p
     registry, plugin = with_executor
     names = tuple(n for n in registry.names if n != "brings")
     assert names == ("niri",)
-    registry.manager.unregister(name="brings")  # a worker knows installed plugins only
+    registry.manager.unregister(name="brings")  # a worker loads only installed plugins
     registry.executors = lambda: [("brings", ExecutorSpec("pool", plugin.make))]
     result = run([night.raw_dir], tmp_path, RunOptions(jobs=2, executor="pool"), registry)
     assert plugin.jobs == [2] and result.exit_code == 0

@@ -1,4 +1,4 @@
-"""The system fails in the middle of a run: a clear error, no half product, no lost record; a later run mends it."""
+"""System failures during a run: a clear error, no partial product, no lost record; a later run completes it."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_scratch_that_vanishes_or_is_full(struck, disk, night, registry, reduced
     result = struck(lambda out: fill(scratch), at=BPM, memory=1, scratch=scratch, fresh=True)
     assert result.outcomes[FLAT] == "failed" and "scratch file: No space left" in result.messages[0]
     (disk / "filler").unlink()
-    mended(night, registry, tmp_path / "out", reduced, set())  # what the first run made is still there
+    mended(night, registry, tmp_path / "out", reduced, set())  # the products of the first run still exist
 
 
 def test_a_clock_that_goes_backwards(struck, night, registry, tmp_path, reduced, monkeypatch):

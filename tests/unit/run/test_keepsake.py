@@ -1,4 +1,4 @@
-"""What a report wants of a task is taken before its frames are given up."""
+"""Data of a task for the report are collected before its frames are released."""
 
 from __future__ import annotations
 

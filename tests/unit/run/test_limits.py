@@ -1,4 +1,4 @@
-"""Less memory and fewer addresses than asked for: less is used, or a clear error before anything is started."""
+"""Less memory or address space than requested: less is used, or a clear error before the run starts."""
 
 from __future__ import annotations
 

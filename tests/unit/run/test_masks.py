@@ -1,4 +1,4 @@
-"""The bad-pixel masks of a night: where they come from and what their numbers mean makes no difference."""
+"""The bad-pixel masks of a night: their origin and the coding of their values make no difference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nirred.params import Setting
 from nirred.plan.options import PlanOptions
 
 BPM, FLAT = "N20260115S0010_bpm", "N20260115S0010_flat"
-WHOLE, SIDE = 1024, 256  # pixels: of the detector, and of its middle that the night shows
+WHOLE, SIDE = 1024, 256  # pixels: of the detector, and of its central part in this night
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The report of real runs: always written, never in the way."""
+"""The report of real runs: always written, and never a cause of failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second run into the same directory: what is done stays, what changed is made again, nothing half is trusted."""
+"""A second run into the same directory: finished products are kept, changed ones redone, damaged ones not reused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def offsets(path: Path) -> tuple[Setting, ...]:
     return (Setting("adjust_wcs_to_reference", "offsets", str(path), "test"),)
 
 
-# -- what is reused -------------------------------------------------------------------------------------------------
+# -- reuse of products -------------------------------------------------------------------------------------------------
 
 
 def test_nothing_changed_nothing_is_made(reduced, again, out):
@@ -81,7 +81,7 @@ def test_nothing_changed_nothing_is_made(reduced, again, out):
 
 def test_a_later_setting_touches_only_what_uses_it(again, out, reduced):
     assert redone(again(settings=(Setting("sky_correct", "nsigma", 3.3, "-p"),))) == {IMAGE}
-    assert redone(again()) == {IMAGE}  # and back: the product on disk is of the other setting
+    assert redone(again()) == {IMAGE}  # and back: the product on disk was made with the other setting
     assert digests(out) == digests(reduced[1])
 
 
@@ -143,7 +143,7 @@ def test_a_list_of_offsets_counts_by_its_content(again, out, tmp_path, registry)
     assert found.differences == () and digests(out) != before
 
 
-# -- what is not trusted --------------------------------------------------------------------------------------------
+# -- products that are not reused -------------------------------------------------------------------------------------
 
 
 def flip(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `verify` finds and `rerun` makes again."""
+"""Faults found by `verify`, and products made again by `rerun`."""
 
 from __future__ import annotations
 
@@ -168,8 +168,8 @@ def test_runs_before_the_last_one_are_kept_and_verified(out, raw, night, registr
     flip(out / IMAGE)
     assert set(wrong(out)) == {IMAGE}
     run([raw], out, RunOptions(jobs=1), registry)
-    assert {f"{t.id}.fits" for t in read_run(out / "run.json").earlier} == {FLAT, BPM}  # damaged: not vouched for
-    assert set(wrong(out)) == {IMAGE}  # but told of
+    assert {f"{t.id}.fits" for t in read_run(out / "run.json").earlier} == {FLAT, BPM}  # damaged: no longer listed
+    assert set(wrong(out)) == {IMAGE}  # but reported
     run([night.raw_dir], out, RunOptions(jobs=1), registry)
     assert read_run(out / "run.json").earlier == [] and wrong(out) == {}
 

@@ -1,4 +1,4 @@
-"""Groups of frames made in memory, and on disk for the fused pass."""
+"""Groups of frames in memory, and on disk for the fused pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nirred.registry import Registry
 from nirred.store import PlaneStack
 
 START = datetime(2026, 1, 15, 8)
-#: Two minutes before 2 h, UT, of the night in which clocks went from 1 h to 2 h in London: no such time was on them.
+#: Two minutes before 2 h, UT, in the night in which London clocks went from 1 h to 2 h: local times that do not exist.
 SPRING = datetime(2016, 3, 27, 1, 58)
 
 

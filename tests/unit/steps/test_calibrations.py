@@ -245,7 +245,7 @@ def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):
     flat.frames[0].info.path.write_bytes(b"changed")
     assert step.needs_frames(flat, StackParams())
     flat.frames[0].info.path.write_bytes(b"raw")
-    for state in flat.planes:  # not looked at again
+    for state in flat.planes:  # not read again
         for i in range(len(roles)):
             state.sci.put(i, np.full((64, 64), np.nan, np.float32))
             state.dq.put(i, np.zeros((64, 64), np.uint16))

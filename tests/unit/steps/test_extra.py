@@ -1,4 +1,4 @@
-"""Which recipe a name stands for, which calibrations it uses, which settings it takes."""
+"""The recipe for a name, the calibrations that it uses, and its settings."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_calibrations_of_absent_and_skipped_steps_are_not_sought() -> None:
         "dark",
         "bpm",
     }
-    # A step that the core does not know may use what it likes, unless a known one is skipped by name.
+    # A plugin's step may use any calibration, unless the core's step for it is skipped by name.
     strange = ("their_own_step", Params())
     assert unused_kinds(bound(strange, mask)) == set()
     assert unused_kinds(bound(strange, ("dark_correct", _Dark(do_cal="skip")))) == {"dark"}
@@ -96,7 +96,7 @@ def test_settings_without_a_step_need_one_taker() -> None:
         Setting("add_dq", "time", 3, "command line"),
         Setting("associate_sky", "time", 3, "command line"),  # from `-p time=3`, with the one above
         Setting("sky_correct_first", "nsigma", 3, "command line"),
-        Setting("make_bpm", "dark_lo_thresh", 0, "nirred.toml"),  # a file speaks of all runs
+        Setting("make_bpm", "dark_lo_thresh", 0, "nirred.toml"),  # a file applies to all runs
     ]
     refuse_unused(used, planned)
     with pytest.raises(ConfigError, match="unused parameter"):

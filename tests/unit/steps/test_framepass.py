@@ -118,7 +118,7 @@ def test_the_cache_of_raw_files_makes_room_for_scratch_files(make_group, write_r
     monkeypatch.setattr("nirred.framepass.give_cache_back", lambda path: given.append(path.name))
     infos = write_raw([[np.full((6, 8), 100.0 + k)] for k in range(2)])
     first, second = (info.path.name for info in infos)
-    twice = [*infos, replace(infos[1], exposure=replace(infos[1].exposure, index=1))]  # read again: worth keeping
+    twice = [*infos, replace(infos[1], exposure=replace(infos[1].exposure, index=1))]  # read twice: worth caching
     all_fit, own, another_s = {}, {"memory": 1}, {"filed": True}
     cases = ((all_fit, infos, []), (own, infos, [first, second]), (another_s, infos, [first, second]))
     for context, frames, expected in (*cases, (own, twice, [first])):

@@ -1,4 +1,4 @@
-"""Objects are masked, and slopes of the sky that drift from frame to frame are not."""
+"""Objects are masked; sky slopes that drift from frame to frame are not."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
         group.planes[0].sub.frame(k)[:200] += 500.0
     MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
     again = any(not np.array_equal(before[k], flags.frame(k)) for k in range(3))
-    assert again is told  # where nothing is hidden, nothing is done
+    assert again is told  # nothing is hidden: unchanged
 
 
 @pytest.mark.parametrize(("lit", "masked"), [(False, (0.1, 0.5)), (True, (0.7, 1.0))])
@@ -113,7 +113,7 @@ def test_the_light_of_halos_beside_offset_sky_is_known_on_each_frame(make_group,
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     for k, light in enumerate(lights):
         halo = halo_light(group, k, 0)
-        if role == "both":  # each frame's sky has lost as much
+        if role == "both":  # each frame's sky contained as much of it
             assert halo is None
             continue
         true = light[::LIGHT_STEP, ::LIGHT_STEP]
@@ -222,7 +222,7 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
     for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
         frame.dx, frame.dy = dx, dy
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
-    assert take_off_halos(group, 0) == {}  # nothing was masked in what the stack shows
+    assert take_off_halos(group, 0) == {}  # nothing in the stack was masked
     group.objects.enclosed = True
     state = group.planes[0]
     for k, light in enumerate(lights):
@@ -232,7 +232,7 @@ def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> Non
     MaskObjects().apply(group, MaskObjects.Params(only_hidden=True), S("mask_objects"))
     sci, sub = ([stack.frame(k).copy() for k in range(3)] for stack in (state.sci, state.sub))
     group.objects.moving = {0: MovingLight(Squares.of(SHAPE), dict.fromkeys(range(3)))}
-    assert take_off_halos(group, 0) == {}  # not besides light that is given back
+    assert take_off_halos(group, 0) == {}  # not in addition to light that is returned
     group.objects.moving = {}
     taken = take_off_halos(group, 0)
     assert sorted(taken) == [0, 1, 2]

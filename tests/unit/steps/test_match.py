@@ -1,4 +1,4 @@
-"""Frames whose target hides their sky's slope are brought to one plane, which is their mean."""
+"""Frames whose target hides the slope of their sky are matched to the mean of all by a plane."""
 
 from __future__ import annotations
 

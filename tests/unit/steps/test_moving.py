@@ -1,4 +1,4 @@
-"""Light of a galaxy wider than the dither is told from a ring that stays behind it, and given back to the frames."""
+"""Light of a galaxy wider than the dither is separated from a fixed ring, and returned to the frames."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_a_reference_that_is_left_out_later_leaves_no_trace(make_group: Any, tmp
     assert far_from(truth, table["X_WORLD"], table["Y_WORLD"]) < 0.02
 
 
-#: Of the planes of a camera: arcsec from the pointing to the middle, and the way of a pixel in x and y, in pixels.
+#: Planes of a camera: arcsec from the pointing to the centre; direction of x and y steps, in pixels.
 MOSAIC = (((-20.0, -18.0), ((-1.0, 0.0), (0.0, 1.0))), ((22.0, 19.0), ((0.97, 0.05), (0.05, -1.02))))
 
 
@@ -197,7 +197,7 @@ def test_each_detector_is_drawn_by_its_own_place(make_group: Any, tmp_path: Path
             for world, sky in zip(seen, true, strict=True)
         ]
         write_piece(path, planes, pieces[k], k)
-        said = worlds(shape, east + 0.3 * k, north + 0.2 * k, turned)  # its pointing is not quite what it says
+        said = worlds(shape, east + 0.3 * k, north + 0.2 * k, turned)  # its pointing is slightly wrong in the header
         infos.append(make_info(path, shape, k, planes=2, wcs=tuple(PlaneWcs(w, 0.4) for w in said)))
     group = make_group(["input"] * 2, infos=infos)
     stack_again(group)

@@ -1,4 +1,4 @@
-"""Readout patterns taken off sky-subtracted frames, with what steps between quadrants did to their surfaces."""
+"""Readout patterns are subtracted from sky-subtracted frames, with the effect of quadrant steps on their surfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second registration and the first: where they disagree, the one with more stars behind it counts."""
+"""Second and first registration: if they disagree, the one based on more stars is used."""
 
 from __future__ import annotations
 

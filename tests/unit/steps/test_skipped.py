@@ -1,4 +1,4 @@
-"""Steps of the fused pass that the user skips."""
+"""Steps of the fused pass skipped by the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nirred.steps.frames import FRAME_STEPS
 
 USER = "SKIPPED: by the user"
 SAID = {"nonlinearity_correct": {"LINCORR": USER}, "dark_correct": {"DARKCOR": USER}, "flat_correct": {"FLATCOR": USER}}
-#: Parameters that act even where a step finds nothing to do.
+#: Parameters that have an effect even if a step has nothing to do.
 OWN = {"adu_to_electrons": {"gain": 5.0}, "add_var": {"read_noise": 5.0}, "add_dq": {"saturation": 5.0}}
 
 

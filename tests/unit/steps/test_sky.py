@@ -1,4 +1,4 @@
-"""Which frames serve as sky, and what is left over when it is subtracted."""
+"""Choice of sky frames, and residuals after their subtraction."""
 
 from __future__ import annotations
 

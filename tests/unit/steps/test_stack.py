@@ -89,7 +89,7 @@ def test_apertures_scatter_as_var_says(make_group, interpolant):
     noise = np.median(made.var[12:-12, 12:-12])
     told = aperture_sigma(group.stack.noisecov, np.full((9, 9), noise), np.ones((9, 9)))
     assert sums.std() == pytest.approx(told, rel=0.07)
-    if interpolant != "adaptive":  # its kernel is as wide as a small star: pairs count in this aperture
+    if interpolant != "adaptive":  # its kernel is as wide as a small star: correlations matter in this aperture
         assert sums.std() == pytest.approx(np.sqrt(81 * noise), rel=0.1)
     assert inner.std() == pytest.approx(np.sqrt(np.nanmedian(made.var)) * group.keywords["CORRFAC"][0], rel=0.04)
     assert group.stack.noisecov.sum() == pytest.approx(1.0)
@@ -147,7 +147,7 @@ def test_bad_pixels_spoil_none_beside_them_without_outliers_sought(make_group, i
     there = np.isfinite(made.data)
     assert there.mean() > 0.9
     np.testing.assert_allclose(made.data[there], 7.0, rtol=1e-4)
-    assert made.var[there].max() < 4000.0  # as of one frame alone: no light of bad pixels
+    assert made.var[there].max() < 4000.0  # that of a single frame: no light of bad pixels
 
 
 def test_what_outliers_were_sought_in_is_mended_once_and_again_after_another_sky(make_group, monkeypatch):
@@ -310,7 +310,7 @@ def test_a_clipped_stack_is_the_same_by_tiles_and_scaled_frames(make_group, monk
     assert np.nanmedian(made[0].data) == pytest.approx(1000, rel=0.01)
 
 
-# -- where the stack lies -----------------------------------------------------------------------------------------
+# -- position of the stack -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dead", [False, True])
@@ -355,7 +355,7 @@ def test_offsets_from_a_user_s_list(make_group, tmp_path):
     assert read_offsets(path, group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
     group.leave_out(1, "no light")
     assert read_offsets(path, group, [0, 2]) == [(0.0, 0.0), (-2.0, 2.0)], "its line stays its own"
-    path.write_text("1 2\n30 4\n59 6\n")  # one beside the other, as in a mosaic
+    path.write_text("1 2\n30 4\n59 6\n")  # side by side, as in a mosaic
     assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (29.0, 2.0), (58.0, 4.0)]
     from nirred.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""What moves with the sky is an object; what stays on the detector is none, however it changes."""
+"""Light that moves with the sky is an object; light that stays on the detector is not, even if it varies."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_behind_an_object_the_frames_that_see_least_of_it_show_light_that_stays(
     group, layout, marked = _marked_group(
         make_group, lambda k, dx, dy: ring + 3000 * np.exp(-_distance(200 + dx, 200 + dy) / 40), hidden
     )
-    for k, (dx, dy) in enumerate(SHIFTS):  # marked where it lies in each
+    for k, (dx, dy) in enumerate(SHIFTS):  # masked at its position in each frame
         dq = group.planes[0].dq.frame(k)
         dq[:] = np.where(_distance(200 + dx, 200 + dy) < 100, OBJECT, 0)
     marked[0][:] = sum((group.planes[0].dq.frame(k) & OBJECT != 0).astype(np.uint16) for k in range(4))
@@ -95,9 +95,9 @@ def test_behind_an_object_the_frames_that_see_least_of_it_show_light_that_stays(
     with shown.uncovered(group.planes[0]):
         free = sum((group.planes[0].dq.frame(k) & OBJECT == 0).astype(int) for k in range(4))
         left = (group.planes[0].dq.frame(1) & OBJECT) != 0
-    for k in range(4):  # but for the sky, the galaxy's light covers them still
+    for k in range(4):  # apart from the sky, they still contain the galaxy's light
         np.testing.assert_array_equal(group.planes[0].dq.frame(k), before[k])
-    away = always & (_distance(200, 200) > 60 + 30)  # beyond the core, wherever it lies
+    away = always & (_distance(200, 200) > 60 + 30)  # outside the core at any position
     assert (free[away] >= 2).all()
     assert free[always].mean() < 2.5, "the others hide it still"
     assert left[_distance(224, 210) < 30].all()

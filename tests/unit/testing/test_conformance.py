@@ -1,4 +1,4 @@
-"""The skeleton passes the conformance kit as generated; each check of the kit fails on a plugin that deserves it."""
+"""The skeleton passes the conformance kit as generated; each check of the kit fails for a plugin with that fault."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_checked(tmp_path: Any) -> None:
         check_plugin(str(tmp_path))
 
 
-#: check: (text of the skeleton, what it is replaced by).
+#: {check: (text of the skeleton, its replacement)}.
 HEADERS = {
     "test_is_accepted": ("NIRRED_API = (1, 0)", "NIRRED_API = (2, 0)"),
     "test_hooks_are_documented": ('"""Words by which rules and recipes choose frames."""', "pass"),
@@ -134,7 +134,7 @@ NIGHT = {
         "def raw(",
     ),
 }
-#: More ways to fail a check than one.
+#: Further ways to fail a check.
 MORE = (
     ("test_raw_frames_are_described", "Detector((ny, nx), GAIN,", "Detector((ny, nx), None,", "without gain"),
     (
@@ -187,7 +187,7 @@ REDUCED = {
         "    return {'dark_hi_thresh': 1e9} if step == 'make_bpm' else {}\n\n\ndef raw(",
     ),
 }
-#: Those that `test_fails_on_the_product` sees fail.
+#: Checks that fail in `test_fails_on_the_product`.
 ON_PRODUCTS = ("test_offsets_are_true", "test_small_night_is_accurate", "test_night_meets_the_bars")
 
 
@@ -207,7 +207,7 @@ def test_fails_on_headers(check: str) -> None:
 
 @pytest.mark.parametrize("check", NIGHT)
 def test_fails_on_a_night(check: str, night: Any) -> None:
-    if check != "test_contract_objects_pickle":  # the module of this test cannot be imported anew
+    if check != "test_contract_objects_pickle":  # the module of this test cannot be imported again
         getattr(Kit(), check)(registry_of(), night)
     with pytest.raises(Exception) as caught:
         getattr(Kit(), check)(registry_of(NIGHT[check]), night)

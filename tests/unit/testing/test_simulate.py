@@ -51,7 +51,7 @@ def test_headers_are_niri_s(night):
     assert primary["INSTRUME"] == "NIRI" and primary["OBSTYPE"] == "OBJECT"
     assert primary["A_VDDUC"] - primary["A_VDET"] == pytest.approx(-0.60, abs=0.05)
     assert (extension["LOWROW"], extension["HIROW"]) == (384, 639)
-    # where the pointing keywords say the centre is, there the WCS says it is
+    # the WCS and the pointing keywords agree on the centre
     east = (extension["CRVAL1"] - primary["RA"]) * 3600 * math.cos(math.radians(primary["DEC"]))
     assert east == pytest.approx(primary["RAOFFSET"], abs=0.01)
     assert (extension["CRVAL2"] - primary["DEC"]) * 3600 == pytest.approx(primary["DECOFFSE"], abs=0.01)
