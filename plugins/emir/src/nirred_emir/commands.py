@@ -15,7 +15,7 @@ NUMBER = 10
 
 @click.group()
 def emir() -> None:
-    """What is EMIR's alone."""
+    """Commands for EMIR."""
 
 
 @emir.command()
