@@ -21,7 +21,7 @@ def covariance_of(rng: np.random.Generator) -> np.ndarray:
 
 
 def reads(usable: np.ndarray, weights: np.ndarray, corner: tuple[int, int], middle: tuple[int, int]) -> np.ndarray:
-    """Weight of every pixel of the image, as pixels that are not usable are read across the middle."""
+    """Weight of every pixel of the image if unusable pixels are replaced by their mirror images."""
     found = np.zeros(usable.shape)
     for (j, i), weight in np.ndenumerate(weights):
         for y, x in [(corner[0] + j, corner[1] + i), (2 * middle[0] - corner[0] - j, 2 * middle[1] - corner[1] - i)]:
@@ -60,7 +60,7 @@ def test_sums_of_a_source_and_their_variance(
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, ny=st.integers(1, 40), nx=st.integers(1, 40), u=places, v=places, fwhm=st.floats(1.0, 6.0))
 def test_fluxes_in_circles_and_their_errors(seed: int, ny: int, nx: int, u: float, v: float, fwhm: float) -> None:
-    """Stars anywhere, their circles cut by edges and holes that hold NaN."""
+    """Stars at any position, with circles cut by edges and by regions of NaN."""
     rng = np.random.default_rng(seed)
     x, y = u * (nx - 1), v * (ny - 1)
     rows, columns = np.mgrid[:ny, :nx]

@@ -13,7 +13,7 @@ N = 6
 
 
 def taken(data, ok, unit, sets, shrink=(0.0, 0.0)):
-    """What is taken off each of the first frames, whose smooth sky is 0."""
+    """The sky subtracted from each of the first frames, whose smooth sky is 0."""
     dq = np.where(ok, 0, 1).astype(np.uint16)
     frames = SkyFrames(data, dq, range(len(data)), 0, np.zeros(len(data)), unit, unit, np.ones(len(data)))
     targets = Targets(range(len(sets)), np.zeros(len(sets)), unit[: len(sets)], np.zeros(len(sets)), sets)

@@ -41,7 +41,7 @@ def test_quadrants_on_a_surface_with_a_source() -> None:
 
 @pytest.mark.parametrize("boxes", [CHANNELS, QUADRANTS], ids=["channels", "quadrants"])
 def test_levels_that_a_flat_made_uneven(boxes: list[tuple[slice, slice]]) -> None:
-    """Levels are the electronics': a flat that was divided out is in them, and not in the sky that they lie on."""
+    """Levels come from the electronics: division by the flat changes them, but not the sky."""
     rng = np.random.default_rng(11)
     true = rng.normal(0.0, 50.0, len(boxes))
     y, x = np.mgrid[:N, :N] / N - 0.5
@@ -84,7 +84,7 @@ def test_negative_order() -> None:
 
 @pytest.mark.parametrize("own_sky", [True, False])
 def test_levels_from_differences(own_sky: bool) -> None:
-    """Dithered frames are each other's sky; or two frames have three others for sky."""
+    """Dithered frames are each other's sky, or two frames have three others as sky."""
     true = np.random.default_rng(3).standard_normal((5, 4))
     shares = (1 - np.eye(5)) / 4
     if not own_sky:
@@ -96,7 +96,7 @@ def test_levels_from_differences(own_sky: bool) -> None:
 
 @pytest.mark.parametrize("layout", [(1, 8), (2, 2)])
 def test_steps_beside_a_ring_by_the_jumps_at_edges(layout):
-    """A ring 15 times as high as the noise of a pixel; what is smooth in the levels may be anything."""
+    """A ring 15 times as high as the noise of a pixel; the smooth part of the levels is arbitrary."""
     rng = np.random.default_rng(5)
     ny = nx = 512
     y, x = np.mgrid[:ny, :nx] - 255.5
@@ -124,7 +124,7 @@ def test_jumps_of_noise_alone_are_none():
 
 @pytest.mark.parametrize("noise", [1e-3, 1.0, 50.0])
 def test_a_dead_amplifier_cuts_the_chain(noise):
-    """Each side keeps its own steps; what they differ by is not made up."""
+    """Each side keeps its own steps; the difference between the sides is not invented."""
     rng = np.random.default_rng(8)
     boxes = [(slice(0, 512), slice(64 * k, 64 * k + 64)) for k in range(8)]
     levels = rng.normal(0.0, 300.0, 8)
@@ -175,7 +175,7 @@ def test_taking_levels_off(boxes):
 
 
 def test_levels_are_as_good_as_their_pixels_allow():
-    """Half of the pixels covered, some bright ones not: 1.2 sigma by the root of what is left."""
+    """Half of the pixels covered, some bright ones not: error of 1.2 sigma over the root of the number left."""
     rng, off = np.random.default_rng(9), []
     covered = rng.random((N, N)) < 0.5
     for _ in range(12):

@@ -64,7 +64,7 @@ def test_a_wide_star_bears_holes():
 
 @pytest.mark.parametrize("fwhm", [2.5, 4.0, 8.0])
 def test_spikes_are_no_light_of_a_star(fwhm):
-    """Cosmic rays in the aperture; in the core they spoil a star; a star that is not struck keeps every pixel."""
+    """Cosmic rays in the aperture: a star hit in the core is unusable; a star without hits keeps every pixel."""
     rng = np.random.default_rng(6)
     at, size = (48.3, 47.6), 96
 
@@ -110,7 +110,7 @@ def test_pixels_that_are_not_finite_are_bad_ones():
 
 
 def test_it_is_the_sum_of_the_pixels_that_an_aperture_covers():
-    """Against sums in numpy, and without the ring's outermost pixels nothing."""
+    """Compared with sums in numpy; no result without the ring's outermost pixels."""
     rng = np.random.default_rng(5)
     image = star(31.3, 30.6, 3e4) + rng.normal(20.0, 5.0, (64, 64))
     y, x = np.indices(image.shape)

@@ -25,7 +25,7 @@ def stack(n, shape=(11, 29), seed=0, bad=0.1, outliers=0.05):
 
 
 def reference(data, dq, var, method="mean", rejection=KEEP_ALL, weights=None):
-    """One pixel in float64, written from the rules."""
+    """One pixel in float64, computed from the definition of the rules."""
     x = data.astype(np.float64)
     allowed, used = 0, np.zeros(len(x), bool)
     for tier in TIERS:

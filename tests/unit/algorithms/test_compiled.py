@@ -21,7 +21,7 @@ CALLER = HEAD + "from callee import share\n@kernel\ndef ask():\n    return share
 
 
 def asked(folder: Path, module: str) -> tuple[int, int]:
-    """What a kernel answers in a new process, and how often it was found in the cache."""
+    """Result of a kernel in a new process, and number of cache hits."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     script = f"from {module} import ask; print(ask(), sum(ask.stats.cache_hits.values()))"
     done = subprocess.run(

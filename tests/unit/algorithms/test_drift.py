@@ -100,7 +100,7 @@ def test_a_slope_that_may_be_expected_is_taken_off_and_one_that_may_not_is_kept(
 
 
 def test_a_strip_tells_next_to_nothing_of_the_slope_across_it():
-    """Ends of a bar, as of a keyhole whose middle a galaxy covers: what they say reaches far beyond them."""
+    """Ends of a bar, as of a keyhole with a galaxy in its middle: a fit to them is extrapolated far."""
     shape, far = (512, 512), (np.array([256.0]), np.array([80.0]))
     y, x = np.mgrid[: shape[0], : shape[1]]
     lit = (abs(y - 240) < 32) | ((np.hypot(x - 256, y - 240) < 130) & (y < 240))

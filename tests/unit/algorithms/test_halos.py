@@ -22,7 +22,7 @@ def galaxy(index: float, size: float = 14.0, bright: float = 20.0) -> np.ndarray
 
 
 def seen(index: float, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image with noise and a bent sky, where its galaxy is found, and the galaxy's light alone."""
+    """An image with noise and a curved sky, the detected area of its galaxy, and the galaxy's light alone."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] / 80.0 - 1.0
     light = galaxy(index)
     image = light + bend * (x * x + y * y) + np.random.default_rng(5).normal(0, 1, SHAPE)
@@ -32,7 +32,7 @@ def seen(index: float, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.mark.parametrize("index", [1.0, 4.0])
 @pytest.mark.parametrize("bend", [0.0, 0.2, -0.2])
 def test_light_on_blank_pixels_is_told_beside_a_bent_sky(index: float, bend: float) -> None:
-    """The fit has a bend of its own: what a parabola through the blank pixels left or took is not light."""
+    """The fit includes a curvature: residuals of a parabola through the blank pixels are not taken for light."""
     image, found, light = seen(index, bend)
     blank = (light < 1.0) * 16.0
     told, error = light_between(image, found, blank)
@@ -52,7 +52,7 @@ def test_a_halo_is_where_its_object_is() -> None:
 
 
 def sunk(index: float, disturb: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A galaxy that shows within a mask, less most of its light at the edge; its blocks, the mask, its light alone."""
+    """A galaxy visible inside a mask, minus most of its light at the edge; its blocks, the mask, its light alone."""
     light = galaxy(index)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - 80.0
     radius = np.hypot(x, y / 0.8)
@@ -72,7 +72,7 @@ def test_light_that_went_with_the_sky_is_told_by_what_was_masked(index: float, d
 
 
 def test_a_star_on_a_galaxy_is_no_halo() -> None:
-    """It raised one annulus, which an even profile above a deep level fitted best: a halo 50 times too bright."""
+    """It raised one annulus, and the best fit was a flat profile above a low level: a halo 50 times too bright."""
     image, found, mask, light = sunk(2.0)
     image[92:95, 70:73] += 4000.0
     for halo in sunken_halos(image, found, mask):
@@ -87,7 +87,7 @@ def test_no_sunken_halo_where_too_little_was_masked() -> None:
 
 
 def test_what_is_no_profile_goes_on_as_none() -> None:
-    """Rings and arms in a disc made a steep profile that was believed: twice the light beyond the mask."""
+    """Rings and arms in a disc led to a profile that was too steep: twice the light beyond the mask."""
     image, found, mask, light = sunk(1.0)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - 80.0
     ringed = image + np.where(mask, 0.3 * light * np.cos(np.hypot(x, y / 0.8) / 3.0), 0.0)
@@ -106,7 +106,7 @@ def test_no_halo_without_an_extended_object() -> None:
 
 
 def test_light_within_the_innermost_annulus_is_no_more_than_seen_there() -> None:
-    """Where masks cover a field wholly all of its pixels count as blank, the middle of objects, too."""
+    """If masks cover the whole field, all of its pixels count as blank, including the centres of objects."""
     radius = np.array([1.4, 1.88, 2.39, 3.13, 3.59])
     means, errors = np.array([60.0, 34.0, 16.0, 23.0, 46.0]), np.array([27.0, 46.0, 21.0, 24.0, 25.0])
     inside = (FAR[1:] < radius[0]) * 1.0

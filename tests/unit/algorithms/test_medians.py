@@ -73,7 +73,7 @@ def test_a_cosmic_ray_in_one_of_two_frames_leaves_the_model() -> None:
 
 
 def test_where_a_cosmic_ray_rings_in_one_of_two_frames_the_other_is_the_model() -> None:
-    """Lanczos-3 makes 60000 electron ring to -7000 beside them: the lower value would flag both frames there."""
+    """With Lanczos-3, 60000 electrons ring to -7000 next to them: the lower value would flag both frames there."""
     ray = np.zeros((1, 21), np.float32)
     ray[0, 10] = 60000.0
     drawn = shift_rows(ray, np.zeros(ray.shape, np.uint8), 0.5, 0.0, shape=(1, 21), origin=(0, 0))[0]
@@ -86,7 +86,7 @@ def test_where_a_cosmic_ray_rings_in_one_of_two_frames_the_other_is_the_model() 
 
 @pytest.mark.parametrize(("n", "struck"), [(4, 2), (6, 3)])
 def test_cosmic_rays_in_half_of_the_frames_leave_the_model(n: int, struck: int) -> None:
-    """Between what the sky says and what the lesser ray says the mean is neither; seeing's scatter stays a mean."""
+    """For the sky and a faint cosmic ray the mean is wrong for both; differences due to seeing are still averaged."""
     values = np.zeros((n, 1, 2), np.float32)
     values[:struck, 0, 0] = 5000.0 + np.arange(struck)
     values[:struck, 0, 1] = -100.0

@@ -12,7 +12,7 @@ SHAPE = (300, 260)
 
 
 def _seen(shifts, order, noise=0.5, seed=2):
-    """Values at places of a sky with a bright nebula that shifted images see, each with a surface of its own."""
+    """Values of a sky with a bright nebula at positions in shifted images, each with its own surface."""
     rng = np.random.default_rng(seed)
     x, y = (a.ravel() for a in np.meshgrid(np.arange(0, 420, 6.0), np.arange(0, 420, 6.0)))
     nebula = 500 * np.exp(-((x - 150) ** 2 + (y - 150) ** 2) / 2 / 50**2)

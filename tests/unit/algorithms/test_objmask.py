@@ -115,7 +115,7 @@ def test_threads_make_no_difference(shape):
 
 
 def test_what_no_frame_shows_round_an_image_costs_nothing_and_changes_little() -> None:
-    """A galaxy at the image's corner is masked beyond it, as if the image went on."""
+    """A galaxy at the image's corner is masked as if the image continued beyond it."""
     rng = np.random.default_rng(9)
     image = np.roll(sersic(1.0, 20.0, size=512), (-200, -200), (0, 1)) + rng.normal(0.0, 1.0, (512, 512))
     wide, bad = np.full((700, 900), np.nan), np.ones((700, 900), np.uint8)

@@ -43,7 +43,7 @@ def test_a_lone_ray_of_more_than_eight_sigma_is_caught(n):
 
 
 def three_of_seeing(widths, peak, seed):
-    """Frames of one star, their median, and the flags of each, as a group of that seeing is treated."""
+    """Frames of one star, their median, and the flags of each, as for a group with this seeing."""
     rng = np.random.default_rng(seed)
     usual = float(np.median(widths))
     frames = [peak * (usual / w) ** 2 * star(23.3, 24.6, w) for w in widths]
@@ -112,7 +112,7 @@ def test_of_two_frames_the_higher_value_is_the_outlier():
 
 @pytest.mark.parametrize("depth", [-15, -20, -40])
 def test_of_two_frames_what_lies_far_below_the_sky_is_the_outlier(depth):
-    """A cosmic ray of a sky frame: of two frames the other one is right, and stays."""
+    """A cosmic ray in a sky frame: of two frames the other one is correct, and is kept."""
     rng = np.random.default_rng(7)
     frames = 50 * rng.standard_normal((2, 48, 48))
     frames[0, 20, 20] = depth * 50
@@ -227,7 +227,7 @@ def test_deep_in_a_bad_region_nothing_is_judged() -> None:
 
 
 def distorted(shape, step):
-    """A frame that is turned and bent a little on its grid, nodes of its map this far apart."""
+    """A frame slightly rotated and distorted on its grid, with this spacing of its map's nodes."""
     y, x = np.mgrid[0 : shape[0] + step : step, 0 : shape[1] + step : step].astype(float)
     bend = 1e-5 * (x - 40) * (y - 30)
     return PixelMap(shape, step, 1.004 * x - 0.02 * y + 3.3 + bend, 0.02 * x + 0.997 * y - 2.4 + bend, np.ones(x.shape))

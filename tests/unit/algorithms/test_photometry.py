@@ -28,7 +28,7 @@ def test_transparencies_of_perfect_fluxes():
 
 
 def test_the_brightest_star_does_not_speak_for_all_others():
-    """What pixels it lost in one frame is not in its noise."""
+    """Errors from pixels lost in one frame are not in the star's noise."""
     stars = np.concatenate([[1e7], np.full(20, 1e5)])
     flux = np.ones((5, 1)) * stars
     flux[3, 0] *= 1.01
@@ -49,7 +49,7 @@ def test_missing_stars_and_one_variable_do_not_matter():
 
 @pytest.mark.parametrize("stars", [3, 4, 6])
 def test_cosmic_rays_on_few_stars_do_not_matter(stars: int):
-    """One star in five is struck, by some percent or by as much as its own light."""
+    """One star in five is hit by a cosmic ray, by a few percent or by as much as its own light."""
     rng = np.random.default_rng(stars)
     errors = []
     for _ in range(40):
@@ -203,7 +203,7 @@ def test_a_width_that_light_does_not_follow_takes_nothing_from_a_star():
 
 
 def test_where_stars_do_not_tell_seeing_does_what_it_usually_does():
-    """Fields of few faint stars: one that believed only what they prove took up to 2 % of light for transparency."""
+    """Fields of few faint stars, in which up to 2 % of the light was taken for transparency without a prior."""
     rng, widths = np.random.default_rng(3), np.array([0.95, 1.0, 1.1, 0.97, 1.02])
     stars, usual = np.array([3e4, 2e4, 1.5e4]), WINGS * NATURAL_GAIN**1.5
     narrow, wide = (stars * rng.normal(1, 0.05, (5, 3)) for _ in range(2))

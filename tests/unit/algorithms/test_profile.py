@@ -10,7 +10,7 @@ from nirred.algorithms.profile import hollowed_share
 
 @pytest.mark.parametrize(("depth", "share"), [(0.0, 0.0), (6.0, 0.021)])
 def test_share_of_objects_in_hollows(depth: float, share: float) -> None:
-    """A sky that held a galaxy's own light leaves a hollow round it; one beside it that has none does not count."""
+    """A sky that contained a galaxy's own light leaves a hollow around it; a neighbour without one does not count."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:160, :320]
     image = rng.normal(0, 1, x.shape)

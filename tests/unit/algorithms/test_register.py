@@ -220,7 +220,7 @@ def test_a_frame_without_stars_is_left_out_or_correlated() -> None:
 
 @pytest.mark.parametrize("n", [5, 8, 25])
 def test_triangles_take_over_where_the_guess_is_far_off(n: int) -> None:
-    """A shift of 300 px that no header told, a little rotation, and strangers: found, and confirmed by brightness."""
+    """A shift of 300 px missing in the headers, a slight rotation and other stars: found, confirmed by brightness."""
     rng = np.random.default_rng(n)
     x, y, flux = sky(n, 40 + n)
     xt, yt = turned(x, y, 0.004, (500, 500))
@@ -249,7 +249,7 @@ def test_unrelated_lists_are_never_registered(n: int) -> None:
 
 
 def test_triangles_that_only_geometry_supports_need_the_images() -> None:
-    """Three equal triangles of other brightnesses: refused, unless the images correlate there."""
+    """Three equal triangles of different brightnesses: refused, unless the images correlate there."""
     x, y = np.array([100.0, 300.0, 180.0]), np.array([120.0, 150.0, 320.0])
     lists = [star_list(x, y, np.array([9.0, 3.0, 1.0])), star_list(x + 60, y + 40, np.array([1.0, 9.0, 3.0]))]
     guesses = np.zeros((2, 2))
@@ -269,7 +269,7 @@ def test_wrong_input_is_refused() -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 0.002])
 def test_a_walk_longer_than_the_field(angle: float) -> None:
-    """Frames far from the reference have no star in common with it, but with those between."""
+    """Frames far from the reference share no star with it, but with the frames in between."""
     x, y, flux = sky(400, 9)
     truth = np.array([(90.0 * k, -70.0 * k) for k in range(6)])
     rng = np.random.default_rng(2)
@@ -290,7 +290,7 @@ def test_a_walk_longer_than_the_field(angle: float) -> None:
 
 
 def test_few_pairs_among_many_bright_stars_are_no_offset() -> None:
-    """The guess is out by more than is searched: what agrees there by chance is not used."""
+    """The error of the guess exceeds the search radius: chance agreements are not used."""
     rng = np.random.default_rng(4)
     for number in (6, 10, 30):
         for _ in range(15):
@@ -306,7 +306,7 @@ def test_one_star_that_outshines_faint_strays_is_enough() -> None:
 
 
 def test_one_star_that_outshines_many_faint_strays_is_enough() -> None:
-    """Of a hundred pairs of strays some agree somewhere; they are no match, and do not hide it."""
+    """Of a hundred random pairs some agree somewhere; they are not accepted, and do not hide the match."""
     rng = np.random.default_rng(5)
     for _ in range(20):
         lists = []
@@ -319,7 +319,7 @@ def test_one_star_that_outshines_many_faint_strays_is_enough() -> None:
 
 
 def test_two_stars_that_disagree_leave_the_better_one() -> None:
-    """A cosmic ray moves the fainter of two stars by 0.7 px in one frame, which is registered by the other."""
+    """A cosmic ray moves the fainter of two stars by 0.7 px in one frame, which is registered with the other star."""
     x, y, flux, error = np.array([500.0, 600.0]), np.array([480.0, 500.0]), np.array([2e5, 3e4]), [0.001, 0.015]
     shifts = np.array([(0.0, 0.0), (21.0, -37.0), (-30.0, 4.0), (9.0, 33.0)])
     lists = [star_list(x + dx, y + dy + [0.0, 0.7 * (k == 2)], flux, error) for k, (dx, dy) in enumerate(shifts)]
@@ -330,7 +330,7 @@ def test_two_stars_that_disagree_leave_the_better_one() -> None:
 
 
 def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:
-    """The best measured star of six is off by 0.4 px in one frame of five; its weight exceeds that of the others."""
+    """The star with the smallest error, of six, is off by 0.4 px in one of five frames; it outweighs the others."""
     rng = np.random.default_rng(3)
     x, y, flux = sky(6, 3, 300.0)
     error = np.array([0.03, 0.06, 0.09, 0.2, 0.2, 0.3])[np.argsort(np.argsort(-flux))]
@@ -349,7 +349,7 @@ def test_star_moved_by_a_cosmic_ray_does_not_move_the_frame() -> None:
 
 
 def test_a_chance_pair_with_the_reference_yields_to_a_firm_match_between() -> None:
-    """The last frame shares no star with the reference, but one of each lies 4 pixels from where the other would be."""
+    """The last frame shares no star with the reference, but one star of each is 4 pixels from a possible match."""
     rng = np.random.default_rng(4)
     x, y = np.repeat([0.0, 40.0, 80.0, 120.0], 3), np.tile([0.0, 47.0, 91.0], 4)  # no other pair is near
     flux = np.exp(rng.uniform(6, 9, 12))

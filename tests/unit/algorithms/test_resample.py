@@ -299,7 +299,7 @@ def test_gather_of_nothing_is_nothing() -> None:
 
 
 def bent(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A map with distortion, a turn and an edge outside the input."""
+    """A map with distortion, rotation and an edge outside the input."""
     u, v = x - 40, y - 30
     factor = 1 + 1e-5 * (u**2 + v**2)
     return 38 + u * factor + 0.1 * v, 33 + v * factor - 0.1 * u

@@ -69,7 +69,7 @@ def test_where_nothing_shows_sky_there_is_none():
 
 
 def test_a_pattern_is_followed_and_noise_is_not():
-    """Of a pattern of 0.2 % less than 0.09 % is left, where pixels have noise of 0.32 %; noise alone adds 0.008 %."""
+    """Less than 0.09 % of a pattern of 0.2 % is left, with pixel noise of 0.32 %; noise alone adds 0.008 %."""
     pattern = wide(0.002)
     sky = sky_of(pattern)
     assert np.std(sky.draw(sky.of(range(10))) - pattern) < 0.0009
@@ -78,7 +78,7 @@ def test_a_pattern_is_followed_and_noise_is_not():
 
 
 def test_flagged_pixels_and_uneven_images_count_for_nothing():
-    """Flags on a third of the pixels, whatever lies there; sides that cells do not divide."""
+    """Flags on a third of the pixels, with arbitrary values there; sides that are not multiples of the cells."""
     dq = (np.random.default_rng(7).random(SHAPE) < 0.3).astype(np.uint16)
     pattern = wide(0.002) + np.where(dq > 0, 5.0, 0.0).astype(np.float32)
     sky = sky_of(pattern, dq=dq)

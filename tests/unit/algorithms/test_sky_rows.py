@@ -39,7 +39,7 @@ def frames_of(data, dq, zero, unit, places=None):
 
 
 def reference(data, dq, zero, unit, nsigma=4.0, noise=(0.0, 1.0)):
-    """Strays and the patterns of both halves, in float64."""
+    """Outliers and the patterns of both halves, in float64."""
     levels = np.where(unit > 1, unit, zero)
     useful = (dq & USELESS) == 0
     x = data.astype(np.float64) - zero[:, None, None]
@@ -95,7 +95,7 @@ def test_two_frames_tell_no_strays_and_nothing_known_is_the_usual():
 
 
 def test_many_frames_few_of_which_show_sky():
-    """The median is that of a sample of frames, but of all where few of the sample show sky."""
+    """The median is that of a sample of frames, or of all if few of the sample show sky."""
     n = 3 * MOST_IN_MEDIAN
     data, dq, zero, unit = night(n)
     dq[:] = 0
@@ -123,7 +123,7 @@ def test_a_value_that_is_not_finite_is_a_stray():
 
 
 def plain(data, dq, zero, unit, i, members, smooth, shrink=(0.0, 0.0)):
-    """Frame i less its sky, float64."""
+    """Frame i minus its sky, float64."""
     seen = (dq[members] & (USELESS | STRAY)) == 0
     units = np.sum(seen * unit[members, None, None], axis=0)
     total = np.sum(seen * (data[members].astype(np.float64) - zero[members, None, None]), axis=0)
@@ -194,7 +194,7 @@ def test_a_real_pattern_pixel_of_ten_sigma_is_taken_off(power):
 
 @pytest.mark.parametrize("additive", [False, True])
 def test_one_sweep_is_survey_and_subtraction(additive):
-    """Frames without sky of their own and frames that are no sky frames among them."""
+    """Frames without sky frames of their own, and frames that are not sky frames, among them."""
     data, dq, zero, unit = night(7, additive=additive)
     data[3, 2, 7:9] += 1000
     dq[:, 3, 5], shape = BAD, data.shape[1:]

@@ -30,7 +30,7 @@ def ring(height, width):
 
 @pytest.mark.parametrize(("width", "left"), [(80.0, 0.08), (40.0, 0.1), (20.0, 0.25)])
 def test_a_ring_is_followed(width, left):
-    """A tenth to a quarter of the noise of a pixel is left, where the mesh leaves 2 to 6 times that noise."""
+    """A tenth to a quarter of a pixel's noise is left; the mesh leaves 2 to 6 times that noise."""
     truth = ring(200.0, width)
     patterns = halves(truth)
     error = smooth_of(*patterns) - truth
@@ -40,7 +40,7 @@ def test_a_ring_is_followed(width, left):
 
 @pytest.mark.parametrize(("period", "left"), [(200.0, 0.032), (140.0, 0.05)])
 def test_fringes_are_followed(period, left):
-    """A wave of the sky that boxes of 64 pixels flatten, and cells of 32 by a tenth if they are not drawn again."""
+    """A wave of the sky that boxes of 64 pixels flatten, and cells of 32 by a tenth without the second fit."""
     y, x = np.mgrid[:SIZE, :SIZE]
     truth = 10.0 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / period)
     error = smooth_of(*halves(truth, noise=10.0)) - truth
@@ -55,7 +55,7 @@ def test_noise_alone_adds_next_to_nothing():
 
 
 def test_what_fills_a_small_part_of_a_tile_is_seen():
-    """The last columns: where a mesh is continued along a line."""
+    """The last columns, where a mesh is extrapolated linearly."""
     truth = np.zeros((SIZE, SIZE))
     truth[:, -32:] = np.linspace(0.0, 30.0, 32)
     patterns = halves(truth)
@@ -80,7 +80,7 @@ def test_hot_pixels_and_holes():
 
 
 def test_the_sky_goes_on_under_what_hides_it():
-    """The bottom of a bowl that the mesh flattens: a half of what it is too high there is known from around."""
+    """The bottom of a bowl flattened by the mesh: half of the error there follows from the surroundings."""
     truth = ring(200.0, 30.0)
     (g, u), (first, second) = halves(truth)
     hidden = slice(208, 304), slice(208, 304)
@@ -93,7 +93,7 @@ def test_the_sky_goes_on_under_what_hides_it():
 
 
 def test_fringes_are_followed_where_two_of_nine_frames_show_sky_both_in_one_half():
-    """Beside a bright star whose halo the dither hardly leaves: filling in from around lost half of a fringe there."""
+    """Next to a bright star with a halo wider than most of the dither: interpolation there lost half of a fringe."""
     y, x = np.mgrid[:SIZE, :SIZE]
     truth = 30.0 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / 140.0)
     rng = np.random.default_rng(5)
@@ -131,7 +131,7 @@ def test_steps_between_amplifiers_stay_sharp():
 
 
 def test_few_boxes_of_a_bar_do_not_bend_the_sky_in_its_middle():
-    """A bar one box high, as GNIRS' keyhole: its middle less its ends, where the level is measured."""
+    """A bar one box high, as in GNIRS' keyhole: its middle minus its ends, where the level is measured."""
     lit = np.zeros((SIZE, SIZE), bool)
     lit[210:273] = True
     y, x = np.mgrid[:SIZE, :SIZE]

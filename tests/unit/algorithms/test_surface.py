@@ -49,7 +49,7 @@ def field(seed: int, curve: float, slope: float) -> tuple[np.ndarray, np.ndarray
 
 
 def middle_errors(curve: float, slope: float) -> tuple[float, float]:
-    """Rms error in the middle, under the object, of shrunk and of whole parabolas."""
+    """Rms error in the middle, under the object, of shrunk and unshrunk parabolas."""
     fits = [fit_nested(*field(seed, curve, slope), 2) for seed in range(6)]
     assert all(fit is not None and len(fit.surfaces) == 3 for fit in fits)
     known = [fit for fit in fits if fit is not None]

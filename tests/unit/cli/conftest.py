@@ -14,7 +14,7 @@ from nirred.registry import Registry
 
 
 class Camera:
-    """A small camera: KIND, EXPTIME, FILTER and OBJECT say everything."""
+    """A small camera described by KIND, EXPTIME, FILTER and OBJECT."""
 
     NIRRED_API = (1, 0)
 

@@ -17,7 +17,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def parts(plugins: Registry, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A demonstration whose night, run and measurement are made up; what they were called with."""
+    """A demonstration with mock night, run and measurement; returns the arguments of their calls."""
     seen: dict[str, Any] = {}
     api = importlib.import_module("nirred.run.api")
     camera = SimpleNamespace(instrument="CAM", scenario="offset", frames=None)

@@ -16,7 +16,7 @@ SYSTEM = "__import__('os').system('touch executed')"
 
 @pytest.fixture(autouse=True)
 def watched(night: Path) -> Iterator[None]:
-    """Nothing beside the input and OUT appears, nothing hangs."""
+    """No file appears outside the input and OUT, and nothing hangs."""
 
     def late(*_: Any) -> None:
         raise TimeoutError("still at work after 20 s")
@@ -354,7 +354,7 @@ def test_links_to_themselves(night: Path, nirred: Call) -> None:
 
 @pytest.mark.parametrize("words", [["select"], ["show", "-k", "INSTRUME"], ["tags"]])
 def test_names_with_odd_characters(words: list[str], night: Path, nirred: Call) -> None:
-    """Names are printed as they are where programs read them; a terminal is not driven by a table."""
+    """Names are printed unchanged for programs; a table cannot control the terminal."""
     names = ["two words.fits", "-rf.fits", "#x.fits", "[a].fits", "@y.fits", "n\u00e5.fits"]
     for name in names:
         (night / name).write_bytes((night / "i1.fits").read_bytes())

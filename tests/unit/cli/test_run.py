@@ -38,7 +38,7 @@ RECORD = {
 
 @pytest.fixture
 def reduction(night: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Replaces the run by one that tells a few events and returns `RECORD`; keeps what it was called with."""
+    """Replaces the run by one that sends a few events and returns `RECORD`; records the arguments of the call."""
     api = importlib.import_module("nirred.run.api")
     product = night / "d1.fits"
     calls: list[Any] = []

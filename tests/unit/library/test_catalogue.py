@@ -63,7 +63,7 @@ def test_a_file_that_is_added_again_replaces_its_row(library: CalibrationLibrary
 def test_a_file_is_in_it_once_however_it_is_named(
     library: CalibrationLibrary, product: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Detours through directories change nothing; a link to a directory may lead elsewhere and is left alone."""
+    """`..` in a path makes no difference; a link to a directory may lead elsewhere and is not resolved."""
     path = product("dark", "a_dark.fits")
     (tmp_path / "work" / "below").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")

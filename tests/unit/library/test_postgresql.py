@@ -21,7 +21,7 @@ Make = Callable[..., Path]
 
 
 def unprivileged() -> str | None:
-    """Whom to run the server as: it refuses root."""
+    """User to run the server, which refuses root."""
     if os.getuid() != 0:
         return None
     known = {u.pw_name for u in pwd.getpwall()}

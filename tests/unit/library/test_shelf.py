@@ -28,7 +28,7 @@ def missing(plan: Any, kind: str) -> str:
 
 
 def test_a_stored_header_is_the_file_s(library: CalibrationLibrary, product: Make, night: Any) -> None:
-    """Judged without the file, a calibration is judged as with it."""
+    """A calibration is judged in the same way without its file."""
     path = product("dark", "a_dark.fits", ORIGNAME="c007.fits", COADDS=2)
     library.add(path)
     asking = scan_file(night.sky(0, 0), night.registry).frames[0]
@@ -237,7 +237,7 @@ def test_explain_pairs_and_mask_darks(library: CalibrationLibrary, night: Any) -
 
 
 def test_rules_of_other_kinds_can_be_kept(night: Any, tmp_path: Path) -> None:
-    """A kind that only a plugin knows: its product is taken because a rule asks for it."""
+    """A kind defined only by a plugin: its product is used because a rule needs it."""
 
     class Glow:
         NIRRED_API = (1, 0)

@@ -65,7 +65,7 @@ def test_science_of_two_nights_with_their_lamps(night: Any, recipe: str | None) 
 
 @pytest.mark.parametrize(("tag", "groups"), [("OTHER", [6]), ("CAM", [3, 3])])
 def test_rules_for_another_camera_split_no_group(night: Any, tag: str, groups: list[int]) -> None:
-    """What an add-on package says of this camera does."""
+    """Rules of an add-on package for this camera apply."""
 
     class Addon:
         NIRRED_API = (1, 0)

@@ -34,7 +34,7 @@ def test_user_calibration_wins_wherever_it_lies(night: Any, tmp_path: Path) -> N
 
 
 def test_parameters_of_steps_that_act_on_the_plan(night: Any, tmp_path: Path) -> None:
-    """By the user's word or in a recipe of the user's own; --user-cal and its like come before a recipe's."""
+    """Named by the user or in the user's own recipe; --user-cal and similar options precede the recipe."""
     full_night(night)
     dark, other = night.frame("dark", "z_master.fits", EXPTIME=20.0), night.frame("dark", "z_other.fits", EXPTIME=20.0)
     said = [Setting("dark_correct", "dark", str(dark), "command line"), Setting("separate_sky", "frac_fov", 0.5, "-p")]
@@ -54,7 +54,7 @@ def test_parameters_of_steps_that_act_on_the_plan(night: Any, tmp_path: Path) ->
 
 
 def test_what_was_named_before_is_taken_back(night: Any, tmp_path: Path) -> None:
-    """None, or its word as a file says it, in a higher layer: configured before given, a recipe below both."""
+    """None, or "none" as in a file, in a higher layer: configured before given, a recipe below both."""
     full_night(night)
     mask = night.frame("dark", "z_mask.fits", EXPTIME=99.0)
     before = [
@@ -104,7 +104,7 @@ def test_what_the_user_names_of_another_instrument_serves_none_of_these_frames_a
 
 
 def test_a_link_to_itself_is_unreadable_and_no_more(night: Any) -> None:
-    """Wherever files are compared by where they are: as input, as what the user names, as a calibration."""
+    """Wherever files are compared by path: as input, named by the user, as a calibration."""
     full_night(night)
     (night.folder / "loop.fits").symlink_to("loop.fits")
     plan = night.plan(user_cal={"dark": night.frame("dark", "z_master.fits")})
@@ -154,7 +154,7 @@ def test_user_calibration_errors(night: Any, tmp_path: Path) -> None:
 
 
 def test_a_raw_frame_of_another_role_is_taken_as_named_but_said(night: Any) -> None:
-    """Masters made elsewhere may bear any header; a slip must not pass in silence all the same."""
+    """Masters from elsewhere may have any header, but a probable mistake must be reported."""
     full_night(night)
     (science,), (lamp,) = (list(night.folder.glob(f"c{n}.fits")) for n in ("001", "014"))
     (task,) = [t for t in night.plan(user_cal={"dark": science, "flat": lamp}).tasks if t.id == "c002_image"]
@@ -195,7 +195,7 @@ def test_products_in_input_serve_by_their_rules(night: Any) -> None:
 
 
 class Kept:
-    """A library of darks; the file of the first one is not what it was."""
+    """A library of darks; the file of the first one has changed."""
 
     def __init__(self, *frames: Any) -> None:
         self.frames = frames

@@ -49,7 +49,7 @@ def test_a_list_that_fits_no_group_is_refused(plan: Any, lines: int | str, fault
 
 
 def test_positions_may_be_those_of_pointings(night: Any, plan: Any) -> None:
-    """But not where the headers say that the telescope moved meanwhile."""
+    """But not if, according to the headers, the telescope moved meanwhile."""
     alone = {"only": lambda told: told.object == "M9", "allow_missing": ("flat",)}
     for x in (0.0, 0.0, 2.0, 2.0):
         night.sky(x, 0.0, OBJECT="M9", SEQ="s9", at=(80.0, 0.0))

@@ -37,7 +37,7 @@ def test_first_frame_kept_from_the_previous_target_is_rebuilt_from_a_neighbour(n
 
 
 def test_first_frames_that_kept_a_neighbours_wcs_are_not_the_measure(night: Any) -> None:
-    """Within the limit of their own pointing, but against what most of the others say."""
+    """Within the limit of their own pointing, but inconsistent with most of the others."""
     night.sky(0, 0)
     night.sky(0, 20, stale=(0.0, -20.0))  # the WCS of the frame before
     night.sky(20, 0, stale=(-20.0, 20.0))  # likewise

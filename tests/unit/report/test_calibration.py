@@ -28,7 +28,7 @@ def test_shares_of_flags_are_of_pixels_that_see_light() -> None:
 
 
 def test_a_mask_says_its_own_share_and_no_level() -> None:
-    """The mask does not keep where light falls, its header does."""
+    """The illuminated area is not in the mask, but in its header."""
     dq = np.zeros((40, 40), np.uint16)
     dq[0, :4] = 1
     facts = dict(read_master(hdus(dq, FLATLEV=2e4, BADFRAC=0.01), "bpm").facts)

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 def check(text: str) -> Page:
-    """What holds of every report."""
+    """Requirements for every report."""
     page = Page(text)
     assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
     for tag, key, value in page.attributes:

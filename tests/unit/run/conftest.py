@@ -39,7 +39,7 @@ def reduced(night: Night, registry: Registry, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def raw(night: Night, tmp_path: Path) -> Path:
-    """A copy of the raw files, to be spoilt."""
+    """A copy of the raw files, to be damaged."""
     return Path(shutil.copytree(night.raw_dir, tmp_path / "raw"))
 
 

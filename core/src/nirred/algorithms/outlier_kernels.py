@@ -152,10 +152,10 @@ def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
 
 @subkernel
 def _gather(marks, words, places):  # type: ignore[no-untyped-def]
-    """Places of marks that are not 0, and their number; `words` are the marks eight bytes at once, mostly 0.
+    """Indices of non-zero marks, and their number; `words` are the marks, eight bytes each, mostly 0.
 
-    What is then done with them has no branch between one and the next: many are fetched from memory at once. There is
-    to be room for one place more than there are marks.
+    The loop that uses the indices has no branch between one and the next, so that many are loaded from memory at once.
+    The array of indices needs one element more than there are marks.
     """
     number, each = 0, marks.size // max(words.size, 1)
     for k in range(words.size):

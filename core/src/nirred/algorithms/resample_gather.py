@@ -139,8 +139,8 @@ def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int,
     return low, min(max(math.ceil(bottom) + _PAD + 1, low), ny)
 
 
-# The functions of a strip are given whole arrays: each slice of one is counted by its owner, which takes longer than to
-# do some twenty pixels.
+# The functions of a strip get whole arrays: counting the reference of a slice takes longer than processing about twenty
+# pixels.
 @subkernel
 def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
     """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `CHUNK`."""

@@ -301,7 +301,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
         _filter_row(values, wx, ring[0, slot])
         inside = 0 <= y < data.shape[0]
         clean = clean + 1 if inside and lost == 0 else 0
-        state[slot] = 0 if inside else 1  # as the edges leave it, or nothing: written down when a neighbour asks
+        state[slot] = 0 if inside else 1  # defined by the edges, or outside: filled in only when a neighbour needs it
         if lost > 0:
             _filter_weights(good, wx, abs_x, alike, ring[1, slot], ring[2, slot])
             state[slot] = 2
@@ -334,7 +334,7 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
 
 @kernel
 def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
-    """Bilinear share of masked pixels; beyond the edges the outermost pixels go on for as long as they are nearest."""
+    """Bilinear fraction of masked pixels; beyond the edges the outermost pixels are repeated while they are nearest."""
     (height, nx), rows = mask.shape, out.shape[0]
     low, high = _overlap(nx, nearest[0], out.shape[1])  # all columns with a nearest pixel
     width, left = high - low, start[0] + low

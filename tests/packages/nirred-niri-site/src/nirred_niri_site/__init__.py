@@ -33,7 +33,7 @@ def spoilt_rows(given: api.MaskInput, parameters: Mapping[str, Any]) -> np.ndarr
 
 @hookimpl
 def nirred_calibration_rules() -> Iterable[api.CalibrationRule]:
-    """Darks of any age do at Gemini; here they must be of the last 30 days. It comes before the camera's own rule."""
+    """Gemini accepts darks of any age; here they must be from the last 30 days. Precedes the camera's own rule."""
     alike = tuple(api.Match(name) for name in ("data_section", "read_mode", "coadds"))
     exposure = api.Match("exposure_time", tol=0.01)
     made = frozenset({"FLAT", "PROCESSED"})
@@ -48,7 +48,7 @@ def nirred_recipes() -> Iterable[api.RecipePatch]:
 
 @hookimpl
 def nirred_steps() -> Iterable[type[api.Step]]:
-    """That step. Its module is imported when it is wanted: no command waits for it."""
+    """The step. Its module is imported only when needed, so that no command waits for it."""
     from .steps import SignSite
 
     return (SignSite,)
