@@ -50,7 +50,7 @@ def night(home: Path) -> Night:
 
 @pytest.fixture(scope="module")
 def whole(home: Path, night: Night) -> tuple[Path, dict[str, Any]]:
-    """Everything by one command: directory and record."""
+    """The complete reduction by one command: directory and record."""
     out = home / "one"
     assert main(["run", str(home / "playdata"), "-o", str(out), "-q"]) == 0
     return out, json.loads((out / "run.json").read_text())
@@ -303,7 +303,7 @@ def test_exit_codes_of_files(cli: Call, tmp_path: Path, files: list[str]) -> Non
 
 @pytest.mark.slow
 def test_e4_a_target_that_fills_the_field_keeps_its_flux(tmp_path: Path) -> None:
-    """By default and by the user's word alike: the level is the truth's, within its stated error."""
+    """By default and as chosen by the user: the level agrees with the truth within its stated error."""
     from nirred.testing.accuracy import measure
     from nirred_niri.simulation import simulation
 

@@ -42,7 +42,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 @pytest.fixture(scope="module")
 def whole(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The night reduced with a library of its own, library.db beside the products."""
+    """The night reduced with its own library, library.db next to the products."""
     out = tmp_path_factory.mktemp("whole")
     return nirred.run(night.raw_dir, out=out, library=str(out / "library.db"))
 
@@ -201,7 +201,7 @@ FLAT = [
 def test_c7_the_observatory_s_rules(
     night: Night, masters: dict[str, Path], tmp_path: Path, kind: str, cards: dict[str, Any], rule: str
 ) -> None:
-    """Each term excludes; what is no term does not; the lamp words of a processed flat are no term (a known hole)."""
+    """Each term of the rule excludes, nothing else does; a processed flat's lamp keywords are no term (a known gap)."""
     library = nirred.CalibrationLibrary(tmp_path / "x.db")
     library.add(edited(masters[kind], tmp_path / "edited.fits", **cards))
     (entry,) = [e for e in library.explain(science(night)[0]) if e["kind"] == kind]
@@ -228,7 +228,7 @@ def test_c8_calibrations_from_the_library_give_the_same_image(
 def test_processed_calibrations_of_another_program(
     night: Night, masters: dict[str, Path], tmp_path: Path, call: Call
 ) -> None:
-    """Marked as processed in the header, as the incumbents do: taken by the library, used, and said to be used."""
+    """Marked as processed in the header, as by other pipelines: accepted by the library, used, and reported as used."""
     foreign = {
         k: edited(masters[k], tmp_path / f"{k}.fits", NIRRED=None, NIRKIND=None, ORIGNAME=None, NLAMPOFF=None)
         for k in ("dark", "flat")
@@ -299,7 +299,7 @@ def test_c11_c12_user_static_and_fresh_masks_are_combined(
 def test_c13_several_user_calibrations(
     night: Night, masters: dict[str, Path], call: Call, option: str, tmp_path: Path
 ) -> None:
-    """The user's word comes before INPUT and library, even against the rules."""
+    """A calibration named by the user precedes INPUT and library, even against the rules."""
     wrong = edited(masters["dark"], tmp_path / "wrong.fits", EXPTIME=7.0)
     words = [f"processed_dark:{wrong}", f"processed_flat:{masters['flat']}"]
     code, out, err = call("plan", night.raw_dir, option, *words, "--json")
@@ -330,7 +330,7 @@ def test_c15_user_calibrations_from_python(night: Night, masters: dict[str, Path
 
 @pytest.mark.parametrize("place", ["none", "rubbish", "locked"])
 def test_c16_no_library_at_all(night: Night, masters: dict[str, Path], tmp_path: Path, place: str, call: Call) -> None:
-    """A broken library stops nothing; it is said once."""
+    """A broken library does not stop the run; it is reported once."""
     import sqlite3
 
     library = tmp_path / "broken.db"
@@ -352,7 +352,7 @@ def test_c16_no_library_at_all(night: Night, masters: dict[str, Path], tmp_path:
 
 
 def test_c18_standards_without_darks(night: Night, masters: dict[str, Path], tmp_path: Path) -> None:
-    """No dark of its exposure time: reduced without, and said in header, plan and record; or told to skip it."""
+    """No dark of its exposure time: reduced without, as stated in header, plan and record; or skipped by the user."""
     raw = [edited(p, tmp_path / p.name, OBSCLASS="partnerCal", EXPTIME=3.0) for p in science(night)[:3]]
     place = tmp_path / "x.db"
     nirred.CalibrationLibrary(place).add(*masters.values())
@@ -371,7 +371,7 @@ def test_c18_standards_without_darks(night: Night, masters: dict[str, Path], tmp
 
 
 def test_c19_the_library_is_a_file_or_a_server(masters: dict[str, Path], tmp_path: Path, call: Call) -> None:
-    """One file, wherever it is wanted; or a server, for which a driver must be there."""
+    """One file at any path; or a server, for which a driver must be installed."""
     place = f"sqlite:///{tmp_path}/deep/x.db"
     assert call("cal", "add", masters["dark"], "--library", place)[0] == 0
     assert (tmp_path / "deep" / "x.db").is_file()
@@ -382,7 +382,7 @@ def test_c19_the_library_is_a_file_or_a_server(masters: dict[str, Path], tmp_pat
 def test_c20_a_library_for_each_project(
     night: Night, masters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
-    """By option, environment or configuration; what comes with the data does not choose it."""
+    """By option, environment or the user's configuration; a file next to the data cannot choose it."""
     (tmp_path / "own.toml").write_text('[run]\nlibrary = "project.db"\n')
     nirred.CalibrationLibrary(tmp_path / "project.db").add(*masters.values())
     first = science(night)[0]

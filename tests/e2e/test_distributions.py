@@ -125,7 +125,7 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def environment(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The core and NIRI installed by the name of the latter; everything else that they want is there already."""
+    """The core and NIRI installed by the name of the latter; all other dependencies are already installed."""
     home = tmp_path_factory.mktemp("environment")
     venv.create(home, with_pip=True, symlinks=True)
     others = home / "others"
@@ -143,7 +143,7 @@ def environment(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Environ
 
 @pytest.fixture(scope="module")
 def reduced(environment: Environment) -> Path:
-    """A small night, simulated and reduced by what is installed."""
+    """A small night, simulated and reduced by the installed packages."""
     environment.run(*"nirred simulate niri -o night --scenario dither --frames 4 --size 256 --seed 3".split())
     environment.run("nirred", "run", "night/raw", "-o", "reduced", "-q")
     return environment.home / "reduced"
@@ -192,7 +192,7 @@ def test_a_package_of_additions_acts_and_is_named(environment: Environment, redu
 
 
 def test_the_how_to_s_commands_lead_to_a_stack(environment: Environment, tmp_path: Path) -> None:
-    """From nothing to a camera of one's own, to the letter."""
+    """The guide for a new camera, followed literally from the start."""
     commands = re.findall(r"^```sh\n(.*?)^```", HOW_TO.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = "".join(commands).strip().splitlines()
     assert 4 <= len(lines) <= 6 and lines[0].startswith("nirred plugins new")

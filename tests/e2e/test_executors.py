@@ -31,14 +31,14 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def outcome(result: Any, out: Path) -> tuple[dict[str, str], Any, Any]:
-    """Digests of all products, fates of all files, and tasks without what they cost."""
+    """Digests of all products, fates of all files, and tasks without their cost."""
     tasks = [{k: v for k, v in t.items() if k != "cpu_s"} for t in result.record["tasks"]]
     return digests(out), result.record["files"], tasks
 
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    """(raw directory, registry, what the default way makes of it) of a camera, made when asked for."""
+    """(raw directory, registry, result of a default run) of a camera, created on demand."""
     made = {}
 
     def give(camera):
@@ -78,7 +78,7 @@ def test_the_same_bytes_every_way(nights, tmp_path, camera, way, jobs, memory):
 @pytest.mark.slow
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_nothing_depends_on_what_memory_held(nights, tmp_path, camera):
-    """The C library fills with rubbish what is taken from it and what it is given back."""
+    """The C library fills allocated and freed memory with arbitrary bytes."""
     raw, _, expected = nights(camera)
     command = [sys.executable, "-m", "nirred", "run", str(raw), "-o", str(tmp_path), "--quiet", "--no-report"]
     subprocess.run(command, env=dict(os.environ) | {"MALLOC_PERTURB_": "165"}, check=True)

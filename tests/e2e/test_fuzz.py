@@ -34,7 +34,7 @@ MEANING = (
 
 
 def with_card(content: bytes, key: str, value: str) -> bytes:
-    """The file with another value of one card, wherever it stands."""
+    """The file with another value of one card, in whichever HDU it is."""
     at = re.match(rb"(?:.{80})*?" + key.ljust(8).encode() + b"=", content, re.DOTALL)
     if at is None:
         return content
@@ -153,7 +153,7 @@ def test_so_is_that_of_another_camera(tmp_path, camera):
 
 
 def among_hostile_files(night, registry, tmp_path, count, seed):
-    """Damaged pixels and odd headers may cost groups of their own, never a bug, a half product or a lost file."""
+    """Damaged pixels and odd headers may fail their own groups, but cause no bug, partial product or lost file."""
     raw = Path(shutil.copytree(night.raw_dir, tmp_path / "raw"))
     hostile(night, raw, count, seed)
     result = run([raw], tmp_path / "out", RunOptions(jobs=1), registry)

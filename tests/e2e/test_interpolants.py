@@ -18,7 +18,7 @@ METHODS = ("bilinear", "nearest", "interp", "adaptive", "exact", "none")
 
 
 def stack(nights: NightCache, out: Path, method: str) -> SimpleNamespace:
-    """Tables of the night's stack by one method; calibrations are made once and used again."""
+    """Tables of the night's stack by one method; calibrations are made once and reused."""
     registry = Registry.discover(only=["niri"])
     night = nights.night("niri", registry)
     settings = (Setting("resample_to_common_frame", "interpolant", method, "test"),)
@@ -57,7 +57,7 @@ def test_none_shifts_by_whole_pixels(stacks: dict[str, SimpleNamespace]) -> None
 
 @pytest.mark.parametrize("method", ["interp", "exact"])
 def test_reproject_agrees_with_bilinear(stacks: dict[str, SimpleNamespace], method: str) -> None:
-    """For a pure shift all three are the same weights; edges differ, and so the stack's zero by a little."""
+    """For a pure shift all three have the same weights; edges differ, and so, slightly, the stack's zero level."""
     ours, theirs = stacks["bilinear"].sci, stacks[method].sci
     inner = np.isfinite(ours) & np.isfinite(theirs)
     assert inner.mean() > 0.7

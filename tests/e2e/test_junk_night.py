@@ -23,7 +23,7 @@ def changed(source, target, **cards):
 
 
 def with_rubbish(night, raw):
-    """Copy the night and put rubbish beside it; {name: (fate, part of the reason)} of the rubbish."""
+    """Copy the night and add unusable files; {name: (fate, part of the reason)} of these."""
     shutil.copytree(night.raw_dir, raw)
     good = raw / night.groups["dither"].objects[0]
     whole = good.read_bytes()
@@ -97,7 +97,7 @@ def test_every_file_has_its_fate(junk):
 
 
 def test_damage_in_the_pixels_is_told(junk):
-    """A copy whose compressed pixels are damaged has a good header: found out when its content is read."""
+    """A copy with damaged compressed pixels has a good header: detected only when its content is read."""
     _, out, _, _, _ = junk
     files = {entry["file"].rsplit("/", 1)[-1]: entry for entry in record(out)["files"]}
     assert files["damaged.fits.gz"]["fate"] in ("unreadable", "rejected")

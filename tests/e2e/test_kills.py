@@ -33,7 +33,7 @@ def command(night, out, *options):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Nights of all installed cameras, what becomes of them, and how long that takes; made when asked for."""
+    """Nights of all installed cameras, their results and run times; created on demand."""
     made = {}
 
     def give(camera):
@@ -55,7 +55,7 @@ def cameras():
 
 
 def kill_after(seconds, night, out, executor):
-    """Start a run and kill it, with all that it has started."""
+    """Start a run and kill it, with all its child processes."""
     process = subprocess.Popen(
         command(night, out, "--executor", executor, "--jobs", "2"), start_new_session=True, stderr=subprocess.DEVNULL
     )
@@ -95,14 +95,14 @@ def test_killed_and_started_again_many_times(undisturbed, tmp_path, seed):
 
 
 def attend():
-    """Hear Ctrl-C, which a job in the background of a shell is started deaf to."""
+    """Restore the handling of Ctrl-C, which a shell's background jobs ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", WAYS)
 def test_ctrl_c(undisturbed, tmp_path, executor):
-    """Interrupted in the middle: code 130, a record, and the rest is made later."""
+    """Interrupted in the middle: code 130, a record, and a later run completes the rest."""
     night, expected, seconds = undisturbed("niri")
     out = tmp_path / "out"
     process = subprocess.Popen(

@@ -18,7 +18,7 @@ FEW = {"darks": 3, "short_darks": 3, "lamps_on": 3, "lamps_off": 3}
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Names of the files of each camera; all lie in the directory of the key `raw`."""
+    """Names of the files of each camera; all are in the directory of the key `raw`."""
     home = tmp_path_factory.mktemp("mixed")
     simulations = Registry.discover(only=CAMERAS).simulations()
     (home / "raw").mkdir()

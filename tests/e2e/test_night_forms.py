@@ -24,7 +24,7 @@ def products(out):
 
 @pytest.fixture(scope="module")
 def forms(nirred_nights, tmp_path_factory):
-    """The night as it is, and shuffled in three kinds of file."""
+    """The unchanged night, and the night shuffled in three kinds of file."""
     registry = Registry.discover(only=["niri"])
     night = nirred_nights.night("niri", registry)
     before = digests(night.raw_dir)

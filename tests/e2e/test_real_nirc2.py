@@ -56,12 +56,12 @@ class Stack:
         return float(row["xoff"]), float(row["yoff"])
 
     def place(self, x, y):
-        """Where a pixel of n0031 lies."""
+        """Position of a pixel of n0031 in the stack."""
         dx, dy = self.offset("n0031")
         return x - dx + self.origin[0], y - dy + self.origin[1]
 
     def noise(self):
-        """Median over boxes of 32 pixels of their scatter, so that what is left of the sky's shape does not count."""
+        """Median of the scatter in boxes of 32 pixels, so that residual structure of the sky does not count."""
         found = []
         for y in range(0, self.sci.shape[0] - 32, 32):
             for x in range(0, self.sci.shape[1] - 32, 32):
@@ -135,7 +135,7 @@ def centroids():
 
 
 def test_noise_falls_with_the_number_of_frames(stack, fewer):
-    """Corrected for the smoothing by the resampling, scatter times sqrt(N used) is constant, and VAR tells it."""
+    """Corrected for smoothing by the resampling, scatter times sqrt(N used) is constant and agrees with VAR."""
     stacks = {**fewer, 13: stack}
     assert all(s.nexp.max() >= n - 1 for n, s in stacks.items())
     unit = {n: s.noise() / s.corrfac * math.sqrt(s.nexp.max()) for n, s in stacks.items()}
@@ -160,7 +160,7 @@ def test_bright_star_has_wings_and_no_ring(stack):
 
 
 def test_a_glow_on_the_detector_is_no_object(stack, fewer):
-    """A third of the sky's light glows in one corner and changes: masked, it was left in stacks of few."""
+    """A variable glow of a third of the sky in one corner: when it was masked, it remained in stacks of few frames."""
     for s in (*fewer.values(), stack):
         x, y = (int(v) for v in s.place(62, 64))
         boxes = [np.s_[j : j + 32, i : i + 32] for j in range(y, y + 236, 32) for i in range(x, x + 890, 32)]
@@ -169,7 +169,7 @@ def test_a_glow_on_the_detector_is_no_object(stack, fewer):
 
 
 def test_blank_sky_is_level(stack):
-    """Beyond the star's halo no pedestal is left: a strong, skewed pattern shrunk like noise left 0.3 sigma there."""
+    """No pedestal outside the star's halo: shrinking the strong, skewed pattern like noise left 0.3 sigma there."""
     x, y = stack.place(*BRIGHT)
     rows, columns = np.indices(stack.sci.shape)
     radius = np.hypot(columns - x, rows - y)

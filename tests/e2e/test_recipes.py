@@ -41,7 +41,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 @pytest.fixture(scope="module")
 def whole(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The night reduced as ever."""
+    """The night reduced by default."""
     return nirred.run(night.raw_dir, out=tmp_path_factory.mktemp("whole"))
 
 
@@ -64,7 +64,7 @@ def task(result: Any, recipe: str) -> dict[str, Any]:
 
 
 def test_a_recipe_of_ones_own(night: Night, tmp_path: Path) -> None:
-    """Steps dropped, a parameter set: the plan seeks only what the recipe uses, whatever its file is called."""
+    """Steps dropped, a parameter set: the plan looks only for calibrations that the recipe uses, for any file name."""
     from nirred.recipe_files import recipe_toml
     from nirred.recipes import REDUCE
 
@@ -154,7 +154,7 @@ def test_pieces_stacked_are_one_stack_within_noise(
 
 
 def test_pieces_of_another_program(whole: Any, tmp_path: Path) -> None:
-    """SCI, VAR and DQ in electrons, PREPARE in the primary: taken by this recipe, and by no other."""
+    """SCI, VAR and DQ in electrons, PREPARE in the primary: accepted only by this recipe."""
     with fits.open(product(whole, "_image")) as own:
         keep = fits.HDUList([own[0].copy(), *(own[n].copy() for n in ("SCI", "VAR", "DQ"))])
         for key in ("NIRRED", "NIRKIND"):
@@ -173,7 +173,7 @@ def test_pieces_of_another_program(whole: Any, tmp_path: Path) -> None:
 
 
 def test_pieces_that_do_not_fit_are_named(whole: Any, tmp_path: Path) -> None:
-    """The same frames twice are said; a stack that is turned is left out; one in ADU, too."""
+    """Repeated frames are reported; a rotated stack is left out, and so is one in ADU."""
     source = product(whole, "_image")
     for number in range(4):
         with fits.open(source) as hdus:
@@ -262,7 +262,7 @@ def test_a_step_on_calibration_frames_alone(night: Night, tmp_path: Path) -> Non
 
 
 def test_readout_pattern_is_removed_when_asked(night: Night, calibrations: dict[str, Path], tmp_path: Path) -> None:
-    """A pattern that changes its sign from frame to frame, so that the sky does not hold it."""
+    """A pattern that changes sign from frame to frame, so that the sky does not contain it."""
     raw = tmp_path / "raw"
     raw.mkdir()
     for number, path in enumerate(science(night)):

@@ -88,7 +88,7 @@ def test_tile_sizes_change_no_byte(reduced, night, reduce, tmp_path, monkeypatch
 
 
 def test_names_beyond_ascii_change_no_pixel(reduced, raw, reduce, tmp_path, registry):
-    """Names with accents, quotes and bytes that are no text, in a directory like them, with a library."""
+    """Names with accents, quotes and undecodable bytes, in a directory with such a name, with a library."""
     from nirred.library import Shelf
     from nirred.library.catalogue import CalibrationLibrary
     from nirred.run.rerun import rerun
@@ -169,7 +169,7 @@ def test_stack_says_what_it_is(reduced, night):
 
 
 def test_a_night_that_stays_in_adu_is_the_one_in_electrons_by_the_gain(reduced, night, reduce):
-    """Pixels, noise, and what the header says of them; a dark in electrons serves it, too."""
+    """Pixels, noise and the header's keywords for them; a dark in electrons can be used, too."""
     dark = reduced[1] / f"{DARK}.fits"
     counted = (Setting("adu_to_electrons", "skip", True, "-p"),)
     made = reduce(night.raw_dir, settings=counted, plan=PlanOptions(user_cal={"dark": dark}))
@@ -247,7 +247,7 @@ def test_a_user_s_value_and_its_origin_are_recorded(night, reduce, tmp_path):
 
 
 def test_a_mask_of_another_camera_is_left_out_as_a_parameter_too(night, raw, reduce, registry, tmp_path, monkeypatch):
-    """The plan decides whose frames a mask serves: no step reads it besides."""
+    """Only the plan decides to which frames a mask applies; no step does."""
     from nirred.plan import options
 
     for name in (n for n, f in night.frames.items() if f.kind != "dark"):

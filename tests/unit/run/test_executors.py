@@ -31,7 +31,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 class Brings:
-    """A plugin with an executor, and one that cannot be made."""
+    """A plugin with an executor, and another one that cannot be created."""
 
     NIRRED_API = API_VERSION
 
@@ -123,7 +123,7 @@ class FakeContext:
 
 @dataclass
 class FakeCrew:
-    """Runs `work` in threads; `deadly` tasks break the pool, and with it all that is at work."""
+    """Runs `work` in threads; `deadly` tasks break the pool, and with it all running tasks."""
 
     threads: int
     deadly: set[str] = field(default_factory=set)
@@ -236,7 +236,7 @@ def test_a_step_that_fails_takes_its_group_only(night, reduce, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_killed_worker(night, registry, reduced, tmp_path):
-    """The system's memory killer takes a worker away: its group fails or is made again, and the run ends well."""
+    """The system's out-of-memory killer ends a worker: its group fails or is redone, and the run ends normally."""
     import os
     import signal
     import subprocess
@@ -268,7 +268,7 @@ def test_a_killed_worker(night, registry, reduced, tmp_path):
 
 
 def test_a_worker_ends_in_a_task_not_in_a_result():
-    """Without a task it may be sending one's result; the next task that it begins is its last."""
+    """Between tasks a worker may be sending a result, so it ends only in the next task that it starts."""
     code = (
         "import threading, time\n"
         "from nirred.run import executors\n"
@@ -285,7 +285,7 @@ def test_a_worker_ends_in_a_task_not_in_a_result():
 
 
 def test_a_result_travels_in_one_piece(night, tmp_path):
-    """Beyond 16 kB it is written in two, beyond 64 kB a pipe makes its writer wait; a killed one has sent a half."""
+    """Above 16 kB it is written in two parts, above 64 kB the pipe blocks: a killed worker may have sent only half."""
     registry = Registry.discover(only=["niri"])
     plugins = tuple((n, registry.found[n].version) for n in registry.names)
     place = Place(tmp_path, tmp_path, 10**9, 1, False, False, plugins)

@@ -31,7 +31,7 @@ DARK = "N20260115S0013_dark"
 
 @pytest.fixture
 def struck(night, registry, tmp_path, reduced):
-    """Reduce a night that something happens to as a task is begun; then say what a run after that does."""
+    """Reduce a night with a fault at the start of a task; return the result."""
 
     def call(strike, out=None, at=FLAT, **options):
         out, told = out or tmp_path / "out", []
@@ -51,7 +51,7 @@ def struck(night, registry, tmp_path, reduced):
 
 
 def mended(night, registry, out, reduced, redone):
-    """A run without the fault makes what is missing, and the products are those of a night without one."""
+    """A run without the fault makes the missing products, and all equal those of an undisturbed night."""
     result = run([night.raw_dir], out, RunOptions(jobs=1), registry)
     assert result.exit_code == 0 and {n for n, o in result.outcomes.items() if o == "done"} == redone
     assert all((out / p.name).read_bytes() == p.read_bytes() for p in reduced[1].glob("*.fits"))
@@ -105,7 +105,7 @@ def test_a_disk_that_is_read_only(disk, night, registry):
 
 
 def test_an_output_that_turns_read_only(struck, disk, night, registry, reduced):
-    """What is finished stays, what could not be written is said, and run.json is the one of the run's start."""
+    """Finished products remain, those that could not be written are reported, and run.json is that of the start."""
     out = disk / "out"
 
     def turn(out):
@@ -125,7 +125,7 @@ def test_an_output_that_turns_read_only(struck, disk, night, registry, reduced):
 
 @pytest.mark.parametrize("count", [1, 4, 6])
 def test_any_write_may_be_the_last_that_fits(night, registry, tmp_path, reduced, monkeypatch, count):
-    """The n-th file that is written, run.json and records among them, and all after it find no room."""
+    """The disk is full from the n-th written file on, run.json and records included."""
     written, flush = [], os.fsync
 
     def full(descriptor):
@@ -157,7 +157,7 @@ def test_records_that_vanish(struck, night, registry, tmp_path, reduced):
 
 
 def test_raw_frames_that_vanish(night, registry, raw, tmp_path):
-    """Two of the lamps are left out by name; without any the flat fails; neither is a bug."""
+    """Two missing lamp frames are left out and named; without any the flat fails; neither is a bug."""
     lamps = [n for n, f in night.frames.items() if f.kind == "lamp_on"]
 
     def strike(event):
@@ -209,7 +209,7 @@ def test_a_frame_whose_clock_was_wrong(night, raw, reduce):
 
 @pytest.mark.parametrize("spoil", ["corrupt", "folder", "locked"])
 def test_a_library_that_cannot_be_used(night, registry, tmp_path, reduced, spoil):
-    """The night is reduced without it, and that is said."""
+    """The night is reduced without it, and this is reported."""
     place = tmp_path / "library.db"
     library = CalibrationLibrary(place, registry, timeout=0.2)
     library.init()
@@ -235,7 +235,7 @@ def test_a_library_that_cannot_be_used(night, registry, tmp_path, reduced, spoil
 
 
 def test_files_and_directories_without_permission(night, raw, tmp_path):
-    """An unreadable frame has its fate, a directory that cannot be written is refused; root gives up its privilege."""
+    """An unreadable frame gets its fate, an unwritable directory is refused; root drops its privileges for this."""
     drop = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     if drop and shutil.which(drop[0]) is None:
         pytest.skip("root may do everything here")

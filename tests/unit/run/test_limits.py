@@ -26,7 +26,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def limited(monkeypatch, said):
-    """`within_limits` on a system that is as told."""
+    """`within_limits` on a mock system with the given properties."""
 
     def call(addresses=resource.RLIM_INFINITY, physical=64_000_000_000, **options):
         monkeypatch.setattr(resource, "getrlimit", lambda _: (addresses, addresses))
@@ -65,7 +65,7 @@ def test_this_machine_is_measured():
 
 
 def test_a_run_in_a_small_address_space(night, tmp_path):
-    """Where native libraries would abort, hang or interrupt the process, nothing is started."""
+    """No run is started if native libraries would abort, hang or interrupt the process."""
 
     def small():
         resource.setrlimit(resource.RLIMIT_AS, (700_000_000, 700_000_000))

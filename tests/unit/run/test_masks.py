@@ -15,7 +15,7 @@ WHOLE, SIDE = 1024, 256  # pixels: of the detector, and of its central part in t
 
 @pytest.fixture
 def lamps(night, raw):
-    """What a mask and a flat are made of."""
+    """The raw frames for a mask and a flat."""
     for name, frame in night.frames.items():
         if frame.kind not in ("lamp_on", "lamp_off", "short_dark"):
             (raw / name).unlink()
@@ -24,7 +24,7 @@ def lamps(night, raw):
 
 @pytest.fixture
 def mask(tmp_path):
-    """A mask of the whole detector by hand, valid before the night: hot pixels are 2, dead ones 4, odd ones 16384."""
+    """A manual mask of the whole detector, valid before the night: hot pixels 2, dead ones 4, others 16384."""
     values = np.zeros((WHOLE, WHOLE), np.int32)
     corner = (WHOLE - SIDE) // 2
     values[corner + 100, corner + 20 : corner + 23] = 2, 4, 16384

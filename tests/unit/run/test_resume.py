@@ -40,7 +40,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 @pytest.fixture
 def out(reduced, tmp_path) -> Path:
-    """The reduced night, to be spoilt; times of change are kept."""
+    """The reduced night, to be damaged; modification times are kept."""
     return Path(shutil.copytree(reduced[1], tmp_path / "out"))
 
 
@@ -121,7 +121,7 @@ def test_fresh_makes_all_again(again, out, reduced):
 
 
 def test_a_list_of_offsets_counts_by_its_content(again, out, tmp_path, registry):
-    """Its name and SHA-256 are in PROVENANCE, its directory is not; where it lies does not matter."""
+    """Its name and SHA-256 are in PROVENANCE, its directory is not and does not matter."""
     path = tmp_path / "lists" / "mine.txt"
     path.parent.mkdir()
     path.write_text("100 100\n110 100\n105 95\n")

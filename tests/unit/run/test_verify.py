@@ -95,7 +95,7 @@ def test_an_image_is_made_again_from_moved_raw_frames(out, raw, registry, tmp_pa
 
 
 def test_a_product_is_made_again_from_another_directory(raw, registry, tmp_path, monkeypatch):
-    """Names that were given from where the run was started, links to them and copies are one file each."""
+    """Names relative to the directory of the run, links and copies all refer to the same file."""
     monkeypatch.chdir(tmp_path)
     run(["raw"], Path("here"), RunOptions(jobs=1), registry)
     shutil.copytree("raw", "a copy")
@@ -109,7 +109,7 @@ def test_a_product_is_made_again_from_another_directory(raw, registry, tmp_path,
 
 
 def test_twins_of_an_input_do_not_stand_for_it(raw, registry, tmp_path):
-    """A copy takes no part in the check of world coordinates: the frame that is made again must be its twin's."""
+    """A copy is not used in the check of world coordinates: the frame made again must be that of the original."""
     shutil.copytree(raw, tmp_path / "b")
     shelf = Shelf.of(tmp_path / "none.fits", [str(tmp_path / "b"), str(raw)], registry)
     assert {p.parent for p in shelf.paths} == {tmp_path / "b"}
@@ -156,7 +156,7 @@ def test_differences_in_words(tmp_path):
 
 
 def test_runs_before_the_last_one_are_kept_and_verified(out, raw, night, registry):
-    """A second run, of darks alone: run.json tells of it, and beside it of what the first one left."""
+    """A second run, of darks only: run.json describes it and, in addition, the remaining products of the first run."""
     for name in (n for n, f in night.frames.items() if f.kind != "dark"):
         (raw / name).unlink()
     result = run([raw], out, RunOptions(jobs=1), registry)
@@ -211,7 +211,7 @@ def test_calibrations_are_made_again(out, registry, tmp_path, name):
 
 
 def alone(out, name, tmp_path):
-    """A product without the run.json beside it."""
+    """A product without its run.json."""
     (tmp_path / "alone").mkdir()
     return Path(shutil.copy(out / name, tmp_path / "alone"))
 

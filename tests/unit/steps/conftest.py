@@ -54,7 +54,7 @@ def make_info(path: Path, shape: tuple[int, int], k: int = 0, **fields: Any) -> 
 
 @pytest.fixture
 def in_london(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Sequence[FrameInfo]], list[FrameInfo]]]:
-    """The computer's clock is London's; gives frames with times, one a minute, of when it jumped."""
+    """The computer uses London time; returns frames, one a minute, at the time of the clock change."""
 
     def moved(infos: Sequence[FrameInfo]) -> list[FrameInfo]:
         def at(k: int) -> Descriptors:
@@ -113,7 +113,7 @@ def make_group(tmp_path: Path) -> Callable[..., Group]:
 
 @pytest.fixture
 def write_raw(tmp_path: Path) -> Callable[..., list[FrameInfo]]:
-    """Write raw frames of one or more planes (ADU) and give what the plan would know of them."""
+    """Write raw frames of one or more planes (ADU) and return their FrameInfo as from the plan."""
 
     def write(images: Sequence[Sequence[np.ndarray]], **fields: Any) -> list[FrameInfo]:
         infos = []

@@ -167,7 +167,7 @@ def test_bad_pixels_from_flat_and_dark(make_group):
 
 
 def test_the_share_of_bad_pixels_is_of_those_that_see_light(make_group):
-    """A keyhole lights a twentieth of its array."""
+    """A keyhole illuminates a twentieth of its array."""
     group = make_group(["flat"], [np.ones((64, 64))], makes="bpm")
     flat, dq = np.ones((64, 64)), np.zeros((64, 64), np.uint16)
     flat[5, 5], flat[50, 50], dq[16:] = 0.1, 0.1, 64
@@ -203,7 +203,7 @@ def test_limits_of_darks_in_adu_are_in_electrons_all_the_same(make_group):
 
 
 def test_without_limits_the_dark_says_what_stands_out(make_group):
-    """A camera that nobody gave limits for: hot pixels above 20 times the scatter, whatever glows smoothly."""
+    """A camera without configured limits: hot pixels are those above 20 times the scatter, despite a smooth glow."""
     rng = np.random.default_rng(8)
     group = make_group(["flat"], [np.ones((256, 256))], makes="bpm")
     glow = 300.0 * np.exp(-((np.hypot(*np.indices((256, 256))) / 150) ** 2))

@@ -51,7 +51,7 @@ def test_level_is_taken_where_the_stack_is_deep() -> None:
 
 
 def test_pixels_of_half_the_depth_are_not_chosen_by_their_own_noise() -> None:
-    """VAR is a little higher where a pixel is: of those at the limit only the low ones would count."""
+    """VAR rises slightly with a pixel's value: of the pixels at the limit, only low ones would count."""
     plane = stack(200, 2.0, 0.0)
     assert plane.var is not None
     plane.var[:] *= 1.0 + 0.02 * (plane.data - 10.0)
@@ -72,7 +72,7 @@ def test_no_blank_pixel_at_all() -> None:
 
 @pytest.mark.parametrize(("kernel", "shift"), [("nearest", 0.0), ("lanczos3", 0.4), ("bilinear", 0.5)])
 def test_the_level_of_resampled_pixels_scatters_as_its_error_says(kernel: str, shift: float) -> None:
-    """Interpolated pixels scatter by less than `VAR` says, down to half of it, and are not independent."""
+    """Interpolated pixels scatter by less than predicted by `VAR`, down to half, and are not independent."""
     rng = np.random.default_rng(9)
     shape, found = (120, 120), []
     nothing, even = np.zeros(shape, np.uint16), np.full(shape, 5, np.uint16)
@@ -107,7 +107,7 @@ def test_the_outskirts_of_a_galaxy_are_taken_off_the_level() -> None:
 
 
 def test_sources_too_faint_to_be_found_are_part_of_the_error() -> None:
-    """Sources whose number goes with the power -0.75 of their flux: the faintest are in the level."""
+    """Sources whose number is proportional to flux^-0.75: the faintest contribute to the level."""
     rng = np.random.default_rng(7)
     image = rng.normal(0, 1, (512, 512))
     flux = 3.0 * rng.random(1300) ** (-1 / 0.75)
@@ -127,7 +127,7 @@ def test_sources_too_faint_to_be_found_are_part_of_the_error() -> None:
 
 
 def test_a_wide_dither_does_not_make_the_level_uncertain() -> None:
-    """Blank pixels of all depths have no one mode: the deep ones tell what sources too faint to be masked do."""
+    """Blank pixels of all depths have no single mode: the deep ones show the effect of sources too faint to mask."""
     rng = np.random.default_rng(8)
     count = np.repeat(np.arange(1, 10), 40)[:, None] * np.ones((1, 360), int)
     image = (rng.standard_normal(count.shape) / np.sqrt(count)).astype(np.float32)
@@ -224,7 +224,7 @@ def test_behind_objects_of_a_keyhole_the_level_may_hold_their_light(make_group, 
 
 @pytest.mark.parametrize(("columns", "advised"), [(0, True), (256, True), (64, False)])
 def test_uneven_sky_is_told_with_advice_that_suits_the_readout(make_group, columns: int, advised: bool) -> None:
-    """`clean_readout` works by quadrants: of no use to a detector that is read in other parts."""
+    """`clean_readout` works on quadrants: it is not applicable to detectors with other readout sections."""
     group = make_group(["object"], [np.zeros((512, 512), np.float32)])
     info = group.frames[0].info
     rows = 256 if columns == 256 else 512

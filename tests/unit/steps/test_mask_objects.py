@@ -87,7 +87,7 @@ def test_a_target_wider_than_the_dither_is_told(make_group, role: str, told: boo
 
 @pytest.mark.parametrize(("lit", "masked"), [(False, (0.1, 0.5)), (True, (0.7, 1.0))])
 def test_a_steep_slope_beside_a_wide_galaxy_is_no_halo(lit: bool, masked: tuple[float, float]) -> None:
-    """Its bright side hid most of the field, and then nothing told the slope any more: it stayed in the stack."""
+    """Its bright side masked most of the field, so that the slope could not be measured and remained in the stack."""
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     model = 60.0 * (v / 256 - 1) + 400 * np.exp(-np.hypot(u - 290, v - 240) / 25)
     model = (model + np.random.default_rng(3).normal(0, 15, SHAPE)).astype(np.float32)
@@ -135,7 +135,7 @@ def test_halos_at_the_ends_of_a_strip_are_no_parabola_under_its_middle() -> None
 
 @pytest.mark.parametrize(("x", "enclosed"), [(256, True), (30, False)])
 def test_only_what_sky_surrounds_is_worth_another_pass(make_group, x: int, enclosed: bool) -> None:
-    """Beyond a target that the detector's edge cuts nothing tells the sky: planes through it would be carried on."""
+    """Beyond a target cut by the detector's edge the sky cannot be measured: planes would be extrapolated there."""
     rng = np.random.default_rng(3)
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     frames = [rng.normal(0, 30, SHAPE) + 400 * np.exp(-np.hypot(u - x - dx, v - 256) / 12) for dx in (0, 4, -5)]
@@ -151,7 +151,7 @@ def test_only_what_sky_surrounds_is_worth_another_pass(make_group, x: int, enclo
     [((0.009, 0.0), 0.009, True), ((0.004, 0.0), 0.0, False), ((0.019, 0.013), 0.019, True), ((0.3, 0.1), 0.3, False)],
 )
 def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypatch, shares, hidden, enclosed) -> None:
-    """What a first pass shows of a galaxy as wide as its dithers is its core alone: the sky took the rest."""
+    """The first pass shows only the core of a galaxy as wide as the dithers: the rest was subtracted with the sky."""
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
@@ -163,7 +163,7 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
 
 @pytest.mark.parametrize(("share", "cut", "again"), [(0.005, 0.0, True), (0.003, 0.0, False), (0.012, 0.03, False)])
 def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatch, share, cut, again) -> None:
-    """Of many frames none hides what all others hide, and yet their sky holds the galaxy's light."""
+    """In a long sequence no pixel is covered in all frames, and yet their sky contains the galaxy's light."""
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
@@ -211,7 +211,7 @@ def test_share_of_regions_that_an_edge_cuts() -> None:
 
 
 def test_halos_that_the_sky_holds_are_told_by_what_was_masked(make_group) -> None:
-    """Frames that are each other's sky show nothing of a halo beyond its mask: it is the sky's, and is taken off it."""
+    """In frames that are each other's sky, a halo outside its mask is only in the sky, and is removed from it."""
     rng = np.random.default_rng(3)
     v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
     shifts = [(0.0, 0.0), (22.0, 5.0), (-18.0, 20.0)]

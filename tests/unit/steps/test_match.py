@@ -15,7 +15,7 @@ SHAPE = (512, 576)
 
 @pytest.fixture
 def nebula(make_group):
-    """A nebula that covers the field, seen by five frames of different skies: (group, the sky planes, weights)."""
+    """A nebula that covers the field, in five frames with different skies: (group, the sky planes, weights)."""
     rng = np.random.default_rng(3)
     v, u = (2 * (np.arange(n) + 0.5) / n - 1 for n in SHAPE)
     light = 800 * np.exp(-(v[:, None] ** 2) - 0.5 * u**2)

@@ -80,7 +80,7 @@ def test_slopes_that_a_galaxy_hides_are_evened_beside_it(make_group) -> None:
 
 
 def test_light_that_stays_and_changes_is_no_objects(make_group) -> None:
-    """A glow that a mask takes for an object: nothing is done to the frames."""
+    """A glow that was masked as an object: the frames are not changed."""
     group, layout, mask = _night(make_group, lambda k: (1500 + 100 * k) * np.exp(-_distance(*MIDDLE) / 25))
     before = group.planes[0].sci.frame(1).copy()
     assert _told(group, layout, mask) == {}

@@ -78,7 +78,7 @@ SCALE = 0.2 / 3600
 
 @dataclass(frozen=True)
 class Piece:
-    """A stack of stars to be: where it lies, its light, noise, width of its stars (FWHM) and depth."""
+    """Specification of a stack of stars: position, brightness, noise, width of its stars (FWHM) and depth."""
 
     offset: tuple[float, float]
     transparency: float = 1.0
@@ -132,7 +132,7 @@ def far_from(truth: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> float:
 
 
 def test_a_reference_that_is_left_out_later_leaves_no_trace(make_group: Any, tmp_path: Path) -> None:
-    """B, sharp but cloudy, is the registration's: all that refers to a frame refers to A in the end."""
+    """B, sharp but cloudy, is the reference of the registration, but everything refers to A in the end."""
     shape = (200, 220)
     pieces = (
         Piece((0.0, 0.0), noise=30.0, fwhm=8.0, depth=30),
@@ -233,7 +233,7 @@ def test_stacks_of_other_levels_leave_no_steps(make_group: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("skip", ["", "scale_counts_to_reference"])
 def test_stacks_of_other_exposure_times(make_group: Any, tmp_path: Path, skip: str) -> None:
-    """They count as exposures of the first one's time; sums are of their own times."""
+    """They count as exposures of the first one's time; sums use their own times."""
     shape, infos = (120, 130), []
     x, y, flux = star_field(shape)
     for k, (seconds, depth, airmass) in enumerate(((20.0, 6, 1.1), (40.0, 3, 1.4))):
@@ -254,7 +254,7 @@ def test_stacks_of_other_exposure_times(make_group: Any, tmp_path: Path, skip: s
 
 
 def test_a_camera_distorts_stacks_of_another_program(make_group: Any, tmp_path: Path) -> None:
-    """They are drawn through their distortion onto flat pixels, and are not taken for turned."""
+    """They are resampled through their distortion onto flat pixels, and are not taken for rotated."""
     shape, infos = (200, 220), []
     x, y, flux = star_field(shape)
 

@@ -13,7 +13,7 @@ SHAPE = (512, 512)
 
 
 def _frames() -> list[np.ndarray]:
-    """Noise, a pattern in each quadrant and steps between them, less the parabola that fits."""
+    """Noise, a pattern in each quadrant and steps between them, minus the best-fitting parabola."""
     rng = np.random.default_rng(5)
     frames = []
     for _ in range(3):

@@ -82,7 +82,7 @@ def test_sky_frames_serve_targets_and_each_other(make_group):
 
 
 def test_sky_frames_at_one_place_show_nothing_and_that_is_said(make_group, monkeypatch):
-    """They have no sky of their own: what the memory held before must not pass for objects on them."""
+    """They have no sky of their own: uninitialized memory must not be taken for objects on them."""
 
     class Used(PlaneStack):
         def __init__(self, *shape, zeros=True):
@@ -122,7 +122,7 @@ def test_contradicting_options_are_an_error(make_group):
 
 @pytest.fixture(params=[2, 3, 7])
 def skies(request, make_group):
-    """A drifting sky with a pattern that scales with it, seen by n dithered frames; Poisson noise."""
+    """A drifting sky with a pattern that scales with it, in n dithered frames; Poisson noise."""
     n, rng = request.param, np.random.default_rng(request.param)
     y, x = np.indices(SHAPE) / SHAPE[0]
     pattern = (1 + 0.05 * x - 0.03 * y**2) * (1 + 0.01 * rng.standard_normal(SHAPE))
@@ -149,7 +149,7 @@ def test_the_sky_goes_and_its_noise_is_told(skies, scale):
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize(("ring", "whole"), [(0.0, False), (0.02, True)])
 def test_few_frames_shrink_a_pattern_without_structure(make_group, n, ring, whole):
-    """Their sky adds 1/(n - 1) of a frame's variance where it is taken off whole."""
+    """Their sky adds 1/(n - 1) of a frame's variance if it is subtracted without shrinkage."""
     rng = np.random.default_rng(n)
     y, x = np.indices(SHAPE) - 127.5
     pattern = 1 + ring * np.exp(-0.5 * ((np.hypot(x, y) - 70) / 25) ** 2) + 0.001 * rng.standard_normal(SHAPE)
@@ -178,13 +178,13 @@ def test_masked_objects_leave_no_print(make_group):
 
 
 def median_left(shape, seed=2):
-    """What a flat that was divided by its median of 11 pixels leaves of the sky: 0.3 %, some pixels wide."""
+    """Sky structure left by a flat that was divided by its median over 11 pixels: 0.3 %, a few pixels wide."""
     flat = 1 + 0.03 * np.random.default_rng(seed).standard_normal(shape)
     return median_filter(flat, 11)
 
 
 def test_what_is_some_pixels_wide_goes_with_the_sky(make_group):
-    """In cells of 8 pixels hardly more is left than photons make; single pixels would leave most of it."""
+    """In cells of 8 pixels hardly more than photon noise is left; with single pixels most would remain."""
     rng, n = np.random.default_rng(3), 9
     pattern = median_left(SHAPE)
     frames = [rng.poisson((9000 + 30 * k) * pattern).astype(np.float32) for k in range(n)]
