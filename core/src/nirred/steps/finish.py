@@ -1,4 +1,4 @@
-"""Last steps: the stack's level and catalogue, and writing the products."""
+"""Last steps: zero level and catalogue of the stack, and writing the products."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ from ..products import drawn_planes, frames_table, write
 from ..results import require
 from ..step import GroupStep
 
-#: Pixels of a stack with so many times fewer exposures than its deepest ones are shallow.
+#: Pixels with this many times fewer exposures than the deepest ones are shallow.
 SHALLOW = 2.0
-#: Of the light of objects' outskirts, as their profiles tell it.
+#: Relative error of the light of objects' outskirts, as extrapolated from their profiles.
 LIGHT_ERROR = 0.3
-#: Of the sources found the share that has the flux of the faintest, at most; fewer than so many tell nothing.
+#: Quantile of the sources' fluxes that is taken for that of the faintest; least number of sources for this estimate.
 FAINTEST, FEWEST = 0.25, 20
-#: Areas of blank sky that differ by so many times what VAR says are worth a remark; up to 1.5 they pass for even.
+#: Ratio of the scatter of blank areas to the prediction of VAR: above the first there is a remark, below the second the
+#: sky counts as even.
 UNEVEN, EVEN = 3.0, 1.5
-#: Variances above so many times the sky's are those of objects.
+#: Variances above this many times that of the sky are those of objects.
 STARLIT = 1.5
-#: Parts of a field whose levels err independently where it is uneven: quadrants, or the ends of a slope.
+#: Number of parts of an uneven field, such as quadrants, whose levels have independent errors.
 PARTS = 4
-#: Share of the detector that objects hide in every frame above which the user is told; of few frames, stars do.
+#: Share of the detector hidden by objects in every frame from which there is a remark: of few frames, stars hide some.
 WORTH_SAYING = 0.02
-#: Sources whose width is that of a star: signal-to-noise above, ellipticity below.
+#: Stars from which the FWHM is measured: least signal-to-noise ratio, and largest ellipticity.
 STAR_SNR, STAR_ROUND = 20.0, 0.3
 
 
 class LevelStack(GroupStep):
-    """Zero level of the stack, measured where it is blank, and its error."""
+    """Measure the zero level of the stack on its blank pixels, subtract it, and state its error."""
 
     name = "level_stack"
     uses_frames = False
@@ -68,7 +69,7 @@ class LevelStack(GroupStep):
         planes, counts = group.streams[call.takes], require(group.stack.nexp, "nexp")
         for p, (plane, count) in enumerate(zip(planes, counts, strict=True)):
             filled = [state for d in drawn_planes(group, p) if (state := group.planes[d]).filled]
-            if filled:  # levels predicted from the same sky frames err together
+            if filled:  # levels predicted from the same sky frames have the same error
                 found.append(max(float(weights @ [state.sky_err[i] for i in frames]) for state in filled))
                 done.append(plane)
                 continue
@@ -109,7 +110,7 @@ class LevelStack(GroupStep):
 
 
 def _advice(group: Group) -> str:
-    """What may help where the sky is uneven: `clean_readout` knows quadrants, and no other amplifiers."""
+    """A remedy for an uneven sky: `clean_readout`, if the amplifiers read out quadrants."""
     for detector in group.frames[0].info.detectors:
         if any(tuple(2 * n for n in a.section.shape) != detector.shape for a in detector.amplifiers):
             return ""
@@ -117,7 +118,7 @@ def _advice(group: Group) -> str:
 
 
 def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray) -> tuple[Evenness, float]:
-    """How even deep blank pixels are; what apertures on them scatter by beyond VAR, over VAR."""
+    """Evenness of deep blank pixels; variance in apertures on them in excess of VAR, relative to VAR."""
     if plane.var is None:
         return Evenness(0.0, 0.0), 0.0
     blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
@@ -127,9 +128,9 @@ def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray
 
 
 def _state_broad_noise(group: Group, planes: list[Plane], excess: float) -> list[Plane]:
-    """Add to VAR what the sky's noise on the scale of apertures is beyond that of pixels, and tell NOISECOV of it.
+    """Add the sky's excess noise on the scale of apertures to VAR, and broaden NOISECOV accordingly.
 
-    It is the sky's: pixels of stars get no more of it than those of the sky beside them.
+    As it is noise of the sky, pixels of stars get no more of it than those of the sky next to them.
     """
     noisier = []
     for plane, count in zip(planes, require(group.stack.nexp, "nexp"), strict=True):
@@ -153,14 +154,34 @@ def zero_level(
     *,
     sunk: bool = False,
 ) -> tuple[float, float]:
-    """Median of a stack's deep blank pixels, by the number of exposures of each, and its error.
+    """Median of the deep blank pixels of a stack, and its error.
 
-    In a stack whose objects are masked this deep the median errs less than any estimate of the mode. To the statistical
-    error, of pixels whose noise correlates as `noisecov` says, are added half of the difference between both, as far as
-    it is not noise, and what sources too faint to be masked may hold, by those that are the faintest. The outskirts of
-    extended `objects`, as found in blocks of pixels, lie on the blank ones: their light is taken off the level, and
-    `LIGHT_ERROR` of it is stated as error; where they have `sunk` into the sky of their own frames, also what the
-    hollows round them show of it.
+    With objects masked so deeply, the median is more accurate than any estimate of the mode. Its error is the quadratic
+    sum of the statistical error, for noise correlated as in `noisecov`; half the difference between median and mode,
+    minus its noise; the light of sources too faint to be masked, extrapolated from the faintest that are; and errors of
+    the light of objects' outskirts. The outskirts of extended `objects`, found in blocks of pixels, lie on blank
+    pixels: their light is subtracted from the level, with a relative error of `LIGHT_ERROR`. If objects have `sunk`
+    into the sky of their own frames, the hollows around them are used, too.
+
+    Parameters
+    ----------
+    plane : Plane
+        The stack.
+    count : uint16 (ny, nx)
+        Number of exposures of each pixel.
+    mask : uint8 (ny, nx)
+        Not zero where there are objects.
+    objects : (rows, columns), optional
+        Blocks in which objects were detected.
+    noisecov : float64 (7, 7), optional
+        Correlation of the noise; None: it is white.
+    sunk : bool
+        Whether frames served each other as sky.
+
+    Returns
+    -------
+    level, error : float
+        In the unit of the stack; 0 and infinity without a blank pixel.
     """
     blank = np.isfinite(plane.data) & ((plane.dq & BAD) == 0)
     blank = blank & (mask == 0) if (blank & (mask == 0)).any() else blank
@@ -169,7 +190,7 @@ def zero_level(
     values = plane.data[_deep(count, blank)]
     middle, mode = median(values), level(values, None)
     apart, noise = middle - mode.value, FIT_SCATTER * mode.sigma / np.sqrt(mode.n)
-    # what correlation adds to the median's error it adds to the mode's, too: their difference has none of it
+    # correlation increases the errors of median and mode alike, but not that of their difference
     together = 1.0 if noisecov is None else np.sqrt(median_variance_ratio(noisecov))
     error = np.hypot(1.25 * together * mode.sigma / np.sqrt(values.size), 0.5 * np.sqrt(max(apart**2 - noise**2, 0.0)))
     if objects is None:
@@ -181,10 +202,10 @@ def zero_level(
 
 
 def _too_faint(surface: np.ndarray, objects: np.ndarray) -> float:
-    """Light of sources too faint to be found, per pixel, as it may be by those that are: as many of the faintest.
+    """Light per pixel of sources too faint to be detected: N F, with N the number detected and F the faintest flux.
 
-    Where N sources are brighter than F, and N goes with the power -0.5 to -0.8 of F, those between F / 3 and F hold 0.4
-    to 1.0 times N F.
+    If the number N of sources brighter than F is proportional to F to the power of -0.5 to -0.8, sources between F / 3
+    and F emit 0.4 to 1.0 times N F.
     """
     from scipy.ndimage import label
 
@@ -195,33 +216,33 @@ def _too_faint(surface: np.ndarray, objects: np.ndarray) -> float:
 
 
 def _deep(count: np.ndarray, blank: np.ndarray) -> np.ndarray:
-    """Blank pixels where most frames look: elsewhere brighter sources hide in the noise, and raise the level.
+    """Blank pixels with many exposures; all of them if the deep ones alone determine the level much less precisely.
 
-    By the number of exposures, not by VAR, which knows of a pixel's own noise: a limit amid the pixels of one depth
-    chooses those that are low. All blank pixels where the deep ones alone tell much less of the level.
+    With fewer exposures, brighter sources go undetected and raise the level. Pixels are chosen by their number of
+    exposures and not by VAR, which depends on a pixel's own noise: a limit on VAR would prefer low pixels.
     """
     if not blank.any():
         return blank
     sample = count[blank]
     sample = sample[:: -(-sample.size // SAMPLES)]
     limit = float(np.percentile(sample, 90)) / SHALLOW
-    told = np.sqrt(sample)  # what a pixel adds to the precision of a median
+    told = np.sqrt(sample)  # contribution of a pixel to the precision of a median
     return np.asarray(blank & (count >= limit)) if 2 * told[sample >= limit].sum() >= told.sum() else blank
 
 
 def _blocks(plane: Plane, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the good pixels of a plane, and the number of blank ones, in blocks."""
+    """Mean of the good pixels, and number of blank pixels, in each block of a plane."""
     return block_means(plane.data, plane.dq & BAD), block_sums(blank)
 
 
 def stack_objects(plane: Plane, threshold: float, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of a stack, from its own noise: their mask, and the blocks of pixels in which they were detected."""
+    """Object mask of a stack, and the blocks of pixels in which objects were detected."""
     noise = np.sqrt(plane.var if plane.var is not None else np.ones_like(plane.data))
     return find_objects(plane.data, flagged(plane.dq, int(BAD)), noise, threshold=threshold, threads=threads)
 
 
 class MakeCatalogue(GroupStep):
-    """OBJCAT of the stack."""
+    """Make the catalogue OBJCAT of the stack."""
 
     name = "make_catalogue"
     uses_frames = False
@@ -267,7 +288,7 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
 
 
 def _star_width(table: np.ndarray) -> float:
-    """Median FWHM of the round, well measured sources, pixels; NaN without any."""
+    """Median FWHM (pixels) of bright round sources; NaN without any."""
     good = (table["SNR"] > STAR_SNR) & (table["FLAGS"] == 0) & (table["ELLIPTICITY"] < STAR_ROUND)
     widths = table["FWHM_IMAGE"][good & np.isfinite(table["FWHM_IMAGE"])]
     return float(np.median(widths)) if widths.size else float("nan")

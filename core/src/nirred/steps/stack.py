@@ -53,12 +53,12 @@ from .together import Together, frames_together
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
-#: Bits that make a pixel useless in a stack, and those that are told of pixels that are taken.
+#: Bits of pixels that are not used in a stack, and bits of used pixels that its DQ repeats.
 _HIDING, _TOLD = BAD & np.uint16(0xFFF9), int(DQ.NON_LINEAR | DQ.SATURATED)
 
 
 class Resample(GroupStep):
-    """Chooses grid and interpolant; the resampling itself is done in the stack."""
+    """Choose grid and interpolant; frames are resampled while they are stacked."""
 
     name = "resample_to_common_frame"
     doc = "choose grid and interpolant of the single resampling, done tile by tile while stacking"
@@ -95,7 +95,7 @@ class Resample(GroupStep):
 
 
 class StackFrames(GroupStep):
-    """Weighted mean, or another combination, of the registered frames."""
+    """Combine the registered frames, by default with a weighted mean."""
 
     name = "stack_frames"
     doc = "combine the frames, resampled once, by a weighted mean or otherwise, with VAR, DQ and NEXP"
@@ -149,7 +149,7 @@ class StackFrames(GroupStep):
 
 
 def _rejection(params: StackFrames.Params, n: int) -> Rejection:
-    """What the parameters say of outliers among resampled values; limits alone stand for the method that has them."""
+    """Rejection of resampled values according to the parameters; limits without a method imply the method."""
     limits = {"hsigma": params.hsigma, "lsigma": params.lsigma}
     numbers = {"nlow": params.nlow, "nhigh": params.nhigh}
     method: str = params.reject_method
@@ -168,7 +168,7 @@ def _rejection(params: StackFrames.Params, n: int) -> Rejection:
 
 @dataclass(frozen=True)
 class Combination:
-    """Another combination of resampled values than their weighted mean.
+    """A combination of resampled values other than their weighted mean.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ class Combination:
     rejection : Rejection
         Of resampled values.
     constant, per_electron : float
-        Noise model of a resampled pixel of any of the frames: what their variances are in the mean.
+        Noise model of a resampled pixel, mean of the frames.
     """
 
     operation: str
@@ -185,7 +185,7 @@ class Combination:
     per_electron: float
 
     def of(self, images: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values, the factor on the variance of the mean of all, and the number combined; (n, rows, nx), NaN: none."""
+        """Values, factor on the variance of the mean, and number combined, of images (n, rows, nx); NaN: no value."""
         there = np.isfinite(images).sum(axis=0)
         noise = NoiseModel(np.float32(self.constant), np.float32(self.per_electron))
         weighted = weights if self.operation == "wtmean" else None
@@ -193,10 +193,10 @@ class Combination:
         return made.sci, self._loss(there, made.n), made.n
 
     def _loss(self, there: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        """Variance over that of the mean of all that is there, for normal noise.
+        """Variance relative to that of the mean of all values, for normal noise.
 
-        Fits to variances of order statistics of 2 to 30 normal values, good to 5 %. What is clipped is taken for
-        outliers, which no mean should hold; what minmax leaves out is mostly as good as the rest.
+        Fits to variances of order statistics of 2 to 30 normal values, accurate to 5 %. Clipped values are assumed to
+        be outliers; most values rejected by minmax are as good as the others.
         """
         left = np.maximum(there, 1)
         loss = left / np.maximum(kept, 1)
@@ -209,7 +209,7 @@ class Combination:
 
 
 def _usual_noise(group: Group, layout: Layout, frames: list[int]) -> tuple[float, float]:
-    """Mean variance of a resampled pixel of blank sky, and what an electron of signal adds to it."""
+    """Mean variance of a resampled pixel of blank sky, and its increase per electron of signal."""
     kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     sky, electron = [], []
     for i in frames:
@@ -231,7 +231,7 @@ def _weigh_alike(group: Group, frames: list[int]) -> None:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a stack in the making; `images` are kept of each plane where the sums are not all that is asked for."""
+    """Rows of a stack being summed; `images` holds the resampled planes if they are not combined by a weighted mean."""
 
     layout: Layout
     rows: tuple[int, int]
@@ -245,7 +245,7 @@ class _Rows:
 def stack_frames(
     group: Group, layout: Layout, frames: list[int], limit: float, how: Combination | None = None
 ) -> tuple[Plane, np.ndarray]:
-    """Stack frames on one grid: data, VAR, DQ, and the frames behind each pixel; `how`: not by the weighted mean."""
+    """Stack frames on one grid: data, VAR, DQ, and number of frames per pixel; `how`: other than by a weighted mean."""
     kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     ny, nx = layout.grid.shape
     sci, var = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
@@ -289,7 +289,7 @@ def _add_plane(
     flags = state.dq.rows(i, low, high)
     values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(_HIDING))), part)
     constant, per_electron = (plane[low:high] for plane in noise)
-    if frame.raised != 1.0:  # an electron counts for more, of the stack's own signal too
+    if frame.raised != 1.0:  # the stack's own signal has been multiplied, too
         per_electron = per_electron * np.float32(frame.raised)
     planes = (flags, constant, per_electron)
     if patch.offset is not None:
@@ -305,7 +305,7 @@ def _add_plane(
 
 
 def _taken(values: np.ndarray, hidden: np.ndarray, under: Under, transparency: float, limit: float) -> np.ndarray:
-    """What the sums take of a frame, above the atmosphere's losses; NaN where they take nothing."""
+    """Values of a frame that enter the sums, corrected for its transparency; NaN where none does."""
     taken = values / np.float32(transparency)
     if under.through is not None and under.through.electrons:
         taken *= under.through.area
@@ -316,7 +316,7 @@ def _taken(values: np.ndarray, hidden: np.ndarray, under: Under, transparency: f
 def _drawn(
     group: Group, state: PlaneState, i: int, p: int, what: tuple[Placement, Patch, np.ndarray], part: _Rows
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolated values, and the share of each that masked pixels cover."""
+    """Interpolated values, and the share of each that comes from masked pixels."""
     placed, patch, bad = what
     data, hidden, kernel = state.sub.rows(i, patch.low, patch.high), patch.hidden(bad), part.kernel
     if not is_reprojection(kernel):
@@ -333,9 +333,9 @@ def _drawn(
 
 
 def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.ndarray:
-    """NOISECOV: the frames' own noise correlation after resampling, weighted as their noise is in the stack.
+    """NOISECOV: correlation of the noise after resampling, weighted with each frame's contribution to the variance.
 
-    Noise of the sky that frames share a few pixels apart is correlated over as many.
+    If frames a few pixels apart share the noise of one sky, it is correlated over that distance.
     """
     kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     kernels, weights, wide = [], [], []
