@@ -26,6 +26,7 @@ from .masks import apply_late_masks
 from .plan.model import FrameInfo
 from .plan.moments import stamp
 from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
+from .slabs import sample_rows
 from .spread import at_once, each_frame
 from .store import PlaneStack, give_heap_back
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 FLAT_FLOOR = 0.01
 #: Memory to read and calibrate a frame, in float32 copies of its pixels: the file's bytes, counts, result and flags.
 COPIES = 4
+#: Pixels of a plane that are looked at to tell whether it is saturated.
+SAMPLED = 20_000
 
 
 @dataclass
@@ -79,6 +82,8 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
         _part_with_blind_planes(group)
         group.need(group.indices(), "readable frames")
         apply_late_masks(group)
+        _part_with_saturated(group)
+        group.need(group.indices(), "usable frames")
         if group.setup.latency > 0:
             flag_latency(group)
     _release(group)
@@ -179,6 +184,24 @@ def _part_with_blind_planes(group: Group) -> None:
         numbers = ", ".join(str(p + 1) for p in sorted(dead))
         group.remark(f"plane {numbers} without one usable pixel in any frame: the image is made from the others")
         group.keep_planes([p for p in range(len(group.planes)) if p not in dead])
+
+
+def _part_with_saturated(group: Group) -> None:
+    """Exclude frames of which most pixels are saturated: a clipped level measures neither sky nor lamp.
+
+    Elsewhere saturated pixels count as signal, since they are the cores of bright stars. The persistence of such a
+    frame is not flagged: it is everywhere in the next frames, and nothing of them would be left.
+    """
+    later = "; persistence from it is not flagged" if group.setup.latency > 0 else ""
+    for p, state in enumerate(group.planes):
+        rows = sample_rows(state.shape, SAMPLED)
+        for i in group.indices():
+            flags = state.dq.frame(i)[rows]
+            lit = flags[(flags & BAD) == 0]
+            share = float(np.mean((lit & np.uint16(DQ.SATURATED)) != 0)) if lit.size else 0.0
+            if share > 0.5:
+                level = group.frames[i].info.detectors[p].saturation
+                group.leave_out(i, f"{share:.0%} of its pixels are saturated (above {level:g} ADU){later}")
 
 
 def _usable(flags: PlaneStack, i: int) -> bool:

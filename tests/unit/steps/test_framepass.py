@@ -365,6 +365,20 @@ def test_persistence_lasts_as_long_when_clocks_change(make_group, write_raw, in_
     assert flags == [0, DQ.SATURATED, DQ.COSMIC_RAY, DQ.COSMIC_RAY, 0]
 
 
+def test_a_saturated_frame_is_left_out_and_takes_no_other_with_it(make_group, write_raw):
+    """Its persistence would flag every pixel of the frames after it."""
+    dark, full = np.full((6, 8), 10.0), np.full((6, 8), 10.0)
+    full[2:] = 1000.0
+    infos = write_raw([[dark], [full], [dark]], detector={"saturation": 900.0})
+    group = prepared(make_group, infos, latency=90.0)
+    calibrate_group(group)
+    assert group.indices() == [0, 2] and not group.planes[0].dq.frame(2).any()
+    reason = "67% of its pixels are saturated (above 900 ADU)"
+    assert group.frames[1].reason == f"{reason}; persistence from it is not flagged"
+    with pytest.raises(StepError, match=r"no usable frames left .*: 67% of its pixels are saturated \(above 900 ADU\)"):
+        calibrate_group(prepared(make_group, infos[1:2]))
+
+
 def test_a_frame_without_one_usable_pixel_is_left_out(make_group, write_raw):
     infos = write_raw([[np.ones((6, 8))], [np.full((6, 8), np.nan)]])
     group = prepared(make_group, infos)
