@@ -62,6 +62,38 @@ def test_cosmic_rays_and_bad_pixels_do_not_reach_the_dark(make_group):
     assert group.keywords["NCOMBINE"] == 3
 
 
+@pytest.mark.parametrize("level", [6000.0, -900.0])
+def test_a_dark_with_light_in_it_is_left_out_by_name(make_group, level):
+    """It would raise the level of the dark, and no pixel of it would stand out from the others."""
+    rng = np.random.default_rng(1)
+    frames = [rng.normal(50 + k, 10, (40, 40)) for k in range(5)]
+    frames[2] = np.full((40, 40), level)
+    group = with_noise(make_group(["dark"] * 5, frames, makes="dark"), 100.0, 0.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    assert np.median(group.streams["main"][0].data) == pytest.approx(52.0, abs=1.5)
+    assert group.keywords["NCOMBINE"] == 4 and group.indices() == [0, 1, 3, 4]
+    assert f"its level is {level:.0f} ADU, that of the others 5" in group.frames[2].reason
+
+
+def test_darks_whose_level_drifts_are_all_used(make_group):
+    frames = [np.full((40, 40), level) for level in (130.0, 90.0, 62.0, 55.0, 52.0)]
+    group = with_noise(make_group(["dark"] * 5, frames, makes="dark"), 100.0, 0.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    assert group.keywords["NCOMBINE"] == 5
+
+
+def test_a_lamp_that_was_off_is_left_out_of_the_lamps_and_the_other_way_round(make_group):
+    rng = np.random.default_rng(1)
+    lit = [rng.normal(1000.0 * (1 + 0.02 * k), 10, (40, 40)) for k in range(4)]
+    dark = [rng.normal(600.0, 10, (40, 40)) for _ in range(4)]
+    roles, frames = ["lamp_on"] * 5 + ["lamp_off"] * 5, [*lit, dark[0], *dark, lit[0]]
+    group = with_noise(make_group(roles, frames, makes="flat"), 100.0, 0.0)
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    assert (group.keywords["NCOMBINE"], group.keywords["NLAMPOFF"][0]) == (4, 4)
+    assert [i for i, frame in enumerate(group.frames) if not frame.alive] == [4, 9]
+    assert np.median(group.streams["main"][0].data) == pytest.approx(430.0, abs=2)
+
+
 def test_darks_of_a_burst(make_group):
     n = 1100
     frames = [np.full((4, 4), 50.0 + k % 3) for k in range(n)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ..step import GroupStep
 
 #: A pixel that deviates in the short dark by this many times the scatter of all pixels is useless in a long exposure.
 DARK_SCATTER = 20.0
+#: A frame is no dark or lamp like the others if its level differs from their median by this many times their scatter
+#: and by this many times the noise of a pixel (darks, lamp off) or this share of the median (lamp on).
+STRAY_SCATTER, STRAY_NOISE, STRAY_SHARE = 10.0, 10.0, 0.2
 
 
 class StackParams(Params):
@@ -48,6 +51,9 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
     """As `stack_planes`; the task of the bad-pixel mask keeps its stack for the flat made from the same frames."""
     key, shared = _lamps(group, frames, nsigma, scaled=scaled), group.context.lamp_stacks
+    if key not in shared:
+        frames = _without_strays(group, frames, scaled=scaled)
+        key = _lamps(group, frames, nsigma, scaled=scaled)
     if key in shared:
         made, common = shared.pop(key)
         known = (None if state.inputs is None else state.inputs.static_dq for state in group.planes)
@@ -101,6 +107,26 @@ def _stack_plane(
     return Plane(_finite(done.sci), done.dq, _finite(done.var))
 
 
+def _without_strays(group: Group, frames: list[int], *, scaled: bool) -> list[int]:
+    """The frames, less those whose level is not that of the others, which are left out.
+
+    All frames are brought to their mean level before they are combined: a single one with light in it would raise it,
+    and none of its pixels would stand out.
+    """
+    if len(frames) < 3:
+        return frames
+    for state in group.planes:
+        levels = np.array(each_frame(group, frames, partial(_level, state), 1))
+        usual = float(np.median(levels))
+        off = np.abs(levels - usual)
+        room = STRAY_SHARE * abs(usual) if scaled else STRAY_NOISE * math.sqrt(state.expected_variance(usual))
+        for k in np.flatnonzero(off > max(room, STRAY_SCATTER * 1.4826 * float(np.median(off)))):
+            if group.frames[frames[k]].alive:
+                said = f"its level is {levels[k]:.0f} {group.units}, that of the others {usual:.0f}"
+                group.leave_out(frames[k], f"{said}: its header is wrong, or lamp or shutter failed")
+    return [i for i in frames if group.frames[i].alive]
+
+
 def _finite(plane: np.ndarray) -> np.ndarray:
     """The plane, with NaN replaced by 0."""
     return plane if np.isfinite(plane).all() else np.nan_to_num(plane, copy=False)
@@ -125,6 +151,7 @@ class StackDarks(GroupStep):
         times = {round(group.frames[i].info.descriptors.exposure_time or 0.0, 2) for i in frames}
         if max(times) - min(times) > 0.01 + 1e-9:
             raise StepError(f"darks of different exposure times ({sorted(times)} s)", "split the list")
+        frames = _without_strays(group, frames, scaled=False)
         group.streams[call.gives] = stack_planes(group, frames, params.nsigma)
         group.keywords["NCOMBINE"] = len(frames)
 
@@ -154,9 +181,9 @@ class MakeLampFlat(GroupStep):
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
-            group.keywords["NLAMPOFF"] = (len(off), "lamp-off frames subtracted")
+            group.keywords["NLAMPOFF"] = (len(group.indices("lamp_off")), "lamp-off frames subtracted")
         group.streams[call.gives] = planes
-        group.keywords["NCOMBINE"] = len(on)
+        group.keywords["NCOMBINE"] = len(group.indices("lamp_on", "flat"))
 
 
 def _subtract(group: Group, lit: list[Plane], dark: list[Plane]) -> list[Plane]:
