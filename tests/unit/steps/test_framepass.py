@@ -19,7 +19,7 @@ from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords
 from nirred.results import Calibration
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
-from nirred.steps.frames import AddDQ, DarkCorrect
+from nirred.steps.frames import AddDQ, DarkCorrect, FlatCorrect
 
 
 def flat_plane(value, shape=(6, 8), dq=None):
@@ -188,6 +188,24 @@ def test_masks_that_the_user_names_stand_for_those_of_plan_and_instrument(make_g
     assert masked(static_bpm=path) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=None, illum_mask=path) == {(2, 2): DQ.UNILLUMINATED}
     assert masked(static_bpm=None, illum_mask=path, add_illum_mask=False) == {}
+
+
+def test_a_flat_in_counts_is_divided_by_its_median(make_group, write_raw):
+    """A raw lamp frame named as the flat: an image in electrons by a flat of 5000 would be 5000 times too faint."""
+    infos = write_raw([[np.full((6, 8), 100.0)]])
+    made = {}
+    for level in (0.8, 1.0, 9.0, 5000.0):
+        group = prepared(make_group, infos)
+        plane = flat_plane(level)
+        plane.data[0] = np.nan
+        group.calibrations["flat"] = Calibration([plane], "lamp.fits")
+        FlatCorrect().configure(group.setup, FlatCorrect.Params(), group)
+        calibrate_group(group)
+        made[level] = group.planes[0].sci.frame(0)[3, 3], group.remarks
+    assert [value for value, _ in made.values()] == pytest.approx([250.0, 200.0, 200.0 / 9, 200.0])
+    assert [remarks for _, remarks in made.values()] == [[]] * 3 + [
+        ["lamp.fits is in counts: divided by its median, 5000"]
+    ]
 
 
 def test_where_the_dark_is_saturated_nothing_is_known(make_group, write_raw):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,7 +16,11 @@ from ..group import FrameSetup, Group
 from ..masks import detector_mask, instrument_masks
 from ..params import Params, param
 from ..params import Params as StepParams
+from ..results import Calibration
 from ..step import FrameStep
+
+#: A flat with a median above this is in counts: a normalised one is about 1, whatever it was divided by.
+COUNTS = 10.0
 
 
 class Prepare(FrameStep):
@@ -212,7 +217,19 @@ class FlatCorrect(_UseCalibration):
         flat: Path | None = param(None, "use this one, as --user-cal flat:FILE does")
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
-        setup.flat = self.planes(params, group)
+        found = self.planes(params, group)
+        setup.flat = None if found is None else _relative(group.calibrations["flat"], group)
+
+
+def _relative(flat: Calibration, group: Group) -> list[Plane]:
+    """The flat; divided by its median if it is in counts, like a raw frame or a flat that was never normalised."""
+    good = np.concatenate([p.data[::5, ::5][(p.dq[::5, ::5] == 0) & (p.data[::5, ::5] > 0)] for p in flat.planes])
+    level = float(np.median(good)) if good.size else 1.0
+    if level <= COUNTS:
+        return flat.planes
+    group.remark(f"{flat.name} is in counts: divided by its median, {level:.6g}")
+    scale = np.float32(level)
+    return [replace(p, data=p.data / scale, var=None if p.var is None else p.var / scale**2) for p in flat.planes]
 
 
 FRAME_STEPS = (Prepare, AddDQ, NonlinearityCorrect, ADUToElectrons, AddVar, DarkCorrect, FlatCorrect)
