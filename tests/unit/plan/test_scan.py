@@ -75,6 +75,16 @@ def test_equal_headers_with_other_pixels_are_no_duplicates(night: Any) -> None:
     assert {v for v, _ in verdicts(night).values()} == {None}
 
 
+def test_a_copy_with_a_corrected_header_is_the_duplicate(night: Any) -> None:
+    path = night.frame("science", "a.fits")
+    shutil.copy(path, night.folder / "b.fits")
+    fits.setval(night.folder / "b.fits", "AIRMASS", value=1.5)
+    found = verdicts(night)
+    assert found["a.fits"][0] is None
+    reason = "the pixels of a.fits with another header; leave one out of INPUT to choose"
+    assert found["b.fits"] == ("duplicate", reason)
+
+
 def test_tile_compressed_twin_is_the_duplicate(night: Any) -> None:
     night.frame("science", "a.fits")
     from datetime import timedelta

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Ambiguous, PluginError, Unclaimed, Unreadable
+from ..errors import Ambiguous, NirredError, PluginError, Unclaimed, Unreadable
+from ..fitsio import read_image
 from ..headers import Headers, is_compressed, open_stream
 from ..plugin.frames import Claim, Descriptors, Exposure
 from .model import FileRecord, FrameInfo, file_root
@@ -232,6 +233,7 @@ def _mark_duplicates(records: list[FileRecord]) -> None:
         if len(group) > 1:
             _mark_twins(group)
     _mark_tiled(records)
+    _mark_retouched(records)
 
 
 def _mark_tiled(records: Iterable[FileRecord]) -> None:
@@ -250,6 +252,45 @@ def _mark_tiled(records: Iterable[FileRecord]) -> None:
             record.verdict, record.reason = "duplicate", f"tile-compressed copy of {plain[key].path.name}"
 
 
+def _mark_retouched(records: Iterable[FileRecord]) -> None:
+    """Mark files that hold the pixels of another one of the same time: copies with a corrected header.
+
+    Used twice, an exposure would count as two in weights and errors.
+    """
+    at: dict[tuple[Any, ...], list[FileRecord]] = defaultdict(list)
+    for record in records:
+        if record.verdict is None and record.frames[0].descriptors.ut_datetime is not None:
+            first = record.frames[0]
+            at[first.instrument, first.descriptors.ut_datetime, exposure(first)].append(record)
+    for group in at.values():
+        kept: dict[str, FileRecord] = {}
+        for record in sorted(group, key=_preference) if len(group) > 1 else ():
+            twin = kept.setdefault(_pixels_digest(record), record)
+            if twin is not record:
+                same = f"the pixels of {_told_apart(twin, record)} with another header"
+                record.verdict, record.reason = "duplicate", f"{same}; leave one out of INPUT to choose"
+
+
+def _pixels_digest(record: FileRecord) -> str:
+    """SHA-256 of a file's pixels; of its name if they cannot be read, which is reported when they are needed."""
+    digest = hashlib.sha256()
+    try:
+        for _, header in record.frames[0].headers.images:
+            digest.update(read_image(record.path, header).data)
+    except (NirredError, OSError, EOFError, zlib.error):
+        return str(record.path)
+    return digest.hexdigest()
+
+
+def _preference(record: FileRecord) -> tuple[bool, str, str]:
+    """Sort key of copies: the one kept is the first uncompressed one by name."""
+    return is_compressed(record.path), record.path.name, str(record.path)
+
+
+def _told_apart(twin: FileRecord, record: FileRecord) -> str:
+    return twin.path.name if twin.path.name != record.path.name else str(twin.path)
+
+
 def _identity(record: FileRecord) -> tuple[str, str]:
     """Header text of the primary and the first image; only if it is equal are the contents compared."""
     headers = record.frames[0].headers
@@ -262,7 +303,7 @@ def _identity(record: FileRecord) -> tuple[str, str]:
 
 def _mark_twins(group: list[FileRecord]) -> None:
     kept: dict[str, FileRecord] = {}
-    for record in sorted(group, key=lambda r: (is_compressed(r.path), r.path.name, str(r.path))):
+    for record in sorted(group, key=_preference):
         try:
             digest = content_digest(record.path)
         except (OSError, EOFError, zlib.error) as error:
@@ -270,8 +311,7 @@ def _mark_twins(group: list[FileRecord]) -> None:
             continue
         twin = kept.setdefault(digest, record)
         if twin is not record:
-            same = twin.path.name if twin.path.name != record.path.name else str(twin.path)
-            record.verdict, record.reason = "duplicate", f"same content as {same}"
+            record.verdict, record.reason = "duplicate", f"same content as {_told_apart(twin, record)}"
 
 
 def content_digest(path: Path) -> str:
