@@ -77,7 +77,7 @@ class Camera:
             sequence_id=get("SEQ"),
             ut_datetime=start,
             ut_end=None,
-            exposure_time=get("EXPTIME"),
+            exposure_time=None if isinstance(get("EXPTIME"), str) else get("EXPTIME"),
             coadds=get("COADDS", 1),
             filter_name=get("FILTER"),
             read_mode=None if get("MODE") == "absent" else get("MODE", "slow"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from astropy.io import fits
 
 from nirred.plan.describe import plan_json
 from tests.unit.plan.nights import fates, full_night, ids, roles, served
@@ -285,6 +286,15 @@ def test_frames_of_another_detector_never_match(night: Any) -> None:
 def test_names_for_objects_that_match_nothing(night: Any) -> None:
     night.dither(3)
     assert "--objects zzz: matches no frame" in night.plan(objects=("zzz",)).remarks
+
+
+def test_a_frame_without_a_time_is_the_last_of_its_sequence_and_named(night: Any) -> None:
+    """The first one gives a product its name and date."""
+    (first, *_) = night.dither(4)
+    fits.delval(first, "UT")
+    plan = night.plan()
+    assert [frame.path.name for frame, _ in plan.task("c002_image").frames][-1] == "c001.fits"
+    assert plan.remarks == ["c001.fits: its header states no time (date and UT); taken as the last of its sequence"]
 
 
 def test_a_measured_mask_has_its_window_though_static_ones_have_none(night: Any) -> None:

@@ -29,6 +29,7 @@ def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
     night.frame("other", "arc.fits")
     night.frame("science", "odd.fits", MODE="odd")
     night.frame("science", "timeless.fits", EXPTIME=None)
+    fits.setval(night.frame("science", "quoted.fits"), "EXPTIME", value="20.0")
     night.frame("science", "done.fits", TAG="PROCESSED")
     night.frame("science", "foreign.fits", INSTRUME="HAL")
     night.frame("science", "raises.fits", RAISE=True)
@@ -39,9 +40,10 @@ def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
     assert found["good.fits"] == (None, "")
     assert found["spec.fits"] == ("unsupported", "spectrum")
     assert found["acq.fits"] == ("unsupported", "acquisition")
-    assert found["arc.fits"][0] == "unsupported"
+    assert found["arc.fits"] == ("unsupported", "not a kind of frame that is reduced (other)")
     assert found["odd.fits"] == ("unsupported", "read mode odd: gain not known")
     assert found["timeless.fits"] == ("unsupported", "its header states no exposure time, or an impossible one")
+    assert found["quoted.fits"][1].endswith("impossible one: EXPTIME = '20.0'")
     assert found["done.fits"][0] == "unsupported" and "--user-cal" in found["done.fits"][1]
     assert found["foreign.fits"][0] == "unclaimed" and "HAL" in found["foreign.fits"][1]
     assert found["raises.fits"][0] == "unreadable"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,9 +37,16 @@ def end(frame: FrameInfo) -> float:
 
 
 def order(frame: FrameInfo) -> tuple[float, str, int, str]:
-    """Sort key: time, then name; frames without a time first."""
+    """Sort key: time, then name; frames without a time last, as the first one gives a product its name and date."""
     t = stamp(frame)
-    return (t if math.isfinite(t) else -math.inf, frame.path.name, frame.exposure.index, str(frame.path))
+    return (t if math.isfinite(t) else math.inf, frame.path.name, frame.exposure.index, str(frame.path))
+
+
+def undated(frames: Sequence[FrameInfo]) -> list[str]:
+    """Remarks on frames that state no time although others of their camera do."""
+    dated = {frame.instrument for frame in frames if math.isfinite(stamp(frame))}
+    lost = sorted({f.path.name for f in frames if f.instrument in dated and not math.isfinite(stamp(f))})
+    return [f"{name}: its header states no time (date and UT); taken as the last of its sequence" for name in lost]
 
 
 def exposure(frame: FrameInfo) -> float | None:

@@ -28,7 +28,7 @@ from .drafts import (
 from .fates import record_roles, why_unneeded
 from .grouping import science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
-from .moments import order
+from .moments import order, undated
 from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
 from .overwriting import refuse_overwriting
 from .positions import check_positions, refuse_misfit
@@ -164,7 +164,7 @@ class Planner:
         twins = sorted({name for (name, *_), n in seen.items() if n > 1})
         remarks = [f"{name}: several files of this name and time with different content are all used" for name in twins]
         options = (("--objects", self.options.objects), ("--skies", self.options.skies))
-        return remarks + [
+        return [*remarks, *undated(frames)] + [
             f"{option} {name}: matches no frame"
             for option, names in options
             for name in names

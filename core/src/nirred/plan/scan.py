@@ -148,7 +148,7 @@ def _why_unsupported(frame: FrameInfo) -> str:
     if told.role == "acquisition":
         return "acquisition"
     if told.role in ("other", "bias"):
-        return f"not an imaging frame or calibration ({told.observation_type or 'unknown type'})"
+        return f"not a kind of frame that is reduced ({told.observation_type or 'its header states none'})"
     if frame.tags & PROCESSED and not mask:
         return "processed by another program; name it with --user-cal, or `nirred cal add` it, to use it"
     if frame.headers.image is None:
@@ -161,7 +161,8 @@ def _misstated(frame: FrameInfo) -> str:
     if not frame.detectors or any(d.gain is None for d in frame.detectors):
         return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
     if exposure(frame) is None:
-        return "its header states no exposure time, or an impossible one"
+        stated = "" if (value := frame.headers.get("EXPTIME")) is None else f": EXPTIME = {value!r}"
+        return f"its header states no exposure time, or an impossible one{stated}"
     return _miscounted(frame)
 
 

@@ -287,9 +287,9 @@ def _remedy(group: Group) -> str:
     if len(alone) > 1:
         return "add sky frames, or associate_sky:distance=0"
     described = group.frames[alone[0]].info.descriptors
-    time = "" if described.exposure_time is None else f"{described.exposure_time:g} s and "
+    time = "" if described.exposure_time is None else f"{described.exposure_time:g} s, "
     return (
-        f"no other frame here has its {time}configuration: add sky frames, leave it out (--exclude), "
+        f"no other usable frame has its {time}configuration and pointing: add sky frames, leave it out (--exclude), "
         "or calibrate it as it is (-r flat_correct)"
     )
 
