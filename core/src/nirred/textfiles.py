@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,26 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     UnicodeDecodeError
         It is not text.
     """
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and str(path).startswith(_HANDED_OVER))):
-        raise OSError(errno.EINVAL, "a directory, not a file" if stat.S_ISDIR(mode) else "not an ordinary file")
-    with open(path, "rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
+    found = os.stat(path)
+    piped = stat.S_ISFIFO(found.st_mode) and str(path).startswith(_HANDED_OVER)
+    if not (stat.S_ISREG(found.st_mode) or piped):
+        what = "a directory, not a file" if stat.S_ISDIR(found.st_mode) else "not an ordinary file"
+        raise OSError(errno.EINVAL, what)
+    content = _piped(str(path), found.st_dev, found.st_ino) if piped else _content(path)
     if len(content) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"more than {MAX_BYTES // 1_000_000} MB, which nobody wrote by hand")
     return content.decode("utf-8-sig", errors)
+
+
+def _content(path: str | Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(MAX_BYTES + 1)
+
+
+@cache
+def _piped(path: str, device: int, inode: int) -> bytes:
+    """What a pipe holds; it can be read only once, but a run asks for its lists before the plan does."""
+    return _content(path)
 
 
 def read_toml(path: str | Path, what: str, hint: str) -> dict[str, Any]:
