@@ -164,6 +164,14 @@ def test_lamp_on_alone_is_degraded_and_lowers_the_level(night: Any) -> None:
     assert [a.level for a in plan.task("c001_image").calibrations if a.kind == "flat"] == [2]
 
 
+def test_a_flat_of_lamps_alone_is_said_where_it_is_used(night: Any) -> None:
+    night.dither(3)
+    night.lamps(off=0)
+    task = night.plan().task("c001_image")
+    assert {a.kind: a.reason.split(", ")[-1] for a in task.calibrations}["flat"] == "without lamp-off frames"
+    assert any(r.startswith("flat: ") and r.endswith("without lamp-off frames") for r in task.remarks)
+
+
 def test_lamp_off_of_equal_exposure_is_preferred_else_said(night: Any) -> None:
     night.lamps(on=0, off=3, EXPTIME=3.0)
     night.lamps(on=3, off=0)

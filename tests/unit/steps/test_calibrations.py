@@ -75,6 +75,13 @@ def test_a_dark_with_light_in_it_is_left_out_by_name(make_group, level):
     assert f"its level is {level:.0f} ADU, that of the others 5" in group.frames[2].reason
 
 
+def test_two_darks_of_different_levels_are_both_used_and_named(make_group):
+    group = with_noise(make_group(["dark"] * 2, [np.full((8, 8), 50.0), np.full((8, 8), 900.0)], makes="dark"), 100.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    assert group.keywords["NCOMBINE"] == 2
+    assert group.remarks == ["the levels of f0.fits and f1.fits differ: 50 and 900 ADU"]
+
+
 def test_darks_whose_level_drifts_are_all_used(make_group):
     frames = [np.full((40, 40), level) for level in (130.0, 90.0, 62.0, 55.0, 52.0)]
     group = with_noise(make_group(["dark"] * 5, frames, makes="dark"), 100.0, 0.0)

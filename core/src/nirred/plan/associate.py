@@ -191,7 +191,7 @@ def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
 def _level(rule: CalibrationRule, source: Source, apart: float) -> tuple[int, str]:
     if source.count == 1:
         return 3, "of one frame only"
-    level, remarks = source.level, []
+    level, remarks = source.level, ["without lamp-off frames"] if source.level == 2 else []
     if 0 < source.count < rule.minimum:
         level = max(level, 2)
         remarks.append(f"only {source.count} frames, {rule.minimum} are wanted")

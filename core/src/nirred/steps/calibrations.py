@@ -111,15 +111,16 @@ def _without_strays(group: Group, frames: list[int], *, scaled: bool) -> list[in
     """The frames, less those whose level is not that of the others, which are left out.
 
     All frames are brought to their mean level before they are combined: a single one with light in it would raise it,
-    and none of its pixels would stand out.
+    and none of its pixels would stand out. Of two that differ neither is known to be the wrong one.
     """
-    if len(frames) < 3:
-        return frames
     for state in group.planes:
         levels = np.array(each_frame(group, frames, partial(_level, state), 1))
         usual = float(np.median(levels))
         off = np.abs(levels - usual)
         room = STRAY_SHARE * abs(usual) if scaled else STRAY_NOISE * math.sqrt(state.expected_variance(usual))
+        if len(frames) == 2 and off[0] > room:
+            names = " and ".join(group.frames[i].info.name for i in frames)
+            group.remark(f"the levels of {names} differ: {levels[0]:.0f} and {levels[1]:.0f} {group.units}")
         for k in np.flatnonzero(off > max(room, STRAY_SCATTER * 1.4826 * float(np.median(off)))):
             if group.frames[frames[k]].alive:
                 said = f"its level is {levels[k]:.0f} {group.units}, that of the others {usual:.0f}"
