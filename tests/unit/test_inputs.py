@@ -144,3 +144,13 @@ def test_directory_in_a_list_and_a_dead_link(raw: Path, tmp_path: Path) -> None:
     assert "dead.fits" in names(expand_inputs(["@l"]))  # the scan reports it
     with pytest.raises(DataError, match="does not exist"):
         expand_inputs(["raw/dead.fits"])
+
+
+def test_a_name_with_blanks_in_a_list_needs_quotes(raw: Path) -> None:
+    touch(raw / "my night" / "x.fits")
+    (raw / "l.lis").write_text("raw/my night/x.fits\n")
+    with pytest.raises(DataError, match=r"l\.lis, line 1: 'raw/my' does not exist") as caught:
+        expand_inputs(["@raw/l.lis"])
+    assert "a name with blanks needs quotes" in caught.value.hint
+    (raw / "l.lis").write_text("'raw/my night/x.fits'\n")
+    assert names(expand_inputs(["@raw/l.lis"])) == ["x.fits"]

@@ -110,9 +110,8 @@ class _Walk:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             absent = isinstance(error, ValueError) or error.errno == errno.ENOENT
             reason = "does not exist" if absent else str(getattr(error, "strerror", error)).lower()
-            raise DataError(
-                f"{where}{shortened(str(path))!r} {reason}", "check the name and the current directory"
-            ) from None
+            hint = "check the name and the current directory" + ("; a name with blanks needs quotes" if where else "")
+            raise DataError(f"{where}{shortened(str(path))!r} {reason}", hint) from None
         if stat.S_ISDIR(mode):
             yield from self.directory(path)
         elif stat.S_ISREG(mode):

@@ -24,4 +24,4 @@ def test_an_unknown_read_mode_finds_no_dark(night: Any, mode: str) -> None:
     night.darks(5, 20.0, MODE=mode)
     night.darks(5, 20.0, MODE="slow")
     missing = {m.kind: m.reason for m in night.plan().task("c001_image").missing}
-    assert "read_mode: wanted" in missing["dark"] and "matches nothing" in missing["dark"]
+    assert "read_mode: wanted" in missing["dark"] and "not known from its header: matches nothing" in missing["dark"]

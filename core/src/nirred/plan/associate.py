@@ -158,7 +158,7 @@ def _term(match: Match, frame: FrameInfo, other: FrameInfo) -> RuleResult:
         return RuleResult(name, f"{text(wanted)} or not stated", "not stated", True)
     if tol is None:
         if _unknown(name, wanted):
-            return RuleResult(name, f"{text(wanted)} (matches nothing)", text(found), False)
+            return RuleResult(name, f"{text(wanted)} (not known from its header: matches nothing)", text(found), False)
         passed = (wanted is None and found is None) or (wanted is not None and bool(wanted == found))
         return RuleResult(name, text(wanted), text(found), passed)
     if wanted is None:
