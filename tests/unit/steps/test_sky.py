@@ -322,6 +322,25 @@ def test_pixels_that_no_sky_frame_shows_keep_their_pattern_and_say_so(make_group
     assert np.std(group.planes[0].sub.frame(0)[hidden]) == pytest.approx(np.hypot(20.0, 15.0), rel=0.1)
 
 
+def test_a_frame_with_other_light_is_left_out_unless_the_sky_falls_from_it(make_group):
+    """A lamp frame among sky frames would have the weight of twelve of them."""
+    rng = np.random.default_rng(3)
+    cases = (
+        ((1000, 1000, 12000, 1000, 1000), [2]),
+        ((12000, 4000, 1000, 900, 800), []),
+        ((0, 1000, 0, 900, 950), [0, 2]),
+    )
+    for levels, expected in cases:
+        data = [rng.normal(v, np.sqrt(max(v, 9.0)), SHAPE).astype("f4") for v in levels]
+        group = make_group(["both"] * 5, data, step=10.0)
+        group.setup.dark = [np.zeros(SHAPE, "f4")]
+        group.planes[0].constant, group.planes[0].per_electron = np.float32(9.0), np.float32(1.0)
+        associated(group)
+        SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=False), CALL)
+        assert [i for i, frame in enumerate(group.frames) if not frame.alive] == expected
+        assert all("other light came in" in group.frames[i].reason for i in expected if levels[i])
+
+
 @pytest.mark.parametrize("least", [0.0, 120.0])
 def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group, least):
     rng = np.random.default_rng(3)

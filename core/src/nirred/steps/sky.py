@@ -28,7 +28,8 @@ from .skymodel import MOST_SAMPLED, SkyModel, epochs, subtract_at_once, subtract
 
 #: Frames with less than this share of the usual sky were not exposed to it; from twilight to night it changes by less.
 UNLIT = 0.03
-#: The same relative to the frames before and after: from twilight to night the sky does not fall and rise again.
+#: The same relative to the frames before and after, and of these relative to a frame that other light reached: from
+#: twilight to night the sky does not fall and rise again.
 DIM = 0.2
 #: Slope differences between frames, over the noise of a pixel and the root of the frames' number, that are too small to
 #: matter: steps next to objects are of their order, and average out over more dithers than the noise does.
@@ -301,22 +302,29 @@ def _forget_dead(group: Group) -> None:
 
 
 def _leave_out_unlit(group: Group, state: PlaneState, levels: np.ndarray) -> None:
-    """Leave out frames that no light reached: a single one would make the lowest sky too faint for scaling."""
+    """Leave out frames that no light reached, or other light than the sky's.
+
+    A single dark one would make the lowest sky too faint for scaling, a single bright one outweigh the other skies.
+    """
     living = group.indices()
     usual = float(np.median(levels[living]))
     constant, per_electron = state.typical_noise
     if len(living) < 3 or usual * per_electron < constant:  # a sky fainter than the read noise may well vanish
         return
-    dim = {i for role in ("object", "sky", "both") for i in _dips(group, group.indices(role), levels)}
+    series = [group.indices(role) for role in ("object", "sky", "both")]
+    dim = {i for frames in series for i in _dips(group, frames, levels)}
+    bright = {i for frames in series for i in _dips(group, frames, 1.0 / np.maximum(levels, 1e-6))}
     for i in living:
+        others = f"its sky is {levels[i]:.0f} {group.units}, that of the others {usual:.0f}"
         if levels[i] < UNLIT * usual or i in dim:
-            others = f"its sky is {levels[i]:.0f} {group.units}, that of the others {usual:.0f}"
             group.leave_out(i, f"{others}: no light came in (shutter, cover or filter closed)")
+        elif i in bright and DIM * levels[i] > usual:
+            group.leave_out(i, f"{others}, before and after it: other light came in (lamp, dome)")
     _forget_dead(group)
 
 
 def _dips(group: Group, frames: list[int], levels: np.ndarray) -> list[int]:
-    """Frames with much less sky than both the frame before and the frame after."""
+    """Frames with a much lower level than both the frame before and the frame after."""
     order = sorted(frames, key=lambda i: (time_of(group.frames[i]), i))
     seen = levels[order]
     return [order[k] for k in range(1, len(order) - 1) if seen[k] < DIM * min(seen[k - 1], seen[k + 1])]
