@@ -218,6 +218,22 @@ def test_a_frame_without_stars_is_left_out_or_correlated() -> None:
     check(found[2], *(truth[2] - truth[reference]), 0.3)
 
 
+@pytest.mark.parametrize(("off", "registered"), [((3.0, -2.0), True), ((25.0, -30.0), False)])
+def test_one_star_far_from_where_the_guesses_of_firm_matches_are_right_is_chance(
+    off: tuple[float, float], registered: bool
+) -> None:
+    """As in a frame with a lamp on: its one source is noise, as bright as a star."""
+    rng = np.random.default_rng(5)
+    x, y, flux = sky(6, 5)
+    dither = rng.uniform(-60, 60, (5, 2))
+    lists = [star_list(x + dx, y + dy, flux) for dx, dy in dither + rng.normal(0, 1.0, (5, 2))]
+    only = x[:1] + dither[2, 0] + off[0], y[:1] + dither[2, 1] + off[1]
+    lists[2] = star_list(*only, flux[:1])
+    found, reference = solve_offsets(lists, dither, 8.5)
+    assert reference != 2 and all(found[k] is not None for k in (0, 1, 3, 4))
+    assert (found[2] is not None) == registered
+
+
 @pytest.mark.parametrize("n", [5, 8, 25])
 def test_triangles_take_over_where_the_guess_is_far_off(n: int) -> None:
     """A shift of 300 px missing in the headers, a slight rotation and other stars: found, confirmed by brightness."""

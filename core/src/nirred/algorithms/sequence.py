@@ -35,6 +35,8 @@ MOST_LINKS = 3
 #: Number of stars from which a match is not chance.
 FIRM = 3
 
+#: Frames are looked for at least this far from where their guesses say (px).
+NEAR = 8.0
 #: Stars are matched a second time within this distance of an offset that triangles found (px).
 RECHECK = 30.0
 #: Two measurements of one offset agree within this (px).
@@ -90,8 +92,9 @@ def solve_offsets(
     if not lists or positions.shape != (len(lists), 2):
         raise ValueError(f"{len(lists)} star lists need as many guesses, got shape {positions.shape}")
     reference = _best_frame(lists)
-    radius = max(5.0 * sigma, 8.0)
+    radius = max(5.0 * sigma, NEAR)
     found = _match_by_stars(lists, positions, reference, radius, fit_rotation, centre)
+    radius = _credible(found, positions, reference, radius)
     for k in [k for k, known in enumerate(found) if known is None]:
         turn = 0.1 if fit_rotation else 0.02
         pair, guess = (reference, k), (positions[k] - positions[reference]).tolist()
@@ -164,11 +167,13 @@ def _match_by_stars(
 ) -> list[Registration | None]:
     """Match stars near the guesses, with the reference or via other frames: dithers may exceed a narrow field.
 
-    A match by fewer than `FIRM` stars may be chance; it is used only for frames without a firm match.
+    A match by fewer than `FIRM` stars may be chance; it is used only for frames without a firm match, and not where
+    the firm ones show that no guess is so wrong.
     """
     found: list[Registration | None] = [None] * len(lists)
     found[reference] = as_reference(len(lists[reference]))
     for least in (FIRM, 1):
+        radius = _credible(found, positions, reference, radius)
         fresh = [k for k, r in enumerate(found) if r is not None]
         while fresh:
             links, fresh = fresh, []
@@ -183,6 +188,15 @@ def _match_by_stars(
                         fresh.append(k)
                         break
     return found
+
+
+def _credible(found: Sequence[Registration | None], positions: FloatArray, reference: int, radius: float) -> float:
+    """Search radius (px) for frames without a firm match: that of the guesses' errors in two or more firm matches."""
+    firm = {k: r for k, r in enumerate(found) if r is not None and k != reference and r.n_matched >= FIRM}
+    if len(firm) < 2:
+        return radius
+    missed = np.array([(r.dx, r.dy) for r in firm.values()]) - (positions[list(firm)] - positions[reference])
+    return min(radius, max(5.0 * float(np.sqrt(np.mean(missed**2))), NEAR))
 
 
 def _joined(first: Registration, second: Registration) -> Registration:
