@@ -42,6 +42,20 @@ def test_differences_go_and_the_nebula_stays(order) -> None:
     assert np.abs(common).max() < 1e-9
 
 
+def test_dithered_images_of_different_slopes_agree_on_the_sky() -> None:
+    """A gradient of the sky turned during the sequence: the images' common part must not be unlike on the sky."""
+    shifts = [(dx, dy) for dx in (20, 0, -20) for dy in (20, 0, -20)]
+    values, places, _, _ = _seen(shifts, -1)
+    for k, angle in enumerate(np.linspace(0.0, 3.0, 9)):
+        steep = 500 * np.array([[0, np.cos(angle)], [np.sin(angle), 0]])
+        values[k] += Surface(steep, 0 * steep, SHAPE).at(places[0][k], places[1][k])
+    found = mutual_surfaces(values, places, [SHAPE] * 9, np.ones(9), 2)
+    left = np.array([row - s.at(x, y) for row, s, x, y in zip(values, found, *places, strict=True)])
+    apart = left - np.nanmean(left, axis=0)
+    slopes = [np.polyfit(x[use], d[use], 1)[0] for d, x in zip(apart, places[0]) if (use := np.isfinite(d)).any()]
+    assert np.abs(slopes).max() * SHAPE[1] < 3.0  # from edge to edge, of 1000
+
+
 def test_equal_images_stay_as_they_are() -> None:
     values, places, _, _ = _seen([(0, 0)] * 3, -1, noise=0.0)
     for surface in mutual_surfaces(values, places, [SHAPE] * 3, np.ones(3), 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +166,12 @@ def mutual_surfaces(
     weights: Float64,
     order: int,
     threads: int = 1,
+    planes: Sequence[int] | None = None,
 ) -> list[Surface]:
     """Surfaces whose removal brings images of one sky to their mean; the common part stays in the images.
+
+    The common part is the surfaces' mean. It is given back where it lies on the sky, not on the detector: a parabola
+    at one place of the detector would differ between dithered images, by slopes in proportion to their offsets.
 
     Parameters
     ----------
@@ -182,6 +187,8 @@ def mutual_surfaces(
         Highest degree of the surfaces.
     threads : int
         Number of images fitted at once.
+    planes : sequence of int, length n
+        Detector of each image. Default: all are of one.
 
     Returns
     -------
@@ -199,7 +206,7 @@ def mutual_surfaces(
 
         def fit(k: int, _: int, mean: Float64 = mean) -> None:
             use = shared[k]
-            if orders[k] is None or use.sum() < 4 * (order + 1) * (order + 2):
+            if orders[k] is None or use.sum() < _fewest(order):
                 return
             x, y = (p[k] for p in positions)
             found = fit_points(x[use], y[use], (left[k] - mean)[use], shapes[k], orders[k] or 0)
@@ -209,10 +216,33 @@ def mutual_surfaces(
         run_blocks(fit, len(shapes), threads, 1)
     share = np.asarray(weights, float) / np.sum(weights)
     common = np.tensordot(share, np.array(sums), 1)
+    alike = np.zeros(len(shapes)) if planes is None else np.asarray(planes)
+    for k in (k for k, known in enumerate(orders) if known is not None):
+        mine = np.flatnonzero(alike == alike[k])
+        x, y = (p[k, seen[k]] for p in positions)
+        u, v = (share[mine] @ p[np.ix_(mine, seen[k])] / share[mine].sum() for p in positions)
+        sums[k] -= _moved(Surface(common, np.zeros_like(common), shapes[k]), (x, y), (u, v))
+    taken = np.array([own[0, 0] for own in sums])
     return [
-        Surface((own - common) if known is not None else 0.0 * own, np.zeros_like(own), shape)
+        Surface(own, np.zeros_like(own), shape).raised(-float(share @ taken) if known is not None else 0.0)
         for own, shape, known in zip(sums, shapes, orders, strict=True)
     ]
+
+
+def _moved(common: Surface, places: tuple[Float64, Float64], means: tuple[Float64, Float64]) -> Float64:
+    """Coefficients of the surface on the sky that is `common` in an image of mean pointing.
+
+    `places` are positions in the image, `means` the same places of the sky in the image of mean pointing.
+    """
+    order = len(common.coefficients) - 1
+    if places[0].size < _fewest(order):
+        return common.coefficients
+    return fit_points(*places, common.at(*means), common.shape, order).coefficients
+
+
+def _fewest(order: int) -> int:
+    """Least number of positions from which a surface is fitted."""
+    return 4 * (order + 1) * (order + 2)
 
 
 def _order(share: float, order: int) -> int | None:

@@ -65,6 +65,7 @@ def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, 
         np.array([max(group.frames[i].weight, 1e-30) for i, _, _ in members]),
         order,
         group.context.threads,
+        [p for _, p, _ in members],
     )
 
     def match(k: int) -> None:
