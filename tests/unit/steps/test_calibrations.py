@@ -140,6 +140,21 @@ def test_lamp_on_minus_lamp_off_whatever_the_lamp_did(make_group):
     assert group.keywords["FLATLEV"][0] == pytest.approx(1000, rel=0.01)
 
 
+def test_frames_of_a_lamp_that_failed_are_left_out_by_name(make_group):
+    """Scaled to the level of the others, a lamp-on frame without light is noise in a flat that looks right."""
+    rng = np.random.default_rng(8)
+    shape = np.linspace(0.8, 1.2, 64 * 64).reshape(64, 64)
+    light = [1.0, 0.004, 1.01, 0.99, 0.0, 0.0, 0.9]
+    frames = [rng.normal(f * 40000 * shape + 5000, 30) for f in light]
+    group = with_noise(make_group(["lamp_on"] * 4 + ["lamp_off"] * 3, frames, makes="flat"), 900.0, 0.0)
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    assert np.std(group.streams["main"][0].data / shape) < 0.001
+    assert [i for i, frame in enumerate(group.frames) if not frame.alive] == [1, 6]
+    assert "lamp or shutter failed" in group.remarks[0] and "the lamp was not off" in group.remarks[1]
+    assert (group.keywords["NCOMBINE"], group.keywords["NLAMPOFF"][0]) == (3, 2)
+
+
 def test_without_lamp_off_the_dark_is_taken_or_the_lack_is_said(make_group):
     frames = [np.full((8, 8), 1100.0)] * 2
     group = make_group(["lamp_on"] * 2, frames, makes="flat")

@@ -26,9 +26,12 @@ from ..step import GroupStep
 
 #: A pixel that deviates in the short dark by this many times the scatter of all pixels is useless in a long exposure.
 DARK_SCATTER = 20.0
-#: A frame is no dark or lamp like the others if its level differs from their median by this many times their scatter
-#: and by this many times the noise of a pixel (darks, lamp off) or this share of the median (lamp on).
-STRAY_SCATTER, STRAY_NOISE, STRAY_SHARE = 10.0, 10.0, 0.2
+#: A dark whose level differs from the median of the others by this many times their scatter, and by this many times the
+#: noise of a pixel, is no dark.
+STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
+#: Share of a lamp's usual light below which a lamp-on frame is wrong (a lamp that warms up changes by less), and above
+#: which a lamp-off frame is.
+LIT, DARK = 0.2, 0.05
 
 
 class StackParams(Params):
@@ -51,9 +54,6 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
     """As `stack_planes`; the task of the bad-pixel mask keeps its stack for the flat made from the same frames."""
     key, shared = _lamps(group, frames, nsigma, scaled=scaled), group.context.lamp_stacks
-    if key not in shared:
-        frames = _without_strays(group, frames, scaled=scaled)
-        key = _lamps(group, frames, nsigma, scaled=scaled)
     if key in shared:
         made, common = shared.pop(key)
         known = (None if state.inputs is None else state.inputs.static_dq for state in group.planes)
@@ -107,24 +107,24 @@ def _stack_plane(
     return Plane(_finite(done.sci), done.dq, _finite(done.var))
 
 
-def _without_strays(group: Group, frames: list[int], *, scaled: bool) -> list[int]:
-    """The frames, less those whose level is not that of the others, which are left out.
+def _without_strays(group: Group, frames: list[int]) -> list[int]:
+    """The darks, less those whose level is not that of the others, which are left out.
 
-    All frames are brought to their mean level before they are combined: a single one with light in it would raise it,
-    and none of its pixels would stand out. Of two that differ neither is known to be the wrong one.
+    All are brought to their mean level before they are combined: a single one with light in it would raise it, and none
+    of its pixels would stand out. Of two that differ neither is known to be the wrong one.
     """
     for state in group.planes:
         levels = np.array(each_frame(group, frames, partial(_level, state), 1))
         usual = float(np.median(levels))
         off = np.abs(levels - usual)
-        room = STRAY_SHARE * abs(usual) if scaled else STRAY_NOISE * math.sqrt(state.expected_variance(usual))
+        room = STRAY_NOISE * math.sqrt(state.expected_variance(usual))
         if len(frames) == 2 and off[0] > room:
             names = " and ".join(group.frames[i].info.name for i in frames)
             group.remark(f"the levels of {names} differ: {levels[0]:.0f} and {levels[1]:.0f} {group.units}")
         for k in np.flatnonzero(off > max(room, STRAY_SCATTER * 1.4826 * float(np.median(off)))):
             if group.frames[frames[k]].alive:
                 said = f"its level is {levels[k]:.0f} {group.units}, that of the others {usual:.0f}"
-                group.leave_out(frames[k], f"{said}: its header is wrong, or lamp or shutter failed")
+                group.leave_out(frames[k], f"{said}: no dark, or the shutter failed")
     return [i for i in frames if group.frames[i].alive]
 
 
@@ -152,7 +152,7 @@ class StackDarks(GroupStep):
         times = {round(group.frames[i].info.descriptors.exposure_time or 0.0, 2) for i in frames}
         if max(times) - min(times) > 0.01 + 1e-9:
             raise StepError(f"darks of different exposure times ({sorted(times)} s)", "split the list")
-        frames = _without_strays(group, frames, scaled=False)
+        frames = _without_strays(group, frames)
         group.streams[call.gives] = stack_planes(group, frames, params.nsigma)
         group.keywords["NCOMBINE"] = len(frames)
 
@@ -171,6 +171,8 @@ class MakeLampFlat(GroupStep):
         return not keys or not all(key in group.context.lamp_stacks for key in keys)
 
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
+        if self.needs_frames(group, params):
+            _leave_out_failed(group, group.indices("lamp_on"), group.indices("lamp_off"))
         on = group.need(group.indices("lamp_on", "flat"), "flat frames")
         off = group.indices("lamp_off")
         planes = _stack_lamps(group, on, params.nsigma, scaled=True)
@@ -182,9 +184,27 @@ class MakeLampFlat(GroupStep):
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
-            group.keywords["NLAMPOFF"] = (len(group.indices("lamp_off")), "lamp-off frames subtracted")
+            group.keywords["NLAMPOFF"] = (len(off), "lamp-off frames subtracted")
         group.streams[call.gives] = planes
-        group.keywords["NCOMBINE"] = len(group.indices("lamp_on", "flat"))
+        group.keywords["NCOMBINE"] = len(on)
+
+
+def _leave_out_failed(group: Group, on: list[int], off: list[int]) -> None:
+    """Leave out lamp-on frames without the lamp's light, and lamp-off frames with it.
+
+    A lamp-on frame without light would be scaled to the level of the others, and be noise in a flat that looks right.
+    The usual light is that of the brighter lamp-on frames above the fainter lamp-off frames, as some of each may fail.
+    """
+    if not on:
+        return
+    levels = {i: float(np.mean([_level(state, i) for state in group.planes])) for i in (*on, *off)}
+    dark = float(np.percentile([levels[i] for i in off], 25)) if off else 0.0
+    usual = float(np.percentile([levels[i] for i in on], 75)) - dark
+    for i in (*on, *off):
+        light = levels[i] - dark
+        if usual > 0 and (light < LIT * usual if i in on else light > DARK * usual):
+            what = f"{light:.0f} {group.units} of the lamp's light, usual are {usual:.0f}"
+            group.leave_out(i, f"{what}: lamp or shutter failed" if i in on else f"{what}: the lamp was not off")
 
 
 def _subtract(group: Group, lit: list[Plane], dark: list[Plane]) -> list[Plane]:
