@@ -11,6 +11,7 @@ from nirred.algorithms.background import as_mask, mesh_background
 from nirred.algorithms.compiled import kernel
 
 CLIP = 5.0  # sigma: pixels beyond it are excluded from the measured correlation
+AROUND = 16  # side of the boxes with which a pixel is compared, pixels: the glow of an amplifier is wider
 
 
 @kernel
@@ -77,6 +78,38 @@ def autocorrelation(residual: ArrayLike, mask: ArrayLike | None, half: int = 3) 
         _lagged_products(values, good.astype(np.float32), half, products, pairs)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(products / pairs)
+
+
+def noisy_pixels(
+    constant: ArrayLike, per_electron: ArrayLike, bad: ArrayLike, sky: float, limit: float
+) -> NDArray[np.uint8] | None:
+    """Pixels whose read noise and dark make them much noisier than those around them; None if none is known to differ.
+
+    Compared are charges before the flat: where a vignetted pixel's flat amplifies its noise, that of its neighbours is
+    amplified as well.
+
+    Parameters
+    ----------
+    constant, per_electron : array_like, shape (h, w), or scalar
+        Noise model: VAR = constant + s * per_electron for a signal s.
+    bad : array_like, shape (h, w)
+        Non-zero pixels are not used as surroundings.
+    sky : float
+        Signal of the sky, electron.
+    limit : float
+        Largest excess of a pixel's variance, in units of its surroundings' variance, sky included.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w), or None
+    """
+    mask = np.asarray(bad)
+    if np.ndim(constant) < 2:
+        return None
+    gain = np.asarray(per_electron, np.float32)
+    own = np.broadcast_to(np.asarray(constant, np.float32) / gain**2, mask.shape)
+    usual = mesh_background(own, (mask != 0).view(np.uint8), AROUND, filter=1).evaluate()
+    return np.asarray(own - usual > limit * (usual + max(sky, 0.0) / gain)).view(np.uint8)
 
 
 def noise_covariance(kernels: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:

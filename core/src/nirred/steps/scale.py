@@ -24,6 +24,7 @@ from ..plugin.recipes import StepCall
 from ..results import require
 from ..spread import each_frame
 from ..step import GroupStep
+from .noisy import leave_out_noisy
 from .register import all_stars
 
 #: FWHM in pixels from which the bilinear kernel reproduces stars well enough to separate cosmic rays from them.
@@ -81,7 +82,10 @@ class FlagOutliers(GroupStep):
     """Flag cosmic rays and transient defects in detector coordinates, before the one resampling."""
 
     name = "flag_outliers"
-    doc = "flag pixels that deviate from the median of the sequence, on the detector, before resampling"
+    doc = (
+        "flag pixels that deviate from the median of the sequence, on the detector, before resampling; and in dithered "
+        "frames pixels that their dark current makes noisy"
+    )
 
     class Params(StepParams):
         """Parameters of `flag_outliers`."""
@@ -93,6 +97,7 @@ class FlagOutliers(GroupStep):
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
+        leave_out_noisy(group, frames)
         reach = max(1, round((group.registration.fwhm or 4.0) / 2))
         widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
         usual = float(np.median(widths)) if widths else float("nan")

@@ -1,0 +1,49 @@
+"""Pixels that are calibrated well but are so noisy, because of their dark current, that a stack is better without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..algorithms.noise import noisy_pixels
+from ..dq import DQ
+from ..group import BAD, Group, PlaneState
+from ..spread import each_frame
+
+#: Pixels are left out if their dark current adds more than this times the variance of the pixels around them: of two
+#: positions one alone is then as good as both, of more positions the others are better without.
+NOISY = 2.0
+#: Frames less than this apart, in pixels, are at one position.
+APART = 4.0
+
+
+def leave_out_noisy(group: Group, frames: list[int]) -> None:
+    """Mark noisy pixels as bad in frames of two or more positions: each part of the sky is seen by other pixels too.
+
+    All frames have equal weights in all pixels, and the dark tells the noise of a hot pixel that the mask of bad
+    pixels, made from short darks, does not contain.
+    """
+    places = {tuple(np.rint([group.frames[i].dx / APART, group.frames[i].dy / APART]).tolist()) for i in frames}
+    if len(places) < 2:
+        return
+    for p, state in enumerate(group.planes):
+        sky = float(np.median([state.sky.get(i, group.frames[i].sky) for i in frames]))
+        static = np.zeros(state.shape, np.uint16)
+        if state.inputs is not None and state.inputs.static_dq is not None:
+            static = np.broadcast_to(state.inputs.static_dq, state.shape)
+        noisy = noisy_pixels(state.constant, state.per_electron, static & BAD, sky, NOISY)
+        if noisy is not None and noisy.any():
+            _mark(group, state, frames, noisy, static)
+            group.context.say(f"{group.task.id}: {noisy.mean():.2%} of plane {p + 1} is noisy by its dark current")
+
+
+def _mark(group: Group, state: PlaneState, frames: list[int], noisy: np.ndarray, static: np.ndarray) -> None:
+    where, bit = np.nonzero(noisy), np.uint16(DQ.BAD_PIXEL)
+
+    def flag(i: int) -> None:
+        state.dq.frame_to_change(i)[where] |= bit
+
+    each_frame(group, frames, flag)
+    if state.inputs is not None:  # a bad pixel's noise is not in its interpolated value
+        state.inputs = replace(state.inputs, static_dq=static | noisy * bit)
