@@ -38,6 +38,21 @@ def test_mask_reaches_beyond_the_hollow_that_a_galaxy_dithered_over_its_own_sky_
     assert outside[False] > 2 * outside[True]
 
 
+def test_clouds_of_a_nebula_are_masked_one_by_one() -> None:
+    """The profile along one ellipse around all of them is much wider than they are."""
+    v, u = np.mgrid[:512, :512]
+    image = np.random.default_rng(4).normal(0.0, 16.0, (512, 512))
+    clouds = np.zeros_like(image)
+    for x, y, height, size in (
+        (60, 45, 150, 26), (175, 150, 350, 22), (250, 45, 330, 32), (290, 20, 200, 32), (350, 160, 200, 18),
+        (400, 225, 120, 10), (460, 120, 300, 21),
+    ):  # fmt: skip
+        clouds += height * np.exp(-((u - x) ** 2 + (v - y) ** 2) / 2 / size**2)
+    mask = object_mask(image + clouds, None, 40.0)
+    assert mask[clouds > 3.0].mean() > 0.99
+    assert mask.mean() < 0.45  # of which 0.29 are brighter than 3; one ellipse: 0.54
+
+
 def test_mask_of_pure_noise_is_nearly_empty() -> None:
     noise = np.random.default_rng(2).normal(0.0, 3.0, (1024, 1024))
     assert object_mask(noise, None, 3.0, grow=0.0).mean() < 0.005

@@ -11,12 +11,13 @@ from scipy.ndimage import uniform_filter
 
 from nirred.algorithms.mutual import Squares
 from nirred.algorithms.nested import LIGHT_STEP
+from nirred.algorithms.objmask import find_objects
 from nirred.algorithms.profile import cut_share
 from nirred.dq import DQ
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import ObjectResults
-from nirred.steps.firststack import first_objects, sky_between
+from nirred.steps.firststack import compact_objects, first_objects, sky_between
 from nirred.steps.moving import MovingLight
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
 from nirred.steps.register import MaskObjects, _always
@@ -56,6 +57,20 @@ def test_stars_are_masked_and_drifting_slopes_are_not(drifting) -> None:
         for x, y in STARS:
             inside = 0 <= x + dx < SHAPE[1] and 0 <= y + dy < SHAPE[0]
             assert not inside or mask[int(y + dy), int(x + dx)]
+
+
+def test_what_is_seen_at_the_edges_of_a_stack_is_not_extended_over_its_middle() -> None:
+    """The edge of a cloud was extended along a profile over two thirds of the field."""
+    rng = np.random.default_rng(6)
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    edge = np.minimum.reduce([u, v, SHAPE[1] - 1 - u, SHAPE[0] - 1 - v]) < 80
+    model = rng.normal(0, 30, SHAPE) + 400 * np.exp(-((u - 300) ** 2 + (v - 10) ** 2) / 2 / 120**2)
+    stars = (30, 200), (480, 300), (70, 500)
+    for x, y in stars:
+        model += 3000 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / 2 / 2.0**2)
+    mask = compact_objects(model, (~edge).view(np.uint8), np.ones(SHAPE, np.float32), find_objects)
+    assert all(mask[y, x] for x, y in stars)
+    assert mask[~edge].mean() < 0.01
 
 
 def test_they_would_be_if_frames_were_not_levelled_among_each_other(drifting, monkeypatch) -> None:

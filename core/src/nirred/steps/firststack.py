@@ -76,7 +76,7 @@ def sky_between(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface
 
 def compact_objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek) -> np.ndarray:
     """Compact objects at a stack's edges, where few frames overlap: residuals of their own skies are not halos."""
-    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0)[0]
+    return seek(model, bad, noise, scales=(0.0, 1.5), grow=0.0, extended=False)[0]
 
 
 def bare_objects(model: np.ndarray, bad: np.ndarray, noise: np.ndarray, seek: Seek, dilation: float) -> np.ndarray:
