@@ -79,7 +79,15 @@ def test_two_darks_of_different_levels_are_both_used_and_named(make_group):
     group = with_noise(make_group(["dark"] * 2, [np.full((8, 8), 50.0), np.full((8, 8), 900.0)], makes="dark"), 100.0)
     StackDarks().apply(group, StackParams(), CALL)
     assert group.keywords["NCOMBINE"] == 2
-    assert group.remarks == ["the levels of f0.fits and f1.fits differ: 50 and 900 ADU"]
+    assert group.remarks == ["the levels of the 2 darks from f0.fits on differ: 50 to 900 ADU"]
+
+
+def test_darks_of_two_levels_are_all_used(make_group):
+    frames = [np.full((8, 8), level) for level in (100.0, 101.0, 100.0, 99.0, 100.0, 600.0, 601.0)]
+    group = with_noise(make_group(["dark"] * 7, frames, makes="dark"), 100.0)
+    StackDarks().apply(group, StackParams(), CALL)
+    assert group.keywords["NCOMBINE"] == 7
+    assert group.remarks == ["the levels of the 7 darks from f0.fits on differ: 99 to 601 ADU"]
 
 
 def test_darks_whose_level_drifts_are_all_used(make_group):

@@ -32,6 +32,8 @@ STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
 #: Share of a lamp's usual light below which a lamp-on frame is wrong (a lamp that warms up changes by less), and above
 #: which a lamp-off frame is.
 LIT, DARK = 0.2, 0.05
+#: Step of the pixels sampled for levels that are only compared, in rows and columns.
+COARSE = 9
 
 
 class StackParams(Params):
@@ -111,17 +113,20 @@ def _without_strays(group: Group, frames: list[int]) -> list[int]:
     """The darks, less those whose level is not that of the others, which are left out.
 
     All are brought to their mean level before they are combined: a single one with light in it would raise it, and none
-    of its pixels would stand out. Of two that differ neither is known to be the wrong one.
+    of its pixels would stand out. Of two that differ neither is known to be wrong, and more than a quarter of all are
+    no accident: these are used, with a remark.
     """
     for state in group.planes:
-        levels = np.array(each_frame(group, frames, partial(_level, state), 1))
+        levels = np.array(each_frame(group, frames, partial(_level, state, step=COARSE), 1))
         usual = float(np.median(levels))
         off = np.abs(levels - usual)
         room = STRAY_NOISE * math.sqrt(state.expected_variance(usual))
-        if len(frames) == 2 and off[0] > room:
-            names = " and ".join(group.frames[i].info.name for i in frames)
-            group.remark(f"the levels of {names} differ: {levels[0]:.0f} and {levels[1]:.0f} {group.units}")
-        for k in np.flatnonzero(off > max(room, STRAY_SCATTER * 1.4826 * float(np.median(off)))):
+        stray = np.flatnonzero(off > max(room, STRAY_SCATTER * 1.4826 * float(np.median(off))))
+        if stray.size > max(1, len(frames) // 4) or (len(frames) == 2 and off[0] > room):
+            name, span = group.frames[frames[0]].info.name, f"{levels.min():.0f} to {levels.max():.0f} {group.units}"
+            group.remark(f"the levels of the {len(frames)} darks from {name} on differ: {span}")
+            continue
+        for k in stray:
             if group.frames[frames[k]].alive:
                 said = f"its level is {levels[k]:.0f} {group.units}, that of the others {usual:.0f}"
                 group.leave_out(frames[k], f"{said}: no dark, or the shutter failed")
@@ -133,10 +138,10 @@ def _finite(plane: np.ndarray) -> np.ndarray:
     return plane if np.isfinite(plane).all() else np.nan_to_num(plane, copy=False)
 
 
-def _level(state: PlaneState, i: int) -> float:
-    """Median of a regular sample of the pixels that are good, or flagged only by the static mask."""
+def _level(state: PlaneState, i: int, step: int = 3) -> float:
+    """Median of every `step`-th pixel both ways, of those that are good or flagged only by the static mask."""
     known = None if state.inputs is None else state.inputs.static_dq
-    return sampled_median(state.sci.frame(i), state.dq.frame(i), known, 3)
+    return sampled_median(state.sci.frame(i), state.dq.frame(i), known, step)
 
 
 class StackDarks(GroupStep):
@@ -197,7 +202,7 @@ def _leave_out_failed(group: Group, on: list[int], off: list[int]) -> None:
     """
     if not on:
         return
-    levels = {i: float(np.mean([_level(state, i) for state in group.planes])) for i in (*on, *off)}
+    levels = {i: float(np.mean([_level(state, i, COARSE) for state in group.planes])) for i in (*on, *off)}
     dark = float(np.percentile([levels[i] for i in off], 25)) if off else 0.0
     usual = float(np.percentile([levels[i] for i in on], 75)) - dark
     for i in (*on, *off):
