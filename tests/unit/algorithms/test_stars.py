@@ -91,6 +91,21 @@ def test_masked_pixels_do_not_pull_the_position() -> None:
     assert abs(np.mean(pulls)) < 3.5 / np.sqrt(24)
 
 
+@pytest.mark.parametrize("fwhm", [4.0, 16.0])
+def test_cosmic_rays_on_a_star_do_not_pull_the_position(fwhm: float) -> None:
+    """The only bright star of a field moved by 0.8 pixel, ten times its error."""
+    rng = np.random.default_rng(3)
+    image = rng.normal(0, NOISE, (160, 160)).astype(np.float32)
+    add_star(image, 80.3, 79.6, fwhm, sky_flux(200.0, fwhm))
+    clean = find_stars(image, fwhm=fwhm, gain=np.inf)
+    step = round(0.5 * fwhm)
+    image[80 + step, 80 + step] += 9000.0
+    for k in range(3):  # a track
+        image[80 - step, 80 - step + k] += 6000.0
+    struck = find_stars(image, fwhm=fwhm, gain=np.inf)
+    assert np.hypot(struck.x[0] - clean.x[0], struck.y[0] - clean.y[0]) < 3 * clean.position_error[0]
+
+
 def test_a_star_with_a_masked_core_is_dropped() -> None:
     image, x, y = grid_field(3.0, 50.0, seed=5)
     bad = np.zeros(image.shape, bool)

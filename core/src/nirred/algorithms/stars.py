@@ -26,6 +26,12 @@ SHARPEST_FWHM = 1.2
 #: Part of the squared window that may be masked before a star is dropped.
 MAX_LOST = 0.15
 
+#: Least FWHM (px) of stars smooth enough to tell cosmic rays on them: a pixel exceeds this many times the mean of its
+#: neighbours, which a star of this FWHM exceeds by 1.36 times at most, by this many sigma of the sky.
+SMOOTH, SHARP, HIT = 3.0, 2.0, 8.0
+#: Number of the brightest peaks around which these are sought: among more stars, a displaced one is rejected.
+PRECIOUS = 100
+
 #: Stars of this FWHM (px) or more are sought in means of 2x2 pixels: a quarter of the work, 1 to 3 % lower S/N.
 BROAD = 3.0
 
@@ -123,6 +129,8 @@ def find_stars(
         if size > 1.3 * FIRST_FWHM:
             # Broad stars break into several peaks, and faint ones drown, at the first smoothing.
             peaks = _peaks(image, mask, mesh, size, threshold, known=True)[: 4 * max_stars]
+    if size >= SMOOTH:
+        mask = _without_hits(image, mask, mesh, peaks[:PRECIOUS], size)
     table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)
     stars = _star_list(table, noise, size, float(np.median(mesh.noise)), gain)
     sky_snr = table[:, kernels.AMPLITUDE] * np.sqrt(table[:, kernels.NORM]) / noise
@@ -201,6 +209,17 @@ def _peaks(
         _PEAK_LIMIT,
     ).astype(np.float64)
     return np.asarray(found[np.argsort(-found[:, 2], kind="stable")])
+
+
+def _without_hits(
+    image: NDArray[np.float32], mask: NDArray[np.uint8], mesh: BackgroundMesh, peaks: FloatArray, fwhm: float
+) -> NDArray[np.uint8]:
+    """The mask, with cosmic rays on and next to stars: one of them may move the only bright star of a field."""
+    x, y = (np.ascontiguousarray(peaks[:, k]) for k in (0, 1))
+    level, noise = mesh.at(x, y)
+    out = np.empty_like(mask)
+    kernels.mask_hits(image, mask, x, y, level, HIT * noise, int(np.ceil(1.5 * fwhm)), SHARP, out)
+    return out
 
 
 def _measure(

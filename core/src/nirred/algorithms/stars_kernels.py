@@ -224,6 +224,31 @@ def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore
 
 
 @kernel
+def mask_hits(data, bad, xs, ys, levels, limits, half, ratio, out):  # type: ignore[no-untyped-def]
+    """Mask pixels near stars that exceed their neighbours by more than optics allow: cosmic rays and hot pixels.
+
+    A pixel exceeds `ratio` times the mean of its good neighbours by the star's limit. Each star is looked at twice: the
+    second time the ends of tracks are no neighbours any more.
+    """
+    ny, nx = data.shape
+    out[:] = bad
+    for s in range(2 * xs.size):
+        k = s // 2
+        x0, y0 = int(np.floor(xs[k] + 0.5)), int(np.floor(ys[k] + 0.5))
+        for y in range(max(1, y0 - half), min(ny - 1, y0 + half + 1)):
+            for x in range(max(1, x0 - half), min(nx - 1, x0 + half + 1)):
+                if out[y, x] != 0 or not data[y, x] - levels[k] > limits[k]:
+                    continue
+                total, count = 0.0, 0
+                for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                    if out[y + dy, x + dx] == 0 and np.isfinite(data[y + dy, x + dx]):
+                        total += data[y + dy, x + dx] - levels[k]
+                        count += 1
+                if count > 0 and data[y, x] - levels[k] > limits[k] + ratio * max(total / count, 0.0):
+                    out[y, x] = 1
+
+
+@kernel
 def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-untyped-def]
     """Fit position and amplitude of a Gaussian of fixed size to each star (Gauss-Newton).
 
