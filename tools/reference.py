@@ -178,10 +178,22 @@ def _class(name: str, kind: type) -> Iterator[str]:
         yield table(("field", "type", "default", "meaning"), rows)
     elif entries:
         yield table(("attribute", "meaning"), [(code(k), v) for k, v in entries.items()])
+    fields = getattr(kind, "__dataclass_fields__", ())
     for member, value in vars(kind).items():
-        if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, (property, classmethod))):
-            yield f"- `{member}`: {docstring(value)[0].split(chr(10) * 2)[0]}"
+        if not (member.startswith("_") or member in fields) and (
+            inspect.isfunction(value) or isinstance(value, (property, classmethod))
+        ):
+            yield f"- `{member}{_arguments(value)}`: {docstring(value)[0].split(chr(10) * 2)[0]}"
     yield ""
+
+
+def _arguments(member: Any) -> str:
+    """Names of a method's arguments, in their order; '' for a property."""
+    if not callable(function := getattr(member, "__func__", member)):
+        return ""
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    _, *found = inspect.signature(function).parameters.values()
+    return f"({', '.join(stars.get(p.kind, '') + p.name for p in found)})"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
