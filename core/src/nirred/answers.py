@@ -10,13 +10,15 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any, get_args
 
-from .plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
+from .plugin.frames import Amplifier, Claim, Descriptors, Detector, Exposure, Linearity, PlaneWcs, Role, Section
 from .plugin.instrument import ExecutorSpec, Instrument, Request, RequestSet
-from .plugin.recipes import Recipe, RecipePatch
-from .plugin.rules import CalibrationRule, MaskSpec, seconds
+from .plugin.recipes import Recipe, RecipePatch, StepCall
+from .plugin.rules import CalibrationRule, MaskSpec, Match, seconds
 from .plugin.simulation import SimulatedDetector, Simulation
 
 LONGEST, LONGEST_TEXT = 10_000, 100_000
+#: Number of curves for each `Linearity.per`; of those per pixel there is an array.
+_CURVES = {"whole": 1, "row_parity": 2, "pixel": 0}
 #: Types allowed for each field of `Descriptors`, by its annotation.
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -58,20 +60,24 @@ def checked(hook: str, answer: Any) -> Any:
     return _CHECKS[hook](answer) if hook in _CHECKS else answer
 
 
-def drained(answer: Any, kinds: tuple[type, ...], *, classes: bool = False) -> tuple[Any, ...]:
-    """All items of an iterable, () for None; `classes`: subclasses of `kinds` are wanted, not their instances."""
+def drained(answer: Any, kinds: tuple[type, ...], what: str = "", *, classes: bool = False) -> tuple[Any, ...]:
+    """All items of an iterable, () for None; `classes`: subclasses of `kinds` are wanted, not their instances.
+
+    `what` names the part of the answer; '' is the answer itself.
+    """
+    has = f"{what} has" if what else "returned"
     if answer is None:
         return ()
     if isinstance(answer, (str, bytes, Mapping)) or not isinstance(answer, Iterable):
-        raise WrongAnswer(f"returned a {type(answer).__name__}, not a sequence")
+        raise WrongAnswer(f"{f'{what} is' if what else has} a {type(answer).__name__}, not a sequence")
     items = tuple(islice(answer, LONGEST + 1))
     if len(items) > LONGEST:
-        raise WrongAnswer(f"returned more than {LONGEST} items")
+        raise WrongAnswer(f"{has} more than {LONGEST} items")
     for item in items:
         good = isinstance(item, type) and issubclass(item, kinds) if classes else isinstance(item, kinds)
         if not good:
             wanted = " or ".join(k.__name__ for k in kinds)
-            raise WrongAnswer(f"returned a {type(item).__name__}, wanted: {'class of ' if classes else ''}{wanted}")
+            raise WrongAnswer(f"{has} a {type(item).__name__}, wanted: {'class of ' if classes else ''}{wanted}")
     return items
 
 
@@ -83,6 +89,16 @@ def _need(condition: object, what: str) -> None:
 def _number(value: Any, what: str, low: float = -math.inf) -> None:
     good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) >= low
     _need(good, f"{what} = {value!r}")
+
+
+def _index(value: Any, what: str, low: int = 0) -> None:
+    _need(isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low, f"{what} = {value!r}")
+
+
+def _pairs(value: Any, what: str) -> tuple[tuple[Any, Any], ...]:
+    found = drained(value, (tuple, list), what)
+    _need(all(len(pair) == 2 and isinstance(pair[0], str) for pair in found), f"{what} is no sequence of (name, value)")
+    return found
 
 
 def _word(value: Any, what: str) -> None:
@@ -131,6 +147,7 @@ def _descriptors(answer: Any) -> Descriptors:
     _need(told.role in get_args(Role), f"role = {told.role!r}")
     _need(told.coadds >= 1, f"coadds = {told.coadds!r}")
     _need(isinstance(told.extra, Mapping) and isinstance(told.pretty, Mapping), "extra and pretty are mappings")
+    _pairs(told.configuration, "configuration")
     return told
 
 
@@ -156,8 +173,35 @@ def _detectors(answer: Any) -> tuple[Detector, ...]:
             if value is not None:
                 _number(value, name, 0.0)
         _need(d.gain is None or d.gain > 0, f"gain = {d.gain!r}")
-        _need(isinstance(d.coadds, Integral) and int(d.coadds) >= 1, f"coadds = {d.coadds!r}")
+        _index(d.coadds, "coadds", 1)
+        _need(d.section is None or isinstance(d.section, Section), f"section = {d.section!r}")
+        _need(isinstance(d.epoch, str) and isinstance(d.name, str), f"epoch = {d.epoch!r}, name = {d.name!r}")
+        drained(d.amplifiers, (Amplifier,), "amplifiers")
+        if d.linearity is not None:
+            _linearity(d.linearity)
+    hdus = [d.hdu for d in found if d.hdu is not None]
+    for hdu in hdus:
+        _index(hdu, "hdu")
+    _need(len(set(hdus)) == len(hdus), f"several detectors in one HDU: {hdus}")
     return found
+
+
+def _linearity(curve: Any) -> None:
+    _need(isinstance(curve, Linearity), f"linearity is a {type(curve).__name__}")
+    _need(curve.per in _CURVES, f"linearity: per = {curve.per!r}")
+    _need(isinstance(curve.valid_to, Real) and float(curve.valid_to) > 0, f"linearity: valid_to = {curve.valid_to!r}")
+    for delta in drained(curve.time_delta, (Real,), "linearity: time_delta"):
+        _number(delta, "linearity: time_delta")
+    if callable(curve.coefficients):
+        return
+    what = "linearity: coefficients"
+    curves = [drained(terms, (Real,), what) for terms in drained(curve.coefficients, (tuple, list), what)]
+    lengths = {len(terms) for terms in curves}
+    fits = len(curves) == _CURVES[curve.per] and len(lengths) == 1 and 0 not in lengths
+    _need(fits, f"{what} of {len(curves)} curves of {sorted(lengths)} terms do not fit {curve.per!r}")
+    for term in (t for terms in curves for t in terms):
+        _number(term, "linearity: a coefficient")
+    _need(len(curve.time_delta) in (1, len(curves)), f"linearity: time_delta = {curve.time_delta!r}")
 
 
 def _wcs(answer: Any) -> tuple[PlaneWcs, ...] | None:
@@ -167,11 +211,22 @@ def _wcs(answer: Any) -> tuple[PlaneWcs, ...] | None:
     for plane in found:
         _number(plane.sigma_arcsec, "sigma_arcsec", 0.0)
         _need(hasattr(plane.wcs, "wcs_pix2world"), f"wcs is a {type(plane.wcs).__name__}, not an astropy.wcs.WCS")
+        _need(plane.origin in ("header", "pointing", "rebuilt"), f"origin = {plane.origin!r}")
     return found
 
 
 def _exposures(answer: Any) -> tuple[Exposure, ...] | None:
-    return None if answer is None else drained(answer, (Exposure,))
+    if answer is None:
+        return None
+    found = drained(answer, (Exposure,))
+    for e in found:
+        _index(e.index, "index")
+        if e.plane is not None:
+            _index(e.plane, "plane")
+        for hdu in drained(e.hdus, (Integral,), "hdus"):
+            _index(hdu, "hdus")
+    _need(len({e.index for e in found}) == len(found), "two exposures have the same index")
+    return found
 
 
 def _footprint(answer: Any) -> tuple[Any, ...] | None:
@@ -190,7 +245,9 @@ def _opened(answer: Any) -> Any:
     from .frame import Ramp
 
     if isinstance(answer, Ramp):
-        _need(getattr(answer.reads, "ndim", 0) == 3, "the reads of a ramp are not a 3-D array")
+        kinds = [getattr(getattr(a, "dtype", None), "kind", " ") for a in (answer.reads, answer.times)]
+        _need(all(k in "fiu" for k in kinds), "reads and times of a ramp are not arrays of numbers")
+        _need(answer.reads.ndim == 3 and answer.times.ndim == 1, "a ramp needs reads (n, ny, nx) and times (n,)")
         return answer
     return _framed(answer)
 
@@ -201,6 +258,7 @@ def _framed(answer: Any) -> Any:
     from .frame import Frame
 
     _need(isinstance(answer, Frame), f"returned a {type(answer).__name__}; this nirred takes a Frame or None")
+    _need(answer.unit in ("adu", "electron"), f"unit = {answer.unit!r}, wanted: 'adu' or 'electron'")
     for plane in answer.planes:
         kind = getattr(getattr(plane.data, "dtype", None), "kind", "")
         _need(kind in "fiu" and kind and plane.data.ndim == 2, "a plane is not a 2-D array of numbers")
@@ -244,8 +302,19 @@ def _recipes(answer: Any) -> tuple[Recipe | RecipePatch, ...]:
     for r in found:
         _word(r.name if isinstance(r, Recipe) else r.base, "name of a recipe")
         if isinstance(r, RecipePatch):
-            _words(r.for_tags, f"patch of {r.base}: for_tags")
+            _patch(r)
     return found
+
+
+def _patch(patch: RecipePatch) -> None:
+    what = f"patch of {patch.base}"
+    _words(patch.for_tags, f"{what}: for_tags")
+    _need(all(isinstance(call, StepCall) for _, call in _pairs(patch.insert, f"{what}: insert")), f"{what}: insert")
+    drained(patch.drop, (str,), f"{what}: drop")
+    values = patch.set.values() if isinstance(patch.set, Mapping) else [v for _, v in _pairs(patch.set, f"{what}: set")]
+    for value in values:
+        if not isinstance(value, Mapping):
+            _pairs(value, f"{what}: set")
 
 
 def _words(value: Any, what: str) -> None:
@@ -261,6 +330,13 @@ def _rules(answer: Any) -> tuple[CalibrationRule, ...]:
         for time in (r.within, r.remark_beyond):
             _need(time is None or seconds(time) > 0, f"rule {r.kind}: {time!r}")
         _need(r.when is None or callable(r.when), f"rule {r.kind}: when is not a function")
+        _index(r.minimum, f"rule {r.kind}: minimum")
+        _need(isinstance(r.scale_by, str), f"rule {r.kind}: scale_by = {r.scale_by!r}")
+        drained(r.rank, (str,), f"rule {r.kind}: rank")
+        for term in drained(r.match, (Match,), f"rule {r.kind}: match"):
+            _word(term.descriptor, f"rule {r.kind}: descriptor of a Match")
+            if term.tol is not None:
+                _number(term.tol, f"rule {r.kind}: tol of {term.descriptor}", 0.0)
     return found
 
 
@@ -273,6 +349,7 @@ def _masks(answer: Any) -> tuple[MaskSpec, ...]:
         _words(m.for_tags, f"mask {m.name}: for_tags")
         _words(m.not_tags, f"mask {m.name}: not_tags")
         _need(callable(m.compute), f"mask {m.name}: compute is not a function")
+        _need(isinstance(m.parameters, Mapping), f"mask {m.name}: parameters = {m.parameters!r}")
     return found
 
 

@@ -52,7 +52,7 @@ def undated(frames: Sequence[FrameInfo]) -> list[str]:
 def exposure(frame: FrameInfo) -> float | None:
     """Exposure time in s; None if the header's value is missing or invalid."""
     value = frame.descriptors.exposure_time
-    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+    return float(value) if isinstance(value, Real) and 0 <= value < math.inf else None
 
 
 def split(items: Iterable[T], new: Callable[[list[T], T], bool]) -> list[list[T]]:
