@@ -30,7 +30,7 @@ LAYERS = (
     ("answers", "cameras", "packages", "store"),
     ("registry",),
     ("requests",),
-    ("fitsio", "plan.model", "plan.moments", "blame", "slabs", "results"),
+    ("fitsio", "opening", "plan.model", "plan.moments", "blame", "slabs", "results"),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
     ("darks", "framepass", "masks", "coadd", "products"),

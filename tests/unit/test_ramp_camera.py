@@ -10,10 +10,10 @@ import pytest
 from astropy.io import fits
 
 from nirred.errors import Unreadable
-from nirred.fitsio import open_frame
 from nirred.frame import Ramp
 from nirred.framepass import read_raw
 from nirred.headers import Headers
+from nirred.opening import open_frames
 from nirred.plugin import Claim, Descriptors, Detector, Exposure, Instrument, hookimpl
 from nirred.registry import Registry
 
@@ -66,7 +66,7 @@ def exposure(path: Path, reads: int = 6) -> Path:
 
 
 def test_open_frame_fits_the_ramp(tmp_path: Path, registry: Registry) -> None:
-    frame = open_frame(exposure(tmp_path / "a.fits"), registry)
+    (frame,) = open_frames(exposure(tmp_path / "a.fits"), registry)
     assert frame.planes[0].data == pytest.approx(np.full((4, 5), 200.0))
 
 
@@ -75,10 +75,12 @@ def test_the_fused_pass_reads_the_same(tmp_path: Path, registry: Registry) -> No
     info = SimpleNamespace(
         owner="ramps", path=path, exposure=Exposure(), headers=Headers.read(path), detectors=(DETECTOR,), name=path.name
     )
-    (raw,) = read_raw(SimpleNamespace(context=SimpleNamespace(registry=registry)), info)
+    setup = SimpleNamespace(electrons=True)
+    ((raw, flags),) = read_raw(SimpleNamespace(context=SimpleNamespace(registry=registry), setup=setup), info)
+    assert flags is None
     assert raw == pytest.approx(np.full((4, 5), 200.0))
 
 
 def test_reads_without_their_times_are_said(tmp_path: Path, registry: Registry) -> None:
     with pytest.raises(Unreadable, match=r"a\.fits: a ramp needs"):
-        open_frame(exposure(tmp_path / "a.fits", reads=5), registry)
+        open_frames(exposure(tmp_path / "a.fits", reads=5), registry)

@@ -102,11 +102,20 @@ class File:
         return found
 
     @cached_property
-    def frame(self) -> Frame:
-        """The pixels: data, variance, mask and world coordinates of every plane."""
-        from .fitsio import open_frame
+    def frames(self) -> tuple[Frame, ...]:
+        """All exposures of the file: data, variance, mask and world coordinates of every plane."""
+        from .opening import open_frames
 
-        return open_frame(self.path, self.registry)
+        return open_frames(self.path, self.registry)
+
+    @property
+    def frame(self) -> Frame:
+        """The file's only exposure; a `DataError` if it has several."""
+        from .errors import DataError
+
+        if len(self.frames) > 1:
+            raise DataError(f"{self.path.name}: it has {len(self.frames)} exposures", "see `frames`")
+        return self.frames[0]
 
 
 def open(path: str | Path, registry: Registry | None = None) -> File:

@@ -17,14 +17,13 @@ from .algorithms.threads import run_blocks
 from .dq import DQ
 from .errors import DataError, Unreadable
 from .files import replacing
-from .frame import Frame, Plane, Ramp
+from .frame import Plane, Ramp
 from .headers import Header, Headers, open_stream, printable_ascii, walk
-from .plugin.frames import Descriptors, Detector, Exposure
+from .plugin.frames import Detector, Exposure
 
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from .registry import Registry
 
 #: Bytes of a file that are read at once.
 _CHUNK = 1 << 18
@@ -68,6 +67,8 @@ def _read_image(stream: io.BufferedIOBase, path: Path, header: Header, plane: in
     else:
         data = _read_pixels(stream, path, header)
     if plane is not None:
+        if data.ndim < 3 or plane >= len(data):
+            raise DataError(f"{path.name}: no plane {plane} in an image of shape {header.shape}")
         data = data[plane]
     data = data.reshape([n for n in data.shape if n > 1] if data.size > 1 else [1, 1])
     if data.ndim == 1:
@@ -264,8 +265,8 @@ def read_calibration(path: Path) -> list[Plane]:
     return planes
 
 
-def ramp_plane(ramp: Ramp, detector: Detector) -> np.ndarray:
-    """Raw plane, float32 (ny, nx) in ADU, of an exposure that its plugin opens as non-destructive reads.
+def ramp_plane(ramp: Ramp, detector: Detector, name: str) -> np.ndarray:
+    """Raw plane, float32 (ny, nx) in ADU, of an exposure in the file `name` that its plugin opens as a ramp.
 
     Raises
     ------
@@ -276,36 +277,7 @@ def ramp_plane(ramp: Ramp, detector: Detector) -> np.ndarray:
     try:
         return ramp_counts(ramp.reads, ramp.times, gain=gain, read_noise=noise, saturation=detector.saturation)
     except ValueError as error:
-        raise Unreadable(f"{ramp.name}: {error}", "leave it out with --exclude") from None
-
-
-def open_frame(path: Path, registry: Registry, headers: Headers | None = None) -> Frame:
-    """Read a raw frame (ADU) or a product of nirred (electron) as a `Frame`."""
-    headers = headers or Headers.read(path)
-    owner, claim = registry.claim(headers)
-    descriptors: Descriptors = registry.ask(owner, "nirred_describe", headers=headers)
-    fields: dict[str, Any] = {
-        "name": path.name,
-        "header": headers.primary.text,
-        "instrument": claim.instrument,
-        "tags": registry.ask(owner, "nirred_tags", headers=headers),
-        "descriptors": descriptors,
-    }
-    if "NIRRED" in headers.primary:
-        return Frame(tuple(read_calibration(path)), unit="electron", **fields)
-    detectors = tuple(registry.ask(owner, "nirred_detectors", headers=headers) or ())
-    exposure = Exposure()
-    frame = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
-    if isinstance(frame, Frame):
-        return frame
-    ramp = isinstance(frame, Ramp)
-    raws = [ramp_plane(frame, detectors[0])] if ramp else read_planes(path, headers, exposure, detectors)
-    wcs = registry.ask(owner, "nirred_wcs", headers=headers) or ()
-    planes = tuple(
-        Plane(data, np.zeros(data.shape, np.uint16), None, wcs[i].wcs if i < len(wcs) else None, detectors[i])
-        for i, data in enumerate(raws)
-    )
-    return Frame(planes, **fields)
+        raise Unreadable(f"{name}: {error}", "leave it out with --exclude") from None
 
 
 # -- products -----------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """Non-destructive reads of one exposure, before a slope is fitted.
+    """Non-destructive reads of one exposure of one detector, before a slope is fitted.
 
     Parameters
     ----------

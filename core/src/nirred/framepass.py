@@ -19,10 +19,11 @@ from .darks import settle_dark
 from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
 from .files import give_cache_back
-from .fitsio import ramp_plane, read_planes
-from .frame import Frame, Plane, Ramp
+from .fitsio import KNOWN_BITS
+from .frame import Plane
 from .group import BAD, FrameSetup, Group, PlaneState
 from .masks import apply_late_masks
+from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
 from .plan.moments import stamp
 from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
@@ -154,16 +155,19 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
     """Read and calibrate one frame; return the error that prevents its use, if any."""
     frame = group.frames[i]
     try:
-        raws = read_raw(group, frame.info)
+        opened = read_raw(group, frame.info)
+        raws = [raw for raw, _ in opened]
         _check_shapes(group, frame.info, raws)
         inputs = [_inputs_of(group, frame.info, p, state, cache) for p, state in enumerate(group.planes)]
     except (NirredError, OSError) as error:
         return error
     if frame.info.path in cache.passing:
         give_cache_back(frame.info.path)
-    for raw, state, given in zip(raws, group.planes, inputs, strict=True):
+    for (raw, flags), state, given in zip(opened, group.planes, inputs, strict=True):
         with state.sci.filling(i) as sci, state.dq.filling(i) as dq:
             calibrate(raw, given, (sci, dq), threads)
+            if flags is not None:
+                dq |= flags & np.uint16(KNOWN_BITS)
     return None
 
 
@@ -218,21 +222,16 @@ def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None
             raise StepError(f"{info.name}: plane {p} is {raw.shape[::-1]}, expected: {state.shape[::-1]} pixels (x, y)")
 
 
-def read_raw(group: Group, info: FrameInfo) -> list[np.ndarray]:
-    """Read the raw planes of one frame with its plugin's reader, else with the core reader.
+def read_raw(group: Group, info: FrameInfo) -> list[RawPlane]:
+    """Read the planes of one frame, in ADU unless its pixels are electrons already and no step converts them.
 
     Raises
     ------
     NirredError
         They cannot be read.
     """
-    registry = group.context.registry
-    opened = registry.ask(info.owner, "nirred_open", path=info.path, exposure=info.exposure, headers=info.headers)
-    if isinstance(opened, Frame):
-        return [p.data for p in opened.planes]
-    if isinstance(opened, Ramp):
-        return [ramp_plane(opened, info.detectors[0])]
-    return read_planes(info.path, info.headers, info.exposure, info.detectors)
+    counts, registry = group.setup.electrons or group.unit == "adu", group.context.registry
+    return raw_planes(registry, info.owner, info.path, info.exposure, info.headers, info.detectors, counts=counts)
 
 
 def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: _Inputs) -> CalibrationInputs:
@@ -308,6 +307,10 @@ def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Lineari
     with blamed(group.context.registry, info.owner, f"linearity of {info.name}"):
         found = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
         terms = np.asarray(found, np.float64)
+        if linearity.per == "pixel" and terms.shape[1:] != detector.shape:
+            raise ValueError(
+                f"coefficients of shape {terms.shape}, wanted: (terms, {', '.join(map(str, detector.shape))})"
+            )
         if linearity.per == "row_parity" and detector.section is not None:  # even and odd on the whole detector
             terms = np.roll(terms, -detector.section.y1, axis=0)
         return LinearityCurve(terms, tuple(linearity.time_delta), linearity.valid_to)

@@ -74,7 +74,10 @@ def nirred_executors() -> Iterable[ExecutorSpec]:
 
 @hookspec
 def nirred_exposures(headers: Headers) -> Sequence[Exposure] | None:
-    """Asked of the owner: the exposures in a cube or burst. None: all images of the file form one exposure."""
+    """Asked of the owner: the exposures in a cube or burst. None: all images of the file form one exposure.
+
+    Tags, descriptors, detectors and coordinates are those of the file: its exposures share them.
+    """
 
 
 @hookspec
@@ -94,7 +97,10 @@ def nirred_detectors(headers: Headers) -> Sequence[Detector]:
 
 @hookspec
 def nirred_wcs(headers: Headers) -> Sequence[PlaneWcs] | None:
-    """Asked of the owner: the world coordinates of each plane. None: the frame has none (a dark, a damaged header)."""
+    """Asked of the owner: the world coordinates of each plane. None: the frame has none (a dark, a damaged header).
+
+    One per detector: if one of them has no usable coordinates, return None for the frame.
+    """
 
 
 @hookspec
@@ -107,7 +113,12 @@ def nirred_footprint(headers: Headers) -> Sequence[Polygon] | None:
 
 @hookspec
 def nirred_open(path: Path, exposure: Exposure, headers: Headers) -> Frame | Ramp | None:
-    """Asked of the owner: read an exposure's pixels. None: use the core reader (images in HDU order)."""
+    """Asked of the owner: read an exposure's pixels. None: use the core reader (images in HDU order).
+
+    Of a `Frame` the core takes data, dq and unit of each plane, one for each detector; of a `Ramp`, for a camera with
+    one detector, the counts. If the file has more images than the camera detectors (reads of a ramp), give each
+    `Detector` its `hdu`.
+    """
 
 
 @hookspec

@@ -259,7 +259,7 @@ class Registry:
             except FAULTS as error:
                 what = f"rule {rule.kind!r} failed: {_told(error)}"
                 if name == owner:
-                    raise self._raised(owner, what) from error
+                    raise self.misbehaved(owner, what) from error
                 self.fault(name, what)
                 self._barred.add((name, owner))
 
@@ -318,16 +318,17 @@ class Registry:
         except Unreadable:
             raise
         except FAULTS as error:
-            raise self._raised(owner, _failure(hook, error)) from error
+            raise self.misbehaved(owner, _failure(hook, error)) from error
 
-    def _raised(self, owner: str, what: str) -> PluginError:
+    def misbehaved(self, owner: str, what: str) -> PluginError:
+        """The error that names a plugin's package and what it did wrong."""
         package = self.found[owner].package if owner in self.found else owner
         return PluginError(f"{package}: {what}", "report it to the plugin's authors")
 
     def complaints(self) -> list[str]:
         """One sentence for each plugin that was refused or misbehaved."""
         refused = [f"{i.package} is not used: {i.error}" for i in plugins(list(self.found.values())) if i.error]
-        return refused + [self._raised(n, text).message for n, text in sorted(self.faults.items())]
+        return refused + [self.misbehaved(n, text).message for n, text in sorted(self.faults.items())]
 
     def notify(self, event: object) -> str:
         """Call all observers; one that raises is not called again. Returns any new message about them, or ''."""
@@ -340,7 +341,7 @@ class Registry:
                 observer(event=event)
             except FAULTS as error:
                 self.faults[name] = _failure("nirred_event", error)
-                said.append(self._raised(name, self.faults[name]).message)
+                said.append(self.misbehaved(name, self.faults[name]).message)
         return "; ".join(said)
 
 

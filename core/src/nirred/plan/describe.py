@@ -72,7 +72,7 @@ def _products(task: Task) -> list[str]:
 
 def _input(frame: FrameInfo, role: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"file": str(frame.path), "role": role}
-    return entry if frame.exposure.plane is None else {**entry, "exposure": frame.exposure.index}
+    return entry if frame.number is None else {**entry, "exposure": frame.number}
 
 
 def _calibration(a: Association) -> dict[str, Any]:

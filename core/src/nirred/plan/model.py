@@ -53,6 +53,8 @@ class FrameInfo:
         Name of the owning plugin.
     wcs : tuple of PlaneWcs
         One per plane, after the WCS check; empty without one.
+    exposures : int
+        Number of exposures in the file.
     """
 
     path: Path
@@ -66,11 +68,17 @@ class FrameInfo:
     wcs: tuple[PlaneWcs, ...] = ()
     wcs_state: WcsState = "none"
     wcs_note: str = ""
+    exposures: int = 1
+
+    @property
+    def number(self) -> int | None:
+        """The exposure's number in its file, from 0; None if the file has only this one."""
+        return self.exposure.index if self.exposures > 1 else None
 
     @property
     def root(self) -> str:
         """Name of the file without directory and suffixes, with the exposure's number in a burst."""
-        return file_root(self.path) + (f"-{self.exposure.index + 1}" if self.exposure.plane is not None else "")
+        return file_root(self.path) + ("" if self.number is None else f"-{self.number + 1}")
 
     @property
     def name(self) -> str:

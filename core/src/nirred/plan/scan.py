@@ -115,7 +115,7 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
 
     descriptors = ask("nirred_describe")
     if not isinstance(descriptors, Descriptors):
-        raise PluginError(f"{owner}: nirred_describe returned no Descriptors", "report it to the plugin's authors")
+        raise registry.misbehaved(owner, "nirred_describe returned no Descriptors")
     tags = frozenset(ask("nirred_tags") or ())
     registry.try_rules(owner, tags, descriptors)
     detectors = tuple(ask("nirred_detectors") or ())
@@ -124,10 +124,16 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
     # Without an answer the file is one exposure of all its images, which are counted when they are read: a compressed
     # file need not be decompressed for the plan.
     exposures = ask("nirred_exposures") or (Exposure(),)
+    for hook, number in (("nirred_wcs", len(wcs)), *(("nirred_exposures", len(e.hdus)) for e in exposures)):
+        if number not in (0, len(detectors)):
+            raise registry.misbehaved(owner, f"{hook} names {number} planes, nirred_detectors {len(detectors)}")
     return tuple(
-        FrameInfo(path, e, owner, claim.instrument, tags, descriptors, detectors, headers, wcs, state)  # type: ignore[arg-type]
+        FrameInfo(
+            path, e, owner, claim.instrument, tags, descriptors, detectors, headers, wcs, state,  # type: ignore[arg-type]
+            exposures=len(exposures),
+        )
         for e in exposures
-    )
+    )  # fmt: skip
 
 
 def _judge(record: FileRecord, claim: Claim) -> None:

@@ -61,7 +61,7 @@ def _named(calls: Sequence[BoundCall]) -> Iterator[tuple[str, Path]]:
 def _input(info: FrameInfo, role: str) -> provenance.Record:
     """Record of one exposure of a file; without checksum if the pixels cannot be read."""
     name = file_root(info.path) + ".fits"
-    value = role if info.exposure.plane is None else f"{role} {info.exposure.index}"
+    value = role if info.number is None else f"{role} {info.number}"
     try:
         return provenance.Record("input", name, value, provenance.file_digest(info.path))
     except Unreadable:

@@ -246,7 +246,7 @@ def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
     role, _, number = row.value.partition(" ")
     path = shelf.find(row.name, row.origin)
     for info in shelf.frames.get(path, []):
-        if info.exposure.index == int(number or 0):
+        if info.number == (int(number) if number else None):
             return info, role
     raise DataError(f"{path}: no installed plugin knows this frame now", "install the plugin that PROVENANCE names")
 

@@ -30,7 +30,8 @@ def reduced(path: Path, headers: Headers) -> Frame | None:
         return None
     data, dq = (read_image(path, images[name]) for name in ("SCI", "DQ"))
     data = np.where(dq != 0, np.float32(np.nan), data).astype(np.float32)
-    return Frame((Plane(data, dq.astype(np.uint16)),), path.name, str(headers.get("BUNIT", "electron")))
+    unit = str(headers.get("BUNIT", "electron"))
+    return Frame((Plane(data, np.zeros(data.shape, np.uint16)),), path.name, unit)
 
 
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:

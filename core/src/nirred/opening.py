@@ -1,0 +1,106 @@
+"""Pixels of one exposure, from its plugin's reader or from the core's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import DataError
+from .fitsio import ramp_plane, read_calibration, read_planes
+from .frame import Frame, Plane, Ramp
+from .headers import Headers
+from .plugin.frames import Detector, Exposure
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+RawPlane = tuple[np.ndarray, np.ndarray | None]
+"""Pixels (ny, nx) and their flags, uint16 (ny, nx), if the plugin's reader set any."""
+
+
+def raw_planes(
+    registry: Registry,
+    owner: str,
+    path: Path,
+    exposure: Exposure,
+    headers: Headers,
+    detectors: Sequence[Detector],
+    *,
+    counts: bool = True,
+) -> list[RawPlane]:
+    """Planes of one exposure with the flags of its plugin's reader.
+
+    Parameters
+    ----------
+    registry : Registry
+        The plugins.
+    owner : str
+        The plugin that owns the file.
+    path, exposure, headers
+        What to read.
+    detectors : sequence of Detector
+        One per plane.
+    counts : bool
+        In ADU, whatever the unit of the plugin's frame; False: in its own unit.
+
+    Raises
+    ------
+    NirredError
+        They cannot be read, or the plugin's reader does not return one plane per detector.
+    """
+    opened = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
+    if opened is None:
+        return [(data, None) for data in read_planes(path, headers, exposure, detectors)]
+    found = 1 if isinstance(opened, Ramp) else len(opened.planes)
+    if found != len(detectors):
+        advice = "; where each has its ramp, nirred_open must fit them and return a Frame" * isinstance(opened, Ramp)
+        what = f"nirred_open returned {found} plane{'s' * (found != 1)}, nirred_detectors {len(detectors)}"
+        raise registry.misbehaved(owner, f"{what}{advice}")
+    if isinstance(opened, Ramp):
+        return [(ramp_plane(opened, detectors[0], path.name), None)]
+    planes = []
+    for plane, detector in zip(opened.planes, detectors, strict=True):
+        data = plane.data
+        if counts and opened.unit == "electron":
+            if detector.gain is None:
+                raise DataError(f"{path.name}: gain of this mode is not known", "leave it out with --exclude")
+            data = data / np.float32(detector.gain)
+        planes.append((data, plane.dq if plane.dq.any() else None))
+    return planes
+
+
+def open_frames(path: Path, registry: Registry) -> tuple[Frame, ...]:
+    """Read a raw file (ADU) or a product of nirred (electron): one `Frame` per exposure."""
+    headers = Headers.read(path)
+    owner, claim = registry.claim(headers)
+
+    def ask(hook: str) -> Any:
+        return registry.ask(owner, hook, headers=headers)
+
+    fields: dict[str, Any] = {
+        "name": path.name,
+        "header": headers.primary.text,
+        "instrument": claim.instrument,
+        "tags": ask("nirred_tags"),
+        "descriptors": ask("nirred_describe"),
+    }
+    if "NIRRED" in headers.primary:
+        return (Frame(tuple(read_calibration(path)), unit="electron", **fields),)
+    detectors, wcs = tuple(ask("nirred_detectors") or ()), ask("nirred_wcs")
+    frames = []
+    for exposure in ask("nirred_exposures") or (Exposure(),):
+        raws = raw_planes(registry, owner, path, exposure, headers, detectors)
+        planes = (
+            Plane(data, np.zeros(data.shape, np.uint16) if dq is None else dq, None, world, detector)
+            for (data, dq), detector, world in zip(raws, detectors, _each(wcs, len(raws)), strict=True)
+        )
+        frames.append(Frame(tuple(planes), **fields))
+    return tuple(frames)
+
+
+def _each(wcs: Any, number: int) -> list[Any]:
+    """World coordinates of every plane; None without any."""
+    return [w.wcs for w in wcs] if wcs else [None] * number
