@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from nirred.group import Group
 from nirred.masks import apply_late_masks, detector_mask, instrument_masks
 from nirred.plugin import MaskSpec, hookimpl
 from nirred.registry import Registry
+from nirred.store import PlaneStack
 from tests.unit.steps.conftest import make_group  # noqa: F401  (the fixture)
 
 IMAGE = frozenset({"IMAGE"})
@@ -91,3 +94,13 @@ def test_what_a_mask_of_a_frame_flags_is_told_once(make_group):  # noqa: F811
     assert told.startswith("glow of the lamp: flagged in 1 of 3 frames, up to 1.0 % of the pixels (")
     assert group.frames[1].info.name in told
     assert seen == [True] * 3
+
+
+def test_a_mask_is_told_the_detector_s_number_when_another_one_is_gone(make_group):  # noqa: F811
+    spec = MaskSpec("third", 64, "frame", IMAGE, lambda given, parameters: np.full(given.shape, given.plane == 2))
+    group = with_masks(make_group(["both"], [np.zeros((9, 9), np.float32)], tags=IMAGE, planes=3), spec)
+    group.planes = [replace(group.planes[0], number=p, dq=PlaneStack((1, 9, 9), np.uint16)) for p in range(3)]
+    group.keep_planes([0, 2])
+    group.setup.late_masks = [(spec, {})]
+    apply_late_masks(group)
+    assert [bool(state.dq.frame(0).all()) for state in group.planes] == [False, True]

@@ -125,7 +125,10 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     def planes(shape: tuple[int, int], kind: type[np.number], scratch: Path | None) -> PlaneStack:
         return PlaneStack((n, *shape), kind, scratch, zeros=False)
 
-    made = [PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub) for s in shapes]
+    made = [
+        PlaneState(planes(s, np.float32, sci), planes(s, np.uint16, dq), sub_scratch=sub, number=p)
+        for p, s in enumerate(shapes)
+    ]
     if filed:  # what an earlier task has left of the heap, but for what these planes and those to come fit into
         to_come = [np.empty((n, *s), np.float32) for s in shapes] if "sub" in kept else []
         give_heap_back()
@@ -341,7 +344,10 @@ def _static_dq(
 ) -> np.ndarray | None:
     merged = np.zeros(shape, np.uint16)
     for mask in setup.masks:
-        merged |= _cut_mask(mask[min(p, len(mask) - 1)], shape, detector)
+        if p >= len(mask):
+            has = f"{len(mask)} plane{'s' * (len(mask) > 1)}"
+            raise StepError(f"a bad-pixel mask has {has}, the frames have more", "give one for each plane")
+        merged |= _cut_mask(mask[p], shape, detector)
     keep = np.uint16(BAD)
     for plane in (dark, flat):
         if plane is not None:

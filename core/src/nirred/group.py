@@ -184,6 +184,8 @@ class PlaneState:
         Variance of the residual sky pattern in pixels that no sky frame covers, electron squared.
     evened : dict
         {index of a sky frame: plane}: the surface, in electron, that matched the shape of its sky to the others.
+    number : int
+        Of the detector in its camera; the planes that are left may be fewer.
     """
 
     sci: PlaneStack
@@ -206,6 +208,7 @@ class PlaneState:
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
     evened: dict[int, Surface] = field(default_factory=dict)
+    number: int = 0
 
     @property
     def sub(self) -> PlaneStack:

@@ -30,7 +30,8 @@ def _concerns(spec: MaskSpec, tags: frozenset[str]) -> bool:
 def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> list[np.ndarray]:
     """One mask of detector scope for every plane, with the user's parameters over the mask's own: uint16."""
     first, registry, bit = group.task.first, group.context.registry, np.uint16(spec.bit)
-    found = (_compute(registry, spec, given, first, _asked(group, first, p, ())) for p in range(len(first.detectors)))
+    shapes = enumerate(d.shape for d in first.detectors)
+    found = (_compute(registry, spec, given, first, _asked(group, first, (p, shape), ())) for p, shape in shapes)
     return [np.where(flagged, bit, np.uint16(0)) for flagged in found]
 
 
@@ -75,12 +76,16 @@ def _say(group: Group, spec: MaskSpec, shares: dict[str, float]) -> None:
 def _late(group: Group, mask: tuple[MaskSpec, Mapping[str, Any]], of: int, p: int, shown: Sequence[int]) -> np.ndarray:
     """A mask of plane `p` of frame `of`, from the calibrated planes of the frames `shown`."""
     info, state = group.frames[of].info, group.planes[p]
-    return _compute(group.context.registry, *mask, info, _asked(group, info, p, [state.sci.frame(i) for i in shown]))
+    images, plane = [state.sci.frame(i) for i in shown], (state.number, state.shape)
+    return _compute(group.context.registry, *mask, info, _asked(group, info, plane, images))
 
 
-def _asked(group: Group, info: FrameInfo, p: int, images: Sequence[np.ndarray]) -> MaskInput:
-    flattened = group.setup.flat is not None
-    return MaskInput(info.detectors[p].shape, info.descriptors, info.tags, images, p, group.remark, flattened)
+def _asked(
+    group: Group, info: FrameInfo, plane: tuple[int, tuple[int, int]], images: Sequence[np.ndarray]
+) -> MaskInput:
+    """What a mask is asked of a plane, given by its detector's number in the camera and its shape."""
+    (number, shape), flattened = plane, group.setup.flat is not None
+    return MaskInput(shape, info.descriptors, info.tags, images, number, group.remark, flattened)
 
 
 def _compute(

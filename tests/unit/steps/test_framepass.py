@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from nirred.dq import DQ
-from nirred.errors import StepError
+from nirred.errors import PluginError, StepError
 from nirred.fitsio import read_mask
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group, reciprocal
@@ -19,7 +19,7 @@ from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords
 from nirred.results import Calibration
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
-from nirred.steps.frames import AddDQ, DarkCorrect, FlatCorrect
+from nirred.steps.frames import AddDQ, DarkCorrect, FlatCorrect, NonlinearityCorrect
 
 
 def flat_plane(value, shape=(6, 8), dq=None):
@@ -337,6 +337,38 @@ def test_a_calibration_with_fewer_planes_is_refused(make_group, write_raw):
     group = prepared(make_group, infos, flat=[flat_plane(1.0), flat_plane(2.0)])
     calibrate_group(group)
     assert [s.sci.frame(0)[0, 0] for s in group.planes] == [2.0, 1.0]
+
+
+def test_a_mask_with_fewer_planes_is_refused(make_group, write_raw):
+    """The mask of one detector says nothing of another."""
+    infos = write_raw([[np.ones((6, 8)), np.ones((6, 8))]])
+    mask = np.zeros((6, 8), np.uint16)
+    with pytest.raises(StepError, match="a bad-pixel mask has 1 plane, the frames have more"):
+        calibrate_group(prepared(make_group, infos, masks=[[mask]]))
+    calibrate_group(prepared(make_group, infos, masks=[[mask, mask]]))
+
+
+def test_detectors_without_a_curve_are_named(make_group, write_raw):
+    curve = Linearity(((1.0, 1e-6),))
+
+    def said(*curves):
+        (info,) = write_raw([[np.ones((6, 8))] * len(curves)])
+        own = tuple(replace(d, linearity=c) for d, c in zip(info.detectors, curves, strict=True))
+        group = make_group(["both"], infos=[replace(info, detectors=own)])
+        NonlinearityCorrect().configure(group.setup, NonlinearityCorrect.Params(), group)
+        return group.keywords["LINCORR"]
+
+    assert said(curve, curve) == "polynomial"
+    assert said(curve, None, curve) == "polynomial; SKIPPED: no curve for plane 2"
+    assert said(None, None) == said(None) == "SKIPPED: no curve for this mode"
+
+
+def test_coefficients_of_another_shape_name_the_package(make_group, write_raw):
+    curve = Linearity(lambda: np.ones((2, 5, 5), np.float32), "pixel")
+    infos = write_raw([[np.ones((6, 8))]], detector={"linearity": curve})
+    group = prepared(make_group, infos, linearity=True)
+    with pytest.raises(PluginError, match=r"linearity of f0\.fits failed: .*\(2, 5, 5\), wanted: \(terms, 6, 8\)"):
+        calibrate_group(group)
 
 
 def test_curves_with_a_time_for_each_parity_of_rows_need_no_other_plane(make_group, write_raw):

@@ -124,7 +124,7 @@ class MaskInput:
     images : sequence of float32 (ny, nx)
         Electrons; empty for scope ``detector``.
     plane : int
-        Index of the plane.
+        Index of the plane's detector in the answer of `nirred_detectors`.
     remark : callable
         ``remark(text)`` adds a sentence to the task's remarks if something was not as expected.
     flattened : bool
