@@ -74,7 +74,7 @@ def key_figures(path: Path) -> str:
     ]
     state = get("WCSSTAT")
     figures += [f"wcs {state}"] if isinstance(state, str) and state != "ok" else []
-    figures += [f"{k} {get(k)}" for k in ("DARKCOR", "FLATCOR", "LINCORR") if str(get(k, "")).startswith("SKIPPED")]
+    figures += [f"{k} {get(k)}" for k in ("DARKCOR", "FLATCOR", "LINCORR") if "SKIPPED" in str(get(k, ""))]
     return safe(", ".join(f for f in figures if f))
 
 

@@ -98,9 +98,11 @@ class NonlinearityCorrect(FrameStep):
     doc = "correct the detector's non-linearity, per coadd; modes without a curve are left as they are and reported"
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
-        known = all(d.linearity is not None for d in group.task.first.detectors)
+        detectors = group.task.first.detectors
+        without = [str(p) for p, d in enumerate(detectors, 1) if d.linearity is None]
         setup.linearity = True
-        group.keywords["LINCORR"] = "polynomial" if known else "SKIPPED: no curve for this mode"
+        some = f"polynomial; SKIPPED: no curve for plane {', '.join(without)}" if without else "polynomial"
+        group.keywords["LINCORR"] = some if len(without) < len(detectors) else "SKIPPED: no curve for this mode"
 
     def skipped(self, group: Group) -> None:  # noqa: D102
         group.keywords["LINCORR"] = "SKIPPED: by the user"
