@@ -12,6 +12,7 @@ from ..inputs import place
 from ..params import Setting
 from ..plugin.coordinates import separation
 from ..plugin.rules import CalibrationRule
+from .arrangement import doubts
 from .associate import Source, Wish, choose, judge, rules_for
 from .grouping import SAME_TARGET, ScienceGroup, calibration_groups
 from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
@@ -211,7 +212,7 @@ def science_draft(bench: Bench, group: ScienceGroup, recipe: str, makes: str) ->
     )
     pairs = [(f, role) for f, role in zip(frames, found.roles) if role is not None]
     pairs.sort(key=lambda p: (p[1] == "sky", order(p[0])))
-    remarks = [*found.remarks, *(f"{f.name}: {f.wcs_note}" for f in frames if f.wcs_note)]
+    remarks = [*found.remarks, *(f"{f.name}: {f.wcs_note}" for f in frames if f.wcs_note), *doubts(frames)]
     first = pairs[0][0]
     name = first.descriptors.object or "unnamed"
     title = f"{'standard ' if group.standard else ''}{name} {_setting(first)}"

@@ -285,7 +285,7 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Se
 
     for a, mine in enumerate(outlines):
         at = mine[0][0]
-        here = [_flat(p, at) for p in mine]
+        here = [flat(p, at) for p in mine]
         radius = max((math.hypot(*v) for p in here for v in p), default=0.0)
         for b in range(a + 1, len(outlines)):
             if sets.root(a) == sets.root(b):
@@ -293,13 +293,14 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Se
             corner = _tangent(np.array([outlines[b][0][0]]), at)[0]
             if math.hypot(*corner) > 2.5 * radius:  # outlines of one configuration have the same size
                 continue
-            there = [_flat(p, at) for p in outlines[b]]
+            there = [flat(p, at) for p in outlines[b]]
             common = sum(area(clip(p, q)) for p in here for q in there)
             if common > least * min(sum(map(area, here)), sum(map(area, there))):
                 sets.join_all([(a, b)])
 
 
-def _flat(polygon: Polygon, at: Any) -> list[Point]:
+def flat(polygon: Polygon, at: Any) -> list[Point]:
+    """A polygon on the sky as an anticlockwise one, degrees on the tangent plane at `at`; [] if it reaches beyond."""
     import numpy as np
 
     points = [(float(x), float(y)) for x, y in _tangent(np.asarray(polygon, dtype=float), at)]
