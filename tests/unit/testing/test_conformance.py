@@ -13,10 +13,11 @@ import pytest
 
 from nirred.cli import main
 from nirred.errors import ConfigError, PluginError
+from nirred.plugin import MaskSpec, hookimpl
 from nirred.registry import Registry
 from nirred.testing.checks import check_plugin, in_directory
 from nirred.testing.conformance import PluginConformance
-from nirred.testing.pytest_plugin import ReducedNight
+from nirred.testing.pytest_plugin import ReducedNight, camera_of
 from nirred.testing.scaffold import check_name, new_plugin
 from nirred.testing.simulate import simulate_night
 
@@ -104,6 +105,35 @@ def test_what_cannot_be_checked(tmp_path: Any) -> None:
         check_plugin("nosuch")
     with pytest.raises(ConfigError, match="no pyproject"):
         check_plugin(str(tmp_path))
+
+
+@pytest.mark.parametrize(("tag", "camera"), [("NIRI", "niri"), ("NOCAM", "")])
+def test_an_add_on_package_is_tried_with_the_camera_that_it_names(tag: str, camera: str) -> None:
+    class AddOn:
+        """It brings a mask alone."""
+
+        NIRRED_API = (1, 0)
+
+        @hookimpl
+        def nirred_masks(self) -> Any:
+            """One for somebody else's camera."""
+            return [MaskSpec("rows", 1, "detector", frozenset({tag}), print)]
+
+    class AddOnKit(PluginConformance):
+        plugin = "addon"
+
+    registry = Registry.discover(only=["niri"])
+    registry.add(AddOn(), "addon", "nirred-addon")
+    alone = Registry()
+    alone.add(AddOn(), "addon", "nirred-addon")
+    assert camera_of("addon", alone) == camera
+    assert camera_of("niri", registry) == camera_of("nosuch", registry) == ""
+    assert AddOnKit().owner(registry) == "niri" and AddOnKit().owner(alone) == "addon"
+    AddOnKit().test_is_accepted(registry)
+    with pytest.raises(pytest.skip.Exception, match="add-on package for niri"):
+        AddOnKit().test_claims_its_examples_alone(registry)
+    with pytest.raises(AssertionError, match="nor names one"):
+        AddOnKit().test_is_accepted(alone)
 
 
 #: {check: (text of the skeleton, its replacement)}.

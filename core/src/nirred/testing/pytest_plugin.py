@@ -98,10 +98,22 @@ def nirred_nights(tmp_path_factory: pytest.TempPathFactory) -> NightCache:
 
 @pytest.fixture(scope="class")
 def nirred_registry(request: pytest.FixtureRequest) -> Registry:
-    """A registry with only the plugin that the test class names in `plugin`."""
+    """A registry with only the plugin that the test class names; for an add-on package, with its camera's."""
     from ..registry import Registry
 
-    return Registry.discover(only=[request.cls.plugin])
+    plugin = request.cls.plugin
+    registry = Registry.discover(only=[plugin])
+    camera = camera_of(plugin, registry)
+    return Registry.discover(only=[plugin, camera]) if camera else registry
+
+
+def camera_of(plugin: str, registry: Registry) -> str:
+    """The plugin of the camera that an add-on package names in its for_tags; '' for a plugin with its own camera."""
+    if plugin not in registry.found or registry.found[plugin].error or registry.found[plugin].instruments:
+        return ""
+    items = [i for _, i in (*registry.rules(), *registry.masks(), *registry.recipes())]
+    tags = frozenset().union(*(getattr(i, "for_tags", ()) for i in items))
+    return next((name for name, i in type(registry).discover().instruments() if i.name.upper() in tags), "")
 
 
 @pytest.fixture(scope="class")
