@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nirred
 from nirred import hookspecs
 from nirred.errors import PluginError
 from nirred.plugin import (
@@ -369,6 +370,8 @@ def test_an_add_on_for_another_camera_is_named_in_provenance(night, tmp_path):
     brought = rows[1].origin
     assert brought == "site: patch of make_processed_dark, step look, mask site_row"
     assert seen == [3]
+    steps = {r.name: r.origin for r in read_table(product) if r.item == "step"}
+    assert steps["look"] == "nirred-cam-site 2.1" and steps["stack_darks"] == f"nirred {nirred.__version__}"
     from astropy.io import fits
 
     from nirred.run.addons import addons

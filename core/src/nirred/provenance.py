@@ -28,7 +28,7 @@ class Record:
     `item` is nirred, plugin, recipe (value: kind of product; origin: the task), call (value: step with its input and
     output streams), step, parameter, missing (a calibration), input (value: role, and number in a burst), unreadable
     (an input without readable pixels), file (named by a parameter; value: which one), calibration or scale (of a dark).
-    `origin` is the source of a setting, or the SHA-256 of a file's decompressed bytes.
+    `origin` is the package of a step, the source of a setting, or the SHA-256 of a file's decompressed bytes.
     """
 
     item: str
@@ -78,10 +78,12 @@ def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:
     return [Record(item, file_root(path) + ".fits", role, file_digest(path)) for path, item, role in paths]
 
 
-def parameter_records(step: str, version: int, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Record]:
-    """Records of one step and its parameters, in order."""
+def parameter_records(
+    step: str, version: int, values: Mapping[str, Any], origins: Mapping[str, str], code: str = f"nirred {__version__}"
+) -> list[Record]:
+    """Records of one step and its parameters, in order; `code` is the package that the step comes from."""
     own = [Record("parameter", f"{step}:{k}", repr(v), origins.get(k, "default")) for k, v in values.items()]
-    return [Record("step", step, str(version), "nirred " + __version__), *own]
+    return [Record("step", step, str(version), code), *own]
 
 
 def read_table(path: Path) -> list[Record]:

@@ -31,9 +31,12 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
         other = group.context.registry.found[name]
         rows.append(provenance.Record("plugin", other.package, other.version, f"{name}: {', '.join(brought)}"))
     rows.append(provenance.Record("recipe", recipe.name, recipe.makes, task.id))
+    foreign = {step: group.context.registry.found[name] for name, step in group.context.registry.steps()}
     for b in calls:
         rows.append(provenance.Record("call", b.call.name, f"{b.call.step} {b.call.takes} {b.call.gives}"))
-        rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins)
+        by = foreign.get(type(b.step))
+        code = f"nirred {__version__}" if by is None else f"{by.package} {by.version}".strip()
+        rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins, code)
     rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
     rows += [_input(f.info, f.role) for f in group.frames]
     rows += [provenance.Record("file", v.name, name, provenance.file_digest(v)) for name, v in _named(calls)]
