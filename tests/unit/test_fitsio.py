@@ -168,6 +168,11 @@ def three(tmp_path, request):
     return path
 
 
+def test_detectors_that_share_an_hdu_are_left_to_the_plugin(three):
+    with pytest.raises(DataError, match=r"several detectors in one HDU .*nirred_open"):
+        planes_of(three, 2, 1, 1)
+
+
 def test_planes_in_the_order_of_the_plugin(three):
     assert [p[0, 0] for p in planes_of(three, 2, 3, 1)] == [3, 1]
     assert [p[0, 0] for p in planes_of(three, 3)] == [1, 2, 3]

@@ -183,12 +183,14 @@ def read_planes(path: Path, headers: Headers, exposure: Exposure, detectors: Seq
     Raises
     ------
     DataError
-        The file has no image, or not one per detector, or an HDU given by the plugin does not exist.
+        The file has no image, or not one per detector, or an HDU given by the plugin does not exist or is given twice.
     Unreadable
         The file is truncated or damaged.
     """
     own = tuple(d.hdu for d in detectors if d.hdu is not None)
     wanted = exposure.hdus or (own if len(own) == len(detectors) else ())
+    if len(set(wanted)) < len(wanted):
+        raise DataError(f"{path.name}: several detectors in one HDU", "the plugin must read them (nirred_open)")
     planes: dict[int, np.ndarray] = {}
     found = set()
     with _opened(path) as stream:
