@@ -32,9 +32,16 @@ def test_noisy_is_what_exceeds_its_surroundings_before_the_flat():
     found = noisy_pixels(constant, per_electron, np.zeros(SHAPE, np.uint16), SKY, 2.0)
     assert np.mean(found[hot]) > 0.98
     assert not found[~hot].any()  # neither vignetting nor glow nor weakly hot pixels
-    bright = noisy_pixels(constant, per_electron, np.zeros(SHAPE, np.uint16), 1e5, 2.0)
-    assert not bright.any()
+    assert noisy_pixels(constant, per_electron, np.zeros(SHAPE, np.uint16), 1e5, 2.0) is None
     assert noisy_pixels(READ, 1.0, np.zeros(SHAPE, np.uint16), SKY, 2.0) is None
+
+
+def test_pixels_without_a_flat_are_not_compared():
+    constant, per_electron, hot = _noise_model(np.random.default_rng(1))
+    constant[:20], per_electron[:20] = 0.0, 0.0
+    with np.errstate(all="raise"):
+        found = noisy_pixels(constant, per_electron, np.zeros(SHAPE, np.uint16), SKY, 2.0)
+    assert not found[:20].any() and np.mean(found[20:][hot[20:]]) > 0.98
 
 
 @pytest.mark.parametrize(("dither", "left_out"), [(12.0, True), (0.0, False)])

@@ -83,7 +83,7 @@ def autocorrelation(residual: ArrayLike, mask: ArrayLike | None, half: int = 3) 
 def noisy_pixels(
     constant: ArrayLike, per_electron: ArrayLike, bad: ArrayLike, sky: float, limit: float
 ) -> NDArray[np.uint8] | None:
-    """Pixels whose read noise and dark make them much noisier than those around them; None if none is known to differ.
+    """Pixels whose read noise and dark make them much noisier than those around them; None if there are none.
 
     Compared are charges before the flat: where a vignetted pixel's flat amplifies its noise, that of its neighbours is
     amplified as well.
@@ -106,10 +106,16 @@ def noisy_pixels(
     mask = np.asarray(bad)
     if np.ndim(constant) < 2:
         return None
-    gain = np.asarray(per_electron, np.float32)
-    own = np.broadcast_to(np.asarray(constant, np.float32) / gain**2, mask.shape)
-    usual = mesh_background(own, (mask != 0).view(np.uint8), AROUND, filter=1).evaluate()
-    return np.asarray(own - usual > limit * (usual + max(sky, 0.0) / gain)).view(np.uint8)
+    gain = np.broadcast_to(np.asarray(per_electron, np.float32), mask.shape)
+    hidden = (mask != 0) | ~(gain > 0)  # the latter where the flat is invalid
+    gain = np.where(hidden, np.float32(1), gain)
+    own, photons = np.asarray(constant, np.float32) / gain**2, max(sky, 0.0) / gain
+    noisy = (own > limit * photons) & ~hidden
+    if not noisy.any():  # whatever the surroundings
+        return None
+    usual = mesh_background(own, hidden.view(np.uint8), AROUND, filter=1).evaluate()
+    noisy &= own - usual > limit * (usual + photons)
+    return noisy.view(np.uint8) if noisy.any() else None
 
 
 def noise_covariance(kernels: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:

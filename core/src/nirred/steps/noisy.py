@@ -33,7 +33,7 @@ def leave_out_noisy(group: Group, frames: list[int]) -> None:
         if state.inputs is not None and state.inputs.static_dq is not None:
             static = np.broadcast_to(state.inputs.static_dq, state.shape)
         noisy = noisy_pixels(state.constant, state.per_electron, static & BAD, sky, NOISY)
-        if noisy is not None and noisy.any():
+        if noisy is not None:
             _mark(group, state, frames, noisy, static)
             group.context.say(f"{group.task.id}: {noisy.mean():.2%} of plane {p + 1} is noisy by its dark current")
 
