@@ -144,6 +144,8 @@ def test_strict_finds_exact_values() -> None:
         ("extra == 1", 1, "no descriptor"),
         ("object == 'Ångström' and len(object)", 26, "not a condition"),
         ("coadds ==", 10, "invalid syntax"),
+        ("exposure_time == '20'", 18, "exposure_time is a number"),
+        ("object == 'A' or '2' <= coadds", 18, "write 2 without quotes"),
     ],
 )
 def test_what_is_not_allowed_is_shown_with_its_place(text: str, column: int, words: str) -> None:

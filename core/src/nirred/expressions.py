@@ -9,13 +9,10 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import ConfigError
-from .plugin.frames import FIELD_NAMES
-
-if TYPE_CHECKING:
-    from .plugin.frames import Descriptors
+from .plugin.frames import FIELD_NAMES, Descriptors
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
@@ -206,6 +203,10 @@ class _Compiler:
     def _relation(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Callable[[Any, Any], bool]:
         if isinstance(op, (ast.Is, ast.IsNot)) and not (isinstance(right, ast.Constant) and right.value is None):
             raise self._fault(right, "`is` compares with None only", "write ==")
+        for name, other in () if isinstance(op, (ast.In, ast.NotIn)) else ((left, right), (right, left)):
+            kind = Descriptors.__annotations__.get(name.id, "") if isinstance(name, ast.Name) else ""
+            if kind.startswith(("float", "int")) and isinstance(other, ast.Constant) and isinstance(other.value, str):
+                raise self._fault(other, f"{ast.unparse(name)} is a number", f"write {other.value} without quotes")
         sign = _COMPARE[type(op)]
         names = {n.id for side in (left, right) for n in ast.walk(side) if isinstance(n, ast.Name)}
         tolerance = 0.0 if self.strict else max((TOLERANCE.get(n, 0.0) for n in names), default=0.0)
