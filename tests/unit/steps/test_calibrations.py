@@ -163,6 +163,13 @@ def test_frames_of_a_lamp_that_failed_are_left_out_by_name(make_group):
     assert (group.keywords["NCOMBINE"], group.keywords["NLAMPOFF"][0]) == (3, 2)
 
 
+def test_lamp_off_frames_whose_thermal_light_drifts_are_all_used(make_group):
+    levels = [12000.0] * 3 + [8000.0, 8200.0, 8400.0, 8600.0]
+    group = make_group(["lamp_on"] * 3 + ["lamp_off"] * 4, [np.full((8, 8), v) for v in levels], makes="flat")
+    MakeLampFlat().apply(with_noise(group, 900.0, 0.0), StackParams(), CALL)
+    assert group.keywords["NLAMPOFF"][0] == 4 and not group.remarks
+
+
 def test_without_lamp_off_the_dark_is_taken_or_the_lack_is_said(make_group):
     frames = [np.full((8, 8), 1100.0)] * 2
     group = make_group(["lamp_on"] * 2, frames, makes="flat")

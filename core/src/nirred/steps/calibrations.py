@@ -30,7 +30,7 @@ DARK_SCATTER = 20.0
 #: noise of a pixel, is no dark.
 STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
 #: Share of a lamp's usual light below which a lamp-on frame is wrong (a lamp that warms up changes by less), and above
-#: which a lamp-off frame is.
+#: which a lamp-off frame is, unless these drift, as thermal light does.
 LIT, DARK = 0.2, 0.05
 #: Step of the pixels sampled for levels that are only compared, in rows and columns.
 COARSE = 9
@@ -203,11 +203,14 @@ def _leave_out_failed(group: Group, on: list[int], off: list[int]) -> None:
     if not on:
         return
     levels = {i: float(np.mean([_level(state, i, COARSE) for state in group.planes])) for i in (*on, *off)}
-    dark = float(np.percentile([levels[i] for i in off], 25)) if off else 0.0
+    unlit = np.array([levels[i] for i in off])
+    dark = float(np.percentile(unlit, 25)) if off else 0.0
     usual = float(np.percentile([levels[i] for i in on], 75)) - dark
+    drift = 1.4826 * float(np.median(np.abs(unlit - np.median(unlit)))) if len(off) > 2 else 0.0
+    least, most = LIT * usual, max(DARK * usual, STRAY_SCATTER * drift)
     for i in (*on, *off):
         light = levels[i] - dark
-        if usual > 0 and (light < LIT * usual if i in on else light > DARK * usual):
+        if usual > 0 and (light < least if i in on else light > most):
             what = f"{light:.0f} {group.units} of the lamp's light, usual are {usual:.0f}"
             group.leave_out(i, f"{what}: lamp or shutter failed" if i in on else f"{what}: the lamp was not off")
 
