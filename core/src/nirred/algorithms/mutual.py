@@ -195,49 +195,71 @@ def mutual_surfaces(
     list of Surface
         One for each image: zero if no other overlaps enough of it.
     """
-    left = np.array(values, float)
-    seen = np.isfinite(left)
+    seen = np.isfinite(values)
     shared = seen & (seen.sum(axis=0) > 1)
     orders = [_order(float(shared[k].sum()) / max(int(seen[k].sum()), 1), order) for k in range(len(shapes))]
-    sums = [np.zeros((order + 1, order + 1)) for _ in shapes]
     parts = np.where(seen, np.asarray(weights, float)[:, None], 0.0)
-    for _ in range(ROUNDS):
-        mean = (parts * np.where(seen, left, 0.0)).sum(axis=0) / np.maximum(parts.sum(axis=0), 1e-300)
-
-        def fit(k: int, _: int, mean: Float64 = mean) -> None:
-            use = shared[k]
-            if orders[k] is None or use.sum() < _fewest(order):
-                return
-            x, y = (p[k] for p in positions)
-            found = fit_points(x[use], y[use], (left[k] - mean)[use], shapes[k], orders[k] or 0)
-            sums[k][: found.coefficients.shape[0], : found.coefficients.shape[1]] += found.coefficients
-            left[k] -= found.at(x, y)
-
-        run_blocks(fit, len(shapes), threads, 1)
+    images = list(zip(shapes, orders, shared, strict=True))
+    sums = _from_mean(np.array(values, float), positions, images, parts, order, threads)
     share = np.asarray(weights, float) / np.sum(weights)
-    common = np.tensordot(share, np.array(sums), 1)
     alike = np.zeros(len(shapes)) if planes is None else np.asarray(planes)
+    common = np.tensordot(share, sums, 1)
     for k in (k for k, known in enumerate(orders) if known is not None):
-        mine = np.flatnonzero(alike == alike[k])
-        x, y = (p[k, seen[k]] for p in positions)
-        u, v = (share[mine] @ p[np.ix_(mine, seen[k])] / share[mine].sum() for p in positions)
-        sums[k] -= _moved(Surface(common, np.zeros_like(common), shapes[k]), (x, y), (u, v))
-    taken = np.array([own[0, 0] for own in sums])
+        sums[k] -= _moved(common, (k, shapes[k]), positions, (seen, share * (alike == alike[k])))
+    taken = float(share @ sums[:, 0, 0])
     return [
-        Surface(own, np.zeros_like(own), shape).raised(-float(share @ taken) if known is not None else 0.0)
+        Surface(own, np.zeros_like(own), shape).raised(0.0 if known is None else -taken)
         for own, shape, known in zip(sums, shapes, orders, strict=True)
     ]
 
 
-def _moved(common: Surface, places: tuple[Float64, Float64], means: tuple[Float64, Float64]) -> Float64:
-    """Coefficients of the surface on the sky that is `common` in an image of mean pointing.
+def _from_mean(
+    left: Float64,
+    positions: tuple[Float64, Float64],
+    images: Sequence[tuple[tuple[int, int], int | None, NDArray[np.bool_]]],
+    parts: Float64,
+    order: int,
+    threads: int,
+) -> Float64:
+    """Coefficients, shape (n, order + 1, order + 1), of the images' surfaces relative to their mean.
 
-    `places` are positions in the image, `means` the same places of the sky in the image of mean pointing.
+    `left` are the images' values and is changed; `images` are their shapes, the degrees of their surfaces, and the
+    positions where others overlap them; `parts` are their weights at each position.
     """
-    order = len(common.coefficients) - 1
-    if places[0].size < _fewest(order):
-        return common.coefficients
-    return fit_points(*places, common.at(*means), common.shape, order).coefficients
+    seen, sums = np.isfinite(left), np.zeros((len(images), order + 1, order + 1))
+    for _ in range(ROUNDS):
+        mean = (parts * np.where(seen, left, 0.0)).sum(axis=0) / np.maximum(parts.sum(axis=0), 1e-300)
+
+        def fit(k: int, _: int, mean: Float64 = mean) -> None:
+            shape, degree, use = images[k]
+            if degree is None or use.sum() < _fewest(order):
+                return
+            x, y = (p[k] for p in positions)
+            found = fit_points(x[use], y[use], (left[k] - mean)[use], shape, degree)
+            sums[k, : found.coefficients.shape[0], : found.coefficients.shape[1]] += found.coefficients
+            left[k] -= found.at(x, y)
+
+        run_blocks(fit, len(images), threads, 1)
+    return sums
+
+
+def _moved(
+    common: Float64,
+    image: tuple[int, tuple[int, int]],
+    positions: tuple[Float64, Float64],
+    what: tuple[NDArray[np.bool_], Float64],
+) -> Float64:
+    """Coefficients in an image, given by number and shape, of the surface that is `common` at the mean pointing.
+
+    `what` are the places that each image shows, and the weights of the images in the mean.
+    """
+    (k, shape), (seen, share) = image, what
+    if seen[k].sum() < _fewest(len(common) - 1):
+        return common
+    x, y = (p[k, seen[k]] for p in positions)
+    u, v = (share @ p[:, seen[k]] / share.sum() for p in positions)
+    surface = Surface(common, np.zeros_like(common), shape)
+    return fit_points(x, y, surface.at(u, v), shape, len(common) - 1).coefficients
 
 
 def _fewest(order: int) -> int:

@@ -133,6 +133,14 @@ def find_stars(
         mask = _without_hits(image, mask, mesh, peaks[:PRECIOUS], size)
     table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)
     stars = _star_list(table, noise, size, float(np.median(mesh.noise)), gain)
+    stars = stars[_starlike(stars, table, noise, size, threshold)]
+    return _without_doubles(stars[np.argsort(-stars.flux, kind="stable")], 0.7 * size)[:max_stars]
+
+
+def _starlike(
+    stars: StarList, table: FloatArray, noise: FloatArray, size: float, threshold: float
+) -> NDArray[np.bool_]:
+    """Which measurements are significant, complete, and wide enough for a star."""
     sky_snr = table[:, kernels.AMPLITUDE] * np.sqrt(table[:, kernels.NORM]) / noise
     sharpness = np.minimum(0.7 - 2.0 / np.maximum(stars.snr, 1.0), SHARPEST_FWHM)
     minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
@@ -140,8 +148,7 @@ def find_stars(
         keep = (sky_snr >= threshold) & (table[:, kernels.LOST] <= MAX_LOST)
         limit = np.minimum(SHARPEST_FWHM, 0.75 * size)
         keep &= (minor > sharpness * size) & ((minor > limit) | (stars.snr < 10))
-    stars = stars[keep]
-    return _without_doubles(stars[np.argsort(-stars.flux, kind="stable")], 0.7 * size)[:max_stars]
+    return np.asarray(keep)
 
 
 def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:

@@ -98,17 +98,25 @@ def simulate_night(
     truths = tuple(make_truth(detector, rng) for detector in simulation.detectors)
     planned, sources = _plan(simulation, names, frames, turned, rng)
     night = _describe(simulation, Path(out_dir), seed, planned, sources)
-    if night.raw_dir.is_dir() and any(night.raw_dir.iterdir()) and not night.truth_file.exists():
-        raise ConfigError(f"{night.raw_dir} holds files that were not simulated", "write to another directory")
-    for directory in (night.raw_dir, night.truth_dir):
-        directory.mkdir(parents=True, exist_ok=True)
-    for index, truth in enumerate(truths):
-        save_truth(truth, night.truth_dir / f"detector{index}.npz")
+    _make_directories(night)
+    _save_truths(night, truths)
     _Camera(simulation, night, truths, turned, rng).take(planned)
     save_night(night)
     if simulation.extras is not None:
         place_files(night.directory, simulation.extras(night))
     return night
+
+
+def _make_directories(night: Night) -> None:
+    if night.raw_dir.is_dir() and any(night.raw_dir.iterdir()) and not night.truth_file.exists():
+        raise ConfigError(f"{night.raw_dir} holds files that were not simulated", "write to another directory")
+    for directory in (night.raw_dir, night.truth_dir):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+def _save_truths(night: Night, truths: Sequence[DetectorTruth]) -> None:
+    for index, truth in enumerate(truths):
+        save_truth(truth, night.truth_dir / f"detector{index}.npz")
 
 
 def _resize(simulation: Simulation, size: int | None) -> Simulation:
