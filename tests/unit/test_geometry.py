@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -200,6 +201,17 @@ def test_a_distortion_without_an_inverse_is_an_error_that_names_the_frame(tmp_pa
     with pytest.raises(StepError, match=f"{name}: its distortion cannot be tabulated: .*converge") as told:
         geometry(group).distortion(0, 0)
     assert told.value.hint == "prepare:bad_wcs=ignore"
+
+
+def test_a_polynomial_of_the_zenith_distance_needs_no_astropy(tmp_path, monkeypatch):
+    wcs = wcs_from_header(
+        {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "CRPIX1": 80.0, "CRPIX2": 80.0, "CRVAL1": 150.0, "CRVAL2": 20.0}
+        | {"CD1_1": -SCALE, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": SCALE}
+        | {f"PV{axis}_{power}": value for axis, power, value in STRONG_PV}
+    )
+    group = make_group(tmp_path, [[wcs]], [[np.zeros((160, 160), np.float32)]])
+    monkeypatch.setitem(sys.modules, "astropy.wcs", None)  # importing it fails
+    assert geometry(group).distortion(0, 0) is not None
 
 
 @pytest.mark.parametrize("kind", ["SIP", "TPV", "SCAMP", "tables"])

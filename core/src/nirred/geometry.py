@@ -99,8 +99,6 @@ class Geometry:
         return self._distortions[key]
 
     def _tabulate(self, wcs: AnyWcs, p: int, i: int) -> Distortion | None:
-        from astropy.wcs import NoConvergence
-
         tangent = self.tangent(i, p)
 
         def to_flat(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +116,7 @@ class Geometry:
 
         try:
             return Distortion.of(to_detector, to_flat, self.shape(p))
-        except (ValueError, RuntimeError, NoConvergence) as error:  # the last: a polynomial's
+        except (ValueError, RuntimeError, _no_convergence()) as error:
             name, why = self._group.frames[i].info.name, str(error).partition("\n")[0]
             raise StepError(f"{name}: its distortion cannot be tabulated: {why}", "prepare:bad_wcs=ignore") from None
 
@@ -282,6 +280,17 @@ def geometry(group: Group) -> Geometry:
     if group.registration.geometry is None:
         group.registration.geometry = Geometry(group)
     return group.registration.geometry
+
+
+def _no_convergence() -> type[Exception]:
+    """What astropy raises for a distortion without an inverse.
+
+    Asked for only once something was raised: astropy.wcs is slow to load, and the coordinates may not be astropy's.
+    """
+    from astropy.wcs import NoConvergence
+
+    raised: type[Exception] = NoConvergence
+    return raised
 
 
 def _kind(wcs: AnyWcs) -> tuple[Any, ...]:
