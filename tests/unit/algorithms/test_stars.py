@@ -57,6 +57,23 @@ def test_positions_reach_the_noise_limit(fwhm: float, known: bool) -> None:
     assert (np.diff(stars.flux) <= 0).all()
 
 
+def test_one_bright_star_tells_the_size_among_many_false_detections() -> None:
+    image, _, _ = grid_field(16.0, 0.0, seed=3)
+    add_star(image, 240.0, 260.0, 16.0, sky_flux(300.0, 16.0))
+    stars = find_stars(image, fwhm=20.0, threshold=3.0)
+    assert len(stars) > 5
+    assert estimate_fwhm(stars, min_snr=10.0) == pytest.approx(16.0, rel=0.1)
+
+
+def test_the_flat_top_of_a_broad_star_has_no_centre_in_the_first_window() -> None:
+    for seed in range(8):
+        image, _, _ = grid_field(16.0, 0.0, seed=seed)
+        add_star(image, 240.0, 260.0, 18.0, sky_flux(500.0, 18.0))
+        stars = find_stars(image)
+        assert np.hypot(stars.x[0] - 240.0, stars.y[0] - 260.0) < 0.3
+        assert stars.fwhm[0] == pytest.approx(18.0, rel=0.1)
+
+
 def test_three_stars_among_many_cosmic_rays() -> None:
     rng = np.random.default_rng(8)
     image = rng.normal(0, NOISE, (512, 512)).astype(np.float32)

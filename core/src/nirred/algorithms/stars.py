@@ -20,6 +20,9 @@ FWHM_PER_SIGMA = 2.3548200450309493
 #: Smoothing (px) for the first search of an image whose FWHM is not known.
 FIRST_FWHM = 2.5
 
+#: Number of times that this is doubled for stars that it is too narrow for.
+DOUBLED = 4
+
 #: Least FWHM of the minor axis (px, pixel included) of an image made by optics.
 SHARPEST_FWHM = 1.2
 
@@ -159,7 +162,7 @@ def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
     stars : StarList
         The list; elongated objects do not count.
     min_snr : float
-        Fainter stars are used only if there are fewer than three brighter ones.
+        Fainter stars, whose sizes noise determines, are used only if there is no brighter one.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
     """
     round_ones = stars[stars.ellipticity < 0.5] if np.any(stars.ellipticity < 0.5) else stars
     bright = round_ones[round_ones.snr >= min_snr]
-    sizes = (bright if len(bright) >= 3 else round_ones).fwhm
+    sizes = (bright if len(bright) else round_ones).fwhm
     sizes = sizes[np.isfinite(sizes)]
     if sizes.size == 0:
         return float("nan")
@@ -251,8 +254,10 @@ def _measured_size(
 ) -> float:
     """FWHM (px) of the brighter round objects without cosmic rays, by iterating the window."""
     size = FIRST_FWHM
-    for _ in range(6):
+    for turn in range(6):
         table, noise = _measure(image, mask, mesh, peaks[:, 0], peaks[:, 1], size)
+        if turn == 0:
+            _measure_broad(image, mask, mesh, peaks, table)
         stars = _star_list(table, noise, size, 1.0, np.inf)
         minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
         round_ones = stars[(minor > SHARPEST_FWHM) & (stars.ellipticity < 0.5)]
@@ -273,6 +278,15 @@ def _measured_size(
             return measured
         size = measured
     return size
+
+
+def _measure_broad(
+    image: NDArray[np.float32], mask: NDArray[np.uint8], mesh: BackgroundMesh, peaks: FloatArray, table: FloatArray
+) -> None:
+    """Measure in wider windows, into `table`, what has no centre in a narrow one: the top of a broad star is flat."""
+    for doubled in range(1, DOUBLED + 1):
+        left = np.flatnonzero(np.isnan(table[:, kernels.X]))
+        table[left] = _measure(image, mask, mesh, peaks[left, 0], peaks[left, 1], FIRST_FWHM * 2**doubled)[0]
 
 
 def _star_list(table: FloatArray, local_noise: FloatArray, fwhm: float, noise: float, gain: float) -> StarList:
