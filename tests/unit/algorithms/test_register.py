@@ -334,6 +334,22 @@ def test_one_star_that_outshines_many_faint_strays_is_enough() -> None:
         assert match_offset(*lists, (60.0, 0.0), 40.0) is None
 
 
+def test_one_bright_star_is_enough_though_a_brighter_one_lies_outside_the_other_frame() -> None:
+    """A narrow field: two stars, one of which a dither moves off the detector, and false detections in both frames."""
+    rng = np.random.default_rng(6)
+    bright, strays = [(509.0, 397.0), (82.0, 1017.0)], rng.uniform(60, 960, (2, 2, 15))
+    x, y = (np.append([star[axis] for star in bright], strays[0, axis]) for axis in (0, 1))
+    reference = star_list(x, y, np.append([2e6, 3e6], np.full(15, 1.5e4)))
+    moved = star_list(
+        np.append(638.0, strays[1, 0]), np.append(677.0, strays[1, 1]), np.append(1.8e6, np.full(15, 2e4))
+    )
+    found = check(match_offset(reference, moved, (125.0, 270.0), 200.0), 129.0, 280.0, 0.01)
+    assert found.n_matched == 1
+    assert match_offset(reference, moved, (-60.0, 20.0), 40.0) is None
+    alone = star_list(np.array([509.0, 640.0, 300.0]), np.array([397.0, 500.0, 900.0]), np.array([2e6, 1.9e6, 2e4]))
+    assert match_offset(alone, moved, (125.0, 270.0), 200.0) is None  # two such stars are there, one is expected here
+
+
 def test_two_stars_that_disagree_leave_the_better_one() -> None:
     """A cosmic ray moves the fainter of two stars by 0.7 px in one frame, which is registered with the other star."""
     x, y, flux, error = np.array([500.0, 600.0]), np.array([480.0, 500.0]), np.array([2e5, 3e4]), [0.001, 0.015]

@@ -86,7 +86,10 @@ def voted_pairs(
 def outshining_pair(
     lists: tuple[PointSources, PointSources], guess: tuple[float, float], radius: float
 ) -> Pairs | None:
-    """A pair of similar brightness near the guess, much brighter than all others, for lists with many chance pairs.
+    """The one pair of bright stars near the guess, for lists with many chance pairs of faint objects or noise.
+
+    It is the brightest pair near the guess, its stars are of similar brightness, no two others near it are nearly as
+    bright, and neither list lacks a star that its brightness and place would lead one to expect.
 
     Parameters
     ----------
@@ -100,14 +103,18 @@ def outshining_pair(
     (i, j) or None
         One index each.
     """
-    top = [int(np.argmax(stars.flux)) for stars in lists]
-    light = [float(stars.flux[k]) for stars, k in zip(lists, top, strict=True)]
-    alone = all(np.count_nonzero(s.flux > _STRAY * own) == 1 for s, own in zip(lists, light, strict=True))
-    if not alone or max(light) > _ALIKE * min(light):
+    (a, b), (first, second) = map(positions_of, lists), (stars.flux for stars in lists)
+    apart = b[None, :, :] - a[:, None, :] - guess
+    near = np.hypot(apart[..., 0], apart[..., 1]) <= radius
+    fainter = np.where(near, np.minimum.outer(first, second), -np.inf)
+    i, j = np.unravel_index(int(np.argmax(fainter)), fainter.shape)
+    light = first[i], second[j]
+    if not near[i, j] or max(light) > _ALIKE * min(light):
         return None
-    apart = [positions_of(stars)[k] for stars, k in zip(lists, top, strict=True)]
-    near = np.hypot(*(apart[1] - apart[0] - guess)) <= radius
-    return (np.array(top[:1]), np.array(top[1:])) if near else None
+    rivals = near & np.logical_and.outer(first > _STRAY * first[i], second > _STRAY * second[j])
+    pair = np.array([i]), np.array([j])
+    expected = max(_rivals(lists, pair), _rivals(lists[::-1], pair[::-1]))
+    return pair if np.count_nonzero(rivals) == 1 and expected == 1 else None
 
 
 def _rivals(lists: tuple[PointSources, PointSources], pairs: Pairs) -> int:
