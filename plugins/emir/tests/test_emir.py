@@ -312,6 +312,7 @@ def test_own_steps_are_in_the_recipe() -> None:
     registry = Registry()
     assert registry.add(nirred_emir, "emir").error == ""
     names = [c.name for c in recipe_for("reduce", registry, nirred_emir.nirred_tags(headers())).steps]
+    assert names.index("associate_sky") + 1 == names.index("level_amplifiers_far")
     assert names.index("sky_correct_first") + 1 == names.index("level_amplifiers_first")
     assert names.index("mask_objects") + 1 == names.index("correct_illumination")
     assert names.index("sky_correct") + 1 == names.index("level_amplifiers")

@@ -149,6 +149,47 @@ def test_what_a_level_becomes_by_the_flat() -> None:
     assert steps._gain(state, 0) is None
 
 
+@pytest.mark.parametrize("jump", [200.0, 15.0])
+def test_far_levels_are_taken_off_before_there_is_a_sky(jump: float) -> None:
+    """The first sky would reject part of such an amplifier as outliers; usual drifts are measured after it."""
+    size, noise, sky = 256, 10.0, np.array([1000.0, 900.0, 1050.0, 1000.0])
+    v, u = np.mgrid[:size, :size] / size - 0.5
+    rng = np.random.default_rng(7)
+    flat = (1 - 0.3 * (u**2 + v**2)) * rng.normal(1, 0.05, u.shape)
+    boxes = [(slice(0, size), slice(k, k + 64)) for k in range(0, size, 64)]
+    state = PlaneState(PlaneStack((4, size, size), np.float32), PlaneStack((4, size, size), np.uint16), 60.0)
+    state.per_electron = (1 / flat).astype(np.float32)
+    light = np.zeros((4, size, size), np.float32)
+    for i in range(4):
+        light[i] = sky[i] * (1 + 0.05 * u * v + 0.02 * i * v) + rng.normal(0, noise, u.shape)
+        light[i, 40:60, 30 * i : 30 * i + 20] += 5000
+        state.sci.put(i, light[i])
+        if i == 2:
+            state.sci.frame_to_change(i)[boxes[1]] += jump / flat[boxes[1]]
+    before = state.sci.frame(2).copy()
+    detector = SimpleNamespace(
+        amplifiers=[SimpleNamespace(section=SimpleNamespace(y1=0, y2=size, x1=c.start, x2=c.stop)) for _, c in boxes]
+    )
+    group = SimpleNamespace(
+        planes=[state],
+        frames=[SimpleNamespace(info=SimpleNamespace(detectors=[detector]))] * 4,
+        keywords={},
+        indices=lambda *_: [0, 1, 2, 3],
+        unit="electron",
+        context=SimpleNamespace(threads=1),
+    )
+    step = steps.LevelAmplifiers
+    step().apply(group, step.Params(frames=True), S("level_amplifiers"))
+    if jump < 2 * noise:
+        np.testing.assert_array_equal(state.sci.frame(2), before)
+        return
+    left = np.stack([state.sci.frame(i) for i in range(4)]) - light
+    for i in range(4):
+        means = np.array([left[i][box].mean() for box in boxes])
+        np.testing.assert_allclose(means, means.mean(), atol=0.3 * noise)
+        assert max(float(left[i][box].std()) for box in boxes) < 0.1 * noise
+
+
 def test_boxes_that_an_object_fills_keep_it() -> None:
     """What boxes beside an object show is taken off; what is behind it none shows, nor what its halo adds nearby."""
     v, u = np.mgrid[:400, :400].astype(np.float32)

@@ -178,6 +178,7 @@ def nirred_recipes() -> Iterable[Recipe | RecipePatch]:
             base,
             frozenset({"EMIR", "IMAGE"}),
             insert=(
+                ("associate_sky", S("level_amplifiers", label="level_amplifiers_far", frames=True)),
                 ("sky_correct_first", S("level_amplifiers", label="level_amplifiers_first", frames=True)),
                 ("mask_objects", S("correct_illumination")),
                 ("sky_correct", S("level_amplifiers")),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nirred.algorithms.amplifiers import amplifier_levels, gain_of_levels, take_levels_off, unmix
-from nirred.algorithms.background import mesh_background
+from nirred.algorithms.background import level, mesh_background
 from nirred.algorithms.surface import Surface, surface_order
 from nirred.algorithms.threads import run_blocks
 from nirred.plugin import DQ, GroupStep, param
@@ -31,6 +31,11 @@ DARKEST = 0.2
 SHOWN = 0.75
 #: Number of frames, spread over the sequence, used to find pixels that do not see the sky; and the fewest.
 WITNESSES, FEWEST = 9, 3
+#: Levels that differ by this many sigma of a pixel are subtracted before the first sky is made. It would reject part of
+#: such an amplifier's pixels as outliers, more where the noise is low: slopes along the amplifier would remain.
+FAR = 2.0
+#: Of so many rows one is used to measure them.
+THIN = 4
 #: Number of frames, spread likewise, used to measure the sky structure left by a flat if it is only reported.
 TELLING = 5
 
@@ -39,7 +44,10 @@ class LevelAmplifiers(GroupStep):
     """Subtract amplifier levels: quadrants (HAWAII-2) and channels (H2RG) drift from frame to frame."""
 
     name = "level_amplifiers"
-    doc = "subtract each frame's quadrant or channel levels, and where its sky is blank the surface fitted with them"
+    doc = (
+        "subtract each frame's quadrant or channel levels, and where its sky is blank the surface fitted with them; "
+        "before there is a sky: levels of more than 2 sigma of a pixel"
+    )
 
     class Params(StepParams):
         """Parameters of `level_amplifiers`."""
@@ -57,7 +65,10 @@ class LevelAmplifiers(GroupStep):
         unknown, largest = 0, 0.0
         for p, state in enumerate(group.planes):
             boxes = _boxes(group.frames[0].info.detectors[p])
-            if len(boxes) < 2 or state.subtracted is None:
+            if len(boxes) < 2:
+                continue
+            if state.subtracted is None:
+                _take_far_levels_off(group, state, boxes, params.order)
                 continue
             living = group.indices()
             gain = _gain(state, living[0])
@@ -110,6 +121,40 @@ def _levels(
         return amplifier_levels(state.sub.frame(frames[k]), state.covered(frames[k]), boxes, order=order, gain=gain)
 
     return run_blocks(one, len(frames), group.context.threads, 1)
+
+
+def _take_far_levels_off(group: Any, state: Any, boxes: list[tuple[slice, slice]], order: int) -> None:
+    """Subtract levels from frames that contain their sky, if any is FAR from those of other frames and amplifiers."""
+    living = group.indices()
+    gain = _gain(state, living[0])
+    thin = slice(None, None, THIN)
+    rows = [(slice(-(-y.start // THIN), -(-y.stop // THIN)), x) for y, x in boxes]
+    total, skies = np.zeros(state.sci.frame(living[0])[thin].shape), {}
+    for i in living:
+        data = np.ascontiguousarray(state.sci.frame(i)[thin])
+        skies[i] = level(data, np.ascontiguousarray(state.bad(i)[thin])).value
+        total += data
+    usual = float(np.mean(list(skies.values())))
+    mean = (total / len(living)).astype(np.float32)
+
+    def one(k: int, _: int) -> np.ndarray:
+        i = living[k]
+        rest = state.sci.frame(i)[thin] - mean * np.float32(skies[i] / usual if usual > 0 else 1.0)
+        covered = np.ascontiguousarray(state.bad(i)[thin])
+        return amplifier_levels(rest, covered, rows, order=order, gain=None if gain is None else gain[thin])[0]
+
+    measured = np.stack(run_blocks(one, len(living), group.context.threads, 1))
+    found = np.nan_to_num(measured)
+    for axis in (1, 0):  # most amplifiers of a frame, and most frames, have not jumped
+        found -= np.median(found, axis=axis, keepdims=True)
+    found[np.isnan(measured)] = 0.0
+    if np.abs(found).max() <= FAR * state.expected_variance(usual) ** 0.5:
+        return
+    if gain is not None:  # of large levels single pixels show how they respond
+        own = np.asarray(state.per_electron, np.float32) / np.float32(state.typical_noise[1])
+        gain = np.where(state.bad(living[0]) == 0, own, gain)
+    for i, levels in zip(living, found, strict=True):
+        take_levels_off(state.sci.frame_to_change(i), boxes, levels, gain=gain)
 
 
 def _sky_shares(group: Any, living: list[int]) -> np.ndarray:
