@@ -114,6 +114,29 @@ def test_mask_ends_where_the_light_has_fallen_to_half(camera: str, filter_name: 
     assert np.count_nonzero(mask == true) < 0.006 * np.count_nonzero(true)
 
 
+@pytest.mark.parametrize("level", [600.0, 30000.0])
+@pytest.mark.parametrize(("camera", "filter_name"), [("ShortBlue_G5540", "J"), ("LongBlue_G5542", "JPHOT")])
+def test_mask_is_aligned_in_spite_of_the_quadrants_zero_levels(camera: str, filter_name: str, level: float) -> None:
+    """Lamp frames still have their dark pattern: a bright quadrant is connected with the keyhole, and larger."""
+    lit = known(camera, filter_name).lit()
+    true = np.roll(lit, (-7, 6), (0, 1))
+    levels = np.zeros(SHAPE)
+    levels[511:, 512:], levels[:511, 512:], levels[511:, :512] = 200.0, 80.0, -60.0
+    described = describe(CAMERA=f"'{camera}'", FILTER2=f"'{filter_name}_G1'")
+    frames = [(frame(true, level, seed=s) + levels).astype(np.float32) for s in (1, 2)]
+    mask = unlit(MaskInput(SHAPE, described, frozenset(), frames), NO_SHIFT)
+    assert np.count_nonzero(mask == true) < 0.01 * np.count_nonzero(true)
+
+
+def test_a_bright_quadrant_is_not_the_keyhole() -> None:
+    said: list[str] = []
+    dark = np.zeros(SHAPE)
+    dark[511:, 512:] = 1.0
+    given = MaskInput(SHAPE, describe(), frozenset(), [frame(dark, 200.0)], remark=said.append)
+    assert np.array_equal(unlit(given, NO_SHIFT), ~known().lit())
+    assert said == ["the keyhole is not visible in the frames: its mask is put at its usual position"]
+
+
 def test_mask_moves_by_the_users_shift() -> None:
     given = MaskInput(SHAPE, describe(), frozenset(), [frame(known().lit())])
     still, moved = unlit(given, NO_SHIFT), unlit(given, {"xshift": 4.0, "yshift": -6.0})

@@ -182,32 +182,35 @@ def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> P
     first = [-s.start % STEP for s in cut]  # first row and column of the frames to be used
     thin = tuple(slice((s.start + f) // STEP, (s.stop + STEP - 1) // STEP) for s, f in zip(cut, first, strict=True))
     within[thin] = True
+    usual = expected.lit(step=STEP) & within
     if given.images:
         images = [image[first[0] :: STEP, first[1] :: STEP] for image in given.images[:MOST_IMAGES]]
-        bright[thin] = _largest_region(images, given.descriptors.read_noise or 0.0)
-    usual = expected.lit(step=STEP) & within
+        share = float(np.mean(usual[thin]))
+        bright[thin] = _largest_region(images, given.descriptors.read_noise or 0.0, share)
     if 2 * np.count_nonzero(bright) < np.count_nonzero(usual):
         return None
     (x, y), (x0, y0) = _mass(bright), _mass(usual)
     # The centroid of the lit pixels depends on how the light falls off at the edges; the overlap does not.
-    return _best_overlap(expected, bright, within, (expected.x + STEP * (x - x0), expected.y + STEP * (y - y0)))
+    best = _best_overlap(expected, bright, within, (expected.x + STEP * (x - x0), expected.y + STEP * (y - y0)))
+    wrong = np.count_nonzero((expected.lit(best, step=STEP) ^ bright) & within)
+    return best if 2 * wrong < np.count_nonzero(usual) else None  # another shape is not the keyhole
 
 
-def _largest_region(images: Sequence[np.ndarray], read_noise: float) -> np.ndarray:
+def _largest_region(images: Sequence[np.ndarray], read_noise: float, share: float) -> np.ndarray:
     """The largest connected region well above the read noise, ignoring narrow features.
 
-    Its edge is where the light has fallen to half, unless the noise is too high for that.
+    Its edge is where the light has fallen to half, unless the noise is too high for that. Lit and dark levels are those
+    of the brightest `share` of the pixels and of the others, because zero levels may differ between the quadrants.
     """
     image = np.nan_to_num(np.mean(images, axis=0))
-    noise = 3.0 * read_noise / len(images) ** 0.5
-    limit = max(float(np.median(image)), 0.0) + noise
-    found = _connected(image >= limit)
-    if not found.any():
-        return found
-    level = float(np.median(image[found]))
-    scatter = 1.4826 * float(np.median(np.abs(image[found] - level)))
-    half = min(0.5 * level, level - 3.0 * scatter)
-    return _connected(image >= half) if half > limit else found
+    dark, level = (float(q) for q in np.quantile(image, [0.5 - 0.5 * share, 1.0 - 0.5 * share]))
+    limit = dark + 3.0 * read_noise / len(images) ** 0.5
+    half = 0.5 * (dark + level)
+    found = _connected(image >= max(half, limit))
+    if half > limit and found.any():
+        scatter = 1.4826 * float(np.median(np.abs(image[found] - level)))
+        found = _connected(image >= max(min(half, level - 3.0 * scatter), limit))
+    return found
 
 
 def _connected(bright: np.ndarray) -> np.ndarray:
