@@ -156,6 +156,19 @@ def test_cosmic_rays_of_two_frames_and_slopes_of_their_skies_do_not_correlate() 
     check(cross_correlate(a, b, guess=(60, 40), max_shift=45), 70, 35, 0.2)
 
 
+def test_noise_in_a_small_illuminated_part_does_not_correlate() -> None:
+    rng, shape = np.random.default_rng(8), (400, 400)
+    dark = np.ones(shape, bool)
+    dark[190:215, 50:350] = False
+    star = np.exp(-((np.arange(400) - 200.0) ** 2) / 2 / 1.5**2)
+    for _ in range(20):
+        a, b = rng.normal(0, 50, (2, *shape)).astype(np.float32)
+        assert cross_correlate(a, b, dark, dark, max_shift=15) is None
+        a += 600 * np.outer(star, star).astype(np.float32)
+        b += 600 * np.outer(np.roll(star, 3), np.roll(star, -9)).astype(np.float32)
+        check(cross_correlate(a, b, dark, dark, max_shift=15), -9, 3, 1.0)
+
+
 def night(n_frames: int, seed: int, errors: np.ndarray, angle: float = 0.0) -> tuple[list[StarList], np.ndarray]:
     rng = np.random.default_rng(seed)
     x, y, flux = sky(errors.size, 77)

@@ -53,13 +53,15 @@ def cross_correlate(
     reach = int(np.ceil(max_shift)) + 2
     centre = [round(guess[1]), round(guess[0])]
     shape = [fft.next_fast_len(n + abs(c) + reach + 1, real=True) for n, c in zip(a.shape, centre)]
-    flat_a, flat_b = _flat(a, mask_a), _flat(b, mask_b)
+    (flat_a, lit_a), (flat_b, lit_b) = _flat(a, mask_a), _flat(b, mask_b)
+    lit = max(lit_a, lit_b, 1)
     surface = fft.irfft2(fft.rfft2(flat_b, s=shape) * np.conj(fft.rfft2(flat_a, s=shape)), s=shape)
     lags = [np.arange(c - reach, c + reach + 1) for c in centre]
     window = surface[np.ix_(lags[0] % shape[0], lags[1] % shape[1])].astype(np.float64)
-    # What unrelated images of this brightness would give: mean and scatter over the lags.
-    middle = float(flat_a.sum(dtype=np.float64) * flat_b.sum(dtype=np.float64) / a.size)
-    spread = float(np.sqrt((flat_a.astype(np.float64) ** 2).sum() * (flat_b.astype(np.float64) ** 2).sum() / a.size))
+    # What unrelated images of this brightness would give: mean and scatter over the lags. Only usable pixels count:
+    # noise in a small illuminated part correlates more than noise spread over the whole image.
+    middle = float(flat_a.sum(dtype=np.float64) * flat_b.sum(dtype=np.float64) / lit)
+    spread = float(np.sqrt((flat_a.astype(np.float64) ** 2).sum() * (flat_b.astype(np.float64) ** 2).sum() / lit))
     j, i = np.unravel_index(int(np.argmax(window)), window.shape)
     last = 2 * reach
     # Light on scales beyond the window, a sky's slope in both images, lifts all of it.
@@ -76,17 +78,17 @@ def cross_correlate(
     return Registration(float(dx), float(dy), error, error, method="correlation")
 
 
-def _flat(image: NDArray[np.float32], mask: Mask | None) -> NDArray[np.float32]:
-    """Return the image minus its median, limited, without cosmic rays, and zero where unusable."""
+def _flat(image: NDArray[np.float32], mask: Mask | None) -> tuple[NDArray[np.float32], int]:
+    """Return the image minus its median, limited, without cosmic rays, zero where unusable; and its usable pixels."""
     good = np.isfinite(image) if mask is None else np.isfinite(image) & (mask == 0)
     if not good.any():
-        return np.zeros(image.shape, dtype=np.float32)
+        return np.zeros(image.shape, dtype=np.float32), 0
     values = image[good][:: max(1, int(good.sum()) // 200_000)]
     middle = np.median(values)
     sigma = 1.4826 * np.median(np.abs(values - middle))
     flat = np.where(good, np.clip(image - middle, -5 * sigma, 50 * sigma), 0.0).astype(np.float32)
     _without_spikes(flat, np.float32(5 * sigma))
-    return flat
+    return flat, int(np.count_nonzero(good))
 
 
 def _without_spikes(flat: NDArray[np.float32], least: np.float32) -> None:
