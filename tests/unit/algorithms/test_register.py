@@ -156,6 +156,13 @@ def test_cosmic_rays_of_two_frames_and_slopes_of_their_skies_do_not_correlate() 
     check(cross_correlate(a, b, guess=(60, 40), max_shift=45), 70, 35, 0.2)
 
 
+def test_two_pairs_that_contradict_each_other_in_brightness_are_no_match() -> None:
+    x, y = np.array([100.0, 160.0]), np.array([50.0, 80.0])
+    first = star_list(x, y, np.array([9000.0, 300.0]))
+    second = star_list(x + 4, y - 3, np.array([300.0, 9000.0]))
+    assert match_offset(first, second, (0, 0), 10.0) is None
+
+
 def test_noise_in_a_small_illuminated_part_does_not_correlate() -> None:
     rng, shape = np.random.default_rng(8), (400, 400)
     dark = np.ones(shape, bool)

@@ -144,6 +144,8 @@ def _best_pairs(
             continue
         ratio = light[1][j] - light[0][i]
         similar = np.abs(ratio - np.median(ratio)) < np.log(2.5)
+        if not similar.any():  # two pairs that contradict each other
+            continue
         # Pairs that agree in brightness count fully; ties are broken by the distance from the guess.
         score = float(similar.sum() + 0.2 * (~similar).sum() - 0.5 * np.hypot(*(offset - guess)) / radius)
         if score > best:
