@@ -116,6 +116,22 @@ def test_a_steep_slope_beside_a_wide_galaxy_is_no_halo(lit: bool, masked: tuple[
     assert mask[240, 290] and masked[0] < mask.mean() < masked[1]
 
 
+def test_a_surface_that_makes_most_of_the_field_an_object_is_not_used() -> None:
+    """Extrapolated beneath what was masked at the end of a strip, it lifted that end above the rest."""
+    u = np.arange(SHAPE[1])
+    bad = np.ones(SHAPE, np.uint8)
+    bad[230:290] = 0
+    model = (np.random.default_rng(4).normal(0, 3, SHAPE) + 10.0 * ((u - 300.0) / 256) ** 2).astype(np.float32)
+
+    def seek(image: np.ndarray, bad: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wide = 120 if image is model else 450
+        mask = np.broadcast_to(u < wide, image.shape).view(np.uint8).copy()
+        return mask, mask
+
+    mask, _, _ = first_objects(model, bad, np.ones(SHAPE, np.float32), seek, False)
+    assert mask[bad == 0].mean() == pytest.approx(120 / SHAPE[1])
+
+
 @pytest.mark.parametrize("role", ["object", "both"])
 def test_the_light_of_halos_beside_offset_sky_is_known_on_each_frame(make_group, role: str) -> None:
     rng = np.random.default_rng(3)

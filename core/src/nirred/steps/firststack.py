@@ -47,8 +47,11 @@ def first_objects(
         surface = sky_between(model, bad, mask)
         if surface is None or (known is not None and surface.apart(known) < limit):
             break
-        flat, known = surface.taken_off(model), surface
-        mask, found = seek(flat, bad, noise)
+        even = surface.taken_off(model)
+        fresh = seek(even, bad, noise)
+        if blank_fraction(fresh[0], bad) < LEAST_BLANK:  # under the objects the surface does not continue like this
+            break
+        flat, known, (mask, found) = even, surface, fresh
     return mask, block_means(flat, bad), found
 
 
