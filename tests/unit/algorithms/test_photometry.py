@@ -218,3 +218,17 @@ def test_where_stars_do_not_tell_seeing_does_what_it_usually_does():
         (narrow, wide, error, 1 + 1e-4 * (widths - 1)),
     ):
         assert seeing_loss(*given) == pytest.approx(usual, rel=0.01)
+
+
+def test_a_bright_star_seen_in_two_frames_does_not_take_both_with_it() -> None:
+    """A cosmic ray on it in one of them: the other stars know the transparencies less well, but well enough."""
+    rng = np.random.default_rng(6)
+    bright, faint = 75000.0, np.array([26000.0, 21000.0, 19000.0, 15000.0, 14000.0, 12000.0, 10000.0])
+    flux = np.tile(np.append(bright, faint), (9, 1)) + rng.normal(0, 1000, (9, 8))
+    flux[:, 0] = np.where(np.isin(np.arange(9), (3, 4)), flux[:, 0], np.nan)
+    clean, _ = relative_transparencies(flux, np.full_like(flux, 1000.0), 1)
+    flux[3, 0] += 20000.0
+    hit, error = relative_transparencies(flux, np.full_like(flux, 1000.0), 1)
+    assert np.abs(clean - 1).max() < 0.05
+    assert np.abs(hit - 1).max() < 0.06
+    assert (error < 0.04).all()

@@ -12,6 +12,8 @@ ROUNDS = 10  # of an alternation by medians, and of clipping, at most
 FLAT_ERROR, SEVERAL = 0.02, 3
 #: Error of a star's flux besides its noise: light outside the aperture, replaced pixels, small-scale flat errors.
 STAR_ERROR = 0.003
+#: Least share of a flux's variance that the other fluxes must leave in its residual to check it.
+LEAST_CHECK = 0.01
 #: If an aperture of 3 FWHM gains with exponent b relative to one of 2 FWHM as seeing widens, the latter loses with
 #: exponent `WINGS` b**1.5: to 5 % for Moffat indices of 2.5 to 4.5, measured with the ring, which receives light, too.
 WINGS = 5.2
@@ -49,6 +51,12 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
         t, star = _alternate(y, w)
         if np.array_equal(w, before):
             break
+    for _ in range(ROUNDS):
+        wrong = _unlikely(y - t[:, None] - star[None, :], w, 4 * max(spread, 1.0))
+        if not wrong.any():
+            break
+        w = np.where(wrong, 0.0, w)
+        t, star = _alternate(y, w)
     total = w.sum(axis=1)
     enough = (w > 0).sum(axis=1) >= min_stars
     with np.errstate(divide="ignore"):
@@ -182,6 +190,25 @@ def _alternate(y: Float64, w: Float64) -> tuple[Float64, Float64]:
             return fresh, star
         t = fresh
     return t, star
+
+
+def _unlikely(residual: Float64, w: Float64, limit: float) -> NDArray[np.bool_]:
+    """The worst of each frame's fluxes that differ by more than `limit` sigma from what all other fluxes predict.
+
+    A star seen in two frames only pulls both towards itself: the residuals are small, but so are their expected errors.
+    """
+    use = w > 0
+    total = w.sum(axis=1)
+    by_frame = np.where(total > 0, 1.0 / np.where(total > 0, total, 1.0), 0.0)
+    # Covariance of the stars' logarithms; the frames have been eliminated, and the mean is not determined.
+    ratio = w * by_frame[:, None]
+    stars = np.linalg.pinv(np.diag(w.sum(axis=0)) - ratio.T @ w, hermitian=True)
+    both = ratio @ stars
+    variance = (by_frame + np.einsum("ks,ks->k", both, ratio))[:, None] - 2 * both + np.diag(stars)[None, :]
+    expected = np.where(use, np.maximum(1.0 / np.where(use, w, 1.0) - variance, 0.0), 0.0)
+    told = expected * w > LEAST_CHECK
+    sigma = np.where(told, np.abs(residual) / np.sqrt(np.where(told, expected, 1.0)), 0.0)
+    return np.asarray((sigma > limit) & (sigma > 0.99 * sigma.max(axis=1, keepdims=True)))
 
 
 def shrink(values: Float64, errors: Float64) -> Float64:
