@@ -51,3 +51,18 @@ def test_the_recipe_says_which_registration_is_final(make_group, label: str, fin
     assert abs(group.frames[1].dx - group.frames[0].dx) == pytest.approx(4.0, abs=0.05)
     assert (group.registration.reference is not None) is final
     assert group.frames[2].alive is not final
+
+
+@pytest.mark.parametrize("snr", [5.0, 100.0])
+def test_frames_without_stars_stay_where_their_headers_say(make_group, snr: float) -> None:
+    """Noise and what is left of cosmic rays are no stars; bright stars that do not match tell against the headers."""
+    group = make_group(["both"] * 3, list(np.random.default_rng(2).normal(0, 10, (3, 160, 160))))
+    one = np.ones(4)
+    places = np.random.default_rng(1).uniform(20, 140, (3, 2, 4))
+    group.registration.stars = {
+        k: [StarList(x, y, 0.01 * one, 9 * one, snr * one, 4 * one, 0 * one, one, 1.0)]
+        for k, (x, y) in enumerate(places)
+    }
+    AdjustWcs().apply(group, AdjustWcs.Params(), S("adjust_wcs_to_reference"))
+    assert [f.alive for f in group.frames].count(True) == (3 if snr < 10 else 1)
+    assert ("the frames show no stars: they are placed where their headers say" in group.remarks) is (snr < 10)

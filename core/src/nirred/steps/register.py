@@ -19,7 +19,7 @@ from ..algorithms.objmask import find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
-from ..algorithms.stars import StarList, estimate_fwhm, find_stars
+from ..algorithms.stars import SHARPEST_FWHM, StarList, estimate_fwhm, find_stars
 from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError
@@ -55,6 +55,8 @@ HOLLOWED = 0.004
 CUT = 0.02
 #: Registrations of two passes that differ by more than this disagree, pixels.
 CONTESTED = 10.0
+#: Least S/N of a star that should have been matched; among the fainter ones are cosmic rays and noise.
+SURE = 10.0
 #: Number of frames of a long sequence that are stacked to find its objects.
 DEEP = 64
 
@@ -124,7 +126,9 @@ class AdjustWcs(GroupStep):
 
         method: Literal["sources", "offsets"] = param("sources", "measure offsets from stars, or trust the header's")
         fallback: Literal["offsets", "none"] = param(
-            "none", "if a frame's offset cannot be measured: use the header's, or leave the frame out"
+            "none",
+            "if a frame's offset cannot be measured: use the header's, or leave the frame out; in a field without any "
+            "stars the headers' are always used",
         )
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
         min_sources: int = param(1, "least number of matched stars; images that correlate need none", ge=1)
@@ -182,16 +186,27 @@ class AdjustWcs(GroupStep):
         if params.final:
             group.registration.reference = cluster[reference]
             group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
+        measurable = params.method == "sources" and params.offsets is None
+        empty = measurable and _is_empty([field.stars(i) for i in cluster], solved)
+        if empty and params.final:
+            group.remark("the frames show no stars: they are placed where their headers say")
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)
-            if found is None and params.final and len(cluster) > 1:
+            if found is None and params.final and not empty:
                 self._fall_back(group, i, params)
 
     def _fall_back(self, group: Group, i: int, params: Params) -> None:
         trusted = params.method == "offsets" or params.offsets is not None
         if not trusted and i != group.registration.reference and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _is_empty(lists: list[StarList], solved: list[Registration | None]) -> bool:
+    """Whether no frame has been registered to another, and most of several frames contain no sure star."""
+    stars = [np.count_nonzero((found.snr > SURE) & (found.fwhm > SHARPEST_FWHM)) for found in lists]
+    measured = any(r is not None and r.method != "reference" for r in solved)
+    return len(lists) > 1 and not measured and 2 * int(np.count_nonzero(stars)) < len(lists)
 
 
 def _leave_out_doubled(group: Group) -> None:
