@@ -44,6 +44,17 @@ def test_frames_that_were_not_simulated_are_left_alone(tmp_path):
         assert simulate_night(simulation(), tmp_path, size=64, frames=2, seed=seed, **FEW).seed == seed
 
 
+def test_another_night_in_the_same_directory_replaces_the_first(tmp_path):
+    simulate_night(simulation(), tmp_path, size=64, frames=4, seed=1, **FEW)
+    note = tmp_path / "raw" / "note.txt"
+    note.write_text("mine")
+    night = simulate_night(simulation(), tmp_path, size=64, frames=2, seed=2, **FEW)
+    assert {file.name for file in night.raw_dir.iterdir()} == {*night.frames, "note.txt"}
+    night.truth_file.write_text("{}")
+    with pytest.raises(ConfigError, match=r"truth.json: cannot be read"):
+        simulate_night(simulation(), tmp_path, size=64, frames=2, **FEW)
+
+
 def test_headers_are_niri_s(night):
     with fits.open(night.raw_dir / "N20260115S0002.fits") as hdus:
         primary, extension = hdus[0].header, hdus[1].header

@@ -19,7 +19,13 @@ SCENARIOS = ("offset", "dither", "filling", "standard")
 @example("nirred simulate niri -o night/ --scenario dither --frames 9 --seed 3", "nirred run night/raw -o reduced/")
 @click.command()
 @click.argument("instrument")
-@click.option("-o", "--output", required=True, metavar="DIR", help="Raw frames go to DIR/raw, the truth to DIR/truth.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    help="Raw frames go to DIR/raw, the truth to DIR/truth; a night simulated there before is replaced.",
+)
 @click.option(
     "--scenario",
     type=click.Choice(SCENARIOS),

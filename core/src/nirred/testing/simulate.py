@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Knobs", "Night", "Scenario", "load_night", "simulate_night"]
 
 PERSISTENCE_TIME = 60.0  # s, of the exponential decay
+ELSEWHERE = "write to another directory"
 
 
 def simulate_night(
@@ -61,7 +62,7 @@ def simulate_night(
     simulation : Simulation
         The camera.
     out_dir : Path or str
-        Created if missing; frames of an earlier simulated night with the same names are overwritten.
+        Created if missing; frames of an earlier simulated night are replaced.
     scenario : {"offset", "dither", "filling", "standard"} or a sequence of them
         Extended galaxy with sky frames a field away; sparse field; target that fills the field with sky frames far
         away; one bright standard, 5 frames without matching darks.
@@ -80,7 +81,7 @@ def simulate_night(
     ValueError
         Unknown scenario.
     ConfigError
-        `out_dir`/raw holds frames that were not simulated.
+        `out_dir`/raw holds frames that were not simulated, or its truth cannot be read.
 
     Notes
     -----
@@ -108,8 +109,17 @@ def simulate_night(
 
 
 def _make_directories(night: Night) -> None:
-    if night.raw_dir.is_dir() and any(night.raw_dir.iterdir()) and not night.truth_file.exists():
-        raise ConfigError(f"{night.raw_dir} holds files that were not simulated", "write to another directory")
+    """Make the directories, without frames of an earlier night: a run would mix them with those of this one."""
+    if night.raw_dir.is_dir() and any(night.raw_dir.iterdir()):
+        try:
+            earlier = load_night(night.directory).frames
+        except FileNotFoundError:
+            raise ConfigError(f"{night.raw_dir} holds files that were not simulated", ELSEWHERE) from None
+        except (ValueError, KeyError, TypeError) as e:
+            raise ConfigError(f"{night.truth_file}: cannot be read: {e}", ELSEWHERE) from e
+        for file in night.raw_dir.iterdir():
+            if file.name in earlier:
+                file.unlink()
     for directory in (night.raw_dir, night.truth_dir):
         directory.mkdir(parents=True, exist_ok=True)
 
