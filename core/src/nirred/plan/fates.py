@@ -78,13 +78,14 @@ def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
         if asked is not None:
             return f"not a frame for {asked.name}" + (f" ({asked.doc})" if asked.doc else "")
         return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
+    unfit = "with its settings, or others are nearer"
     if role == "dark":
-        return f"no task needs a dark of {text(exposure(frame))} s"
+        return f"no task needs a dark of {text(exposure(frame))} s {unfit}"
     if role == "lamp_off":
         return "no lamp-on frames to pair with, or others are nearer"
     if role == "bpm":
         return "no task needs it, or a mask valid from a later date is used"
-    return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))}"
+    return f"no task needs a {role.replace('_', '-')} in {text(d.get('filter_name', pretty=True))} {unfit}"
 
 
 def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
