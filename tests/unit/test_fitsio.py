@@ -211,6 +211,18 @@ def test_masks_of_any_kind(tmp_path):
     assert read_mask(write(tmp_path / "f.fits", np.array([[-1, 0]], np.int16), BLANK=-1))[0].tolist() == [[1, 0]]
 
 
+@pytest.mark.parametrize(("zeros", "refused"), [(0, True), (3, True), (100, False)])
+def test_a_frame_of_counts_is_no_mask(tmp_path, zeros, refused):
+    counts = np.full((50, 40), 5000, np.int32)
+    counts.flat[:zeros] = 0
+    path = write(tmp_path / "raw.fits", counts)
+    if refused:
+        with pytest.raises(DataError, match=r"raw.fits: as a mask it flags (100.00|99.85)% of its pixels"):
+            read_mask(path)
+    else:
+        assert np.count_nonzero(read_mask(path)[0] == 0) == zeros
+
+
 def test_whatever_is_not_zero_in_a_mask_is_bad(tmp_path):
     """As flags, 2 and 4 count as signal, and 16384 and 32768 are bits of the working planes: none of these is meant."""
     codes = np.array([[0, 2, 4], [6, 16384, 32768]])

@@ -30,6 +30,8 @@ _CHUNK = 1 << 18
 #: Keywords by which nirred and Gemini's software mark their bad-pixel masks, and whatever else they write.
 MASK_STAMPS, PRODUCT_STAMPS = ("BPMASK", "PROCBPM"), ("NIRRED", "GEM-TLM")
 KNOWN_BITS = int(sum(DQ))
+#: What flags a larger share of its pixels is no mask: in a frame of counts, hardly one is 0.
+NO_MASK = 0.99
 REPAIR = "correct the header, or leave the file out with --exclude"
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -217,7 +219,7 @@ def read_mask(path: Path) -> list[np.ndarray]:
     Raises
     ------
     Unreadable, DataError
-        Not a mask: every pixel is flagged.
+        Not a mask: more than `NO_MASK` of its pixels are flagged.
     """
     headers = Headers.read(path)
     images = [h for _, h in headers.images]
@@ -226,8 +228,10 @@ def read_mask(path: Path) -> list[np.ndarray]:
     stamps = MASK_STAMPS + (PRODUCT_STAMPS if named else ())
     bits = any(stamp in headers.primary for stamp in stamps)
     planes = [_flags(read_image(path, h), bits=bits) for h in named or unnamed or images[:1]]
-    if planes and all(p.all() for p in planes):
-        raise DataError(f"{path.name}: as a mask it flags every pixel", "name a mask: 0 is good, anything else bad")
+    flagged = sum(np.count_nonzero(p) for p in planes) / max(sum(p.size for p in planes), 1)
+    if flagged > NO_MASK:
+        what = f"{path.name}: as a mask it flags {flagged:.2%} of its pixels"
+        raise DataError(what, "name a mask: 0 is good, anything else bad")
     return planes
 
 
