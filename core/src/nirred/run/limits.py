@@ -61,9 +61,10 @@ def within_limits(context: Context, say: Callable[[str], None]) -> Context:
         threads = min(threads, max(1, (room - LEAST_PIXELS) // PER_THREAD))
         memory = min(memory, max(room - threads * PER_THREAD, 1))
     memory = min(memory, max(_physical() - RESIDENT, 1))
-    if (threads, memory) != (context.threads, context.memory):
-        jobs = f"{threads} thread{'s' if threads > 1 else ''}"
-        say(f"system limits: {memory / 1e6:.0f} MB for pixels and {jobs} instead of the values asked for")
+    lowered = [f"{memory / 1e6:.0f} MB for pixels"] if memory != context.memory else []
+    lowered += [f"{threads} thread{'s' if threads > 1 else ''}"] if threads != context.threads else []
+    if lowered:
+        say(f"system limits: {' and '.join(lowered)}, less than asked for")
     return replace(context, threads=threads, memory=memory)
 
 
