@@ -112,7 +112,7 @@ class Planner:
         frames = self._settle(records, named)
         remarks += self._doubts(frames)
         remarks += self.registry.complaints()
-        goals = self._goals(frames, records) if asked is None else self._requested(orders, records, refused)
+        goals = self._goals(records) if asked is None else self._requested(orders, records, refused)
         tasks = check_positions(self._needed(goals), self._bound)
         record_roles(records, tasks)
         remarks += unused_masters(self.user_cal, self.options.user_bpm, tasks)
@@ -172,7 +172,7 @@ class Planner:
         ]
 
     # -- tasks ----------------------------------------------------------------------------------------------------
-    def _goals(self, frames: Sequence[FrameInfo], records: Sequence[FileRecord]) -> list[str]:
+    def _goals(self, records: Sequence[FileRecord]) -> list[str]:
         """Turn all drafts into tasks, calibrations first; return the ids of those wanted as results."""
         calibrations = self._calibrations()
         wanted = self.asked.makes if self.asked is not None else "image"
