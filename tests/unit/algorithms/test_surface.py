@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.nested import fit_nested, shrink_nested
-from nirred.algorithms.surface import FIELD_STEP, Surface, fit_points, unlit_plane
+from nirred.algorithms.surface import FIELD_STEP, Surface, fit_points, unevenness, unlit_plane
 
 
 def test_plane_recovers_a_gradient_within_its_errors() -> None:
@@ -148,6 +148,16 @@ def test_outskirts_of_what_fills_a_field_are_no_plane(scale: float) -> None:
     y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
     light = 900.0 * np.exp(-np.hypot(x - 350, y - 420) / scale)
     assert unlit_plane(light + np.random.default_rng(4).normal(0, 1, x.shape), (1024, 1024)) is None
+
+
+def test_a_raised_sky_is_even_and_light_that_fills_a_field_is_not() -> None:
+    y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
+    noise = np.random.default_rng(4).normal(0, 1, x.shape)
+    galaxy = 300.0 * np.exp(-np.hypot(x - 600, y - 400) / 70)
+    assert unevenness(120.0 + 0.05 * x + galaxy + noise, (1024, 1024)) < 0.02
+    for scale in (200.0, 400.0, 900.0):
+        assert unevenness(900.0 * np.exp(-np.hypot(x - 350, y - 420) / scale) + noise, (1024, 1024)) > 0.1
+    assert unevenness(np.full((16, 16), np.nan), (1024, 1024)) == np.inf
 
 
 def test_no_plane_of_an_even_field_or_of_nothing() -> None:

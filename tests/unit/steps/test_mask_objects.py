@@ -17,7 +17,7 @@ from nirred.dq import DQ
 from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import ObjectResults
-from nirred.steps.firststack import compact_objects, first_objects, sky_between
+from nirred.steps.firststack import compact_objects, first_objects, lit_boxes, sky_between
 from nirred.steps.moving import MovingLight
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
 from nirred.steps.register import MaskObjects, _always
@@ -114,6 +114,39 @@ def test_a_steep_slope_beside_a_wide_galaxy_is_no_halo(lit: bool, masked: tuple[
 
     mask, _, _ = first_objects(model, np.zeros(SHAPE, np.uint8), np.ones(SHAPE, np.float32), seek, lit)
     assert mask[240, 290] and masked[0] < mask.mean() < masked[1]
+
+
+@pytest.mark.parametrize(("width", "masked"), [(20.0, (0.0, 0.0)), (400.0, (0.6, 1.0))])
+def test_a_sky_that_changed_after_the_target_frames_is_not_the_light_of_a_target(
+    width: float, masked: tuple[float, float]
+) -> None:
+    """The sky fell by 1.4 % at the nod: the field was taken for filled, and its zero level was wrong by that much."""
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    light = 3000.0 * np.exp(-np.hypot(u - 290, v - 240) / width)
+    sky = 120.0 + 60.0 * (u / 256 - 1) if width < 100 else 0.0
+    model = (sky + light + np.random.default_rng(3).normal(0, 40, SHAPE)).astype(np.float32)
+    mask = (light > (5.0 if width < 100 else 2000.0)).view(np.uint8)
+    lit = lit_boxes(model, np.zeros(SHAPE, np.uint8), mask, 28.0)
+    assert masked[0] <= lit.mean() <= masked[1]
+
+
+def test_profiles_of_many_clouds_do_not_cover_the_sky_between_them() -> None:
+    """On a slope left in the stack most of the field was an object, as if a target filled it."""
+    v, u = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    clouds = sum(300.0 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / 2 / 20**2) for x, y in STARS)
+    model = 60.0 * (v / 256 - 1) + clouds + np.random.default_rng(3).normal(0, 15, SHAPE)
+
+    def seek(
+        image: np.ndarray, bad: np.ndarray, noise: np.ndarray, extended: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        smooth = uniform_filter(image, 32)
+        mask = (smooth > np.percentile(smooth, 10) + (-10.0 if extended else 20.0)).view(np.uint8)
+        return mask, mask
+
+    none = np.zeros(SHAPE, np.uint8)
+    mask, flat, _ = first_objects(model.astype(np.float32), none, np.ones(SHAPE, np.float32), seek, lit=False)
+    assert 0.05 < mask.mean() < 0.7 and all(mask[y, x] for x, y in STARS)
+    assert abs(np.median(flat[:20]) - np.median(flat[-20:])) < 20.0
 
 
 def test_a_surface_that_makes_most_of_the_field_an_object_is_not_used() -> None:

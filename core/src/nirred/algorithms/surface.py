@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,21 +166,38 @@ def unlit_plane(values: NDArray[np.float64], shape: tuple[int, int]) -> Surface 
     shape : (int, int)
         Of the image, (ny, nx).
     """
+    plane, scatter = _plane_below(values, shape)
+    if plane is None:
+        return None
+    rise = float(np.sqrt((plane.coefficients[0, 1] ** 2 + plane.coefficients[1, 0] ** 2) / 3.0))
+    return plane if scatter < rise / 3.0 else None
+
+
+def unevenness(values: NDArray[np.float64], shape: tuple[int, int]) -> float:
+    """Scatter of the boxes of an image about the plane below its light, over their mean level; infinite without one.
+
+    Parameters are those of `unlit_plane`; the plane is found as there, whatever its rise.
+    """
+    plane, scatter = _plane_below(values, shape)
+    return math.inf if plane is None else scatter / max(float(plane.coefficients[0, 0]), 1e-30)
+
+
+def _plane_below(values: NDArray[np.float64], shape: tuple[int, int]) -> tuple[Surface | None, float]:
+    """Plane on which at least half of the boxes lie, with none far above, and their scatter; None if there is none."""
     rows, columns = np.nonzero(np.isfinite(values))
     known = values[rows, columns]
     y, x = ((k + 0.5) * n / m - 0.5 for k, n, m in zip((rows, columns), shape, values.shape, strict=True))
-    use = np.ones(known.size, bool)
+    use, plane, scatter = np.ones(known.size, bool), None, math.inf
     for _ in range(_CLIPS):
         if use.sum() < max(0.5 * known.size, _FEWEST):
-            return None
+            return None, math.inf
         plane = fit_points(x[use], y[use], known[use], shape, 1)
         left = known - plane.at(x, y)
         scatter = 1.4826 * float(np.median(np.abs(left[use])))
         before, use = use, left <= 3.0 * scatter
         if np.array_equal(before, use):
             break
-    rise = float(np.sqrt((plane.coefficients[0, 1] ** 2 + plane.coefficients[1, 0] ** 2) / 3.0))
-    return plane if scatter < rise / 3.0 else None
+    return plane, scatter
 
 
 def field_products(lit: ArrayLike, shape: tuple[int, int], order: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from ..algorithms.background import level, mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.nested import fit_nested
 from ..algorithms.objmask import blank_fraction, block_means
-from ..algorithms.surface import FIELD_STEP, Surface, unlit_plane
+from ..algorithms.surface import FIELD_STEP, Surface, unevenness, unlit_plane
 
 #: How often the residual surface between objects is subtracted and objects are sought again.
 REFINEMENTS = 2
@@ -22,6 +22,11 @@ TOLD = 0.1
 SETTLED = 0.005
 #: Side of the boxes from whose levels slopes are measured, pixels.
 BOX = 64
+#: Boxes are not sky where they exceed the level predicted from sky frames by this many sigma.
+SEEN = 2.0
+#: A blank area is sky, whatever its level, if it is a plane to within this fraction of its level above the predicted
+#: sky. Skies that changed between target and sky frames: 0.01 to 0.03; smooth light that fills a field: 0.14 and more.
+EVEN = 0.05
 
 #: ``find_objects`` with its threshold set; takes an image, its bad pixels and its noise.
 Seek = Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -65,7 +70,26 @@ def _without_slope(
         return None
     flat = plane.taken_off(model)
     mask, found = seek(flat, bad, noise)
+    if blank_fraction(mask, bad) < LEAST_BLANK:  # the profiles of many clouds may cover even what lies on the plane
+        mask, found = seek(flat, bad, noise, extended=False)
     return (flat, mask, found) if blank_fraction(mask, bad) >= LEAST_BLANK else None
+
+
+def lit_boxes(model: np.ndarray, bad: np.ndarray, mask: np.ndarray, error: float) -> np.ndarray:
+    """Mask of boxes brighter than the sky, which sky frames predict to `error`: outskirts that cover most of a field.
+
+    A target that leaves no sky is uneven. An even area, brighter than predicted, is a sky that has changed between the
+    target frames and the sky frames: then nothing is masked.
+    """
+    lit = np.zeros_like(mask)
+    boxes = mesh_background(model, bad | mask, BOX, filter=1)
+    if blank_fraction(mask, bad) >= LEAST_BLANK:
+        blank = np.where(boxes.shares >= 0.5, boxes.values, np.nan)
+        if unevenness(blank, model.shape) < EVEN:
+            return lit
+    for j, i in zip(*np.nonzero(boxes.values > SEEN * error), strict=True):
+        lit[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
+    return lit
 
 
 def sky_between(model: np.ndarray, bad: np.ndarray, mask: np.ndarray) -> Surface | None:

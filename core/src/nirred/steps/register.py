@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.background import mesh_background
 from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
 from ..algorithms.flags import flagged, mark
@@ -34,7 +33,7 @@ from ..results import require
 from ..spread import each_frame
 from ..step import GroupStep
 from .drift import is_lit
-from .firststack import bare_objects, compact_objects, first_objects
+from .firststack import bare_objects, compact_objects, first_objects, lit_boxes
 from .match import match_frames
 from .moving import tell_light
 from .outskirts import prefer_halos, record_halos, remember_mask
@@ -42,8 +41,6 @@ from .staying import release_staying
 
 #: Number of frames whose FWHM is measured without a first guess; the others of the group start from their median.
 SIZED = 3
-#: Boxes of this side, pixels, are not sky where they exceed the level predicted from sky frames by this many sigma.
-BOX, SEEN = 64, 2.0
 #: Share of the detector that objects may hide in every frame, if frames serve each other as sky, before it counts.
 HIDDEN = 0.005
 #: Number of pixels that one or two stars may hide in every frame before it counts, even in a small field.
@@ -306,7 +303,7 @@ class MaskObjects(GroupStep):
                 if (thin & ~bad).any():
                     mask |= compact_objects(model, bad | (1 - thin), noise, seek)
                 if lit:
-                    mask |= _lit(model, bad | mask, max(lit))
+                    mask |= lit_boxes(model, bad, mask, max(lit))
                 mask = dilate(mask, params.dilation)
                 record_halos(group, layout, surface, found)
                 marked = _carry(group, cluster, mask, layout)
@@ -351,15 +348,6 @@ def _tell_apart(
 def _worth(pixels: int) -> float:
     """Share of this number of pixels that objects may hide in every frame before it counts."""
     return max(HIDDEN, min(CUT, STARS / max(pixels, 1)))
-
-
-def _lit(model: np.ndarray, hidden: np.ndarray, error: float) -> np.ndarray:
-    """Boxes brighter than the sky, which sky frames predict to `error`: outskirts that cover most of a field."""
-    mask = np.zeros_like(hidden)
-    boxes = mesh_background(model, hidden, BOX, filter=1)
-    for j, i in zip(*np.nonzero(boxes.values > SEEN * error), strict=True):
-        mask[BOX * j : BOX * (j + 1), BOX * i : BOX * (i + 1)] = 1
-    return mask
 
 
 def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:
