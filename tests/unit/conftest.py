@@ -90,7 +90,10 @@ class Camera:
             guiding=get("GUIDED"),
             qa_state=get("QA"),
             configuration=(("filter_name", get("FILTER")), ("read_mode", get("MODE", "slow"))),
-            extra={"expected_ra": get("ERA"), "expected_dec": get("EDEC"), "wcs_flipped": get("FLIP")},
+            extra={
+                **{"expected_ra": get("ERA"), "expected_dec": get("EDEC"), "wcs_flipped": get("FLIP")},
+                "lamp": get("LAMP"),
+            },
         )
 
     @hookimpl

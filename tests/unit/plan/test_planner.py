@@ -185,6 +185,20 @@ def test_lamp_off_of_equal_exposure_is_preferred_else_said(night: Any) -> None:
     assert {f.descriptors.exposure_time for f, _ in task.frames} == {7.0}
 
 
+@pytest.mark.parametrize("lamp", ["QH", "Off"])
+def test_a_burning_lamp_behind_a_shutter_is_lit_if_there_are_no_other_flats(night: Any, lamp: str) -> None:
+    night.lamps(on=0, off=4, LAMP=lamp)
+    night.lamps(on=3, off=4, LAMP="QH", FILTER="H")
+    night.dither(5)
+    night.dither(5, FILTER="H")
+    plan = night.plan()
+    assert roles(plan, "c009_flat") == {"lamp_on": 3, "lamp_off": 4}
+    made = [t.id for t in plan.tasks if t.id.endswith("_flat")]
+    assert made == (["c001_flat", "c009_flat"] if lamp == "QH" else ["c009_flat"])
+    if lamp == "QH":
+        assert roles(plan, "c001_flat") == {"lamp_on": 4}
+
+
 def test_lamp_flats_of_other_exposure_or_night_are_groups_of_their_own(night: Any) -> None:
     night.lamps(on=3, off=0)
     night.lamps(on=3, off=0, EXPTIME=30.0)

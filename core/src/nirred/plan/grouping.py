@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..plugin.coordinates import separation
@@ -152,6 +152,31 @@ def calibration_groups(
         kinds[_kind(frame, rules(frame))].append(frame)
     groups = [night for kind in kinds.values() for same in by_exposure(kind) for night in by_gap(same, CALIBRATION_GAP)]
     return sorted(groups, key=lambda g: order(g[0]))
+
+
+def relit(frames: Iterable[FrameInfo], rules: Callable[[FrameInfo], Sequence[CalibrationRule]]) -> list[FrameInfo]:
+    """Frames, lamp-off ones taken for lamp-on ones if their lamp burnt and no lamp-on frame has their configuration.
+
+    A shutter may stop the light of one lamp and not of another. Where lamp-on frames exist, a closed shutter tells the
+    others from them; where there are none, nothing else can be the flats.
+
+    Parameters
+    ----------
+    frames : iterable of FrameInfo
+        Frames of any role.
+    rules : callable
+        As in `calibration_groups`.
+    """
+    found = list(frames)
+    with_lamp = {_kind(f, rules(f)) for f in found if f.descriptors.role == "lamp_on"}
+
+    def checked(frame: FrameInfo) -> FrameInfo:
+        known = frame.descriptors
+        if known.role != "lamp_off" or known.get("lamp") in (None, "Off") or _kind(frame, rules(frame)) in with_lamp:
+            return frame
+        return replace(frame, descriptors=replace(known, role="lamp_on"))
+
+    return [checked(frame) for frame in found]
 
 
 def _kind(frame: FrameInfo, rules: Sequence[CalibrationRule]) -> Hashable:

@@ -26,7 +26,7 @@ from .drafts import (
     stack_drafts,
 )
 from .fates import record_roles, why_unneeded
-from .grouping import science_groups
+from .grouping import relit, science_groups
 from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
 from .moments import order, undated
 from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
@@ -141,7 +141,8 @@ class Planner:
             role, state = (record.frames[0].descriptors.role, record.frames[0].descriptors.qa_state or "")
             if role not in _SCIENCE_ROLES and state.lower() == "fail":
                 record.verdict, record.reason = "unselected", "qa_state Fail: not used as a calibration"
-        frames = check_wcs(f for r in live if r.verdict is None for f in r.frames)
+        placed = check_wcs(f for r in live if r.verdict is None for f in r.frames)
+        frames = relit(placed, self.bench.rules("flat", "lampoff_flat"))
         by_file: dict[Path, list[FrameInfo]] = {}
         for frame in frames:
             by_file.setdefault(frame.path, []).append(frame)

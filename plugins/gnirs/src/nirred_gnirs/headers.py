@@ -194,7 +194,7 @@ def describe(headers: Headers) -> Descriptors:
         position=_position(headers),
         group=_group(headers, own_tags, full, mask),
         configuration=(("array_name", array),),
-        extra={"array_name": array, "slit": slit(headers)},
+        extra={"array_name": array, "slit": slit(headers), "lamp": gemini.gcal_lamp(headers)},
         pretty={"focal_plane_mask": mask_pretty, "disperser": disperser_pretty},
     )
     found = gemini.describe(headers, own_tags, own)

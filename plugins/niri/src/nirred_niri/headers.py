@@ -168,7 +168,7 @@ def describe(headers: Headers) -> Descriptors:
         wcs_check=rotates,
         group=_group(headers, own_tags, full, str(place)),
         configuration=(("pupil_mask", pupil),),
-        extra={"pupil_mask": pupil},
+        extra={"pupil_mask": pupil, "lamp": gemini.gcal_lamp(headers)},
         pretty={"pupil_mask": gemini.strip_id(pupil)},
     )
     return gemini.describe(headers, own_tags, own)

@@ -134,11 +134,12 @@ def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> R
 
 
 def _lamp_role(headers: Headers) -> Role:
-    """Lamp on or off. The shutter only blocks the infrared lamp, not a halogen lamp."""
+    """Lamp on or off; off behind a closed shutter. If a halogen lamp is lit all the same, the plan has to find out."""
     lamp = gcal_lamp(headers) or ""
-    if lamp == "Off":
+    infrared, halogen = lamp in ("IRhigh", "IRlow"), lamp.startswith("QH")
+    if lamp == "Off" or (halogen and text(headers, "GCALSHUT") == "CLOSED"):
         return "lamp_off"
-    return "lamp_on" if lamp in ("IRhigh", "IRlow") or lamp.startswith("QH") else "other"
+    return "lamp_on" if infrared or halogen else "other"
 
 
 def _object_role(headers: Headers, tags: frozenset[str]) -> Role:
