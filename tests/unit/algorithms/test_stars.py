@@ -87,6 +87,18 @@ def test_three_stars_among_many_cosmic_rays() -> None:
     matched(brightest, *np.array(places).T)
 
 
+def test_noise_on_a_large_galaxy_does_not_tell_the_size() -> None:
+    """Its many peaks, wide in every window, were taken for stars of 41 pixels, and real ones were left out."""
+    for seed in range(4):
+        image, _, _ = grid_field(4.5, 0.0, seed=seed)
+        for x, y in ((40, 60), (470, 80), (60, 440), (450, 470), (250, 30), (480, 300)):
+            add_star(image, x, y, 4.5, sky_flux(60.0, 4.5))
+        v, u = np.mgrid[:512, :512]
+        light = 1500.0 * np.exp(-np.hypot(u - 270, (v - 250) / 0.7) / 60.0)
+        image += np.random.default_rng(seed).normal(light, np.sqrt(light)).astype(np.float32)
+        assert estimate_fwhm(find_stars(image), min_snr=10.0) == pytest.approx(4.6, rel=0.1)
+
+
 def test_galaxies_are_kept_and_show_by_their_size() -> None:
     image, _, _ = grid_field(3.0, 50.0, seed=4)
     add_star(image, 200.0, 12.0, 7.0, sky_flux(100.0, 7.0))

@@ -261,6 +261,8 @@ def _measured_size(
         stars = _star_list(table, noise, size, 1.0, np.inf)
         minor = table[:, kernels.SIGMA_MINOR] * FWHM_PER_SIGMA
         round_ones = stars[(minor > SHARPEST_FWHM) & (stars.ellipticity < 0.5)]
+        if turn == 0:
+            round_ones = _separate(round_ones)
         # A single bright object is more reliable than many faint ones, which may be cosmic rays.
         for least in (20.0, 10.0, 0.0):
             chosen = round_ones[round_ones.snr >= least]
@@ -278,6 +280,13 @@ def _measured_size(
             return measured
         size = measured
     return size
+
+
+def _separate(stars: StarList) -> StarList:
+    """Stars without those closer than their FWHM to one with a higher peak: noise on a galaxy has many, all wide."""
+    apart = np.hypot(stars.x[:, None] - stars.x, stars.y[:, None] - stars.y)
+    hidden = (apart < stars.fwhm[:, None]) & (stars.peak[:, None] < stars.peak)
+    return stars[np.flatnonzero(~hidden.any(axis=1))]
 
 
 def _measure_broad(
