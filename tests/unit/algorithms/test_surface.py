@@ -143,10 +143,26 @@ def test_the_plane_on_which_a_field_lies_beside_what_light_raises() -> None:
     assert plane.coefficients[0, 1] == pytest.approx(15, abs=1) and plane.coefficients[1, 0] == pytest.approx(-8, abs=1)
 
 
-@pytest.mark.parametrize("scale", [400.0, 900.0])
-def test_outskirts_of_what_fills_a_field_are_no_plane(scale: float) -> None:
+def test_the_plane_under_a_nebula() -> None:
+    """Clouds over 60 % of the field made the scatter so wide that no box was raised by light."""
+    rng = np.random.default_rng(4)
     y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
-    light = 900.0 * np.exp(-np.hypot(x - 350, y - 420) / scale)
+    boxes = 15.0 * (x / 512 - 1) - 60.0 * (y / 512 - 1) + rng.normal(0, 0.8, x.shape)
+    for _ in range(6):
+        x0, y0 = rng.uniform(0, 1024, 2)
+        boxes += rng.uniform(50, 300) * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 2 / rng.uniform(30, 90) ** 2)
+    plane = unlit_plane(boxes, (1024, 1024))
+    assert plane is not None
+    assert plane.coefficients[0, 1] == pytest.approx(15, abs=2) and plane.coefficients[1, 0] == pytest.approx(
+        -60, abs=2
+    )
+
+
+@pytest.mark.parametrize("scale", [200.0, 400.0, 900.0])
+@pytest.mark.parametrize("place", [(350, 420), (50, 20)])
+def test_outskirts_of_what_fills_a_field_are_no_plane(scale: float, place: tuple[int, int]) -> None:
+    y, x = np.mgrid[32:1024:64, 32:1024:64].astype(float)
+    light = 900.0 * np.exp(-np.hypot(x - place[0], y - place[1]) / scale)
     assert unlit_plane(light + np.random.default_rng(4).normal(0, 1, x.shape), (1024, 1024)) is None
 
 
