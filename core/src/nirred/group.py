@@ -178,6 +178,9 @@ class PlaneState:
     sky_lasting : dict
         {frame index: value}: the part of `sky_variance` due to pattern that was not subtracted. It affects the same
         pixels in every frame, whichever frames its sky was made from.
+    sky_wide : dict
+        {frame index: value}: as `sky_variance`, the increase that the noise of the sky's shape causes in wide apertures
+        only.
     constant, per_electron : float32 (ny, nx) or float
         Noise model of a calibrated pixel of smooth signal s: VAR = constant + s * per_electron.
     unseen : float32 (ny, nx) or None
@@ -199,6 +202,7 @@ class PlaneState:
     inputs: CalibrationInputs | None = None
     sky_variance: dict[int, float] = field(default_factory=dict)
     sky_lasting: dict[int, float] = field(default_factory=dict)
+    sky_wide: dict[int, float] = field(default_factory=dict)
     sky: dict[int, float] = field(default_factory=dict)
     sky_err: dict[int, float] = field(default_factory=dict)
     blank: dict[int, float] = field(default_factory=dict)

@@ -38,6 +38,28 @@ def test_a_ring_is_followed(width, left):
     assert np.std(error) < 0.1 * np.std(mesh_background(patterns[0][0], None).evaluate() - truth)
 
 
+def areas(image):
+    """Means of areas of 32 pixels a side."""
+    return image.reshape(len(image) // 32, 32, -1, 32).mean(axis=(1, 3))
+
+
+def test_a_broad_ring_brings_little_noise_of_small_cells():
+    """A quarter of a ring of 5 % under its noise; without cells of 64 pixels half of the noise of areas is kept."""
+    y, x = np.indices((1024, 1024))
+    truth = 60.0 * np.exp(-0.5 * ((np.hypot(x, y) - 512.0) / 164.0) ** 2)
+    patterns = halves(truth)
+    smooth, _, carried = sky_shape(*patterns)
+    kept = np.var(areas(smooth - truth)) / np.var(areas(patterns[0][0] - truth))
+    assert kept < 0.45
+    assert carried == pytest.approx(kept, rel=0.5)
+
+
+@pytest.mark.parametrize(("height", "share", "off"), [(200.0, 1.0, 0.2), (0.0, 0.0, 0.05)])
+def test_the_share_of_noise_is_told(height, share, off):
+    """Of a structured sky the shape contains all noise of areas, of an even one none."""
+    assert sky_shape(*halves(ring(height, 60.0)))[2] == pytest.approx(share, abs=off)
+
+
 @pytest.mark.parametrize(("period", "left"), [(200.0, 0.032), (140.0, 0.05)])
 def test_fringes_are_followed(period, left):
     """A wave of the sky that boxes of 64 pixels flatten, and cells of 32 by a tenth without the second fit."""

@@ -162,6 +162,35 @@ def test_few_frames_shrink_a_pattern_without_structure(make_group, n, ring, whol
     assert group.planes[0].sky_variance[0] == pytest.approx(added, abs=0.06)
 
 
+def ringed(make_group, roles):
+    """Frames of a sky with a ring of stray light; their photon noise is returned, too."""
+    rng = np.random.default_rng(7)
+    y, x = np.indices(SHAPE) - 127.5
+    pattern = 5000.0 * (1 + 0.05 * np.exp(-0.5 * ((np.hypot(x, y) - 70) / 45) ** 2))
+    noise = [rng.normal(0.0, np.sqrt(pattern)) for _ in roles]
+    group = make_group(roles, [pattern + own for own in noise], step=10.0)
+    group.setup.dark = []
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(gradient=False), CALL)
+    return group.planes[0], noise
+
+
+def test_noise_of_a_structured_sky_in_areas_is_told(make_group):
+    """Of sky frames elsewhere: single pixels do not show it."""
+    state, noise = ringed(make_group, ["object"] * 4 + ["sky"] * 4)
+    cells = [[a.reshape(8, 32, 8, 32).mean(axis=(1, 3)) for a in (state.sub.frame(i), noise[i])] for i in range(4)]
+    added = np.var(np.mean([left - own for left, own in cells], axis=0)) / np.mean([np.var(own) for _, own in cells])
+    assert added > 0.12
+    for i in range(4):
+        assert state.sky_wide[i] == pytest.approx(added, rel=0.4)
+        assert state.sky_variance[i] < 0.1
+
+
+def test_frames_that_are_part_of_their_sky_have_no_more_noise_in_areas(make_group):
+    state, _ = ringed(make_group, ["both"] * 5)
+    assert state.sky_wide == dict.fromkeys(range(5), 0.0)
+
+
 def test_masked_objects_leave_no_print(make_group):
     rng = np.random.default_rng(1)
     frames = [rng.normal(5000, 70, SHAPE) for _ in range(5)]

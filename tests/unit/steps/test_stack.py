@@ -95,6 +95,20 @@ def test_apertures_scatter_as_var_says(make_group, interpolant):
     assert group.stack.noisecov.sum() == pytest.approx(1.0)
 
 
+def test_noise_of_the_skys_shape_raises_that_of_apertures(make_group):
+    """VAR, which holds for apertures, by the share of the frames' variance; the scatter of pixels stays as told."""
+    made = []
+    for wide in (0.0, 0.2):
+        frames = [np.zeros((60, 60))] * 2
+        group = registered(make_group(["object"] * 2, frames), [(0.0, 0.0), (20.0, 0.3)])
+        group.planes[0].sky_wide.update({0: wide, 1: wide})
+        made.append((stacked(group).var[30, 30], group.keywords["CORRFAC"][0], group.stack.noisecov))
+    (plain, narrow, before), (raised, broad, after) = made
+    assert raised == pytest.approx(1.2 * plain)
+    assert broad**2 * raised == pytest.approx(narrow**2 * plain)
+    assert after.sum() == pytest.approx(1.0) and after[0, 0] > before[0, 0] + 0.1 / 24
+
+
 @pytest.mark.parametrize("method", ["interp", "exact"])
 def test_reproject_s_kernel_of_a_shift_is_bilinear(method):
     expected = kernel_correlation(0.3, 0.75, "bilinear")

@@ -72,3 +72,11 @@ def test_the_mean_of_frames_with_one_sky(make_group):
     state.sky_variance[0] = 0.25
     assert noise_factor(group, state, 0, 3.0) / 3 == pytest.approx(1 / 3 + 0.25)
     assert noise_factor(group, state, 0) == pytest.approx(1.25)
+
+
+def test_noise_of_the_skys_shape_is_seen_in_apertures_alone(make_group):
+    group = make_group(["object"] * 3, [np.zeros((8, 8))] * 3)
+    state = group.planes[0]
+    state.sky_variance[0], state.sky_wide[0] = 0.1, 0.2
+    assert noise_factor(group, state, 0, 2.0) == pytest.approx(1.2)
+    assert noise_factor(group, state, 0, 2.0, wide=True) == pytest.approx(1.6)

@@ -26,8 +26,13 @@ MESH = 64
 SURE = 2.0
 #: Side of the smallest cell, pixels.
 CELL = 16
-#: Sides of the scales, in cells, from coarse to fine: structure lost by a mesh of 64 pixels is measured at 32, then 16.
-SCALES = (2, 1)
+#: Sides of the scales, in cells, from coarse to fine. The filtered mesh flattens what is two of its boxes wide;
+#: measured in cells of 64 first, this does not pass for structure of cells of 32, whose noise would then be kept.
+SCALES = (4, 2, 1)
+#: The scale at which the noise in the shape is told, in cells: 32 pixels, about an aperture of radius 4 FWHM.
+TOLD = 2
+#: Variance of a box of the filtered mesh over that of the mean of its pixels: a mode of half of them, median of nine.
+FILTERED = 0.7
 #: Cells per side of an area that shares one measure of power.
 TILE = 8
 #: Cells of the coarsest scale with a smaller share of pixels in sky frames are filled from those around them.
@@ -43,8 +48,8 @@ def sky_shape(
     halves: Sequence[tuple[Float32, Float32]] = (),
     amplifiers: Sequence[Box] = (),
     threads: int = 1,
-) -> tuple[Float32, float]:
-    """Smooth part of a sky pattern, and the amount of structure between the mesh and single pixels.
+) -> tuple[Float32, float, float]:
+    """Smooth part of a sky pattern, the amount of structure between the mesh and single pixels, and its share of noise.
 
     A parabola describes the largest scale. A mesh of 64 pixels, robust against sources, describes the next if its boxes
     scatter about the parabola by more than their noise, but it flattens curvature: a ring of stray light by some
@@ -69,6 +74,8 @@ def sky_shape(
         Defined everywhere.
     structure : float
         The rms of the structure added on scales below the mesh.
+    carried : float
+        The part of the pattern's noise that is in `smooth`: of the variance of areas of 32 pixels a side.
     """
     pattern, units = (np.asarray(a, np.float32) for a in whole)
     unknown = ~np.isfinite(pattern)
@@ -79,8 +86,10 @@ def sky_shape(
     boxes = mesh_background(rest, unknown, MESH, filter=1)
     mesh = boxes.filtered(3)
     if not np.isfinite(mesh.values).all():  # fewer pixels than a box needs
-        return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32), 0.0
-    base = _large_scale(boxes, mesh, rest, unknown, threads) if halves else mesh.evaluate(threads=threads)
+        return np.full(pattern.shape, np.median(pattern[~unknown]) if not unknown.all() else 0.0, np.float32), 0.0, 0.0
+    base, weight = (
+        _large_scale(boxes, mesh, rest, unknown, threads) if halves else (mesh.evaluate(threads=threads), 1.0)
+    )
     del rest
     for box, value in zip(amplifiers, steps, strict=False):
         base[box] += value
@@ -88,11 +97,24 @@ def sky_shape(
     coarse = max(SCALES)
     cells = coarse * round(ny / (CELL * coarse)), coarse * round(nx / (CELL * coarse))
     if not halves or min(cells) == 0:
-        return base, 0.0
+        return base, 0.0, 0.0
     limit = np.float32(OWN * float(np.median(mesh.sigmas)))
-    found, seen = _below_mesh((pattern, units), halves, base, limit, cells, threads)
+    found, seen, kept = _below_mesh((pattern, units), halves, base, limit, cells, threads)
     Mesh(found, found, found, (ny, nx)).add_to(base, threads)
-    return base, float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
+    structure = float(np.sqrt(np.mean(found[seen] ** 2))) if seen.any() else 0.0
+    return base, structure, _carried(FILTERED * weight**2, kept)
+
+
+def _carried(noise: float, kept: Sequence[float]) -> float:
+    """Share of the noise of areas of `TOLD` cells, from that of the mesh and those kept at each of the `SCALES`.
+
+    What a scale keeps of a cell's noise it keeps whole. Of the rest, a quarter is that of a cell of twice the side.
+    """
+    for side, share in zip(SCALES, kept, strict=True):
+        if side >= TOLD:
+            coarser = noise if side == max(SCALES) else 0.25 * noise
+            noise = share + (1.0 - share) * coarser
+    return noise
 
 
 def _below_mesh(
@@ -102,29 +124,36 @@ def _below_mesh(
     limit: np.float32,
     cells: tuple[int, int],
     threads: int,
-) -> tuple[Float64, NDArray[np.bool_]]:
-    """Structure lost by the mesh, of all scales from coarse to fine, and the cells with data; (rows, columns) each."""
+) -> tuple[Float64, NDArray[np.bool_], list[float]]:
+    """Structure lost by the mesh, of all scales from coarse to fine, the cells with data, and the noise kept by each.
+
+    The first two are (rows, columns).
+    """
     parts = [np.asarray(a, np.float32) for half in halves for a in half]
     sums, weights, shown = np.zeros((3, *cells)), np.zeros((3, *cells)), np.zeros((1, *cells))
     planes = whole, (parts[0], parts[1]), (parts[2], parts[3])
     run_blocks(lambda a, b: _sum_cells(*planes, base, limit, (a, b), sums, weights, shown[0]), cells[0], threads, ROWS)
-    found = np.zeros(cells)
+    found, kept = np.zeros(cells), []
     for side in SCALES:
         enough = _coarser(shown, side)[0] >= (LEAST * side**2 if side == max(SCALES) else 0.0)
-        step = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, enough)
+        step, share = _one_scale(_coarser(sums, side), _coarser(weights, side), cells, side, enough)
         found += step
         sums -= weights * step
-    return found, weights[0] > 0
+        kept.append(share)
+    return found, weights[0] > 0, kept
 
 
-def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_], threads: int) -> Float32:
+def _large_scale(
+    boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.bool_], threads: int
+) -> tuple[Float32, float]:
     """A surface of order 2 at most through boxes, plus the significant part of their filtered mesh's deviation from it.
 
-    Each box of the mesh has its own noise, and in a narrow field with few boxes the deviation is noise throughout.
+    The second value is this part. Each box of the mesh has its own noise, and in a narrow field with few boxes the
+    deviation is noise throughout.
     """
     fit = fit_nested(pattern, unknown, ~unknown[::FIELD_STEP, ::FIELD_STEP], 2, boxes)
     if fit is None:
-        return mesh.evaluate(threads=threads)
+        return mesh.evaluate(threads=threads), 1.0
     (surface,) = shrink_nested([fit])
     # of tall boxes the mesh looks at every other row
     noise = 2.0 * (FIT_SCATTER * float(np.median(mesh.sigmas))) ** 2 / MESH**2
@@ -136,7 +165,7 @@ def _large_scale(boxes: Mesh, mesh: Mesh, pattern: Float32, unknown: NDArray[np.
     expected = surface.at(*np.meshgrid(x, y))
     base = replace(mesh, values=weight * (mesh.values - expected)).evaluate(threads=threads)
     surface.times(-1.0).take_off(base)
-    return base
+    return base, weight
 
 
 @subkernel
@@ -197,8 +226,10 @@ def _coarser(cells: Float64, side: int) -> Float64:
     return np.asarray(cells.reshape(n, ny // side, side, nx // side, side).sum(axis=(2, 4)))
 
 
-def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int, enough: NDArray[np.bool_]) -> Float64:
-    """Significant structure of one scale, on the finest grid of cells.
+def _one_scale(
+    sums: Float64, units: Float64, cells: tuple[int, int], side: int, enough: NDArray[np.bool_]
+) -> tuple[Float64, float]:
+    """Significant structure of one scale, on the finest grid of cells, and the share of the cells' noise kept with it.
 
     Under a large object that covers the cells in every frame the sky is continued from around it: cells without
     `enough` data are filled.
@@ -220,4 +251,4 @@ def _one_scale(sums: Float64, units: Float64, cells: tuple[int, int], side: int,
     if side > 1:  # where it is curved, a surface drawn through the means of cells has less in them than they are
         lost = values - _coarser(drawn[None], side)[0] / side**2
         drawn += Mesh(lost, lost, lost, cells).evaluate()
-    return np.asarray(drawn)
+    return np.asarray(drawn), float(np.mean(weight**2))

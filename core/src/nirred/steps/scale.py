@@ -46,13 +46,15 @@ SURELY, SEEN = 20.0, 0.2
 _BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
-def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0) -> float:
+def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0, *, wide: bool = False) -> float:
     """Factor on a frame's modelled variance: the noise of its subtracted sky, and the measured ratio to the model.
 
-    `together`: number of frames in whose mean the sky's noise does not average out, see `frames_together`.
+    `together`: number of frames in whose mean the sky's noise does not average out, see `frames_together`. `wide`: in
+    apertures, which also see the noise of the sky's shape.
     """
     scale = state.noise_scale.get(i, group.frames[i].noise_scale)
-    return (1.0 + together * state.sky_variance.get(i, 0.0)) * scale**2
+    sky = state.sky_variance.get(i, 0.0) + (state.sky_wide.get(i, 0.0) if wide else 0.0)
+    return (1.0 + together * sky) * scale**2
 
 
 def sky_of(group: Group, state: PlaneState, i: int) -> float:

@@ -193,7 +193,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
     amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
     shrink = shrink and len(skies) > 1
-    smooth, structure = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
+    smooth, structure, carried = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
     tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None
     if group.objects.hidden and tiles is not None:
         _record_unseen(model, epoch, tiles[0], whole[1] > 0)
@@ -205,8 +205,8 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     del halves, first, second
     power = None if tiles is None else shrinkage(*tiles, whole[1])
     if power is not None and len(skies) < SURE and structure > STRUCTURE * _pixel_sigma(power[1], whole[1]):
-        (smooth, _), power = sky_shape(whole, (), amplifiers), None
-    _record_sky_noise(model, epoch, power, whole[1])
+        (smooth, *_), power = sky_shape(whole, (), amplifiers), None
+    _record_sky_noise(model, epoch, power, whole[1], carried)
     del whole
     sci, dq = slabs_alike((state.sci, state.dq), read, rows)
     sub, useless = Slabs(state.sub, epoch, rows), _useless(masked=True) | int(NOT_SKY)
@@ -291,20 +291,23 @@ def _survey_epoch(model: SkyModel, skies: list[int], rows: int) -> np.ndarray:
 
 
 def _record_sky_noise(
-    model: SkyModel, epoch: list[int], shrink: tuple[np.ndarray, np.ndarray] | None, units: np.ndarray
+    model: SkyModel, epoch: list[int], shrink: tuple[np.ndarray, np.ndarray] | None, units: np.ndarray, carried: float
 ) -> None:
     """Record the variance that the subtracted sky adds to a frame's pixels, over the frame's own noise model.
 
     If a pattern of power P and noise v is shrunk by P / (P + v), a variance P v / (P + v) remains: v / (P + v) of it is
-    pattern, the rest noise.
+    pattern, the rest noise. In wide areas, the sky's shape has added the part `carried` of v. Not where the frame is
+    one of those that the shape was made of: there this has taken away as much of the frame's own noise.
     """
     group, state, unit = model.group, model.state, model.unit
     total = float(np.sum(unit[model.skies(epoch)]))
     state.sky_lasting.update(dict.fromkeys(epoch, 0.0))
+    state.sky_wide.update(dict.fromkeys(epoch, 0.0))
     if shrink is None or not shrink[1].any():
         state.sky_variance.update({i: 1.0 / max(len(group.skies[i]), 1) for i in epoch})
         return
     power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
+    own_sky = set(model.skies(epoch))
 
     def record(i: int) -> None:
         own = float(np.sum(unit[list(group.skies[i])]))
@@ -312,7 +315,10 @@ def _record_sky_noise(
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
         state.sky_lasting[i] = float(np.median(v / np.maximum(power + v, 1e-30)))
         variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
-        state.sky_variance[i] = float(np.median(added)) * float(unit[i]) ** 2 / variance
+        relative = float(unit[i]) ** 2 / variance
+        state.sky_variance[i] = float(np.median(added)) * relative
+        if i not in own_sky:
+            state.sky_wide[i] = carried * float(np.median(v)) * relative
 
     each_frame(group, epoch, record, 1)
 

@@ -296,7 +296,7 @@ def _add_plane(
         under = Under(*planes, patch.offset)
     else:
         under = Under(*planes, through=patch.through(group.stack.area_power == 1, gain))
-    noisier = noise_factor(group, state, i, part.together[i].aperture)
+    noisier = noise_factor(group, state, i, part.together[i].aperture, wide=True)
     sky = max(sky_of(group, state, i), 0.0) / frame.raised
     own = (state.weight[i], frame.transparency, sky, noisier)
     part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
@@ -335,7 +335,8 @@ def _drawn(
 def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.ndarray:
     """NOISECOV: correlation of the noise after resampling, weighted with each frame's contribution to the variance.
 
-    If frames a few pixels apart share the noise of one sky, it is correlated over that distance.
+    If frames a few pixels apart share the noise of one sky, it is correlated over that distance, as is the noise of the
+    sky's shape.
     """
     kernel: Kernel | Reprojection = require(group.stack.kernel, "kernel")
     kernels, weights, wide = [], [], []
@@ -348,7 +349,8 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
                 kernels.append(correlation_of(placed, kernel))
                 share = (state.weight[i] / f.transparency) ** 2
                 share *= max(sky_of(group, state, i), 1.0)
-                pixel, aperture = (noise_factor(group, state, i, k) for k in (together[i].pixel, together[i].aperture))
+                pixel = noise_factor(group, state, i, together[i].pixel)
+                aperture = noise_factor(group, state, i, together[i].aperture, wide=True)
                 weights.append(share * pixel)
                 wide.append(share * (aperture - pixel))
     return broadened(noise_covariance(np.stack(kernels), np.array(weights)), sum(wide) / sum(weights))
