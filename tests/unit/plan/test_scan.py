@@ -103,11 +103,12 @@ def test_damaged_twin_is_unreadable(night: Any) -> None:
     assert verdicts(night)["a.fits"][0] is None
 
 
-def test_own_product_keeps_its_kind_and_frame(night: Any) -> None:
-    night.frame("dark", "x_dark.fits", NIRRED="0.1.0", NIRKIND="dark", TAG="PROCESSED")
+@pytest.mark.parametrize("kind", ["dark", "image"])
+def test_own_product_keeps_its_kind_and_frame(night: Any, kind: str) -> None:
+    night.frame("dark", f"x_{kind}.fits", NIRRED="0.1.0", NIRKIND=kind, TAG="PROCESSED")
     (record,) = scan(list(night.folder.iterdir()), night.registry)
-    assert (record.verdict, record.product, len(record.frames)) == ("product", "dark", 1)
-    assert summary(record) == ("product", "a dark made by nirred")
+    assert (record.verdict, record.product, len(record.frames)) == ("product", kind, 1)
+    assert summary(record) == ("product", f"{kind} made by nirred")
 
 
 def test_digest_ignores_compression_and_names_match_parts_and_patterns(night: Any) -> None:

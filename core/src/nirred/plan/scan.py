@@ -143,7 +143,7 @@ def _judge(record: FileRecord, claim: Claim) -> None:
     elif record.product:
         own = PRODUCT_KEY in record.frames[0].headers.primary
         maker = "nirred" if own else "the observatory's software"
-        record.verdict, record.reason = "product", f"a {record.product} made by {maker}"
+        record.verdict, record.reason = "product", f"{record.product} made by {maker}"
     elif reason := _why_unsupported(record.frames[0]):
         record.verdict, record.reason = "unsupported", reason
 
