@@ -231,6 +231,28 @@ def test_stacks_of_other_levels_leave_no_steps(make_group: Any, tmp_path: Path) 
     assert np.ptp(levels) < 1.0
 
 
+@pytest.mark.parametrize(("height", "kept"), [(3000.0, True), (0.0, False)])
+def test_a_target_that_fills_stacks_keeps_their_level(
+    make_group: Any, tmp_path: Path, height: float, kept: bool
+) -> None:
+    """Their level came from sky frames; blank sky, of which there is more to see now, is measured again."""
+    shape, infos = (256, 256), []
+    v, u = np.mgrid[: shape[0], : shape[1]]
+    galaxy = height * np.exp(-np.hypot(u - 130, v - 120) / 150)
+    x, y, flux = star_field(shape, 8)
+    for k in range(2):
+        path = tmp_path / f"{k}.fits"
+        write_piece(path, [paint(shape, x, y, flux, 5.0) + galaxy + 3.0], Piece((0.0, 0.0)), k)
+        fits.setval(path, "LEVELERR", value=4.0)
+        infos.append(make_info(path, shape, k))
+    group = make_group(["input"] * 2, infos=infos)
+    stack_again(group)
+    level = np.median(group.streams["main"][0].data - galaxy)
+    assert level == pytest.approx(3.0 if kept else 0.0, abs=0.5)
+    assert (group.keywords["LEVELERR"][0] == 4.0) == kept
+    assert any("the zero level is that of the stacks" in r for r in group.remarks) == kept
+
+
 @pytest.mark.parametrize("skip", ["", "scale_counts_to_reference"])
 def test_stacks_of_other_exposure_times(make_group: Any, tmp_path: Path, skip: str) -> None:
     """They count as exposures of the first one's time; sums use their own times."""

@@ -80,6 +80,11 @@ class LevelStack(GroupStep):
                 partial(_blank_noise, group, plane, count, mask),
                 group.context.threads,
             )
+            if (stated := _stated_by_pieces(group, p)) < error:  # their target may fill the field
+                group.remark("the zero level is that of the stacks: it is less certain if measured again")
+                found.append(stated)
+                done.append(plane)
+                continue
             rough = max(rough, seen, key=lambda e: e.ratio)
             found.append(float(np.hypot(error, seen.beyond(EVEN) / np.sqrt(PARTS))))
             done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
@@ -107,6 +112,17 @@ class LevelStack(GroupStep):
                 f"zero level, and slopes behind them, are uncertain by {max(found):.2g} {group.unit} (LEVELERR); "
                 "separate sky frames or wider dithers would help"
             )
+
+
+def _stated_by_pieces(group: Group, p: int) -> float:
+    """Error of a plane's zero level as stated by the finished stacks that it is made of; infinity without one.
+
+    The stacks have been brought to their mean. Their errors may have one cause: they are not taken for independent.
+    """
+    errors, frames = group.planes[p].sky_err, group.targets
+    if group.stack.pieces is None or not all(i in errors for i in frames):
+        return np.inf
+    return float(np.average([errors[i] for i in frames], weights=[group.frames[i].weight for i in frames]))
 
 
 def _advice(group: Group) -> str:

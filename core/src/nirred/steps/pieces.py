@@ -130,6 +130,8 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
     for p, state in enumerate(group.planes):
         pieces = require(group.stack.pieces, "pieces")[p]
         state.noise_scale[i] = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
+        if (stated := _number(info, "LEVELERR", np.inf)) < np.inf:
+            state.sky_err[i] = stated * float(scale)
     frame.sky, frame.noise_scale = 0.0, group.planes[0].noise_scale[i]
     frame.info = replace(info, descriptors=replace(info.descriptors, exposure_time=seconds), wcs=_wcs(info, headers))
     covariance = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
