@@ -19,8 +19,8 @@ from nirred.plugin import S
 from nirred.results import ObjectResults
 from nirred.steps.firststack import compact_objects, first_objects, lit_boxes, sky_between
 from nirred.steps.moving import MovingLight
+from nirred.steps.objects import Hidden, MaskObjects, _always
 from nirred.steps.outskirts import halo_light, prefer_halos, put_back, take_off_halos
-from nirred.steps.register import MaskObjects, _always
 
 SHAPE = (512, 512)
 STARS = ((120, 130), (400, 90), (250, 300), (90, 420), (430, 410))
@@ -75,7 +75,7 @@ def test_what_is_seen_at_the_edges_of_a_stack_is_not_extended_over_its_middle() 
 
 def test_they_would_be_if_frames_were_not_levelled_among_each_other(drifting, monkeypatch) -> None:
     group, _ = drifting
-    monkeypatch.setattr("nirred.steps.register.match_frames", lambda *_, **__: None)
+    monkeypatch.setattr("nirred.steps.objects.match_frames", lambda *_, **__: None)
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert max(mask.mean() for mask in _masked(group)) > 0.1
 
@@ -219,7 +219,7 @@ def test_a_core_that_every_frame_hides_is_worth_another_pass(drifting, monkeypat
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (*shares, False))
+    monkeypatch.setattr("nirred.steps.objects._always", lambda *_: Hidden(*shares))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.objects.hidden == hidden
     assert group.objects.enclosed is enclosed
@@ -231,8 +231,8 @@ def test_a_hollow_that_the_first_pass_made_is_worth_another(drifting, monkeypatc
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
-    monkeypatch.setattr("nirred.steps.register.hollowed_share", lambda *_: share)
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.0, cut, False))
+    monkeypatch.setattr("nirred.steps.objects.hollowed_share", lambda *_: share)
+    monkeypatch.setattr("nirred.steps.objects._always", lambda *_: Hidden(0.0, cut))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.objects.enclosed is again
 
@@ -244,9 +244,9 @@ def test_of_a_keyhole_what_light_falls_on_counts(make_group, side, buried) -> No
     keyhole[100:195, 100:195] = 0
     count[120 : 120 + side, 120 : 120 + side] = 2
     group = make_group(["both"] * 2, [np.ones((400, 400))] * 2, dq=[keyhole] * 2)
-    share, cut, told = _always(group, [0, 1], {0: count})
-    assert share == pytest.approx(side**2 / 400**2) and cut == 0.0
-    assert told is buried
+    hidden = _always(group, [0, 1], {0: count})
+    assert hidden.share == pytest.approx(side**2 / 400**2) and hidden.cut == 0.0
+    assert hidden.buried is buried
 
 
 def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch) -> None:
@@ -254,13 +254,13 @@ def test_a_star_of_a_small_field_is_not_worth_another_pass(drifting, monkeypatch
     group, _ = drifting
     for frame in group.frames:
         frame.role = "both"
-    monkeypatch.setattr("nirred.steps.register.STARS", 0.015 * math.prod(group.planes[0].shape))
+    monkeypatch.setattr("nirred.steps.objects.STARS", 0.015 * math.prod(group.planes[0].shape))
     for share, enclosed in ((0.009, False), (0.016, True)):
-        monkeypatch.setattr("nirred.steps.register._always", lambda *_, share=share: (share, 0.0, False))
+        monkeypatch.setattr("nirred.steps.objects._always", lambda *_, share=share: Hidden(share))
         MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
         assert group.objects.enclosed is enclosed
-    monkeypatch.setattr("nirred.steps.register.STARS", math.inf)
-    monkeypatch.setattr("nirred.steps.register._always", lambda *_: (0.021, 0.0, False))
+    monkeypatch.setattr("nirred.steps.objects.STARS", math.inf)
+    monkeypatch.setattr("nirred.steps.objects._always", lambda *_: Hidden(0.021))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert group.objects.enclosed is True
 

@@ -1,30 +1,22 @@
-"""Steps that find stars, register frames, and mask objects."""
+"""Steps that find stars and register frames."""
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ..algorithms.dilation import dilate
 from ..algorithms.doubled import find_doubling
-from ..algorithms.flags import flagged, mark
-from ..algorithms.objmask import find_objects
-from ..algorithms.profile import cut_share, hollowed_share
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.stars import SHARPEST_FWHM, StarList, estimate_fwhm, find_stars
-from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
-from ..errors import StepError
 from ..field import field_of, join
-from ..geometry import NEARLY_A_SHIFT, geometry, targets_of
-from ..group import OBJECT, Group
+from ..geometry import NEARLY_A_SHIFT, geometry
+from ..group import Group
 from ..offsets import pointing_clusters
 from ..params import Params, param
 from ..params import Params as StepParams
@@ -32,30 +24,13 @@ from ..plugin.recipes import StepCall
 from ..results import require
 from ..spread import each_frame
 from ..step import GroupStep
-from .drift import is_lit
-from .firststack import bare_objects, compact_objects, first_objects, lit_boxes
-from .match import match_frames
-from .moving import tell_light
-from .outskirts import prefer_halos, record_halos, remember_mask
-from .staying import release_staying
 
 #: Number of frames whose FWHM is measured without a first guess; the others of the group start from their median.
 SIZED = 3
-#: Share of the detector that objects may hide in every frame, if frames serve each other as sky, before it counts.
-HIDDEN = 0.005
-#: Number of pixels that one or two stars may hide in every frame before it counts, even in a small field.
-STARS = 400
-#: Share of a field that objects in hollows of their own making may cover before it counts.
-HOLLOWED = 0.004
-#: Share of the detector hidden in every frame in regions cut by its edge, above which the sky is not made again:
-#: beyond the edge nothing is measured.
-CUT = 0.02
 #: Registrations of two passes that differ by more than this disagree, pixels.
 CONTESTED = 10.0
 #: Least S/N of a star that should have been matched; among the fainter ones are cosmic rays and noise.
 SURE = 10.0
-#: Number of frames of a long sequence that are stacked to find its objects.
-DEEP = 64
 
 
 class DetectSources(GroupStep):
@@ -260,129 +235,4 @@ def _counts(found: Registration, least: int) -> bool:
     return found.method in ("correlation", "reference") or found.n_matched >= least
 
 
-class MaskObjects(GroupStep):
-    """Find objects in the first-pass stack of each pointing and mask their pixels in every frame."""
-
-    name = "mask_objects"
-    doc = "match the frames' levels, detect objects in the stack of each pointing, grow them, mask them in every frame"
-    aliases = ("transferObjectMask", "dilateObjectMask")
-
-    class Params(StepParams):
-        """Parameters of `mask_objects`."""
-
-        threshold: float = param(3.0, "sigma of the stack at each smoothing scale", gt=0)
-        dilation: float = param(2.0, "grow every mask by this additional radius", unit="pixel", ge=0)
-        only_hidden: bool = param(
-            False, "run only if, in a dither without sky frames, objects hide pixels in every frame or leave hollows"
-        )
-
-    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        if params.only_hidden and not group.objects.enclosed:
-            return
-        hidden, hollowed, cut, buried = 0.0, 0.0, 0.0, False
-        group.objects.moving.clear()
-        group.objects.shown.clear()
-        for cluster in group.registration.clusters or [group.indices()]:
-            for target in targets_of(group, cluster):
-                deep = deep_frames(group, cluster, target, DEEP)
-                parts = [(i, p) for i in deep for p in target.planes]
-                match_frames(group, parts, target, order=2)  # steps where a frame ends would be halos
-                layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
-                bad = (~np.isfinite(model)).view(np.uint8)
-                if bad.all():
-                    raise StepError("the first-pass stack is empty", "check the bad-pixel masks")
-                noise = np.sqrt(np.maximum(count, 1), dtype=np.float32)
-                np.reciprocal(noise, out=noise)
-                thin = (count < 0.5 * min(len(cluster), DEEP)).view(np.uint8)
-                del count
-                sunk = any(group.frames[i].role == "both" for i in cluster)
-                beside = group.frames[cluster[0]].role == "object"
-                lit = [s.light[1] for p in target.planes if beside and is_lit(s := group.planes[p])]
-                seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
-                mask, surface, found = first_objects(model, bad | thin, noise, partial(seek, sunk=sunk), bool(lit))
-                if (thin & ~bad).any():
-                    mask |= compact_objects(model, bad | (1 - thin), noise, seek)
-                if lit:
-                    mask |= lit_boxes(model, bad, mask, max(lit))
-                mask = dilate(mask, params.dilation)
-                record_halos(group, layout, surface, found)
-                marked = _carry(group, cluster, mask, layout)
-                if sunk:
-                    bare = cache(partial(bare_objects, model, bad, noise, seek, params.dilation))
-                    sunken = hollowed_share(surface, found)
-                    always, open_ended, behind = _tell_apart(group, cluster, layout, (mask, marked, bare), sunken)
-                    hidden, cut, hollowed = max(hidden, always), max(cut, open_ended), max(hollowed, sunken)
-                    buried |= behind
-                group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
-        limit = _worth(math.prod(group.planes[0].shape))
-        group.objects.hidden, group.objects.buried = hidden if hidden > limit else 0.0, buried
-        if not params.only_hidden:
-            group.objects.enclosed = (hidden > limit or hollowed > HOLLOWED) and cut <= CUT
-
-
-def _tell_apart(
-    group: Group,
-    cluster: list[int],
-    layout: Layout,
-    objects: tuple[np.ndarray, dict[int, np.ndarray], Callable[[], np.ndarray]],
-    sunken: float,
-) -> tuple[float, float, bool]:
-    """Separate objects' light from light fixed on the detector, in frames that serve each other as sky.
-
-    `objects` are the object mask on the layout's grid, the number of frames in which each pixel is masked, and a
-    function that returns the mask of compact objects; `sunken` is the share of the field whose objects lie in hollows
-    of their own making. Returns the share of the detector hidden in all frames; the share hidden by regions that an
-    edge cuts, or with light fixed on the detector, whichever is larger; and whether so much of the illuminated area is
-    hidden that the zero level may contain objects' light.
-    """
-    mask, marked, bare = objects
-    tell_light(group, cluster, layout, mask, bare, marked, hollowed=sunken > HOLLOWED)
-    staying = release_staying(group, cluster, layout, bare, marked)
-    if not staying:
-        prefer_halos(group, layout)
-    remember_mask(group, layout, mask)
-    always, open_ended, buried = _always(group, cluster, marked)
-    return always, max(open_ended, staying), buried
-
-
-def _worth(pixels: int) -> float:
-    """Share of this number of pixels that objects may hide in every frame before it counts."""
-    return max(HIDDEN, min(CUT, STARS / max(pixels, 1)))
-
-
-def _carry(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout) -> dict[int, np.ndarray]:
-    """Mark the mask's pixels in the planes of frames; return in how many frames each is marked, uint16, by plane."""
-    return {p: _mark_plane(group, cluster, mask, layout, p) for p in layout.target.planes}
-
-
-def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layout, p: int) -> np.ndarray:
-    state = group.planes[p]
-    marked, lock = np.zeros(state.shape, np.uint16), threading.Lock()
-
-    def work(i: int) -> None:
-        carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame_to_change(i)
-        mark(dq, int(OBJECT), carried)
-        with lock:
-            np.add(marked, carried, out=marked)
-
-    each_frame(group, cluster, work)
-    return marked
-
-
-def _always(group: Group, cluster: list[int], marked: dict[int, np.ndarray]) -> tuple[float, float, bool]:
-    """Share of the pixels that are marked in all frames, and of those in regions that the detector's edge cuts.
-
-    Third, whether they are many among the illuminated pixels, which may be a small part of the detector (a keyhole).
-    """
-    shares, buried = [], False
-    for p, count in marked.items():
-        always = count == len(cluster)
-        outside = flagged(group.planes[p].dq.frame(cluster[0]), int(DQ.UNILLUMINATED)) != 0
-        shares.append((float(always.mean()), cut_share(always, outside)))
-        lit = outside.size - np.count_nonzero(outside)
-        buried |= bool(np.count_nonzero(always & ~outside) > _worth(lit) * lit)
-    share, cut = np.mean(shares, axis=0)
-    return float(share), float(cut), buried
-
-
-REGISTER_STEPS = (DetectSources, AdjustWcs, MaskObjects)
+REGISTER_STEPS = (DetectSources, AdjustWcs)
