@@ -6,7 +6,9 @@ takes as long as many kernels. The caller never waits for a thread that has not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -16,6 +18,8 @@ Other = TypeVar("Other")
 
 #: Upper limit of pool threads; most are never started: only as many are busy as callers request.
 _POOL = ThreadPoolExecutor(256, "nirred-block")
+#: Switch interval of the interpreter in `short_turns`, seconds: a fiftieth of the default.
+TURN = 1e-4
 
 
 def row_blocks(n_rows: int, block: int = 64) -> list[slice]:
@@ -45,6 +49,17 @@ def both(first: Callable[[], Result], second: Callable[[], Other], threads: int 
     """Results of two independent functions, run at the same time if there are threads for it."""
     calls: list[Callable[[], Any]] = [first, second]
     return cast("tuple[Result, Other]", tuple(_side_by_side(calls, threads)))
+
+
+@contextlib.contextmanager
+def short_turns() -> Iterator[None]:
+    """Let threads wait for the interpreter only briefly, where one needs it all the time and others now and then."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class _Calls(Generic[Result]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -12,15 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..algorithms.flags import flagged
-from ..algorithms.threads import run_blocks
+from ..algorithms.threads import run_blocks, short_turns
 from ..errors import Unreadable
 from ..provenance import file_digest
 
 #: Each takes a tenth of a second or more.
 MODULES = ("astropy.io.fits", "scipy.ndimage")
-#: Switch interval of the interpreter while loading, seconds: the other threads need the interpreter only briefly before
-#: each read or hash, and by default would wait fifty times as long for it.
-TURN = 1e-4
 
 
 @contextlib.contextmanager
@@ -42,21 +38,11 @@ def loaded_ahead(threads: int, files: Sequence[Path] = ()) -> Iterator[None]:
                 file_digest(files[k])
 
     try:
-        with _short_turns():
+        with short_turns():
             run_blocks(digest, len(files), threads, 1)
         yield
     finally:
         loader.join()
-
-
-@contextlib.contextmanager
-def _short_turns() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(TURN)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _load() -> None:

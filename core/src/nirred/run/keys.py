@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..algorithms.threads import both, run_blocks
+from ..algorithms.threads import both, run_blocks, short_turns
 from ..errors import Unreadable
 from ..provenance import file_digest
 from .addons import addons
@@ -59,11 +59,12 @@ def task_key(
         Number of files read in parallel.
     """
     paths = list(dict.fromkeys(info.path for info, _ in task.frames))
-    code, digests = both(
-        lambda: software(task, calls, registry),
-        lambda: run_blocks(lambda k, _: _digest(paths[k]), len(paths), threads, 1),
-        threads,
-    )
+    with short_turns():  # the former needs the interpreter
+        code, digests = both(
+            lambda: software(task, calls, registry),
+            lambda: run_blocks(lambda k, _: _digest(paths[k]), len(paths), threads, 1),
+            threads,
+        )
     contents = dict(zip(paths, digests, strict=True))
     what = {
         "software": code,
