@@ -66,3 +66,18 @@ def test_frames_without_stars_stay_where_their_headers_say(make_group, snr: floa
     AdjustWcs().apply(group, AdjustWcs.Params(), S("adjust_wcs_to_reference"))
     assert [f.alive for f in group.frames].count(True) == (3 if snr < 10 else 1)
     assert ("the frames show no stars: they are placed where their headers say" in group.remarks) is (snr < 10)
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_the_size_of_a_frame_s_stars_is_that_of_those_in_common(make_group, final: bool) -> None:
+    """Thirty patches of persistence outnumber the stars of the second frame."""
+    group = make_group(["both"] * 3, [np.zeros((160, 160))] * 3)
+    rng = np.random.default_rng(1)
+    places, one = rng.uniform(20, 140, (2, 42)), np.ones(42)
+    wide = np.where(np.arange(42) < 12, 4.4, 15.0)
+    lists = [StarList(*places, 0.01 * one, 900 * one, 99 * one, w, 0 * one, one, 1.0) for w in (4 * one, wide, 4 * one)]
+    group.registration.stars = {0: [lists[0][:12]], 1: [lists[1]], 2: [lists[2][:12]]}
+    for frame, fwhm in zip(group.frames, (4.0, 15.0, 4.0), strict=True):
+        frame.fwhm = fwhm
+    AdjustWcs().apply(group, AdjustWcs.Params(final=final), S("adjust_wcs_to_reference"))
+    assert [f.fwhm for f in group.frames] == pytest.approx([4.0, 4.4 if final else 15.0, 4.0], rel=0.01)

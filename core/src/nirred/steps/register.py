@@ -12,9 +12,10 @@ import numpy as np
 from ..algorithms.doubled import find_doubling
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
+from ..algorithms.sizes import relative_sizes
 from ..algorithms.stars import SHARPEST_FWHM, StarList, estimate_fwhm, find_stars
 from ..dq import DQ
-from ..field import field_of, join
+from ..field import Field, field_of, join
 from ..geometry import NEARLY_A_SHIFT, geometry
 from ..group import Group
 from ..offsets import pointing_clusters
@@ -162,6 +163,8 @@ class AdjustWcs(GroupStep):
         empty = measurable and _is_empty([field.stars(i) for i in cluster], solved)
         if empty and params.final:
             group.remark("the frames show no stars: they are placed where their headers say")
+        if params.final and params.method == "sources":
+            _size_by_common_stars(group, cluster, field, solved)
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)
@@ -172,6 +175,17 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if not trusted and i != group.registration.reference and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _size_by_common_stars(group: Group, cluster: list[int], field: Field, solved: list[Registration | None]) -> None:
+    """Record the FWHM of frames as told by stars that the reference shows, too, where there are several."""
+    usual = _typical([group.frames[i].fwhm for i in cluster])
+    lists = [field.stars(i) for i in cluster]
+    ratios = relative_sizes(lists, solved, field.centre, np.nan if usual is None else usual)
+    usual = _typical([group.frames[i].fwhm for i, r in zip(cluster, ratios, strict=True) if np.isfinite(r)])
+    for i, ratio in zip(cluster, ratios, strict=True):
+        if usual is not None and np.isfinite(ratio):
+            group.frames[i].fwhm = usual * float(ratio)
 
 
 def _is_empty(lists: list[StarList], solved: list[Registration | None]) -> bool:
