@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .neighbours import mutual
-from .pairs import positions_of
-from .photometry import relative_transparencies
-from .register import Registration, rotation_matrix
-from .stars import StarList
+from nirred.algorithms.neighbours import mutual
+from nirred.algorithms.pairs import positions_of
+from nirred.algorithms.photometry import relative_transparencies
+from nirred.algorithms.register import Registration, rotation_matrix
+from nirred.algorithms.stars import StarList
 
 Float64 = NDArray[np.float64]
 
