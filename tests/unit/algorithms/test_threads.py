@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 
-from nirred.algorithms.threads import both, row_blocks, run_blocks
+from nirred.algorithms.threads import TURN, both, row_blocks, run_blocks, short_turns
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5, 300])
@@ -73,3 +74,21 @@ def test_the_first_of_several_errors_is_passed_on_when_all_have_ended(threads: i
 
 def _interrupted() -> int:
     raise KeyboardInterrupt
+
+
+def test_turns_are_short_until_the_last_thread_that_asks_has_finished() -> None:
+    usual, inside, outside = sys.getswitchinterval(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with short_turns():
+            inside.set()
+            assert outside.wait(30)
+
+    thread = threading.Thread(target=other)
+    with short_turns():
+        thread.start()
+        assert inside.wait(30)
+    assert sys.getswitchinterval() == pytest.approx(TURN)
+    outside.set()
+    thread.join()
+    assert sys.getswitchinterval() == usual != pytest.approx(TURN)

@@ -57,6 +57,7 @@ def relative_sizes(
         i, j = mutual(_moved(known, offset, centre), positions_of(stars), SAME * fwhm)
         size[k, i] = stars.fwhm[j]
         error[k, i] = stars.fwhm[j] * np.hypot(1.0 / stars.snr[j], SIZE_ERROR)
+    # a size is a product of the frame's and the star's, as a flux is
     ratio, sigma = relative_transparencies(size, error, FEWEST)
     return np.where(np.isfinite(sigma), ratio, np.nan)
 

@@ -25,7 +25,8 @@ BOX = 64
 #: Boxes are not sky where they exceed the level predicted from sky frames by this many sigma.
 SEEN = 2.0
 #: A blank area is sky, whatever its level, if it is a plane to within this fraction of its level above the predicted
-#: sky. Skies that changed between target and sky frames: 0.01 to 0.03; smooth light that fills a field: 0.14 and more.
+#: sky. Skies that changed between target and sky frames: 0.01 to 0.03; smooth light that fills a field: 0.14 and
+#: more, or 0.08 if its centre is a corner.
 EVEN = 0.05
 
 #: ``find_objects`` with its threshold set; takes an image, its bad pixels and its noise.

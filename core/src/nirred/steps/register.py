@@ -15,7 +15,7 @@ from ..algorithms.sequence import solve_offsets
 from ..algorithms.sizes import relative_sizes
 from ..algorithms.stars import SHARPEST_FWHM, StarList, estimate_fwhm, find_stars
 from ..dq import DQ
-from ..field import Field, field_of, join
+from ..field import field_of, join
 from ..geometry import NEARLY_A_SHIFT, geometry
 from ..group import Group
 from ..offsets import pointing_clusters
@@ -137,13 +137,14 @@ class AdjustWcs(GroupStep):
     def _register(self, group: Group, cluster: list[int], params: Params) -> None:
         field = field_of(group, cluster, params.offsets, distorted=params.distorted)
         scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
+        lists = [field.stars(i) for i in cluster] if params.method == "sources" else []
         solved: list[Registration | None] = [None] * len(cluster)
         known = group.registration.first
         reference = 0
-        if params.method == "sources" and len(cluster) > 1:
+        if len(lists) > 1:
             solve = partial(
                 solve_offsets,
-                [field.stars(i) for i in cluster],
+                lists,
                 fit_rotation=params.rotate is True,
                 centre=field.centre if params.rotate else (0.0, 0.0),
                 least_turn=NEARLY_A_SHIFT / max(np.hypot(*field.centre), 1.0) if params.rotate else np.inf,
@@ -159,12 +160,12 @@ class AdjustWcs(GroupStep):
         if params.final:
             group.registration.reference = cluster[reference]
             group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
-        measurable = params.method == "sources" and params.offsets is None
-        empty = measurable and _is_empty([field.stars(i) for i in cluster], solved)
+        empty = params.offsets is None and _is_empty(lists, solved)
         if empty and params.final:
             group.remark("the frames show no stars: they are placed where their headers say")
-        if params.final and params.method == "sources":
-            _size_by_common_stars(group, cluster, field, solved)
+        if params.final and len(lists) > 1:
+            usual = _typical([group.frames[i].fwhm for i in cluster]) or np.nan
+            _size_by_common_stars(group, cluster, relative_sizes(lists, solved, field.centre, usual))
         for k, i in enumerate(cluster):
             found = solved[k]
             field.put(k, reference, found)
@@ -177,15 +178,13 @@ class AdjustWcs(GroupStep):
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
 
 
-def _size_by_common_stars(group: Group, cluster: list[int], field: Field, solved: list[Registration | None]) -> None:
-    """Record the FWHM of frames as told by stars that the reference shows, too, where there are several."""
-    usual = _typical([group.frames[i].fwhm for i in cluster])
-    lists = [field.stars(i) for i in cluster]
-    ratios = relative_sizes(lists, solved, field.centre, np.nan if usual is None else usual)
-    usual = _typical([group.frames[i].fwhm for i, r in zip(cluster, ratios, strict=True) if np.isfinite(r)])
-    for i, ratio in zip(cluster, ratios, strict=True):
-        if usual is not None and np.isfinite(ratio):
-            group.frames[i].fwhm = usual * float(ratio)
+def _size_by_common_stars(group: Group, cluster: list[int], ratios: np.ndarray) -> None:
+    """Record the FWHM of frames, given their ratios to the usual one, NaN where they are unknown."""
+    known = {i: float(ratio) for i, ratio in zip(cluster, ratios, strict=True) if np.isfinite(ratio)}
+    usual = _typical([group.frames[i].fwhm for i in known])
+    if usual is not None:
+        for i, ratio in known.items():
+            group.frames[i].fwhm = usual * ratio
 
 
 def _is_empty(lists: list[StarList], solved: list[Registration | None]) -> bool:
