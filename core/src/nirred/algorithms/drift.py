@@ -16,6 +16,8 @@ Float64 = NDArray[np.float64]
 #: Possible amplitudes of the drift about a straight line, over the whole time, as fractions of the scale: of a random
 #: walk, and of the integral of one, which is smooth (Wahba 1978: the posterior of a smoothing spline).
 AMPLITUDES = np.geomspace(2e-5, 0.1, 8)
+#: Possible changes of the sky from exposure to exposure (airglow varies within minutes, haze faster), as fractions.
+ALONE = (0.0, 3e-4, 2e-3, 1.5e-2)
 #: Errors besides the stated ones, as fractions of the scale: of a sky measurement, and possible ones of a target's.
 SKY_ERROR, TARGET_ERRORS = 5e-5, (1e-4, 1e-3, 1e-2)
 #: Widths of the priors as fractions of the scale: level, slope over the whole time, light of the target.
@@ -58,13 +60,15 @@ def predict_sky(
     when: ArrayLike,
     seen: ArrayLike | None = None,
     scale: float | None = None,
-    own: tuple[float, ...] | None = None,
+    own: tuple[float, ...] = ALONE,
+    *,
+    different: bool = False,
 ) -> Sky:
-    """Most probable sky at some times from measurements at others, modelled as a random walk plus a smooth curve.
+    """Most probable sky at some times from measurements at others: a random walk, a smooth curve and a part of its own.
 
-    Gaussian processes for all pairs of `AMPLITUDES` are averaged with weights given by the measurements: the error
-    depends on how smoothly this sky drifts. Target frames drift with the sky, too: their levels, minus one unknown
-    constant, measure the drift as well as those of the sky frames.
+    Gaussian processes for all pairs of `AMPLITUDES` and all changes of single exposures are averaged with weights
+    given by the measurements: the error depends on how smoothly this sky drifts. Target frames drift with the sky,
+    too: their levels, minus one unknown constant, measure the drift as well as those of the sky frames.
 
     Parameters
     ----------
@@ -76,9 +80,10 @@ def predict_sky(
         Levels measured at these times, on a target that adds the same constant to all of them.
     scale : float, optional
         What drifts are compared with; the mean level without it.
-    own : tuple of float, optional
-        The measurements are deviations of exposures from the mean of the sky exposures; each may also deviate
-        independently by these fractions of the scale (models that are averaged, too).
+    own : tuple of float
+        Fractions of the scale by which single exposures may deviate independently.
+    different : bool
+        The measurements are deviations of exposures from the mean of the sky exposures.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def predict_sky(
     values, found, parts = np.empty(asked.shape), np.empty(asked.shape), []
     for here, near in _runs(t, asked):
         mine = None if on is None else on[here] / unit
-        part = _at_once((t[near], y[near] / unit, e[near] / unit), asked[here], mine, own)
+        part = _at_once((t[near], y[near] / unit, e[near] / unit), asked[here], mine, own, different)
         values[here], found[here] = part.values * unit, part.errors * unit
         parts.append((here.size, part))
     sizes = np.array([n for n, _ in parts], float) / asked.size
@@ -117,7 +122,11 @@ def _runs(t: Float64, asked: Float64) -> Iterator[tuple[NDArray[np.intp], slice]
 
 
 def _at_once(
-    sky: tuple[Float64, Float64, Float64], asked: Float64, seen: Float64 | None, own: tuple[float, ...] | None
+    sky: tuple[Float64, Float64, Float64],
+    asked: Float64,
+    seen: Float64 | None,
+    own: tuple[float, ...],
+    different: bool,
 ) -> Sky:
     """`predict_sky` in units of the scale, all times together."""
     t, y, e = sky
@@ -129,7 +138,7 @@ def _at_once(
     target = np.arange(u.size) >= t.size
     level, slope = PRIOR[:2]
     middle, origin, centre = float(np.mean(y)), 0.0, 0.5
-    if own is not None:
+    if different:
         level, middle, origin = level * DIFFERENT, 0.0, float(np.mean(u[: t.size]))
         centre = origin
     lines = np.stack([np.full(u.size, level), slope * (u - centre)])
@@ -141,7 +150,7 @@ def _at_once(
     squares = AMPLITUDES**2
     part = np.ix_(known, known)
     prior = (smooth + squares[:, None, None, None] * walk + squares[:, None, None] * curve).reshape(-1, *walk.shape)
-    prior = np.concatenate([prior + alone**2 * np.eye(u.size) for alone in own or (0.0,)])
+    prior = np.concatenate([prior + alone**2 * np.eye(u.size) for alone in own])
     lit = target[known].astype(float)
     wide = np.outer(lit, lit) * PRIOR[2] ** 2
     extra = [np.diag(np.append(e**2 + SKY_ERROR**2, np.full(on.size, more**2))) for more in TARGET_ERRORS]

@@ -111,7 +111,7 @@ def _between(
         terms = [k for k, (q, p) in enumerate(degrees(2)) if q + p == degree]
         cost = np.array([max(fits[j].costs[degree] * variance, 0.0) / model.unit[j] ** 2 for j in skies])
         errors = np.sqrt(cost / len(terms))
-        own = OWN if degree else None
+        own = OWN if degree else (0.0,)
         scales = np.full(1, scale)
         if degree:  # slopes and curvatures are alike in all directions
             alike = basis.isotropic(degree)
@@ -119,7 +119,7 @@ def _between(
             real = max((np.mean(shapes[:, terms] ** 2, axis=0) - noise) @ alike, 0.1 * noise * alike.sum())
             scales = DRIFT * np.sqrt(real / (alike @ alike) * alike)
         for k, size in zip(terms, scales, strict=True):
-            known = predict_sky(times, shapes[:, k], errors, when, scale=float(size), own=own)
+            known = predict_sky(times, shapes[:, k], errors, when, scale=float(size), own=own, different=degree > 0)
             values[:, k] = known.values
             power[:, degree] += known.errors**2
     expected = {}
