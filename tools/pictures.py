@@ -1,5 +1,5 @@
-"""Write the pictures of docs/explanation/science.md: a simulated night, its stack, one sky-subtracted frame, the number
-of exposures per pixel, and the difference between the stack and the truth.
+"""Write the pictures of docs/explanation/science.md: a simulated night, its stack, one sky-subtracted frame, its
+weight map, and the difference between the stack and the truth.
 
     python tools/pictures.py
 
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         frame = one_frame(reduced, product.grid.reference)
         save(out / "science-stack.png", product.sci, -3 * noise, 20 * noise)
         save(out / "science-frame.png", frame, -6 * noise, 40 * noise)
-        save(out / "science-exposures.png", product.nexp.astype(float), 0.0, float(product.nexp.max()))
+        weight = 1.0 / product.var
+        save(out / "science-weight.png", weight, 0.0, float(np.nanmedian(weight)) * 1.1)
         save(out / "science-residual.png", residual, -4 * noise, 4 * noise)
         sys.stdout.write(f"1-sigma noise of a pixel of the stack: {noise:.2f} electrons; pictures in {out}\n")
 
