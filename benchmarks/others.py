@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nirred.algorithms.background import mesh_background
 from nirred.algorithms.combine import Rejection, combine
+from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.objmask import object_mask
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nirred.algorithms.background import level, mesh_background
+from nirred.algorithms.background import level
 from nirred.algorithms.dilation import dilate
+from nirred.algorithms.mesh import mesh_background
 
 NOISE = np.random.default_rng(0).normal(0.0, 1.0, (130, 97)).astype(np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.background import mesh_background
+from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.sky_shape import sky_shape
 
 SIZE, NOISE = 512, 10.0

@@ -13,8 +13,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import as_mask, mesh_background
+from nirred.algorithms.background import as_mask
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.surface import Surface
 from nirred.algorithms.typical import median
 

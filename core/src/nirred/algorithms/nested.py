@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import Mesh, mesh_background
 from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
+from nirred.algorithms.mesh import Mesh, mesh_background
 from nirred.algorithms.surface import FIELD_STEP, Surface, degrees, field_products, terms_at
 
 #: Sampling step for the light of objects, pixels; smaller than any box.

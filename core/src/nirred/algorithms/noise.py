@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import as_mask, mesh_background
+from nirred.algorithms.background import as_mask
 from nirred.algorithms.compiled import kernel
+from nirred.algorithms.mesh import mesh_background
 
 CLIP = 5.0  # sigma: pixels beyond it are excluded from the measured correlation
 AROUND = 16  # side of the boxes with which a pixel is compared, pixels: the glow of an amplifier is wider

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.background import Mesh
 from nirred.algorithms.compiled import kernel
+from nirred.algorithms.mesh import Mesh
 from nirred.algorithms.sky import pattern_power
 
 Float32 = NDArray[np.float32]

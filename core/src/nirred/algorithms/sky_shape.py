@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import Box, edge_levels
-from nirred.algorithms.background import FIT_SCATTER, Mesh, fill_boxes, mesh_background
+from nirred.algorithms.background import FIT_SCATTER
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.mesh import Mesh, fill_boxes, mesh_background
 from nirred.algorithms.nested import fit_nested, shrink_nested
 from nirred.algorithms.ranking import middle
 from nirred.algorithms.sky import pattern_power

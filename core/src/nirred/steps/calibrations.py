@@ -9,8 +9,8 @@ from functools import partial, reduce
 
 import numpy as np
 
-from ..algorithms.background import mesh_background
 from ..algorithms.combine import NoiseModel, Rejection, combine
+from ..algorithms.mesh import mesh_background
 from ..algorithms.threads import run_blocks
 from ..algorithms.typical import median, sampled_median
 from ..dq import DQ

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..algorithms.background import level, mesh_background
+from ..algorithms.background import level
 from ..algorithms.dilation import dilate
+from ..algorithms.mesh import mesh_background
 from ..algorithms.nested import fit_nested
 from ..algorithms.objmask import blank_fraction, block_means
 from ..algorithms.surface import FIELD_STEP, Surface, unevenness, unlit_plane

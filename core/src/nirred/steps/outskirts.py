@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..algorithms.background import Mesh
 from ..algorithms.halos import find_halos, sunken_halos
+from ..algorithms.mesh import Mesh
 from ..algorithms.nested import LIGHT_STEP
 from ..algorithms.objmask import BLOCK, block_means
 from ..coadd import Layout

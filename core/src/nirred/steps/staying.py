@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..algorithms.background import fill_boxes
+from ..algorithms.mesh import fill_boxes
 from ..algorithms.mutual import Squares, spread
 from ..algorithms.surface import fit_points
 from ..coadd import Layout

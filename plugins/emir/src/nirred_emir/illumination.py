@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.background import Mesh, mesh_background
+from nirred.algorithms.mesh import Mesh, mesh_background
 
 Float64 = NDArray[np.float64]
 

@@ -79,7 +79,7 @@ def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
     """Pixels of a flat that a bad-pixel mask made from it would flag."""
     import numpy as np
 
-    from nirred.algorithms.background import mesh_background
+    from nirred.algorithms.mesh import mesh_background
     from nirred.algorithms.threads import row_blocks
     from nirred.algorithms.typical import median
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nirred.algorithms.amplifiers import amplifier_levels, gain_of_levels, take_levels_off, unmix
-from nirred.algorithms.background import level, mesh_background
+from nirred.algorithms.background import level
+from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
 from nirred.algorithms.threads import run_blocks
 from nirred.plugin import DQ, GroupStep, param

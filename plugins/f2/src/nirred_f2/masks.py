@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nirred.algorithms.background import mesh_background
+from nirred.algorithms.mesh import mesh_background
 from nirred.plugin import DQ, MaskSpec
 
 if TYPE_CHECKING:
