@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nirred.algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate
+from nirred.algorithms.calibrate import calibrate
 from nirred.algorithms.coadd import Accumulator, Under
 from nirred.algorithms.combine import NoiseModel, Rejection, combine
 from nirred.algorithms.correlate import cross_correlate
@@ -27,6 +27,7 @@ from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.register import match_offset
 from nirred.algorithms.resample_gather import gather_rows
 from nirred.algorithms.resample_shift import bad_fraction_shift_rows, shift_rows
+from nirred.algorithms.response import CalibrationInputs, LinearityCurve
 from nirred.algorithms.sky_rows import SkyFrames, Targets, subtract
 from nirred.algorithms.stars import find_stars
 from nirred.run.limits import one_blas_thread, one_heap

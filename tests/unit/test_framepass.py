@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nirred.algorithms.calibrate import CalibrationInputs, calibrate
+from nirred.algorithms.calibrate import calibrate
+from nirred.algorithms.response import CalibrationInputs
 from nirred.framepass import _curve, compiled
 from nirred.plugin.frames import Detector, Linearity, Section
 from nirred.registry import Registry

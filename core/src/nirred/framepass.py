@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .algorithms.calibrate import CalibrationInputs, LinearityCurve, calibrate, calibrate_rows, noise_planes
+from .algorithms.calibrate import calibrate, calibrate_rows
 from .algorithms.combine import MAX_FRAMES
 from .algorithms.flags import flagged
+from .algorithms.response import CalibrationInputs, LinearityCurve, noise_planes
 from .blame import blamed
 from .darks import settle_dark
 from .dq import DQ

@@ -27,7 +27,7 @@ from .results import (
 from .store import PlaneStack
 
 if TYPE_CHECKING:
-    from .algorithms.calibrate import CalibrationInputs
+    from .algorithms.response import CalibrationInputs
     from .algorithms.surface import Surface
     from .plugin.rules import MaskSpec
     from .registry import Registry

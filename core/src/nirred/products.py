@@ -118,7 +118,7 @@ def drawn_planes(group: Group, p: int) -> tuple[int, ...]:
 
 def _detector_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
     """Read noise and levels of a detector; for several, the rms read noise and the lowest levels."""
-    from .algorithms.calibrate import linear_level
+    from .algorithms.response import linear_level
 
     detectors = [info.detectors[p] for p in planes]
     several = f" of {len(planes)} arrays" if len(planes) > 1 else ""

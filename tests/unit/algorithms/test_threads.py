@@ -92,3 +92,20 @@ def test_turns_are_short_until_the_last_thread_that_asks_has_finished() -> None:
     outside.set()
     thread.join()
     assert sys.getswitchinterval() == usual != pytest.approx(TURN)
+
+
+def test_row_blocks_cover_all_rows():
+    assert row_blocks(0) == [] and row_blocks(5, 2)[-1] == slice(4, 5)
+    assert run_blocks(lambda a, b: (a, b), 5, threads=2, block=2) == [(0, 2), (2, 4), (4, 5)]
+    with pytest.raises(ValueError):
+        row_blocks(5, 0)
+    with pytest.raises(ZeroDivisionError):
+        run_blocks(lambda a, b: 1 // 0, 5, threads=2, block=1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_functions_at_once(threads: int) -> None:
+    assert both(lambda: 1, lambda: "b", threads) == (1, "b")
+    for first, second in ((lambda: 1 // 0, lambda: 2), (lambda: 1, lambda: 2 // 0)):
+        with pytest.raises(ZeroDivisionError):
+            both(first, second, threads)

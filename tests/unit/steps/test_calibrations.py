@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.calibrate import CalibrationInputs
+from nirred.algorithms.response import CalibrationInputs
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.frame import Plane

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.calibrate import CalibrationInputs
 from nirred.algorithms.noise import noisy_pixels
+from nirred.algorithms.response import CalibrationInputs
 from nirred.dq import DQ
 from nirred.steps.noisy import leave_out_noisy
 from nirred.steps.scale import noise_of

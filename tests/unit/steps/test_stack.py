@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nirred import coadd
-from nirred.algorithms.calibrate import CalibrationInputs
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.placement import Placement
 from nirred.algorithms.resample_kernels import kernel_correlation
+from nirred.algorithms.response import CalibrationInputs
 from nirred.dq import DQ
 from nirred.errors import StepError, Unmade
 from nirred.geometry import targets_of

@@ -83,7 +83,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Variance of frame i: ``constant + levels[i] * per_electron`` (see `calibrate.noise_planes`).
+    """Variance of frame i: ``constant + levels[i] * per_electron`` (see `response.noise_planes`).
 
     Attributes
     ----------
