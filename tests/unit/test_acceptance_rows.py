@@ -20,9 +20,9 @@ _E2E, _SELECT, _FILES, _PLANNER, _KEPT = (
     "tests/unit/plan/test_planner.py",
     "tests/unit/plan/test_named_and_kept.py",
 )
-_DOCS, _API, _RUN, _ARCHITECTURE = (
+_DOCS, _ARGUMENTS, _RUN, _ARCHITECTURE = (
     "tests/unit/test_docs.py",
-    "tests/unit/test_api.py",
+    "tests/unit/test_arguments.py",
     "tests/unit/run/test_api.py",
     "tests/unit/test_architecture.py",
 )
@@ -90,7 +90,7 @@ SHOWN = {
     "D22": "tests/e2e/test_recipes.py::test_steps_by_themselves",
     "E1": f"{_E2E}::test_e1_c13_e12_e13_lines_of_the_tutorial"
     " tests/unit/cli/test_argv.py::test_words_are_assigned_by_shape",
-    "E2": f"{_API}::test_pairs_and_mappings_of_parameters_are_alike",
+    "E2": f"{_ARGUMENTS}::test_pairs_and_mappings_of_parameters_are_alike",
     "E3": f"{_E2E}::test_e3_e7_params_are_those_of_the_file",
     "E4": f"{_E2E}::test_e4_a_target_that_fills_the_field_keeps_its_flux"
     " tests/unit/steps/test_sky.py::test_contradicting_options_are_an_error",

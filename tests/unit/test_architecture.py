@@ -41,6 +41,7 @@ LAYERS = (
     ("plan",),
     ("library",),
     ("report", "run"),
+    ("arguments",),
     ("api", "selection"),
     ("testing", "__init__"),
     ("cli",),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import DataError, NirredError
-from .expressions import compile_expression
+from .expressions import COMMON_NAMES, Predicate, compile_expression
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,30 @@ def select(
     for tag in sorted(wanted - seen):
         (on_remark or _log)(f"no file has the tag {tag!r} {_perhaps(tag, seen)}".rstrip())
     return chosen
+
+
+def check_only(only: Callable[..., bool] | None, inputs: Sequence[str], registry: Registry) -> None:
+    """Refuse a misspelt descriptor in ``--only``; headers are read only as far as needed.
+
+    Raises
+    ------
+    ConfigError
+        No header has a descriptor of that name.
+    """
+    from .api import named_files
+    from .api import open as open_file
+
+    if not isinstance(only, Predicate):
+        return
+    known: set[str] = set()
+    for name in [] if only.names <= COMMON_NAMES else named_files(inputs):
+        try:
+            known.update(open_file(name, registry).descriptors.names())
+        except NirredError:
+            continue
+        if only.names <= known:
+            break
+    only.check_names(known)
 
 
 def _perhaps(tag: str, seen: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 
 import nirred_gnirs
-from nirred.api import Given, plan_options
+from nirred.arguments import Given, plan_options
 from nirred.cli import main
 from nirred.config import load_config
 from nirred.plan.planner import PlanOptions, make_plan

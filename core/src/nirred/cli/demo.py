@@ -61,7 +61,8 @@ def demo(
 
 
 def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:
-    from ..api import Given, installed_plugins, run_options
+    from ..api import installed_plugins
+    from ..arguments import Given, run_options
     from ..config import Config
     from ..run.api import run as execute
 

@@ -25,17 +25,18 @@ def plan(ctx: click.Context, /, inputs: Sequence[str], output: str | None, as_js
     Exit code, that of a run without further problems: 0; 1 some groups are blocked; 5 all are; 4 nothing to reduce;
     2 usage.
     """
-    from ..api import check_only, given_from_command, plan_options, take_requests
+    from ..arguments import given_from_command, plan_options, with_requests
     from ..config import load_config
     from ..plan.describe import plan_json, plan_tables
     from ..plan.fates import foreseen_exit_code
     from ..plan.planner import make_plan
+    from ..selection import check_only
 
     plugins = registry()
     options["recipe"] = check_recipe(options["recipe"])
     options["user_cal"] = calibrations(options["user_cal"])
     told = {"on_event": lambda event: click.echo(safe(event.message), err=True)}
-    others, given, _ = take_requests(inputs, given_from_command(options | told), plugins)
+    others, given, _ = with_requests(inputs, given_from_command(options | told), plugins)
     asked = plan_options(output, given, load_config(inputs), plugins)
     check_only(asked.only, others, plugins)
     made = make_plan(others, plugins, asked)

@@ -62,9 +62,10 @@ def run(
     Exit code: 0 all groups done, 1 some failed; when all failed for one reason: 3 plugin, 4 data, 5 calibration,
     6 step; 2 usage; 4 nothing to reduce; 70 a bug; 130 interrupted.
     """
-    from ..api import check_only, given_from_command, run_options, take_requests
+    from ..arguments import given_from_command, run_options, with_requests
     from ..config import load_config
     from ..run.api import run as execute
+    from ..selection import check_only
     from .progress import shown
     from .summary import lines
 
@@ -74,7 +75,7 @@ def run(
     options["user_cal"] = calibrations(options["user_cal"])
     with shown(verbosity) as observer:
         given = given_from_command(options | {"on_event": observer})
-        others, given, usual = take_requests(inputs, given, plugins)
+        others, given, usual = with_requests(inputs, given, plugins)
         out = usual if output is None else output
         asked = run_options(out, given, load_config(inputs), plugins)
         check_only(asked.plan.only, others, plugins)
