@@ -11,7 +11,7 @@ import pytest
 
 import nirred
 from nirred.api import named_files
-from nirred.errors import DataError
+from nirred.errors import ConfigError, DataError
 from nirred.registry import Registry
 
 
@@ -59,3 +59,11 @@ def test_names_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert named_files(["@l.lis"]) == ["b.fits"]
     with pytest.raises(DataError, match=r"z\*\.fits"):
         named_files(["z*.fits"])
+
+
+def test_a_misspelt_descriptor_is_refused_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIRRED_CONFIG", os.devnull)
+    (tmp_path / "a.fits").write_text("x")
+    with pytest.raises(ConfigError, match="exposure_time"):
+        nirred.run(tmp_path, out=tmp_path / "o", only="exposure_tim == 20")
+    assert not (tmp_path / "o").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .registry import Registry
-from .selection import select
+from .selection import check_only, select
 
 if TYPE_CHECKING:
     from .arguments import Params
@@ -178,7 +178,7 @@ def run(
     Raises
     ------
     ConfigError
-        A wrong option, parameter or recipe.
+        A wrong option, parameter or recipe; a misspelt descriptor in `only`.
     DataError
         No input.
     """
@@ -190,4 +190,6 @@ def run(
     registry = installed_plugins()
     others, given, usual = with_requests(listed, Given(recipe, params, user_cal or {}, options), registry)
     place = usual if out is None else out
-    return execute(others, Path(place), run_options(place, given, load_config(listed), registry), registry)
+    asked = run_options(place, given, load_config(listed), registry)
+    check_only(asked.plan.only, others, registry)
+    return execute(others, Path(place), asked, registry)
