@@ -15,6 +15,7 @@ from nirred.plugin import (
     Detector,
     Exposure,
     Frame,
+    Instrument,
     Linearity,
     MaskSpec,
     Match,
@@ -54,6 +55,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "amplifier by name": ("nirred_detectors", [replace(DETECTOR, amplifiers=("a",))], "amplifiers has a str"),
     "HDU by name": ("nirred_detectors", [replace(DETECTOR, hdu="SCI")], "hdu = 'SCI'"),
     "no epoch": ("nirred_detectors", [replace(DETECTOR, epoch=None)], "epoch = None"),
+    "no time, in single precision": ("nirred_describe", Descriptors(exposure_time=np.float32("nan")), "exposure_time"),  # type: ignore[arg-type]
     "configuration as text": ("nirred_describe", Descriptors(configuration="Ks"), "configuration"),  # type: ignore[arg-type]
     "configuration as names": ("nirred_describe", Descriptors(configuration=(("Ks",),)), "name, value"),  # type: ignore[arg-type]
     "exposures alike": ("nirred_exposures", [Exposure(0), Exposure(0)], "same index"),
@@ -68,6 +70,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         Frame((Plane(np.zeros((4, 5)), np.zeros((4, 5), np.uint16)),), unit="photon"),
         "unit = 'photon'",
     ),
+    "examples as one text": ("nirred_instruments", [Instrument("cam", "Cam", examples="END")], "examples is a str"),  # type: ignore[arg-type]
     "rule of names": (
         "nirred_calibration_rules",
         [replace(RULE, match=("filter_name",))],
