@@ -1,4 +1,4 @@
-"""Names of products."""
+"""Groups of calibration frames, and the names of products."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from nirred.plan.drafts import Draft, mask_dark_wish
 from nirred.plan.scan import scan_file
 from nirred.plugin import CalibrationRule, Match, hookimpl
+from tests.unit.plan.nights import fates, ids, roles
 
 
 def two_nights(night: Any, *folders: str) -> None:
@@ -93,3 +94,71 @@ def test_another_instruments_short_darks_are_not_for_a_mask(night: Any) -> None:
     wish, sources = mask_dark_wish(flat, rule, [own, foreign])
     assert wish.prefer == own.source().made_of
     assert [s.task for s in sources] == ["d20"]
+
+
+def test_mask_from_long_darks_says_so(night: Any) -> None:
+    night.lamps()
+    night.darks(3, 60.0)
+    (bpm,) = [t for t in night.plan().tasks if t.makes == "bpm"]
+    assert any("darks of 60 s" in r for r in bpm.remarks)
+
+
+def test_lamp_pairs_nearest_in_time_with_remarks(night: Any) -> None:
+    night.lamps(on=0, off=3)
+    night.wait(72)
+    night.lamps(on=3, off=0)
+    night.wait(240)
+    night.lamps(on=0, off=3)
+    plan = night.plan()
+    (task,) = plan.tasks
+    assert task.id == "c004_flat" and next(f.name for f, r in task.frames if r == "lamp_off") == "c001.fits"
+    assert any("3.0 d earlier" in r and "more than 1 d apart" in r for r in task.remarks)
+    assert fates(plan)["c007.fits"][0] == "unneeded"
+
+
+def test_lamp_on_alone_is_degraded_and_lowers_the_level(night: Any) -> None:
+    night.dither(3)
+    night.lamps(on=3, off=0)
+    plan = night.plan()
+    assert plan.task("c004_flat").degraded
+    assert [a.level for a in plan.task("c001_image").calibrations if a.kind == "flat"] == [2]
+
+
+def test_lamp_off_of_equal_exposure_is_preferred_else_said(night: Any) -> None:
+    night.lamps(on=0, off=3, EXPTIME=3.0)
+    night.lamps(on=3, off=0)
+    assert any("3 s" in r and "7 s" in r for r in night.plan().tasks[0].remarks)
+    night.lamps(on=0, off=3)
+    task = night.plan().tasks[0]
+    assert {f.descriptors.exposure_time for f, _ in task.frames} == {7.0}
+
+
+@pytest.mark.parametrize("lamp", ["QH", "Off"])
+def test_a_burning_lamp_behind_a_shutter_is_lit_if_there_are_no_other_flats(night: Any, lamp: str) -> None:
+    night.lamps(on=0, off=4, LAMP=lamp)
+    night.lamps(on=3, off=4, LAMP="QH", FILTER="H")
+    night.dither(5)
+    night.dither(5, FILTER="H")
+    plan = night.plan()
+    assert roles(plan, "c009_flat") == {"lamp_on": 3, "lamp_off": 4}
+    made = [t.id for t in plan.tasks if t.id.endswith("_flat")]
+    assert made == (["c001_flat", "c009_flat"] if lamp == "QH" else ["c009_flat"])
+    if lamp == "QH":
+        assert roles(plan, "c001_flat") == {"lamp_on": 4}
+
+
+def test_lamp_flats_of_other_exposure_or_night_are_groups_of_their_own(night: Any) -> None:
+    night.lamps(on=3, off=0)
+    night.lamps(on=3, off=0, EXPTIME=30.0)
+    night.wait(13)
+    night.lamps(on=3, off=0)
+    assert ids(night.plan()) == ["c001_flat", "c004_flat", "c007_flat"]
+
+
+def test_plain_flats_need_no_partner(night: Any) -> None:
+    night.dither(3)
+    for _ in range(3):
+        night.frame("flat", EXPTIME=4.0)
+    plan = night.plan()
+    assert roles(plan, "c004_flat") == {"flat": 3}
+    assert [m.kind for m in plan.task("c004_flat").missing] == ["bpm"]

@@ -65,7 +65,7 @@ def _answers(planner: Planner, frame: FrameInfo) -> Iterator[Association | Missi
         elif kind == "bpm_dark":
             yield choose(*mask_dark_wish(frame, rule, dark_drafts(bench)))
         else:
-            yield from (planner.choose(w, everything=True) for w in _wishes(frame, kind, rule))
+            yield from (planner.supply.choose(w, everything=True) for w in _wishes(frame, kind, rule))
 
 
 def _wishes(frame: FrameInfo, kind: str, rule: CalibrationRule) -> Iterator[Wish]:

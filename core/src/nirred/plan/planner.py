@@ -13,7 +13,7 @@ from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs, place
 from ..recipes import BoundCall, bind, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import INTERNAL, Source, Wish, choose, forced, judge, risks, rules_for, window
+from .associate import Source, risks
 from .drafts import (
     Bench,
     Draft,
@@ -27,13 +27,14 @@ from .drafts import (
 )
 from .fates import record_roles, why_unneeded
 from .grouping import relit, science_groups
-from .model import Association, FileRecord, FrameInfo, Missing, Plan, Refusal, Task
+from .model import FileRecord, FrameInfo, Plan, Refusal, Task
 from .moments import order, undated
-from .options import PlanOptions, described_masters, kind_of, unused_masters, user_calibrations, with_recipe
+from .options import PlanOptions, unused_masters, with_recipe
 from .overwriting import refuse_overwriting
 from .positions import check_positions, refuse_misfit
 from .requests import Order, refusal, request_draft, take_orders
-from .scan import described, names_file, scan, unselect
+from .scan import names_file, scan, unselect
+from .supply import Supply
 from .wcscheck import check_wcs
 
 if TYPE_CHECKING:
@@ -43,13 +44,6 @@ __all__ = ["PlanOptions", "make_plan"]
 
 #: Kinds of product used as calibrations; each has its own groups of frames.
 CALIBRATIONS = ("dark", "bpm", "flat")
-#: Kinds of calibration for the tasks of each product; science tasks get all that the rules require.
-_GIVEN = {
-    "dark": frozenset({"bpm"}),
-    "bpm": frozenset({"dark"}),
-    "flat": frozenset({"dark", "bpm"}),
-    "skyflat": frozenset({"dark", "bpm"}),
-}
 _SCIENCE_ROLES = ("science", "standard", "sky")
 
 
@@ -86,19 +80,15 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
 
 
 class Planner:
-    """The steps of `make_plan`; afterwards `choose` gives the calibrations of any frame."""
+    """The steps of `make_plan`; afterwards `supply` chooses the calibrations of any frame."""
 
     def __init__(self, registry: Registry, options: PlanOptions) -> None:
         self.registry, self.options = registry, options
         refuse_unfit(registry)
-        self.user_cal = user_calibrations(registry, options)
-        self.own = own_recipe(options.recipe, registry)
+        self.supply = Supply(registry, options)
+        self.own = own_recipe(options.recipe, registry)  # of the user's file
         self.asked = self.own or (recipe_for(options.recipe, registry) if options.recipe else None)
-        self.allowed = {kind_of(k) for k in options.allow_missing}
         self.bench = Bench(registry, objects=options.objects, skies=options.skies, frac_fov=options.frac_fov)
-        self.described = described_masters(self.user_cal, options.user_bpm, registry)
-        self.sources: list[Source] = []
-        self.made_of: dict[Path, frozenset[str]] = {}
         self.tasks: dict[str, Task] = {}
 
     def plan(self, inputs: Iterable[str | Path]) -> Plan:
@@ -115,7 +105,7 @@ class Planner:
         goals = self._goals(records) if asked is None else self._requested(orders, records, refused)
         tasks = check_positions(self._needed(goals), self._bound)
         record_roles(records, tasks)
-        remarks += unused_masters(self.user_cal, self.options.user_bpm, tasks)
+        remarks += unused_masters(self.supply.user_cal, self.options.user_bpm, tasks)
         self._explain_rest(records)
         kept = self.options.library.remarks if self.options.library is not None else []
         said = asked.remarks if asked is not None else ()
@@ -124,7 +114,7 @@ class Planner:
     # -- files ----------------------------------------------------------------------------------------------------
     def _take_named(self, records: Sequence[FileRecord]) -> set[Path]:
         """Treat files that the user names as calibrations only as such, even if they are in INPUT."""
-        named = {place(p): f"--user-cal {k}" for k, p in self.user_cal.items()}
+        named = {place(p): f"--user-cal {k}" for k, p in self.supply.user_cal.items()}
         if self.options.user_bpm is not None:
             named[place(self.options.user_bpm)] = "--user-bpm"
         taken = set()
@@ -153,12 +143,13 @@ class Planner:
             if record.verdict == "product" and record.path not in named:
                 self._add_product(record)
         for frame in self.bench.pool("bpm"):
-            self.sources.append(Source("static_bpm", frame, path=frame.path))
+            self.supply.offer(Source("static_bpm", frame, path=frame.path))
         return frames
 
     def _add_product(self, record: FileRecord) -> None:
         kind = "flat" if record.product == "skyflat" else record.product
-        self.sources += [Source.finished(kind, frame) for frame in record.frames[:1]]
+        for frame in record.frames[:1]:
+            self.supply.offer(Source.finished(kind, frame))
 
     def _doubts(self, frames: Sequence[FrameInfo]) -> list[str]:
         seen = Counter((f.name, f.instrument, f.descriptors.ut_datetime) for f in frames)
@@ -202,7 +193,7 @@ class Planner:
         drafts = distinct(drafts)
         for draft in drafts:
             task = self._task(draft)
-            self.sources.append(draft.source(task.blocked))
+            self.supply.offer(draft.source(task.blocked))
         return drafts
 
     def _requested(self, orders: Sequence[Order], records: Sequence[FileRecord], refused: list[Refusal]) -> list[str]:
@@ -236,15 +227,7 @@ class Planner:
 
     def _task(self, draft: Draft) -> Task:
         """Make the task of a draft by choosing its calibrations."""
-        found: list[Association] = []
-        missing = [replace(m, optional=self._spared(m.kind, m.optional)) for m in draft.missing]
-        # Flat before mask: a mask made from the same frames as the flat is preferred.
-        for kind, wish in sorted(self._wishes(draft).items(), key=lambda k: (k[0] == "bpm", k[0])):
-            answers = self._answers(draft, kind, wish, found)
-            found += [a for a in answers if isinstance(a, Association)]
-            missing += [a for a in answers if isinstance(a, Missing)]
-        if (path := self._user_bpm(draft)) is not None:
-            found.append(Association("user_bpm", path=path, level=0, reason="named by the user", source="user"))
+        found, missing = self.supply.serve(draft, self._unused(draft))
         blocked = "; ".join(m.demand for m in missing if not m.optional)
         task = Task(
             draft.id,
@@ -263,7 +246,7 @@ class Planner:
         self.tasks[draft.id] = task
         return task
 
-    def _refused(self, draft: Draft) -> frozenset[str]:
+    def _unused(self, draft: Draft) -> frozenset[str]:
         """Kinds that the draft's recipe does not use when run on these frames."""
         try:
             return unused_kinds(self._bound(draft))
@@ -274,114 +257,8 @@ class Planner:
         recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
         return bind(recipe, draft.first, between(self.options.settings, draft.settings), self.registry)
 
-    def _wishes(self, draft: Draft) -> dict[str, Wish | None]:
-        """Calibrations of a draft: those that its recipe uses and that rules require or the user gives."""
-        given, refused = _GIVEN.get(draft.makes, self.options.uses), self._refused(draft)
-        wishes: dict[str, Wish | None] = {}
-        for kind, rule in rules_for(draft.first, self.registry).items():
-            if kind in INTERNAL or kind in refused or (given is not None and kind not in given):
-                continue
-            wishes[kind] = Wish(draft.first, kind, rule, self._spared(kind, rule.optional))
-        for kind in self._given(draft) - refused:
-            if given is None or (kind in given and kind in wishes):
-                wishes.setdefault(kind, None)
-        return wishes
-
-    def _spared(self, kind: str, optional: bool) -> bool:
-        """Whether a task can run without a calibration, given whether its rule calls it `optional`."""
-        return kind in self.allowed or (optional and not self.options.strict)
-
-    def _given(self, draft: Draft) -> frozenset[str]:
-        """Kinds for which the user or the request names a file, except files of another instrument."""
-        known = {k: d for k, d in self.described.items() if d is not None}
-        others = {k for k, d in known.items() if d.instrument != draft.first.instrument}
-        return frozenset((self.user_cal.keys() - others) | draft.masters.keys())
-
-    def _user_bpm(self, draft: Draft) -> Path | None:
-        """The user's mask, unless it is known to be another instrument's."""
-        known = self.described.get("user_bpm")
-        return None if known is not None and known.instrument != draft.first.instrument else self.options.user_bpm
-
-    def _answers(
-        self, draft: Draft, kind: str, wish: Wish | None, found: Sequence[Association]
-    ) -> list[Association | Missing]:
-        if kind in self._given(draft):
-            return [self._named(draft, kind, wish)]
-        if wish is None:
-            return []
-        return [self.choose(wish)] if kind != "bpm" else self._masks(draft, wish, found)
-
-    def _named(self, draft: Draft, kind: str, wish: Wish | None) -> Association:
-        """The calibration named by the user, else the one named by the observation file."""
-        if kind in self.user_cal or draft.request is None:
-            return forced(kind, self.user_cal[kind], wish, self.described[kind])
-        path = draft.masters[kind]
-        return forced(kind, path, wish, described(path, self.registry), draft.named_by[kind])
-
-    def choose(self, wish: Wish, *, everything: bool = False) -> Association | Missing:
-        """Choose the calibration of one kind. A file from the library is checked; if it has changed, the next is used.
-
-        `everything`: compare all of the library, not only up to the one that is chosen.
-        """
-        sources = self._sources(wish, everything=everything)
-        while True:
-            answer = choose(wish, sources)
-            if isinstance(answer, Missing) or answer.path is None:
-                return answer
-            at = next(i for i, s in enumerate(sources) if s.origin == answer.source and s.path == answer.path)
-            library = self.options.library if answer.source == "library" else None
-            fault = library.fault(sources[at]) if library is not None else ""
-            if not fault:
-                self.made_of[answer.path] = sources[at].made_of
-                return answer
-            sources[at] = replace(sources[at], fault=fault)
-
-    def _masks(self, draft: Draft, wish: Wish, found: Sequence[Association]) -> list[Association | Missing]:
-        """Choose a static mask and a measured one, used together (two of kind bpm); one of them is enough."""
-        static = self.choose(replace(wish, kind="static_bpm"))
-        answers: list[Association | Missing] = [replace(static, kind="bpm")] if isinstance(static, Association) else []
-        if draft.makes == "dark":
-            return answers
-        flat = next((a for a in found if a.kind == "flat"), None)
-        fresh = self.choose(replace(wish, prefer=self._made_of(flat) or frozenset(f.name for f, _ in draft.frames)))
-        if isinstance(fresh, Association):
-            return [*answers, fresh]
-        if answers or self._user_bpm(draft) is not None:
-            return answers
-        return [replace(fresh, reason=f"{fresh.reason} (one is made from flats and short darks)")]
-
-    def _made_of(self, flat: Association | None) -> frozenset[str]:
-        """Names of the raw frames of a flat, if known."""
-        if flat is None:
-            return frozenset()
-        if flat.task:
-            return frozenset(f.name for f, _ in self.tasks[flat.task].frames)
-        return self.made_of.get(flat.path, frozenset()) if flat.path is not None else frozenset()
-
-    def _sources(self, wish: Wish, *, everything: bool) -> list[Source]:
-        own = [s for s in self.sources if s.kind == wish.kind]
-        library = self.options.library
-        if library is None:
-            return own
-        here = {place(s.path) for s in own if s.path is not None}
-        served = any(judge(wish.rule, wish.frame, s).passed for s in own)
-
-        def wanted(source: Source) -> bool:
-            path = source.path
-            left_out = path is None or any(names_file(name, path) for name in self.options.exclude)
-            return path is not None and not left_out and place(path) not in here
-
-        def enough(source: Source) -> bool:
-            """Whether no source farther away in time could be preferred to this one."""
-            if everything or served:
-                return not everything
-            serves = wanted(source) and judge(wish.rule, wish.frame, source).passed and not library.fault(source)
-            return serves and (not wish.prefer or bool(wish.prefer & source.made_of))
-
-        kept = library.sources(wish.kind, wish.frame, window(wish.rule, wish.kind), enough)
-        return own + [s for s in kept if wanted(s)]
-
     def _needed(self, goals: Sequence[str]) -> list[Task]:
+        """The tasks of these ids and all whose products they use, each after those that it needs."""
         keep: set[str] = set()
         todo = list(goals)
         while todo:
