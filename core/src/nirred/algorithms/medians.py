@@ -135,13 +135,13 @@ def _medians(images, network, begins, apart, values, count):  # type: ignore[no-
         m = min(_LANES, size - start)
         sign, number = lanes[0, :m], lanes[1, :m]
         loaded = _load(images, start, scratch, sign, number)
-        _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign, number)
+        _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign)
         below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
         _choose(below, above, number, apart, values[start : start + m], count[start : start + m])
 
 
 @subkernel
-def _sort(scratch, loaded, network, sign, number):  # type: ignore[no-untyped-def]
+def _sort(scratch, loaded, network, sign):  # type: ignore[no-untyped-def]
     """Bring the two middle values of each lane to the middle rows."""
     for c in range(network.shape[0]):
         a, b = scratch[network[c, 0]], scratch[network[c, 1]]
@@ -192,6 +192,6 @@ def _shifted_medians(  # type: ignore[no-untyped-def]
             m = min(_LANES, values.shape[1] - start)
             sign, number = lanes[0, :m], lanes[1, :m]
             loaded = _load_shifted(data, dq, places, rows, columns, useless, row, start, scratch, sign, number)
-            _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign, number)
+            _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign)
             below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
             _choose(below, above, number, apart, values[row, start : start + m], count[row, start : start + m])
