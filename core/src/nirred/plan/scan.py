@@ -167,8 +167,9 @@ def _misstated(frame: FrameInfo) -> str:
     if not frame.detectors or any(d.gain is None for d in frame.detectors):
         return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
     if exposure(frame) is None:
-        stated = "" if (value := frame.headers.get("EXPTIME")) is None else f": EXPTIME = {value!r}"
-        return f"its header states no exposure time, or an impossible one{stated}"
+        if (value := frame.headers.get("EXPTIME")) is not None:
+            return f"its header states an impossible exposure time: EXPTIME = {value!r}"
+        return "its header states no exposure time (usually EXPTIME), or an impossible one"
     return _miscounted(frame)
 
 
