@@ -66,6 +66,16 @@ def test_a_value_that_does_not_fit_names_parameter_and_origin(name, given):
     assert repr(Sky.model_fields[name].default) in caught.value.hint
 
 
+def test_the_hint_does_not_take_the_general_default_for_the_camera_s() -> None:
+    wrong = Setting("sky", "time", "7 kg", "-p")
+    with pytest.raises(ConfigError) as caught:
+        check_value(Sky, wrong)  # before a frame is known
+    assert caught.value.hint == "default: 600.0 s; a camera may have its own: `nirred params FILE`"
+    with pytest.raises(ConfigError) as caught:
+        resolve("sky", Sky, [Setting("sky", "time", 900, "plugin niri"), wrong])
+    assert caught.value.hint == "without it: 900 s (plugin niri)"
+
+
 def test_later_layers_win_and_every_value_keeps_its_origin():
     layers = [
         Setting("sky", "time", 900, "plugin niri"),

@@ -126,26 +126,26 @@ def check_value(kind: type[Params], setting: Setting) -> None:
     Raises
     ------
     ConfigError
-        The value is not valid for the parameter; the message gives its origin and the default.
+        The value is not valid for the parameter; the message gives its origin and the general default.
     """
     field = kind.model_fields[setting.name]
     wanted: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=ConfigDict(allow_inf_nan=False))
+    usual = f"{_default(kind, setting.name)}; a camera may have its own: `nirred params FILE`"
     try:
         value = adapter.validate_python(_from_text(kind, setting.name, setting.value))
     except ValidationError as error:
-        raise _unfit(kind, setting, error.errors()[0]["msg"]) from None
+        raise _unfit(setting, error.errors()[0]["msg"], usual) from None
     except ValueError as error:
-        raise _unfit(kind, setting, str(error)) from None
+        raise _unfit(setting, str(error), usual) from None
     if isinstance(value, Path) and not value.is_file():
-        raise _unfit(kind, setting, "no such file")
+        raise _unfit(setting, "no such file", usual)
 
 
-def _unfit(kind: type[Params], setting: Setting, reason: str) -> ConfigError:
+def _unfit(setting: Setting, reason: str, hint: str) -> ConfigError:
     said = reason.replace("Input should be", "should be")
     return ConfigError(
-        f"{setting.step}:{setting.name} = {brief(setting.value)} (set by {setting.origin}): {said}",
-        f"default: {_default(kind, setting.name)!r}",
+        f"{setting.step}:{setting.name} = {brief(setting.value)} (set by {setting.origin}): {said}", hint
     )
 
 
@@ -162,15 +162,19 @@ def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple
     Raises
     ------
     ConfigError
-        Unknown name (with the nearest known) or a value out of range or of the wrong kind, naming its origin.
+        Unknown name (with the nearest known) or a value out of range or of the wrong kind, naming its origin, and the
+        value that would hold without it.
     """
     values: dict[str, Any] = {}
+    otherwise: dict[str, str] = {}
     origins = dict.fromkeys(kind.model_fields, "default")
     for s in settings:
         name = s.name if s.name in kind.model_fields else snake(s.name)
         if name not in kind.model_fields:
             hint = nearest(name, kind.model_fields) or f"known: {', '.join(kind.model_fields)}"
             raise ConfigError(f"{step}:{s.name} ({s.origin}): no such parameter", hint)
+        if name in values:
+            otherwise[name] = f"without it: {_with_unit(kind, name, values[name])} ({origins[name]})"
         values[name], origins[name] = s.value, s.origin
     try:
         return kind(**values), origins
@@ -180,9 +184,15 @@ def resolve(step: str, kind: type[Params], settings: Iterable[Setting]) -> tuple
         if name == "?":
             name = next((n for n in values if n in first["msg"]), "?")
         setting = Setting(step, name, values.get(name), origins.get(name, "?"))
-        raise _unfit(kind, setting, first["msg"]) from None
+        raise _unfit(setting, first["msg"], otherwise.get(name) or _default(kind, name)) from None
 
 
-def _default(kind: type[Params], name: str) -> Any:
+def _default(kind: type[Params], name: str) -> str:
     default = kind.model_fields[name].default if name in kind.model_fields else None
-    return None if default is PydanticUndefined else default
+    return f"default: {_with_unit(kind, name, None if default is PydanticUndefined else default)}"
+
+
+def _with_unit(kind: type[Params], name: str, value: Any) -> str:
+    """A value for a message; a text has its unit, if any, in it."""
+    unit = kind.unit(name) if name in kind.model_fields and isinstance(value, (int, float)) else ""
+    return f"{brief(value)} {unit}".rstrip()
