@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from nirred.report import report_path, write_report
+from nirred.run.api import RunOptions, run
+from nirred.run.task import failure
 
 
 def test_a_run_leaves_a_report_that_can_be_made_again_elsewhere(reduced, tmp_path):
@@ -32,6 +34,18 @@ def test_no_report_when_none_is_wanted(reduce, tmp_path):
     written = reduce(tmp_path / "raw").report  # nothing could be reduced: it says so
     assert written is not None and "There was nothing to reduce" in written.read_text()
     assert "1 file unreadable" in written.read_text()
+
+
+def test_an_older_report_goes_with_the_products_that_it_describes(night, reduced, registry, tmp_path, monkeypatch):
+    out, said = Path(shutil.copytree(reduced[1], tmp_path / "out")), []
+    options = RunOptions(jobs=1, report=False, on_event=lambda event: said.append(event.message))
+    assert run([night.raw_dir], out, options, registry).report is None
+    assert report_path(out).exists()  # all products are as they were
+    monkeypatch.setattr("nirred.run.executors.execute", lambda job, context: failure(job.task, "no"))
+    run([night.raw_dir], out, options, registry)
+    assert not report_path(out).parent.exists()
+    (line,) = [text for text in said if "report" in text]
+    assert "index.html of an earlier run" in line and f"nirred report {out}" in line
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), OSError(28, "No space left on device")])

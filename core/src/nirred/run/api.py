@@ -73,7 +73,8 @@ class RunOptions:
     register : bool
         Add the calibrations made to the plan's library, if it has one.
     report : bool
-        Write OUT/report/index.html at the end.
+        Write OUT/report/index.html at the end. If False, that of an earlier run is removed unless all products are
+        reused.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -178,6 +179,8 @@ def run(
         if fault := ledger.finish(record):
             say(fault)
         page = _report(out, record, tell) if options.report and not fault else None
+        if page is None and any(r.outcome != "reused" for r in results):
+            _remove_report(out, say)
     if interrupted:
         raise KeyboardInterrupt
     return RunResult(
@@ -206,6 +209,25 @@ def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) ->
         with contextlib.suppress(DataError):  # the disk that is full for the report may be so for this
             write_json(out / "run.json", record)
         return None
+
+
+def _remove_report(out: Path, say: Callable[[str], None]) -> None:
+    """Remove the report of an earlier run, which does not describe these products."""
+    if not (out / "report").is_dir():
+        return
+    from ..report import report_path
+
+    page = report_path(out)
+    try:
+        page.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        say(f"{page} of an earlier run cannot be removed ({error.strerror}): it does not describe these products")
+        return
+    say(f"{page} of an earlier run is removed: it does not describe these products; `nirred report {out}` makes one")
+    with contextlib.suppress(OSError):  # something else is in it
+        page.parent.rmdir()
 
 
 def _clean(context: Context) -> None:
