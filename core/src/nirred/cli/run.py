@@ -38,7 +38,13 @@ from .options import calibrations, check_recipe, planning
 @click.option(
     "--keep-intermediates", is_flag=True, default=None, help="Keep calibrated and sky-subtracted frames, too."
 )
-@click.option("--no-report", "report", flag_value=False, default=None, help="Do not write report/index.html.")
+@click.option(
+    "--no-report",
+    "report",
+    flag_value=False,
+    default=None,
+    help="Write no report/index.html; an outdated one is removed.",
+)
 @click.option("--log-file", metavar="FILE", help="Log in JSON lines; default: nirred.log in the output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record on stdout; everything else on stderr.")
 @click.option("-q", "--quiet", count=True, help="Report only problems.")
