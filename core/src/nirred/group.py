@@ -187,6 +187,8 @@ class PlaneState:
         Variance of the residual sky pattern in pixels that no sky frame covers, electron squared.
     evened : dict
         {index of a sky frame: plane}: the surface, in electron, that matched the shape of its sky to the others.
+    residual : dict
+        {frame index: (surface, power)}: residual sky taken off `sub`, and the power expected of it by degree, if any.
     number : int
         Of the detector in its camera; the planes that are left may be fewer.
     """
@@ -212,6 +214,7 @@ class PlaneState:
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
     evened: dict[int, Surface] = field(default_factory=dict)
+    residual: dict[int, tuple[Surface, tuple[float, ...]]] = field(default_factory=dict)
     number: int = 0
 
     @property

@@ -61,6 +61,7 @@ REDUCE = Recipe(
         S("separate_sky"),
         S("associate_sky"),
         S("sky_correct", label="sky_correct_first", mask_objects=False),
+        S("clean_readout", label="clean_readout_first", before_masks=True),
         S("detect_sources", label="detect_sources_first"),
         S("adjust_wcs_to_reference", label="adjust_wcs_first", final=False),
         S("mask_objects"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.readout import clean_readout, find_pattern, quadrants
+from nirred.algorithms.readout import clean_readout, find_pattern, level_quadrants, quadrants
 
 SHAPE = (512, 512)
 BOX = 12.0 * np.sin(2 * np.pi * np.arange(16) / 8.0)[None, :] * np.array([1.0, 0.6, -0.4, 0.8])[:, None]
@@ -44,7 +44,7 @@ def fluxes(data: np.ndarray, places: np.ndarray) -> np.ndarray:
 def test_the_pattern_goes_and_the_stars_stay(rows: tuple[int, int]) -> None:
     clean, places, mask = scene()
     added = pattern(rows)
-    done, strengths = clean_readout(clean + added, mask, levels=False)
+    done, strengths = clean_readout(clean + added, mask)
     left = done - clean
     assert np.mean(left**2) < 0.1**2 * np.mean(added**2)  # more than 90 % of it
     assert np.max(np.abs(fluxes(done, places) / fluxes(clean, places) - 1.0)) < 1e-3
@@ -59,25 +59,43 @@ def test_nothing_is_changed_where_there_is_no_pattern() -> None:
 
 def test_stars_that_are_not_masked_do_no_harm() -> None:
     clean, places, mask = scene(2)
-    done, _ = clean_readout(clean + pattern(), np.zeros_like(mask), levels=False)
+    done, _ = clean_readout(clean + pattern(), np.zeros_like(mask))
     assert np.mean((done - clean) ** 2) < 0.1**2 * np.mean(pattern() ** 2)
     assert np.max(np.abs(fluxes(done, places) / fluxes(clean, places) - 1.0)) < 1e-3
 
 
-def test_quadrants_are_levelled_where_one_was_cleaned() -> None:
+def test_quadrants_are_levelled() -> None:
     clean, _, mask = scene(3, noise=5.0)
     raised = clean + pattern()
     for part, offset in zip(quadrants(SHAPE), (30.0, -10.0, 5.0, 0.0), strict=True):
         raised[part] += np.float32(offset)
     done, _ = clean_readout(raised, mask)
+    level_quadrants(done, mask)
     medians = [float(np.median(done[part][~mask[part]])) for part in quadrants(SHAPE)]
     assert max(medians) - min(medians) < 1.5
     assert abs(np.mean(medians) - 6.25) < 1.0  # the mean level is kept
 
 
+@pytest.mark.parametrize(("covered", "error"), [(0.0, 0.3), (0.7, 5.0)])
+def test_levels_are_measured_on_all_of_a_blank_sky_that_is_not_even(covered: float, error: float) -> None:
+    """Where little is blank, they are measured next to the lines where quadrants meet, with fewer pixels."""
+    clean, _, mask = scene(3)
+    y, x = np.indices(SHAPE) / 511.0 - 0.5
+    sky = (30.0 * x - 20.0 * y + 40.0 * (x**2 - x * y)).astype(np.float32)
+    gain = (1.0 + 0.1 * x).astype(np.float32)
+    added = pattern()
+    for part, offset in zip(quadrants(SHAPE), (30.0, -10.0, 5.0, -25.0), strict=True):
+        added[part] += np.float32(offset)
+    mask |= (abs(x) > 0.5 - 0.5 * covered) & (abs(y) > 0.05)
+    done, _ = clean_readout(clean + sky + added * gain, mask, gain=gain)
+    level_quadrants(done, mask, gain=gain)
+    left = [float(np.median((done - clean - sky)[part])) for part in quadrants(SHAPE)]
+    assert np.std(left) < error
+
+
 def test_force_cleans_every_quadrant() -> None:
     clean, _, mask = scene(4)
-    _, strengths = clean_readout(clean, mask, force=True, levels=False)
+    _, strengths = clean_readout(clean, mask, force=True)
     assert all(0.0 < s < 1.0 for s in strengths)
 
 
@@ -105,7 +123,7 @@ def test_bad_pixels_and_nan_are_no_pattern() -> None:
     assert np.array_equal(done, clean) and max(strengths) == 0.0
     holes = clean + pattern()
     holes[::7, ::5] = np.nan
-    done, _ = clean_readout(holes, mask, levels=False)
+    done, _ = clean_readout(holes, mask)
     good = np.isfinite(done)
     assert np.array_equal(good, np.isfinite(holes))
     assert np.mean((done - clean)[good] ** 2) < 0.12**2 * np.mean(pattern() ** 2)

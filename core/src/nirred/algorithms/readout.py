@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off
+from nirred.algorithms.surface import surface_order
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -114,8 +117,8 @@ def _amplitudes(boxes: Float64, pattern: Float64) -> Float64:
 
 def quadrants(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     """The four quarters of an array: lower left, lower right, upper left, upper right."""
-    y, x = shape[0] // 2, shape[1] // 2
-    return [(rows, columns) for rows in (slice(0, y), slice(y, None)) for columns in (slice(0, x), slice(x, None))]
+    halves = [(slice(0, n // 2), slice(n // 2, n)) for n in shape]
+    return [(rows, columns) for rows in halves[0] for columns in halves[1]]
 
 
 def clean_readout(
@@ -125,10 +128,9 @@ def clean_readout(
     period: tuple[int, int] = (4, 16),
     least: float = 5.0,
     force: bool = False,
-    levels: bool = True,
-    reach: int = 5,
+    gain: Float32 | None = None,
 ) -> tuple[Float32, tuple[float, ...]]:
-    """Subtract the pattern of each quadrant, and the steps between quadrants that have one.
+    """Subtract the pattern of each quadrant.
 
     Parameters
     ----------
@@ -142,10 +144,8 @@ def clean_readout(
         Smallest `Pattern.strength` at which a quadrant is cleaned.
     force : bool
         Clean every quadrant.
-    levels : bool
-        Level the quadrants if one was cleaned: halves by the steps at the lines where they meet.
-    reach : int
-        Rows and columns on either side of such a line from which the step is measured.
+    gain : float32 (ny, nx), optional
+        Factor on the patterns, about 1 and smooth: the reciprocal of a flat that was divided out.
 
     Returns
     -------
@@ -158,33 +158,58 @@ def clean_readout(
     for part in quadrants((data.shape[0], data.shape[1])):
         # Towards the middle from the outer edge, as each quadrant is read: its periods are counted from there.
         flip = np.s_[::-1, :] if part[0].start else np.s_[:, :]
-        quarter = data[part][flip]
+        factor = np.float32(1.0) if gain is None else gain[part][flip]
+        quarter = data[part][flip] / factor
         found = find_pattern(quarter, bad[part][flip], period)
         clean = found.box.any() and (force or found.strength >= least)
         image = found.image((quarter.shape[0], quarter.shape[1]))
         if clean:
-            done[part] = (quarter - image)[flip]
+            done[part] -= (image * factor)[flip]
         strengths.append(float(image.std()) if clean else 0.0)
-    if levels and any(strengths):
-        _level(done, bad, reach)
     return done, tuple(strengths)
 
 
-def _level(data: Float32, bad: Bool, reach: int) -> None:
-    """Raise the lower quadrants to the upper ones, then the right half to the left; the mean level is kept."""
-    values = np.where(bad, np.nan, data)
-    y, x = data.shape[0] // 2, data.shape[1] // 2
-    offsets = np.zeros(4)
+def level_quadrants(
+    data: Float32, bad: Bool, reach: int = 5, gain: Float32 | None = None, *, masked: bool = True
+) -> None:
+    """Bring the quadrants to one level, in place; their mean is kept.
+
+    If enough of the frame is blank, levels are measured together with a parabola, or a plane, that runs through all
+    quadrants; one that is covered by objects stays as it is. Otherwise, by the steps at the lines where halves meet.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Sky-subtracted frame.
+    bad : bool (ny, nx)
+        True where a pixel is bad or covered by an object; such pixels are corrected, but not measured.
+    reach : int
+        Rows and columns on either side of such a line from which the step is measured.
+    gain : float32 (ny, nx), optional
+        Factor on the levels, as in `clean_readout`.
+    masked : bool
+        Objects are masked; if not, only steps at the lines are measured, on which objects have little effect.
+    """
+    boxes = quadrants((data.shape[0], data.shape[1]))
+    order = surface_order(1.0 - float(np.mean(bad))) if masked else 0
+    if order:
+        levels = np.nan_to_num(amplifier_levels(data, bad, boxes, order=order, gain=gain)[0])
+    else:
+        levels = _steps(np.where(bad, np.nan, data), reach)
+    take_levels_off(data, boxes, levels, gain=gain)
+
+
+def _steps(values: Float32, reach: int) -> Float64:
+    """Levels of the quadrants, mean 0: by the steps between lower and upper ones, then between left and right."""
+    y, x = values.shape[0] // 2, values.shape[1] // 2
+    levels = np.zeros(4)
     for k, columns in enumerate((slice(0, x), slice(x, None))):
-        offsets[k] = _step(values[max(y - reach, 0) : y, columns], values[y : y + reach, columns])
+        levels[k] = _step(values[y : y + reach, columns], values[max(y - reach, 0) : y, columns])
     right, left = values[:, x : x + reach].copy(), values[:, max(x - reach, 0) : x].copy()
-    left[:y] += offsets[0]
-    right[:y] += offsets[1]
-    across = _step(right.T, left.T)
-    offsets += (0.0, across, 0.0, across)
-    offsets -= offsets.mean()
-    for part, offset in zip(quadrants((data.shape[0], data.shape[1])), offsets, strict=True):
-        data[part] += np.float32(offset)
+    left[:y] -= np.float32(levels[0])
+    right[:y] -= np.float32(levels[1])
+    levels += np.array([0.0, 1.0, 0.0, 1.0]) * _step(left.T, right.T)
+    return np.asarray(levels - levels.mean())
 
 
 def _step(first: Float32, second: Float32) -> float:

@@ -8,13 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from ..algorithms.amplifiers import Box, gain_of_levels, take_levels_off
+from ..algorithms.amplifiers import Box, take_levels_off
 from ..algorithms.apart import Nodes, explained, part_light
 from ..algorithms.mutual import Squares, add_shown, block_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout
 from ..group import BAD, NOT_SKY, OBJECT, Group, PlaneState
 from ..spread import each_frame
+from .readout import electronic_gain
 
 #: Pixels hidden by objects in this share of the frames or more are rarely seen; share of the detector from which such
 #: pixels matter. Short EMIR nights with galaxies of 10 to 15 arcsec: 0.014 to 0.08, or hollows; NIRI nights, for which
@@ -199,10 +200,7 @@ def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, 
     terms = [*terms_at((squares.y.ravel() + 0.5) / ny, (squares.x.ravel() + 0.5) / nx, _ORDER).T]
     sections = [a.section for a in group.frames[0].info.detectors[p].amplifiers]
     boxes = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections] if len(sections) > 1 else []
-    per_electron = np.asarray(state.per_electron, np.float32)
-    gain = None
-    if boxes and per_electron.shape == state.shape:
-        gain = gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
+    gain = electronic_gain(state, i) if boxes else None
     factor = np.ones(squares.x.size) if gain is None else squares.picked(gain).ravel().astype(float)
     for rows, columns in boxes:
         shares = [

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..algorithms.readout import clean_readout
-from ..group import OBJECT, Group
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algorithms.amplifiers import gain_of_levels
+from ..algorithms.readout import clean_readout, level_quadrants
+from ..group import OBJECT, Group, PlaneState
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..step import GroupStep
-from .residual import SURE, level_frames
+from .residual import level_frames, put_back_residuals
 
 
 class CleanReadout(GroupStep):
@@ -28,44 +32,72 @@ class CleanReadout(GroupStep):
         pattern_x_size: int = param(16, "columns of one period", unit="pixel", ge=2)
         pattern_y_size: int = param(4, "rows of one period", unit="pixel", ge=1)
         strength: float = param(5.0, "weakest pattern that is subtracted, in sigma of its error", gt=0)
-        level_bias_offset: bool = param(True, "remove the steps between quadrants if one was cleaned")
-        smoothing_extent: int = param(5, "rows and columns at the quadrants' edges that measure a step", ge=1)
+        level_bias_offset: bool = param(True, "remove the steps between quadrants of all frames if one was cleaned")
+        smoothing_extent: int = param(
+            5, "rows and columns at the quadrants' edges that measure a step, at first and where little is blank", ge=1
+        )
+
+        before_masks: bool = param(
+            False, "correct the calibrated frames, too, so that masks and skies are made of clean ones"
+        )
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         if params.clean == "skip":
             return
-        cleaned: dict[int, float] = {}
-        for i in group.indices():
-            removed = [0.0]
-            for state in group.planes:
-                done, found = clean_readout(
-                    state.sub.frame(i),
-                    state.bad(i, int(OBJECT)) != 0,
-                    period=(params.pattern_y_size, params.pattern_x_size),
-                    least=params.strength,
-                    force=params.clean == "force",
-                    levels=params.level_bias_offset,
-                    reach=params.smoothing_extent,
-                )
-                state.sub.put(i, done)
-                removed += found
-            if max(removed) > 0:
-                cleaned[i] = max(removed)
-        _level_again(group, list(cleaned))
-        group.keywords["READCLN"] = (len(cleaned), "frames of which readout pattern was removed")
-        if cleaned:
+        frames, before = group.indices(), int(group.keywords.get("READCLN", (0,))[0])
+        removed = np.array([max(_clean(state, params, i) for state in group.planes) for i in frames])
+        cleaned = int(np.count_nonzero(removed))
+        group.keywords["READCLN"] = (max(cleaned, before), "frames of which readout pattern was removed")
+        if cleaned > before:
             group.remark(
-                f"readout pattern of up to {max(cleaned.values()):.3g} {group.unit} (rms) "
-                f"removed from {len(cleaned)} frames"
+                f"readout pattern of up to {removed.max():.3g} {group.unit} (rms) removed from {cleaned} frames"
             )
+        if params.level_bias_offset and (cleaned or before):  # all frames: their sky contains the steps of others
+            for state in group.planes:
+                _level(group, state, frames, params)
 
 
-def _level_again(group: Group, cleaned: list[int]) -> None:
-    """Subtract what surfaces fitted through quadrant steps left in frames, if their own sky determines it."""
-    for state in group.planes:
-        sure = [i for i in cleaned if group.frames[i].role != "object" or state.blank.get(i, 1.0) >= SURE]
-        frames = [i for i in sure if i not in state.unshaped]
-        level_frames(group, state, frames, set(), {}, shape=True)
+def _clean(state: PlaneState, params: CleanReadout.Params, i: int) -> float:
+    """Subtract the patterns of a frame; the largest one's standard deviation."""
+    data = state.sub.frame(i)
+    done, found = clean_readout(
+        data,
+        state.bad(i, int(OBJECT)) != 0,
+        period=(params.pattern_y_size, params.pattern_x_size),
+        least=params.strength,
+        force=params.clean == "force",
+        gain=electronic_gain(state, i),
+    )
+    _replace(state, i, done, before_masks=params.before_masks)
+    return max(found)
+
+
+def _level(group: Group, state: PlaneState, frames: list[int], params: CleanReadout.Params) -> None:
+    """Level the quadrants of frames; fit their residual skies anew, because a surface follows steps in part."""
+    shown = [i for i in frames if i in state.residual]
+    expected = put_back_residuals(state)
+    for i in frames:
+        done, bad = state.sub.frame(i).copy(), state.bad(i, int(OBJECT)) != 0
+        level_quadrants(done, bad, params.smoothing_extent, electronic_gain(state, i), masked=not params.before_masks)
+        _replace(state, i, done, before_masks=params.before_masks)
+    if shown:
+        level_frames(group, state, shown, set(), expected, shape=True)
+
+
+def _replace(state: PlaneState, i: int, done: NDArray[np.float32], *, before_masks: bool) -> None:
+    """Replace a sky-subtracted frame; `before_masks`: subtract the difference from the calibrated frame, too."""
+    if before_masks:
+        calibrated = state.sci.frame_to_change(i)
+        calibrated -= state.sub.frame(i) - done
+    state.sub.put(i, done)
+
+
+def electronic_gain(state: PlaneState, i: int) -> NDArray[np.float32] | None:
+    """Factor (ny, nx) by which division by the flat changed what the electronics of frame i add; None without one."""
+    per_electron = np.asarray(state.per_electron, np.float32)
+    if per_electron.shape != state.shape:
+        return None
+    return gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
 
 
 READOUT_STEPS = (CleanReadout,)

@@ -69,9 +69,11 @@ def level_frames(
         take_off(state.sub, i, known.surface)
     shaped = [i for i in frames if i not in predicted] if shape else []
     surfaces = _surfaces(group, state, shaped, expected)
+    state.residual.clear()
 
     def one(i: int) -> None:
-        scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i))
+        power = expected[i].power if i in expected else ()
+        scatter = float("nan") if i in predicted else _level(state, i, surfaces.get(i), power)
         light = 0.0
         if np.isnan(scatter):  # no blank pixels: the scatter includes the target's photon noise
             data, bad = state.sub.frame(i), state.bad(i)
@@ -80,6 +82,16 @@ def level_frames(
         compare_noise(group, state, i, scatter, light)
 
     each_frame(group, frames, one)
+
+
+def put_back_residuals(state: PlaneState) -> dict[int, Expected]:
+    """Add to frames what `level_frames` took off them; return what it was to expect, the shape apart."""
+    done, expected = dict(state.residual), {}
+    for i, (surface, power) in done.items():
+        take_off(state.sub, i, surface.times(-1.0))
+        if power:
+            expected[i] = Expected(Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape), power)
+    return expected
 
 
 def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
@@ -109,7 +121,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
     return surfaces
 
 
-def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
+def _level(state: PlaneState, i: int, surface: Surface | None, power: tuple[float, ...]) -> float:
     """Subtract surface and level from frame i; return the scatter of its blank pixels, NaN without any."""
     if surface is None:
         surface = Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape)
@@ -121,7 +133,8 @@ def _level(state: PlaneState, i: int, surface: Surface | None) -> float:
         residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    take_off(state.sub, i, surface.raised(residual.value))
+    state.residual[i] = surface.raised(residual.value), power
+    take_off(state.sub, i, state.residual[i][0])
     return residual.sigma
 
 
