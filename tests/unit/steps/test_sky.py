@@ -186,6 +186,26 @@ def test_noise_of_a_structured_sky_in_areas_is_told(make_group):
         assert state.sky_variance[i] < 0.1
 
 
+def test_noise_of_the_sky_is_told_where_it_is_seen(make_group):
+    """A mask that hides most of the detector, such as the keyhole's, hides its noise, too."""
+    rng, shape, lit = np.random.default_rng(3), (256, 256), np.s_[90:166]
+    dq = np.full(shape, int(DQ.UNILLUMINATED), np.uint16)
+    dq[lit] = 0
+    pattern = 5000.0 * (1 + 0.003 * rng.standard_normal(shape))
+    noise = [rng.normal(0.0, np.sqrt(5000.0), shape) for _ in range(8)]
+    group = make_group(["object"] * 4 + ["sky"] * 4, [pattern + own for own in noise], dq=[dq] * 8, step=10.0)
+    group.setup.dark = []
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(gradient=False), CALL)
+    state = group.planes[0]
+    for i in range(4):
+        left = state.sub.frame(i)[lit]
+        added = np.var(left - noise[i][lit]) / 5000.0
+        assert state.sky_variance[i] == pytest.approx(added, rel=0.3)
+        assert state.sky_wide[i] < 0.5
+        assert 0.1 < state.sky_lasting[i] < 0.9
+
+
 def test_frames_that_are_part_of_their_sky_have_no_more_noise_in_areas(make_group):
     state, _ = ringed(make_group, ["both"] * 5)
     assert state.sky_wide == dict.fromkeys(range(5), 0.0)

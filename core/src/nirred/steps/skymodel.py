@@ -297,16 +297,18 @@ def _record_sky_noise(
 
     If a pattern of power P and noise v is shrunk by P / (P + v), a variance P v / (P + v) remains: v / (P + v) of it is
     pattern, the rest noise. In wide areas, the sky's shape has added the part `carried` of v. Not where the frame is
-    one of those that the shape was made of: there this has taken away as much of the frame's own noise.
+    one of those that the shape was made of: there this has taken away as much of the frame's own noise. Pixels that no
+    sky frame shows do not count: a mask may hide most of the detector.
     """
     group, state, unit = model.group, model.state, model.unit
     total = float(np.sum(unit[model.skies(epoch)]))
     state.sky_lasting.update(dict.fromkeys(epoch, 0.0))
     state.sky_wide.update(dict.fromkeys(epoch, 0.0))
-    if shrink is None or not shrink[1].any():
+    lit = np.flatnonzero(units[::8, ::8] > 0)
+    if shrink is None or not lit.size or not shrink[1].any():
         state.sky_variance.update({i: 1.0 / max(len(group.skies[i]), 1) for i in epoch})
         return
-    power, noise, known = (a[::8, ::8].astype(np.float64) for a in (*shrink, units))
+    power, noise, known = (a[::8, ::8].ravel()[lit].astype(np.float64) for a in (*shrink, units))
     own_sky = set(model.skies(epoch))
 
     def record(i: int) -> None:
