@@ -83,6 +83,25 @@ def test_wrong_target_coordinates_do_not_spoil_a_wcs_that_follows(night: Any) ->
     assert separation(position(found[0]), (150.0, 100 / 3600)) < 1e-3
 
 
+def mirrored(night: Any, east: float, north: float, **cards: Any) -> None:
+    """A frame of a port that mirrors the offsets on the sky, and those of sources on the array back."""
+    night.sky(east, north, ERA=150.0 - east / 3600, **cards)
+
+
+def test_a_port_may_mirror_the_offsets(night: Any) -> None:
+    for east, north in ((0, 0), (20, 10), (400, -10), (-20, 15)):
+        mirrored(night, east, north)
+    assert [(f.wcs_state, f.wcs_note) for f in check(night)] == [("ok", "")] * 4
+
+
+def test_a_stale_wcs_is_found_where_the_port_mirrors_the_offsets(night: Any) -> None:
+    for east, north in ((0, 0), (20, 10), (-20, 15), (5, -20)):
+        mirrored(night, east, north, stale=(40.0, 0.0) if east == -20 else (0.0, 0.0))
+    found = check(night)
+    assert [f.wcs_state for f in found] == ["ok", "ok", "rebuilt", "ok"]
+    assert separation(position(found[2]), (150.0 - 20 / 3600, 15 / 3600)) < 0.1
+
+
 def test_without_expected_position_the_neighbours_decide(night: Any) -> None:
     for east in (0, 20, 40, 60):
         night.sky(east, 0, stated=False, stale=(0.0, 0.0) if east else (900.0, 0.0))

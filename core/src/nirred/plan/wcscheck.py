@@ -110,6 +110,18 @@ def expected(frame: FrameInfo) -> tuple[float, float] | None:
     return (float(ra), float(dec)) if known else None
 
 
+def _expected_on_array(frame: FrameInfo) -> tuple[float, float] | None:
+    """The same from target coordinates and the shift stated for the array, which a port may mirror."""
+    d, reference = frame.descriptors, frame.wcs[0].wcs.wcs.crpix
+    if None in (d.target_ra, d.target_dec, d.detector_x_offset, d.detector_y_offset):
+        return None
+    on_target = frame.wcs[0].wcs.deepcopy()
+    on_target.wcs.crval = [d.target_ra, d.target_dec]
+    there = [[reference[0] - d.detector_x_offset, reference[1] - d.detector_y_offset]]
+    ra, dec = on_target.wcs_pix2world(there, 1)[0]
+    return float(ra), float(dec)
+
+
 def _new_sequence(before: FrameInfo, frame: FrameInfo) -> bool:
     a, b = before.descriptors, frame.descriptors
     if (a.sequence_id, a.object) != (b.sequence_id, b.object):
@@ -118,7 +130,22 @@ def _new_sequence(before: FrameInfo, frame: FrameInfo) -> bool:
 
 
 def _check_sequence(frames: Sequence[FrameInfo]) -> list[FrameInfo]:
-    pointings = [_Pointing.of(f) for f in frames]
+    """Check frames against their offsets on the sky, or on the array if more of them agree with these.
+
+    A port that mirrors the field may do so in the offsets, the WCS or both; the WCS is the one that is checked.
+    """
+    found = _checked([_Pointing.of(f) for f in frames])
+    if not _faults(found):
+        return found
+    return min(found, _checked([_Pointing.of(f, on_array=True) for f in frames]), key=_faults)
+
+
+def _faults(frames: Sequence[FrameInfo]) -> int:
+    return sum(f.wcs_state != "ok" or bool(f.wcs_note) for f in frames)
+
+
+def _checked(pointings: Sequence[_Pointing]) -> list[FrameInfo]:
+    frames = [p.frame for p in pointings]
     bad = {i: p.astray for i, p in enumerate(pointings) if p.astray}
     if len(bad) == len(frames) and _follows(pointings):
         note = f"{pointings[0].astray}, kept: all frames agree and follow the offsets"
@@ -174,17 +201,19 @@ class _Pointing:
     position: tuple[float, float]  # degrees, of the WCS reference
     expected: tuple[float, float] | None
     scale: float  # arcsec per pixel
+    on_array: bool = False  # shift and position are those stated for the array, not those expected on the sky
 
     @classmethod
-    def of(cls, frame: FrameInfo) -> _Pointing:
+    def of(cls, frame: FrameInfo, *, on_array: bool = False) -> _Pointing:
         wcs = frame.wcs[0].wcs
         cd = wcs.pixel_scale_matrix
         return cls(
             frame,
             wcs,
             (float(wcs.wcs.crval[0]), float(wcs.wcs.crval[1])),
-            expected(frame),
+            _expected_on_array(frame) if on_array else expected(frame),
             math.sqrt(abs(cd[0][0] * cd[1][1] - cd[0][1] * cd[1][0])) * 3600.0,
+            on_array,
         )
 
     @property
@@ -203,8 +232,7 @@ class _Pointing:
         if None in (a.detector_x_offset, a.detector_y_offset, b.detector_x_offset, b.detector_y_offset):
             return None
         x, y = b.detector_x_offset - a.detector_x_offset, b.detector_y_offset - a.detector_y_offset  # type: ignore[operator]
-        drawn = self._drawn_shift(other)
-        # A port that mirrors the field may do so in the offsets, the WCS or both; the WCS is the one that is checked.
+        drawn = None if self.on_array else self._drawn_shift(other)
         if drawn is not None and abs(math.hypot(*drawn) - math.hypot(x, y)) <= 1.0 + SCALES_AGREE * math.hypot(x, y):
             return drawn
         return x, y
