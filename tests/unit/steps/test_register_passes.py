@@ -68,6 +68,25 @@ def test_frames_without_stars_stay_where_their_headers_say(make_group, snr: floa
     assert ("the frames show no stars: they are placed where their headers say" in group.remarks) is (snr < 10)
 
 
+@pytest.mark.parametrize("snr", [7.0, 100.0])
+def test_frames_that_fail_tell_nothing_if_the_reference_shows_no_sure_star(make_group, snr: float) -> None:
+    """Noise hides the one faint star of some frames; clouds hide stars that the reference shows."""
+    group = make_group(["both"] * 5, list(np.random.default_rng(2).normal(0, 10, (5, 160, 160))))
+    one, rng = np.ones(2), np.random.default_rng(3)
+
+    def star_list(x, y, value):
+        return StarList(x, y, 0.01 * one, 9 * one, value * one, 4 * one, 0 * one, one, 1.0)
+
+    seen = np.array([[80.0, 40.0], [30.0, 120.0]])
+    lists = [star_list(*(seen + d), snr) for d in (0.0, 1.0)]
+    lists += [star_list(*rng.uniform(20, 140, (2, 2)), 5.5)[:0] for _ in range(3)]
+    group.registration.stars = {k: [found] for k, found in enumerate(lists)}
+    AdjustWcs().apply(group, AdjustWcs.Params(), S("adjust_wcs_to_reference"))
+    assert [f.alive for f in group.frames].count(True) == (5 if snr < 10 else 2)
+    said = "the frames show hardly any stars: 3 of them are placed where their headers say"
+    assert (said in group.remarks) is (snr < 10)
+
+
 @pytest.mark.parametrize("final", [True, False])
 def test_the_size_of_a_frame_s_stars_is_that_of_those_in_common(make_group, final: bool) -> None:
     """Thirty patches of persistence outnumber the stars of the second frame."""

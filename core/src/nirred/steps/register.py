@@ -100,8 +100,8 @@ class AdjustWcs(GroupStep):
         method: Literal["sources", "offsets"] = param("sources", "measure offsets from stars, or trust the header's")
         fallback: Literal["offsets", "none"] = param(
             "none",
-            "if a frame's offset cannot be measured: use the header's, or leave the frame out; in a field without any "
-            "stars the headers' are always used",
+            "if a frame's offset cannot be measured: use the header's, or leave the frame out; in a field almost "
+            "without stars the headers' are always used",
         )
         first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
         min_sources: int = param(1, "least number of matched stars; images that correlate need none", ge=1)
@@ -160,9 +160,9 @@ class AdjustWcs(GroupStep):
         if params.final:
             group.registration.reference = cluster[reference]
             group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
-        empty = params.offsets is None and _is_empty(lists, solved)
+        empty = params.offsets is None and _is_empty(lists, solved, reference)
         if empty and params.final:
-            group.remark("the frames show no stars: they are placed where their headers say")
+            _tell_unmeasured(group, cluster, solved)
         if params.final and len(lists) > 1:
             usual = _typical([group.frames[i].fwhm for i in cluster]) or np.nan
             _size_by_common_stars(group, cluster, relative_sizes(lists, solved, field.centre, usual))
@@ -187,11 +187,23 @@ def _size_by_common_stars(group: Group, cluster: list[int], ratios: np.ndarray) 
             group.frames[i].fwhm = usual * ratio
 
 
-def _is_empty(lists: list[StarList], solved: list[Registration | None]) -> bool:
-    """Whether no frame has been registered to another, and most of several frames contain no sure star."""
+def _is_empty(lists: list[StarList], solved: list[Registration | None], reference: int) -> bool:
+    """Whether most of several frames have no sure star, nor has the reference, or nothing has been registered to it.
+
+    What cannot be registered then tells nothing against a frame: clouds would hide stars that the reference shows.
+    """
     stars = [np.count_nonzero((found.snr > SURE) & (found.fwhm > SHARPEST_FWHM)) for found in lists]
-    measured = any(r is not None and r.method != "reference" for r in solved)
-    return len(lists) > 1 and not measured and 2 * int(np.count_nonzero(stars)) < len(lists)
+    if len(lists) < 2 or 2 * int(np.count_nonzero(stars)) >= len(lists):
+        return False
+    return not stars[reference] or not any(r is not None and r.method != "reference" for r in solved)
+
+
+def _tell_unmeasured(group: Group, cluster: list[int], solved: list[Registration | None]) -> None:
+    lost = [i for i, found in zip(cluster, solved, strict=True) if found is None or found.method == "reference"]
+    if len(lost) == len(cluster):
+        group.remark("the frames show no stars: they are placed where their headers say")
+    elif len(lost) > 1:
+        group.remark(f"the frames show hardly any stars: {len(lost) - 1} of them are placed where their headers say")
 
 
 def _leave_out_doubled(group: Group) -> None:
