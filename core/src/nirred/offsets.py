@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .dq import DQ
 from .errors import ConfigError
 from .group import Group
 from .plan.model import ON_TARGET, FrameInfo
@@ -42,11 +43,11 @@ def header_offsets(frames: Sequence[FrameInfo]) -> tuple[list[tuple[float, float
 
 
 def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> list[list[int]]:
-    """Group frames by field: chains of frames in which neighbours are closer than `overlap` of the field's sides."""
+    """Group frames by field: chains in which neighbours are closer than `overlap` of the lit field's sides."""
     if not frames:
         return []
     guesses, _ = guess_offsets(group, frames)
-    ny, nx = group.planes[0].shape
+    ny, nx = _lit_sides(group, frames[0])
     left, clusters = list(range(len(frames))), []
     while left:
         cluster, left = [left[0]], left[1:]
@@ -61,6 +62,13 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
             left = [j for j in left if j not in near]
         clusters.append(sorted(frames[k] for k in cluster))
     return clusters
+
+
+def _lit_sides(group: Group, i: int) -> tuple[int, int]:
+    """Height and width in pixels of the part of the first plane that a frame's mask leaves lit, such as a keyhole."""
+    lit = (group.planes[0].dq.frame(i) & DQ.UNILLUMINATED) == 0
+    rows, columns = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))
+    return (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) if rows.size else group.planes[0].shape
 
 
 def read_offsets(given: Positions, group: Group, frames: list[int]) -> list[tuple[float, float]]:

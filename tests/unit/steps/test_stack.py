@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from nirred.plugin import S
 from nirred.products import frames_table, wcs_keywords
 from nirred.steps import stack as stack_module
 from nirred.steps.stack import FlagOutliers, Resample, ScaleCounts, StackFrames
+from tests.unit.steps.conftest import make_info
 
 CALL = S("any")
 
@@ -359,6 +361,18 @@ def test_pointings_cluster_through_chains(make_group):
     assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
     assert pointing_clusters(group, [0, 2, 3]) == [[0], [2, 3]]
     assert pointing_clusters(group, []) == []
+
+
+def test_pointings_whose_lit_parts_are_apart_are_two_fields(make_group):
+    """Through a keyhole, the sky 60 pixels away is another field though the arrays overlap."""
+    dq = np.full((100, 100), int(DQ.UNILLUMINATED), np.uint16)
+    dq[:, 40:60] = 0
+    east = (0.0, 12.0, 2.0, 13.0)
+    infos = [make_info(Path(f"f{k}.fits"), dq.shape, k, at=(x, 0.0)) for k, x in enumerate(east)]
+    group = make_group(["object", "sky"] * 2, [np.ones(dq.shape)] * 4, dq=[dq] * 4, infos=infos)
+    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 2], [1, 3]]
+    group = make_group(["object", "sky"] * 2, [np.ones(dq.shape)] * 4, infos=infos)
+    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
 
 
 def test_offsets_from_a_user_s_list(make_group, tmp_path):
