@@ -42,11 +42,14 @@ class Field(Protocol):
     ----------
     guesses : list of (x, y)
         Expected position of one object in each frame, up to a constant.
+    sigma : float
+        Their 1-sigma error, pixels.
     centre : (float, float)
         Position to which offsets refer and about which frames are rotated.
     """
 
     guesses: list[tuple[float, float]]
+    sigma: float
     centre: tuple[float, float]
 
     def stars(self, i: int) -> StarList:

@@ -47,7 +47,7 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
     if not frames:
         return []
     guesses, _ = guess_offsets(group, frames)
-    ny, nx = _lit_sides(group, frames[0])
+    ny, nx = lit_sides(group, frames[0])
     left, clusters = list(range(len(frames))), []
     while left:
         cluster, left = [left[0]], left[1:]
@@ -64,7 +64,7 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
     return clusters
 
 
-def _lit_sides(group: Group, i: int) -> tuple[int, int]:
+def lit_sides(group: Group, i: int) -> tuple[int, int]:
     """Height and width in pixels of the part of the first plane that a frame's mask leaves lit, such as a keyhole."""
     lit = (group.planes[0].dq.frame(i) & DQ.UNILLUMINATED) == 0
     rows, columns = (np.flatnonzero(lit.any(axis=axis)) for axis in (1, 0))

@@ -87,6 +87,26 @@ def test_frames_that_fail_tell_nothing_if_the_reference_shows_no_sure_star(make_
     assert (said in group.remarks) is (snr < 10)
 
 
+def test_frames_that_hardly_overlap_the_others_are_placed_together(make_group) -> None:
+    """A mosaic of two fields without a star in common: nothing is lost, and each field is sharp."""
+    group = make_group(["both"] * 6, [np.zeros((160, 160))] * 6)
+    rng, one = np.random.default_rng(1), np.ones(30)
+    east, west = rng.uniform(20, 140, (2, 2, 30))
+    shifts = rng.uniform(-3, 3, (6, 2))
+    for k, (frame, shift) in enumerate(zip(group.frames, shifts, strict=True)):
+        x, y = (east if k < 3 else west) + shift[:, None]
+        flux = np.linspace(900, 300, 30)
+        stars = StarList(x, y, 0.01 * one, flux, 100 * one, 4 * one, 0 * one, flux, 1.0)
+        group.registration.stars = {**(group.registration.stars or {}), k: [stars]}
+        frame.info.wcs[0].wcs.wcs.crpix += (0.0 if k < 3 else 140.0, 0.0)
+    AdjustWcs().apply(group, AdjustWcs.Params(), S("adjust_wcs_to_reference"))
+    assert all(f.alive for f in group.frames) and group.registration.registered
+    found = np.array([(f.dx, f.dy) for f in group.frames]) - shifts
+    assert found[:3] == pytest.approx(np.tile(found[0], (3, 1)), abs=0.05)
+    assert found[3:] == pytest.approx(np.tile(found[3], (3, 1)), abs=0.05)
+    assert abs(found[3, 0] - found[0, 0]) == pytest.approx(140, abs=8) and len(group.remarks) == 1
+
+
 @pytest.mark.parametrize("final", [True, False])
 def test_the_size_of_a_frame_s_stars_is_that_of_those_in_common(make_group, final: bool) -> None:
     """Thirty patches of persistence outnumber the stars of the second frame."""

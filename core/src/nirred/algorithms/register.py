@@ -50,7 +50,7 @@ class Registration:
     rms : float
         Scatter of the residuals per axis (px); 0 for a single star.
     method : str
-        ``"stars"``, ``"triangles"``, ``"correlation"`` or ``"reference"``.
+        ``"stars"``, ``"triangles"``, ``"correlation"``, ``"reference"``, or ``"header"``: see `islands`.
     """
 
     dx: float

@@ -10,15 +10,16 @@ from typing import Literal
 import numpy as np
 
 from ..algorithms.doubled import find_doubling
+from ..algorithms.islands import place_island, shared
 from ..algorithms.register import Registration
 from ..algorithms.sequence import solve_offsets
 from ..algorithms.sizes import relative_sizes
 from ..algorithms.stars import SHARPEST_FWHM, StarList, estimate_fwhm, find_stars
 from ..dq import DQ
-from ..field import field_of, join
+from ..field import Field, field_of, join
 from ..geometry import NEARLY_A_SHIFT, geometry
 from ..group import Group
-from ..offsets import pointing_clusters
+from ..offsets import guess_offsets, lit_sides, pointing_clusters
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
@@ -142,21 +143,24 @@ class AdjustWcs(GroupStep):
         known = group.registration.first
         reference = 0
         if len(lists) > 1:
-            solve = partial(
-                solve_offsets,
-                lists,
-                fit_rotation=params.rotate is True,
-                centre=field.centre if params.rotate else (0.0, 0.0),
-                least_turn=NEARLY_A_SHIFT / max(np.hypot(*field.centre), 1.0) if params.rotate else np.inf,
-                images=lambda k: field.image(cluster[k]),
-            )
-            guesses = np.asarray(field.guesses, float)
-            solved, reference = solve(guesses, params.first_pass / scale / 5.0)
+            solve = partial(_solve, field, cluster, lists, params.rotate)
+            guesses, sigma = np.asarray(field.guesses, float), params.first_pass / scale / 5.0
+            solved, reference = solve(guesses, sigma)
             if params.final:
                 solved = _reconsidered(solve, guesses, solved, reference, [known.get((cluster[0], i)) for i in cluster])
             else:
                 known.update({(cluster[0], i): r for i, r in zip(cluster, solved, strict=True) if r is not None})
             solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
+            solved, island = place_island(
+                lambda some: _solve(field, cluster, lists, params.rotate, guesses[some], sigma, some),
+                guesses,
+                solved,
+                reference,
+                shared(guess_offsets(group, cluster)[0], lit_sides(group, cluster[0])[::-1]),
+                field.sigma,
+            )
+            if island and params.final:
+                _tell_island(group, [cluster[k] for k in island])
         if params.final:
             group.registration.reference = cluster[reference]
             group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
@@ -176,6 +180,35 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if not trusted and i != group.registration.reference and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _solve(
+    field: Field,
+    cluster: list[int],
+    lists: list[StarList],
+    rotate: bool | Literal["auto"],
+    places: np.ndarray,
+    sigma: float,
+    some: list[int] | None = None,
+) -> tuple[list[Registration | None], int]:
+    """Register a field's frames, or `some` of them, from their expected places."""
+    members = list(range(len(cluster))) if some is None else some
+    return solve_offsets(
+        [lists[k] for k in members],
+        places,
+        sigma,
+        fit_rotation=rotate is True,
+        centre=field.centre if rotate else (0.0, 0.0),
+        least_turn=NEARLY_A_SHIFT / max(np.hypot(*field.centre), 1.0) if rotate else np.inf,
+        images=lambda k: field.image(cluster[members[k]]),
+    )
+
+
+def _tell_island(group: Group, island: list[int]) -> None:
+    group.remark(
+        f"{len(island)} frames ({group.frames[island[0]].info.name} ...) hardly overlap the others: registered among "
+        "themselves, they are placed together where their headers say; if they are sky frames, say so (--skies)"
+    )
 
 
 def _size_by_common_stars(group: Group, cluster: list[int], ratios: np.ndarray) -> None:
