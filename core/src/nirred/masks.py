@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def detector_mask(group: Group, spec: MaskSpec, given: Mapping[str, Any]) -> lis
     """One mask of detector scope for every plane, with the user's parameters over the mask's own: uint16."""
     first, registry, bit = group.task.first, group.context.registry, np.uint16(spec.bit)
     shapes = enumerate(d.shape for d in first.detectors)
-    found = (_compute(registry, spec, given, first, _asked(group, first, (p, shape), ())) for p, shape in shapes)
+    found = (_compute(registry, spec, given, first, _asked(group, first, (p, shape))) for p, shape in shapes)
     return [np.where(flagged, bit, np.uint16(0)) for flagged in found]
 
 
@@ -76,16 +77,15 @@ def _say(group: Group, spec: MaskSpec, shares: dict[str, float]) -> None:
 def _late(group: Group, mask: tuple[MaskSpec, Mapping[str, Any]], of: int, p: int, shown: Sequence[int]) -> np.ndarray:
     """A mask of plane `p` of frame `of`, from the calibrated planes of the frames `shown`."""
     info, state = group.frames[of].info, group.planes[p]
-    images, plane = [state.sci.frame(i) for i in shown], (state.number, state.shape)
-    return _compute(group.context.registry, *mask, info, _asked(group, info, plane, images))
+    asked = _asked(group, info, (state.number, state.shape))
+    asked = replace(asked, images=[state.sci.frame(i) for i in shown], bad=[state.bad(i) for i in shown])
+    return _compute(group.context.registry, *mask, info, asked)
 
 
-def _asked(
-    group: Group, info: FrameInfo, plane: tuple[int, tuple[int, int]], images: Sequence[np.ndarray]
-) -> MaskInput:
+def _asked(group: Group, info: FrameInfo, plane: tuple[int, tuple[int, int]]) -> MaskInput:
     """What a mask is asked of a plane, given by its detector's number in the camera and its shape."""
     (number, shape), flattened = plane, group.setup.flat is not None
-    return MaskInput(shape, info.descriptors, info.tags, images, number, group.remark, flattened)
+    return MaskInput(shape, info.descriptors, info.tags, (), number, group.remark, flattened)
 
 
 def _compute(

@@ -21,8 +21,9 @@ def given(shape: tuple[int, int] = (FULL, FULL), images: Any = (), place: Sectio
     return MaskInput(shape, Descriptors(extra={"detector_section": place}), TAGS, images, **other)
 
 
-def shadow(image: np.ndarray, *, flattened: bool = True) -> np.ndarray:
-    return probe_shadow(given(image.shape, [image.astype(np.float32)], flattened=flattened), {})
+def shadow(image: np.ndarray, *, flattened: bool = True, bad: np.ndarray | None = None) -> np.ndarray:
+    bad = np.zeros(image.shape, np.uint8) if bad is None else bad
+    return probe_shadow(given(image.shape, [image.astype(np.float32)], flattened=flattened, bad=[bad]), {})
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real mask is not on this machine")
@@ -137,6 +138,13 @@ def nebula(width: float) -> np.ndarray:
 )
 def test_other_structure_makes_no_shadow(shape: np.ndarray) -> None:
     assert not shadow(sky() * (1 + shape)).any()
+
+
+def test_a_rim_that_the_flat_does_not_reach_is_no_shadow() -> None:
+    """A smaller disc: its pixels are known to be bad, and were divided by next to nothing."""
+    unlit = np.hypot(X - 1.05, Y - 1.06) > 2.0
+    assert shadow(np.where(unlit, 20.0, sky())).any()
+    assert not shadow(np.where(unlit, 20.0, sky()), bad=unlit.view(np.uint8)).any()
 
 
 @pytest.mark.parametrize("level", [20.0, 100.0])

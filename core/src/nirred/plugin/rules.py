@@ -129,6 +129,8 @@ class MaskInput:
         ``remark(text)`` adds a sentence to the task's remarks if something was not as expected.
     flattened : bool
         Whether the images have been divided by a flat.
+    bad : sequence of uint8 (ny, nx)
+        Of each image: non-zero where a pixel is unusable.
     """
 
     shape: tuple[int, int]
@@ -138,6 +140,7 @@ class MaskInput:
     plane: int = 0
     remark: Callable[[str], object] = lambda text: None
     flattened: bool = False
+    bad: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True)

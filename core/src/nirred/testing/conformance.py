@@ -263,8 +263,10 @@ class PluginConformance:
         shape = answers["detectors"][0].shape
         images = tuple(np.full(shape, 100.0, np.float32) for _ in range(3))
         for _, spec in nirred_registry.masks():
-            given = images if spec.scope != "detector" else ()
-            mask = spec.compute(MaskInput(shape, answers["describe"], answers["tags"], given), spec.parameters)
+            shown = images if spec.scope != "detector" else ()
+            bad = tuple(np.zeros(shape, np.uint8) for _ in shown)
+            given = MaskInput(shape, answers["describe"], answers["tags"], shown, bad=bad)
+            mask = spec.compute(given, spec.parameters)
             assert mask.shape == shape, spec.name
             assert mask.dtype == np.bool_, spec.name
             assert 0 < spec.bit < 1 << 16

@@ -45,7 +45,7 @@ def probe_shadow(given: MaskInput, parameters: Mapping[str, Any]) -> np.ndarray:
     nothing = np.zeros(given.shape, bool)
     if not given.flattened:
         return nothing
-    measured = _loss(_cells(given.images[0], outside_disc(given, parameters)))
+    measured = _loss(_cells(given.images[0], outside_disc(given, parameters) | (given.bad[0] != 0)))
     if measured is None:
         return nothing
     dark = _reaching_in(measured[0])
