@@ -190,6 +190,7 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
         whole = all(group.skies.get(i) for i in group.indices())
         state.sub = PlaneStack(state.sci.shape, np.float32, state.sub_scratch, zeros=not whole)
     state.mended.clear()
+    state.residual.clear()
     lights = take_off_halos(group, p) if hidden and params.mask_objects else {}
     levels = measure_levels(group, p, params)
     targets = group.indices()
