@@ -50,6 +50,25 @@ def test_frames_at_one_place_are_no_sky_for_each_other(make_group):
     assert associated(group, distance=0.0, min_skies=None)[0] == (1, 2, 3)
 
 
+def test_the_middle_of_a_small_dither_takes_nearer_skies(make_group):
+    """Otherwise one frame of nine is lost in a grid with steps of two thirds of the distance."""
+    places = [(1.9 * (k % 3), 1.9 * (k // 3)) for k in range(9)]
+    infos = [make_info(Path(f"f{k}.fits"), (8, 8), k, at=place) for k, place in enumerate(places)]
+    group = make_group(["both"] * 9, [np.zeros((8, 8))] * 9, infos=infos)
+    found = associated(group)
+    assert found[4] == (0, 2, 6, 8)
+    assert found[1] == (6, 7, 8)  # the others' skies are as far as wanted
+    assert group.remarks == [
+        "no sky frame is 3 arcsec from f4.fits; those at more than 2 arcsec are used (associate_sky:distance)"
+    ]
+
+
+def test_frames_of_one_position_have_no_nearer_skies(make_group):
+    group = make_group(["both"] * 4, [np.zeros((8, 8))] * 4, step=0.8)  # the ends are 2.4 arcsec apart
+    assert not any(associated(group).values())
+    assert not group.remarks
+
+
 def test_fewest_and_most_skies(make_group):
     group = make_group(["both"] * 6, [np.zeros((8, 8))] * 6, step=10.0)
     assert associated(group, time=70, min_skies=3)[0] == (1, 2, 3)

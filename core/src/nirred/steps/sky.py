@@ -34,6 +34,8 @@ DIM = 0.2
 #: Slope differences between frames, over the noise of a pixel and the root of the frames' number, that are too small to
 #: matter: steps next to objects are of their order, and average out over more dithers than the noise does.
 SLIGHT = 0.007
+#: In the middle of a dither of small steps, sky frames need only be at this share of the wanted distance.
+NEARER = 2 / 3
 #: Below this share of blank pixels a target fills the field: its zero level comes from the sky frames.
 FILLED = 0.10
 
@@ -76,10 +78,14 @@ class AssociateSky(GroupStep):
         pool = np.array(group.indices() if params.use_all else group.indices("sky", "both"), int)
         times = np.array([time_of(frame) for frame in group.frames])
         fields = np.array([_centre(frame) for frame in group.frames])
+        far = {i: _far_enough(fields, i, pool, params.distance) for i in group.indices()}
+        near = {i: _far_enough(fields, i, pool, NEARER * params.distance) for i, found in far.items() if not found.size}
+        if len(near) < len(far):  # none for any frame: not a dither
+            far |= near
+            _tell_nearer(group, [i for i, found in near.items() if found.size], params.distance)
         late = []
-        for i in group.indices():
-            far = pool[_separations(fields[i], fields[pool]) > params.distance] if params.distance > 0 else pool
-            chosen, widened = choose_skies(times, i, far[far != i], params)
+        for i, found in far.items():
+            chosen, widened = choose_skies(times, i, found, params)
             group.skies[i] = chosen
             if widened and group.frames[i].role != "sky":
                 late.append(group.frames[i].info.name)
@@ -88,6 +94,21 @@ class AssociateSky(GroupStep):
                 f"fewer than {params.min_skies} sky frames within {params.time:g} s of "
                 f"{len(late)} frames ({late[0]} ...); earlier or later ones are used"
             )
+
+
+def _far_enough(fields: np.ndarray, i: int, pool: np.ndarray, distance: float) -> np.ndarray:
+    """Frames of `pool` whose fields are more than `distance` (arcsec) from that of frame i."""
+    others = pool[pool != i]
+    return np.asarray(others[_separations(fields[i], fields[others]) > distance] if distance > 0 else others)
+
+
+def _tell_nearer(group: Group, frames: list[int], distance: float) -> None:
+    """Remark that `frames` have sky frames at less than `distance` (arcsec) only."""
+    if frames:
+        group.remark(
+            f"no sky frame is {distance:g} arcsec from {', '.join(group.frames[i].info.name for i in frames)}; "
+            f"those at more than {NEARER * distance:.2g} arcsec are used (associate_sky:distance)"
+        )
 
 
 def choose_skies(
