@@ -8,7 +8,7 @@ from nirred.plan.model import Plan
 from nirred.plan.pointing import FRACTION, area, clip, cluster
 from nirred.plan.scan import scan
 from nirred.plan.wcscheck import check_wcs
-from nirred.steps.sky import SeparateSky
+from nirred.steps.association import SeparateSky
 
 SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
 

@@ -17,8 +17,9 @@ from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import SkyResults
 from nirred.steps import sky, skymodel
+from nirred.steps.association import AssociateSky, choose_skies
 from nirred.steps.match import unequally_shown
-from nirred.steps.sky import AssociateSky, SkyCorrect, choose_skies
+from nirred.steps.sky import SkyCorrect
 from nirred.store import PlaneStack
 from tests.unit.steps.conftest import make_info
 

@@ -1,5 +1,6 @@
 """The core's steps: each is a `Params` and a thin class over `nirred.algorithms`."""
 
+from .association import ASSOCIATION_STEPS
 from .calibrations import CALIBRATION_STEPS
 from .finish import FINISH_STEPS
 from .frames import FRAME_STEPS
@@ -8,4 +9,13 @@ from .register import REGISTER_STEPS
 from .sky import SKY_STEPS
 from .stack import STACK_STEPS
 
-CORE_STEPS = (*FRAME_STEPS, *CALIBRATION_STEPS, *SKY_STEPS, *REGISTER_STEPS, *OBJECT_STEPS, *STACK_STEPS, *FINISH_STEPS)
+CORE_STEPS = (
+    *FRAME_STEPS,
+    *CALIBRATION_STEPS,
+    *ASSOCIATION_STEPS,
+    *SKY_STEPS,
+    *REGISTER_STEPS,
+    *OBJECT_STEPS,
+    *STACK_STEPS,
+    *FINISH_STEPS,
+)
