@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,7 @@ def run(
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
     started = datetime.now(UTC)
-
-    def say(text: str) -> None:
-        tell(Event("message", message=text))
+    say = partial(_say, tell)
 
     with output_lock(out / ".nirred", say):
         context = within_limits(_context(options, registry, out, tell), say)
@@ -194,6 +193,10 @@ def run(
     )
 
 
+def _say(tell: Callable[[Event], None], text: str) -> None:
+    tell(Event("message", message=text))
+
+
 def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) -> Path | None:
     """Write the report; errors are reported and recorded but do not affect the products."""
     from ..report import write_report
@@ -203,9 +206,9 @@ def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) ->
     except Exception as error:  # noqa: BLE001 - the reduction is finished: no fault of its report may undo it
         said = str(error) if isinstance(error, NirredError) else f"{type(error).__name__}: {error}"
         record["remarks"].append(f"no report: {said}")
-        tell(Event("message", message=f"no report: {said}"))
+        _say(tell, f"no report: {said}")
         if not isinstance(error, (NirredError, MemoryError)):
-            tell(Event("message", message="".join(traceback.format_exception(error))))
+            _say(tell, "".join(traceback.format_exception(error)))
         with contextlib.suppress(DataError):  # the disk that is full for the report may be so for this
             write_json(out / "run.json", record)
         return None
