@@ -31,6 +31,7 @@ LAYERS = (
     ("registry",),
     ("requests",),
     ("fitsio", "opening", "plan.model", "plan.moments", "blame", "slabs", "results"),
+    ("states",),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
     ("darks", "framepass", "masks", "coadd", "products"),

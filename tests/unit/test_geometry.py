@@ -17,13 +17,14 @@ from nirred.algorithms.register import Registration
 from nirred.algorithms.stars import StarList
 from nirred.errors import StepError
 from nirred.geometry import Target, geometry, targets_of
-from nirred.group import Context, FrameState, Group, PlaneState
+from nirred.group import Context, Group
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
 from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, S, make_wcs, wcs_from_header
 from nirred.plugin.coordinates import as_astropy
 from nirred.products import wcs_keywords
 from nirred.registry import Registry
+from nirred.states import FrameState, PlaneState
 from nirred.steps import stack as stack_module
 from nirred.steps.register import AdjustWcs, _counts
 from nirred.steps.stack import Resample, ScaleCounts, StackFrames

@@ -14,13 +14,14 @@ from astropy.wcs import WCS
 
 from nirred.fitsio import read_calibration
 from nirred.frame import Plane
-from nirred.group import Context, Ending, FrameState, Group
+from nirred.group import Context, Group
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
 from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs
 from nirred.plugin.coordinates import wcs_from_header, wcs_from_pointing
 from nirred.products import frames_table, original_cards, primary_header, wcs_keywords, write
 from nirred.registry import Registry
+from nirred.states import Ending, FrameState
 
 
 def info_of(*cards, **described):

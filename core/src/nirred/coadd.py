@@ -17,8 +17,9 @@ from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from .algorithms.sky_rows import spread_order
 from .algorithms.threads import row_blocks, run_blocks
 from .geometry import Target, geometry
-from .group import BAD, Group
+from .group import Group
 from .plugin.coordinates import AnyWcs, as_astropy, make_wcs
+from .states import BAD
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS

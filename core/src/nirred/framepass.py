@@ -22,7 +22,7 @@ from .errors import NirredError, StepError, Unreadable, fault_of
 from .files import give_cache_back
 from .fitsio import KNOWN_BITS
 from .frame import Plane
-from .group import BAD, FrameSetup, Group, PlaneState
+from .group import FrameSetup, Group
 from .masks import apply_late_masks
 from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
@@ -30,6 +30,7 @@ from .plan.moments import stamp
 from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
 from .slabs import sample_rows
 from .spread import at_once, each_frame
+from .states import BAD, PlaneState
 from .store import PlaneStack, give_heap_back
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-from nirred.group import PlaneState
 from nirred.plugin import S
+from nirred.states import PlaneState
 from nirred.store import PlaneStack
 from nirred_emir import steps
 from nirred_emir.illumination import Structure, unresponsive

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nirred.group import Context, FrameState, Group, PlaneState
+from nirred.group import Context, Group
 from nirred.headers import Header, Headers
 from nirred.plan.model import FrameInfo, Task
 from nirred.plugin import Descriptors, Detector, Exposure, PlaneWcs, make_wcs
 from nirred.registry import Registry
+from nirred.states import FrameState, PlaneState
 from nirred.store import PlaneStack
 
 START = datetime(2026, 1, 15, 8)

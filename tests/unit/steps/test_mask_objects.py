@@ -14,9 +14,9 @@ from nirred.algorithms.nested import LIGHT_STEP
 from nirred.algorithms.objmask import find_objects
 from nirred.algorithms.profile import cut_share
 from nirred.dq import DQ
-from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import ObjectResults
+from nirred.states import OBJECT
 from nirred.steps.firststack import compact_objects, first_objects, lit_boxes, sky_between
 from nirred.steps.moving import MovingLight
 from nirred.steps.objects import Hidden, MaskObjects, _always

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.group import OBJECT
 from nirred.plugin import S
+from nirred.states import OBJECT
 from nirred.steps.match import MatchBackgrounds, match_skies
 
 CALL = S("any")

@@ -8,7 +8,7 @@ import pytest
 from nirred.algorithms.mutual import Squares
 from nirred.coadd import lay_out
 from nirred.geometry import targets_of
-from nirred.group import OBJECT
+from nirred.states import OBJECT
 from nirred.steps.moving import MovingLight, tell_light
 
 SHAPE = (400, 400)

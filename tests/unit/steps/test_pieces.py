@@ -12,11 +12,11 @@ from astropy.wcs import WCS
 
 from nirred import provenance
 from nirred.errors import DataError, StepError
-from nirred.group import FrameState
 from nirred.plugin import PlaneWcs, make_wcs
 from nirred.plugin.recipes import S
 from nirred.products import plane_keywords, wcs_keywords
 from nirred.recipes import ALIGN_AND_STACK
+from nirred.states import FrameState
 from nirred.steps.finish import FINISH_STEPS
 from nirred.steps.pieces import PIECE_STEPS, ReadPieces, _read
 from nirred.steps.register import REGISTER_STEPS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.group import Group, PlaneState
+from nirred.group import Group
 from nirred.plugin import S
+from nirred.states import PlaneState
 from nirred.steps.readout import CleanReadout
 from nirred.steps.residual import level_frames
 

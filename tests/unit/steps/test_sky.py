@@ -13,9 +13,9 @@ from scipy.ndimage import median_filter
 from nirred import scratch
 from nirred.dq import DQ
 from nirred.errors import StepError
-from nirred.group import OBJECT
 from nirred.plugin import S
 from nirred.results import SkyResults
+from nirred.states import OBJECT
 from nirred.steps import sky, skymodel
 from nirred.steps.association import AssociateSky, choose_skies
 from nirred.steps.match import unequally_shown

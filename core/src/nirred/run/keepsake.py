@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..files import replacing
-from ..group import Group, PlaneState
+from ..group import Group
 from ..headers import printable_ascii
 from ..plan.moments import stamp
+from ..states import PlaneState
 
 #: Largest number of pixels along an axis.
 SIDE = 512

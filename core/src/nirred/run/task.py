@@ -17,12 +17,13 @@ from ..errors import CalibrationMissing, DataError, NirredError, PluginError, St
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
 from ..framepass import calibrate_group
-from ..group import Context, FrameState, Group
+from ..group import Context, Group
 from ..headers import Headers
 from ..params import Setting
 from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
 from ..results import Calibration
+from ..states import FrameState
 from ..step import FrameStep, GroupStep
 from ..steps.checkwcs import HeaderStep
 from . import history

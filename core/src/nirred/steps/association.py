@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..group import FrameState, Group
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..states import FrameState
 from ..step import GroupStep
 from .skymodel import time_of
 

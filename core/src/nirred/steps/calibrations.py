@@ -16,12 +16,13 @@ from ..algorithms.typical import median, sampled_median
 from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
-from ..group import Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..provenance import file_digest
 from ..spread import each_frame
+from ..states import WRITTEN, PlaneState
 from ..step import GroupStep
 
 #: A pixel that deviates in the short dark by this many times the scatter of all pixels is useless in a long exposure.
@@ -90,7 +91,7 @@ def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) ->
 
 
 def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
-    return [Plane(p.data, p.dq | (c & np.uint16(0x3FFF)), p.var) for p, c in zip(planes, common, strict=True)]
+    return [Plane(p.data, p.dq | (c & WRITTEN), p.var) for p, c in zip(planes, common, strict=True)]
 
 
 def _stack_plane(
@@ -105,7 +106,7 @@ def _stack_plane(
         state.sci.planes(frames), state.dq.planes(frames), noise=noise, rejection=rejection, scale=factors,
         zero=shifts, ignored=common, threads=group.context.threads,
     )  # fmt: skip
-    done.dq[...] &= np.uint16(0x3FFF)
+    done.dq[...] &= WRITTEN
     return Plane(_finite(done.sci), done.dq, _finite(done.var))
 
 
@@ -276,7 +277,9 @@ class ThresholdFlatfield(GroupStep):
         done = []
         for p in group.streams[call.takes]:
             out = ~((p.data >= params.lower) & (p.data <= params.upper))
-            dq = p.dq | np.where(out & ((p.dq & 1) == 0), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
+            dq = p.dq | np.where(
+                out & ((p.dq & np.uint16(DQ.BAD_PIXEL)) == 0), np.uint16(DQ.UNILLUMINATED), np.uint16(0)
+            )
             blank = out | ((dq & np.uint16(DQ.UNILLUMINATED)) != 0)
             done.append(Plane(np.where(blank, np.float32(1), p.data), dq, p.var))
         group.streams[call.gives] = done

@@ -9,8 +9,9 @@ from ..algorithms.drift import FieldBasis, Sky, predict_sky
 from ..algorithms.flags import flagged
 from ..algorithms.nested import NestedSurfaces, fit_nested
 from ..algorithms.surface import FIELD_STEP, Surface, degrees, fit_points, surface_order
-from ..group import BAD, OBJECT, Group, PlaneState
+from ..group import Group
 from ..spread import each_frame
+from ..states import BAD, OBJECT, PlaneState
 from .residual import SMALL_BOXES, Expected, take_off
 from .skymodel import SkyModel, time_of
 

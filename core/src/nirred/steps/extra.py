@@ -11,7 +11,7 @@ from .. import __version__
 from ..algorithms.stars import StarList
 from ..errors import StepError
 from ..fitsio import Extension, write_product
-from ..group import OBJECT, FrameState, Group, PlaneState
+from ..group import Group
 from ..inputs import place
 from ..params import Params, param
 from ..params import Params as StepParams
@@ -19,15 +19,13 @@ from ..plan.model import FrameInfo
 from ..plugin.coordinates import wcs_cards
 from ..plugin.recipes import StepCall
 from ..products import original_cards, plane_keywords
+from ..states import OBJECT, WRITTEN, FrameState, PlaneState
 from ..step import GroupStep
 from .checkwcs import HEADER_STEPS
 from .pieces import PIECE_STEPS
 from .readout import READOUT_STEPS
 from .skyflat import SKYFLAT_STEPS
 from .stare import STARE_STEPS
-
-#: DQ bits written to products; the two highest bits are used within a run only.
-_PUBLIC = np.uint16(0x3FFF)
 
 
 class WriteFrames(GroupStep):
@@ -84,7 +82,7 @@ def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Pa
         extensions.append(Extension("SCI", plane.data.astype(np.float32), cards, p + 1))
         if plane.var is not None:
             extensions.append(Extension("VAR", plane.var.astype(np.float32), {}, p + 1))
-        extensions.append(Extension("DQ", plane.dq & _PUBLIC, {}, p + 1))
+        extensions.append(Extension("DQ", plane.dq & WRITTEN, {}, p + 1))
     return [_write(group, 0, folder, suffix, [*extensions, *history])]
 
 
@@ -114,7 +112,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
         extensions.append(Extension("SCI", np.array(data, np.float32), cards, p + 1))
         if group.setup.variance:
             extensions.append(Extension("VAR", _variance(state, frame, data, dq), {}, p + 1))
-        extensions.append(Extension("DQ", dq & _PUBLIC, {}, p + 1))
+        extensions.append(Extension("DQ", dq & WRITTEN, {}, p + 1))
         if (dq & OBJECT).any():
             extensions.append(Extension("OBJMASK", ((dq & OBJECT) != 0).astype(np.uint8), {}, p + 1))
         stars = (group.registration.stars or {}).get(i)
@@ -125,7 +123,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
 
 def _variance(state: PlaneState, frame: FrameState, data: np.ndarray, dq: np.ndarray) -> np.ndarray:
     """Variance of a frame by the noise model, at the sky level, or at the frame's median if no sky was measured."""
-    good = data[((dq & _PUBLIC) == 0) & np.isfinite(data)]
+    good = data[((dq & WRITTEN) == 0) & np.isfinite(data)]
     signal = frame.sky if np.isfinite(frame.sky) else float(np.median(good)) if good.size else 0.0
     variance = np.asarray(state.constant) + max(signal, 0.0) * np.asarray(state.per_electron)
     return np.ascontiguousarray(np.broadcast_to(variance, data.shape), np.float32)

@@ -19,12 +19,13 @@ from ..algorithms.typical import median
 from ..dq import DQ
 from ..frame import Plane
 from ..geometry import NO_GRID, geometry
-from ..group import BAD, Group
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import drawn_planes, frames_table, write
 from ..results import require
+from ..states import BAD
 from ..step import GroupStep
 
 #: Pixels with this many times fewer exposures than the deepest ones are shallow.

@@ -9,10 +9,11 @@ from ..algorithms.mutual import PLACES, Squares, block_means, mutual_surfaces
 from ..algorithms.surface import Surface, surface_order
 from ..coadd import lay_out
 from ..geometry import Target, targets_of
-from ..group import BAD, Group, PlaneState
+from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
 from ..spread import each_frame
+from ..states import BAD, PlaneState
 from ..step import GroupStep
 from .residual import take_off
 

@@ -13,8 +13,9 @@ from ..algorithms.apart import Nodes, explained, part_light
 from ..algorithms.mutual import Squares, add_shown, block_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout
-from ..group import BAD, NOT_SKY, OBJECT, Group, PlaneState
+from ..group import Group
 from ..spread import each_frame
+from ..states import BAD, NOT_SKY, OBJECT, PlaneState
 from .readout import electronic_gain
 
 #: Pixels hidden by objects in this share of the frames or more are rarely seen; share of the detector from which such

@@ -17,11 +17,12 @@ from ..coadd import Layout, deep_frames, median_model
 from ..dq import DQ
 from ..errors import StepError
 from ..geometry import Target, targets_of
-from ..group import OBJECT, Group
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..spread import each_frame
+from ..states import OBJECT
 from ..step import GroupStep
 from .drift import is_lit
 from .firststack import Seek, bare_objects, compact_objects, first_objects, lit_boxes

@@ -18,7 +18,7 @@ from ..errors import DataError, NirredError, StepError
 from ..fitsio import read_calibration, read_image
 from ..frame import Plane
 from ..geometry import Target, beyond_shift, geometry, targets_of
-from ..group import BAD, FrameState, Group, PlaneState
+from ..group import Group
 from ..headers import Headers
 from ..params import Params, param
 from ..params import Params as StepParams
@@ -28,6 +28,7 @@ from ..plugin.recipes import StepCall
 from ..products import frames_table, write
 from ..provenance import file_digest
 from ..results import PieceStacks, require
+from ..states import BAD, BRIGHT, FrameState, PlaneState
 from ..step import GroupStep
 from ..store import PlaneStack
 from .checkwcs import HeaderStep
@@ -280,7 +281,7 @@ def _add(
     sums[1] += weight * np.where(ok, values, 0.0) / scale
     sums[2] += weight**2 * np.where(ok, var, 0.0) / scale**2
     sums[3] += np.where(ok, nexp, 0.0)
-    used |= np.where(ok, near & np.uint16(DQ.NON_LINEAR | DQ.SATURATED), np.uint16(0))
+    used |= np.where(ok, near & BRIGHT, np.uint16(0))
     lost |= np.where(ok, np.uint16(0), near)
 
 

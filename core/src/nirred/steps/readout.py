@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from ..algorithms.amplifiers import gain_of_levels
 from ..algorithms.readout import clean_readout, level_quadrants
-from ..group import OBJECT, Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..states import OBJECT, PlaneState
 from ..step import GroupStep
 from .residual import level_frames, put_back_residuals
 

@@ -17,12 +17,13 @@ from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, lay_out, median_model
 from ..dq import DQ
 from ..geometry import Target, geometry, targets_of
-from ..group import BAD, Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import require
 from ..spread import each_frame
+from ..states import BAD, BRIGHT, PlaneState
 from ..step import GroupStep
 from .noisy import leave_out_noisy
 from .register import all_stars
@@ -43,7 +44,6 @@ SHARP_BY, CORE = 12, 0.75
 APERTURES = (2.0, 3.0)
 #: Least S/N of a star in the reference frame, and least part of its flux with which a frame is taken to show it.
 SURELY, SEEN = 20.0, 0.2
-_BRIGHT = int(DQ.SATURATED | DQ.NON_LINEAR)
 
 
 def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0, *, wide: bool = False) -> float:
@@ -107,7 +107,7 @@ class FlagOutliers(GroupStep):
         for i in frames:
             slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
             limits[i] = OutlierLimits(
-                params.high, params.low, slope, slope * 2 / 3, params.least, reach, _BRIGHT, int(BAD)
+                params.high, params.low, slope, slope * 2 / 3, params.least, reach, int(BRIGHT), int(BAD)
             )
         noise = [noise_of(state) for state in group.planes]
         total = 0

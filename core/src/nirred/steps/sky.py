@@ -12,12 +12,13 @@ from ..algorithms.objmask import blank_fraction
 from ..algorithms.sky import levels_alike
 from ..algorithms.surface import surface_order
 from ..errors import StepError
-from ..group import BAD, OBJECT, Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..slabs import sample_rows, sampled
 from ..spread import each_frame
+from ..states import BAD, OBJECT, PlaneState
 from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels

@@ -10,10 +10,11 @@ from ..algorithms.objmask import object_mask
 from ..errors import StepError
 from ..frame import Plane
 from ..framepass import FLAT_FLOOR
-from ..group import OBJECT, Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..states import OBJECT, PlaneState
 from ..step import GroupStep
 from .calibrations import stack_planes
 

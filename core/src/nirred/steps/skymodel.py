@@ -15,10 +15,11 @@ from ..algorithms.sky_fine import OWN, WORTH, FineSky, FrameCells, fine_power, f
 from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_medians, survey
 from ..algorithms.sky_shape import sky_shape
 from ..algorithms.threads import run_blocks
-from ..group import BAD, NOT_SKY, OBJECT, FrameState, Group, PlaneState
+from ..group import Group
 from ..plan.moments import stamp
 from ..slabs import Slab, Slabs, sample_rows, sampled, slabs_alike
 from ..spread import each_frame
+from ..states import BAD, BRIGHT, NOT_SKY, OBJECT, FrameState, PlaneState
 from .residual import compare_noise
 
 #: Frames that share one estimate of the large-scale sky and of the pattern's power.
@@ -33,8 +34,6 @@ BLOCK, MEMORY_PART = 64, 16
 MOST_SAMPLED = 20_000_000
 #: Sampling step for the smoothness of a smooth sky, pixels.
 SHAPE_STEP = 16
-#: Bits of pixels not used as sky, besides those without signal: saturated and non-linear ones.
-LEVELS = np.uint16(6)
 #: Bytes per pixel and frame in a block: calibrated, flags, sky-subtracted.
 BYTES = 10
 
@@ -109,7 +108,7 @@ def epochs(group: Group, frames: list[int]) -> list[list[int]]:
 
 
 def _useless(*, masked: bool) -> int:
-    return int(BAD | LEVELS | (OBJECT if masked else np.uint16(0)))
+    return int(BAD | BRIGHT | (OBJECT if masked else np.uint16(0)))
 
 
 def subtract_at_once(model: SkyModel, epoch: list[int]) -> None:

@@ -31,11 +31,12 @@ from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
 from ..geometry import geometry, targets_of
-from ..group import BAD, Group, PlaneState
+from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import require
+from ..states import BAD, BRIGHT, PlaneState
 from ..step import GroupStep
 from .match import MatchBackgrounds
 from .scale import (
@@ -53,8 +54,6 @@ from .together import Together, frames_together
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
-#: Bits of pixels that are not used in a stack, and bits of used pixels that its DQ repeats.
-_HIDING, _TOLD = BAD & np.uint16(0xFFF9), int(DQ.NON_LINEAR | DQ.SATURATED)
 
 
 class Resample(GroupStep):
@@ -287,7 +286,7 @@ def _add_plane(
         return
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
-    values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(_HIDING))), part)
+    values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(BAD))), part)
     constant, per_electron = (plane[low:high] for plane in noise)
     if frame.raised != 1.0:  # the stack's own signal has been multiplied, too
         per_electron = per_electron * np.float32(frame.raised)
@@ -299,7 +298,7 @@ def _add_plane(
     noisier = noise_factor(group, state, i, part.together[i].aperture, wide=True)
     sky = max(sky_of(group, state, i), 0.0) / frame.raised
     own = (state.weight[i], frame.transparency, sky, noisier)
-    part.sums.add(values, hidden, under, own, part.limit, (_TOLD, int(BAD) | _TOLD))
+    part.sums.add(values, hidden, under, own, part.limit, (int(BRIGHT), int(BAD | BRIGHT)))
     if part.images:
         part.images[i, p] = _taken(values, hidden, under, frame.transparency, part.limit)
 

@@ -13,6 +13,7 @@ from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
 from ..results import require
+from ..states import BRIGHT
 from ..step import GroupStep
 from ..store import PlaneStack
 from .calibrations import StackParams, stack_planes
@@ -84,7 +85,7 @@ class CombineExposures(GroupStep):
             state = group.planes[p]
             count = np.asarray(np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16))
             data = np.where(count > 0, plane.data, np.float32(np.nan))
-            dq = np.where(count > 0, plane.dq & np.uint16(6), plane.dq | np.uint16(DQ.NO_DATA))
+            dq = np.where(count > 0, plane.dq & BRIGHT, plane.dq | np.uint16(DQ.NO_DATA))
             made.append(Plane(data, dq, plane.var))
             counts.append(count)
         group.streams[call.gives], group.stack.nexp = made, counts

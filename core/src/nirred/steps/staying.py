@@ -12,7 +12,8 @@ from ..algorithms.mesh import fill_boxes
 from ..algorithms.mutual import Squares, spread
 from ..algorithms.surface import fit_points
 from ..coadd import Layout
-from ..group import OBJECT, Group, PlaneState
+from ..group import Group
+from ..states import OBJECT, PlaneState
 
 #: Least number of squares, covered by objects in every frame, that make a region worth testing.
 _LEAST = 4
