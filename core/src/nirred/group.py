@@ -188,6 +188,14 @@ class Group:
         frame.reject(reason, state)
         self.remark(f"{frame.info.name} left out: {frame.reason}")
 
+    def sky_level(self, state: PlaneState, i: int) -> float:
+        """Sky level of frame `i` on a plane, electron; that of its first plane where none was measured on this one."""
+        return state.sky.get(i, self.frames[i].sky)
+
+    def noise_scale(self, state: PlaneState, i: int) -> float:
+        """Noise of frame `i` on a plane over that of the model; of its first plane where it was not measured here."""
+        return state.noise_scale.get(i, self.frames[i].noise_scale)
+
     def raise_noise(self, i: int, factor: float) -> None:
         """Multiply the estimated noise of frame `i` in all its planes."""
         self.frames[i].noise_scale *= factor

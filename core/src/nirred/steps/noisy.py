@@ -29,7 +29,7 @@ def leave_out_noisy(group: Group, frames: list[int]) -> None:
     if len(places) < 2:
         return
     for p, state in enumerate(group.planes):
-        sky = float(np.median([state.sky.get(i, group.frames[i].sky) for i in frames]))
+        sky = float(np.median([group.sky_level(state, i) for i in frames]))
         static = np.zeros(state.shape, np.uint16)
         if state.inputs is not None and state.inputs.static_dq is not None:
             static = np.broadcast_to(state.inputs.static_dq, state.shape)

@@ -141,7 +141,7 @@ def _level(state: PlaneState, i: int, surface: Surface | None, power: tuple[floa
 
 def compare_noise(group: Group, state: PlaneState, i: int, scatter: float, light: float = 0.0) -> None:
     """Record the noise of frame i over that of the model, from the scatter of its pixels; `light` adds photon noise."""
-    expected = state.expected_variance(state.sky.get(i, group.frames[i].sky)) * (1.0 + state.sky_variance.get(i, 0.0))
+    expected = state.expected_variance(group.sky_level(state, i)) * (1.0 + state.sky_variance.get(i, 0.0))
     expected += light * state.typical_noise[1]
     if expected > 0 and np.isfinite(scatter):
         state.noise_scale[i] = float(np.clip(scatter / np.sqrt(expected), 0.5, 3.0))

@@ -52,14 +52,8 @@ def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0,
     `together`: number of frames in whose mean the sky's noise does not average out, see `frames_together`. `wide`: in
     apertures, which also see the noise of the sky's shape.
     """
-    scale = state.noise_scale.get(i, group.frames[i].noise_scale)
     sky = state.sky_variance.get(i, 0.0) + (state.sky_wide.get(i, 0.0) if wide else 0.0)
-    return (1.0 + together * sky) * scale**2
-
-
-def sky_of(group: Group, state: PlaneState, i: int) -> float:
-    """Sky level of a plane of a frame, electron."""
-    return state.sky.get(i, group.frames[i].sky)
+    return (1.0 + together * sky) * group.noise_scale(state, i) ** 2
 
 
 def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +152,7 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
     for p, placed in sequence.layout.of(i):
         state = group.planes[p]
         told = sequence.seen_by(placed)
-        scale = (frame.transparency, max(sky_of(group, state, i), 0.0), noise_factor(group, state, i))
+        scale = (frame.transparency, max(group.sky_level(state, i), 0.0), noise_factor(group, state, i))
         sub, dq = state.sub.frame_to_change(i), state.dq.frame_to_change(i)
         flags = flag_outliers(sub, dq, Expected(told, *sequence.noise[p], *scale), limits)
         found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
@@ -268,7 +262,7 @@ def weigh_frames(group: Group, frames: list[int]) -> None:
 
 def _weight(group: Group, state: PlaneState, i: int) -> float:
     frame = group.frames[i]
-    variance = state.expected_variance(sky_of(group, state, i)) * noise_factor(group, state, i)
+    variance = state.expected_variance(group.sky_level(state, i)) * noise_factor(group, state, i)
     return frame.transparency**2 / variance if variance > 0 else 1.0
 
 

@@ -68,7 +68,7 @@ class SkyModel:
         data, dq = slabs
         places = [data.places[read.index(j)] for j in skies]
         levels = self.unit[skies] if not self.zero.any() else self.zero[skies]
-        scales = [self.state.noise_scale.get(j, self.group.frames[j].noise_scale) for j in skies]
+        scales = [self.group.noise_scale(self.state, j) for j in skies]
         return SkyFrames(
             data.array, dq.array, places, data.top, self.zero[skies], self.unit[skies], np.maximum(levels, 0.0), scales
         )
@@ -315,7 +315,7 @@ def _record_sky_noise(
         v = noise / np.maximum(known * own / max(total, 1e-30), 1e-30)
         added = np.where(power + v > 0, power * v / np.maximum(power + v, 1e-30), 0.0)
         state.sky_lasting[i] = float(np.median(v / np.maximum(power + v, 1e-30)))
-        variance = state.expected_variance(state.sky.get(i, group.frames[i].sky))
+        variance = state.expected_variance(group.sky_level(state, i))
         relative = float(unit[i]) ** 2 / variance
         state.sky_variance[i] = float(np.median(added)) * relative
         if i not in own_sky:

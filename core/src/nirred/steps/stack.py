@@ -47,7 +47,6 @@ from .scale import (
     mend_hidden,
     noise_factor,
     noise_of,
-    sky_of,
     weigh_frames,
 )
 from .together import Together, frames_together
@@ -215,7 +214,7 @@ def _usual_noise(group: Group, layout: Layout, frames: list[int]) -> tuple[float
         for p, placed in layout.of(i):
             state, frame = group.planes[p], group.frames[i]
             scatter = float(correlation_of(placed, kernel)[3, 3])
-            variance = state.expected_variance(max(sky_of(group, state, i), 0.0)) * noise_factor(group, state, i)
+            variance = state.expected_variance(max(group.sky_level(state, i), 0.0)) * noise_factor(group, state, i)
             sky.append(scatter * variance / frame.transparency**2)
             electron.append(scatter * float(np.median(state.per_electron)) * frame.raised / frame.transparency)
     return float(np.mean(sky)), float(np.mean(electron))
@@ -296,7 +295,7 @@ def _add_plane(
     else:
         under = Under(*planes, through=patch.through(group.stack.area_power == 1, gain))
     noisier = noise_factor(group, state, i, part.together[i].aperture, wide=True)
-    sky = max(sky_of(group, state, i), 0.0) / frame.raised
+    sky = max(group.sky_level(state, i), 0.0) / frame.raised
     own = (state.weight[i], frame.transparency, sky, noisier)
     part.sums.add(values, hidden, under, own, part.limit, (int(BRIGHT), int(BAD | BRIGHT)))
     if part.images:
@@ -347,7 +346,7 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
                 state = group.planes[p]
                 kernels.append(correlation_of(placed, kernel))
                 share = (state.weight[i] / f.transparency) ** 2
-                share *= max(sky_of(group, state, i), 1.0)
+                share *= max(group.sky_level(state, i), 1.0)
                 pixel = noise_factor(group, state, i, together[i].pixel)
                 aperture = noise_factor(group, state, i, together[i].aperture, wide=True)
                 weights.append(share * pixel)
