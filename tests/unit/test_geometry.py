@@ -27,7 +27,8 @@ from nirred.registry import Registry
 from nirred.states import FrameState, PlaneState
 from nirred.steps import stack as stack_module
 from nirred.steps.register import AdjustWcs, _counts
-from nirred.steps.stack import Resample, ScaleCounts, StackFrames
+from nirred.steps.stack import Resample, StackFrames
+from nirred.steps.transparency import ScaleCounts
 from nirred.store import PlaneStack
 
 SCALE = 0.2 / 3600

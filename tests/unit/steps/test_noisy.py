@@ -8,8 +8,8 @@ import pytest
 from nirred.algorithms.noise import noisy_pixels
 from nirred.algorithms.response import CalibrationInputs
 from nirred.dq import DQ
+from nirred.steps.noisemodel import noise_of
 from nirred.steps.noisy import leave_out_noisy
-from nirred.steps.scale import noise_of
 
 SHAPE = (192, 256)
 READ, SKY = 150.0, 100.0  # variance of the read noise, electron squared, and sky, electron

@@ -15,13 +15,10 @@ from nirred.errors import DataError, StepError
 from nirred.plugin import PlaneWcs, make_wcs
 from nirred.plugin.recipes import S
 from nirred.products import plane_keywords, wcs_keywords
-from nirred.recipes import ALIGN_AND_STACK
+from nirred.recipes import ALIGN_AND_STACK, step_types
 from nirred.states import FrameState
-from nirred.steps.finish import FINISH_STEPS
-from nirred.steps.pieces import PIECE_STEPS, ReadPieces, _read
-from nirred.steps.register import REGISTER_STEPS
+from nirred.steps.pieces import ReadPieces, _read
 from nirred.steps.skyflat import MakeSkyFlat
-from nirred.steps.stack import STACK_STEPS
 from tests.unit.steps.conftest import make_info
 
 
@@ -118,7 +115,7 @@ def write_piece(path: Path, planes: Sequence[np.ndarray], piece: Piece, seed: in
 
 def stack_again(group: Any, skip: str = "") -> None:
     """All steps of the recipe but one with their defaults, up to the tables that the product gets."""
-    known = {step.name: step for step in (*PIECE_STEPS, *REGISTER_STEPS, *STACK_STEPS, *FINISH_STEPS)}
+    known = step_types()
     for call in ALIGN_AND_STACK.steps:
         step = known[call.step]
         if step.name != skip:

@@ -20,7 +20,9 @@ from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
 from nirred.plugin import S
 from nirred.products import frames_table, wcs_keywords
 from nirred.steps import stack as stack_module
-from nirred.steps.stack import FlagOutliers, Resample, ScaleCounts, StackFrames
+from nirred.steps.outliers import FlagOutliers
+from nirred.steps.stack import Resample, StackFrames
+from nirred.steps.transparency import ScaleCounts
 from tests.unit.steps.conftest import make_info
 
 CALL = S("any")
@@ -172,7 +174,7 @@ def test_what_outliers_were_sought_in_is_mended_once_and_again_after_another_sky
     group = registered(make_group(["both"] * 3, [np.full((40, 40), 7.0)] * 3, [bad] * 3), [(0.0, 0.0)] * 3)
     FlagOutliers().apply(group, FlagOutliers.Params(), CALL)
     mended = []
-    monkeypatch.setattr("nirred.steps.scale.fill_from_around", lambda *_: mended.append(1))
+    monkeypatch.setattr("nirred.steps.outliers.fill_from_around", lambda *_: mended.append(1))
     stacked(group)
     assert not mended
     group.planes[0].sub = group.planes[0].sub

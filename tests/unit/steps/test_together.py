@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.noise import disc
-from nirred.steps.scale import noise_factor
+from nirred.steps.noisemodel import noise_factor
 from nirred.steps.together import APERTURE, frames_together, shared_area
 
 PLACES = [(0.0, 0.0), (0.2, -0.1), (0.1, 0.3), (40.0, 0.0), (40.0, 25.0)]

@@ -133,3 +133,6 @@ def unequally_shown(group: Group, state: PlaneState) -> bool:
 def _slope(surfaces: list[Surface]) -> float:
     """Root mean square of planes minus their levels; that of a Legendre polynomial of degree 1 is 1 / sqrt(3)."""
     return float(np.sqrt(np.mean([(s.coefficients**2).sum() - s.coefficients[0, 0] ** 2 for s in surfaces]) / 3.0))
+
+
+MATCH_STEPS = (MatchBackgrounds,)

@@ -34,7 +34,7 @@ from ..store import PlaneStack
 from .checkwcs import HeaderStep
 from .finish import wcs_status
 from .match import match_frames
-from .scale import weigh_frames
+from .transparency import weigh_frames
 
 #: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
 MOST_TURNED = 0.3

@@ -38,18 +38,10 @@ from ..plugin.recipes import StepCall
 from ..results import require
 from ..states import BAD, BRIGHT, PlaneState
 from ..step import GroupStep
-from .match import MatchBackgrounds
-from .scale import (
-    SCALE_STEPS,
-    FlagOutliers,
-    ScaleCounts,
-    holds_brightness,
-    mend_hidden,
-    noise_factor,
-    noise_of,
-    weigh_frames,
-)
+from .noisemodel import noise_factor, noise_of
+from .outliers import mend_hidden
 from .together import Together, frames_together
+from .transparency import holds_brightness, weigh_frames
 
 #: A stacked pixel takes a frame's value when no more than this share of it comes from masked pixels.
 HIDDEN_LIMIT = 0.35
@@ -354,6 +346,4 @@ def _covariance(group: Group, layouts: list[Layout], frames: list[int]) -> np.nd
     return broadened(noise_covariance(np.stack(kernels), np.array(weights)), sum(wide) / sum(weights))
 
 
-__all__ = ["STACK_STEPS", "FlagOutliers", "Resample", "ScaleCounts", "StackFrames"]
-
-STACK_STEPS = (*SCALE_STEPS, MatchBackgrounds, Resample, StackFrames)
+STACK_STEPS = (Resample, StackFrames)

@@ -1,37 +1,28 @@
-"""Steps before frames are resampled: outliers on the detector, transparencies and weights."""
+"""Relative transparencies and weights of frames, from their stars and their noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..algorithms.apertures import aperture_fluxes
-from ..algorithms.flags import flagged
-from ..algorithms.outlier_fill import fill_from_around
-from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
 from ..algorithms.photometry import area_exponent, concentrations, relative_transparencies, seeing_loss, shrink
 from ..algorithms.placement import Placement
-from ..algorithms.resample_kernels import Kernel
-from ..coadd import Layout, lay_out, median_model
+from ..coadd import lay_out
 from ..dq import DQ
-from ..geometry import Target, geometry, targets_of
+from ..geometry import Target
 from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import require
 from ..spread import each_frame
-from ..states import BAD, BRIGHT, PlaneState
+from ..states import PlaneState
 from ..step import GroupStep
-from .noisy import leave_out_noisy
+from .noisemodel import noise_factor
 from .register import all_stars
 
-#: FWHM in pixels from which the bilinear kernel reproduces stars well enough to separate cosmic rays from them.
-BROAD = 3.5
-#: Number of frames in the model of a long sequence: its noise is then a fifth of a frame's.
-DEEP = 32
 #: Largest error of the area's power (0 or 1) with which the stars decide it.
 SURE_OF_AREAS = 0.12
 #: With fewer stars, a frame's FWHM may be that of cosmic rays.
@@ -44,135 +35,6 @@ SHARP_BY, CORE = 12, 0.75
 APERTURES = (2.0, 3.0)
 #: Least S/N of a star in the reference frame, and least part of its flux with which a frame is taken to show it.
 SURELY, SEEN = 20.0, 0.2
-
-
-def noise_factor(group: Group, state: PlaneState, i: int, together: float = 1.0, *, wide: bool = False) -> float:
-    """Factor on a frame's modelled variance: the noise of its subtracted sky, and the measured ratio to the model.
-
-    `together`: number of frames in whose mean the sky's noise does not average out, see `frames_together`. `wide`: in
-    apertures, which also see the noise of the sky's shape.
-    """
-    sky = state.sky_variance.get(i, 0.0) + (state.sky_wide.get(i, 0.0) if wide else 0.0)
-    return (1.0 + together * sky) * group.noise_scale(state, i) ** 2
-
-
-def noise_of(state: PlaneState) -> tuple[np.ndarray, np.ndarray]:
-    """(constant, per_electron) of the noise model as full planes, with typical values at bad pixels of the detector.
-
-    Bad pixels are interpolated from their neighbours: the noise of a hot pixel is not in their values.
-    """
-    constant = state.constant if state.unseen is None else state.constant + state.unseen
-    static = None if state.inputs is None else state.inputs.static_dq
-    bad = None if static is None else np.flatnonzero(flagged(static, int(BAD)).view(np.bool_))
-    planes = []
-    for values, usual in zip((constant, state.per_electron), state.typical_noise, strict=True):
-        plane = np.broadcast_to(np.asarray(values, np.float32), state.shape)
-        if bad is not None:
-            plane = plane.copy()
-            plane.reshape(-1)[bad] = usual
-        planes.append(np.ascontiguousarray(plane))
-    return planes[0], planes[1]
-
-
-class FlagOutliers(GroupStep):
-    """Flag cosmic rays and transient defects in detector coordinates, before the one resampling."""
-
-    name = "flag_outliers"
-    doc = (
-        "flag pixels that deviate from the median of the sequence, on the detector, before resampling; and in dithered "
-        "frames pixels that their dark current makes noisy"
-    )
-
-    class Params(StepParams):
-        """Parameters of `flag_outliers`."""
-
-        high: float = param(5.0, "sigma of the noise model", gt=0)
-        low: float = param(3.0, "the same, for neighbours of an outlier", gt=0)
-        slope: float = param(0.6, "additional tolerance, as a fraction of the local gradient", ge=0)
-        least: int = param(3, "least number of frames that must overlap", ge=2)
-
-    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        frames = group.need(group.targets, "frames on target")
-        leave_out_noisy(group, frames)
-        reach = max(1, round((group.registration.fwhm or 4.0) / 2))
-        widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
-        usual = float(np.median(widths)) if widths else float("nan")
-        limits = {}
-        for i in frames:
-            slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
-            limits[i] = OutlierLimits(
-                params.high, params.low, slope, slope * 2 / 3, params.least, reach, int(BRIGHT), int(BAD)
-            )
-        noise = [noise_of(state) for state in group.planes]
-        total = 0
-        kernel = _model_kernel(group, frames)
-        for target in targets_of(group, frames):
-            layout, *median = median_model(group, frames, target, kernel, DEEP)
-            sequence = _Sequence(layout, OnGrid.of(*median), kernel, noise)
-
-            def flag(i: int, sequence: _Sequence = sequence) -> int:
-                return _flag(group, i, sequence, limits[i])
-
-            total += sum(each_frame(group, frames, flag))
-        group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
-
-
-@dataclass(frozen=True)
-class _Sequence:
-    """What all frames have in common: their median on a grid and its interpolant; noise models by plane."""
-
-    layout: Layout
-    median: OnGrid
-    kernel: Kernel
-    noise: list[tuple[np.ndarray, np.ndarray]]
-
-    def seen_by(self, placed: Placement) -> OnPlane | OnGrid:
-        """The median on a plane's pixels: blotted, or interpolated on demand."""
-        grid, median = self.layout.grid, self.median
-        if placed.shift is None and self.kernel == "bilinear":
-            return replace(median, back=placed.onto(grid))
-        return OnPlane(*placed.blot(median.model, median.count, grid, self.kernel))
-
-
-def _model_kernel(group: Group, frames: list[int]) -> Kernel:
-    """Interpolant of the sequence's model: through a map Lanczos costs four times as much as the bilinear kernel.
-
-    The bilinear kernel lowers the peak of a star of `BROAD` by 14 % there and back; the slope tolerance is 36 %.
-    """
-    broad = (group.registration.fwhm or 0.0) >= BROAD
-    return "bilinear" if broad and not geometry(group).plain(frames) else "lanczos3"
-
-
-def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> int:
-    """Flag outliers on the planes of a frame against the blotted model; return their number.
-
-    Unusable pixels are replaced by the sequence's median, so that interpolation next to them stays correct.
-    """
-    frame, total = group.frames[i], 0
-    for p, placed in sequence.layout.of(i):
-        state = group.planes[p]
-        told = sequence.seen_by(placed)
-        scale = (frame.transparency, max(group.sky_level(state, i), 0.0), noise_factor(group, state, i))
-        sub, dq = state.sub.frame_to_change(i), state.dq.frame_to_change(i)
-        flags = flag_outliers(sub, dq, Expected(told, *sequence.noise[p], *scale), limits)
-        found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
-        total += int(np.count_nonzero((flat[found] & BAD) == 0))
-        flat[found] |= np.uint16(DQ.COSMIC_RAY)
-        fill_hidden(sub, dq, int(BAD), told, frame.transparency)
-        state.mended.add(i)
-    return total
-
-
-def mend_hidden(group: Group, frames: list[int]) -> None:
-    """Give unusable pixels, which are interpolated with all others, usual values where `flag_outliers` has not."""
-
-    def mend(i: int) -> None:
-        for state in group.planes:
-            if i not in state.mended:
-                fill_from_around(state.sub.frame_to_change(i), state.dq.frame(i), int(BAD))
-                state.mended.add(i)
-
-    each_frame(group, frames, mend, 1)
 
 
 class ScaleCounts(GroupStep):
@@ -351,4 +213,4 @@ def _common_stars(group: Group, p: int, frames: list[int], most: int) -> tuple[l
     return [layout.placements[i, p] for i in frames], where
 
 
-SCALE_STEPS = (FlagOutliers, ScaleCounts)
+TRANSPARENCY_STEPS = (ScaleCounts,)
