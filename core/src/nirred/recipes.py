@@ -10,11 +10,11 @@ from .config import check_settings
 from .errors import ConfigError, PluginError
 from .params import Params, Setting, nearest, resolve, snake
 from .plugin.recipes import Recipe, RecipePatch, S, StepCall
+from .step import FrameStep, HeaderStep, Step
 
 if TYPE_CHECKING:
     from .plan.model import FrameInfo
     from .registry import Registry
-    from .step import Step
 
 _CALIBRATED = (S("prepare"), S("add_dq"), S("nonlinearity_correct"), S("adu_to_electrons"), S("add_var"))
 
@@ -256,9 +256,6 @@ def step_recipe(name: str, registry: Registry) -> Recipe | None:
     ConfigError
         No recipe contains the step, so the steps before it are unknown.
     """
-    from .step import FrameStep
-    from .steps.checkwcs import HeaderStep
-
     types = step_types(registry)
     alike = {a: k for k, t in types.items() for a in (*t.aliases, *map(snake, t.aliases))}
     step = alike.get(name, snake(name))
@@ -294,9 +291,8 @@ def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
         Two packages provide a step with the same name.
     """
     from .steps import CORE_STEPS
-    from .steps.extra import EXTRA_STEPS
 
-    found: dict[str, type[Step]] = {s.name: s for s in (*CORE_STEPS, *EXTRA_STEPS)}
+    found: dict[str, type[Step]] = {s.name: s for s in CORE_STEPS}
     extra: Iterable[tuple[str, type[Step]]] = registry.steps() if registry else ()
     for plugin, step in extra:
         if step.name in found:

@@ -69,3 +69,7 @@ class GroupStep(Step):
     @abstractmethod
     def apply(self, group: Group, params: Any, call: StepCall) -> None:
         """Process `group` from stream `call.takes` to `call.gives`; `params` is an instance of `Params`."""
+
+
+class HeaderStep(GroupStep):
+    """A group step before which no frame is calibrated: it uses headers, or reads its frames itself."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError
 from ..group import Group
-from ..steps.extra import write_state
+from ..steps.write import write_state
 
 if TYPE_CHECKING:
     from ..recipes import BoundCall

@@ -24,8 +24,7 @@ from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
 from ..results import Calibration
 from ..states import FrameState
-from ..step import FrameStep, GroupStep
-from ..steps.checkwcs import HeaderStep
+from ..step import FrameStep, GroupStep, HeaderStep
 from . import history
 from .intermediates import clear, keep_frames, written_after
 from .keepsake import keep_glimpse, take_glimpse

@@ -29,9 +29,8 @@ from ..products import frames_table, write
 from ..provenance import file_digest
 from ..results import PieceStacks, require
 from ..states import BAD, BRIGHT, FrameState, PlaneState
-from ..step import GroupStep
+from ..step import GroupStep, HeaderStep
 from ..store import PlaneStack
-from .checkwcs import HeaderStep
 from .finish import wcs_status
 from .match import match_frames
 from .transparency import weigh_frames

@@ -1,4 +1,4 @@
-"""Steps of the recipes other than `reduce`, and the files that a step run on its own writes."""
+"""Files of the current frames or combined planes: a step run by itself writes them, and whoever keeps intermediates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ from ..plugin.recipes import StepCall
 from ..products import original_cards, plane_keywords
 from ..states import OBJECT, WRITTEN, FrameState, PlaneState
 from ..step import GroupStep
-from .checkwcs import HEADER_STEPS
-from .pieces import PIECE_STEPS
-from .readout import READOUT_STEPS
-from .skyflat import SKYFLAT_STEPS
-from .stare import STARE_STEPS
 
 
 class WriteFrames(GroupStep):
@@ -157,4 +152,4 @@ def _wcs_cards(info: FrameInfo, p: int) -> dict[str, Any]:
     return cards | {f"CD{r + 1}_{c + 1}": float(matrix[r, c]) for r in range(2) for c in range(2)}
 
 
-EXTRA_STEPS = (*HEADER_STEPS, *PIECE_STEPS, *READOUT_STEPS, *SKYFLAT_STEPS, *STARE_STEPS, WriteFrames)
+WRITE_STEPS = (WriteFrames,)

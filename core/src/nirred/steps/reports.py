@@ -1,4 +1,4 @@
-"""Steps that use only headers: they read no pixels and write no files; their results are remarks."""
+"""Steps that report what the plan found: doubtful coordinates, the chosen calibrations. Their results are remarks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import ClassVar
 from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
-from ..step import GroupStep
-
-
-class HeaderStep(GroupStep):
-    """A group step that needs no frame to be read."""
+from ..step import HeaderStep
 
 
 class CheckWcs(HeaderStep):
@@ -74,4 +70,4 @@ class GetBpm(_GetCalibration):
     kind = "bpm"
 
 
-HEADER_STEPS = (CheckWcs, GetProcessedDark, GetProcessedFlat, GetBpm)
+REPORT_STEPS = (CheckWcs, GetProcessedDark, GetProcessedFlat, GetBpm)
