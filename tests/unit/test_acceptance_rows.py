@@ -97,7 +97,7 @@ SHOWN = {
     "E5": f"{_E2E}::test_e5_frames_on_and_off_target_are_told_apart",
     "E6": f"{_E2E}::test_e6_dithered_frames_are_sky_for_each_other",
     "E7": f"{_E2E}::test_e3_e7_params_are_those_of_the_file"
-    " tests/unit/steps/test_sky.py::test_neighbours_in_time_far_enough_away",
+    " tests/unit/steps/test_association.py::test_neighbours_in_time_far_enough_away",
     "E10": "tests/unit/plan/test_wcscheck.py::test_a_stale_wcs_does_not_change_the_grouping",
     "E11": f"{_E2E}::test_a11_e11_d19_excess_of_exposure_time_is_close_enough",
     "E12": "tests/property/test_params_properties.py::test_the_last_layer_wins_and_is_named",
@@ -130,7 +130,8 @@ SHOWN = {
     "G8": f"{_USERS}::test_g7_g8_flux_and_sky_keep_through_the_distortion {_EMIR}::test_distortion_agrees_with_astropy",
     "G9": f"{_WISHES}::test_iterations {_YAML}::test_g9_g10_g11_requirements_become_parameters"
     f" {_YAML}::test_table_names_every_requirement",
-    "G10": f"{_WISHES}::test_sky_images_and_their_time tests/unit/steps/test_sky.py::test_most_skies_are_half_and_half",
+    "G10": f"{_WISHES}::test_sky_images_and_their_time"
+    " tests/unit/steps/test_association.py::test_most_skies_are_half_and_half",
     "G11": f"{_WISHES}::test_refine_offsets_and_offsets",
     "G12": f"{_WISHES}::test_refine_offsets_and_offsets {_BLOCKS}::test_g12_to_g15_variants",
     "G13": f"{_MASTERS}::test_response_from_the_sky",

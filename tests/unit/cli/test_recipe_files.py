@@ -79,3 +79,9 @@ def test_a_step_shown_as_recipe(nirred: Call, plugins: object, name: str) -> Non
     assert code == 0 and out.startswith("get_bpm: ") and "  get_bpm()" in out
     code, _, err = nirred("recipe", "show", "getBMP")
     assert code == 2 and "get_bpm" in err
+
+
+def test_a_product_that_nobody_makes(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('makes = "imag"\n[[steps]]\nstep = "prepare"\n')
+    with pytest.raises(ConfigError, match="image"):
+        read_recipe(tmp_path / "r.toml")

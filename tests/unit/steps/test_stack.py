@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -16,14 +13,12 @@ from nirred.algorithms.response import CalibrationInputs
 from nirred.dq import DQ
 from nirred.errors import StepError, Unmade
 from nirred.geometry import targets_of
-from nirred.offsets import guess_offsets, pointing_clusters, read_offsets
 from nirred.plugin import S
-from nirred.products import frames_table, wcs_keywords
+from nirred.products import wcs_keywords
 from nirred.steps import stack as stack_module
 from nirred.steps.outliers import FlagOutliers
 from nirred.steps.stack import Resample, StackFrames
 from nirred.steps.transparency import ScaleCounts
-from tests.unit.steps.conftest import make_info
 
 CALL = S("any")
 
@@ -250,26 +245,6 @@ def test_what_no_frame_sees_is_nan_and_flagged(make_group):
         stacked(registered(make_group(["both"] * 2, images), [(0.0, 0.0), (50.0, 0.0)]), crop="common")
 
 
-def test_frames_of_bad_seeing_are_left_out_with_a_number(make_group):
-    group = registered(make_group(["both"] * 4, [np.ones((20, 20))] * 4), [(0.0, 0.0)] * 4)
-    for frame, fwhm in zip(group.frames, (4.0, 4.1, 3.9, 8.0), strict=True):
-        frame.fwhm = fwhm
-    group.registration.stars = {k: [SimpleNamespace(snr=np.full(9, 50.0))] for k in range(4)}
-    stacked(group)
-    assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"]
-    assert "FWHM 8.0 px" in group.frames[3].reason and any("f3.fits" in r for r in group.remarks)
-    table = frames_table(group)
-    assert table["weight"].tolist() == pytest.approx([1 / 3] * 3 + [0.0])
-    assert table["reason"][3] == group.frames[3].reason.encode()
-
-
-def test_noisy_frames_weigh_less(make_group):
-    group = registered(make_group(["both"] * 2, [np.ones((20, 20))] * 2), [(0.0, 0.0)] * 2)
-    group.frames[1].sky = 7500.0
-    stacked(group)
-    assert [f.weight for f in group.frames] == pytest.approx([0.75, 0.25])
-
-
 def test_a_plain_mean_weighs_all_alike_and_knows_its_noise(make_group):
     images = [np.full((20, 20), v) for v in (0.0, 8.0)]
     group = registered(make_group(["both"] * 2, images), [(0.0, 0.0)] * 2)
@@ -348,63 +323,6 @@ def test_wcs_of_the_stack_is_that_of_its_reference_frame(make_group, dead):
     assert keywords["CRVAL1"][0] == pytest.approx(info.wcs[0].wcs.wcs.crval[0])
 
 
-def test_offsets_from_the_headers(make_group):
-    group = make_group(["both"] * 3, [np.ones((30, 30))] * 3, step=2.0)
-    guesses, sigma = guess_offsets(group, [0, 1, 2])
-    # pointing 2 arcsec east moves sources west: to higher x where east is left
-    np.testing.assert_allclose(guesses, [(0, 0), (10, 0), (20, 0)], atol=0.01)
-    assert sigma == pytest.approx(1.0 / 0.2)
-    object.__setattr__(group.frames[1].info, "wcs", ())
-    assert guess_offsets(group, [0, 1, 2]) == ([(0.0, 0.0)] * 3, 15.0)
-
-
-def test_pointings_cluster_through_chains(make_group):
-    group = make_group(["both"] * 4, [np.ones((30, 30))] * 4, step=4.0)  # 20 of 30 pixels from one to the next
-    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
-    assert pointing_clusters(group, [0, 2, 3]) == [[0], [2, 3]]
-    assert pointing_clusters(group, []) == []
-
-
-def test_pointings_whose_lit_parts_are_apart_are_two_fields(make_group):
-    """Through a keyhole, the sky 60 pixels away is another field though the arrays overlap."""
-    dq = np.full((100, 100), int(DQ.UNILLUMINATED), np.uint16)
-    dq[:, 40:60] = 0
-    east = (0.0, 12.0, 2.0, 13.0)
-    infos = [make_info(Path(f"f{k}.fits"), dq.shape, k, at=(x, 0.0)) for k, x in enumerate(east)]
-    group = make_group(["object", "sky"] * 2, [np.ones(dq.shape)] * 4, dq=[dq] * 4, infos=infos)
-    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 2], [1, 3]]
-    group = make_group(["object", "sky"] * 2, [np.ones(dq.shape)] * 4, infos=infos)
-    assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
-
-
-def test_offsets_from_a_user_s_list(make_group, tmp_path):
-    group = make_group(["both"] * 3, [np.ones((30, 30))] * 3)
-    path = tmp_path / "offsets.txt"
-    path.write_text("# x y\na.fits 10.0, 5\n12.5 6\n\n8 7 # last\n")
-    assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (2.5, 1.0), (-2.0, 2.0)]
-    assert read_offsets(path, group, [1, 2]) == [(0.0, 0.0), (-4.5, 1.0)]
-    group.leave_out(1, "no light")
-    assert read_offsets(path, group, [0, 2]) == [(0.0, 0.0), (-2.0, 2.0)], "its line stays its own"
-    path.write_text("1 2\n30 4\n59 6\n")  # side by side, as in a mosaic
-    assert read_offsets(path, group, [0, 1, 2]) == [(0.0, 0.0), (29.0, 2.0), (58.0, 4.0)]
-    from nirred.errors import ConfigError
-
-    for text, what in (
-        ("1 2\n3 4\n", "2 positions for 3 frames"),
-        ("1 2\n3 x\n5 6\n", "not a list"),
-        ("5\n", "not a"),
-        ("1 2\nnan 4\n5 6\n", "not a"),
-        ("1 2\n1e400 4\n5 6\n", "not a"),
-        ("1 2\n1e9 4\n5 6\n", r"1e\+09, 4\), puts it outside the field of every other frame \(30 x 30"),
-        ("1 2\n31 4\n62 6\n", r"\(1, 2\), puts it outside"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=what):
-            read_offsets(path, group, [0, 1, 2])
-    with pytest.raises(ConfigError, match="No such file"):
-        read_offsets(tmp_path / "none", group, [0])
-
-
 def test_frames_that_nobody_weighed_are_weighed_by_their_noise(make_group):
     group = registered(make_group(["both"] * 2, [np.ones((20, 20))] * 2), [(0.0, 0.0)] * 2)
     group.frames[1].sky = 7500.0
@@ -423,93 +341,3 @@ def test_a_step_without_what_it_builds_on_names_that(make_group):
         StackFrames().apply(group, StackFrames.Params(), CALL)
     with pytest.raises(Unmade, match="nothing"):
         group.streams["nothing"]
-
-
-def test_a_frame_whose_offset_is_wrong_or_whose_guiding_was_lost_is_left_out(make_group):
-    rng = np.random.default_rng(6)
-    y, x = np.mgrid[:160, :160]
-    shifts = [(0.0, 0.0), (6.0, -4.0), (-5.0, 3.0), (2.0, 7.0), (4.0, 4.0)]
-    stars = np.array([(50.0, 60.0), (100.0, 50.0), (70.0, 110.0), (110.0, 105.0)])
-
-    def frame(shift, trail=((0.0, 0.0),)):
-        image = rng.normal(0, 5, x.shape)
-        for dx, dy in trail:
-            for px, py in stars + shift + (dx, dy):
-                image += 2000 / len(trail) * np.exp(-4 * np.log(2) * ((x - px) ** 2 + (y - py) ** 2) / 16)
-        return image
-
-    trail = [(1.5 * k, 1.0 * k) for k in range(-6, 7)]
-    images = [frame(s, trail if k == 3 else [(0.0, 0.0)]) for k, s in enumerate(shifts)]
-    believed = [*shifts[:4], (-25.0, 30.0)]
-    group = registered(make_group(["both"] * 5, images), believed)
-    group.registration.stars = {
-        k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(5)
-    }
-    ScaleCounts().apply(group, ScaleCounts.Params(), CALL)
-    assert [f.state for f in group.frames] == ["used"] * 3 + ["rejected"] * 2
-    assert "elongated" in group.frames[3].reason and "none is where its offset says" in group.frames[4].reason
-
-
-def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(make_group):
-    rng = np.random.default_rng(9)
-    y, x = np.mgrid[:160, :160]
-    stars = np.array([(50.0, 60.0), (100.0, 50.0), (70.0, 110.0), (110.0, 105.0)])
-    light = [sum(np.exp(-4 * np.log(2) * ((x - px) ** 2 + (y - py) ** 2) / 16) for px, py in stars)] * 9
-    clear = np.array([1.0, 0.9, 0.6, 0.35, 0.3, 0.4, 0.7, 0.95, 1.0])
-    images = [rng.normal(0, 5, x.shape) + 3000 * t * image for t, image in zip(clear, light, strict=True)]
-    group = registered(make_group(["both"] * 9, images), [(0.0, 0.0)] * 9)
-    group.registration.stars = {
-        k: [SimpleNamespace(snr=np.full(4, 90.0), x=stars[:, 0], y=stars[:, 1])] for k in range(9)
-    }
-    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
-    kept = np.array([f.state == "used" for f in group.frames])
-    told = np.array([f.transparency for f in group.frames])
-    assert list(np.flatnonzero(~kept)) == [3, 4, 5]
-    assert told[~kept].max() < 0.5 < told[kept].min()
-    weight = np.array([f.weight for f in group.frames])
-    assert np.sum(weight[kept] * told[kept]) == pytest.approx(1.0)
-
-
-def test_transparencies_do_not_follow_the_seeing(make_group):
-    """Of wings as wide as those of a Moffat profile the share beyond an aperture of one size would."""
-    rng = np.random.default_rng(5)
-    y, x = np.mgrid[:200, :200]
-    places, widths = np.mgrid[45:200:55, 45:200:55].reshape(2, -1).T + 0.3, np.array([4.4, 4.0, 4.7, 4.2, 4.9, 4.1])
-    images = []
-    for fwhm in widths:
-        alpha = fwhm / 2 / np.sqrt(2 ** (1 / 2.5) - 1)
-        images.append(rng.normal(0, 5, x.shape))
-        for px, py in places:
-            images[-1] += 4e5 * 1.5 / np.pi / alpha**2 * (1 + ((x - px) ** 2 + (y - py) ** 2) / alpha**2) ** -2.5
-    group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
-    group.registration.stars = {
-        k: [SimpleNamespace(snr=np.full(9, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
-    }
-    for frame, fwhm in zip(group.frames, widths, strict=True):
-        frame.fwhm = float(fwhm)
-    group.registration.fwhm = float(np.median(widths))
-    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
-    assert np.std([frame.transparency for frame in group.frames]) < 0.002
-
-
-def test_transparencies_do_not_follow_a_width_that_the_light_does_not(make_group):
-    """Behind adaptive optics a halo holds half of the light, and few stars misjudge a core's width by a third."""
-    rng = np.random.default_rng(6)
-    y, x = np.mgrid[:240, :240]
-    places = np.array([[70.0, 80.0], [150.0, 90.0], [110.0, 160.0], [170.0, 170.0]])
-    images = []
-    for _ in range(6):
-        images.append(rng.normal(0, 5, x.shape))
-        for px, py in places:
-            r2 = (x - px) ** 2 + (y - py) ** 2
-            for sigma in (1.7, 9.0):
-                images[-1] += 2e5 / (2 * np.pi * sigma**2) * np.exp(-0.5 * r2 / sigma**2)
-    group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
-    group.registration.stars = {
-        k: [SimpleNamespace(snr=np.full(4, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
-    }
-    for frame, fwhm in zip(group.frames, (5.6, 4.1, 4.0, 4.3, 4.2, 4.1), strict=True):
-        frame.fwhm = fwhm
-    group.registration.fwhm = 4.1
-    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
-    assert np.ptp([frame.transparency for frame in group.frames]) < 0.01
