@@ -245,7 +245,7 @@ def test_e1_c13_e12_e13_lines_of_the_tutorial(whole: Any, cli: Call, files: list
 
 def test_e3_e7_params_are_those_of_the_file(cli: Call, files: list[str]) -> None:
     rows = {r["name"]: r for r in json.loads(cli("params", files[0], "associateSky", "--json")[1])}
-    assert rows["time"]["value"] == 900.0 and rows["time"]["origin"] == "plugin nirred-niri"
+    assert rows["time"]["value"] == 900.0 and rows["time"]["origin"] == "plugin niri"
     assert cli("params", files[0], "skyCorrect")[0] == 0
 
 

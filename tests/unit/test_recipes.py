@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from nirred.recipes import (
     step_recipe,
     step_types,
     unused_kinds,
+    usual_settings,
 )
 from nirred.registry import Registry
 from nirred.step import FrameStep
@@ -82,6 +84,32 @@ def test_patches_hold_for_their_tags_only_and_never_change_the_base():
     assert dict(next(c for c in varied.steps if c.name == "sky_correct").params) == {"nsigma": 5.0}
     assert dict(next(c for c in varied.steps if c.name == "sky_correct_first").params) == {"mask_objects": False}
     assert base == next(r for r in CORE if r.name == "reduce")
+
+
+def test_values_of_patches_have_the_name_of_another_package_as_their_origin():
+    """What a camera's own plugin changes in a recipe is the camera's recipe."""
+    patch = RecipePatch(
+        "reduce",
+        frozenset({"A"}),
+        insert=(("level_stack", S("write_frames", suffix="end")),),
+        set={"sky_correct": {"nsigma": 6.0, "model": False}, "sky_correct_first": {"nsigma": 6.0}},
+    )
+    later = RecipePatch("reduce", frozenset({"A"}), set={"sky_correct": {"nsigma": 7.0}})
+    registry = registry_of(site=[patch], team=[later])
+
+    def origins(owner: str) -> dict[tuple[str, str], tuple[Any, str]]:
+        frame = SimpleNamespace(owner=owner, tags=frozenset({"A"}), descriptors=None)
+        calls = recipe_for("reduce", registry, frame.tags).steps
+        given = [(c.name, s) for c in calls for s in usual_settings(c, "reduce", frame, registry)]
+        return {(name, s.name): (s.value, s.origin) for name, s in given}
+
+    found = origins("team")
+    assert found["sky_correct", "model"] == (False, "patch of reduce by site")
+    assert found["write_frames", "suffix"] == ("end", "patch of reduce by site")
+    assert found["sky_correct_first", "nsigma"] == (6.0, "patch of reduce by site")
+    assert found["sky_correct_first", "mask_objects"] == (False, "recipe reduce")
+    assert found["sky_correct", "nsigma"] == (7.0, "recipe reduce")
+    assert origins("site")["sky_correct", "nsigma"] == (7.0, "patch of reduce by team")
 
 
 def test_a_patch_that_does_not_fit_names_its_plugin():

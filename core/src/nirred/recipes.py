@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .config import check_settings
 from .errors import ConfigError, PluginError
@@ -14,6 +14,7 @@ from .step import FrameStep, HeaderStep, Step
 
 if TYPE_CHECKING:
     from .plan.model import FrameInfo
+    from .plugin.frames import Descriptors
     from .registry import Registry
 
 _CALIBRATED = (S("prepare"), S("add_dq"), S("nonlinearity_correct"), S("adu_to_electrons"), S("add_var"))
@@ -155,6 +156,22 @@ CALIBRATION_OF = {
 IN_ELECTRONS = ("nonlinearity_correct", "add_var", "dark_correct")
 
 
+class Described(Protocol):
+    """A frame, or a file of one, whose owner can be asked for the defaults of its steps."""
+
+    @property
+    def owner(self) -> str:
+        """Name of its plugin."""
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Its tags."""
+
+    @property
+    def descriptors(self) -> Descriptors:
+        """Its metadata."""
+
+
 @dataclass(frozen=True)
 class BoundCall:
     """A step call with its step class and final parameters."""
@@ -208,7 +225,7 @@ def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()
     for plugin, patch in registry.recipes():
         if isinstance(patch, RecipePatch) and patch.base == wanted.name and patch.for_tags <= tags:
             try:
-                wanted = patch.apply(wanted)
+                wanted = patch.apply(wanted, plugin)
             except ValueError as error:
                 raise PluginError(f"{plugin}: {error}", "report it to the plugin's authors") from None
     return wanted
@@ -301,6 +318,21 @@ def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
     return found
 
 
+def usual_settings(call: StepCall, recipe: str, frame: Described, registry: Registry) -> list[Setting]:
+    """Settings of a call of a recipe for a frame if the user sets nothing: the plugin's, then those of the recipe.
+
+    What the owner's patches set is part of its recipe; what those of other packages set has their names.
+    """
+    own = registry.ask(
+        frame.owner, "nirred_step_defaults", step=call.step, tags=frame.tags, descriptors=frame.descriptors
+    )
+    others = {k: f"patch of {recipe} by {plugin}" for k, plugin in call.set_by if plugin != frame.owner}
+    return [
+        *(Setting(call.step, k, v, f"plugin {frame.owner}") for k, v in (own or {}).items()),
+        *(Setting(call.step, k, v, others.get(k, f"recipe {recipe}")) for k, v in call.params),
+    ]
+
+
 def bind(recipe: Recipe, frame: FrameInfo, settings: Sequence[Setting], registry: Registry) -> tuple[BoundCall, ...]:
     """Resolve the parameters of every call of a recipe for a group whose first frame is `frame`.
 
@@ -318,11 +350,7 @@ def bind(recipe: Recipe, frame: FrameInfo, settings: Sequence[Setting], registry
         if call.step not in types:
             raise ConfigError(f"recipe {recipe.name!r}: no step {call.step!r}", nearest(call.step, types))
         kind = types[call.step]
-        own = registry.ask(
-            frame.owner, "nirred_step_defaults", step=call.step, tags=frame.tags, descriptors=frame.descriptors
-        )
-        layers = [Setting(call.step, k, v, f"plugin {frame.owner}") for k, v in (own or {}).items()]
-        layers += [Setting(call.step, k, v, f"recipe {recipe.name}") for k, v in call.params]
+        layers = usual_settings(call, recipe.name, frame, registry)
         layers += [s for s in settings if s.step in (call.step, call.name)]
         params, origins = resolve(call.name, kind.Params, layers)
         bound.append(BoundCall(call, kind(), params, origins))

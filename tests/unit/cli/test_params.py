@@ -46,7 +46,7 @@ def shown(nirred: Call, *words: Any) -> dict[tuple[str, str], tuple[Any, str]]:
 def test_values_of_this_file_with_origin(night: Path, nirred: Call) -> None:
     (night / "nirred.toml").write_text("[steps.shine]\nwidth = '2 min'\n")
     found = shown(nirred, night / "i1.fits", "sparkle")
-    assert found["shine", "level"] == (2.5, "plugin nirred-cam")
+    assert found["shine", "level"] == (2.5, "plugin cam")
     assert found["shine", "mask"] == (True, "default")
     assert found["first", "mask"] == (False, "recipe reduce")
     assert found["first", "width"] == (120.0, str(night / "nirred.toml"))

@@ -13,7 +13,6 @@ from .group import example
 
 if TYPE_CHECKING:
     from ..api import File
-    from ..params import Setting
     from ..plugin.recipes import StepCall
     from ..registry import Registry
     from ..step import Step
@@ -46,7 +45,7 @@ def params(file: str, step: str | None, as_json: bool) -> None:
 def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str, Any]]:
     from ..config import check_settings, load_config
     from ..params import resolve
-    from ..recipes import step_types
+    from ..recipes import step_types, usual_settings
 
     types = step_types(plugins)
     recipe, calls = _calls(frame, step, plugins, types)
@@ -56,7 +55,8 @@ def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str
     settings = check_settings(configured.settings, types, _all_labels(plugins) | labels)
     for call in calls:
         kind = types[call.step].Params
-        layers = [*_defaults(frame, call, recipe, plugins), *(s for s in settings if s.step in (call.step, call.name))]
+        layers = usual_settings(call, recipe, frame, plugins)
+        layers += [s for s in settings if s.step in (call.step, call.name)]
         values, origins = resolve(call.step, kind, layers)
         for name, field in kind.model_fields.items():
             yield {
@@ -97,17 +97,3 @@ def _calls(
     if not own and wanted not in types:
         raise ConfigError(f"no step {step!r}", nearest(wanted, types) or f"known: {', '.join(sorted(types))}")
     return name, own or [StepCall(wanted)]
-
-
-def _defaults(frame: File, call: StepCall, recipe: str, plugins: Registry) -> Iterator[Setting]:
-    """Settings by the plugin for this frame, then by the recipe."""
-    from ..params import Setting
-
-    own = plugins.ask(
-        frame.owner, "nirred_step_defaults", step=call.step, tags=frame.tags, descriptors=frame.descriptors
-    )
-    package = plugins.found[frame.owner].package if frame.owner in plugins.found else frame.owner
-    for name, value in (own or {}).items():
-        yield Setting(call.step, name, value, f"plugin {package}")
-    for name, value in call.params:
-        yield Setting(call.step, name, value, f"recipe {recipe}")

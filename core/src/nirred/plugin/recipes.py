@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -21,6 +21,8 @@ class StepCall:
         Parameters set by the recipe; they override the defaults of the step and the plugin.
     label : str
         Name of this call if a recipe calls the step twice.
+    set_by : tuple of (str, str)
+        (parameter, plugin) of the parameters set by a `RecipePatch`, for messages and provenance.
     """
 
     step: str
@@ -28,6 +30,7 @@ class StepCall:
     gives: str = "main"
     params: tuple[tuple[str, Any], ...] = ()
     label: str = ""
+    set_by: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -89,8 +92,8 @@ class RecipePatch:
     drop: tuple[str, ...] = ()
     set: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] | Mapping[str, Mapping[str, Any]] = ()
 
-    def apply(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with this patch applied.
+    def apply(self, recipe: Recipe, by: str = "") -> Recipe:
+        """Return the recipe with this patch, of plugin `by`, applied.
 
         Raises
         ------
@@ -103,10 +106,12 @@ class RecipePatch:
         missing = sorted(set(wanted) - names)
         if missing:
             raise ValueError(f"recipe {recipe.name!r} has no step {', '.join(missing)} to patch")
-        steps = [call for after, call in self.insert if not after]
+        own = [(after, replace(call, set_by=tuple((k, by) for k, _ in call.params))) for after, call in self.insert]
+        steps = [call for after, call in own if not after]
         for call in recipe.steps:
             if call.name not in self.drop:
-                merged = dict(call.params) | settings.get(call.name, {})
-                steps.append(replace(call, params=tuple(sorted(merged.items()))))
-            steps += [new for after, new in self.insert if after == call.name]
+                changed = settings.get(call.name, {})
+                merged, set_by = dict(call.params) | changed, dict(call.set_by) | dict.fromkeys(changed, by)
+                steps.append(replace(call, params=tuple(sorted(merged.items())), set_by=tuple(set_by.items())))
+            steps += [new for after, new in own if after == call.name]
         return replace(recipe, steps=tuple(steps))
