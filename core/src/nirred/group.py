@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -181,6 +181,11 @@ class Group:
         if text not in self.remarks:
             self.remarks.append(text)
             self.context.say(f"{self.task.id}: {text}")
+
+    def named(self, frames: Sequence[int], what: str = "frames") -> str:
+        """Frames in words: a single one by its name, several by their number, what they are, and the first name."""
+        name = self.frames[frames[0]].info.name
+        return name if len(frames) == 1 else f"{len(frames)} {what} ({name} ...)"
 
     def leave_out(self, i: int, reason: str, state: Ending = "rejected") -> None:
         """Exclude frame `i` and add a remark with the reason."""

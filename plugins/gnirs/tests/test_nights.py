@@ -151,7 +151,7 @@ class TestNight:
         change(last, **dict.fromkeys(("UT", "UTSTART", "TIME-OBS"), f"{taken:%H:%M:%S.%f}"[:-5]))
         result = run([raw], raw.parent / "out", RunOptions(jobs=1), nirred_registry)
         said = [r for t in result.record["tasks"] for r in t.get("remarks", ())]
-        assert any("fewer than 3 sky frames within 600 s of 1 frames" in r and last.name in r for r in said)
+        assert any(f"fewer than 3 sky frames within 600 s of {last.name}" in r for r in said)
 
     def test_d21_the_report_tells_how_good_the_data_are(self, nirred_reduced: ReducedNight) -> None:
         """Numbers of flat, mask and stack: keyhole data depend on their flats."""

@@ -64,6 +64,17 @@ def test_fewest_and_most_skies(make_group):
     assert choose_skies(np.zeros(1), 0, np.empty(0, int), AssociateSky.Params()) == ((), False)
 
 
+def test_one_frame_is_named_and_several_are_counted(make_group):
+    group = make_group(["object", *["sky"] * 3], [np.zeros((8, 8))] * 4, step=10.0)
+    associated(group, time=70)
+    assert group.remarks == ["fewer than 3 sky frames within 70 s of f0.fits; earlier or later ones are used"]
+    group = make_group(["both"] * 4, [np.zeros((8, 8))] * 4, step=10.0)
+    associated(group, time=70)
+    assert group.remarks == [
+        "fewer than 3 sky frames within 70 s of 4 frames (f0.fits ...); earlier or later ones are used"
+    ]
+
+
 def test_of_equally_near_frames_the_first_ones_are_taken(make_group):
     group = make_group(["both"] * 5, [np.zeros((8, 8))] * 5, step=10.0)
     assert associated(group, time=1.0, min_skies=1)[2] == (1,)

@@ -53,7 +53,7 @@ def test_sky_frames_at_one_place_show_nothing_and_that_is_said(make_group, monke
         assert all(not group.planes[0].sub.frame(i).any() for i in (2, 3, 4))
         assert abs(float(np.median(group.planes[0].sub.frame(0)))) < 10
     assert [r for r in group.remarks if "are not masked" in r] == [
-        "objects on 3 sky frames (f2.fits ...) are not masked: no other sky frame is far enough from them "
+        "objects on 3 sky frames (f2.fits ...) are not masked: no other sky frame is far enough away "
         "(associate_sky:distance)"
     ]
 

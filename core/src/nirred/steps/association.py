@@ -64,11 +64,11 @@ class AssociateSky(GroupStep):
             chosen, widened = choose_skies(times, i, found, params)
             group.skies[i] = chosen
             if widened and group.frames[i].role != "sky":
-                late.append(group.frames[i].info.name)
+                late.append(i)
         if late:
             group.remark(
-                f"fewer than {params.min_skies} sky frames within {params.time:g} s of "
-                f"{len(late)} frames ({late[0]} ...); earlier or later ones are used"
+                f"fewer than {params.min_skies} sky frames within {params.time:g} s of {group.named(late)}; "
+                "earlier or later ones are used"
             )
 
 

@@ -37,7 +37,6 @@ class CleanReadout(GroupStep):
         smoothing_extent: int = param(
             5, "rows and columns at the quadrants' edges that measure a step, at first and where little is blank", ge=1
         )
-
         before_masks: bool = param(
             False, "correct the calibrated frames, too, so that masks and skies are made of clean ones"
         )
@@ -47,12 +46,11 @@ class CleanReadout(GroupStep):
             return
         frames, before = group.indices(), int(group.keywords.get("READCLN", (0,))[0])
         removed = np.array([max(_clean(state, params, i) for state in group.planes) for i in frames])
-        cleaned = int(np.count_nonzero(removed))
-        group.keywords["READCLN"] = (max(cleaned, before), "frames of which readout pattern was removed")
-        if cleaned > before:
-            group.remark(
-                f"readout pattern of up to {removed.max():.3g} {group.unit} (rms) removed from {cleaned} frames"
-            )
+        cleaned = [i for i, rms in zip(frames, removed, strict=True) if rms]
+        group.keywords["READCLN"] = (max(len(cleaned), before), "frames of which readout pattern was removed")
+        if len(cleaned) > before:
+            worst = f"{removed.max():.3g} {group.unit} (rms)"
+            group.remark(f"readout pattern of up to {worst} removed from {group.named(cleaned)}")
         if params.level_bias_offset and (cleaned or before):  # all frames: their sky contains the steps of others
             for state in group.planes:
                 _level(group, state, frames, params)

@@ -206,8 +206,8 @@ def _solve(
 
 def _tell_island(group: Group, island: list[int]) -> None:
     group.remark(
-        f"{len(island)} frames ({group.frames[island[0]].info.name} ...) hardly overlap the others: registered among "
-        "themselves, they are placed together where their headers say; if they are sky frames, say so (--skies)"
+        f"{group.named(island)}: hardly any overlap with the others; registered among themselves and placed where "
+        "the headers say; if these are sky frames, say so (--skies)"
     )
 
 

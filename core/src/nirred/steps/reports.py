@@ -21,9 +21,9 @@ class CheckWcs(HeaderStep):
         for info in doubtful:
             if not info.wcs_note:  # notes are the plan's remarks already
                 group.remark(f"{info.name}: WCS {info.wcs_state}: contradicts the pointing")
-        bare = [f.info for f in group.frames if f.info.wcs_state == "none"]
+        bare = [i for i, f in enumerate(group.frames) if f.info.wcs_state == "none"]
         if bare:
-            group.remark(f"{len(bare)} frames without WCS ({bare[0].name} ...)")
+            group.remark(f"without WCS: {group.named(bare)}")
         sound = len(group.frames) - len(doubtful) - len(bare)
         group.remark(f"the WCS of {sound} of {len(group.frames)} frames agrees with the pointing")
 

@@ -73,11 +73,11 @@ class SkyCorrect(GroupStep):
         for i in group.targets:
             if not group.skies.get(i):
                 group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
-        alone = [group.frames[i].info.name for i in group.indices() if not group.skies.get(i)]
+        alone = [i for i in group.indices() if not group.skies.get(i)]
         if alone:
             group.remark(
-                f"objects on {len(alone)} sky frames ({alone[0]} ...) are not masked: no other sky frame is far enough "
-                "from them (associate_sky:distance)"
+                f"objects on {group.named(alone, 'sky frames')} are not masked: no other sky frame is far enough away "
+                "(associate_sky:distance)"
             )
         for p in range(len(group.planes)):
             _correct(group, p, params, hidden=hidden)

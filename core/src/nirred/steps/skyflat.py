@@ -36,7 +36,8 @@ class MakeSkyFlat(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.indices(), "frames")
         if len(frames) < params.min_frames:
-            raise StepError(f"{len(frames)} frames, {params.min_frames} are wanted", "more frames")
+            few = f"only {group.named(frames)}; a sky flat is made of at least {params.min_frames}"
+            raise StepError(few, "add frames, or lower make_sky_flat:min_frames")
         if group.setup.dark is None:
             group.remark("no dark is subtracted; the sky flat keeps the dark's pattern")
         first = stack_planes(group, frames, params.nsigma, scaled=True)
