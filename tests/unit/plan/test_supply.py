@@ -58,6 +58,21 @@ def test_a_dark_beyond_the_window_is_the_nearest_miss(night: Any) -> None:
     assert "200.0 d earlier" in missing.reason
 
 
+def test_the_dark_nearest_in_exposure_is_the_nearest_miss(night: Any) -> None:
+    """And not the one nearest in time; what nobody can compare is farthest off."""
+    night.darks(3, 18.0)
+    night.wait(3)
+    night.darks(3, 90.0)
+    night.dither(3)
+    night.lamps()
+    night.darks(3, 2.0)
+    (missing, *_) = night.plan().task("c007_image").missing
+    assert missing.reason.startswith(
+        "no dark; nearest is c001_dark.fits (exposure_time: wanted 20 within 0.01, found 18)"
+    )
+    assert [c.name for c in missing.candidates] == ["c001_dark.fits", "c004_dark.fits", "c018_dark.fits"]
+
+
 def test_missing_flat_blocks_with_the_nearest_miss_and_the_remedy(night: Any) -> None:
     night.dither(3)
     night.lamps(FILTER="K")

@@ -257,6 +257,7 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
 #: Why a suitable candidate is not the first by `_rank`, term by term.
 _LOST = (
     "",
+    "",  # both are 0 for suitable ones
     "INPUT comes before the library",
     "",  # given by `Wish.because`
     "another is nearer in time",
@@ -270,7 +271,24 @@ def _rank(wish: Wish, v: Verdict) -> tuple[Any, ...]:
     apart = round(abs(v.lag)) if math.isfinite(v.lag) else math.inf
     ties = sum(wish.frame.descriptors.get(n) != v.source.frame.descriptors.get(n) for n in wish.rule.rank)
     shared = bool(wish.prefer & v.source.made_of)
-    return len(v.misses), v.source.origin != "input", not shared, apart, ties, not v.source.task, v.source.name
+    own = v.source.origin == "input"
+    return len(v.misses), _short(wish, v), not own, not shared, apart, ties, not v.source.task, v.source.name
+
+
+def _short(wish: Wish, v: Verdict) -> float:
+    """How far a calibration's numbers, such as its exposure time, are outside the rule's tolerances, relative."""
+    missed = {r.rule for r in v.misses}
+    return sum(_relative(wish, v, m) for m in wish.rule.match if m.tol is not None and m.descriptor in missed)
+
+
+def _relative(wish: Wish, v: Verdict, match: Match) -> float:
+    """Difference of a descriptor over the larger of the two values, 1 if they are not comparable."""
+    wanted, found = (f.descriptors.get(match.descriptor) for f in (wish.frame, v.source.frame))
+    try:
+        apart = float(abs(wanted - found) / max(abs(wanted), abs(found)))
+    except (TypeError, ZeroDivisionError):
+        return 1.0
+    return apart if math.isfinite(apart) else 1.0
 
 
 def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) -> float:
