@@ -34,7 +34,7 @@ LAYERS = (
     ("states",),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
-    ("darks", "framepass", "masks", "coadd", "products"),
+    ("calibration_inputs", "darks", "framepass", "masks", "coadd", "products"),
     ("field",),
     ("config", "steps"),
     ("recipes",),

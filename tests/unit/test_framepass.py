@@ -1,27 +1,12 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from nirred.algorithms.calibrate import calibrate
 from nirred.algorithms.response import CalibrationInputs
-from nirred.framepass import _curve, compiled
-from nirred.plugin.frames import Detector, Linearity, Section
-from nirred.registry import Registry
+from nirred.framepass import compiled
 
 
 def test_kernels_are_known_to_the_cache_after_their_first_call() -> None:
     calibrate(np.ones((4, 4), np.float32), CalibrationInputs())
     assert compiled()
-
-
-def test_even_and_odd_rows_are_those_of_the_detector() -> None:
-    curves = Linearity(((1.0, 2.0), (1.0, 3.0)), "row_parity", (0.0, 0.0))
-    group = SimpleNamespace(context=SimpleNamespace(registry=Registry()))
-    info = SimpleNamespace(owner="x", name="x.fits")
-    for top, first in ((0, 2.0), (200, 2.0), (201, 3.0)):
-        detector = Detector((8, 8), 1.0, 1.0, section=Section(0, 8, top, top + 8))
-        assert _curve(group, info, detector, curves).coefficients[0, 1] == first  # type: ignore[arg-type]
-    whole = Linearity(((1.0, 2.0),))
-    assert _curve(group, info, detector, whole).coefficients.tolist() == [[1.0, 2.0]]  # type: ignore[arg-type]

@@ -14,15 +14,14 @@ import numpy as np
 from .algorithms.calibrate import calibrate, calibrate_rows
 from .algorithms.combine import MAX_FRAMES
 from .algorithms.flags import flagged
-from .algorithms.response import CalibrationInputs, LinearityCurve, noise_planes
-from .blame import blamed
+from .algorithms.response import CalibrationInputs, noise_planes
+from .calibration_inputs import calibration_inputs
 from .darks import settle_dark
 from .dq import DQ
 from .errors import NirredError, StepError, Unreadable, fault_of
 from .files import give_cache_back
 from .fitsio import KNOWN_BITS
-from .frame import Plane
-from .group import FrameSetup, Group
+from .group import Group
 from .masks import apply_late_masks
 from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
@@ -34,10 +33,8 @@ from .states import BAD, PlaneState
 from .store import PlaneStack, give_heap_back
 
 if TYPE_CHECKING:
-    from .plugin.frames import Detector, Linearity
+    pass
 
-#: A flat below this is invalid: the pixel is not illuminated.
-FLAT_FLOOR = 0.01
 #: Memory to read and calibrate a frame, in float32 copies of its pixels: the file's bytes, counts, result and flags.
 COPIES = 4
 #: Pixels of a plane that are looked at to tell whether it is saturated.
@@ -245,134 +242,8 @@ def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: 
     key = (p, d.gain, d.coadds, d.saturation, d.non_linear, info.descriptors.exposure_time, d.section, d.linearity)
     with cache.lock:
         if key not in cache.made:
-            cache.made[key] = _inputs(group, info, p, state.shape)
+            cache.made[key] = calibration_inputs(group, info, p, state.shape)
         return cache.made[key]
-
-
-def _inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, int]) -> CalibrationInputs:
-    setup, detector, in_adu = group.setup, info.detectors[p], group.unit == "adu"
-    curve = detector.linearity if setup.linearity else None
-    needed = setup.electrons or (in_adu and (setup.variance or curve is not None))
-    gain = info.gain(p) if needed else 1.0
-    seconds = info.descriptors.exposure_time or 0.0
-    if (
-        curve is not None
-        and any(curve.time_delta)
-        and seconds / max(detector.coadds, 1) + min(*curve.time_delta, 0) <= 0
-    ):
-        raise StepError(f"{info.name}: its linearity curve needs an exposure time; the header says {seconds:g} s")
-    response = _curve(group, info, detector, curve) if curve else None
-    if response is not None and in_adu:
-        response = _of_counts(response, gain)
-    dark = _fitting(group, setup.dark, p, shape, "dark")
-    flat = _fitting(group, setup.flat, p, shape, "flat")
-    return CalibrationInputs(
-        gain=gain if setup.electrons else 1.0,
-        coadds=detector.coadds,
-        exposure_per_coadd=seconds / max(detector.coadds, 1),
-        linearity=response,
-        saturation=detector.saturation if setup.levels else None,
-        non_linear=detector.non_linear if setup.levels else None,
-        dark=None if dark is None else dark.data,
-        dark_variance=None if dark is None else dark.var,
-        dark_scale=setup.dark_scale,
-        flat_reciprocal=None if flat is None else reciprocal(flat),
-        static_dq=_static_dq(setup, p, shape, dark, flat, detector),
-        electrons=gain if in_adu else 1.0,
-    )
-
-
-def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int, int], kind: str) -> Plane | None:
-    if planes is None:
-        return None
-    if p >= len(planes):
-        raise StepError(
-            f"the {kind} has {len(planes)} planes, the frames have more",
-            f"give another --user-cal {kind}:FILE",
-        )
-    plane = planes[p]
-    if plane.data.shape == shape:
-        return plane
-    section = group.frames[0].info.detectors[p].section
-    if (
-        section is not None
-        and section.shape == shape
-        and plane.data.shape[0] >= section.y2
-        and plane.data.shape[1] >= section.x2
-    ):
-        cut = np.s_[section.y1 : section.y2, section.x1 : section.x2]
-        return Plane(plane.data[cut], plane.dq[cut], None if plane.var is None else plane.var[cut])
-    raise StepError(
-        f"the {kind} is {plane.data.shape[::-1]}, the frames {shape[::-1]} pixels (x, y)",
-        f"give another --user-cal {kind}:FILE",
-    )
-
-
-def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Linearity) -> LinearityCurve:
-    with blamed(group.context.registry, info.owner, f"linearity of {info.name}"):
-        found = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
-        terms = np.asarray(found, np.float64)
-        if linearity.per == "pixel" and terms.shape[1:] != detector.shape:
-            raise ValueError(
-                f"coefficients of shape {terms.shape}, wanted: (terms, {', '.join(map(str, detector.shape))})"
-            )
-        if linearity.per == "row_parity" and detector.section is not None:  # even and odd on the whole detector
-            terms = np.roll(terms, -detector.section.y1, axis=0)
-        return LinearityCurve(terms, tuple(linearity.time_delta), linearity.valid_to)
-
-
-def _of_counts(curve: LinearityCurve, gain: float) -> LinearityCurve:
-    """The same curve from ADU per coadd to ADU per coadd, of `gain` electrons each."""
-    powers = gain ** np.arange(curve.coefficients.shape[0 if curve.per_pixel else 1])
-    terms = curve.coefficients * (powers[:, None, None] if curve.per_pixel else powers)
-    return LinearityCurve(terms, curve.time_delta, curve.valid_to / gain)
-
-
-def flat_fault(flat: Plane) -> np.ndarray:
-    """Bool (ny, nx): True where the flat is invalid."""
-    with np.errstate(invalid="ignore"):
-        return ~(flat.data > FLAT_FLOOR)
-
-
-def reciprocal(flat: Plane) -> np.ndarray:
-    """float32 (ny, nx): 1/flat, 0 where the flat is invalid."""
-    out = np.zeros(flat.data.shape, np.float32)
-    np.divide(1.0, flat.data, out=out, where=~flat_fault(flat))
-    return out
-
-
-def _static_dq(
-    setup: FrameSetup, p: int, shape: tuple[int, int], dark: Plane | None, flat: Plane | None, detector: Detector
-) -> np.ndarray | None:
-    merged = np.zeros(shape, np.uint16)
-    for mask in setup.masks:
-        if p >= len(mask):
-            has = f"{len(mask)} plane{'s' * (len(mask) > 1)}"
-            raise StepError(f"a bad-pixel mask has {has}, the frames have more", "give one for each plane")
-        merged |= _cut_mask(mask[p], shape, detector)
-    keep = np.uint16(BAD)
-    for plane in (dark, flat):
-        if plane is not None:
-            merged |= plane.dq & keep
-    if dark is not None:  # such a pixel has more dark than its well holds: nothing is known of the rest
-        merged |= np.where((dark.dq & np.uint16(DQ.SATURATED)) != 0, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
-    if flat is not None:
-        merged |= np.where(flat_fault(flat), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
-    # a curve with a time for each set of rows needs a plane that tells how many rows there are
-    several = detector.linearity is not None and len(detector.linearity.time_delta) > 1
-    return merged if several or merged.any() else None
-
-
-def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> np.ndarray:
-    if mask.shape == shape:
-        return mask
-    s = detector.section
-    if s is not None and s.shape == shape and mask.shape[0] >= s.y2 and mask.shape[1] >= s.x2:
-        return mask[s.y1 : s.y2, s.x1 : s.x2]
-    raise StepError(
-        f"a bad-pixel mask is {mask.shape[1]} x {mask.shape[0]}, the frames {shape[1]} x {shape[0]}",
-        "give a mask of that size",
-    )
 
 
 def flag_latency(group: Group) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nirred.calibration_inputs import reciprocal
 from nirred.dq import DQ
 from nirred.errors import PluginError, StepError
 from nirred.fitsio import read_mask
 from nirred.frame import Plane
-from nirred.framepass import calibrate_group, reciprocal
+from nirred.framepass import calibrate_group
 from nirred.headers import Headers
 from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords

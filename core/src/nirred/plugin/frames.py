@@ -83,6 +83,11 @@ class Section:
         return self.y2 - self.y1, self.x2 - self.x1
 
     @property
+    def pixels(self) -> tuple[slice, slice]:
+        """Index of its pixels in an array: (rows, columns)."""
+        return slice(self.y1, self.y2), slice(self.x1, self.x2)
+
+    @property
     def iraf(self) -> str:
         """IRAF notation, one-based and inclusive: '[1:1024,1:1024]'."""
         return f"[{self.x1 + 1}:{self.x2},{self.y1 + 1}:{self.y2}]"

@@ -7,9 +7,9 @@ import numpy as np
 from ..algorithms.background import level
 from ..algorithms.dilation import dilate
 from ..algorithms.objmask import object_mask
+from ..calibration_inputs import FLAT_FLOOR
 from ..errors import StepError
 from ..frame import Plane
-from ..framepass import FLAT_FLOOR
 from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams

@@ -189,8 +189,7 @@ def subtract_shrunk(model: SkyModel, epoch: list[int], p: int, *, shrink: bool) 
     halves = _survey_epoch(model, skies, rows)
     whole = join_halves(halves)
     first, second = (halves[0], halves[1]), (halves[2], halves[3])
-    sections = (a.section for a in group.frames[0].info.detectors[p].amplifiers)
-    amplifiers = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
+    amplifiers = [a.section.pixels for a in group.frames[0].info.detectors[p].amplifiers]
     shrink = shrink and len(skies) > 1
     smooth, structure, carried = sky_shape(whole, (first, second) if shrink else (), amplifiers, group.context.threads)
     tiles = pattern_power(first, second, smooth, threads=group.context.threads) if shrink else None

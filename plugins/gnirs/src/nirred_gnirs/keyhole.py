@@ -170,7 +170,7 @@ def _place(given: MaskInput) -> tuple[slice, slice] | None:
     section: Section | None = given.descriptors.get("detector_section")
     if section is None or section.shape != given.shape or section.y2 > SHAPE[0] or section.x2 > SHAPE[1]:
         return None
-    return slice(section.y1, section.y2), slice(section.x1, section.x2)
+    return section.pixels
 
 
 def _aligned(given: MaskInput, expected: Keyhole, cut: tuple[slice, slice]) -> Point | None:

@@ -108,7 +108,7 @@ def _row_sets(curves: Sequence[tuple[float, ...]], first_row: int) -> tuple[tupl
 
 def _lit(found: Keyhole, section: Section, shape: tuple[int, int]) -> np.ndarray:
     """Illuminated pixels of the section."""
-    return found.lit()[section.y1 : section.y2, section.x1 : section.x2]
+    return found.lit()[section.pixels]
 
 
 def file_name(exposure: SimulatedExposure) -> str:
