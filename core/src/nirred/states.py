@@ -187,6 +187,18 @@ class PlaneState:
         """uint8 (ny, nx): 1 where frame i has no signal or an object covers the pixel."""
         return self.bad(i, int(OBJECT))
 
+    def electronic_gain(self, i: int) -> np.ndarray | None:
+        """Factor by which division by the flat changed what the electronics of frame i add; None without a flat.
+
+        float32 (ny, nx); levels of amplifiers are not light, and were even before.
+        """
+        from .algorithms.amplifiers import gain_of_levels
+
+        per_electron = np.asarray(self.per_electron, np.float32)
+        if per_electron.shape != self.shape:
+            return None
+        return gain_of_levels(per_electron / np.float32(self.typical_noise[1]), self.bad(i))
+
     def divide(self, response: np.ndarray) -> None:
         """Divide all calibrated frames and the noise model by a response, float32 (ny, nx)."""
         scale = np.asarray(1.0 / response, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-from nirred.plugin import S
+from nirred.plugin import S, Section
 from nirred.states import PlaneState
 from nirred.store import PlaneStack
 from nirred_emir import steps
@@ -133,22 +133,6 @@ def test_response_beside_dead_cells_has_a_floor(monkeypatch: pytest.MonkeyPatch)
     assert np.all(np.asarray(state.constant) > 0) and np.all(np.asarray(state.per_electron) > 0)
 
 
-def test_what_a_level_becomes_by_the_flat() -> None:
-    """It was there before the flat was divided out: more of it is left where the flat is low, pixels apart."""
-    v, u = np.mgrid[:256, :256] / 256 - 0.5
-    rng = np.random.default_rng(3)
-    smooth = 1 - 0.3 * (u**2 + v**2)
-    flat = smooth * rng.normal(1, 0.02, smooth.shape)
-    state = PlaneState(PlaneStack((1, 256, 256), np.float32), PlaneStack((1, 256, 256), np.uint16))
-    state.dq.put(0, (rng.random(flat.shape) < 0.05).astype(np.uint16))
-    state.per_electron = np.where(state.bad(0), 1e6, 1 / flat)
-    gain = steps._gain(state, 0)
-    assert gain is not None
-    np.testing.assert_allclose(gain * smooth, np.median(gain * smooth), rtol=0.02)
-    state.per_electron = 1.0
-    assert steps._gain(state, 0) is None
-
-
 @pytest.mark.parametrize("jump", [200.0, 15.0])
 def test_far_levels_are_taken_off_before_there_is_a_sky(jump: float) -> None:
     """The first sky would reject part of such an amplifier as outliers; usual drifts are measured after it."""
@@ -168,7 +152,7 @@ def test_far_levels_are_taken_off_before_there_is_a_sky(jump: float) -> None:
             state.sci.frame_to_change(i)[boxes[1]] += jump / flat[boxes[1]]
     before = state.sci.frame(2).copy()
     detector = SimpleNamespace(
-        amplifiers=[SimpleNamespace(section=SimpleNamespace(y1=0, y2=size, x1=c.start, x2=c.stop)) for _, c in boxes]
+        amplifiers=[SimpleNamespace(section=Section(c.start, c.stop, 0, size)) for _, c in boxes]
     )
     group = SimpleNamespace(
         planes=[state],

@@ -16,7 +16,6 @@ from ..coadd import Layout
 from ..group import Group
 from ..spread import each_frame
 from ..states import BAD, NOT_SKY, OBJECT, PlaneState
-from .readout import electronic_gain
 
 #: Pixels hidden by objects in this share of the frames or more are rarely seen; share of the detector from which such
 #: pixels matter. Short EMIR nights with galaxies of 10 to 15 arcsec: 0.014 to 0.08, or hollows; NIRI nights, for which
@@ -199,9 +198,9 @@ def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, 
     """Terms that differ between frames, in squares: parabolas and amplifier levels; the amplifiers, and their gain."""
     state, (ny, nx) = group.planes[p], group.planes[p].shape
     terms = [*terms_at((squares.y.ravel() + 0.5) / ny, (squares.x.ravel() + 0.5) / nx, _ORDER).T]
-    sections = [a.section for a in group.frames[0].info.detectors[p].amplifiers]
-    boxes = [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections] if len(sections) > 1 else []
-    gain = electronic_gain(state, i) if boxes else None
+    amplifiers = group.frames[0].info.detectors[p].amplifiers
+    boxes = [a.section.pixels for a in amplifiers] if len(amplifiers) > 1 else []
+    gain = state.electronic_gain(i) if boxes else None
     factor = np.ones(squares.x.size) if gain is None else squares.picked(gain).ravel().astype(float)
     for rows, columns in boxes:
         shares = [

@@ -7,13 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.amplifiers import gain_of_levels
 from ..algorithms.readout import clean_readout, level_quadrants
 from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
-from ..states import OBJECT, PlaneState
+from ..states import PlaneState
 from ..step import GroupStep
 from .residual import level_frames, put_back_residuals
 
@@ -61,11 +60,11 @@ def _clean(state: PlaneState, params: CleanReadout.Params, i: int) -> float:
     data = state.sub.frame(i)
     done, found = clean_readout(
         data,
-        state.bad(i, int(OBJECT)) != 0,
+        state.covered(i) != 0,
         period=(params.pattern_y_size, params.pattern_x_size),
         least=params.strength,
         force=params.clean == "force",
-        gain=electronic_gain(state, i),
+        gain=state.electronic_gain(i),
     )
     _replace(state, i, done, before_masks=params.before_masks)
     return max(found)
@@ -76,8 +75,8 @@ def _level(group: Group, state: PlaneState, frames: list[int], params: CleanRead
     shown = [i for i in frames if i in state.residual]
     expected = put_back_residuals(state)
     for i in frames:
-        done, bad = state.sub.frame(i).copy(), state.bad(i, int(OBJECT)) != 0
-        level_quadrants(done, bad, params.smoothing_extent, electronic_gain(state, i), masked=not params.before_masks)
+        done, bad = state.sub.frame(i).copy(), state.covered(i) != 0
+        level_quadrants(done, bad, params.smoothing_extent, state.electronic_gain(i), masked=not params.before_masks)
         _replace(state, i, done, before_masks=params.before_masks)
     if shown:
         level_frames(group, state, shown, set(), expected, shape=True)
@@ -89,14 +88,6 @@ def _replace(state: PlaneState, i: int, done: NDArray[np.float32], *, before_mas
         calibrated = state.sci.frame_to_change(i)
         calibrated -= state.sub.frame(i) - done
     state.sub.put(i, done)
-
-
-def electronic_gain(state: PlaneState, i: int) -> NDArray[np.float32] | None:
-    """Factor (ny, nx) by which division by the flat changed what the electronics of frame i add; None without one."""
-    per_electron = np.asarray(state.per_electron, np.float32)
-    if per_electron.shape != state.shape:
-        return None
-    return gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
 
 
 READOUT_STEPS = (CleanReadout,)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nirred.algorithms.amplifiers import amplifier_levels, gain_of_levels, take_levels_off, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmix
 from nirred.algorithms.background import level
 from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
@@ -65,14 +65,14 @@ class LevelAmplifiers(GroupStep):
     def apply(self, group: Any, params: Params, call: StepCall) -> None:  # noqa: D102
         unknown, largest = 0, 0.0
         for p, state in enumerate(group.planes):
-            boxes = _boxes(group.frames[0].info.detectors[p])
+            boxes = [a.section.pixels for a in group.frames[0].info.detectors[p].amplifiers]
             if len(boxes) < 2:
                 continue
             if state.subtracted is None:
                 _take_far_levels_off(group, state, boxes, params.order)
                 continue
             living = group.indices()
-            gain = _gain(state, living[0])
+            gain = state.electronic_gain(living[0])
             found = _levels(group, state, living, boxes, params.order, gain)
             measured = np.stack([levels for levels, _ in found])
             unknown += int((np.isnan(measured) & _living(state, living[0], boxes)).any(axis=1).sum())
@@ -91,23 +91,10 @@ class LevelAmplifiers(GroupStep):
             group.remark(f"{unknown} frames have amplifiers without blank sky, which are not levelled")
 
 
-def _boxes(detector: Any) -> list[tuple[slice, slice]]:
-    sections = [a.section for a in detector.amplifiers]
-    return [(slice(s.y1, s.y2), slice(s.x1, s.x2)) for s in sections]
-
-
 def _living(state: Any, i: int, boxes: list[tuple[slice, slice]]) -> np.ndarray:
     """Amplifiers with at least one good pixel."""
     bad = state.bad(i)
     return np.array([not bad[box].all() for box in boxes])
-
-
-def _gain(state: Any, i: int) -> np.ndarray | None:
-    """Factor by which division by the flat changed the amplifier levels, which are not light; None without a flat."""
-    per_electron = np.asarray(state.per_electron, np.float32)
-    if per_electron.shape != state.shape:
-        return None
-    return gain_of_levels(per_electron / np.float32(state.typical_noise[1]), state.bad(i))
 
 
 def _levels(
@@ -127,7 +114,7 @@ def _levels(
 def _take_far_levels_off(group: Any, state: Any, boxes: list[tuple[slice, slice]], order: int) -> None:
     """Subtract levels from frames that contain their sky, if any is FAR from those of other frames and amplifiers."""
     living = group.indices()
-    gain = _gain(state, living[0])
+    gain = state.electronic_gain(living[0])
     thin = slice(None, None, THIN)
     rows = [(slice(-(-y.start // THIN), -(-y.stop // THIN)), x) for y, x in boxes]
     total, skies = np.zeros(state.sci.frame(living[0])[thin].shape), {}
