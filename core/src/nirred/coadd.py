@@ -58,6 +58,10 @@ class Layout:
         """The planes of a frame and their placements."""
         return [(p, self.placements[i, p]) for p in self.target.planes]
 
+    def carry(self, mask: np.ndarray, i: int, p: int) -> np.ndarray:
+        """A mask on the grid, uint8, as it lies on a plane of frame `i`, uint8 (ny, nx)."""
+        return self.placements[i, p].carry(mask, self.grid)
+
 
 def lay_out(group: Group, frames: list[int], target: Target, *, common: bool = False) -> Layout:
     """Place frames on a target, and set its grid to their union, or with `common` to their intersection.

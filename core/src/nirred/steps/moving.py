@@ -155,7 +155,7 @@ def _tell(
     state, (zero, unit) = group.planes[p], group.sky.model[p]
 
     def means(i: int) -> np.ndarray:
-        bad = state.bad(i) | layout.placements[i, p].carry(bare, layout.grid)
+        bad = state.bad(i) | layout.carry(bare, i, p)
         return (squares.means(state.sci.frame(i), bad).ravel() - float(zero[i])) / float(unit[i])
 
     values = np.array(each_frame(group, frames, means))

@@ -185,7 +185,7 @@ def _mark_plane(group: Group, cluster: list[int], mask: np.ndarray, layout: Layo
     marked, lock = np.zeros(state.shape, np.uint16), threading.Lock()
 
     def work(i: int) -> None:
-        carried, dq = layout.placements[i, p].carry(mask, layout.grid), state.dq.frame_to_change(i)
+        carried, dq = layout.carry(mask, i, p), state.dq.frame_to_change(i)
         mark(dq, int(OBJECT), carried)
         with lock:
             np.add(marked, carried, out=marked)

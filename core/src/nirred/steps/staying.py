@@ -73,6 +73,33 @@ class Shown:
         return self.where[0][chosen], self.where[1][chosen]
 
 
+@dataclass(frozen=True)
+class _Detector:
+    """One plane of the frames, and what is compact on the sky that they show.
+
+    Attributes
+    ----------
+    state, p
+        The plane and its number.
+    squares : Squares
+        Of the plane.
+    layout : Layout
+        Of the frames on the sky.
+    compact : uint8
+        Compact objects on the layout's grid.
+    """
+
+    state: PlaneState
+    p: int
+    squares: Squares
+    layout: Layout
+    compact: np.ndarray
+
+    def objects(self, i: int) -> np.ndarray:
+        """Compact objects on frame i, uint8 (ny, nx)."""
+        return self.layout.carry(self.compact, i, self.p)
+
+
 def release_staying(
     group: Group,
     frames: list[int],
@@ -116,20 +143,21 @@ def release_staying(
         if not suspects.size:
             continue
         mask = compact() if mask is None else mask
-        light, left = _seen(group, asked, squares, np.isin(regions, suspects), (layout, p, mask))
-        asks = {n: _stays(regions == n, light, left, squares, (asked, layout, p, mask)) for n in suspects}
+        detector = _Detector(group.planes[p], p, squares, layout, mask)
+        light, left = _seen(detector, asked, np.isin(regions, suspects))
+        asks = {n: _stays(detector, asked, regions == n, light, left) for n in suspects}
         moving = _moving_share(group, p, regions, suspects)
         dressed = [n for n, (stays, covered) in asks.items() if stays and (covered >= _OBJECT or moving[n] >= _MOVING)]
         bare = [n for n, (stays, _) in asks.items() if stays and n not in dressed]
         if bare:
             grown = binary_dilation(np.isin(regions, bare), np.ones((3, 3)))  # squares that they reach into
             there = squares.spread_out(grown, count.shape) & (2 * count >= len(frames))
-            count[there] = _unmark(group, frames, there, (layout, p, mask))
+            count[there] = _unmark(detector, frames, there)
             total += float(there.mean())
         if dressed:
             showing = _showing(len(frames))
             there = squares.spread_out(np.isin(regions, dressed), count.shape) & (count > len(frames) - showing)
-            shown = _shown(group, frames, there, (layout, p, mask), showing)
+            shown = _shown(detector, frames, there, showing)
             group.objects.shown.setdefault(p, []).append(shown)
             count[there] -= shown.count()
     return total / len(marked)
@@ -147,17 +175,14 @@ def _some(frames: list[int]) -> list[int]:
     return frames[::step]
 
 
-def _seen(
-    group: Group, frames: list[int], squares: Squares, inside: np.ndarray, where: tuple[Layout, int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _seen(detector: _Detector, frames: list[int], inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Light inside regions above a sky continued from around them, 0 elsewhere; and the residuals of each frame."""
-    layout, p, mask = where
-    state = group.planes[p]
+    state, squares = detector.state, detector.squares
     seen, left = (np.empty((len(frames), *squares.x.shape)) for _ in range(2))
     for k, i in enumerate(frames):
         bad, data = state.bad(i), state.sub.frame(i)
         seen[k] = squares.means(state.sci.frame(i) - data, bad) - state.sky.get(i, 0.0)
-        left[k] = squares.means(data, bad | layout.placements[i, p].carry(mask, layout.grid))
+        left[k] = squares.means(data, bad | detector.objects(i))
     count = np.isfinite(seen).sum(axis=0)
     mean = np.where(np.isfinite(seen), seen, 0.0).sum(axis=0) / np.maximum(count, 1)
     blank = (count > 0) & ~inside
@@ -170,33 +195,28 @@ def _seen(
 
 
 def _stays(
-    region: np.ndarray,
-    light: np.ndarray,
-    left: np.ndarray,
-    squares: Squares,
-    where: tuple[list[int], Layout, int, np.ndarray],
+    detector: _Detector, frames: list[int], region: np.ndarray, light: np.ndarray, left: np.ndarray
 ) -> tuple[bool, float]:
     """Whether frames agree better on a region's light at fixed detector positions than at fixed sky positions.
 
-    Second, the share of the region covered by compact objects, a mask on the layout's grid.
+    Second, the share of the region covered by compact objects.
     """
-    frames, layout, p, mask = where
+    squares, layout = detector.squares, detector.layout
     x, y = layout.grid.places(squares.side)
-    places = [layout.placements[i, p].to_plane(x, y) for i in frames]
+    places = [layout.placements[i, detector.p].to_plane(x, y) for i in frames]
     inside = np.array([squares.at(region.astype(float), *place) for place in places])
     mine = np.nan_to_num(inside).sum(axis=0) >= 0.5 * np.maximum(np.isfinite(inside).sum(axis=0), 1)
     on_sky = np.array([squares.at(light + rest, *place)[mine] for rest, place in zip(left, places, strict=True)])
-    covered = mask[(y[mine] - layout.grid.y0).astype(int), (x[mine] - layout.grid.x0).astype(int)]
+    covered = detector.compact[(y[mine] - layout.grid.y0).astype(int), (x[mine] - layout.grid.x0).astype(int)]
     return spread(on_sky) > _STAYING * spread(left[:, region]), float(covered.mean()) if covered.size else 0.0
 
 
-def _unmark(group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray]) -> np.ndarray:
+def _unmark(detector: _Detector, frames: list[int], there: np.ndarray) -> np.ndarray:
     """Leave only compact objects marked in some pixels of frames; return in how many frames each is still marked."""
-    layout, p, mask = where
     left = np.zeros(int(there.sum()), np.uint16)
     for i in frames:
-        dq = group.planes[p].dq.frame_to_change(i)
-        kept = dq[there] & np.where(layout.placements[i, p].carry(mask, layout.grid)[there] != 0, 0xFFFF, ~OBJECT)
+        dq = detector.state.dq.frame_to_change(i)
+        kept = dq[there] & np.where(detector.objects(i)[there] != 0, 0xFFFF, ~OBJECT)
         dq[there] = kept
         left += kept & OBJECT != 0
     return left
@@ -207,14 +227,11 @@ def _showing(number: int) -> int:
     return max(round(_SHOWING * number), min(_ENOUGH, number // 2), 2)
 
 
-def _shown(
-    group: Group, frames: list[int], there: np.ndarray, where: tuple[Layout, int, np.ndarray], showing: int
-) -> Shown:
+def _shown(detector: _Detector, frames: list[int], there: np.ndarray, showing: int) -> Shown:
     """Choose `showing` frames for the sky in each pixel: those where it is least deep in a mask, but in no core."""
     from scipy.ndimage import distance_transform_edt
 
-    layout, p, mask = where
-    state, (rows, columns) = group.planes[p], np.nonzero(there)
+    state, (rows, columns) = detector.state, np.nonzero(there)
     depth = np.empty((len(frames), rows.size), np.float32)
     for k, i in enumerate(frames):
         marked = state.dq.frame(i)[::_STEP, ::_STEP] & OBJECT != 0
@@ -224,6 +241,6 @@ def _shown(
     by = {}
     for k, i in enumerate(frames):
         marked = state.dq.frame(i)[there] & OBJECT != 0
-        bare = layout.placements[i, p].carry(mask, layout.grid)[there] == 0
+        bare = detector.objects(i)[there] == 0
         by[i] = np.packbits(marked & bare & (depth[k] <= limit))
     return Shown((rows, columns), by)
