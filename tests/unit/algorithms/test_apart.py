@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nirred.algorithms.apart import Nodes, explained, part_light
+from nirred.algorithms.apart import Nodes, believed_light, explained, fit_terms, part_light
 
 SIDE = 24
 DITHER = ((0.0, 0.0), (3.5, 1.2), (-2.3, 4.1), (5.0, -3.7), (-4.2, -2.6))
@@ -88,3 +90,36 @@ def test_values_between_nodes_are_linear_and_the_transpose_is_one() -> None:
     assert np.sum(nodes.at(light) * values) == pytest.approx(np.sum(light * nodes.put(values)))
     middle = Nodes.of(np.array([[0.25, np.nan]]), np.array([[0.5, 0.0]]), np.ones((2, 2), bool))
     np.testing.assert_allclose(middle.at(np.array([0.0, 4.0, 8.0, 12.0])), [[5.0, 0.0]])
+
+
+@pytest.mark.parametrize(("light", "believed"), [(50.0, True), (0.0, False), (-50.0, False)])
+def test_light_is_believed_if_it_explains_the_images_and_is_no_shadow(light: float, believed: bool) -> None:
+    values, nodes, shapes, _ = _night(noise=1.0, light=light)
+    parted = part_light(values, nodes, shapes)
+    found = believed_light(values, parted, nodes, shapes)
+    assert (found is not None) == believed
+    if found is not None:
+        np.testing.assert_array_equal(found, parted.light)
+
+
+def test_light_that_goes_on_beyond_the_border_is_not_believed() -> None:
+    values, nodes, shapes, _ = _night(noise=1.0)
+    parted = part_light(values, nodes, shapes)
+    assert believed_light(values, parted, replace(nodes, lit=_at_the_border(nodes.lit)), shapes) is None
+
+
+def _at_the_border(lit: np.ndarray) -> np.ndarray:
+    """The same number of nodes, in one region from the first row on."""
+    moved = np.zeros_like(lit)
+    moved.reshape(-1)[: lit.sum()] = True
+    return moved
+
+
+def test_terms_of_an_image_do_not_follow_outliers_and_need_enough_values() -> None:
+    rng = np.random.default_rng(1)
+    terms = np.stack([np.ones(200), np.linspace(-1, 1, 200)])
+    values = np.array([3.0, 2.0]) @ terms + 0.1 * rng.standard_normal(200)
+    values[7], values[50:60] = 500.0, np.nan
+    assert fit_terms(terms, values) == pytest.approx([3.0, 2.0], abs=0.05)
+    values[3:] = np.nan
+    assert fit_terms(terms, values).tolist() == [0.0, 0.0]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from ..algorithms.amplifiers import Box, take_levels_off
-from ..algorithms.apart import Nodes, explained, part_light
+from ..algorithms.apart import Nodes, believed_light, fit_terms, part_light
 from ..algorithms.mutual import Squares, add_shown, block_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout
@@ -25,14 +24,59 @@ RARELY, SEEN_LITTLE = 0.7, 0.01
 WIDE = 0.004
 #: The light of a wide object is sought up to this many squares beyond its mask.
 BEYOND = 2
-#: How much better than noise light must explain the frames (see `explained`) to be accepted, and the least ratio of its
-#: sum to the sum of its absolute values: galaxies of 10 to 15 arcsec in EMIR's field 2.8 to 50, and 0.46 to 0.94;
-#: variable glows 1.2 to 2.9, and -0.3 to -0.05.
-BELIEVED, POSITIVE = 2.0, 0.4
 #: Number of frames from which the light is measured; degree of the surface fitted to each frame.
 _ASKED, _ORDER = 32, 2
 #: Bits of pixels that are used in no sky.
 _USELESS = int(BAD | OBJECT | NOT_SKY)
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """Where light is sought on a plane of frames, and what is compact there.
+
+    Attributes
+    ----------
+    layout, p, squares
+        Layout of the frames on the sky; the plane's number and squares.
+    lit : bool
+        Nodes of the layout's grid, spaced as the squares, that may have light.
+    compact : uint8
+        Compact objects on this grid.
+    """
+
+    layout: Layout
+    p: int
+    squares: Squares
+    lit: np.ndarray
+    compact: np.ndarray
+
+    def nodes(self, frames: list[int]) -> Nodes:
+        """Positions of the frames' squares on the sky."""
+        squares = self.squares
+        x, y = self.layout.grid.places(squares.side)
+        placements = (self.layout.placements[i, self.p] for i in frames)
+        places = [placed.from_plane(squares.x.ravel(), squares.y.ravel()) for placed in placements]
+        u, v = (np.array([place[k] for place in places]) for k in (0, 1))
+        return Nodes.of((u - x[0]) / squares.side, (v - y[0]) / squares.side, self.lit)
+
+
+@dataclass(frozen=True)
+class _OwnTerms:
+    """What differs between frames: parabolas and levels of amplifiers in squares, (terms, squares); see `_own_terms`.
+
+    Attributes
+    ----------
+    values : float64 (terms, squares)
+        The parabola's terms, then the amplifiers.
+    boxes : list of (rows, columns)
+        The amplifiers; empty if there is only one.
+    gain : float32 (ny, nx) or None
+        By which the flat changed their levels.
+    """
+
+    values: np.ndarray
+    boxes: list[Box]
+    gain: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +166,7 @@ def tell_light(
         lit = _wide(mask, layout, squares) if rarely or hollowed else None
         if lit is None:
             continue
-        light = _tell(group, p, frames, (layout, lit, compact()), squares)
+        light = _tell(group, p, frames, _Sought(layout, p, squares, lit, compact()))
         if light is not None:
             known = group.objects.moving.setdefault(p, MovingLight(squares, {}))
             known.light.update(zip(frames, light, strict=True))
@@ -145,57 +189,32 @@ def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | No
     return np.asarray(lit) if wide.size else None
 
 
-def _tell(
-    group: Group, p: int, frames: list[int], where: tuple[Layout, np.ndarray, np.ndarray], squares: Squares
-) -> np.ndarray | None:
+def _tell(group: Group, p: int, frames: list[int], sought: _Sought) -> np.ndarray | None:
     """Light in squares of each frame, float32 (n, rows, columns), None without any; brings frames to one shape."""
-    from scipy.ndimage import label
-
-    layout, lit, bare = where
-    state, (zero, unit) = group.planes[p], group.sky.model[p]
+    state, squares, (zero, unit) = group.planes[p], sought.squares, group.sky.model[p]
 
     def means(i: int) -> np.ndarray:
-        bad = state.bad(i) | layout.carry(bare, i, p)
+        bad = state.bad(i) | sought.layout.carry(sought.compact, i, p)
         return (squares.means(state.sci.frame(i), bad).ravel() - float(zero[i])) / float(unit[i])
 
     values = np.array(each_frame(group, frames, means))
     step = -(-len(frames) // _ASKED)
-    nodes = partial(_nodes, layout, p, squares, lit)
-    asked, terms, boxes, gain = values[::step], *_terms(group, p, frames[0], squares)
-    _, strengths, basis = np.linalg.svd(terms, full_matrices=False)
+    terms = _own_terms(group, p, frames[0], squares)
+    _, strengths, basis = np.linalg.svd(terms.values, full_matrices=False)
     shapes = basis[strengths > 1e-8 * strengths[0]]
-    some = nodes(frames[::step])
-    parted = part_light(asked, some, shapes)
-    regions, number = label(lit, np.ones((3, 3)))
-    sizes = np.bincount(regions[lit], minlength=number + 1)
-    ratios = explained(asked, parted, shapes, some.reach(regions), sizes)
-    whose = regions[lit]
-    total, sure = (np.bincount(whose, light, number + 1) for light in (parted.light, np.abs(parted.light)))
-    believed = (ratios > BELIEVED) & (total > POSITIVE * sure) & ~np.isin(range(number + 1), _border(regions))
-    if not believed.any():
+    some = sought.nodes(frames[::step])
+    parted = part_light(values[::step], some, shapes)
+    light = believed_light(values[::step], parted, some, shapes)
+    if light is None:
         return None
-    light = np.where(believed[whose], parted.light, 0.0)
-    shown = nodes(frames).at(light)
-    rest = values - parted.pattern - nodes(frames).at(parted.light)
-    _even(group, p, frames, rest * unit[frames][:, None], (terms, boxes, gain))
-    return np.asarray(shown * unit[frames][:, None], np.float32).reshape(len(frames), *squares.x.shape)
+    nodes = sought.nodes(frames)
+    rest = values - parted.pattern - nodes.at(parted.light)
+    _even(group, p, frames, rest * unit[frames][:, None], terms)
+    return np.asarray(nodes.at(light) * unit[frames][:, None], np.float32).reshape(len(frames), *squares.x.shape)
 
 
-def _border(image: np.ndarray) -> np.ndarray:
-    """Pixels at the border of an image; regions cut by it continue where nothing is measured."""
-    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-
-
-def _nodes(layout: Layout, p: int, squares: Squares, lit: np.ndarray, frames: list[int]) -> Nodes:
-    """Positions of the frames' squares on the sky."""
-    x, y = layout.grid.places(squares.side)
-    places = [layout.placements[i, p].from_plane(squares.x.ravel(), squares.y.ravel()) for i in frames]
-    u, v = (np.array([place[k] for place in places]) for k in (0, 1))
-    return Nodes.of((u - x[0]) / squares.side, (v - y[0]) / squares.side, lit)
-
-
-def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, list[Box], np.ndarray | None]:
-    """Terms that differ between frames, in squares: parabolas and amplifier levels; the amplifiers, and their gain."""
+def _own_terms(group: Group, p: int, i: int, squares: Squares) -> _OwnTerms:
+    """Terms that differ between frames; frame i gives the pixels in which the amplifiers' gain is measured."""
     state, (ny, nx) = group.planes[p], group.planes[p].shape
     terms = [*terms_at((squares.y.ravel() + 0.5) / ny, (squares.x.ravel() + 0.5) / nx, _ORDER).T]
     amplifiers = group.frames[0].info.detectors[p].amplifiers
@@ -207,7 +226,7 @@ def _terms(group: Group, p: int, i: int, squares: Squares) -> tuple[np.ndarray, 
             _overlap(axis, squares.side, part) for axis, part in ((squares.y[:, 0], rows), (squares.x[0], columns))
         ]
         terms.append(np.outer(*shares).ravel() * factor)
-    return np.array(terms), boxes, gain
+    return _OwnTerms(np.array(terms), boxes, gain)
 
 
 def _overlap(middles: np.ndarray, side: int, part: slice) -> np.ndarray:
@@ -216,25 +235,10 @@ def _overlap(middles: np.ndarray, side: int, part: slice) -> np.ndarray:
     return np.asarray(np.clip(np.minimum(first + side, part.stop) - np.maximum(first, part.start), 0, None) / side)
 
 
-def _even(
-    group: Group,
-    p: int,
-    frames: list[int],
-    rest: np.ndarray,
-    known: tuple[np.ndarray, list[Box], np.ndarray | None],
-) -> None:
+def _even(group: Group, p: int, frames: list[int], rest: np.ndarray, terms: _OwnTerms) -> None:
     """Fit the terms to each frame and subtract them, except their mean over the frames."""
-    terms, boxes, gain = known
     state = group.planes[p]
-
-    def own(k: int) -> np.ndarray:
-        good = np.isfinite(rest[k])
-        if good.sum() < 2 * len(terms):
-            return np.zeros(len(terms))
-        good &= np.abs(rest[k]) <= 5.0 * 1.4826 * np.median(np.abs(rest[k][good]))
-        return np.asarray(np.linalg.lstsq(terms[:, good].T, rest[k][good], rcond=1e-8)[0])
-
-    sizes = np.array(each_frame(group, range(len(frames)), own))
+    sizes = np.array(each_frame(group, range(len(frames)), lambda k: fit_terms(terms.values, rest[k])))
     sizes -= sizes.mean(axis=0)
     rows, columns = zip(*degrees(_ORDER), strict=True)
 
@@ -242,6 +246,6 @@ def _even(
         coefficients = np.zeros((_ORDER + 1, _ORDER + 1))
         coefficients[rows, columns] = sizes[k, : len(rows)]
         surface = Surface(coefficients, np.zeros_like(coefficients), state.shape)
-        take_levels_off(state.sci.frame_to_change(frames[k]), boxes, sizes[k, len(rows) :], surface, gain)
+        take_levels_off(state.sci.frame_to_change(frames[k]), terms.boxes, sizes[k, len(rows) :], surface, terms.gain)
 
     each_frame(group, range(len(frames)), take)
