@@ -33,14 +33,14 @@ def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
     j, i = min(np.uint32(y) // np.uint32(step), rows - 2), min(np.uint32(x) // np.uint32(step), nodes.shape[2] - 2)
     down, right, line = (y - j * step) * part, (x - i * step) * part, nodes.ravel()
     k = np.uint64(j) * columns + np.uint64(i)
-    u = _between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
+    u = between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
     k += np.uint64(rows) * columns
-    v = _between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
+    v = between(line[k], line[k + np.uint64(1)], line[k + columns], line[k + columns + np.uint64(1)], right, down)
     return u, v
 
 
 @subkernel
-def _between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
+def between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
     """Between two values above and two below."""
     upper, lower = a + right * (b - a), c + right * (d - c)
     return upper + down * (lower - upper)
@@ -52,7 +52,7 @@ def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
     if 0.0 <= u < model.shape[1] - 1 and 0.0 <= v < model.shape[0] - 1:
         p, q, one = np.uint64(u), np.uint64(v), np.uint64(1)
         right, down = np.float32(u - np.float64(p)), np.float32(v - np.float64(q))
-        value = _between(model[q, p], model[q, p + one], model[q + one, p], model[q + one, p + one], right, down)
+        value = between(model[q, p], model[q, p + one], model[q + one, p], model[q + one, p + one], right, down)
         if value == value:
             return value
     if not (-0.5 <= u < model.shape[1] - 0.5 and -0.5 <= v < model.shape[0] - 0.5):
@@ -69,7 +69,7 @@ def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
+def model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
     """The model at a pixel of the plane: its own value, or interpolated from the grid."""
     if nodes.size == 0:
         return model[y, x]
@@ -78,7 +78,7 @@ def _model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
+def count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
     """Number of frames in the grid's nearest pixel."""
     u, v = _place(nodes, step, y, x)
     i, j = math.floor(u + 0.5), math.floor(v + 0.5)
@@ -94,7 +94,7 @@ def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
+def steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
     """Largest difference between the model at a pixel of the plane, `m`, and at those around it."""
     steep, place = 0.0, (0.0, 0.0)
     if nodes.size > 0:
@@ -114,7 +114,7 @@ def _steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-unt
 
 
 @subkernel
-def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
+def judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
     """1 if a pixel deviates much from the model `m`; 2 if it deviates a little: kept only next to a 1.
 
     `steep` is the model's steepest step. Of two values the model is the mean, or the one nearer to the sky: half their
@@ -141,7 +141,7 @@ def _judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no
 
 
 @subkernel
-def _buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
+def buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
     """Whether a pixel and all its neighbours are unusable."""
     for yy in range(max(y - 1, 0), min(y + 2, dq.shape[0])):
         for xx in range(max(x - 1, 0), min(x + 2, dq.shape[1])):
@@ -187,11 +187,11 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
             variance = (constant[x] + (sky + signal * scale) * electrons[x]) * extra * _spread(n)
             found[x] = (off * off > low * low * variance) & (n > np.float32(1))
         for x in places[: _gather(stray, words, places)]:
-            if dq[y, x] & bad == 0 or not _buried(dq, bad, y, x):
+            if dq[y, x] & bad == 0 or not buried(dq, bad, y, x):
                 n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
                 core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
-                steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
-                flags[y, x] = _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+                steep = steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+                flags[y, x] = judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
 @subkernel
@@ -231,6 +231,6 @@ def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
         for x in range(nx):
             hidden[x] = flags[x] & bits
         for x in places[: _gather(hidden, words, places)]:
-            value = scale * _model_at(model, nodes, step, y, x)
+            value = scale * model_at(model, nodes, step, y, x)
             lost[y] |= value - value != 0
             data[y, x] = value

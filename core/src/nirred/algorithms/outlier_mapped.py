@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from nirred.algorithms.compiled import kernel, subkernel
-from nirred.algorithms.outlier_kernels import _between, _buried, _count_at, _judge, _model_at, _steepest
+from nirred.algorithms.outlier_kernels import between, buried, count_at, judge, model_at, steepest
 
 #: Side of a block of a grid, and most of one of a plane's tiles, pixels.
 BLOCK = 8
@@ -71,7 +71,7 @@ def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
             i = min(k // every, nodes.shape[2] - 2)
             right = (k - i * every) / every
             a, b, c, d = nodes[axis, j, i], nodes[axis, j, i + 1], nodes[axis, j + 1, i], nodes[axis, j + 1, i + 1]
-            corners[axis, k] = _between(a, b, c, d, right, down)
+            corners[axis, k] = between(a, b, c, d, right, down)
 
 
 @subkernel
@@ -123,19 +123,19 @@ def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-
         drawn[k] = above + d * (below - above) if inside else np.float32(np.nan)
     for n in range(number):
         if drawn[n] != drawn[n]:
-            drawn[n] = _model_at(model, nodes, step, y, chosen[n])
+            drawn[n] = model_at(model, nodes, step, y, chosen[n])
 
 
 @subkernel
 def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
-    """As `_judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
+    """As `judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
     (model, count, nodes, step), m = what, np.float64(middle)
-    n = _count_at(count, nodes, step, y, x)
-    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and _buried(dq, np.uint16(limits[7]), y, x)):
+    n = count_at(count, nodes, step, y, x)
+    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and buried(dq, np.uint16(limits[7]), y, x)):
         return 0
     core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
-    steep = _steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
-    return _judge(sub[y, x], core, m, steep, n, own, frame, limits)
+    steep = steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+    return judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
 @subkernel
@@ -167,7 +167,7 @@ def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignor
 def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # type: ignore[no-untyped-def]
     """Judge a neighbour of an outlier; `least` is a factor on its variance."""
     (model, _, nodes, step), (scale, sky, _) = what, frame
-    m = _model_at(model, nodes, step, y, x)
+    m = model_at(model, nodes, step, y, x)
     off, light = sub[y, x] - scale * m, max(m, np.float32(0)) * scale
     if off * off > least * (noise[0][y, x] + (sky + light) * noise[1][y, x]):
         found = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, m)
@@ -235,7 +235,7 @@ def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ig
             if off * off > least[x] * variance:
                 known = bounded and tiles[1][j, x // side] >= 1
                 known = known and _certain(bits, off, middle, extra * variance, around[j, x // side], limits, scale)
-                if known and (bits & bad == 0 or not _buried(dq, bad, y, x)):
+                if known and (bits & bad == 0 or not buried(dq, bad, y, x)):
                     flags[y, x] = 1
                 else:
                     flags[y, x] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle)
