@@ -24,6 +24,8 @@ from .provenance import file_digest
 if TYPE_CHECKING:
     from astropy.io import fits
 
+    from .algorithms.coadd import Grid
+
 #: Keywords of a raw primary header that do not apply to a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
 #: What products say of their own pixels where it is worth saying: nothing true of a product made of them.
@@ -108,6 +110,20 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
     if scale is not None:
         keywords["PIXSCALE"] = (scale, "[arcsec/pixel]")
     return keywords
+
+
+def correlation_factor(noisecov: np.ndarray) -> tuple[float, str]:
+    """CORRFAC, with its comment, of a stack whose noise has the autocorrelation `noisecov`."""
+    middle = len(noisecov) // 2
+    return float(np.sqrt(noisecov[middle, middle])), "pixel scatter / sqrt(VAR)"
+
+
+def grid_keywords(grid: Grid) -> dict[str, tuple[int, str]]:
+    """Place of a stack's grid on its reference frame."""
+    return {
+        "REFX0": (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME"),
+        "REFY0": (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME"),
+    }
 
 
 def drawn_planes(group: Group, p: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import pytest
 from nirred.registry import Registry
 from nirred.run.api import RunOptions, RunResult, run
 from nirred.run.keepsake import glimpse_path
-from nirred.steps.finish import MakeCatalogue
+from nirred.steps.catalogue import MakeCatalogue
 from nirred.testing.night import Night
 
 

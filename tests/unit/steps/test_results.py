@@ -17,7 +17,8 @@ from nirred.plugin.recipes import Recipe, S
 from nirred.recipes import BoundCall
 from nirred.results import Calibration
 from nirred.run.task import run_recipe
-from nirred.steps.finish import LevelStack, MakeCatalogue
+from nirred.steps.catalogue import MakeCatalogue
+from nirred.steps.level import LevelStack
 from nirred.steps.pieces import StackPieces
 from nirred.steps.register import AdjustWcs
 from nirred.steps.stack import StackFrames

@@ -92,7 +92,7 @@ def sunken_halos(surface: NDArray[np.float32], found: NDArray[np.uint8], masked:
 
 
 def light_between(
-    surface: NDArray[np.float32], found: NDArray[np.uint8], blank: Float64, *, sunk: bool = False
+    surface: NDArray[np.float32], found: NDArray[np.uint8], blank: NDArray[np.float32], *, sunk: bool = False
 ) -> tuple[float, float]:
     """Mean light of extended objects on pixels taken as blank, from their profiles above an unknown sky level.
 
@@ -102,7 +102,7 @@ def light_between(
         Means of the good pixels in blocks; NaN where there are none.
     found : ndarray of uint8, shape (h, w)
         Detected blocks.
-    blank : ndarray of float64, shape (h, w)
+    blank : ndarray of float32, shape (h, w)
         Number of blank pixels in each block.
     sunk : bool
         The subtracted sky may have contained some of the objects' light: the loss is at least the depth of the hollow
@@ -150,7 +150,7 @@ def _radii(ellipse: ArrayLike, x: ArrayLike, y: ArrayLike) -> Float64:
     return np.asarray(np.hypot(u * c + v * s, (v * c - u * s) / ratio) / major)
 
 
-def _lying(blank: Float64, ellipse: Float64) -> Float64:
+def _lying(blank: NDArray[np.float32], ellipse: Float64) -> Float64:
     """Share of the blank pixels in rings between the radii of `FAR` along an ellipse."""
     y, x = np.nonzero(blank)
     ring = np.searchsorted(FAR, _radii(ellipse, x, y)).clip(1, FAR.size - 1) - 1

@@ -2,8 +2,9 @@
 
 from .association import ASSOCIATION_STEPS
 from .calibrations import CALIBRATION_STEPS
-from .finish import FINISH_STEPS
+from .catalogue import CATALOGUE_STEPS
 from .frames import FRAME_STEPS
+from .level import LEVEL_STEPS
 from .match import MATCH_STEPS
 from .objects import OBJECT_STEPS
 from .outliers import OUTLIER_STEPS
@@ -15,6 +16,7 @@ from .sky import SKY_STEPS
 from .skyflat import SKYFLAT_STEPS
 from .stack import STACK_STEPS
 from .stare import STARE_STEPS
+from .storing import STORE_STEPS
 from .transparency import TRANSPARENCY_STEPS
 from .write import WRITE_STEPS
 
@@ -34,7 +36,9 @@ CORE_STEPS = (
     *STACK_STEPS,
     *STARE_STEPS,
     *PIECE_STEPS,
-    *FINISH_STEPS,
+    *LEVEL_STEPS,
+    *CATALOGUE_STEPS,
+    *STORE_STEPS,
     *WRITE_STEPS,
     *REPORT_STEPS,
 )

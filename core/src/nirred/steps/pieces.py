@@ -25,14 +25,14 @@ from ..params import Params as StepParams
 from ..plan.model import FrameInfo
 from ..plugin.frames import PlaneWcs
 from ..plugin.recipes import StepCall
-from ..products import frames_table, write
+from ..products import correlation_factor, grid_keywords
 from ..provenance import file_digest
 from ..results import PieceStacks, require
 from ..states import BAD, BRIGHT, FrameState, PlaneState
 from ..step import GroupStep, HeaderStep
 from ..store import PlaneStack
-from .finish import wcs_status
 from .match import match_frames
+from .storing import Store, describe_stack
 from .transparency import weigh_frames
 
 #: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
@@ -210,10 +210,8 @@ class StackPieces(GroupStep):
             layouts[p] = replace(layout, target=replace(layout.target, grid=grid))
         group.streams[call.gives], group.stack.nexp = made, counts
         group.stack.layouts, group.stack.noisecov = layouts, cov
-        grid = layouts[0].grid
-        group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
-        group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
-        group.keywords["REFY0"] = (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["CORRFAC"] = correlation_factor(cov)
+        group.keywords |= grid_keywords(layouts[0].grid)
 
 
 def _leave_out_turned(group: Group) -> None:
@@ -311,11 +309,12 @@ def _covariance(group: Group, pieces: list[int], layouts: list[Layout], kernel: 
     return noise_covariance(np.stack(kernels), np.array(shares))
 
 
-class StorePieces(GroupStep):
+class StorePieces(Store):
     """Write the stack of stacks."""
 
     name = "store_processed_stack"
     doc = "write the stack of stacks: exposures and times are sums"
+    kind = "image"
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         pieces = [group.task.frames[i][0] for i in group.targets]  # with their own exposure times
@@ -327,16 +326,12 @@ class StorePieces(GroupStep):
         group.keywords["NCOMBINE"] = int(sum(counts))
         if reference.descriptors.exposure_time:
             group.stack.collected = round(total / reference.descriptors.exposure_time, 6)
-        group.keywords["REFFRAME"] = (reference.name, "stack that offsets refer to")
-        group.keywords["WCSSTAT"] = wcs_status(group)
+        describe_stack(group, "stack")
         airmass = [info.descriptors.airmass for info in pieces]
         if None not in airmass:
             mean = float(np.average(np.array(airmass, float), weights=counts))
             group.keywords["AIRMASS"] = (round(mean, 4), "mean of the frames")
-        group.tables["FRAMES"] = [frames_table(group)]
-        group.table_keywords["FRAMES"] = {"REFFRAME": group.keywords["REFFRAME"]}
-        if group.record.provenance is not None:
-            write(group, "image", group.record.provenance())
+        super().apply(group, params, call)
 
 
 def _number(info: FrameInfo, keyword: str, default: float) -> float:

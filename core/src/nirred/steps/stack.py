@@ -35,6 +35,7 @@ from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..products import correlation_factor, grid_keywords
 from ..results import require
 from ..states import BAD, BRIGHT, PlaneState
 from ..step import GroupStep
@@ -131,10 +132,8 @@ class StackFrames(GroupStep):
         group.stack.nexp = counts
         cov = _covariance(group, layouts, frames)
         group.stack.noisecov = cov
-        grid = layouts[0].grid
-        group.keywords["CORRFAC"] = (float(np.sqrt(cov[3, 3])), "pixel scatter / sqrt(VAR)")
-        group.keywords["REFX0"] = (-grid.x0, "x (from 0) of pixel (0,0) of REFFRAME")
-        group.keywords["REFY0"] = (-grid.y0, "y (from 0) of pixel (0,0) of REFFRAME")
+        group.keywords["CORRFAC"] = correlation_factor(cov)
+        group.keywords |= grid_keywords(layouts[0].grid)
         group.keywords["NCOMBINE"] = len(frames)
 
 
