@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ from ..algorithms.combine import NoiseModel, Rejection, combine
 from ..algorithms.evenness import broadened
 from ..algorithms.flags import flagged
 from ..algorithms.noise import noise_covariance
-from ..algorithms.placement import Patch, Placement
+from ..algorithms.placement import Patch
 from ..algorithms.resample_kernels import Kernel
 from ..algorithms.threads import run_blocks
 from ..coadd import (
@@ -37,7 +36,7 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..products import correlation_factor, grid_keywords
 from ..results import require
-from ..states import BAD, BRIGHT, PlaneState
+from ..states import BAD, BRIGHT
 from ..step import GroupStep
 from .noisemodel import noise_factor, noise_of
 from .outliers import mend_hidden
@@ -219,15 +218,38 @@ def _weigh_alike(group: Group, frames: list[int]) -> None:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows of a stack being summed; `images` holds the resampled planes if they are not combined by a weighted mean."""
+class _Stacking:
+    """What all rows of a stack have in common.
+
+    Attributes
+    ----------
+    layout, kernel
+        Grid and placements of the frames, and the interpolant.
+    limit : float
+        Largest share of a value that may come from masked pixels.
+    noise : dict
+        {plane: (constant, per_electron), float32 (ny, nx)}.
+    gain : dict
+        {(frame, plane): `Placement.noise_gain` of the kernel}; empty for the methods of reproject.
+    together : dict
+        {frame: number of frames that share its sky noise}.
+    """
 
     layout: Layout
-    rows: tuple[int, int]
     kernel: Kernel | Reprojection
     limit: float
+    noise: dict[int, tuple[np.ndarray, np.ndarray]]
+    gain: dict[tuple[int, int], float]
+    together: dict[int, Together]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows being summed; `images` holds the resampled planes if they are not combined by a weighted mean."""
+
+    stacking: _Stacking
+    rows: tuple[int, int]
     sums: Accumulator
-    together: Mapping[int, Together]
     images: dict[tuple[int, int], np.ndarray]
 
 
@@ -240,18 +262,18 @@ def stack_frames(
     sci, var = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
     dq, count = np.zeros((ny, nx), np.uint16), np.empty((ny, nx), np.uint16)
     noise = {p: noise_of(group.planes[p]) for p in layout.target.planes}
-    together = frames_together(group, frames)
     gain = {} if is_reprojection(kernel) else {k: placed.noise_gain(kernel) for k, placed in layout.placements.items()}
+    stacking = _Stacking(layout, kernel, limit, noise, gain, frames_together(group, frames))
 
     def tile(start: int, stop: int) -> None:
         sums = Accumulator.empty(stop - start, nx)
         images = (
             {} if how is None else dict.fromkeys(layout.placements, np.full((stop - start, nx), np.nan, np.float32))
         )
-        part = _Rows(layout, (start, stop), kernel, limit, sums, together, images)
+        part = _Rows(stacking, (start, stop), sums, images)
         for i in frames:
-            for p, placed in layout.of(i):
-                _add_plane(group, i, p, (placed, noise[p], gain.get((i, p), 1.0)), part)
+            for p in layout.target.planes:
+                _add_plane(group, i, p, part)
         sci[start:stop], var[start:stop] = sums.result()
         count[start:stop] = sums.count
         if how is not None:
@@ -266,31 +288,29 @@ def stack_frames(
     return Plane(sci, dq, var), count
 
 
-def _add_plane(
-    group: Group, i: int, p: int, what: tuple[Placement, tuple[np.ndarray, np.ndarray], float], part: _Rows
-) -> None:
+def _add_plane(group: Group, i: int, p: int, part: _Rows) -> None:
     """Add one plane of a frame to rows of a stack."""
-    (placed, noise, gain), state, frame = what, group.planes[p], group.frames[i]
-    patch = placed.patch(part.layout.grid, part.rows)
+    stacking, state, frame = part.stacking, group.planes[p], group.frames[i]
+    patch = stacking.layout.placements[i, p].patch(stacking.layout.grid, part.rows)
     if patch is None:
         return
     low, high = patch.low, patch.high
     flags = state.dq.rows(i, low, high)
-    values, hidden = _drawn(group, state, i, p, (placed, patch, flagged(flags, int(BAD))), part)
-    constant, per_electron = (plane[low:high] for plane in noise)
+    values, hidden = _drawn(group, i, p, patch, flagged(flags, int(BAD)), part)
+    constant, per_electron = (plane[low:high] for plane in stacking.noise[p])
     if frame.raised != 1.0:  # the stack's own signal has been multiplied, too
         per_electron = per_electron * np.float32(frame.raised)
     planes = (flags, constant, per_electron)
     if patch.offset is not None:
         under = Under(*planes, patch.offset)
     else:
-        under = Under(*planes, through=patch.through(group.stack.area_power == 1, gain))
-    noisier = noise_factor(group, state, i, part.together[i].aperture, wide=True)
+        under = Under(*planes, through=patch.through(group.stack.area_power == 1, stacking.gain.get((i, p), 1.0)))
+    noisier = noise_factor(group, state, i, stacking.together[i].aperture, wide=True)
     sky = max(group.sky_level(state, i), 0.0) / frame.raised
     own = (state.weight[i], frame.transparency, sky, noisier)
-    part.sums.add(values, hidden, under, own, part.limit, (int(BRIGHT), int(BAD | BRIGHT)))
+    part.sums.add(values, hidden, under, own, stacking.limit, (int(BRIGHT), int(BAD | BRIGHT)))
     if part.images:
-        part.images[i, p] = _taken(values, hidden, under, frame.transparency, part.limit)
+        part.images[i, p] = _taken(values, hidden, under, frame.transparency, stacking.limit)
 
 
 def _taken(values: np.ndarray, hidden: np.ndarray, under: Under, transparency: float, limit: float) -> np.ndarray:
@@ -302,22 +322,21 @@ def _taken(values: np.ndarray, hidden: np.ndarray, under: Under, transparency: f
     return taken
 
 
-def _drawn(
-    group: Group, state: PlaneState, i: int, p: int, what: tuple[Placement, Patch, np.ndarray], part: _Rows
-) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolated values, and the share of each that comes from masked pixels."""
-    placed, patch, bad = what
-    data, hidden, kernel = state.sub.rows(i, patch.low, patch.high), patch.hidden(bad), part.kernel
+def _drawn(group: Group, i: int, p: int, patch: Patch, bad: np.ndarray, part: _Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolated values of the pixels under a patch, and the share of each that comes from `bad` ones."""
+    frames, layout, kernel = group.planes[p].sub, part.stacking.layout, part.stacking.kernel
+    data, hidden = frames.rows(i, patch.low, patch.high), patch.hidden(bad)
     if not is_reprojection(kernel):
         return patch.values(data, None, kernel), hidden
-    grid, shape = part.layout.grid, hidden.shape
-    if placed.shift is not None:
+    grid, shape = layout.grid, hidden.shape
+    shift = layout.placements[i, p].shift
+    if shift is not None:
         origin = (grid.x0, grid.y0 + part.rows[0] - patch.low)
-        values, footprint = reprojected(data, placed.shift, origin, shape, kernel)
+        values, footprint = reprojected(data, shift, origin, shape, kernel)
     else:  # whole frames: one tile
         where = geometry(group)
-        source, target = where.corrected_wcs(i, p, part.layout.target), where.target_wcs(part.layout.target)
-        values, footprint = reproject_between(state.sub.frame(i), source, target, shape, kernel)
+        source, target = where.corrected_wcs(i, p, layout.target), where.target_wcs(layout.target)
+        values, footprint = reproject_between(frames.frame(i), source, target, shape, kernel)
     return values, np.maximum(hidden, np.float32(1.0) - footprint)
 
 
