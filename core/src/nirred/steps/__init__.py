@@ -1,6 +1,7 @@
 """The core's steps: each is a `Params` and a thin class over `nirred.algorithms`."""
 
 from .association import ASSOCIATION_STEPS
+from .bpm import BPM_STEPS
 from .calibrations import CALIBRATION_STEPS
 from .catalogue import CATALOGUE_STEPS
 from .frames import FRAME_STEPS
@@ -24,6 +25,7 @@ from .write import WRITE_STEPS
 CORE_STEPS = (
     *FRAME_STEPS,
     *CALIBRATION_STEPS,
+    *BPM_STEPS,
     *SKYFLAT_STEPS,
     *ASSOCIATION_STEPS,
     *SKY_STEPS,

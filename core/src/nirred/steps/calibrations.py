@@ -1,4 +1,4 @@
-"""Steps that make darks, flats and bad-pixel masks."""
+"""Steps that stack calibration frames, and make darks and flats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from functools import partial, reduce
 import numpy as np
 
 from ..algorithms.combine import NoiseModel, Rejection, combine
-from ..algorithms.mesh import mesh_background
 from ..algorithms.threads import run_blocks
 from ..algorithms.typical import median, sampled_median
 from ..dq import DQ
@@ -25,8 +24,6 @@ from ..spread import each_frame
 from ..states import WRITTEN, PlaneState
 from ..step import GroupStep
 
-#: A pixel that deviates in the short dark by this many times the scatter of all pixels is useless in a long exposure.
-DARK_SCATTER = 20.0
 #: A dark whose level differs from the median of the others by this many times their scatter, and by this many times the
 #: noise of a pixel, is no dark.
 STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
@@ -285,109 +282,4 @@ class ThresholdFlatfield(GroupStep):
         group.streams[call.gives] = done
 
 
-class MakeBPM(GroupStep):
-    """Flag pixels whose flat or short dark is out of range."""
-
-    name = "make_bpm"
-    uses_frames = False
-    doc = "flag pixels whose flat or short dark is out of range"
-
-    class Params(StepParams):
-        """Parameters of `make_bpm`."""
-
-        dark_lo_thresh: float | None = param(
-            None,
-            "lowest good dark (relative to the surroundings if these are lower); none: 20 times their scatter below",
-            unit="electron",
-        )
-        dark_hi_thresh: float | None = param(
-            None,
-            "highest good dark (relative to the surroundings if these are higher); none: 20 times their scatter above",
-            unit="electron",
-        )
-        flat_lo_thresh: float | None = param(0.65, "lowest good flat relative to its surroundings", le=1)
-        flat_hi_thresh: float | None = param(1.35, "highest good flat relative to its surroundings", ge=1)
-        keep_unilluminated: bool = param(False, "also flag unilluminated pixels in the mask")
-
-    def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        lo, hi = params.dark_lo_thresh, params.dark_hi_thresh
-        if lo is not None and hi is not None and hi <= lo:
-            raise StepError(f"make_bpm: dark_hi_thresh {hi} is not above dark_lo_thresh {lo}", "set both")
-        darks = group.streams.get("darks")
-        done: list[Plane] = []
-        lit = 0
-        for i, flat in enumerate(group.streams[call.takes]):
-            around = mesh_background(flat.data, (flat.dq != 0).view(np.uint8)).evaluate()
-            bad = _out_of_range(flat.data / np.maximum(around, 0.01), params.flat_lo_thresh, params.flat_hi_thresh)
-            if darks is not None:
-                given = (None if limit is None else limit / group.electrons(i) for limit in (lo, hi))
-                bad |= _out_of_range(darks[i].data, *_dark_limits(darks[i], *given), _spread(darks[i]))
-            outside = (flat.dq & np.uint16(DQ.UNILLUMINATED)) != 0
-            lit += outside.size - int(np.count_nonzero(outside))
-            dq = np.where(bad & ~outside, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
-            if params.keep_unilluminated:
-                dq |= np.where(outside, np.uint16(DQ.UNILLUMINATED), np.uint16(0))
-            done.append(Plane(np.zeros(flat.data.shape, np.float32), dq))
-        fraction = sum(int(np.count_nonzero(p.dq & np.uint16(DQ.BAD_PIXEL))) for p in done) / max(lit, 1)
-        group.keywords["BADFRAC"] = (round(fraction, 6), "fraction of illuminated pixels that are bad")
-        group.streams[call.gives] = done
-
-
-Limit = np.ndarray | float | None
-
-
-def _dark_limits(dark: Plane, low: float | None, high: float | None) -> tuple[Limit, Limit]:
-    """Limits of each pixel: the given ones, shifted where the pixel's surroundings are themselves out of range.
-
-    Thresholds apply to single pixels, but a whole quadrant may have another zero level. A limit that is not given
-    follows from the scatter of this dark, so that every camera has one.
-    """
-    known = (dark.dq != 0).view(np.uint8)
-    lowest: Limit = low
-    highest: Limit = high
-    if low is None or high is None:
-        around = mesh_background(dark.data, known).evaluate()
-        room = _room(dark, around)
-        lowest, highest = around - room if low is None else low, around + room if high is None else high
-    cells = mesh_background(dark.data, known, filter=1).values
-    if low is not None and cells.min() < low:
-        lowest = _beside(cells, low, dark.data.shape)
-    if high is not None and cells.max() > high:
-        highest = -_beside(-cells, -high, dark.data.shape)
-    return lowest, highest
-
-
-def _beside(cells: np.ndarray, low: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Lowest good value of each pixel, lowered where the medians of the cells around it are below the limit."""
-    from scipy.ndimage import minimum_filter
-
-    lowest = minimum_filter(cells, 3)
-    limits = np.where(lowest < low, lowest + min(low, 0.0), low).astype(np.float32)
-    rows, columns = (np.arange(n) * m // n for n, m in zip(shape, cells.shape, strict=True))
-    return np.asarray(limits[np.ix_(rows, columns)])
-
-
-def _room(dark: Plane, around: np.ndarray) -> float:
-    """How far a good pixel of a dark may deviate from its surroundings, electron."""
-    rest = np.abs(dark.data - around)
-    known = rest[np.isfinite(rest)]
-    scatter = 1.4826 * median(known) if known.size else 0.0
-    noise = 0.0 if dark.var is None else math.sqrt(max(float(np.nanmedian(dark.var)), 0.0))
-    return DARK_SCATTER * max(scatter, noise)
-
-
-def _spread(dark: Plane) -> np.ndarray | float:
-    """Tolerance for the noise of a dark, 4 sigma: thresholds are for bad pixels, not for noise of few short darks."""
-    return 0.0 if dark.var is None else 4.0 * np.sqrt(np.maximum(dark.var, 0.0))
-
-
-def _out_of_range(data: np.ndarray, low: Limit, high: Limit, spread: np.ndarray | float = 0.0) -> np.ndarray:
-    bad: np.ndarray = ~np.isfinite(data)
-    if low is not None:
-        bad |= data + spread < low
-    if high is not None:
-        bad |= data - spread > high
-    return bad
-
-
-CALIBRATION_STEPS = (StackDarks, MakeLampFlat, NormalizeFlat, ThresholdFlatfield, MakeBPM)
+CALIBRATION_STEPS = (StackDarks, MakeLampFlat, NormalizeFlat, ThresholdFlatfield)
