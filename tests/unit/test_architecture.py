@@ -151,6 +151,13 @@ def test_no_bare_except():
         assert not bare, name_of(path)
 
 
+def test_every_step_error_names_a_remedy():
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "StepError":
+                assert len(node.args) + len(node.keywords) > 1, f"{name_of(path)}:{node.lineno}"
+
+
 #: The conformance kit tests that contract objects can be pickled, using objects that it has just created.
 PICKLES = {"core/src/nirred/testing/conformance.py"}
 

@@ -53,7 +53,8 @@ def calibration_inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, 
         and any(curve.time_delta)
         and seconds / max(detector.coadds, 1) + min(*curve.time_delta, 0) <= 0
     ):
-        raise StepError(f"{info.name}: its linearity curve needs an exposure time; the header says {seconds:g} s")
+        what = f"{info.name}: its linearity curve needs an exposure time; the header says {seconds:g} s"
+        raise StepError(what, "correct the header, leave it out (--exclude), or -p nonlinearity_correct:skip=True")
     response = _curve(group, info, detector, curve) if curve else None
     if response is not None and in_adu:
         response = _of_counts(response, gain)

@@ -218,10 +218,12 @@ def _usable(flags: PlaneStack, i: int) -> bool:
 
 def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:
     if len(raws) != len(group.planes):
-        raise StepError(f"{info.name}: {len(raws)} planes, the other frames have {len(group.planes)}")
+        what = f"{info.name}: {len(raws)} planes, the other frames have {len(group.planes)}"
+        raise StepError(what, "fetch the file again, or leave it out (--exclude)")
     for p, (raw, state) in enumerate(zip(raws, group.planes, strict=True), 1):
         if raw.shape != state.shape:
-            raise StepError(f"{info.name}: plane {p} is {raw.shape[::-1]}, expected: {state.shape[::-1]} pixels (x, y)")
+            what = f"{info.name}: plane {p} is {raw.shape[::-1]}, expected: {state.shape[::-1]} pixels (x, y)"
+            raise StepError(what, "fetch the file again, or leave it out (--exclude)")
 
 
 def read_raw(group: Group, info: FrameInfo) -> list[RawPlane]:

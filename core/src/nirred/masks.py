@@ -96,5 +96,6 @@ def _compute(
     with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
         flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
     if flagged.shape != shape:
-        raise StepError(f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)")
+        what = f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)"
+        raise StepError(what, "report it, or -p add_dq:add_illum_mask=False")
     return flagged.astype(bool, copy=False)

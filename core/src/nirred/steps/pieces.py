@@ -163,7 +163,7 @@ def _put(
         raise StepError("no VAR: nothing tells its noise", "give it a VAR, electron squared")
     good &= np.isfinite(var) & (var > 0)
     if not good.any():
-        raise StepError("no pixel with signal and variance")
+        raise StepError("no pixel with signal and variance", "see its DQ and VAR, or leave it out (--exclude)")
     dq = np.full(state.shape, DQ.NO_DATA, np.uint16)
     dq[:ny, :nx] = np.where(good, plane.dq, np.where((plane.dq & BAD) != 0, plane.dq, np.uint16(DQ.NO_DATA)))
     state.dq.put(i, dq)
