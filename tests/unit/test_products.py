@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nirred.fitsio import read_calibration
 from nirred.frame import Plane
@@ -128,6 +131,44 @@ def test_cards_of_any_kind_make_a_valid_file(tmp_path, text):
     fits.PrimaryHDU(header=header).writeto(tmp_path / "a.fits", output_verify="exception")
     again = fits.getheader(tmp_path / "a.fits")
     assert again["NIRKIND"] == "image" and again["ORIGNAME"] == "N1.fits"
+
+
+SPECIAL = [
+    "1E400",
+    "-1E400",
+    "1e-400",
+    "9" * 60,
+    "(1,2)",
+    "(1E999, 0)",
+    "'",
+    "'a''",
+    "T F",
+    "0x1",
+    "1.2.3",
+    "'a' / \x7f",
+]
+
+
+@given(
+    st.binary(min_size=80, max_size=240)
+    | st.builds(bytes, st.lists(st.integers(32, 126), min_size=80, max_size=160))
+    | st.builds(
+        lambda name, sign, value: f"{name:8}{sign}{value}".ljust(80).encode(),
+        st.text("ABZ09-_ =.$", max_size=8) | st.sampled_from(["HIERARCH A B", "CONTINUE", "COMMENT", "END", "OBJECT"]),
+        st.sampled_from(["= ", "=", " ", ""]),
+        st.sampled_from(SPECIAL) | st.floats().map(repr) | st.text("0123456789.eE+-'/ TF", max_size=70),
+    )
+)
+def test_a_damaged_card_makes_no_invalid_file(cards):
+    whole = cards[: len(cards) // 80 * 80].decode("latin-1")
+    text = "OBJECT  = 'NGC 1'".ljust(80) + whole + "LAST    =                    1".ljust(80)
+    header = original_cards(replace(info_of(), headers=Headers(Header(text))))
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits.PrimaryHDU(header=header).writeto(stream, output_verify="exception")
+        again = fits.Header.fromstring(stream.getvalue()[:2880].decode("ascii"))
+    assert again["OBJECT"] == "NGC 1" and again["LAST"] == 1
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
 def original_cards(info: FrameInfo) -> fits.Header:
     """The raw primary header without structure and checksum cards, with unprintable characters replaced."""
     from astropy.io import fits
-    from astropy.io.fits.verify import VerifyWarning
+    from astropy.utils.exceptions import AstropyUserWarning
 
     text = info.headers.primary.text.encode("ascii", "replace").decode().replace("\0", " ")
     text = "".join(c if " " <= c <= "~" else "?" for c in text)
@@ -74,21 +74,31 @@ def original_cards(info: FrameInfo) -> fits.Header:
     if info.headers.primary.get("NIRRED") is not None:
         stale |= set(_MEASURED)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VerifyWarning)
-        for image in whole_cards(text):
-            card = fits.Card.fromstring(image)
-            try:
-                card.verify("silentfix")
-                keyword, value, comment = card.keyword, card.value, card.comment
-            except (fits.VerifyError, ValueError):
-                continue  # an unparsable card cannot be carried into a valid file; the raw frame still has it
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        for card in filter(None, map(_valid, whole_cards(text))):
+            keyword = card.keyword
             if keyword in stale or keyword in _STRUCTURE or not keyword or _WCS.fullmatch(keyword):
                 continue
             if keyword in ("COMMENT", "HISTORY"):
-                header.add_comment(str(value)) if keyword == "COMMENT" else header.add_history(str(value))
-            elif keyword not in header:  # a long name is copied as it is: reformatting might truncate its value
-                header.append(card if len(keyword) > 8 else (keyword, value, comment))
+                add = header.add_comment if keyword == "COMMENT" else header.add_history
+                add(str(card.value))
+            elif keyword not in header:
+                header.append(card)
     return header
+
+
+def _valid(image: str) -> fits.Card | None:
+    """A raw frame's card as a valid file can have it; None if it is damaged: only the raw frame has it then."""
+    from astropy.io import fits
+
+    card = fits.Card.fromstring(image)
+    try:
+        card.verify("silentfix")
+        if len(card.keyword) > 8:  # is copied as it is: reformatting might truncate its value
+            return card
+        return fits.Card(card.keyword, card.value, card.comment)
+    except (fits.VerifyError, ValueError):
+        return None
 
 
 def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
