@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, Unreadable
 from .fitsio import ramp_plane, read_calibration, read_planes
 from .frame import Frame, Plane, Ramp
 from .headers import Headers
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 RawPlane = tuple[np.ndarray, np.ndarray | None]
 """Pixels (ny, nx) and their flags, uint16 (ny, nx), if the plugin's reader set any."""
+
+#: Number that no pixel exceeds, ADU; the share of greater ones from which data are damaged; rows that are looked at.
+MOST, DAMAGED, ROWS = 1e9, 0.01, 16
 
 
 def raw_planes(
@@ -53,7 +56,26 @@ def raw_planes(
     """
     opened = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
     if opened is None:
-        return [(data, None) for data in read_planes(path, headers, exposure, detectors)]
+        planes: list[RawPlane] = [(data, None) for data in read_planes(path, headers, exposure, detectors)]
+    else:
+        planes = _answered(registry, owner, path, opened, detectors, counts=counts)
+    for data, _ in planes:
+        _check_numbers(data, path)
+    return planes
+
+
+def _check_numbers(data: np.ndarray, path: Path) -> None:
+    """Refuse numbers that no detector gives: bytes that were lost or added shift all that follow."""
+    some = data[:: max(1, data.shape[0] // ROWS)]
+    share = float(np.mean(np.abs(some) > MOST))
+    if share > DAMAGED:
+        raise Unreadable(f"{path.name}: {share:.0%} of its pixels exceed {MOST:.0e} ADU", "fetch the file again")
+
+
+def _answered(
+    registry: Registry, owner: str, path: Path, opened: Any, detectors: Sequence[Detector], *, counts: bool
+) -> list[RawPlane]:
+    """Planes of what a plugin's reader returned."""
     found = 1 if isinstance(opened, Ramp) else len(opened.planes)
     if found != len(detectors):
         advice = "; where each has its ramp, nirred_open must fit them and return a Frame" * isinstance(opened, Ramp)

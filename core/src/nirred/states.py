@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -199,10 +200,10 @@ class PlaneState:
             return None
         return gain_of_levels(per_electron / np.float32(self.typical_noise[1]), self.bad(i))
 
-    def divide(self, response: np.ndarray) -> None:
-        """Divide all calibrated frames and the noise model by a response, float32 (ny, nx)."""
+    def divide(self, response: np.ndarray, frames: Sequence[int]) -> None:
+        """Divide calibrated frames and the noise model by a response, float32 (ny, nx)."""
         scale = np.asarray(1.0 / response, np.float32)
-        for i in range(len(self.sci)):
+        for i in frames:
             self.sci.put(i, self.sci.frame(i) * scale)
         self.constant = self.constant * scale**2
         self.per_electron = self.per_electron * scale

@@ -241,6 +241,29 @@ def test_a_header_that_lies_about_its_pixels_costs_its_frame_alone(make_group, w
     assert group.frames[1].reason == "BSCALE = 'abc' is no number"
 
 
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_an_added_byte_costs_its_frame_alone(make_group, write_raw, at):
+    """All numbers behind it are shifted, and any number may come of it."""
+    sky = np.random.default_rng(1).normal(1500.0, 40.0, (60, 80)).astype(np.float32)
+    infos = write_raw([[sky] for _ in range(2)])
+    raw, size = infos[1].path.read_bytes(), 4 * sky.size
+    start = len(raw) - -(-size // 2880) * 2880 + int(at * size)
+    infos[1].path.write_bytes(raw[: start + 2] + b"x" + raw[start + 2 :])
+    group = prepared(make_group, infos)
+    calibrate_group(group)
+    assert group.indices() == [0] and group.frames[1].state == "unreadable"
+    assert "% of its pixels exceed 1e+09 ADU" in group.frames[1].reason
+
+
+def test_a_few_damaged_numbers_cost_their_pixels(make_group, write_raw):
+    sky = np.full((60, 80), 1500.0, np.float32)
+    sky[30, 5:8] = 1e30, -3e12, np.nan
+    group = prepared(make_group, write_raw([[sky]]))
+    calibrate_group(group)
+    assert np.argwhere(group.planes[0].bad(0)).tolist() == [[30, 5], [30, 6], [30, 7]]
+    assert not group.planes[0].sci.frame(0)[30, 5:8].any()
+
+
 def test_blank_pixels_are_bad(make_group, write_raw):
     (info,) = write_raw([[np.ones((6, 8))]])
     values = np.full((6, 8), 100, np.int16)

@@ -17,6 +17,7 @@ from nirred.algorithms.response import CalibrationInputs, Float32, LinearityCurv
 from nirred.algorithms.threads import run_blocks
 
 _NEVER = np.float32(np.finfo(np.float32).max)  # a level that no finite pixel exceeds
+_MOST = np.float32(1e10)  # electrons that no sum of exposures has: more are damaged numbers
 _SOUGHT = 128  # pixels searched for saturated ones at once
 
 
@@ -42,8 +43,8 @@ def calibrate(
 
     P continues with its slope at zero below zero and along its tangent above ``valid_to`` (bit 2).
     Flags: raw >= saturation 4; non-linear <= raw < saturation 2; small regions below the non-linear
-    level that are enclosed in saturation 4 (see `flag_holes`); not finite 1, value 0; a pixel without a
-    flat 1 unless the static mask already gives the reason (1 or 64); plus ``static_dq``.
+    level that are enclosed in saturation 4 (see `flag_holes`); not finite or beyond 1e10: 1, value
+    0; a pixel without a flat 1 unless the static mask already gives the reason (1 or 64); plus ``static_dq``.
 
     Parameters
     ----------
@@ -148,12 +149,12 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
 def _calibrate_row(  # type: ignore[no-untyped-def]
     counts, static, terms, factor, dark, reciprocal, levels, out, flags
 ):
-    """One row: linearity by a cubic, exposure factor, dark, flat; pixels not finite or without flat are flagged.
+    """One row: linearity by a cubic, exposure factor, dark, flat; damaged pixels and those without flat are flagged.
 
     One sweep, so that all planes stream from memory side by side; flags are as wide as the pixels until they are
     stored, for the vector unit.
     """
-    c1, c2, c3, scale, infinity = terms[0], terms[1], terms[2], levels.dark_scale, np.float32(np.inf)
+    c1, c2, c3, scale = terms[0], terms[1], terms[2], levels.dark_scale
     zero, top, none = np.float32(0), levels.valid_to, np.int32(0)
     slope = zero
     if top < _NEVER:
@@ -165,13 +166,13 @@ def _calibrate_row(  # type: ignore[no-untyped-def]
         tangent = c1 if x < zero else slope
         linear = inside * (c1 + inside * (c2 + inside * c3)) + tangent * (x - inside)
         value = (linear * factor - scale * dark[i]) * reciprocal[i]
-        finite = abs(value) < infinity
-        out[i] = value if finite else zero
+        sound = abs(value) < _MOST
+        out[i] = value if sound else zero
         beyond = np.int32(2) if (counts[i] >= levels.non_linear) | (x > top) else none
         bits = np.int32(4) if counts[i] >= levels.saturation else beyond
         bits = bits | np.int32(static[i])
         unexplained = (reciprocal[i] == zero) & ((bits & np.int32(65)) == none)
-        flags[i] = np.uint16(bits | (np.int32(1) if (not finite) | unexplained else none))
+        flags[i] = np.uint16(bits | (np.int32(1) if (not sound) | unexplained else none))
 
 
 @subkernel
@@ -194,7 +195,7 @@ def _calibrate_row_terms(  # type: ignore[no-untyped-def]
     counts, terms, factor, dark, reciprocal, levels, out, flags
 ):
     """Recompute the values of one row with linearity polynomials of any degree; terms (n_terms, nx or 1)."""
-    zero, top, infinity = np.float32(0), levels.valid_to, np.float32(np.inf)
+    zero, top = np.float32(0), levels.valid_to
     last = terms.shape[0] - 1
     for i in range(counts.size):
         x = counts[i] * levels.to_coadd
@@ -208,9 +209,9 @@ def _calibrate_row_terms(  # type: ignore[no-untyped-def]
         # quotient = P(x)/x by Horner and slope its derivative, hence P' = quotient + x slope.
         linear = quotient * inside + (quotient + inside * slope) * (x - inside)
         value = (linear * factor - levels.dark_scale * dark[i]) * reciprocal[i]
-        finite = abs(value) < infinity
-        out[i] = value if finite else zero
-        flags[i] = np.uint16(flags[i] | (np.uint16(0) if finite else np.uint16(1)))
+        sound = abs(value) < _MOST
+        out[i] = value if sound else zero
+        flags[i] = np.uint16(flags[i] | (np.uint16(0) if sound else np.uint16(1)))
 
 
 @kernel

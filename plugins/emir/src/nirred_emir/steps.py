@@ -200,7 +200,7 @@ class CorrectIllumination(GroupStep):
             split = divide_rings(sky) if params.fit_doughnut else Split(sky)
             response = split.response.evaluate()
             _flag(group, state, response < DARKEST)  # cells next to dead ones
-            state.divide(np.maximum(response, DARKEST))
+            state.divide(np.maximum(response, DARKEST), group.indices())
             group.keywords["ILLUMCOR"] = (round(split.response.span, 4), "peak to peak of the response divided out")
             group.keywords["DOUGHNUT"] = (round(split.height, 5), "height of the ring of stray light, of sky")
             why = "asked for" if params.response == "sky" else "the flat carries none" if flat else "there is no flat"
