@@ -34,7 +34,7 @@ LAYERS = (
     ("states",),
     ("group", "provenance", "room"),
     ("geometry", "offsets", "spread"),
-    ("calibration_inputs", "darks", "framepass", "masks", "coadd", "products"),
+    ("calibration_inputs", "darks", "framepass", "masks", "coadd", "products", "screening"),
     ("field",),
     ("config", "steps"),
     ("recipes",),

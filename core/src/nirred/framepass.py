@@ -26,10 +26,10 @@ from .masks import apply_late_masks
 from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
 from .plan.moments import stamp
-from .room import SKYLESS, frame_bytes, in_memory, scratch_bytes
-from .slabs import sample_rows
+from .room import frame_bytes, in_memory, scratch_bytes
+from .screening import leave_out_blind, leave_out_saturated, part_with_damage
 from .spread import at_once, each_frame
-from .states import BAD, PlaneState
+from .states import PlaneState
 from .store import PlaneStack, give_heap_back
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 #: Memory to read and calibrate a frame, in float32 copies of its pixels: the file's bytes, counts, result and flags.
 COPIES = 4
-#: Pixels of a plane that are looked at to tell whether it is saturated.
-SAMPLED = 20_000
 
 
 @dataclass
@@ -79,10 +77,11 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
             state.constant, state.per_electron = noise_planes(state.inputs, read_noise, group.context.threads)
     if read:
         _calibrate_frames(group, cache)
-        _part_with_blind_planes(group)
+        leave_out_blind(group)
         group.need(group.indices(), "readable frames")
         apply_late_masks(group)
-        _part_with_saturated(group)
+        leave_out_saturated(group)
+        part_with_damage(group)
         group.need(group.indices(), "usable frames")
         if group.setup.latency > 0:
             flag_latency(group)
@@ -171,49 +170,6 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
             if flags is not None:
                 dq |= flags & np.uint16(KNOWN_BITS)
     return None
-
-
-def _part_with_blind_planes(group: Group) -> None:
-    """Exclude frames in which a plane has no usable pixel: sky level, offset and weight cannot be measured on it.
-
-    A detector that is dead in every frame does not exclude frames: the image is made from the other detectors.
-    Calibrations keep a dead detector, because their planes must correspond to those of the frames that use them.
-    """
-    blind = {i: {p for p, state in enumerate(group.planes) if not _usable(state.dq, i)} for i in group.indices()}
-    dead = set.intersection(*blind.values()) if len(group.planes) > 1 and blind else set()
-    if len(dead) == len(group.planes):
-        dead = set()
-    for i, planes in blind.items():
-        for p in sorted(planes - dead)[:1]:
-            group.leave_out(i, "not one usable pixel" + (f" in plane {p + 1}" if len(group.planes) > 1 else ""))
-    if dead and group.task.makes not in SKYLESS:
-        numbers = ", ".join(str(p + 1) for p in sorted(dead))
-        group.remark(f"plane {numbers} without one usable pixel in any frame: the image is made from the others")
-        group.keep_planes([p for p in range(len(group.planes)) if p not in dead])
-
-
-def _part_with_saturated(group: Group) -> None:
-    """Exclude frames of which most pixels are saturated: a clipped level measures neither sky nor lamp.
-
-    Elsewhere saturated pixels count as signal, since they are the cores of bright stars. The persistence of such a
-    frame is not flagged: it is everywhere in the next frames, and nothing of them would be left.
-    """
-    later = "; persistence from it is not flagged" if group.setup.latency > 0 else ""
-    for p, state in enumerate(group.planes):
-        rows = sample_rows(state.shape, SAMPLED)
-        for i in group.indices():
-            flags = state.dq.frame(i)[rows]
-            lit = flags[(flags & BAD) == 0]
-            share = float(np.mean((lit & np.uint16(DQ.SATURATED)) != 0)) if lit.size else 0.0
-            if share > 0.5:
-                level = group.frames[i].info.detectors[p].saturation
-                group.leave_out(i, f"{share:.0%} of its pixels are saturated (above {level:g} ADU){later}")
-
-
-def _usable(flags: PlaneStack, i: int) -> bool:
-    """Whether a frame has any pixel with signal; usually the first rows suffice."""
-    ny = flags.shape[1]
-    return any(bool(((flags.rows(i, y, min(y + 64, ny)) & BAD) == 0).any()) for y in range(0, ny, 64))
 
 
 def _check_shapes(group: Group, info: FrameInfo, raws: list[np.ndarray]) -> None:

@@ -255,8 +255,55 @@ def test_an_added_byte_costs_its_frame_alone(make_group, write_raw, at):
     assert "% of its pixels exceed 1e+09 ADU" in group.frames[1].reason
 
 
+def exposures(number, shape=(96, 120), level=1500.0):
+    rng = np.random.default_rng(4)
+    return [[rng.normal(level, 25.0, shape).astype(np.float32)] for _ in range(number)]
+
+
+@pytest.mark.parametrize("content", [0.0, 7.0])
+def test_a_gap_in_a_file_costs_its_rows(make_group, write_raw, content):
+    """It begins and ends within a row."""
+    frames = exposures(3)
+    frames[1][0].reshape(-1)[40 * 120 + 50 : 47 * 120 + 30] = content
+    group = prepared(make_group, write_raw(frames))
+    calibrate_group(group)
+    assert group.indices() == [0, 1, 2]
+    bad = group.planes[0].bad(1) != 0
+    assert bad[40:48].all() and not bad[:39].any() and not bad[50:].any()
+    assert not group.planes[0].bad(0).any() and not group.planes[0].bad(2).any()
+    (remark,) = group.remarks
+    assert "of the rows of f1.fits are damaged" in remark
+
+
+def test_a_frame_half_of_zeros_is_left_out(make_group, write_raw):
+    frames = exposures(3)
+    frames[2][0][48:] = 0.0
+    group = prepared(make_group, write_raw(frames))
+    calibrate_group(group)
+    assert group.indices() == [0, 1]
+    assert "50% of its rows are damaged" in group.frames[2].reason
+
+
+def test_a_lost_byte_of_an_integer_costs_its_frame(make_group, write_raw):
+    frames = [[plane.round().astype(np.int32)] for (plane,) in exposures(4)]
+    frames[0][0][50:] *= 256
+    group = prepared(make_group, write_raw(frames))
+    calibrate_group(group)
+    assert group.indices() == [1, 2, 3] and "damaged" in group.frames[0].reason
+
+
+def test_rows_without_data_in_all_frames_are_the_detectors(make_group, write_raw):
+    frames = exposures(3)
+    for (plane,) in frames:
+        plane[:30] = 0.0
+    group = prepared(make_group, write_raw(frames))
+    calibrate_group(group)
+    assert group.indices() == [0, 1, 2] and not group.remarks
+    assert (group.planes[0].dq.frame(1)[:30] == DQ.NO_DATA).all()
+
+
 def test_a_few_damaged_numbers_cost_their_pixels(make_group, write_raw):
-    sky = np.full((60, 80), 1500.0, np.float32)
+    ((sky,),) = exposures(1)
     sky[30, 5:8] = 1e30, -3e12, np.nan
     group = prepared(make_group, write_raw([[sky]]))
     calibrate_group(group)
