@@ -46,12 +46,60 @@ def test_what_acts_under_another_name(written, means):
         ("adjustWCSToReference:match_radius=1", "matched within"),
         ("scaleCountsToReference:tolerance=0.1", "scale=False"),
         ("resampleToCommonFrame:trim_data=2", "True or False"),
+        ("makeBPM:override_thresh=True", "always holds"),
+        ("normalizeFlat:scale=mean", "median"),
+        ("addVAR:poisson_noise=True", "photon noise"),
+        ("darkCorrect:suffix=_dark", "named after"),
+        ("removeFirstFrame:remove_first=False", "--exclude"),
+        ("stackSkyFrames:operation=median", "sky_correct"),
     ],
 )
 def test_what_cannot_act_says_why_and_who_asked(written, why):
     with pytest.raises(ConfigError, match="command line") as caught:
         checked(written)
     assert "no effect here" in caught.value.message and why in caught.value.message
+
+
+THEIRS = """
+prepare: require_wcs attach_mdf mdf bad_wcs debug_consistency_limit debug_max_deadtime
+addDQ: static_bpm user_bpm add_illum_mask illum_mask xshift yshift latency non_linear time
+addLatencyToDQ: time non_linear
+addVAR: read_noise poisson_noise
+darkCorrect: dark do_cal
+flatCorrect: flat do_cal
+stackDarks: operation reject_method hsigma lsigma mclip max_iters nlow nhigh memory scale zero statsec apply_dq
+makeLampFlat: operation reject_method hsigma lsigma mclip max_iters nlow nhigh memory scale zero separate_ext
+normalizeFlat: scale separate_ext
+thresholdFlatfield: upper lower
+makeBPM: override_thresh dark_lo_thresh dark_hi_thresh flat_lo_thresh flat_hi_thresh keep_unilluminated
+storeProcessedDark: force
+stackFrames: apply_dq statsec operation reject_method hsigma lsigma mclip max_iters nlow nhigh memory separate_ext scale
+stackFrames: zero save_rejection_map debug_pixel
+scaleCountsToReference: tolerance use_common radius
+separateSky: ref_obj ref_sky frac_FOV
+associateSky: time distance min_skies max_skies use_all sky
+skyCorrect: sky scale_sky offset_sky mask_objects dilation operation reject_method nlow nhigh reset_sky save_sky
+removeFirstFrame: remove_first remove_files
+detectSources: mask replace_flags set_saturation detect_minarea detect_thresh analysis_thresh deblend_mincont back_size
+adjustWCSToReference: method fallback first_pass match_radius min_sources cull_sources rotate scale debug_ignore_wcs
+resampleToCommonFrame: interpolant trim_data clean_data conserve force_affine reference dq_threshold
+shiftImages: shifts
+measureIQ: display
+cleanReadout: clean hsigma lsigma pattern_x_size level_bias_offset smoothing_extent sg_win_size simple_thres
+transferObjectMask: dilation
+dilateObjectMask: dilation
+"""
+
+
+def test_every_parameter_of_theirs_is_known():
+    for line in THEIRS.split("\n")[1:-1]:
+        step, names = line.split(":")
+        for name in (*names.split(), "skip_primitive", "write_outputs", "suffix"):
+            try:
+                checked(f"{step}:{name}=1")
+            except ConfigError as error:
+                told = "no effect here" in error.message or f"{name.lower()} = 1" in error.message
+                assert told, error.message
 
 
 def test_the_tables_speak_of_steps_and_parameters_that_are():

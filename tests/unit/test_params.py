@@ -57,6 +57,7 @@ def test_text_becomes_the_value_in_the_parameter_s_unit(name, given, expected):
     ("name", "given"),
     [("time", "-1"), ("time", "5 arcsec"), ("time", "soon"), ("time", "5 5"), ("time", "1.2.3 s"),
      ("distance", "nan deg"),
+     ("time", True), ("level", "True"), ("frames", "false"),
      ("frames", "0"), ("frames", "2.5"), ("how", "mode"), ("scale", "perhaps"), ("time", None)],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_names_parameter_and_origin(name, given):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
-from .incumbent import translated
+from .incumbent import refuse_gone, translated
 from .params import Setting, brief, check_value, nearest, snake
 from .textfiles import read_toml
 
@@ -357,9 +357,10 @@ def check_settings(
         s = replace(given, name=COMMON.get(name, name))
         place = alike.get(s.step, snake(s.step))
         if place and place not in places:
+            refuse_gone(s)
             raise ConfigError(f"no step {s.step!r} ({s.origin})", nearest(place, places) or "see `nirred recipes`")
         if place in steps:
-            s = translated(replace(s, step=place))
+            s = translated(replace(s, step=place), steps[place].Params.model_fields)
             place = s.step
         takers = [place] if place else [n for n, kind in steps.items() if s.name in kind.Params.model_fields]
         known = {n for place in takers or steps for n in steps[places[place]].Params.model_fields}

@@ -64,6 +64,8 @@ def _from_text(cls: type[Params], name: str, value: Any) -> Any:
     if type(value) is int and str in choices and int not in choices and float not in choices:
         value = str(value)  # a name may be a number
     value = worded(value)
+    if isinstance(value, bool) and bool not in choices and {int, float} & set(choices):
+        raise ValueError(f"{name} is a number, not {value}")  # Python would take it for 1 or 0
     if not isinstance(value, str):
         return value
     unit = cls.unit(name)
