@@ -370,6 +370,12 @@ def unused_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
     return frozenset((named if foreign else set(CALIBRATION_OF.values())) - active)
 
 
+def demanded_kinds(calls: Iterable[BoundCall]) -> frozenset[str]:
+    """Kinds of calibration without which a parameter lets the bound recipe stop (`do_cal=force`)."""
+    forced = (c for c in calls if getattr(c.params, "do_cal", "") == "force" and not c.params.skip)
+    return frozenset(CALIBRATION_OF[c.call.step] for c in forced if c.call.step in CALIBRATION_OF)
+
+
 def _declines(params: Params) -> bool:
     """Whether a parameter tells the step not to use its calibration."""
     without = getattr(params, "do_cal", "") == "skip" or getattr(params, "static_bpm", "default") is None

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nirred.errors import ConfigError
+from nirred.params import Setting
 from tests.unit.plan.nights import fates, served
 
 
@@ -97,6 +99,26 @@ def test_strict_blocks_what_is_degraded(night: Any) -> None:
     assert "no dark" in night.plan(strict=True).task("c001_image").blocked
     relaxed = night.plan(strict=True, allow_missing=("dark", "bpm"))
     assert not relaxed.task("c001_image").blocked
+
+
+def test_a_dark_that_a_parameter_demands_is_indispensable(night: Any) -> None:
+    night.dither(3)
+    night.lamps()
+    forced = (Setting("dark_correct", "do_cal", "force", "command line"),)
+    task = night.plan(settings=forced).task("c001_image")
+    assert "no dark" in task.blocked and "--user-cal dark:FILE" in task.blocked
+    assert not night.plan(settings=forced, allow_missing=("dark",)).task("c001_image").blocked
+    skipped = (*forced, Setting("dark_correct", "skip", True, "command line"))
+    assert not night.plan(settings=skipped).task("c001_image").blocked
+
+
+def test_a_parameter_that_no_task_uses_is_refused(night: Any) -> None:
+    night.dither(3)
+    night.lamps()
+    unused = Setting("make_bpm", "dark_hi_thresh", 100, "command line")
+    with pytest.raises(ConfigError, match=r"make_bpm:dark_hi_thresh \(command line\): unused parameter"):
+        night.plan(settings=(unused,))
+    assert not night.plan(settings=(unused,), exclude=("c0",)).tasks  # nothing is planned: the fates say why
 
 
 def test_a_flat_of_lamps_alone_is_said_where_it_is_used(night: Any) -> None:

@@ -12,7 +12,7 @@ from ..config import between
 from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs, place
-from ..recipes import BoundCall, bind, own_recipe, recipe_for, recipe_of, unused_kinds
+from ..recipes import BoundCall, bind, demanded_kinds, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import Source, risks
 from .drafts import (
     Bench,
@@ -34,6 +34,7 @@ from .overwriting import refuse_overwriting
 from .positions import check_positions, refuse_misfit
 from .requests import Order, refusal, request_draft, take_orders
 from .scan import names_file, scan, unselect
+from .settings import refuse_unused
 from .supply import Supply
 from .wcscheck import check_wcs
 
@@ -69,11 +70,13 @@ def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOpt
     DataError
         An input does not exist.
     ConfigError
-        `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range; a
-        product would be written over an input.
+        `user_cal` names an unknown kind or a file that does not exist; no such recipe; a parameter out of range, or
+        of a step that no task has; a product would be written over an input.
     """
     options = with_recipe(options or PlanOptions(), registry)
-    plan = Planner(registry, options).plan(inputs)
+    planner = Planner(registry, options)
+    plan = planner.plan(inputs)
+    refuse_unused(options.settings, (recipe_of(t.recipe, planner.own, registry, t.first.tags) for t in plan.tasks))
     if options.out is not None:
         refuse_overwriting(plan, options.out)
     return plan
@@ -227,7 +230,7 @@ class Planner:
 
     def _task(self, draft: Draft) -> Task:
         """Make the task of a draft by choosing its calibrations."""
-        found, missing = self.supply.serve(draft, self._unused(draft))
+        found, missing = self.supply.serve(draft, *self._kinds(draft))
         blocked = "; ".join(m.demand for m in missing if not m.optional)
         task = Task(
             draft.id,
@@ -246,12 +249,13 @@ class Planner:
         self.tasks[draft.id] = task
         return task
 
-    def _unused(self, draft: Draft) -> frozenset[str]:
-        """Kinds that the draft's recipe does not use when run on these frames."""
+    def _kinds(self, draft: Draft) -> tuple[frozenset[str], frozenset[str]]:
+        """Kinds that the draft's recipe does not use on these frames, and those it cannot do without."""
         try:
-            return unused_kinds(self._bound(draft))
+            calls = self._bound(draft)
         except PluginError:  # it fails its group when that runs, and says so there
-            return frozenset()
+            return frozenset(), frozenset()
+        return unused_kinds(calls), demanded_kinds(calls)
 
     def _bound(self, draft: Draft | Task) -> tuple[BoundCall, ...]:
         recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)

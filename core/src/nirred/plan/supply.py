@@ -52,15 +52,18 @@ class Supply:
         """Add a calibration of INPUT or of a task, for all that is chosen from now on."""
         self._offered.append(source)
 
-    def serve(self, draft: Draft, unused: frozenset[str]) -> tuple[list[Association], list[Missing]]:
+    def serve(
+        self, draft: Draft, unused: frozenset[str], demanded: frozenset[str]
+    ) -> tuple[list[Association], list[Missing]]:
         """Choose the calibrations of a task; return them and what is missing.
 
-        `unused` are kinds that the task's recipe does not use: they are not looked for.
+        `unused` are kinds that the task's recipe does not use: they are not looked for. `demanded` are kinds that its
+        parameters make indispensable.
         """
         found: list[Association] = []
         missing = [replace(m, optional=self._spared(m.kind, m.optional)) for m in draft.missing]
         # Flat before mask: a mask made from the same frames as the flat is preferred.
-        for kind, wish in sorted(self._wishes(draft, unused).items(), key=lambda k: (k[0] == "bpm", k[0])):
+        for kind, wish in sorted(self._wishes(draft, unused, demanded).items(), key=lambda k: (k[0] == "bpm", k[0])):
             answers = self._answers(draft, kind, wish, found)
             found += [a for a in answers if isinstance(a, Association)]
             missing += [a for a in answers if isinstance(a, Missing)]
@@ -86,7 +89,7 @@ class Supply:
                 return answer
             sources[at] = replace(sources[at], fault=fault)
 
-    def _wishes(self, draft: Draft, unused: frozenset[str]) -> dict[str, Wish | None]:
+    def _wishes(self, draft: Draft, unused: frozenset[str], demanded: frozenset[str]) -> dict[str, Wish | None]:
         """Calibrations of a draft: those that its recipe uses and that rules require or the user gives.
 
         None for a kind that is given although no rule requires it.
@@ -96,7 +99,7 @@ class Supply:
         for kind, rule in rules_for(draft.first, self.registry).items():
             if kind in INTERNAL or kind in unused or (kinds is not None and kind not in kinds):
                 continue
-            wishes[kind] = Wish(draft.first, kind, rule, self._spared(kind, rule.optional))
+            wishes[kind] = Wish(draft.first, kind, rule, self._spared(kind, rule.optional and kind not in demanded))
         for kind in self._given(draft) - unused:
             if kinds is None or (kind in kinds and kind in wishes):
                 wishes.setdefault(kind, None)

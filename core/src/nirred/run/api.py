@@ -26,7 +26,7 @@ from ..plan.options import PlanOptions, known_settings
 from ..plan.planner import make_plan
 from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
-from ..recipes import own_recipe, recipe_of
+from ..recipes import own_recipe
 from ..registry import Registry
 from ..room import scratch_bytes
 from ..scratch import remove_scratch
@@ -40,7 +40,6 @@ from .outcome import circumstances, exit_code, run_record
 from .records import recorded_tasks
 from .requests import Journal, lay_out_results
 from .schedule import Schedule
-from .settings import refuse_unused
 from .space import check_space
 from .task import Job, TaskResult
 
@@ -166,7 +165,6 @@ def run(
         context = within_limits(_context(options, registry, out, tell), say)
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
-        refuse_unused(options.settings, (recipe_of(t.recipe, own, registry, t.first.tags) for t in plan.tasks))
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         plan = replace(plan, tasks=[r.task for r in results])  # as they were carried out

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ..dq import DQ
-from ..errors import StepError
+from ..errors import CalibrationMissing, StepError
 from ..fitsio import read_mask
 from ..frame import Plane
 from ..group import FrameSetup, Group
@@ -162,8 +162,8 @@ class _UseCalibration(FrameStep):
             self.skipped(group)
             return None
         if found is None:
-            if params.do_cal == "force":
-                raise StepError(f"no {self.kind} and do_cal=force", f"--user-cal {self.kind}:FILE")
+            if params.do_cal == "force" and all(m.kind != self.kind for m in group.task.missing):  # none was looked for
+                raise CalibrationMissing(f"{self.name}:do_cal=force: no {self.kind}", f"--user-cal {self.kind}:FILE")
             group.keywords[self.keyword] = f"SKIPPED: no {self.kind} found"
             return None
         group.keywords[self.keyword] = found.name

@@ -6,8 +6,8 @@ import pytest
 
 from nirred.errors import ConfigError
 from nirred.params import Setting
+from nirred.plan.settings import refuse_unused
 from nirred.plugin.recipes import Recipe, S
-from nirred.run.settings import refuse_unused
 
 
 def test_settings_without_a_step_need_one_taker() -> None:
