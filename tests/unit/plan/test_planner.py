@@ -182,3 +182,11 @@ def test_each_exposure_of_a_burst_is_a_frame(night: Any) -> None:
     assert task.id == "c001-1_image" and [f.name for f, _ in task.frames] == [f"c001-{i}.fits" for i in (1, 2, 3)]
     assert [i["exposure"] for i in plan_json(plan)["tasks"][0]["inputs"]] == [0, 1, 2]
     assert fates(plan)["c001.fits"][0] == "used"
+
+
+def test_a_recipe_that_is_asked_for_says_what_it_lacks(night: Any) -> None:
+    night.lamps(2, off=2)
+    reasons = {reason for _, reason in fates(night.plan(recipe="makeProcessedBPM")).values()}
+    assert reasons == {"no short darks with the settings of these flats, or other flats are nearer"}
+    reasons = {reason for _, reason in fates(night.plan(recipe="makeProcessedDark")).values()}
+    assert len(reasons) == 1 and reasons.pop().startswith("not a frame for make_processed_dark")

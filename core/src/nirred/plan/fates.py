@@ -29,6 +29,9 @@ _OUTCOMES: dict[str, Fate] = {
 }
 #: Verdicts on files that are not raw frames but may be calibrations.
 _FINISHED = ("product", "unsupported")
+#: Roles of the frames from which recipes for calibrations make them.
+_LAMPS = ("lamp_on", "lamp_off", "flat")
+_MADE_FROM = {"dark": ("dark",), "flat": (*_LAMPS, "dark", "bpm"), "bpm": (*_LAMPS, "dark")}
 #: Fates that are errors with `strict`.
 _SPOILED = ("unreadable", "unclaimed", "ambiguous", "unsupported")
 
@@ -73,11 +76,20 @@ def calibrations_among(places: Mapping[Path, FileRecord], task: Task) -> list[tu
 
 def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
     """Why no task uses a frame; `asked` is the recipe given by the user."""
-    role, d = frame.descriptors.role, frame.descriptors
-    if role in ("science", "standard", "sky"):
-        if asked is not None:
-            return f"not a frame for {asked.name}" + (f" ({asked.doc})" if asked.doc else "")
+    role = frame.descriptors.role
+    science = role in ("science", "standard", "sky")
+    if asked is not None and (science or role not in _MADE_FROM.get(asked.makes, (role,))):
+        return f"not a frame for {asked.name}" + (f" ({asked.doc})" if asked.doc else "")
+    if asked is not None and asked.makes == "bpm" and role != "dark":
+        return "no short darks with the settings of these flats, or other flats are nearer"
+    if science:
         return "no science frames of its configuration" if role == "sky" else "neither object nor sky by name"
+    return _why_left(frame)
+
+
+def _why_left(frame: FrameInfo) -> str:
+    """Why no task uses a calibration frame."""
+    role, d = frame.descriptors.role, frame.descriptors
     unfit = "with its settings, or others are nearer"
     if role == "dark":
         return f"no task needs a dark of {text(exposure(frame))} s {unfit}"
