@@ -176,6 +176,11 @@ def test_a_group_step_runs_what_comes_before_it_and_stores_nothing() -> None:
     assert step_recipe("nothing", Registry()) is None
 
 
+def test_what_a_frame_without_sky_is_told_to_run_calibrates_it_in_full() -> None:
+    calibration = ["add_dq", "nonlinearity_correct", "adu_to_electrons", "add_var", "dark_correct", "flat_correct"]
+    assert names(step_recipe("separate_sky", Registry())) == ["prepare", *calibration, "separate_sky", "write_frames"]
+
+
 def test_recipes_come_before_steps_of_their_name() -> None:
     registry = Registry()
     assert own_recipe("checkWCS", registry) is None and own_recipe(None, registry) is None

@@ -360,7 +360,7 @@ def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group, least):
         assert abs(np.corrcoef(group.planes[0].sub.frame(i).mean(axis=0), pattern)[0, 1]) < 0.5
 
 
-@pytest.mark.parametrize(("frames", "hint"), [(1, "or calibrate it as it is (-r flat_correct)"), (3, "distance=0")])
+@pytest.mark.parametrize(("frames", "hint"), [(1, "or only calibrate it (-r separate_sky)"), (3, "distance=0")])
 def test_no_sky_frame_at_all(make_group, frames, hint):
     group = make_group(["both"] * frames, [np.full((8, 8), 100.0)] * frames)
     associated(group)

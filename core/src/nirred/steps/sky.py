@@ -193,7 +193,7 @@ def _remedy(group: Group) -> str:
     time = "" if described.exposure_time is None else f"{described.exposure_time:g} s, "
     return (
         f"no other usable frame has its {time}configuration and pointing: add sky frames, leave it out (--exclude), "
-        "or calibrate it as it is (-r flat_correct)"
+        "or only calibrate it (-r separate_sky)"
     )
 
 
