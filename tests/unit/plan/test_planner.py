@@ -74,6 +74,17 @@ def test_failed_calibration_frames_are_left_out(night: Any) -> None:
     plan = night.plan()
     assert served(plan, "c001_image")["dark"] == "c015_dark"
     assert fates(plan)["c012.fits"] == ("unselected", "qa_state Fail: not used as a calibration")
+    (dark,) = [a for a in plan.task("c001_image").calibrations if a.kind == "dark"]
+    assert [(c.name, c.why) for c in dark.candidates[1:]] == [("c012.fits", "qa_state: wanted not Fail, found Fail")]
+
+
+def test_a_failed_calibration_is_the_nearest_miss(night: Any) -> None:
+    night.dither(3)
+    night.lamps(QA="Fail")
+    night.wait(20)
+    night.lamps(FILTER="K")
+    (missing,) = [m for m in night.plan().task("c001_image").missing if m.kind == "flat"]
+    assert missing.reason == "no flat; nearest is c008.fits (qa_state: wanted not Fail, found Fail)"
 
 
 def test_configurations_exposures_targets_and_nights_split(night: Any) -> None:

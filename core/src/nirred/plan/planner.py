@@ -26,7 +26,7 @@ from .drafts import (
     stack_drafts,
 )
 from .fates import record_roles, why_unneeded
-from .grouping import relit, science_groups
+from .grouping import calibration_groups, relit, science_groups
 from .model import FileRecord, FrameInfo, Plan, Refusal, Task
 from .moments import order, undated
 from .options import PlanOptions, unused_masters, with_recipe
@@ -130,10 +130,7 @@ class Planner:
     def _settle(self, records: Sequence[FileRecord], named: set[Path]) -> list[FrameInfo]:
         """Return the frames to use, with their WCS checked; sort them by role and collect finished products."""
         live = [r for r in records if r.path not in named and r.verdict is None]
-        for record in live:
-            role, state = (record.frames[0].descriptors.role, record.frames[0].descriptors.qa_state or "")
-            if role not in _SCIENCE_ROLES and state.lower() == "fail":
-                record.verdict, record.reason = "unselected", "qa_state Fail: not used as a calibration"
+        self._refuse_failed(live)
         placed = check_wcs(f for r in live if r.verdict is None for f in r.frames)
         frames = relit(placed, self.bench.rules("flat", "lampoff_flat"))
         by_file: dict[Path, list[FrameInfo]] = {}
@@ -148,6 +145,18 @@ class Planner:
         for frame in self.bench.pool("bpm"):
             self.supply.offer(Source("static_bpm", frame, path=frame.path))
         return frames
+
+    def _refuse_failed(self, records: Sequence[FileRecord]) -> None:
+        """Leave out calibration frames with the quality state Fail; they stay candidates, which lose for that."""
+        failed: dict[str, list[FrameInfo]] = {}
+        for record in records:
+            known = record.frames[0].descriptors
+            if known.role not in _SCIENCE_ROLES and (known.qa_state or "").lower() == "fail":
+                record.verdict, record.reason = "unselected", "qa_state Fail: not used as a calibration"
+                failed.setdefault(known.role, []).extend(record.frames)
+        for role, kind in (("dark", "dark"), ("lamp_on", "flat"), ("flat", "flat")):
+            for group in calibration_groups(failed.get(role, ()), self.bench.rules(kind)):
+                self.supply.offer(Source(kind, group[0], len(group), path=group[0].path))
 
     def _add_product(self, record: FileRecord) -> None:
         kind = "flat" if record.product == "skyflat" else record.product
