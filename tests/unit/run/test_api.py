@@ -440,6 +440,13 @@ def test_the_incumbents_spellings_in_python(night, reduce, raw, tmp_path):
     assert said["stack_darks:nsigma"] == ("4.0", "-p")
 
 
+def test_a_recipe_that_stores_nothing_says_so(night, reduce, raw):
+    darks = [raw / name for name in files_of(night, "dark")]
+    result = reduce(*darks, settings=(Setting("store_processed_dark", "skip", True, "-p"),))
+    assert not result.products and result.exit_code == 0
+    assert any("no product: recipe make_processed_dark has no step" in m for m in result.messages)
+
+
 def test_a_misspelt_executor_leaves_nothing_behind(night, reduce, tmp_path):
     with pytest.raises(ConfigError, match="no executor 'thread'") as caught:
         reduce(night.raw_dir, executor="thread")

@@ -32,7 +32,11 @@ SCENARIOS = ("offset", "dither", "filling", "standard")
     multiple=True,
     help="May be repeated: several targets in one night. Default: the camera's usual one.",
 )
-@click.option("--frames", type=click.IntRange(1), help="Science frames of the first scenario (offset, filling: half of them on the sky).")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    help="Science frames of the first scenario (offset, filling: half of them on the sky).",
+)
 @click.option("--variant", metavar="NAME", help="Variant of the camera, for example another detector.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Random seed of the night.")
 @click.option("--size", type=click.IntRange(64), help="Side of a square sub-array, pixels; default: whole detector.")

@@ -179,6 +179,8 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     clear(group)
     run_recipe(group, recipe, calls)
     task, out = group.task, group.context.out
+    if group.product is None and task.makes:
+        group.remark(f"no product: recipe {recipe.name} has no step that stores one, or it is skipped")
     result = TaskResult(
         task, "done", "", "", 0, group.product, 0.0, group.remarks, _fates(task, group, "used", ""),
         others=group.record.products[1:], intermediates=group.record.intermediates,
