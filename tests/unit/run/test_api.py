@@ -465,13 +465,14 @@ def test_an_output_that_is_a_file_is_refused(night, reduce, tmp_path):
         reduce(night.raw_dir)
 
 
-def test_log_is_json_lines_and_events_are_told(night, reduce, raw, tmp_path):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_log_is_json_lines_and_events_are_told(night, reduce, raw, tmp_path, elsewhere):
     for name in (n for n, f in night.frames.items() if f.kind != "dark"):
         (raw / name).unlink()
-    told = []
-    result = reduce(raw, on_event=told.append)
+    told, path = [], tmp_path / "logs" / "a" / "night.log" if elsewhere else None
+    result = reduce(raw, on_event=told.append, log_file=path)
     assert result.outcomes == {DARK: "done"} and result.exit_code == 0
-    lines = [json.loads(line) for line in (tmp_path / "out" / "nirred.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (path or tmp_path / "out" / "nirred.log").read_text().splitlines()]
     assert [(e.kind, e.message) for e in told] == [(x["kind"], x["message"]) for x in lines]
     kinds = [e.kind for e in told if e.kind != "progress" and "compiled" not in e.message]
     assert kinds == ["started", "product", "finished"]

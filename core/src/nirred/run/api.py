@@ -155,7 +155,7 @@ def run(
     refuse_unfit(registry)
     options = _checked(options, registry)
     own = own_recipe(options.recipe, registry)
-    out = _prepare_output(Path(out), inputs)
+    out = _prepare_output(Path(out), inputs, options.log_file)
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
     started = datetime.now(UTC)
@@ -249,17 +249,19 @@ def _products(results: Sequence[TaskResult]) -> dict[str, Path]:
     return found
 
 
-def _prepare_output(out: Path, inputs: Sequence[str | Path]) -> Path:
-    """Create the directory of the products; nothing is created if an input is misspelt."""
+def _prepare_output(out: Path, inputs: Sequence[str | Path], log_file: Path | None) -> Path:
+    """Create the directories of the products and of the log; nothing is created if an input is misspelt."""
     try:
         if inputs:
             expand_inputs(inputs, out=out)
         out.mkdir(parents=True, exist_ok=True)
         (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
+        if log_file is not None:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         where = getattr(error, "filename", None) or out
         fault = "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", "") or error
-        raise ConfigError(f"{where}: {fault}", "another -o") from None
+        raise ConfigError(f"{where}: {fault}", "another -o or --log-file" if log_file else "another -o") from None
     if not os.access(out, os.W_OK):
         raise ConfigError(f"{out} cannot be written", "another -o")
     return out
