@@ -176,6 +176,13 @@ def test_a_group_step_runs_what_comes_before_it_and_stores_nothing() -> None:
     assert step_recipe("nothing", Registry()) is None
 
 
+def test_a_file_with_a_step_that_only_dragons_has(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[[steps]]\nstep = "removeFirstFrame"\n')
+    with pytest.raises(ConfigError, match="no step 'remove_first_frame'") as caught:
+        own_recipe(str(tmp_path / "r.toml"), Registry())
+    assert "--exclude" in caught.value.hint
+
+
 def test_what_a_frame_without_sky_is_told_to_run_calibrates_it_in_full() -> None:
     calibration = ["add_dq", "nonlinearity_correct", "adu_to_electrons", "add_var", "dark_correct", "flat_correct"]
     assert names(step_recipe("separate_sky", Registry())) == ["prepare", *calibration, "separate_sky", "write_frames"]
