@@ -67,3 +67,9 @@ def test_a_misspelt_descriptor_is_refused_here_too(tmp_path: Path, monkeypatch: 
     with pytest.raises(ConfigError, match="exposure_time"):
         nirred.run(tmp_path, out=tmp_path / "o", only="exposure_tim == 20")
     assert not (tmp_path / "o").exists()
+
+
+def test_calibrations_in_a_list_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match="user_cal is a list") as caught:
+        nirred.run("raw", user_cal=["processed_dark:d.fits"])  # type: ignore[arg-type]
+    assert '{"dark": FILE}' in caught.value.hint

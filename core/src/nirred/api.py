@@ -184,8 +184,11 @@ def run(
     """
     from .arguments import Given, run_options, with_requests
     from .config import load_config
+    from .errors import ConfigError
     from .run.api import run as execute
 
+    if user_cal is not None and not isinstance(user_cal, Mapping):
+        raise ConfigError(f"user_cal is a {type(user_cal).__name__}, not a mapping", 'write user_cal={"dark": FILE}')
     listed = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     registry = installed_plugins()
     others, given, usual = with_requests(listed, Given(recipe, params, user_cal or {}, options), registry)
