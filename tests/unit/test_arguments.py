@@ -108,6 +108,7 @@ def test_a_label_is_as_good_as_the_step_where_the_plan_is_concerned(tmp_path: Pa
     ("given", "word"),
     [
         ({"job": 2}, "jobs"),
+        ({"jobs": "2"}, "1 to 1024"),
         ({"memory": "much"}, "2GB"),
         ({"user_cal": {"dark": "absent.fits"}}, "absent.fits"),
         ({"user_bpm": "absent.fits"}, "absent.fits"),

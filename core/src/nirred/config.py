@@ -234,9 +234,9 @@ def check_jobs(value: int, origin: str) -> None:
     Raises
     ------
     ConfigError
-        Not between 1 and 1024.
+        Not a whole number between 1 and 1024.
     """
-    if not 1 <= value <= MAX_JOBS:
+    if not isinstance(value, int) or not 1 <= value <= MAX_JOBS:
         raise ConfigError(f"jobs = {brief(value)} ({origin})", f"1 to {MAX_JOBS}")
 
 
