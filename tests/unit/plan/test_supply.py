@@ -8,6 +8,7 @@ import pytest
 
 from nirred.errors import ConfigError
 from nirred.params import Setting
+from nirred.plan.options import check_kinds
 from tests.unit.plan.nights import fates, served
 
 
@@ -127,6 +128,18 @@ def test_a_flat_of_lamps_alone_is_said_where_it_is_used(night: Any) -> None:
     task = night.plan().task("c001_image")
     assert {a.kind: a.reason.split(", ")[-1] for a in task.calibrations}["flat"] == "without lamp-off frames"
     assert any(r.startswith("flat: ") and r.endswith("without lamp-off frames") for r in task.remarks)
+
+
+def test_the_remedy_for_missing_lamp_off_frames_is_accepted(night: Any) -> None:
+    night.dither(3)
+    night.lamps(off=0)
+    night.darks(5)
+    blocked = night.plan(strict=True).task("c001_image").blocked
+    assert "add raw ones to INPUT, or continue without it by --allow-missing lampoff_flat" in blocked
+    assert "--user-cal lampoff_flat" not in blocked
+    check_kinds(("lampoff_flat",), "allow_missing", night.registry)
+    relaxed = night.plan(strict=True, allow_missing=("lampoff_flat", "bpm"))
+    assert not relaxed.task("c001_image").blocked
 
 
 def test_kinds_that_a_recipe_does_not_use_are_not_sought(night: Any) -> None:

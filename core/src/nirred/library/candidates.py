@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..errors import DataError, Unreadable
 from ..headers import Header, Headers
-from ..plan.associate import INTERNAL
-from ..plan.model import FrameInfo
+from ..plan.model import INTERNAL, FrameInfo
 from ..plan.moments import exposure, text
 from ..plan.scan import scan_file, scan_headers
 from ..registry import Registry

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plugin.rules import CalibrationRule, Match, seconds
-from .model import Association, Candidate, FrameInfo, Missing, RuleResult
+from .model import INTERNAL, Association, Candidate, FrameInfo, Missing, RuleResult
 from .moments import DAY, exposure, lag, stamp, text
 from .scan import PROCESSED, product_of
 
 if TYPE_CHECKING:
     from ..registry import Registry
 
-#: Kinds used to make other calibrations; the planner pairs them itself.
-INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
 #: Keyword of a lamp flat: how many lamp-off frames were subtracted.
 LAMPS_OFF = "NLAMPOFF"
 #: Time window of a measured mask, if the rule (for static masks of any age) sets none.

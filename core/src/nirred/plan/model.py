@@ -31,6 +31,9 @@ Fate = Literal[
 #: In this order: the first that holds is a file's summary fate.
 FATES: tuple[Fate, ...] = Fate.__args__  # type: ignore[attr-defined]
 
+#: Kinds used to make other calibrations; the planner pairs them itself.
+INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
+
 FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
 """Role of a frame in one task. `both`: target and sky at once (dither on target)."""
 ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
@@ -191,8 +194,8 @@ class Missing:
     @property
     def demand(self) -> str:
         """Why the task needs it, and what the user can do."""
-        advice = f"name one with --user-cal {self.kind}:FILE, or continue without it by --allow-missing {self.kind}"
-        return f"{self.reason}: {advice}"
+        give = "add raw ones to INPUT" if self.kind in INTERNAL else f"name one with --user-cal {self.kind}:FILE"
+        return f"{self.reason}: {give}, or continue without it by --allow-missing {self.kind}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from ..config import check_settings
 from ..errors import ConfigError
 from ..params import Setting, nearest, worded
 from ..recipes import all_recipes, own_recipe, step_types
-from .associate import INTERNAL, Source
-from .model import FrameInfo, Task
+from .associate import Source
+from .model import INTERNAL, FrameInfo, Task
 from .pointing import FRACTION
 from .scan import described, product_of
 
@@ -173,14 +173,14 @@ def _kinds(registry: Registry) -> set[str]:
 
 
 def check_kinds(names: Iterable[str], what: str, registry: Registry) -> None:
-    """Refuse a kind that occurs in no rule.
+    """Refuse a kind that no task can miss: one that occurs in no rule; lamp-off frames count.
 
     Raises
     ------
     ConfigError
         An unknown kind; the nearest is suggested.
     """
-    known = _kinds(registry)
+    known = _kinds(registry) | {"lampoff_flat"}
     for name in names:
         if kind_of(name) not in known:
             hint = nearest(kind_of(name), known) or f"kinds: {', '.join(sorted(known))}"

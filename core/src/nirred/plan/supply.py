@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..inputs import place
-from .associate import INTERNAL, Source, Wish, choose, forced, judge, rules_for, window
+from .associate import Source, Wish, choose, forced, judge, rules_for, window
 from .drafts import Draft
-from .model import Association, Missing
+from .model import INTERNAL, Association, Missing
 from .options import PlanOptions, described_masters, kind_of, user_calibrations
 from .scan import described, names_file
 
