@@ -8,6 +8,7 @@ import pytest
 
 from nirred.errors import ConfigError
 from nirred.params import Setting
+from nirred.plan.fates import foreseen_exit_code
 from nirred.plan.options import check_kinds
 from tests.unit.plan.nights import fates, served
 
@@ -99,7 +100,8 @@ def test_strict_blocks_what_is_degraded(night: Any) -> None:
     assert not night.plan().task("c001_image").blocked
     assert "no dark" in night.plan(strict=True).task("c001_image").blocked
     relaxed = night.plan(strict=True, allow_missing=("dark", "bpm"))
-    assert not relaxed.task("c001_image").blocked
+    assert not relaxed.task("c001_image").blocked and relaxed.task("c001_image").degraded
+    assert foreseen_exit_code(relaxed, strict=True) == 0  # as the user has it
 
 
 def test_a_dark_that_a_parameter_demands_is_indispensable(night: Any) -> None:

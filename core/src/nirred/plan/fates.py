@@ -125,7 +125,7 @@ def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
     ends : sequence of int or None
         For every task the exit code of its failure; None if it succeeded.
     strict : bool
-        Unusable files and missing calibrations are errors, too.
+        Unusable files are errors, too. (A missing calibration has blocked its task, unless the user allows that.)
     """
     if not ends:
         return DataError.exit_code
@@ -135,7 +135,7 @@ def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:
         return codes.pop() if len(codes) == 1 else 1
     if failed or plan.refused:
         return 1
-    if strict and (any(f.verdict in _SPOILED for f in plan.files) or any(t.degraded for t in plan.tasks)):
+    if strict and any(f.verdict in _SPOILED for f in plan.files):
         return DataError.exit_code
     return 0
 
