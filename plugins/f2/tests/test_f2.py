@@ -212,7 +212,7 @@ def test_names_of_before_2010() -> None:
     old = headers_from_text(text)
     assert nirred_f2.nirred_tags(old) == nirred_f2.nirred_tags(headers())
     then, now = nirred_f2.nirred_describe(old), describe()
-    names = ("filter_name", "camera", "lyot_stop", "disperser", "role", "focal_plane_mask")
+    names = ("instrument", "filter_name", "camera", "lyot_stop", "disperser", "role", "focal_plane_mask")
     assert [then.get(n) for n in names] == [now.get(n) for n in names]
 
 
@@ -236,6 +236,12 @@ def test_offsets(port: int | None, sign: int) -> None:
     assert s == pytest.approx(0.17928)
     assert (found.detector_x_offset, found.detector_y_offset) == pytest.approx((-4.0 / s, sign * 3.0 / s))
     assert (found.position_angle, found.get("wcs_flipped")) == (90.0, False)
+
+
+def test_the_telescope_s_axes_are_exchanged_and_reversed_on_the_array() -> None:
+    found = describe(XOFFSET=1.5, YOFFSET=-4.0)
+    assert (found.get("telescope_x_offset"), found.get("telescope_y_offset")) == (4.0, -1.5)
+    assert describe(XOFFSET=1.5).get("telescope_x_offset") is None
 
 
 @pytest.mark.parametrize("angle", [0.0, 31.4, 180.0, 270.0])

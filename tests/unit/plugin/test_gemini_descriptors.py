@@ -276,7 +276,7 @@ def test_roles(tags: str, text: str, role: str) -> None:
     assert describe(text, tags).role == role
 
 
-@pytest.mark.parametrize("closed", ["blank", "dark"])
+@pytest.mark.parametrize("closed", ["blank", "dark", "Dark&blank", "Dark&J", "Block&blank"])
 def test_object_behind_a_closed_filter_is_no_science(closed: str) -> None:
     assert describe(OBJECT, filter_pretty=closed).role == "other"
 

@@ -153,6 +153,15 @@ def shift(headers: Headers) -> tuple[float, float] | None:
     return -q, (p if gemini.number(headers, "INPORT") == 1 else -p)
 
 
+def _telescope_offsets(headers: Headers) -> dict[str, float | None]:
+    """Offsets along the telescope's axes (arcsec); XOFFSET and YOFFSET are along the array's."""
+    x, y = gemini.number(headers, "XOFFSET"), gemini.number(headers, "YOFFSET")
+    return {
+        "telescope_x_offset": None if y is None else -y,
+        "telescope_y_offset": None if x is None else -x,
+    }
+
+
 def _group(h: Headers, own_tags: frozenset[str], full: str | None, optics: str | None) -> tuple[object, ...]:
     seconds = gemini.exposure_time(h, own_tags)
     kind: tuple[str, ...] = ()
@@ -170,7 +179,8 @@ def _group(h: Headers, own_tags: frozenset[str], full: str | None, optics: str |
 def describe(headers: Headers) -> Descriptors:
     """Descriptors of a frame.
 
-    In K the calibration unit itself glows: every flat there, lamp on or off, has a dark as its partner.
+    The oldest frames name the instrument FLAM. In K the calibration unit itself glows: every flat there, lamp on or
+    off, has a dark as its partner.
     """
     own_tags, when = tags(headers), gemini.ut_datetime(headers)
     full, readable = filters(headers)
@@ -196,9 +206,9 @@ def describe(headers: Headers) -> Descriptors:
         trust_end=when is not None and when >= _END_TRUSTED_FROM,
         group=_group(headers, own_tags, full, optics),
         configuration=(("lyot_stop", stop),),
-        extra={"lyot_stop": stop, "lamp": gemini.gcal_lamp(headers)},
+        extra={"lyot_stop": stop, "lamp": gemini.gcal_lamp(headers), **_telescope_offsets(headers)},
         pretty={"lyot_stop": gemini.strip_id(stop)},
     )
     found = gemini.describe(headers, own_tags, own)
     glowing = found.band == "K" and found.role in ("lamp_on", "lamp_off")
-    return replace(found, role="flat") if glowing else found
+    return replace(found, instrument="F2", role="flat" if glowing else found.role)

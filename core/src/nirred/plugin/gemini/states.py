@@ -19,7 +19,7 @@ BANDS: Mapping[str, float] = {
 """Centres of the observatory's wavelength bands, micron."""
 
 _SENSORS = ("AOWFS_ST", "OIWFS_ST", "PWFS1_ST", "PWFS2_ST")
-_CLOSED = ("blank", "dark")
+_CLOSED = ("blank", "block", "dark")
 
 
 def is_prepared(tags: frozenset[str]) -> bool:
@@ -128,9 +128,14 @@ def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> R
         found = "flat"
     elif "FLAT" in tags:
         found = _lamp_role(headers)
-    elif "IMAGE" in tags and text(headers, "OBSTYPE") == "OBJECT" and filter_pretty not in _CLOSED:
+    elif "IMAGE" in tags and text(headers, "OBSTYPE") == "OBJECT" and not _closed(filter_pretty):
         found = _object_role(headers, tags)
     return found
+
+
+def _closed(filter_pretty: str | None) -> bool:
+    """Whether a wheel is closed; for GNIRS the name of the other wheel's filter may follow ('Dark&J')."""
+    return any(word in (filter_pretty or "").lower() for word in _CLOSED)
 
 
 def _lamp_role(headers: Headers) -> Role:
