@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
-from .incumbent import refuse_gone, translated
+from .incumbent import check_unknown_name, of_unknown_step, translated
 from .params import Setting, brief, check_value, nearest, snake
 from .textfiles import read_toml
 
@@ -356,15 +356,15 @@ def check_settings(
         name = snake(given.name)
         s = replace(given, name=COMMON.get(name, name))
         place = alike.get(s.step, snake(s.step))
-        if place and place not in places:
-            refuse_gone(s)
-            raise ConfigError(f"no step {s.step!r} ({s.origin})", nearest(place, places) or "see `nirred recipes`")
-        if place in steps:
-            s = translated(replace(s, step=place), steps[place].Params.model_fields)
+        if place in steps or place not in places:
+            s = (translated if place in steps else of_unknown_step)(replace(s, step=place))
             place = s.step
+        if place and place not in places:
+            raise ConfigError(f"no step {s.step!r} ({s.origin})", nearest(place, places) or "see `nirred recipes`")
         takers = [place] if place else [n for n, kind in steps.items() if s.name in kind.Params.model_fields]
         known = {n for place in takers or steps for n in steps[places[place]].Params.model_fields}
         if s.name not in known:
+            check_unknown_name(s)
             where = f"{s.step}:{s.name}" if s.step else s.name
             listed = f"known: {', '.join(sorted(known))}" if place else "see `nirred params FILE`"
             raise ConfigError(f"{where} ({s.origin}): no such parameter", nearest(s.name, sorted(known)) or listed)

@@ -6,12 +6,12 @@ effect in nirred is an error, with the reason and the nearest alternative.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ConfigError
-from .params import Setting, brief, snake
+from .params import Setting, brief
 
 Key = tuple[str, str]
 
@@ -40,36 +40,59 @@ class Counterpart:
 
 
 COUNTERPARTS: Mapping[Key, Counterpart] = {
+    ("prepare", "bad_wcs"): Counterpart(
+        "prepare",
+        "bad_wcs",
+        {"fix": "fix", "exit": "exit", "ignore": "ignore"},
+        "a WCS is rebuilt if it contradicts the pointing, and otherwise kept",
+    ),
+    ("add_latency_to_dq", "time"): Counterpart("add_dq", "time"),
+    ("add_latency_to_dq", "non_linear"): Counterpart("add_dq", "non_linear"),
+    ("add_illum_mask_to_dq", "illum_mask"): Counterpart("add_dq", "illum_mask"),
+    ("add_illum_mask_to_dq", "xshift"): Counterpart("add_dq", "xshift"),
+    ("add_illum_mask_to_dq", "yshift"): Counterpart("add_dq", "yshift"),
     ("sky_correct", "dilation"): Counterpart("mask_objects", "dilation"),
     ("detect_sources", "detect_thresh"): Counterpart("detect_sources", "threshold"),
     ("stack_frames", "reject_method"): Counterpart(
         "flag_outliers", "skip", {"none": True, None: True}, others_are_ours=True
+    ),
+    ("resample_to_common_frame", "interpolant"): Counterpart(
+        "resample_to_common_frame", "interpolant", {"linear": "bilinear"}, others_are_ours=True
     ),
     ("resample_to_common_frame", "trim_data"): Counterpart(
         "resample_to_common_frame", "crop", {True: "common", False: "union"}, "it is True or False"
     ),
 }
 
-_DEBUG = "debug_pixel debug_old_normalization"
 _CLIPPED = "operation reject_method hsigma lsigma nlow nhigh mclip max_iters memory"
 _CALIBRATION = (
     (_CLIPPED, "calibrations are clipped means: set nsigma of this step"),
     ("scale zero statsec", "frames are brought to their mean level before they are combined"),
     (
-        f"apply_dq separate_ext save_rejection_map {_DEBUG}",
+        "apply_dq separate_ext save_rejection_map",
         "planes are averaged one by one; add_dq decides what is flagged",
     ),
 )
 _FORCE = ("force", "any file can be used as a calibration with --user-cal KIND:FILE")
 _MESH = "objects are found at several scales of smoothing: set detect_sources:threshold"
+#: (names, why) of parameters that many of DRAGONS' steps have.
+_ANYWHERE = (
+    ("suffix", "products have fixed names, and other files are written by write_outputs"),
+    ("debug_pixel debug_threshold debug_old_normalization debug_ignore_wcs", "it is for DRAGONS' developers"),
+    ("debug_subtract_background debug_canny_sigma", "it is for DRAGONS' developers"),
+    ("debug_consistency_limit debug_max_deadtime", "the limits of the check are fixed: 30 arcsec and 60 s"),
+)
 #: {step: (names, why)} of parameters without counterpart.
 WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
     "prepare": (
-        ("require_wcs", "a frame without WCS is placed by its pointing, or by --offsets FILE"),
-        ("debug_consistency_limit debug_max_deadtime", "the plan compares a WCS with the pointing's own error"),
-        ("attach_mdf mdf", "masks of slits belong to spectra, which are not reduced"),
+        ("require_wcs", "a frame without a usable WCS gets one from its pointing, or is left out"),
+        ("attach_mdf mdf", "they are for spectra"),
     ),
-    "add_var": (("poisson_noise", "the noise model always has photon noise and read noise"),),
+    "add_var": (("poisson_noise", "the noise model always has read noise and photon noise"),),
+    "mask_objects": (
+        ("source interpolant dq_threshold", "the objects of the stack are masked in every frame"),
+        ("repeat", "the masks are grown once, by `dilation`"),
+    ),
     "sky_correct": (
         ("operation reject_method nlow nhigh hsigma lsigma mclip max_iters", "the sky is a mean clipped at nsigma"),
         ("scale zero", "see scale_sky and offset_sky"),
@@ -77,7 +100,9 @@ WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("save_sky", "write_outputs=True leaves the sky-subtracted frames"),
         ("sky", "name the sky frames with --skies NAMES"),
         ("memory", "give --memory for the whole run"),
-        (f"apply_dq statsec separate_ext save_rejection_map debug_threshold {_DEBUG}", "see nsigma and mask_objects"),
+        ("apply_dq", "flagged pixels are never stacked; add_dq decides what is flagged"),
+        ("statsec separate_ext", "the level is measured on all blank pixels of each detector"),
+        ("save_rejection_map", "write_outputs=True leaves the sky-subtracted frames with their flags"),
     ),
     "associate_sky": (("sky", "name the sky frames with --skies NAMES"),),
     "detect_sources": (
@@ -104,12 +129,10 @@ WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("separate_ext", "detectors are kept separate until resampling; see resample_to_common_frame:mosaic"),
         ("save_rejection_map", "flag_outliers:write_outputs=True leaves the frames with their flags"),
         ("memory", "give --memory for the whole run"),
-        (_DEBUG, "flag_outliers:write_outputs=True leaves the frames as they are stacked"),
     ),
     "clean_readout": (
         (
-            "hsigma lsigma intraquad_smooth simple_thres pat_strength_thres sg_win_size debug_subtract_background "
-            "debug_canny_sigma",
+            "hsigma lsigma intraquad_smooth sg_win_size simple_thres pat_strength_thres",
             "the pattern's own error decides: `strength`",
         ),
     ),
@@ -122,71 +145,52 @@ WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
     "store_processed_dark": (_FORCE,),
     "store_processed_flat": (_FORCE,),
 }
-#: The same for parameters that every step has in DRAGONS.
-EVERYWHERE = (("suffix", "a product is named after its first frame and its kind"),)
-#: {step: why} of steps without counterpart.
-GONE: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("validate_data", "standardize_structure", "standardize_headers", "standardize_wcs"), "see prepare"
-    ),
-    **dict.fromkeys(("add_latency_to_dq", "add_illum_mask_to_dq"), "it is part of add_dq: set it there"),
-    **dict.fromkeys(("stack_sky_frames", "subtract_sky", "make_sky"), "it is part of sky_correct"),
-    **dict.fromkeys(("add_object_mask_to_dq", "transfer_attribute"), "it is part of mask_objects"),
-    **dict.fromkeys(
-        ("subtract_sky_background", "correct_background_to_reference"), "sky_correct and match_backgrounds do it"
-    ),
-    "scale_by_intensity": "see scale_counts_to_reference",
-    "scale_by_exposure_time": "the frames of a stack have one exposure time",
-    **dict.fromkeys(("apply_dqplane", "fix_pixels"), "flagged pixels are left out, not replaced"),
-    **dict.fromkeys(
-        (
-            "flush_pixels",
-            "clear_stream",
-            "clear_all_streams",
-            "copy_inputs",
-            "append_stream",
-            "add_to_list",
-            "get_list",
-        ),
-        "frames are kept in --memory or on disk by themselves",
-    ),
-    **dict.fromkeys(
-        ("select_from_inputs", "remove_from_inputs", "reject_inputs", "sort_inputs"),
-        "choose frames with --only or --exclude",
-    ),
-    **dict.fromkeys(("measure_iq", "measure_bg", "measure_cc"), "FRAMES and the report hold what was measured"),
-    **dict.fromkeys(
-        ("determine_astrometric_solution", "add_reference_catalog"),
-        "frames are registered to each other, without a catalogue",
-    ),
-    **dict.fromkeys(("display", "inspect"), "see `nirred view`"),
-    "remove_first_frame": "a first frame is left out if it measures bad; --exclude NAMES leaves out any",
-    "shift_images": "give the shifts with --offsets FILE",
+_NO_LISTS = "a recipe names what each step takes and gives"
+_NO_SITE = "measurements of the site's quality control are not made; the report has those of every frame"
+_ONE_SKY = "skies are made and subtracted by sky_correct"
+#: {step: why} of DRAGONS' steps that are not steps here. Some of their parameters are in `COUNTERPARTS`.
+STEPS_WITHOUT: Mapping[str, str] = {
+    "remove_first_frame": "a first frame is left out if its measurements show that it is bad; see --exclude NAMES",
+    "add_latency_to_dq": "persistence is flagged by add_dq: set latency, non_linear and time there",
+    "add_illum_mask_to_dq": "set add_illum_mask, illum_mask, xshift and yshift of add_dq",
+    "add_object_mask_to_dq": "see mask_objects",
+    "apply_dqplane": "flagged pixels take no part in anything, so they need no values",
     "clean_fftreadout": "see clean_readout",
-    "set_calibration": "name the file with --user-cal KIND:FILE",
-    "write_outputs": "STEP:write_outputs=True leaves the frames as they are after a step",
+    "stack_flats": "see make_lamp_flat",
+    "stack_sky_frames": _ONE_SKY,
+    "subtract_sky": _ONE_SKY,
+    "subtract_sky_background": "see sky_correct:offset_sky and level_stack",
+    "correct_background_to_reference": "see sky_correct and match_backgrounds",
+    "scale_by_intensity": "make_sky_flat brings its frames to one level",
+    "scale_by_exposure_time": "the frames of a group have one exposure time",
+    "shift_images": "give --offsets FILE",
+    "fix_pixels": "flag pixels with --user-bpm FILE",
+    "flush_pixels": "write_outputs=True of a step leaves its frames, and --memory limits the memory",
+    **dict.fromkeys(("transfer_attribute", "clear_stream", "copy_inputs", "append_stream"), _NO_LISTS),
+    **dict.fromkeys(("add_to_list", "get_list"), _NO_LISTS),
+    **dict.fromkeys(("select_from_inputs", "remove_from_inputs", "sort_inputs", "reject_inputs"), _NO_LISTS),
+    "write_outputs": "set write_outputs=True of the step whose frames you want",
+    **dict.fromkeys(("measure_iq", "measure_bg", "measure_cc"), _NO_SITE),
+    **dict.fromkeys(("add_reference_catalog", "determine_astrometric_solution"), _NO_SITE),
 }
 
 
-def translated(setting: Setting, own: Collection[str]) -> Setting:
+def translated(setting: Setting) -> Setting:
     """Translate a setting to nirred's name and value; nirred's own settings are returned unchanged.
 
     Parameters
     ----------
     setting : Setting
         Its step is one of nirred's.
-    own : collection of str
-        The parameters of that step.
 
     Raises
     ------
     ConfigError
         The parameter or value exists in DRAGONS but has no effect in nirred; the message says why.
     """
-    where = f"{setting.step}:{setting.name}"
-    for names, why in (*WITHOUT.get(setting.step, ()), *EVERYWHERE):
-        if setting.name in names.split() and setting.name not in own:
-            raise ConfigError(f"{where} ({setting.origin}) has no effect here: {why}", "leave it out")
+    for names, why in WITHOUT.get(setting.step, ()):
+        if setting.name in names.split():
+            raise _without_effect(setting, why)
     ours = COUNTERPARTS.get((setting.step, setting.name))
     if ours is None:
         return setting
@@ -196,24 +200,41 @@ def translated(setting: Setting, own: Collection[str]) -> Setting:
         if word not in list(ours.values):  # a list, for the word may be of any kind
             if ours.others_are_ours:
                 return setting
-            said = f"{where} = {brief(value)} (set by {setting.origin})"
+            said = f"{setting.step}:{setting.name} = {brief(value)} (set by {setting.origin})"
             raise ConfigError(f"{said} has no effect here: {ours.otherwise}", f"known: {_known(ours)}")
         value = ours.values[word]
     return replace(setting, step=ours.step, name=ours.name, value=value)
 
 
-def refuse_gone(setting: Setting) -> None:
-    """Refuse a setting of a step that DRAGONS has and nirred does not.
+def of_unknown_step(setting: Setting) -> Setting:
+    """Translate a setting of a step that is not one here; of a step unknown in DRAGONS, too, it is returned unchanged.
 
     Raises
     ------
     ConfigError
-        With the reason.
+        What the step does in DRAGONS is done otherwise here; the message says how.
     """
-    why = GONE.get(snake(setting.step))
-    if why is not None:
-        where = f"{setting.step}:{setting.name}"
-        raise ConfigError(f"{where} ({setting.origin}) has no effect here: no such step: {why}", "leave it out")
+    if setting.step in STEPS_WITHOUT and (setting.step, setting.name) not in COUNTERPARTS:
+        raise _without_effect(setting, STEPS_WITHOUT[setting.step])
+    return translated(setting)
+
+
+def check_unknown_name(setting: Setting) -> None:
+    """Refuse, with the reason, a parameter that many of DRAGONS' steps have and none here.
+
+    Raises
+    ------
+    ConfigError
+        It is one of these.
+    """
+    for names, why in _ANYWHERE:
+        if setting.name in names.split():
+            raise _without_effect(setting, why)
+
+
+def _without_effect(setting: Setting, why: str) -> ConfigError:
+    where = f"{setting.step}:{setting.name}" if setting.step else setting.name
+    return ConfigError(f"{where} ({setting.origin}) has no effect here: {why}", "leave it out")
 
 
 def _known(ours: Counterpart) -> str:

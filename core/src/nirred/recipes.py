@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .config import check_settings
 from .errors import ConfigError, PluginError
-from .incumbent import GONE
+from .incumbent import STEPS_WITHOUT
 from .params import Params, Setting, nearest, resolve, snake
 from .plugin.recipes import Recipe, RecipePatch, S, StepCall
 from .step import FrameStep, HeaderStep, Step
@@ -256,7 +256,7 @@ def own_recipe(name: str | None, registry: Registry) -> Recipe | None:
     types = step_types(registry)
     for call in recipe.steps:
         if call.step not in types:
-            hint = GONE.get(call.step) or nearest(call.step, types) or "`nirred recipes`"
+            hint = STEPS_WITHOUT.get(call.step) or nearest(call.step, types) or "`nirred recipes`"
             raise ConfigError(f"recipe {name}: no step {call.step!r}", hint)
         check_settings((Setting(call.step, key, value, f"recipe {name}") for key, value in call.params), types)
     return recipe
