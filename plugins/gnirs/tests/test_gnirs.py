@@ -102,6 +102,7 @@ def test_import_is_light() -> None:
         ({"OBSTYPE": "'DARK    '", "ACQMIR": "'Out     '"}, ""),
         ({"OBSTYPE": "'ARC     '"}, "arc"),
         ({"OBSTYPE": "'FLAT    '", "SLIT": "'LgPinholes'"}, "pinhole"),
+        ({"FILTER1": "'Dark_G0511'"}, "image through a closed filter wheel: Dark&J"),
         ({"DETBIAS": -0.9}, "detector bias -0.9 (DETBIAS): 0.3 V are a shallow well, 0.6 V a deep one"),
         ({"DETBIAS": None}, "no detector bias (DETBIAS): 0.3 V are a shallow well, 0.6 V a deep one"),
     ],
@@ -270,7 +271,11 @@ def test_sub_arrays_have_their_place() -> None:
 def kinds(**cards: Any) -> dict[str, CalibrationRule]:
     """The rule of each kind that applies to a frame."""
     tags, descriptors = nirred_gnirs.nirred_tags(headers(**cards)), describe(**cards)
-    return {r.kind: r for r in nirred_gnirs.nirred_calibration_rules() if r.applies(tags, descriptors)}
+    found: dict[str, CalibrationRule] = {}
+    for rule in nirred_gnirs.nirred_calibration_rules():
+        if rule.applies(tags, descriptors):
+            found.setdefault(rule.kind, rule)
+    return found
 
 
 LAMP = {"OBSTYPE": "'FLAT'", "GCALLAMP": "'IRhigh'"}
@@ -290,6 +295,15 @@ def test_calibrations_that_a_frame_asks_for(cards: dict[str, str], wanted: str, 
     found = kinds(**cards)
     assert set(found) == set(wanted.split())
     assert {k for k, r in found.items() if not r.optional} == set(needed.split())
+
+
+@pytest.mark.parametrize(
+    ("filter_name", "window"),
+    [("J_G0517", ("7 d", "1 d")), ("K_G0515", ("1 d", None)), ("PAH_G0530", ("1 d", None))],
+)
+def test_lamps_that_glow_are_paired_within_a_day(filter_name: str, window: tuple[str, str | None]) -> None:
+    found = kinds(**LAMP, GCALSHUT="'OPEN'", FILTER2=f"'{filter_name}'")["lampoff_flat"]
+    assert (found.within, found.remark_beyond) == window
 
 
 def test_darks_need_nothing_of_the_optics() -> None:

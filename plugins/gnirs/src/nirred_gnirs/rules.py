@@ -18,6 +18,11 @@ def _lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
     return descriptors.role == "lamp_on"
 
 
+def _glowing_lamp_is_on(tags: frozenset[str], descriptors: Descriptors) -> bool:
+    """From K on, the calibration unit and the telescope glow as well, by an amount that changes with temperature."""
+    return descriptors.role == "lamp_on" and descriptors.band in ("K", "L", "M")
+
+
 def _unlit(given: MaskInput, parameters: Mapping[str, Any]) -> Any:
     from .keyhole import unlit
 
@@ -37,6 +42,7 @@ RULES: tuple[CalibrationRule, ...] = (
         not_tags=_MADE,
     ),
     CalibrationRule("flat", _IMAGE, _OPTICS, "90 d", not_tags=_MADE),
+    CalibrationRule("lampoff_flat", _IMAGE | {"FLAT"}, _OPTICS, "1 d", 3, optional=True, when=_glowing_lamp_is_on),
     CalibrationRule(
         "lampoff_flat",
         _IMAGE | {"FLAT"},
