@@ -113,6 +113,7 @@ def test_claims_in_any_case(name: str) -> None:
         ({"FILTER3": "'Kgrism_G5204'", "OBSTYPE": "'DARK'"}, ""),
         ({"OBSTYPE": "'ARC'"}, "arc"),
         ({"OBSTYPE": "'MASK'"}, "mask exposure"),
+        ({"FILTER2": "'blank'"}, "image through a closed filter wheel: blank"),
     ],
 )
 def test_unsupported(cards: dict[str, str], reason: str) -> None:

@@ -146,7 +146,14 @@ def test_single_keywords(text: str, expected: str) -> None:
         ("IMAGE", "OBSTYPE = 'RONCHI'", "ronchi"),
         ("GEMINI", "OBSTYPE = 'OBJECT'", "not an image"),
         ("BPM FLAT PROCESSED", "OBSTYPE = 'FLAT'", ""),
+        ("IMAGE FLAT PROCESSED", "OBSTYPE = 'FLAT'", ""),
+        ("IMAGE FLAT", "GCALLAMP= 'IRhigh'", "flat with no known lamp: GCALLAMP = IRhigh, GCALSHUT = not stated"),
+        ("IMAGE FLAT", "GCALLAMP= 'IRhigh'\nGCALSHUT= 'OPEN'", ""),
+        ("IMAGE", "OBSTYPE = 'OBJECT'\nOBSCLASS= 'dayCal'", "OBJECT that is no target: OBSCLASS = dayCal"),
+        ("IMAGE", "OBSTYPE = 'OBJECT'\nOBSCLASS= 'acq'", ""),
+        ("IMAGE AZEL_TARGET", "OBSTYPE = 'OBJECT'\nOBSCLASS= 'science'",
+         "image with the telescope parked: FRAME = AZEL_TOPO"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_for_imaging(own: str, text: str, reason: str) -> None:
     assert gemini.unsupported(frozenset(own.split()), headers_from_text(text)) == reason

@@ -59,9 +59,8 @@ def nirred_claim(headers: Headers) -> Claim | None:
         return None
     tags = own.tags(headers)
     made = tags & {"BPM", "PREPARED", "PROCESSED"}
-    return Claim(
-        "f2", unsupported=gemini.unsupported(tags, headers) or ("" if made else detector.unknown_mode(headers))
-    )
+    reason = gemini.unsupported(tags, headers, own.filters(headers)[1])
+    return Claim("f2", unsupported=reason or ("" if made else detector.unknown_mode(headers)))
 
 
 @hookimpl

@@ -54,7 +54,8 @@ def nirred_claim(headers: Headers) -> Claim | None:
     """Claim by INSTRUME, not by file name or directory: GNIRS frames have been filed as NIRI."""
     if (gemini.text(headers, "INSTRUME") or "").upper() != "NIRI":
         return None
-    return Claim("niri", unsupported=gemini.unsupported(own.tags(headers), headers))
+    reason = gemini.unsupported(own.tags(headers), headers, own.filters(headers)[1])
+    return Claim("niri", unsupported=reason)
 
 
 @hookimpl

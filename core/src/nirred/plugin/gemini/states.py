@@ -133,6 +133,22 @@ def role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> R
     return found
 
 
+def why_no_role(headers: Headers, tags: frozenset[str], filter_pretty: str | None) -> str:
+    """Why a flat or an OBJECT image has the role ``other``, with the keywords that say so; empty: it has another."""
+    if tags & {"PROCESSED", "PREPARED", "TWILIGHT"} or role(headers, tags, filter_pretty) != "other":
+        return ""
+    if "FLAT" in tags:
+        found = ", ".join(f"{k} = {text(headers, k) or 'not stated'}" for k in ("GCALLAMP", "GCALSHUT"))
+        return f"flat with no known lamp: {found}"
+    if text(headers, "OBSTYPE") != "OBJECT":
+        return ""
+    if _closed(filter_pretty):
+        return f"image through a closed filter wheel: {filter_pretty}"
+    if "AZEL_TARGET" in tags:
+        return "image with the telescope parked: FRAME = AZEL_TOPO"
+    return f"OBJECT that is no target: OBSCLASS = {stated(headers, 'OBSCLASS')}"
+
+
 def _closed(filter_pretty: str | None) -> bool:
     """Whether a wheel is closed; for GNIRS the name of the other wheel's filter may follow ('Dark&J')."""
     return any(word in (filter_pretty or "").lower() for word in _CLOSED)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..tagging import TagRule, evaluate, rule
+from .states import why_no_role
 from .values import number, text
 
 if TYPE_CHECKING:
@@ -136,10 +137,11 @@ def frame_tags(rules: tuple[TagRule, ...], headers: Headers) -> frozenset[str]:
     return frozenset(tags)
 
 
-def unsupported(tags: frozenset[str], headers: Headers) -> str:
+def unsupported(tags: frozenset[str], headers: Headers, filter_pretty: str | None = None) -> str:
     """Why a Gemini frame cannot be used in an imaging reduction; empty if it can.
 
     Darks are used for images and spectra alike. Acquisition images are identified by their role, not here.
+    `filter_pretty` is the usual name of the filter, by which a closed wheel is recognised.
     """
     if tags & {"DARK", "BPM"}:
         return ""
@@ -153,4 +155,4 @@ def unsupported(tags: frozenset[str], headers: Headers) -> str:
         return "image through a slit"
     if kind in ("BIAS", "RONCHI", "CAL"):
         return kind.lower()
-    return "" if "IMAGE" in tags else "not an image"
+    return why_no_role(headers, tags, filter_pretty) if "IMAGE" in tags else "not an image"
