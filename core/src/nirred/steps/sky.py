@@ -72,7 +72,7 @@ class SkyCorrect(GroupStep):
             raise StepError("no frame has a sky frame", _remedy(group))
         for i in group.targets:
             if not group.skies.get(i):
-                group.leave_out(i, "no sky frame is far enough from it (associate_sky:distance)")
+                group.leave_out(i, "no sky frame is far enough from it and near in time (associate_sky:distance, time)")
         alone = [i for i in group.indices() if not group.skies.get(i)]
         if alone:
             group.remark(
@@ -188,7 +188,7 @@ def _remedy(group: Group) -> str:
     """Remedy if no frame has a sky frame."""
     alone = group.indices()
     if len(alone) > 1:
-        return "add sky frames, or associate_sky:distance=0"
+        return "add sky frames, or set associate_sky:distance=0, or a larger associate_sky:time or min_skies"
     described = group.frames[alone[0]].info.descriptors
     time = "" if described.exposure_time is None else f"{described.exposure_time:g} s, "
     return (
