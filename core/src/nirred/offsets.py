@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,11 +44,15 @@ def header_offsets(frames: Sequence[FrameInfo]) -> tuple[list[tuple[float, float
 
 
 def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> list[list[int]]:
-    """Group frames by field: chains in which neighbours are closer than `overlap` of the lit field's sides."""
+    """Group frames by field: chains in which neighbours are closer than `overlap` of the lit field's sides.
+
+    In a round field (descriptor `field_diameter`) they are closer than `overlap` of its diameter.
+    """
     if not frames:
         return []
     guesses, _ = guess_offsets(group, frames)
     ny, nx = lit_sides(group, frames[0])
+    diameter = group.frames[frames[0]].info.descriptors.get("field_diameter") or math.inf
     left, clusters = list(range(len(frames))), []
     while left:
         cluster, left = [left[0]], left[1:]
@@ -57,6 +62,7 @@ def pointing_clusters(group: Group, frames: list[int], overlap: float = 0.9) -> 
                 for j in left
                 if abs(guesses[j][0] - guesses[k][0]) < overlap * nx
                 and abs(guesses[j][1] - guesses[k][1]) < overlap * ny
+                and math.dist(guesses[j], guesses[k]) < overlap * diameter
             ]
             cluster += near
             left = [j for j in left if j not in near]

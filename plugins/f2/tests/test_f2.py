@@ -204,6 +204,12 @@ def test_filters(wheels: tuple[str, ...], full: str, readable: str, band: str | 
     assert found.band == band or readable == "dark"
 
 
+def test_field_is_a_disc_on_the_whole_array() -> None:
+    assert (describe().get("field_diameter"), describe(AOFOLD="'IN'").get("field_diameter")) == (2048.0, 1300.0)
+    small = headers_from_text(PRIMARY + EXTENSION.replace("2048", "512"))
+    assert nirred_f2.nirred_describe(small).get("field_diameter") is None
+
+
 def test_names_of_before_2010() -> None:
     text = PRIMARY + EXTENSION
     for new, old in (("FILTER1 ", "FILT1POS"), ("FILTER2 ", "FILT2POS"), ("LYOT    ", "LYOTPOS "),

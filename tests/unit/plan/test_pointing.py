@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,17 @@ def test_overlap_is_nine_tenths_of_the_field(night: Any, east: float, together: 
     assert len(cluster(frames, lambda f: None, 0.95)) == 1
     assert len(cluster(frames, lambda f: None, 0.5)) == 2
     assert SeparateSky.Params().frac_fov == FRACTION
+
+
+@pytest.mark.parametrize("diameter, together", [(None, True), (16.0, False), (18.0, True)])
+def test_a_round_field_has_no_corners_that_overlap(night: Any, diameter: float | None, together: bool) -> None:
+    """Fields of 16 px that are 11 px apart on both axes, 15.6 px in all."""
+    night.sky(0, 0)
+    night.sky(11, 11)
+    frames = [f for r in scan(list(night.folder.iterdir()), night.registry) for f in r.frames]
+    told = (replace(f.descriptors, extra={**f.descriptors.extra, "field_diameter": diameter}) for f in frames)
+    frames = [replace(f, descriptors=d) for f, d in zip(frames, told, strict=True)]
+    assert (len(cluster(frames, lambda f: None)) == 1) is together
 
 
 @pytest.mark.parametrize("width, together", [(8.0, True), (3.0, False)])

@@ -41,6 +41,14 @@ def test_pointings_whose_lit_parts_are_apart_are_two_fields(make_group):
     assert pointing_clusters(group, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
 
 
+def test_pointings_of_a_round_field_have_no_corners_in_common(make_group):
+    for diameter, found in ((None, [[0, 1]]), (100.0, [[0], [1]])):
+        told = {"descriptors": {"extra": {"field_diameter": diameter}}}
+        infos = [make_info(Path(f"f{k}.fits"), (100, 100), k, at=(17.5 * k, 17.5 * k), **told) for k in range(2)]
+        group = make_group(["object", "sky"], [np.ones((100, 100))] * 2, infos=infos)
+        assert pointing_clusters(group, [0, 1]) == found
+
+
 def test_offsets_from_a_user_s_list(make_group, tmp_path):
     group = make_group(["both"] * 3, [np.ones((30, 30))] * 3)
     path = tmp_path / "offsets.txt"

@@ -208,14 +208,23 @@ def _offset(frame: FrameInfo) -> Point | None:
 def _near_by_offsets(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[int, int]]:
     import numpy as np
 
-    ny, nx = frames[0].detectors[0].shape
     xy = np.array([_offset(f) for f in frames], dtype=float)
-    near = np.all(np.abs(xy[:, None] - xy[None]) < np.array([nx, ny]) * fraction, axis=2)
-    return _pairs(near)
+    return _pairs(_near(xy[:, None] - xy[None], frames[0], fraction))
+
+
+def _near(offsets: np.ndarray, frame: FrameInfo, fraction: float) -> np.ndarray:
+    """Whether offsets (..., 2) in pixels are within the fraction of the field, on both axes if it is not round."""
+    import numpy as np
+
+    diameter = frame.descriptors.get("field_diameter")
+    if diameter is not None:
+        return np.asarray(np.hypot(offsets[..., 0], offsets[..., 1]) < fraction * diameter)
+    sides = np.array(frame.detectors[0].shape[::-1], dtype=float)
+    return np.asarray(np.all(np.abs(offsets) < fraction * sides, axis=-1))
 
 
 def _near_by_center(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[int, int]]:
-    """Pairs of frames whose field centres differ by less than the fraction of the axis length, on both axes."""
+    """Pairs of frames whose field centres differ by less than the fraction of the field (`_near`)."""
     import numpy as np
 
     n = len(frames)
@@ -227,11 +236,10 @@ def _near_by_center(frames: Sequence[FrameInfo], fraction: float) -> list[tuple[
         sky[i] = points[0]
         steps = _tangent(points[1:], points[0])
         inverse[i] = np.linalg.inv(steps.T)
-    size = np.array([frames[0].detectors[0].shape[::-1]], dtype=float)
     near = np.zeros((n, n), dtype=bool)
     for i in range(n):
         pixels = _tangent(sky, sky[i]) @ inverse[i].T
-        near[i] = np.all(np.abs(pixels) < fraction * size, axis=1)
+        near[i] = _near(pixels, frames[0], fraction)
     return _pairs(near | near.T)
 
 

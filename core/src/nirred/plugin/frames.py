@@ -276,8 +276,9 @@ class Descriptors:
         All settings that frames of one group must share: filter, camera, read mode ...
     extra : mapping
         Other values, by name. The planner uses `expected_ra` and `expected_dec` (degrees: the WCS reference position
-        computed from target and offsets), `wcs_check` (False: do not check), `wcs_flipped` (bool: mirrored) and
-        `master` (dark or flat, if the file is a master made by the observatory's own software).
+        computed from target and offsets), `wcs_check` (False: do not check), `wcs_flipped` (bool: mirrored),
+        `field_diameter` (pixels, if the lit field is a disc) and `master` (dark or flat, if the file is a master made
+        by the observatory's own software).
     pretty : mapping
         Readable forms of names that include component ids. `get` reads both mappings; values of `extra` are also
         attributes.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nirred.plugin import Descriptors, TagRule, gemini, rule
 
-from .detector import detectors, read_pairs
+from .detector import SIZE, detectors, read_pairs
 
 if TYPE_CHECKING:
     from nirred.plugin import Headers
@@ -153,6 +153,14 @@ def shift(headers: Headers) -> tuple[float, float] | None:
     return -q, (p if gemini.number(headers, "INPORT") == 1 else -p)
 
 
+def _field_diameter(headers: Headers) -> float | None:
+    """Diameter of the lit disc (pixels), smaller behind the adaptive optics; None for a part of the array."""
+    image = headers.image
+    if image is None or image.shape[-2:] != (SIZE, SIZE):
+        return None
+    return 1300.0 if gemini.is_ao(headers) else float(SIZE)
+
+
 def _telescope_offsets(headers: Headers) -> dict[str, float | None]:
     """Offsets along the telescope's axes (arcsec); XOFFSET and YOFFSET are along the array's."""
     x, y = gemini.number(headers, "XOFFSET"), gemini.number(headers, "YOFFSET")
@@ -206,7 +214,10 @@ def describe(headers: Headers) -> Descriptors:
         trust_end=when is not None and when >= _END_TRUSTED_FROM,
         group=_group(headers, own_tags, full, optics),
         configuration=(("lyot_stop", stop),),
-        extra={"lyot_stop": stop, "lamp": gemini.gcal_lamp(headers), **_telescope_offsets(headers)},
+        extra={
+            **{"lyot_stop": stop, "lamp": gemini.gcal_lamp(headers), "field_diameter": _field_diameter(headers)},
+            **_telescope_offsets(headers),
+        },
         pretty={"lyot_stop": gemini.strip_id(stop)},
     )
     found = gemini.describe(headers, own_tags, own)
