@@ -84,7 +84,7 @@ class Camera:
             target_ra=get("TRA"),
             target_dec=get("TDEC"),
             pixel_scale=get("SCALE"),
-            position_angle=0.0,
+            position_angle=get("PA", 0.0),
             detector_x_offset=get("DX"),
             detector_y_offset=get("DY"),
             guiding=get("GUIDED"),

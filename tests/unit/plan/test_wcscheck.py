@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nirred.plan.model import FrameInfo, Plan
@@ -131,6 +132,21 @@ def test_a_pause_or_another_sequence_starts_anew(night: Any) -> None:
     night.wait(1)
     night.sky(0, 20, stated=False, stale=(0.0, -20.0))
     assert [f.wcs_state for f in check(night)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_wcs_kept_from_before_a_rotation_is_turned(night: Any, kept: bool) -> None:
+    """North is up at position angle 0; at 90 degrees +y is east."""
+    for east in (0, 20, 40):
+        night.sky(east, 0)
+    s = 1.0 / 3600
+    turned = {} if kept else {"CD1_1": 0.0, "CD1_2": s, "CD2_1": s, "CD2_2": 0.0}
+    night.sky(20, 0, PA=90.0, stale=(0.0, 400.0), **turned)
+    *good, found = check(night)
+    assert {f.wcs_state for f in good} == {"ok"}
+    assert found.wcs_state == "rebuilt" and ("turned by 90.0 deg" in found.wcs_note) is kept
+    east = found.wcs[0].wcs.wcs_world2pix([[150.0 + 30 / 3600, 0.0]], 0)[0] - 7.5
+    assert np.argmax(np.abs(east)) == 1 and east[1] > 9.0 and abs(east[0]) < 0.1
 
 
 NONE = {"CTYPE1": "PIXEL", "CTYPE2": "PIXEL"}

@@ -23,6 +23,8 @@ LIMIT = 30.0  # arcsec
 MAX_DEAD_TIME = 60.0  # s; a longer pause ends a sequence
 SCALES_AGREE = 0.1  # largest relative difference between the WCS's scale along one axis and the camera's
 ROTATED = 0.1  # deg; the WCS of a frame rotated by more cannot replace another's
+MISTURNED = 1.0  # deg; a rebuilt WCS further from its frame's position angle was kept from a frame of another angle
+NEIGHBOURS = 9  # frames whose orientation is compared with that of a rebuilt WCS
 SIGMA_SHIFTED, SIGMA_POINTING = 1.0, 5.0  # arcsec, added error of a WCS rebuilt from a neighbour, from the pointing
 
 
@@ -59,6 +61,8 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
             results = _check_sequence([f for _, f in sequence])
             checked.update({i: f for (i, _), f in zip(sequence, results)})
     mended = [checked.get(i, f) for i, f in enumerate(ordered)]
+    good = [f for f in mended if f.wcs and f.wcs_state == "ok"]
+    mended = [_oriented(f, good) if f.wcs_state == "rebuilt" else f for f in mended]
     return [_supplied(f, mended) if _lacking(f) else f for f in mended]
 
 
@@ -292,6 +296,62 @@ def _moved(
         wcs.wcs.crval = [(new[0] + _difference(ra, old[0]) * stretch) % 360.0, new[1] + dec - old[1]]
         wcs.wcs.set()
         out.append(replace(plane, wcs=wcs, sigma_arcsec=math.hypot(plane.sigma_arcsec, sigma), origin="rebuilt"))
+    return tuple(out)
+
+
+def _oriented(frame: FrameInfo, good: Sequence[FrameInfo]) -> FrameInfo:
+    """Turn a rebuilt WCS to its frame's position angle if good frames show that it was kept from another angle."""
+    angle = frame.descriptors.position_angle
+    alike = [o for o in good if _of_one_optics(o, frame)]
+    if angle is None or not alike:
+        return frame
+    alike = sorted(alike, key=lambda o: (abs(stamp(o) - stamp(frame)), order(o)))[:NEIGHBOURS]
+    here = _angle(frame)
+    turns = [_difference(angle - (o.descriptors.position_angle or 0.0), here - _angle(o)) for o in alike]
+    turn = min(turns, key=lambda t: sum(abs(_difference(t, other)) for other in turns))  # a median of angles
+    if abs(turn) <= MISTURNED:
+        return frame
+    note = f"{frame.wcs_note}; turned by {turn:.1f} deg to its position angle"
+    return replace(frame, wcs=_rotated(frame.wcs, turn), wcs_note=note)
+
+
+def _of_one_optics(one: FrameInfo, other: FrameInfo) -> bool:
+    """Whether position angles and orientations of two frames' WCS can be compared."""
+    cameras = [(f.owner, f.instrument, f.descriptors.camera) for f in (one, other)]
+    if cameras[0] != cameras[1] or one.descriptors.position_angle is None:
+        return False
+    (a, b), (c, d) = one.wcs[0].wcs.pixel_scale_matrix
+    (e, f), (g, h) = other.wcs[0].wcs.pixel_scale_matrix
+    return bool((a * d - b * c) * (e * h - f * g) > 0) and math.isfinite(stamp(one) - stamp(other))
+
+
+def _angle(frame: FrameInfo) -> float:
+    """Position angle of +y by the first plane's WCS, degrees east of north."""
+    (_, east), (_, north) = frame.wcs[0].wcs.pixel_scale_matrix
+    return math.degrees(math.atan2(east, north))
+
+
+def _rotated(planes: Sequence[PlaneWcs], turn: float) -> tuple[PlaneWcs, ...]:
+    """Copies of all planes' WCS, turned by degrees east of north about the first plane's reference position."""
+    import numpy as np
+
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    matrix = np.array([[cos, sin], [-sin, cos]])
+    ra0, dec0 = (float(v) for v in planes[0].wcs.wcs.crval)
+    narrow = max(math.cos(math.radians(dec0)), 1e-6)
+    out = []
+    for plane in planes:
+        wcs = plane.wcs.deepcopy()
+        ra, dec = (float(v) for v in wcs.wcs.crval)
+        east, north = matrix @ np.array([_difference(ra, ra0) * narrow, dec - dec0])
+        wcs.wcs.crval = [(ra0 + float(east) / narrow) % 360.0, dec0 + float(north)]
+        turned = matrix @ wcs.pixel_scale_matrix
+        if wcs.wcs.has_cd():
+            wcs.wcs.cd = turned
+        else:
+            wcs.wcs.pc = turned / np.asarray(wcs.wcs.get_cdelt())[:, None]
+        wcs.wcs.set()
+        out.append(replace(plane, wcs=wcs))
     return tuple(out)
 
 
