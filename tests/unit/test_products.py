@@ -186,6 +186,15 @@ def test_products_say_what_they_are_to_the_incumbents(tmp_path, kind, key):
     assert group.task.id in header["HISTORY"][-1]
 
 
+def test_what_a_raw_header_says_of_its_pixels_is_not_said_of_a_product_s(tmp_path):
+    """Real F2 frames have GAIN for one pair of reads whatever their number, and a read noise of 0."""
+    raw = "GAIN    = 4.44", "RDNOISE = 0.0", "BUNIT   = 'adu'", "SATLEVEL= 1", "NONLINEA= 1", "PIXSCALE= 0.1812"
+    info = info_of(*CARDS, *raw, pixel_scale=0.1792)
+    header = primary_header(group_of(info, tmp_path), info, "image")
+    assert not {"GAIN", "RDNOISE", "BUNIT", "SATLEVEL", "NONLINEA"} & set(header)
+    assert header["PIXSCALE"] == 0.1792
+
+
 def test_frames_table_holds_long_and_foreign_words(tmp_path):
     group = group_of(info_of(*CARDS), tmp_path)
     group.frames[0].reject("caf\xe9 " * 40 + "end")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Keywords of a raw primary header that do not apply to a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")
+#: What a raw primary header says of its pixels: those of a product say it themselves, in their own header.
+_OF_RAW_PIXELS = ("BUNIT", "GAIN", "RDNOISE", "SATLEVEL", "NONLINEA")
 #: What products say of their own pixels where it is worth saying: nothing true of a product made of them.
 _MEASURED = ("UNEVEN", "FWHM", "SKYLEVEL")
 _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT")
@@ -44,7 +46,7 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
 
     It contains no time, host or user: the same inputs give the same bytes.
     """
-    header = original_cards(info)
+    header = described_cards(info)
     stamp = f"nirred {__version__}"
     header["NIRRED"] = (__version__, "version of nirred that made this")
     header["NIRKIND"] = (kind, "kind of product")
@@ -53,13 +55,20 @@ def primary_header(group: Group, info: FrameInfo, kind: str) -> fits.Header:
         header[key] = (stamp, "processed")
     if kind == "bpm":
         header["OBJECT"] = "BPM"
-    seconds = info.descriptors.exposure_time
-    if seconds is not None:
-        header["EXPTIME"] = (seconds, "[s] exposure that SCI stands for")
-    if info.descriptors.filter_pretty:
-        set_cards(header, {"FILTER": (info.descriptors.filter_pretty, "filter")})
     set_cards(header, group.keywords)
     header["HISTORY"] = printable_ascii(f"{stamp}: recipe {group.task.recipe}, task {group.task.id}")
+    return header
+
+
+def described_cards(info: FrameInfo) -> fits.Header:
+    """The raw primary header; exposure time (of all coadds), filter and pixel scale are the plugin's."""
+    header, told = original_cards(info), info.descriptors
+    if told.exposure_time is not None:
+        header["EXPTIME"] = (told.exposure_time, "[s] exposure that SCI stands for")
+    if told.filter_pretty:
+        set_cards(header, {"FILTER": (told.filter_pretty, "filter")})
+    if told.pixel_scale is not None:
+        header["PIXSCALE"] = (told.pixel_scale, "[arcsec/pixel]")
     return header
 
 
@@ -70,7 +79,7 @@ def original_cards(info: FrameInfo) -> fits.Header:
 
     text = info.headers.primary.text.encode("ascii", "replace").decode().replace("\0", " ")
     text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    header, stale = fits.Header(), set(_STALE)
+    header, stale = fits.Header(), {*_STALE, *_OF_RAW_PIXELS}
     if info.headers.primary.get("NIRRED") is not None:
         stale |= set(_MEASURED)
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from ..params import Params as StepParams
 from ..plan.model import FrameInfo
 from ..plugin.coordinates import wcs_cards
 from ..plugin.recipes import StepCall
-from ..products import original_cards, plane_keywords
+from ..products import described_cards, plane_keywords
 from ..states import OBJECT, WRITTEN, FrameState, PlaneState
 from ..step import GroupStep
 
@@ -83,7 +83,7 @@ def write_state(group: Group, suffix: str, stream: str, folder: Path) -> list[Pa
 
 def _write(group: Group, i: int, folder: Path, suffix: str, extensions: list[Extension]) -> Path:
     info = group.frames[i].info
-    header = original_cards(info)
+    header = described_cards(info)
     header["NIRRED"] = (__version__, "version of nirred that made this")
     header["NIRKIND"] = ("frame", "kind of product: an intermediate result")
     header["PREPARE"] = (f"nirred {__version__}", "processed")

@@ -1,0 +1,21 @@
+"""Frames written as a step leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from nirred.steps.write import write_state
+from tests.unit.steps.conftest import make_info
+
+
+def test_frames_state_the_exposure_of_all_their_coadds(make_group, tmp_path: Path) -> None:
+    """They are marked as processed, and EXPTIME then counts as it is."""
+    cards = "EXPTIME =                 10.0".ljust(80) + "COADDS  =                    2".ljust(80)
+    info = make_info(tmp_path / "f.fits", (8, 8), cards=cards)
+    group = make_group(["both"], [np.ones((8, 8))], infos=[info])
+    (path,) = write_state(group, "frame", "", tmp_path)
+    header = fits.getheader(path)
+    assert header["EXPTIME"] == fits.getheader(path, "SCI")["EXPTIME"] == 20.0 and "PREPARE" in header
