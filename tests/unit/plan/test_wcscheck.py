@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nirred.params import Setting
 from nirred.plan.model import FrameInfo, Plan
+from nirred.plan.planner import PlanOptions, make_plan
 from nirred.plugin.coordinates import separation
 
 
@@ -132,6 +134,21 @@ def test_a_pause_or_another_sequence_starts_anew(night: Any) -> None:
     night.wait(1)
     night.sky(0, 20, stated=False, stale=(0.0, -20.0))
     assert [f.wcs_state for f in check(night)] == ["ok", "ok"]
+
+
+def test_a_wcs_that_the_user_trusts_is_used_as_it_is(night: Any) -> None:
+    night.sky(0, 0, stale=(3000.0, 500.0))
+    night.sky(20, 0)
+    night.sky(0, 20)
+    night.sky(0, 0, CTYPE1="PIXEL", CTYPE2="PIXEL")
+    trusted = Setting("prepare", "bad_wcs", "ignore", "command line")
+    options = PlanOptions(recipe="check_wcs").with_settings([trusted])
+    first, *others, without = frames(make_plan([night.folder], night.registry, options))
+    assert (first.wcs_state, first.wcs[0].origin) == ("ok", "header")
+    assert "arcsec off" in first.wcs_note and first.wcs_note.endswith("; used as it is")
+    assert separation(position(first), (150.0 + 3000 / 3600, 500 / 3600)) < 0.1
+    assert [(f.wcs_state, f.wcs_note) for f in others] == [("ok", "")] * 2
+    assert without.wcs_state == "rebuilt"
 
 
 @pytest.mark.parametrize("kept", [True, False])

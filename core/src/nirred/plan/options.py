@@ -47,6 +47,7 @@ class Library(Protocol):
 #: (step, parameter) that affect the plan, whatever the label of the step in a recipe.
 PLANNED = {
     *(("separate_sky", name) for name in ("ref_obj", "ref_sky", "frac_fov")),
+    ("prepare", "bad_wcs"),
     ("add_dq", "user_bpm"),
     ("dark_correct", "dark"),
     ("flat_correct", "flat"),
@@ -67,6 +68,9 @@ class PlanOptions:
         Parts of file names.
     frac_fov : float
         Frames whose centres are separated by this fraction of the field's width are different pointings.
+    bad_wcs : str
+        What is done about a WCS that contradicts the pointing: ignore: nothing; otherwise it is corrected here if
+        possible, and `prepare` does the rest.
     only : callable or None
         Predicate of Descriptors.
     allow_missing : tuple of str
@@ -93,6 +97,7 @@ class PlanOptions:
     skies: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     frac_fov: float = FRACTION
+    bad_wcs: str = "fix"
     only: Callable[[Descriptors], bool] | None = None
     allow_missing: tuple[str, ...] = ()
     strict: bool = False
@@ -118,6 +123,8 @@ class PlanOptions:
                     own["objects" if s.name == "ref_obj" else "skies"] = tuple(n.strip() for n in names if n.strip())
                 case "separate_sky", "frac_fov":
                     own["frac_fov"] = float(value)
+                case "prepare", "bad_wcs":
+                    own["bad_wcs"] = str(value)
                 case "add_dq", "user_bpm":
                     own["user_bpm"] = None if value is None else Path(value)
                 case "dark_correct" | "flat_correct", "dark" | "flat":
@@ -141,7 +148,7 @@ def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
     told = usual.with_settings(
         [Setting(c.step, k, v, f"recipe {own.name}") for c in own.steps for k, v in c.params if (c.step, k) not in said]
     )
-    names = ("objects", "skies", "frac_fov", "user_bpm")
+    names = ("objects", "skies", "frac_fov", "bad_wcs", "user_bpm")
     silent = {n: getattr(told, n) for n in names if getattr(options, n) == getattr(usual, n)}
     return replace(options, user_cal={**told.user_cal, **options.user_cal}, **silent)
 

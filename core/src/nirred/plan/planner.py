@@ -131,7 +131,8 @@ class Planner:
         """Return the frames to use, with their WCS checked; sort them by role and collect finished products."""
         live = [r for r in records if r.path not in named and r.verdict is None]
         self._refuse_failed(live)
-        placed = check_wcs(f for r in live if r.verdict is None for f in r.frames)
+        mend = self.options.bad_wcs != "ignore"
+        placed = check_wcs((f for r in live if r.verdict is None for f in r.frames), mend=mend)
         frames = relit(placed, self.bench.rules("flat", "lampoff_flat"))
         by_file: dict[Path, list[FrameInfo]] = {}
         for frame in frames:

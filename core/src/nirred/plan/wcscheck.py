@@ -28,7 +28,7 @@ NEIGHBOURS = 9  # frames whose orientation is compared with that of a rebuilt WC
 SIGMA_SHIFTED, SIGMA_POINTING = 1.0, 5.0  # arcsec, added error of a WCS rebuilt from a neighbour, from the pointing
 
 
-def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
+def check_wcs(frames: Iterable[FrameInfo], *, mend: bool = True) -> list[FrameInfo]:
     """Check the WCS of all frames, and correct it where possible.
 
     Parameters
@@ -36,6 +36,8 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
     frames : iterable of FrameInfo
         Frames of any instruments. Frames are returned unchanged if their WCS was made from the pointing, if the plugin
         says that it cannot be checked (descriptor `wcs_check` False), or if they are calibrations without a WCS.
+    mend : bool
+        False: a WCS that contradicts the pointing is kept, with state ok and a note (``prepare:bad_wcs=ignore``).
 
     Returns
     -------
@@ -63,7 +65,16 @@ def check_wcs(frames: Iterable[FrameInfo]) -> list[FrameInfo]:
     mended = [checked.get(i, f) for i, f in enumerate(ordered)]
     good = [f for f in mended if f.wcs and f.wcs_state == "ok"]
     mended = [_oriented(f, good) if f.wcs_state == "rebuilt" else f for f in mended]
+    if not mend:
+        mended = [_kept(f, found) for f, found in zip(ordered, mended, strict=True)]
     return [_supplied(f, mended) if _lacking(f) else f for f in mended]
+
+
+def _kept(frame: FrameInfo, found: FrameInfo) -> FrameInfo:
+    """The frame with its WCS as it was, and what was found wrong with it."""
+    if found.wcs_state == frame.wcs_state:
+        return found
+    return replace(frame, wcs_note=f"{found.wcs_note.split('; ')[0]}; used as it is")
 
 
 def _lacking(frame: FrameInfo) -> bool:

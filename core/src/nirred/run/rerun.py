@@ -117,7 +117,8 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     history = History.read(product)
     if place(out) == place(product).parent:
         raise ConfigError(f"{out} holds the product itself", "another -o")
-    shelf = Shelf.of(product, raw, registry, [r.name for r in history.of("file")])
+    kept = any((s.step, s.name, s.value) == ("prepare", "bad_wcs", "ignore") for s in history.settings)
+    shelf = Shelf.of(product, raw, registry, [r.name for r in history.of("file")], mend=not kept)
     _installed(history.recipe.steps, registry)
     task = _task(history, shelf)
     try:
@@ -161,8 +162,13 @@ class Shelf:
     digests: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, product: Path, raw: Sequence[str], registry: Registry, named: Sequence[str] = ()) -> Shelf:
-        """Collect all files in the product's run.json, its directory and `raw`; `named`: other files."""
+    def of(
+        cls, product: Path, raw: Sequence[str], registry: Registry, named: Sequence[str] = (), *, mend: bool = True
+    ) -> Shelf:
+        """Collect all files in the product's run.json, its directory and `raw`; `named`: other files.
+
+        `mend` is that of `check_wcs`.
+        """
         given = expand_inputs(raw) if raw else []
         listed, left_out, set_files = _of_run(product)
         beside = [p for p in sorted(product.parent.glob("*.fits")) if p != product]
@@ -170,7 +176,7 @@ class Shelf:
         records = [r for r in scan([p for p in paths if place(p) not in left_out], registry) if r.frames]
         twins = {r.path for r in records if r.verdict == "duplicate"}  # of a frame that is in the check
         # The WCS check compares neighbours, so all frames of the run are checked again.
-        checked = check_wcs(f for r in records if r.verdict is None for f in r.frames)
+        checked = check_wcs((f for r in records if r.verdict is None for f in r.frames), mend=mend)
         frames = {r.path: list(r.frames) for r in records if r.verdict is not None}
         for frame in sorted(checked, key=lambda f: f.exposure.index):
             frames.setdefault(frame.path, []).append(frame)
