@@ -294,6 +294,17 @@ def test_outputs_of_one_step(again, out, reduced):
     assert digests(out) == digests(reduced[1])
 
 
+def test_frames_after_a_frame_step_are_as_it_leaves_them(again, out, reduced):
+    """Although the steps are combined in one pass over the pixels."""
+    wanted = ("add_dq", "dark_correct", "flat_correct")
+    assert IMAGE in redone(again(settings=tuple(Setting(step, "write_outputs", True, "-p") for step in wanted)))
+    assert digests(out) == digests(reduced[1])
+    places = [next((out / "intermediate" / IMAGE).glob(f"*_{step}.fits")) for step in wanted]
+    units = [fits.getheader(p, "SCI")["BUNIT"] for p in places]
+    levels = [float(np.median(fits.getdata(p, "SCI"))) for p in places]
+    assert units == ["adu", "electron", "electron"] and len(set(levels)) == 3
+
+
 # -- files ----------------------------------------------------------------------------------------------------------
 
 

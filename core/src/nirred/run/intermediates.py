@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError
 from ..group import Group
+from ..step import FrameStep
 from ..steps.write import write_state
 
 if TYPE_CHECKING:
@@ -28,13 +29,29 @@ def clear(group: Group) -> None:
         path.unlink(missing_ok=True)
 
 
+def between(calls: Sequence[BoundCall]) -> list[int]:
+    """Indices of the frame steps whose output is wanted and that other frame steps follow.
+
+    The one pass over the pixels does not show their output: each needs a pass of its own.
+    """
+    steps = [n for n, b in enumerate(calls) if isinstance(b.step, FrameStep)]
+    last = max((n for n in steps if not calls[n].params.skip), default=-1)
+    return [n for n in steps if calls[n].params.write_outputs and n < last]
+
+
+def write_frames(group: Group, step: str) -> None:
+    """Write the calibrated frames as those after a step."""
+    _write(group, step, "")
+
+
 def keep_frames(group: Group, before: Sequence[BoundCall]) -> None:
-    """Write the calibrated frames if the user keeps intermediates or wants the output of a frame step."""
-    named = [b.call.name for b in before if b.params.write_outputs]
+    """Write the calibrated frames if the user keeps intermediates or wants the output of the last frame step."""
+    earlier = between(before)
     if group.context.keep:
         _write(group, "calibrated", "")
-    elif named:
-        _write(group, named[-1], "")
+    for n, bound in enumerate(before):
+        if bound.params.write_outputs and n not in earlier:
+            _write(group, bound.call.name, "")
 
 
 def written_after(group: Group, bound: BoundCall, later: Sequence[BoundCall]) -> None:

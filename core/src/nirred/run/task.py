@@ -26,7 +26,7 @@ from ..results import Calibration
 from ..states import FrameState
 from ..step import FrameStep, GroupStep, HeaderStep
 from . import history
-from .intermediates import clear, keep_frames, written_after
+from .intermediates import between, clear, keep_frames, write_frames, written_after
 from .keepsake import keep_glimpse, take_glimpse
 from .keys import task_key
 from .records import load_record, save_record
@@ -177,6 +177,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     start = time.process_time()
     _load_calibrations(group, made)
     clear(group)
+    _write_between(group, recipe, calls, made)
     run_recipe(group, recipe, calls)
     task, out = group.task, group.context.out
     if group.product is None and task.makes:
@@ -196,6 +197,21 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     except (DataError, OSError) as error:
         group.remark(f"not recorded, so that the next run makes it again: {error}")
     return result
+
+
+def _write_between(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path]) -> None:
+    """Write the frames after each frame step whose output is wanted before the next one acts."""
+    for number in between(calls):
+        part = Group(group.task, group.context, [FrameState(info, role) for info, role in group.task.frames])
+        steps = [b for b in calls[: number + 1] if isinstance(b.step, FrameStep)]
+        try:
+            _load_calibrations(part, made)
+            run_recipe(part, recipe, steps)
+            calibrate_group(part)
+            write_frames(part, calls[number].call.name)
+        finally:
+            part.close()
+        group.record.intermediates.extend(part.record.intermediates)
 
 
 def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None:
