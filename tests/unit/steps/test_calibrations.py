@@ -193,6 +193,16 @@ def test_a_flat_without_light_is_an_error(make_group):
             NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
 
 
+def test_a_flat_of_noise_is_an_error(make_group):
+    """Of a keyhole without its mask the median is that of unlit pixels: any value near 0 may be positive."""
+    group = make_group(["flat"], [np.ones((20, 20))], makes="flat")
+    dim = np.full((20, 20), 0.2)
+    dim[:3] = 1000.0
+    group.streams["main"] = [Plane(dim.astype(np.float32), np.zeros((20, 20), np.uint16), np.full((20, 20), 9.0, "f4"))]
+    with pytest.raises(StepError, match=r"median is 0\.2 ADU, the noise of its pixels 3"):
+        NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+
+
 def test_planes_keep_their_relative_sensitivity(make_group):
     group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
     group.streams["main"] = [plane(np.full((4, 4), 100.0)), plane(np.full((4, 4), 300.0))]

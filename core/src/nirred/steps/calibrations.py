@@ -204,11 +204,14 @@ def _leave_out_failed(group: Group, on: list[int], off: list[int]) -> None:
     unlit = np.array([levels[i] for i in off])
     dark = float(np.percentile(unlit, 25)) if off else 0.0
     usual = float(np.percentile([levels[i] for i in on], 75)) - dark
+    noise = math.sqrt(max(state.expected_variance(dark) for state in group.planes) / len(on))
+    if usual <= noise:
+        return  # most pixels are not lit: `normalize_flat` says so
     drift = 1.4826 * float(np.median(np.abs(unlit - np.median(unlit)))) if len(off) > 2 else 0.0
     least, most = LIT * usual, max(DARK * usual, STRAY_SCATTER * drift)
     for i in (*on, *off):
         light = levels[i] - dark
-        if usual > 0 and (light < least if i in on else light > most):
+        if light < least if i in on else light > most:
             what = f"{light:.0f} {group.units} of the lamp's light, usual are {usual:.0f}"
             group.leave_out(i, f"{what}: lamp or shutter failed" if i in on else f"{what}: the lamp was not off")
 
@@ -248,8 +251,10 @@ class NormalizeFlat(GroupStep):
             full = np.mean([np.mean((p.dq & DQ.SATURATED) != 0) for p in planes])
             what = f"no pixel of the flat is good: {full:.0%} are saturated, others dark or bad"
             raise StepError(what, "use lamp frames that are not saturated, or --allow-missing flat")
-        if not level > 0:
-            raise StepError(f"the flat's median is {level:.3g} {group.units}", "check lamp-on and lamp-off frames")
+        noise = math.sqrt(max(0.0 if p.var is None else sampled_median(p.var, p.dq, None, COARSE) for p in planes))
+        if not level > noise:
+            what = f"the flat's median is {level:.3g} {group.units}, the noise of its pixels {noise:.3g}"
+            raise StepError(what, "check the lamp frames, and whether unlit parts are masked (add_dq:add_illum_mask)")
         group.keywords["FLATLEV"] = (round(level, 3), f"[{group.unit}] median before normalisation")
         group.streams[call.gives] = [
             Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))
