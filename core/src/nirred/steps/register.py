@@ -104,7 +104,9 @@ class AdjustWcs(GroupStep):
             "if a frame's offset cannot be measured: use the header's, or leave the frame out; in a field almost "
             "without stars the headers' are always used",
         )
-        first_pass: float = param(5.0, "search radius round the header's offset", unit="arcsec", gt=0)
+        first_pass: float = param(
+            5.0, "search radius round the header's offset; at least 8 pixels are searched", unit="arcsec", gt=0
+        )
         min_sources: int = param(1, "least number of matched stars; images that correlate need none", ge=1)
         rotate: bool | Literal["auto"] = param(
             "auto",
