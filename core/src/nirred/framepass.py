@@ -7,12 +7,13 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .algorithms.calibrate import calibrate, calibrate_rows
 from .algorithms.combine import MAX_FRAMES
+from .algorithms.damage import empty_rows
 from .algorithms.flags import flagged
 from .algorithms.response import CalibrationInputs, noise_planes
 from .calibration_inputs import calibration_inputs
@@ -27,13 +28,10 @@ from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
 from .plan.moments import stamp
 from .room import frame_bytes, in_memory, scratch_bytes
-from .screening import leave_out_blind, leave_out_saturated, part_with_damage
+from .screening import leave_out_blind, leave_out_saturated, part_with_damage, part_with_gaps
 from .spread import at_once, each_frame
 from .states import PlaneState
 from .store import PlaneStack, give_heap_back
-
-if TYPE_CHECKING:
-    pass
 
 #: Memory to read and calibrate a frame, in float32 copies of its pixels: the file's bytes, counts, result and flags.
 COPIES = 4
@@ -79,6 +77,7 @@ def calibrate_group(group: Group, *, read: bool = True) -> None:
         _calibrate_frames(group, cache)
         leave_out_blind(group)
         group.need(group.indices(), "readable frames")
+        part_with_gaps(group)
         apply_late_masks(group)
         leave_out_saturated(group)
         part_with_damage(group)
@@ -167,6 +166,7 @@ def _calibrate_frame(group: Group, i: int, cache: _Inputs, threads: int) -> Nirr
     for (raw, flags), state, given in zip(opened, group.planes, inputs, strict=True):
         with state.sci.filling(i) as sci, state.dq.filling(i) as dq:
             calibrate(raw, given, (sci, dq), threads)
+            state.empty[i] = empty_rows(raw)
             if flags is not None:
                 dq |= flags & np.uint16(KNOWN_BITS)
     return None

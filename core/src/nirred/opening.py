@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dq import DQ
 from .errors import DataError, Unreadable
 from .fitsio import ramp_plane, read_calibration, read_planes
 from .frame import Frame, Plane, Ramp
@@ -19,12 +18,10 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 RawPlane = tuple[np.ndarray, np.ndarray | None]
-"""Pixels (ny, nx) and their flags, uint16 (ny, nx), if any are set."""
+"""Pixels (ny, nx) and their flags, uint16 (ny, nx), if the plugin's reader set any."""
 
 #: Number that no pixel exceeds, ADU; the share of greater ones from which data are damaged; rows that are looked at.
 MOST, DAMAGED, ROWS = 1e9, 0.01, 32
-#: So many numbers are not equal by chance.
-WIDE = 64
 
 
 def raw_planes(
@@ -37,7 +34,7 @@ def raw_planes(
     *,
     counts: bool = True,
 ) -> list[RawPlane]:
-    """Planes of one exposure with the flags of its plugin's reader, and those of rows without data.
+    """Planes of one exposure with the flags of its plugin's reader.
 
     Parameters
     ----------
@@ -64,7 +61,7 @@ def raw_planes(
         planes = _answered(registry, owner, path, opened, detectors, counts=counts)
     for data, _ in planes:
         _check_numbers(data, path)
-    return [(data, _with_empty_rows(data, flags)) for data, flags in planes]
+    return planes
 
 
 def _check_numbers(data: np.ndarray, path: Path) -> None:
@@ -73,21 +70,6 @@ def _check_numbers(data: np.ndarray, path: Path) -> None:
     share = float(np.mean(np.abs(some) > MOST))
     if share > DAMAGED:
         raise Unreadable(f"{path.name}: {share:.0%} of its pixels exceed {MOST:.0e} ADU", "fetch the file again")
-
-
-def _with_empty_rows(data: np.ndarray, flags: np.ndarray | None) -> np.ndarray | None:
-    """Flag rows of equal numbers, where the file has a gap, and those next to them, which may belong to it in part."""
-    some = data[:: max(1, data.shape[0] // ROWS)]
-    if data.shape[1] < WIDE or not _even(some).any() or (rows := _even(data)).all():
-        return flags
-    flags = np.zeros(data.shape, np.uint16) if flags is None else flags.copy()
-    flags[np.convolve(rows, np.ones(3), "same") > 0] |= np.uint16(DQ.NO_DATA)
-    return flags
-
-
-def _even(rows: np.ndarray) -> np.ndarray:
-    """Rows whose numbers are all the same."""
-    return np.asarray((rows == rows[:, :1]).all(axis=1))
 
 
 def _answered(

@@ -22,7 +22,6 @@ SAMPLED = 20_000
 ROWS = 32
 #: Share of damaged rows from which the others are not trusted either.
 DAMAGED = 0.2
-_WHY = "are damaged (empty, or their noise is not that of their signal; fetch the file again)"
 
 
 def leave_out_blind(group: Group) -> None:
@@ -62,32 +61,48 @@ def leave_out_saturated(group: Group) -> None:
                 group.leave_out(i, f"{share:.0%} of its pixels are saturated (above {level:g} ADU){later}")
 
 
-def part_with_damage(group: Group) -> None:
-    """Flag rows of numbers that are no exposure, and exclude frames full of them.
+def part_with_gaps(group: Group) -> None:
+    """Flag empty rows, where a file has gaps, and exclude frames full of them.
 
-    Where a file has gaps there are no data, and a byte too few or too many shifts all numbers behind it: their noise is
-    not that of their signal. Not tested in lamps and darks, whose noise is also that of the pixels' response.
+    Rows that are empty in most frames are the detector's, such as a rim of reference pixels.
     """
-    noisy = group.setup.variance and group.task.makes not in SKYLESS
+    for state in group.planes:
+        frames = group.need(group.indices(), "usable frames")
+        empty = np.array([state.empty.get(i, np.zeros(state.shape[0], np.bool_)) for i in frames])
+        for i, gaps in zip(frames, empty & (np.mean(empty, axis=0) <= 0.5), strict=True):
+            _part_with_rows(group, state, i, gaps, "are empty: the file has a gap")
+
+
+def part_with_damage(group: Group) -> None:
+    """Flag rows whose noise is not that of their signal, and exclude frames full of them.
+
+    A byte too few or too many shifts all numbers behind it. Not tested in lamps and darks, whose noise is also that of
+    the pixels' response.
+    """
+    if not group.setup.variance or group.task.makes in SKYLESS:
+        return
     for state in group.planes:
         frames = group.need(group.indices(), "usable frames")
         some = np.unique(np.linspace(0, state.shape[0] - 1, ROWS + 2).astype(int)[1:-1])
 
         def look(i: int, state: PlaneState = state, some: np.ndarray = some) -> Rows:
-            return _look(state, i, some, noisy=noisy)
+            return _look(state, i, some)
 
-        hits = _damaged(each_frame(group, frames, look))
-        for i, hit in zip(frames, hits, strict=True):
-            share = float(np.mean(hit))
-            if 0.0 < share <= DAMAGED:  # how many, and which?
-                (rows,) = _damaged([_look(state, i, np.arange(state.shape[0]), noisy=noisy)])
-                share = float(np.mean(rows))
-                # rows next to damaged ones may be so in part
-                state.dq.frame_to_change(i)[np.convolve(rows, np.ones(3), "same") > 0] |= np.uint16(DQ.BAD_PIXEL)
-            if share > DAMAGED:
-                group.leave_out(i, f"{share:.0%} of its rows {_WHY}")
-            elif share > 0.0:
-                group.remark(f"{share:.1%} of the rows of {group.frames[i].info.name} {_WHY}: they are not used")
+        for i, rows in zip(frames, _damaged(each_frame(group, frames, look)), strict=True):
+            if 0.0 < np.mean(rows) <= DAMAGED:  # how many, and which?
+                (rows,) = _damaged([_look(state, i, np.arange(state.shape[0]))])
+            _part_with_rows(group, state, i, rows, "are damaged: their noise is not that of their signal")
+
+
+def _part_with_rows(group: Group, state: PlaneState, i: int, rows: np.ndarray, fault: str) -> None:
+    """Flag damaged rows of a frame; exclude it if these are many, of a sample or of all."""
+    share = float(np.mean(rows))
+    if share > DAMAGED:
+        group.leave_out(i, f"{share:.0%} of its rows {fault}")
+    elif share > 0.0:
+        # rows next to damaged ones may be so in part
+        state.dq.frame_to_change(i)[np.convolve(rows, np.ones(3), "same") > 0] |= np.uint16(DQ.BAD_PIXEL)
+        group.remark(f"{share:.1%} of the rows of {group.frames[i].info.name} {fault}; they are not used")
 
 
 class Rows(NamedTuple):
@@ -96,29 +111,22 @@ class Rows(NamedTuple):
     noise: np.ndarray
     expected: np.ndarray
     saturated: np.ndarray
-    empty: np.ndarray
 
 
-def _look(state: PlaneState, i: int, rows: np.ndarray, *, noisy: bool) -> Rows:
-    """Noise of some rows, expected noise, and whether most of their pixels are saturated, or all are without data."""
+def _look(state: PlaneState, i: int, rows: np.ndarray) -> Rows:
+    """Noise of some rows, expected noise, and whether most of their pixels are saturated."""
     flags = state.dq.frame(i)[rows]
-    saturated, no_data = ((flags & np.uint16(bit)) != 0 for bit in (DQ.SATURATED, DQ.NO_DATA))
-    noise = expected = np.full(rows.size, np.nan)
-    if noisy:
-        level, noise = row_noise(state.sci.frame(i)[rows], (flags & BAD) != 0)
-        constant, per_electron = (
-            float(np.median(a)) if a.ndim == 0 or a.shape[0] == 1 else np.median(a[rows], axis=1)
-            for a in map(np.asarray, (state.constant, state.per_electron))
-        )
-        expected = np.sqrt(np.maximum(constant + per_electron * np.maximum(level, 0.0), 0.0))
-    return Rows(noise, expected, saturated.mean(axis=1) > 0.5, no_data.all(axis=1))
+    level, noise = row_noise(state.sci.frame(i)[rows], (flags & BAD) != 0)
+    constant, per_electron = (
+        float(np.median(a)) if a.ndim == 0 or a.shape[0] == 1 else np.median(a[rows], axis=1)
+        for a in map(np.asarray, (state.constant, state.per_electron))
+    )
+    expected = np.sqrt(np.maximum(constant + per_electron * np.maximum(level, 0.0), 0.0))
+    return Rows(noise, expected, np.mean((flags & np.uint16(DQ.SATURATED)) != 0, axis=1) > 0.5)
 
 
 def _damaged(seen: Sequence[Rows]) -> np.ndarray:
-    """Damaged rows, bool (frames, rows). Rows without data are, unless most frames have none there."""
-    noise, expected, saturated, empty = (np.stack(each) for each in zip(*seen, strict=True))
-    usual = (np.mean(empty, axis=0) > 0.5) & (len(empty) > 1)
-    return np.asarray((empty & ~usual) | damaged(noise, expected, saturated))
+    return damaged(*(np.stack(each) for each in zip(*seen, strict=True)))
 
 
 def _usable(flags: PlaneStack, i: int) -> bool:

@@ -95,6 +95,8 @@ class PlaneState:
     sky_err, blank : dict
         {frame index: value}: error of the frame's level, electron, and the fraction of its pixels not covered by
         objects.
+    empty : dict
+        {frame index: rows of equal counts, bool (ny,)}.
     unshaped : set of int
         Frames with too little visible sky to measure its shape.
     filled : bool
@@ -137,6 +139,7 @@ class PlaneState:
     sky: dict[int, float] = field(default_factory=dict)
     sky_err: dict[int, float] = field(default_factory=dict)
     blank: dict[int, float] = field(default_factory=dict)
+    empty: dict[int, np.ndarray] = field(default_factory=dict)
     unshaped: set[int] = field(default_factory=set)
     filled: bool = False
     light: tuple[float, float] = (float("nan"), float("nan"))

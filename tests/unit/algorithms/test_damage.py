@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.damage import FEWEST, damaged, row_noise
+from nirred.algorithms.damage import FEWEST, WIDE, damaged, empty_rows, row_noise
 from nirred.algorithms.sky import pixel_noise
 
 SHAPE = (12, 512)
@@ -71,7 +71,20 @@ def test_saturated_rows_may_have_no_noise_but_not_too_much():
     assert np.argwhere(judged(frames, clipped)).tolist() == [[1, 3]]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32, ">u2"])
+def test_empty_rows_are_found_if_there_are_some_among_the_first_looked_at(kind):
+    counts = sky(shape=(320, WIDE)).astype(kind)
+    assert not empty_rows(counts).any()
+    counts[37] = 7
+    assert not empty_rows(counts).any(), "a single row between those"
+    counts[100:150] = 0
+    assert np.flatnonzero(empty_rows(counts)).tolist() == [37, *range(100, 150)]
+    assert not empty_rows(counts[:, 1:]).any() and not empty_rows(np.ones((5, 100))).any()
+
+
 def test_nothing_known_is_no_damage():
+    made = np.array([[1e-3] * 9 + [1.0] * 3])
+    assert not damaged(made, np.ones((1, 12)), none((1, 12))).any(), "a frame without noise"
     assert not judged([np.ones(SHAPE, np.float32)]).any()
     unknown = np.full((3, 4), np.nan)
     assert not damaged(unknown, unknown, np.zeros((3, 4), np.bool_)).any()

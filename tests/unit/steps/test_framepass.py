@@ -272,7 +272,7 @@ def test_a_gap_in_a_file_costs_its_rows(make_group, write_raw, content):
     assert bad[40:48].all() and not bad[:39].any() and not bad[50:].any()
     assert not group.planes[0].bad(0).any() and not group.planes[0].bad(2).any()
     (remark,) = group.remarks
-    assert "of the rows of f1.fits are damaged" in remark
+    assert "of the rows of f1.fits are empty: the file has a gap" in remark
 
 
 def test_a_frame_half_of_zeros_is_left_out(make_group, write_raw):
@@ -281,7 +281,7 @@ def test_a_frame_half_of_zeros_is_left_out(make_group, write_raw):
     group = prepared(make_group, write_raw(frames))
     calibrate_group(group)
     assert group.indices() == [0, 1]
-    assert "50% of its rows are damaged" in group.frames[2].reason
+    assert group.frames[2].reason == "50% of its rows are empty: the file has a gap"
 
 
 def test_a_lost_byte_of_an_integer_costs_its_frame(make_group, write_raw):
@@ -299,7 +299,7 @@ def test_rows_without_data_in_all_frames_are_the_detectors(make_group, write_raw
     group = prepared(make_group, write_raw(frames))
     calibrate_group(group)
     assert group.indices() == [0, 1, 2] and not group.remarks
-    assert (group.planes[0].dq.frame(1)[:30] == DQ.NO_DATA).all()
+    assert not group.planes[0].dq.frame(1).any()
 
 
 def test_a_few_damaged_numbers_cost_their_pixels(make_group, write_raw):

@@ -1,4 +1,4 @@
-"""Rows of a frame that are no exposure: their noise is not that of their signal."""
+"""Rows of a frame that are no exposure: they are empty, or their noise is not that of their signal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,29 @@ LOW = 1 / 3
 #: The smallest part of a row's second differences, whose mean neither depends on stars nor jumps like a median of
 #: integers; and sigma over the mean of that part of the absolute values of a normal variable.
 PART, SIGMA = 0.8, 1.790
+
+
+#: Numbers that are not equal by chance; rows that are looked at before all are.
+WIDE, FIRST = 64, 32
+
+
+def empty_rows(counts: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Rows of raw counts (ny, nx) that are all the same number; none, if no row of a sample is, or if all rows are.
+
+    Returns
+    -------
+    bool (ny,)
+    """
+    step = max(1, len(counts) // FIRST)
+    some = counts[step // 2 :: step]  # not the rim of reference pixels
+    if counts.shape[1] < WIDE or not _even(some).any():
+        return np.zeros(len(counts), np.bool_)
+    rows = _even(counts)
+    return rows & ~rows.all()
+
+
+def _even(rows: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return np.asarray((rows == rows[:, :1]).all(axis=1))
 
 
 def row_noise(data: NDArray[np.float32], bad: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -72,7 +95,8 @@ def damaged(noise: NDArray[np.float64], expected: NDArray[np.float64], clipped: 
     known = np.isfinite(noise) & (expected > 0)
     ratio = np.where(known & ~clipped, noise / np.where(known, expected, 1.0), np.nan)
     own = _medians(ratio, 1)
-    ratio = np.where(known & (own > 0), noise / np.where(known & (own > 0), expected * own, 1.0), np.nan)
+    known &= own > LOW  # not where most of a frame has less noise than its signal: it is made, not observed
+    ratio = np.where(known, noise / np.where(known, expected * own, 1.0), np.nan)
     usual = _medians(np.where(clipped, np.nan, ratio), 0) if len(ratio) > 2 else np.ones((1, 1))
     high, low = ratio > HIGH * usual, ratio < LOW * usual  # False where it is NaN
     return np.asarray((usual > 0) & (high | (low & ~clipped)))
