@@ -142,7 +142,7 @@ def test_a_wcs_that_the_user_trusts_is_used_as_it_is(night: Any) -> None:
     night.sky(0, 20)
     night.sky(0, 0, CTYPE1="PIXEL", CTYPE2="PIXEL")
     trusted = Setting("prepare", "bad_wcs", "ignore", "command line")
-    options = PlanOptions(recipe="check_wcs").with_settings([trusted])
+    options = PlanOptions(recipe="separate_sky").with_settings([trusted])
     first, *others, without = frames(make_plan([night.folder], night.registry, options))
     assert (first.wcs_state, first.wcs[0].origin) == ("ok", "header")
     assert "arcsec off" in first.wcs_note and first.wcs_note.endswith("; used as it is")
