@@ -200,6 +200,30 @@ def test_damaged_control_file(tmp_path: Path, damage: tuple[str, str], words: st
     assert "control.yaml, line" in str(caught.value)
 
 
+CHOICE = """version: 1
+requirements:
+  EMIR:
+    default:
+      FULL_DITHERED_IMAGE:
+      - {name: sky_images, tags: {filter: H}, content: 3}
+      - {name: sky_images, tags: {filter: J}, content: 5}
+      - {name: sky_images, tags: {}, content: 4}
+    quick:
+      FULL_DITHERED_IMAGE:
+      - {name: sky_images, tags: {}, content: 9}
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "skies"), [("labels: {filter: J}", 5), ("labels: {filter: K}", 4), ("", 3), ("pipeline: quick", 9)]
+)
+def test_the_first_requirement_that_fits_counts(tmp_path: Path, keys: str, skies: int) -> None:
+    """Of the block's own pipeline, by its labels; a tag that the block lacks contradicts nothing."""
+    stack = f"id: all\ninstrument: EMIR\nmode: FULL_DITHERED_IMAGE\nchildren: [_000]\n{keys}\n"
+    found = read_text(tmp_path, "---\n".join([fourteen()[0], stack]), CHOICE)
+    assert found.requests[1].params["associate_sky:max_skies"] == skies
+
+
 def test_g18_spectral_products_are_ignored(tmp_path: Path) -> None:
     found = read_text(tmp_path, fourteen()[0], NEW)
     assert any("MasterSpectralFlat" in r and "spectra" in r for r in found.remarks)

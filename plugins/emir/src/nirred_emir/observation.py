@@ -201,13 +201,14 @@ def below(name: str, line: int, key: str) -> str:
 # -- control file -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Entry:
-    """A product or requirement of the control file, for one detector ('': any); `mode` of a requirement."""
+    """A product or requirement of the control file, for one detector ('': any); a requirement has mode and pipeline."""
 
     uuid: str
     name: str
     tags: Mapping[str, Any]
     content: Any
     mode: str = ""
+    pipeline: str = ""
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def _requirements(control: Control, document: Document) -> list[Entry]:
                     for i, item in enumerate(entries):
                         wish = check(Wish, item, document, (*at, i))
                         uuid = key if key in UUIDS else ""
-                        found.append(Entry(uuid, wish.name, wish.tags or {}, wish.content, mode))
+                        found.append(Entry(uuid, wish.name, wish.tags or {}, wish.content, mode, pipeline))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -221,20 +221,21 @@ class _Reader:
         names = block.frames or block.images or ()
         if not names:
             children = [self.by_id[str(c)] for c in block.children or () if str(c) in self.by_id]
-            return self._observed(children[0], seen | {read.id}) if children else _Observed()
+            found = self._observed(children[0], seen | {read.id}) if children else _Observed()
+            return replace(found, tags={**found.tags, **(block.labels or {})})
         try:
             headers = Headers.read(self.data / names[0])
-            found = profile(headers)
+            detector = profile(headers)
             described = own.describe(headers)
         except (NirredError, OSError):  # the plan reports the file and the reason
             return _Observed()
-        if not isinstance(found, Profile):
-            return _Observed(fault=f"{names[0]}: {found}")
+        if not isinstance(detector, Profile):
+            return _Observed(fault=f"{names[0]}: {detector}")
         tags = {
             **{"filter": described.filter_name, "grism": described.get("disperser"), "readmode": described.read_mode},
             **(block.labels or {}),
         }
-        return _Observed(found, tags)
+        return _Observed(detector, tags)
 
     # -- requirements ---------------------------------------------------------------------------------------------
     def _requirements(
@@ -243,7 +244,9 @@ class _Reader:
         """Requirements of the control file, overridden by those of the block; and the source of each."""
         known = MODES[mode].requirements
         found: dict[str, Any] = {}
-        for entry in self._wanted(mode, observed):
+        for entry in self._wanted(mode, block.pipeline, observed):
+            if entry.name in found:  # of several that fit, the first counts
+                continue
             if entry.name in known and known[entry.name].takes(entry.content):
                 found[entry.name] = entry.content
             elif entry.name in known:
@@ -268,9 +271,9 @@ class _Reader:
             found[name], sources[name] = value, _BLOCK
         return found, sources
 
-    def _wanted(self, mode: str, observed: _Observed) -> Iterator[Entry]:
+    def _wanted(self, mode: str, pipeline: str, observed: _Observed) -> Iterator[Entry]:
         for entry in self.control.requirements:
-            if entry.mode == mode and self._meant(entry, observed):
+            if (entry.mode, entry.pipeline) == (mode, pipeline) and self._meant(entry, observed):
                 yield entry
 
     def _meant(self, entry: Entry, observed: _Observed) -> bool:
