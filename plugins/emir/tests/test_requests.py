@@ -13,11 +13,13 @@ import yaml
 from astropy.io import fits
 
 import nirred
+from nirred.plugin import RequestContext
 from nirred.run.api import RunResult
 from nirred.testing.night import Night
 from nirred.testing.simulate import simulate_night
 from nirred_emir.commands import emir
 from nirred_emir.detector import H2RG
+from nirred_emir.requests import read
 from nirred_emir.simulation import simulation
 
 FRAMES, SIZE = 6, 128
@@ -236,6 +238,23 @@ def test_g3_g7_reprojection(night: Night, tmp_path: Path, method: str) -> None:
     assert result.exit_code == 0
     assert np.isfinite(image[8:-8, 8:-8]).mean() > 0.98
     assert float(np.nanmedian(image)) == pytest.approx(7500, rel=0.1)
+
+
+@pytest.mark.parametrize(("method", "again"), [("none", False), ("interp", True)])
+def test_g5_earlier_results_are_said_to_be_resampled_if_they_were(
+    night: Night, tmp_path: Path, method: str, again: bool
+) -> None:
+    stare = (night.directory / "dithered_v0.yaml").read_text().partition("\n---\n")[0].replace("interp", method)
+    name = f"_{night.groups['dither'].objects[0][:10]}"
+    stack = f"id: s\ninstrument: EMIR\nmode: FULL_DITHERED_IMAGE\nchildren: [{name}]\n"
+    (night.directory / "few.yaml").write_text(f"{stare}\n---\n{stack}enabled: False\n")
+    assert go(night, "few.yaml", tmp_path, enable=[name], report=False).exit_code == 0
+    (tmp_path / "few.yaml").write_text(f"{stare}\n---\n{stack}")
+    found = read([tmp_path / "few.yaml"], RequestContext(base_dir=tmp_path))
+    assert found is not None
+    (remark,) = found.remarks
+    assert "earlier results" in remark
+    assert ("resampled a second time" in remark) == again
 
 
 @pytest.mark.parametrize("version", ["v2", "v3", "v6"])

@@ -11,7 +11,7 @@ from nirred.plugin import ConfigError, DataError, RequestContext
 from nirred_emir.detector import H2RG, HAWAII2
 from nirred_emir.observation import read_control
 from nirred_emir.requests import read
-from nirred_emir.requirements import MODES, applicable, doubts, settings_of, table
+from nirred_emir.requirements import MODES, applicable, contradiction, doubts, settings_of, table
 from nirred_emir.yamltext import documents
 
 STARE = """id: {id}
@@ -289,6 +289,11 @@ def test_what_is_said_of_requirements(given: dict[str, Any], words: str) -> None
     """What a block asks for and does not mean, or means otherwise than the observatory's pipeline."""
     said = " ".join(doubts("FULL_DITHERED_IMAGE", given))
     assert (words in said) if words else not said
+
+
+@pytest.mark.parametrize(("detector", "remedy"), [("H2RG", "leave it out"), ("", "")])
+def test_a_requirement_of_the_other_detector_is_to_be_left_out(detector: str, remedy: str) -> None:
+    assert contradiction("FULL_DITHERED_IMAGE", {"nside_adhoc_sky_correction": 10}, detector)[1] == remedy
 
 
 @pytest.mark.parametrize(

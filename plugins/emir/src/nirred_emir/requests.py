@@ -25,7 +25,7 @@ from .observation import (
     suggestion,
 )
 from .requirements import MASTERS, MODES, REDUCED, applicable, contradiction, doubts, recipe_of, settings_of
-from .results import located, results
+from .results import located, resampled, results
 from .yamltext import Fault
 
 #: Types of product in a control file, and their kind of calibration; products for spectra are not used.
@@ -119,9 +119,9 @@ class _Reader:
             raise Fault(read.document.line_of((made_of, 0)), observed.fault)
         given, sources = self._requirements(read, block, mode, observed)
         detector = observed.profile.name if observed.profile else ""
-        said = contradiction(mode, given, detector)
+        said, remedy = contradiction(mode, given, detector)
         if said:
-            raise Fault(read.document.line_of(("requirements",)), said, "leave one out")
+            raise Fault(read.document.line_of(("requirements",)), said, remedy)
         enabled = block.enabled or read.id in self.context.enabled
         acting = applicable(given, detector)
         if enabled:
@@ -171,10 +171,8 @@ class _Reader:
             images = tuple(located(self.context.base_dir, str(b.id), MODES["STARE_IMAGE"].result) for b in known)
         except DataError as error:
             raise Fault(line, f"children: no file {absent}, and {error.message}", error.hint) from None
-        self.remarks.append(
-            f"{read.origin}: no file {absent}: the earlier results of its children are stacked, whose pixels are "
-            "resampled a second time"
-        )
+        again = ", whose pixels are resampled a second time" if any(map(resampled, images)) else ""
+        self.remarks.append(f"{read.origin}: no file {absent}: the earlier results of its children are stacked{again}")
         return images
 
     def _said(

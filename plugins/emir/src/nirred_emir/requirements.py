@@ -246,18 +246,18 @@ def settings_of(mode: str, given: Mapping[str, Any]) -> Settings:
     return found
 
 
-def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> str:
-    """Why requirements contradict each other or the detector; '' if they do not."""
+def contradiction(mode: str, given: Mapping[str, Any], detector: str) -> tuple[str, str]:
+    """Why requirements contradict each other or the detector, and the remedy; ('', '') if they do not."""
     if mode != "FULL_DITHERED_IMAGE":
-        return ""
+        return "", ""
     nside, channels = given.get("nside_adhoc_sky_correction", 0), given.get("adhoc_sky_correction_h2rg", False)
     if nside and channels:
-        return "nside_adhoc_sky_correction and adhoc_sky_correction_h2rg exclude each other"
+        return "nside_adhoc_sky_correction and adhoc_sky_correction_h2rg exclude each other", "leave one out"
     if nside and detector == "H2RG":
-        return "nside_adhoc_sky_correction is of the HAWAII-2; these frames are of the H2RG"
+        return "nside_adhoc_sky_correction is of the HAWAII-2; these frames are of the H2RG", "leave it out"
     if channels and detector == "HAWAII-2":
-        return "adhoc_sky_correction_h2rg is of the H2RG; these frames are of the HAWAII-2"
-    return ""
+        return "adhoc_sky_correction_h2rg is of the H2RG; these frames are of the HAWAII-2", "leave it out"
+    return "", ""
 
 
 def doubts(mode: str, given: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,11 @@ def located(base: Path, name: str, field: str) -> Path:
     return product if product.is_file() and product.samefile(path) else path
 
 
+def resampled(path: Path) -> bool:
+    """Whether the pixels of a single position reduced earlier are no longer those of the detector."""
+    return "CORRFAC" in Headers.read(path).primary
+
+
 def _json(value: Any) -> bytes:
     return json.dumps(plain(value), indent=2, default=str).encode() + b"\n"
 
