@@ -108,15 +108,16 @@ def write_json(path: Path, value: Any) -> None:
         stream.write(text.encode())
 
 
-def place_files(folder: Path, files: Mapping[str, bytes | Path]) -> None:
-    """Write files below a directory, each atomically.
+def place_files(folder: Path, files: Mapping[str, bytes | Path | None]) -> None:
+    """Write files below a directory, each atomically; remove those whose content is None.
 
     Parameters
     ----------
     folder : Path
         Created if missing, with its subdirectories.
     files : mapping
-        {name below the folder: content, or a file that gets this second name}; a name that ends in / is a directory.
+        {name below the folder: content, or a file that gets this second name, or None}; a name that ends in / is a
+        directory.
 
     Raises
     ------
@@ -131,6 +132,8 @@ def place_files(folder: Path, files: Mapping[str, bytes | Path]) -> None:
             (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
             if isinstance(content, Path):
                 _link(content, path)
+            if content is None:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}", "another -o") from error
         if isinstance(content, bytes) and not name.endswith("/"):

@@ -240,6 +240,21 @@ def test_g3_g7_reprojection(night: Night, tmp_path: Path, method: str) -> None:
     assert float(np.nanmedian(image)) == pytest.approx(7500, rel=0.1)
 
 
+def test_a_failed_block_leaves_no_image_of_an_earlier_run(night: Night, tmp_path: Path) -> None:
+    """result.json says that there is none; the product of the earlier run stays under its own name."""
+    name = f"_{night.groups['dither'].objects[0][:10]}"
+    stare = (night.directory / "dithered_v0.yaml").read_text().partition("\n---\n")[0]
+    (night.directory / "block.yaml").write_text(stare)
+    assert go(night, "block.yaml", tmp_path, enable=[name], report=False).exit_code == 0
+    folder = tmp_path / f"obsid{name}_results"
+    assert (folder / "reduced_image.fits").is_file()
+    lacking = go(night, "block.yaml", tmp_path, enable=[name], report=False, recipe=None)
+    assert lacking.exit_code == 5
+    assert json.loads((folder / "result.json").read_text())["values"] == {"reduced_image": None}
+    assert not (folder / "reduced_image.fits").exists()
+    assert (tmp_path / f"{name}_image.fits").is_file()
+
+
 @pytest.mark.parametrize(("method", "again"), [("none", False), ("interp", True)])
 def test_g5_earlier_results_are_said_to_be_resampled_if_they_were(
     night: Night, tmp_path: Path, method: str, again: bool

@@ -166,13 +166,13 @@ class RequestSet:
     remarks : tuple of str
         Shown to the user.
     results : callable or None
-        RequestOutcome -> {name below the output directory: content, or file to link there}. A name that ends in / is
-        a directory. Files are written completely or not at all.
+        RequestOutcome -> {name below the output directory: content, or file to link there, or None}. None removes what
+        an earlier run left. A name that ends in / is a directory. Files are written completely or not at all.
     """
 
     requests: tuple[Request, ...]
     remarks: tuple[str, ...] = ()
-    results: Callable[[RequestOutcome], Mapping[str, bytes | Path]] | None = None
+    results: Callable[[RequestOutcome], Mapping[str, bytes | Path | None]] | None = None
 
 
 @dataclass(frozen=True)

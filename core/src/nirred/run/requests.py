@@ -67,8 +67,8 @@ def _outcome(request: Request, result: TaskResult, entry: Mapping[str, Any], jou
 
 
 def _asked(
-    lay_out: Callable[[RequestOutcome], Mapping[str, bytes | Path]], outcome: RequestOutcome
-) -> Mapping[str, bytes | Path]:
+    lay_out: Callable[[RequestOutcome], Mapping[str, bytes | Path | None]], outcome: RequestOutcome
+) -> Mapping[str, bytes | Path | None]:
     """The plugin's result files for a request.
 
     Raises

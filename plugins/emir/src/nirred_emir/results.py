@@ -14,19 +14,18 @@ DONE, FAILED = 2, 3
 _LEVELS = {"failed": "ERROR", "message": "ERROR"}
 
 
-def results(outcome: RequestOutcome) -> dict[str, bytes | Path]:
-    """Names and contents of the files in the two directories of a block: FITS, JSON and text."""
+def results(outcome: RequestOutcome) -> dict[str, bytes | Path | None]:
+    """Names and contents of the files in the two directories of a block: FITS, JSON and text; no image if it failed."""
     request = outcome.request
     folder, field = f"obsid{request.id}_results", request.details["field"]
-    files: dict[str, bytes | Path] = {f"obsid{request.id}_work/": b""}
+    files: dict[str, bytes | Path | None] = {f"obsid{request.id}_work/": b""}
     values = {field: f"{field}.fits" if outcome.product is not None else None}
     if request.details["mode"] == "FULL_DITHERED_IMAGE":
         values["result_sky"] = None
     known = json.dumps([request.id, plain(request.details), plain(outcome.task)], sort_keys=True, default=str)
     identity = str(uuid.uuid5(uuid.NAMESPACE_OID, known))
     result = {"values": values, "qc": "UNKNOWN", "uuid": identity}
-    if outcome.product is not None:
-        files[f"{folder}/{field}.fits"] = outcome.product
+    files[f"{folder}/{field}.fits"] = outcome.product
     files[f"{folder}/result.json"] = _json(result)
     files[f"{folder}/task.json"] = _json(_task(outcome, folder, identity))
     files[f"{folder}/processing.log"] = _log(outcome)
