@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 
 import nirred_emir
 from nirred.headers import Headers
+from nirred.plan.scan import scan
 from nirred.plugin import CalibrationRule, Descriptors, Detector
 from nirred.registry import Registry
 from nirred.testing.headers import headers_from_text
@@ -236,6 +237,15 @@ def test_reading_masters(tmp_path: Path) -> None:
     assert read(write(tmp_path / "master_bpm.fits", values), "bpm").planes[0].dq.tolist() == [[0, 1], [1, 1]]
     assert read(write(tmp_path / "master_flat.fits", values), "flat").planes[0].dq.tolist() == [[1, 0], [1, 0]]
     assert read(write(tmp_path / "own_flat.fits", values, NIRRED="0.1.0"), "flat") is None
+
+
+def test_a_mask_and_a_dark_of_zeros_are_no_copies(tmp_path: Path) -> None:
+    """Only their names tell them apart; a second mask with the same content is a copy."""
+    for name in ("bpm_zeros", "dark_zeros", "bpm_zeros_2"):
+        write(tmp_path / f"master_{name}.fits", np.zeros((2, 2)))
+    records = scan(sorted(tmp_path.iterdir()), Registry.discover())
+    copies = {r.path.name: r.reason for r in records if r.verdict == "duplicate"}
+    assert copies == {"master_bpm_zeros_2.fits": "same content as master_bpm_zeros.fits"}
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def names_file(name: str, path: Path) -> bool:
 # -- duplicates ---------------------------------------------------------------------------------------------------
 def _mark_duplicates(records: list[FileRecord]) -> None:
     """Keep one of several files with the same decompressed content: the first uncompressed one by name."""
-    alike: dict[tuple[str, str], list[FileRecord]] = defaultdict(list)
+    alike: dict[tuple[str, str, str], list[FileRecord]] = defaultdict(list)
     for record in records:
         if record.frames and record.verdict in (None, "product", "unsupported"):
             alike[_identity(record)].append(record)
@@ -299,14 +299,18 @@ def _told_apart(twin: FileRecord, record: FileRecord) -> str:
     return twin.path.name if twin.path.name != record.path.name else str(twin.path)
 
 
-def _identity(record: FileRecord) -> tuple[str, str]:
-    """Header text of the primary and the first image; only if it is equal are the contents compared."""
-    headers = record.frames[0].headers
+def _identity(record: FileRecord) -> tuple[str, str, str]:
+    """Role, and header text of the primary and the first image; only if they are equal are the contents compared.
+
+    A file's name may say what it is: a mask and a dark, both of zeros, are no copies.
+    """
+    first = record.frames[0]
+    headers = first.headers
     try:
         image = headers.image
     except Unreadable:  # damage after the first image
         image = None
-    return headers.primary.text, image.text if image else ""
+    return first.descriptors.role, headers.primary.text, image.text if image else ""
 
 
 def _mark_twins(group: list[FileRecord]) -> None:
