@@ -35,6 +35,20 @@ def test_a_frame_under_two_names_is_one(night: Any, twin: Path) -> None:
     assert len(plan.files) == 3 and all(len(f.roles) >= 2 for f in plan.files)
 
 
+def test_a_calibration_of_another_kind_is_refused(night: Any) -> None:
+    """As --user-cal refuses it; the other requests are carried out."""
+    (frame,) = night.dither(1)
+    flat = night.frame("flat", "x_flat.fits", NIRRED="0.1.0", NIRKIND="flat", TAG="PROCESSED")
+    wishes = [
+        Request(kind, "reduce", (frame,), calibrations={kind: flat}, named_by={kind: "c.yaml"}, origin=kind)
+        for kind in ("dark", "flat")
+    ]
+    plan = asked(night, others=wishes)
+    (refusal,) = plan.refused
+    assert refusal.reason == "dark: x_flat.fits, named as dark by c.yaml, is a finished flat"
+    assert [t.request for t in plan.tasks] == ["flat"]
+
+
 def test_children_that_name_one_calibration_by_two_names_agree(night: Any, twin: Path) -> None:
     frames, lamps = night.dither(2), night.lamps()
     first = next(p for p in sorted(night.folder.iterdir()))

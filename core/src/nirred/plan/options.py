@@ -221,6 +221,12 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
 _SERVES = {"dark": ("dark",), "flat": ("flat", "skyflat"), "bpm": ("bpm",)}
 
 
+def mistaken(kind: str, frame: FrameInfo | None) -> str:
+    """What a calibration named as `kind` is if it is a finished product of another kind; '' if it can serve."""
+    found = product_of(frame) if frame is not None else ""
+    return found if found not in _SERVES.get(kind, (found,)) else ""
+
+
 def unused_masters(masters: Mapping[str, Path], mask: Path | None, tasks: Iterable[Task]) -> list[str]:
     """Remarks on the user's calibrations that no task uses."""
     taken = {a.path for t in tasks for a in t.calibrations if a.source == "user"}
@@ -242,7 +248,6 @@ def described_masters(
     """
     known = {kind: described(path, registry) for kind, path in masters.items()}
     for kind, frame in known.items():
-        found = product_of(frame) if frame is not None else ""
-        if found and found not in _SERVES.get(kind, (found,)):
+        if found := mistaken(kind, frame):
             raise ConfigError(f"--user-cal {kind}:{masters[kind]}: it is a finished {found}", f"name a {kind}")
     return known | ({"user_bpm": described(mask, registry)} if mask is not None else {})

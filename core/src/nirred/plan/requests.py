@@ -15,7 +15,8 @@ from .drafts import FOREIGN_CHARACTERS, Bench, Draft, science_draft
 from .grouping import ScienceGroup
 from .model import FileRecord, FrameInfo, FrameRole, Refusal
 from .moments import by_exposure, configuration, exposure, order, text
-from .options import known_settings
+from .options import known_settings, mistaken
+from .scan import described
 
 if TYPE_CHECKING:
     from ..plugin.instrument import Request, RequestSet
@@ -124,7 +125,7 @@ def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Benc
     ------
     NirredError
         None of its frames can be used; they differ in configuration; no such recipe or parameter; a master does not
-        exist.
+        exist or is a product of another kind.
     """
     request = order_.request
     recipe = recipe_for(request.recipe, bench.registry)
@@ -133,6 +134,10 @@ def request_draft(order_: Order, records: Mapping[Path, FileRecord], bench: Benc
     absent = next((p for p in order_.masters.values() if not p.is_file()), None)
     if absent is not None:
         raise DataError(f"{request.origin}: no file {absent}", "say where the calibrations are, or correct the name")
+    for kind, path in order_.masters.items():
+        if found := mistaken(kind, described(path, bench.registry)):
+            named = f"{path.name}, named as {kind} by {order_.named_by[kind]}"
+            raise DataError(f"{request.origin}: {named}, is a finished {found}", f"name a {kind}")
     draft = _grouped(recipe, frames, bench)
     name = FOREIGN_CHARACTERS.sub("_", request.id)
     given = [Setting(*key.rpartition(":")[::2], value, request.origin) for key, value in request.params.items()]
