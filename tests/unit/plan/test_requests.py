@@ -49,6 +49,18 @@ def test_a_calibration_of_another_kind_is_refused(night: Any) -> None:
     assert [t.request for t in plan.tasks] == ["flat"]
 
 
+def test_frames_of_a_refused_request_say_so(night: Any) -> None:
+    (frame,) = night.dither(1)
+    mask = night.frame("flat", "x_flat.fits", NIRRED="0.1.0", NIRKIND="bpm", TAG="PROCESSED")
+    wish = Request("one", "reduce", (frame,), calibrations={"flat": mask}, origin="o.yaml, block 1")
+    plan = asked(night, others=(wish,))
+    assert [r.reason for r in plan.refused] == [
+        "o.yaml, block 1: x_flat.fits, named as flat by o.yaml, block 1, is a finished bpm"
+    ]
+    (record,) = [f for f in plan.files if f.path == frame]
+    assert record.reason == "o.yaml, block 1 cannot be carried out"
+
+
 def test_children_that_name_one_calibration_by_two_names_agree(night: Any, twin: Path) -> None:
     frames, lamps = night.dither(2), night.lamps()
     first = next(p for p in sorted(night.folder.iterdir()))

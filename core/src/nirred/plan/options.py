@@ -223,7 +223,9 @@ _SERVES = {"dark": ("dark",), "flat": ("flat", "skyflat"), "bpm": ("bpm",)}
 
 def mistaken(kind: str, frame: FrameInfo | None) -> str:
     """What a calibration named as `kind` is if it is a finished product of another kind; '' if it can serve."""
-    found = product_of(frame) if frame is not None else ""
+    if frame is None:
+        return ""
+    found = product_of(frame) or ("bpm" if frame.descriptors.role == "bpm" else "")
     return found if found not in _SERVES.get(kind, (found,)) else ""
 
 

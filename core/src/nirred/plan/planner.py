@@ -109,7 +109,7 @@ class Planner:
         tasks = check_positions(self._needed(goals), self._bound)
         record_roles(records, tasks)
         remarks += unused_masters(self.supply.user_cal, self.options.user_bpm, tasks)
-        self._explain_rest(records)
+        self._explain_rest(records, [o for o in orders if o.request.id in {r.id for r in refused}])
         kept = self.options.library.remarks if self.options.library is not None else []
         said = asked.remarks if asked is not None else ()
         return Plan(records, tasks, [*said, *remarks, *self.bench.remarks, *kept], asked, refused)
@@ -285,7 +285,9 @@ class Planner:
         return sorted(chosen, key=lambda t: (rank.get(t.makes, 3), order(t.first), t.id))
 
     # -- what is left over ------------------------------------------------------------------------------------------
-    def _explain_rest(self, records: Sequence[FileRecord]) -> None:
+    def _explain_rest(self, records: Sequence[FileRecord], refused: Sequence[Order]) -> None:
+        asked_by = {path: order_.request.origin for order_ in refused for path in order_.files}
         for record in records:
             if record.verdict is None and not record.roles and not record.reason and record.frames:
-                record.reason = why_unneeded(record.frames[0], self.asked)
+                whose, usual = asked_by.get(record.path), why_unneeded(record.frames[0], self.asked)
+                record.reason = f"{whose} cannot be carried out" if whose else usual
