@@ -200,6 +200,20 @@ def test_damaged_control_file(tmp_path: Path, damage: tuple[str, str], words: st
     assert "control.yaml, line" in str(caught.value)
 
 
+def test_detectors_of_a_control_file(tmp_path: Path) -> None:
+    """Capitals do not matter; what is of no detector of EMIR is named."""
+    path = tmp_path / "c.yaml"
+    path.write_text(NEW.replace(H2RG.uuid, H2RG.uuid.upper()))
+    capitals = read_control(path)
+    path.write_text(NEW)
+    assert capitals == read_control(path)
+    assert capitals.remarks == ()
+    path.write_text(NEW.replace(H2RG.uuid, "deadbeef", 1))
+    (remark,) = read_control(path).remarks
+    assert "'deadbeef' is no detector of EMIR" in remark
+    assert H2RG.uuid in remark
+
+
 CHOICE = """version: 1
 requirements:
   EMIR:

@@ -245,6 +245,10 @@ def read_control(path: Path) -> ControlFile:
         raise ConfigError(f"{path.name}, {fault}", fault.hint) from None
     ignored = ["rootdir"] if control.rootdir else []
     remarks = [f"{path.name}: {k} is not used: calibrations are taken from the data directory" for k in ignored]
+    remarks += [
+        f"{path.name}: {uuid!r} is no detector of EMIR, its products are not used; known: {', '.join(sorted(UUIDS))}"
+        for uuid in dict.fromkeys(e.uuid for e in products if e.uuid not in {"", *UUIDS})
+    ]
     return ControlFile(tuple(products), tuple(requirements), tuple(remarks))
 
 
@@ -267,7 +271,7 @@ def _lists(section: Any, where: Where, document: Document) -> list[tuple[str, Wh
     for uuid, items in _named(section, where, document).items():
         if not isinstance(items or [], list):
             raise Fault(document.line_of((*where, uuid)), "a list of entries is expected", "write - {...}")
-        found.append((str(uuid), (*where, uuid), items or []))
+        found.append((uuid.lower(), (*where, uuid), items or []))
     return found
 
 
@@ -284,15 +288,15 @@ def _requirements(control: Control, document: Document) -> list[Entry]:
     section = _named((control.requirements or {}).get(INSTRUMENT), where, document)
     found = []
     for key, value in section.items():
-        one = {key: value} if key not in UUIDS else _named(value, (*where, key), document)
-        base = where if key not in UUIDS else (*where, key)
+        uuid = key.lower() if key.lower() in UUIDS else ""
+        one = _named(value, (*where, key), document) if uuid else {key: value}
+        base = (*where, key) if uuid else where
         for pipeline, modes in one.items():
             for mode, items in _named(modes, (*base, pipeline), document).items():
                 place = (*base, pipeline, mode)
                 for _, at, entries in _lists(items or [], place, document):
                     for i, item in enumerate(entries):
                         wish = check(Wish, item, document, (*at, i))
-                        uuid = key if key in UUIDS else ""
                         found.append(Entry(uuid, wish.name, wish.tags or {}, wish.content, mode, pipeline))
     return found
 
