@@ -263,6 +263,22 @@ def test_a_dark_is_scaled_by_the_time_it_ran(tmp_path: Path, cards: dict[str, An
     assert dark.planes[0].data[0, 0] == pytest.approx(2.0 * seconds)
 
 
+@pytest.mark.parametrize(
+    ("cards", "level"),
+    [
+        ({"NUMRNAM": "DarkRecipe", "EXPTIME": 10.0}, 2 * 2.999926),
+        ({"NUMRNAM": "emirdrp.recipes.DarkRecipe", "EXPTIME": 10.0, "DARKTIME": 20.0}, 2 * 1.499963),
+        ({"EXPTIME": 10.0}, 2 * 29.99926),
+    ],
+)
+def test_a_dark_of_the_observatorys_recipe_is_of_its_exposure(
+    tmp_path: Path, cards: dict[str, Any], level: float
+) -> None:
+    """The recipe does not divide by the time, although its corrector multiplies by it."""
+    dark = read(write(tmp_path / "master_dark.fits", np.full((2, 2), 2.0), **cards), "dark")
+    assert dark.planes[0].data[0, 0] == pytest.approx(level)
+
+
 def test_a_flat_names_pixels_that_no_mask_does(tmp_path: Path) -> None:
     """A dead pixel and a dead channel are bad, a dark corner is not."""
     flat = np.random.default_rng(1).normal(1, 0.03, (512, 512))

@@ -37,8 +37,9 @@ def reduced(path: Path, headers: Headers) -> Frame | None:
 def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> Frame | None:
     """Read a MasterDark, MasterIntensityFlat or MasterBadPixelMask; None for a file made by nirred.
 
-    Darks are in ADU per second and are multiplied by the frame's dark time. In a mask, and in the extension BPM
-    that a master may have, pixels above 0 are bad. Pixels of a flat are bad if they are not positive or differ too much
+    Darks are in ADU per second and are multiplied by the frame's dark time; those that the observatory's DarkRecipe has
+    made are of their own exposure, because it does not divide by the time. In a mask, and in the extension BPM that a
+    master may have, pixels above 0 are bad. Pixels of a flat are bad if they are not positive or differ too much
     from their surroundings: the masks that come with the H2RG's masters are empty.
     """
     import numpy as np
@@ -62,7 +63,7 @@ def read(path: Path, kind: str, headers: Headers, descriptors: Descriptors) -> F
         bad |= ~(data > 0)
         bad |= _astray(data, bad)
     elif kind == "dark":
-        data = data * np.float32(_dark_time(descriptors))
+        data = data * np.float32(_dark_time(descriptors) / _seconds(headers))
     dq = np.where(bad, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
     if not known.all():
         data = np.where(known, data, np.float32(0))
@@ -73,6 +74,16 @@ def _dark_time(frame: Descriptors) -> float:
     """Duration of a frame's dark current in seconds: DARKTIME, else its exposure; 1 if the header has neither."""
     stated = (frame.get("dark_time"), frame.exposure_time)
     return next((float(seconds) for seconds in stated if seconds is not None), 1.0)
+
+
+def _seconds(dark: Headers) -> float:
+    """Seconds of dark current in a master: its exposure if the recipe for darks has made it, else 1."""
+    from nirred.plugin import gemini
+
+    if (gemini.stated(dark, "NUMRNAM") or "").rpartition(".")[2] != "DarkRecipe":
+        return 1.0
+    stated = (gemini.number(dark, key, 0.0, 1e5) for key in ("DARKTIME", "EXPTIME", "EXPOSED"))
+    return next((seconds for seconds in stated if seconds), 1.0)
 
 
 def _astray(flat: np.ndarray, bad: np.ndarray) -> np.ndarray:
