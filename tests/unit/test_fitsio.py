@@ -269,6 +269,20 @@ def test_calibrations_of_others(tmp_path):
         read_calibration(tmp_path / "none.fits")
 
 
+def test_values_that_no_calibration_has_are_flagged(tmp_path):
+    sci = np.array([[1, np.nan, np.inf, 3e38], [1, 1, 1, 1]], np.float32)
+    var = np.array([[1, 1, 1, 1], [0, -1, np.nan, 1e38]], np.float32)
+    (plane,) = read_calibration(write(tmp_path / "a.fits", sci, var, names=["SCI", "VAR"]))
+    assert plane.dq.tolist() == [[0, 1, 1, 1], [0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("name", ["DQ", "VAR"])
+def test_a_calibration_of_planes_that_differ_in_size_is_refused(tmp_path, name):
+    path = write(tmp_path / "a.fits", np.ones((4, 3), np.float32), np.ones((1, 3), np.int16), names=["SCI", name])
+    with pytest.raises(DataError, match=rf"a\.fits: its {name} is 3x1 pixels, its SCI 3x4"):
+        read_calibration(path)
+
+
 # -- products -----------------------------------------------------------------------------------------------------
 
 

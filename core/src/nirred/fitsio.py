@@ -14,7 +14,7 @@ import numpy as np
 
 from .algorithms.ramps import ramp_counts
 from .algorithms.threads import run_blocks
-from .dq import DQ
+from .dq import DQ, NOT_SIGNAL
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Plane, Ramp
@@ -32,6 +32,8 @@ MASK_STAMPS, PRODUCT_STAMPS = ("BPMASK", "PROCBPM"), ("NIRRED", "GEM-TLM")
 KNOWN_BITS = int(sum(DQ))
 #: What flags a larger share of its pixels is no mask: in a frame of counts, hardly one is 0.
 NO_MASK = 0.99
+#: No count or response is as large; its square still fits into float32.
+LARGEST = 1e18
 REPAIR = "correct the header, or leave the file out with --exclude"
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -246,10 +248,12 @@ def _flags(mask: np.ndarray, *, bits: bool) -> np.ndarray:
 def read_calibration(path: Path) -> list[Plane]:
     """Planes of a processed dark, flat or stack: nirred's, Gemini's, or an image without VAR and DQ.
 
+    Pixels without a usable value or variance are flagged (`_unusable`).
+
     Raises
     ------
     Unreadable, DataError
-        The file has no image.
+        The file has no image, or its SCI, VAR and DQ differ in shape.
     """
     from .plugin.coordinates import wcs_from_header
 
@@ -267,8 +271,23 @@ def read_calibration(path: Path) -> list[Plane]:
         dq = _flags(read_image(path, by_name["DQ"][i]), bits=True) if i < len(by_name.get("DQ", [])) else None
         var = read_image(path, by_name["VAR"][i]) if i < len(by_name.get("VAR", [])) else None
         dq = np.zeros(data.shape, np.uint16) if dq is None else dq
+        for name, other in (("DQ", dq), ("VAR", var)):
+            if other is not None and other.shape != data.shape:
+                what = f"{path.name}: its {name} is {_size(other)} pixels, its SCI {_size(data)}"
+                raise DataError(what, "make it again, or name another")
+        dq[_unusable(data, var) & ((dq & np.uint16(NOT_SIGNAL)) == 0)] |= np.uint16(DQ.BAD_PIXEL)
         planes.append(Plane(data, dq, var, wcs_from_header(h)))
     return planes
+
+
+def _size(image: np.ndarray) -> str:
+    return "x".join(map(str, image.shape[::-1]))
+
+
+def _unusable(data: np.ndarray, var: np.ndarray | None) -> np.ndarray:
+    """Pixels that are not finite or too large to be squared in float32, or whose variance is, or is negative."""
+    usable = np.abs(data) < LARGEST
+    return np.asarray(~(usable if var is None else usable & (var >= 0) & (var < LARGEST**2)), bool)
 
 
 def ramp_plane(ramp: Ramp, detector: Detector, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,16 +102,19 @@ def read_table(path: Path) -> list[Record]:
         It has no PROVENANCE written by nirred.
     """
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     from .headers import Headers
 
     Headers.read(path)  # raises nirred's own error if this is not a FITS file
     try:
-        rows = fits.getdata(path, "PROVENANCE")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # damaged cards of other extensions
+            rows = fits.getdata(path, "PROVENANCE")
         return [Record(*(str(row[k]) for k in ("item", "name", "value", "origin"))) for row in rows]
     except KeyError as error:
         raise DataError(f"{path.name}: it has no PROVENANCE of nirred", "name a product") from error
-    except (OSError, TypeError, ValueError, IndexError) as error:
+    except (OSError, TypeError, ValueError, IndexError, fits.VerifyError) as error:
         raise Unreadable(f"{path.name}: {error}", "name a product") from error
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,14 @@ def test_trouble_is_said_once_and_stops_nothing(library: CalibrationLibrary, pro
     assert [r for r in plan.remarks if "going on without it" in r] == kept.remarks and len(kept.remarks) == 1
     assert library.name in kept.remarks[0]
     assert kept.register(path) == ""  # reported already
+
+
+def test_a_row_of_damaged_headers_is_no_candidate(library: CalibrationLibrary, product: Make, night: Any) -> None:
+    library.add(product("dark", "a_dark.fits"))
+    with closing(sqlite3.connect(library.name)) as rows, rows:
+        rows.execute("UPDATE nirred_calibration SET headers = 7, ut = 'noon'")
+    asking = scan_file(night.sky(0, 0), night.registry).frames[0]
+    assert not Shelf(library).sources("dark", asking, "180 d")
 
 
 def test_registering(library: CalibrationLibrary, product: Make, night: Any) -> None:

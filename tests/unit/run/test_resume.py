@@ -173,6 +173,16 @@ def test_a_record_that_cannot_be_read_is_none(again, out, text):
     assert redone(again()) == {IMAGE}
 
 
+@pytest.mark.parametrize("changed", [{"name": -1}, {"name": None, "size": float("inf")}, {"sha256": []}, {"size": "x"}])
+def test_a_record_of_wrong_types_is_not_reused(again, out, changed):
+    path = record_path(out, IMAGE)
+    record = json.loads(path.read_text())
+    record["products"][0] |= changed
+    path.write_text(json.dumps(record))
+    result = again()
+    assert result.outcomes[IMAGE] in ("done", "reused") and not [o for o in result.outcomes.values() if o == "failed"]
+
+
 def test_another_version_of_a_step_or_library_makes_all_again(again, monkeypatch):
     from nirred.run import keys
 

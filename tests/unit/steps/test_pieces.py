@@ -38,6 +38,41 @@ def test_a_piece_without_variance_is_refused(make_group: Any, tmp_path: Path) ->
     assert "piece.fits: no BUNIT; its pixels are taken for electrons" in group.remarks
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0])
+def test_a_damaged_noise_covariance_is_said_and_not_used(make_group: Any, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "piece.fits"
+    write_piece(path, [np.zeros((6, 6))], Piece((0.0, 0.0)), 1)
+    fits.append(path, np.full((7, 7), value), fits.Header({"EXTNAME": "NOISECOV"}))
+    group = make_group(["input"], infos=[make_info(path, (6, 6))])
+    ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+    assert group.remarks == ["piece.fits: its NOISECOV is damaged; its noise is taken for uncorrelated"]
+    assert group.stack.piece_noise == {0: None}
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"'SCI     '", b":SCI     '"), (b"extension name", b"ext\xbansion name")])
+def test_a_header_with_a_damaged_card_costs_one_stack_at_most(
+    make_group: Any, tmp_path: Path, old: bytes, new: bytes, recwarn: Any
+) -> None:
+    infos = [make_info(tmp_path / f"{k}.fits", (6, 6), k) for k in range(2)]
+    for k, info in enumerate(infos):
+        write_piece(info.path, [np.zeros((6, 6))], Piece((0.0, 0.0)), k)
+    infos[0].path.write_bytes(infos[0].path.read_bytes().replace(old, new, 1))
+    group = make_group(["input"] * 2, infos=infos)
+    ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
+    assert group.frames[1].alive and not recwarn.list
+
+
+def test_counts_of_another_size_are_refused(make_group: Any, tmp_path: Path) -> None:
+    path = tmp_path / "piece.fits"
+    write_piece(path, [np.zeros((6, 6))], Piece((0.0, 0.0)), 1)
+    with fits.open(path, mode="update") as hdus:
+        hdus["NEXP"].data = hdus["NEXP"].data[:2]
+    with pytest.raises(StepError, match=r"piece\.fits: its NEXP and SCI differ in size"):
+        ReadPieces().apply(
+            make_group(["input"], infos=[make_info(path, (6, 6))]), ReadPieces.Params(), S("read_pieces")
+        )
+
+
 def test_a_stack_beside_what_it_was_made_of_is_said(make_group: Any, tmp_path: Path) -> None:
     infos = []
     for k in range(3):

@@ -144,7 +144,7 @@ def _arguments(
         np.uint16(bits[0]),
         np.uint16(bits[1]),
         table.place.size >= 3,
-        np.float32(nsigma**2),
+        np.float32(min(nsigma, 1e18) ** 2),  # float32 holds no larger square
         np.float32(np.mean(np.asarray(frames.level))),
         np.float32(np.mean(np.asarray(frames.unit))),
         np.float32(0 if np.any(table.zero) else 1),

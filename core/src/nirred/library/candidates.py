@@ -83,7 +83,7 @@ def unpack(packed: bytes, path: Path, registry: Registry) -> FrameInfo | None:
     try:
         primary, *others = (Header(t) for t in json.loads(zlib.decompress(packed)))
         record = scan_headers(Headers(primary, others), path, registry)
-    except (zlib.error, ValueError, Unreadable):
+    except (zlib.error, ValueError, TypeError, Unreadable):  # or the row is damaged
         return None
     return record.frames[0] if record.frames else None
 

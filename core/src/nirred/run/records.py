@@ -95,7 +95,7 @@ def load_record(out: Path, task: str) -> TaskRecord | None:
     try:
         found = json.loads(record_path(out, task).read_text(encoding="utf-8"))
         return _record(found) if found["schema"] == SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -103,7 +103,9 @@ def _record(found: dict[str, Any]) -> TaskRecord:
     fields = found | {
         "frames": tuple((str(n), str(o), str(r)) for n, o, r in found["frames"]),
         "remarks": tuple(map(str, found["remarks"])),
-        "products": tuple(Written(**p) for p in found["products"]),
+        "products": tuple(
+            Written(str(p["name"]), int(p["size"]), int(p["mtime_ns"]), str(p["sha256"])) for p in found["products"]
+        ),
     }
     return TaskRecord(**fields)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import provenance
 from ..blame import blamed
+from ..dq import NOT_SIGNAL
 from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, Unmade, fault_of
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
@@ -306,7 +307,10 @@ def _master(a: Association, path: Path, group: Group) -> Calibration:
     if a.kind in MASKS:
         return Calibration([Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)], path.name)
     unit = "adu" if str(headers.get("BUNIT", "")).strip().lower() == "adu" else "electron"
-    return Calibration(read_calibration(path), path.name, a.scale, unit)
+    planes = read_calibration(path)
+    if all((p.dq & np.uint16(NOT_SIGNAL)).all() for p in planes):
+        raise DataError(f"{path.name}: no usable pixel", "see its SCI, VAR and DQ; make it again, or name another")
+    return Calibration(planes, path.name, a.scale, unit)
 
 
 def _fates(task: Task, group: Group | None, outcome: str, reason: str) -> list[tuple[Path, str, str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import replace
 from typing import Literal
 
@@ -10,12 +12,12 @@ import numpy as np
 from ..algorithms.coadd import Grid
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Placement
-from ..algorithms.resample_kernels import Kernel
+from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from ..algorithms.threads import run_blocks
 from ..coadd import TILE, Layout, lay_out
 from ..dq import DQ
 from ..errors import DataError, NirredError, StepError
-from ..fitsio import read_calibration, read_image
+from ..fitsio import LARGEST, REPAIR, read_calibration, read_image
 from ..frame import Plane
 from ..geometry import Target, beyond_shift, geometry, targets_of
 from ..group import Group
@@ -26,7 +28,7 @@ from ..plan.model import FrameInfo
 from ..plugin.frames import PlaneWcs
 from ..plugin.recipes import StepCall
 from ..products import correlation_factor, grid_keywords
-from ..provenance import file_digest
+from ..provenance import file_digest, read_table
 from ..results import PieceStacks, require
 from ..states import BAD, BRIGHT, FrameState, PlaneState
 from ..step import GroupStep, HeaderStep
@@ -37,6 +39,8 @@ from .transparency import weigh_frames
 
 #: A stack whose corner lies farther than this from where a pure shift would put it is left out, pixels.
 MOST_TURNED = 0.3
+#: Shape of NOISECOV.
+NOISE_SHAPE = (2 * CORRELATION_HALF_WIDTH + 1,) * 2
 #: Bytes per pixel and piece: SCI, VAR, DQ, NEXP.
 _BYTES = 14
 
@@ -93,14 +97,11 @@ def _say_shared(group: Group) -> None:
 
 def _digests(info: FrameInfo) -> list[str]:
     """SHA-256 of a stack and, by its PROVENANCE, of what it was made of: raw frames, or other stacks."""
-    from astropy.io import fits
-
     own = file_digest(info.path)
-    with fits.open(info.path) as hdus:
-        if "PROVENANCE" not in hdus:
-            return [own]
-        rows = hdus["PROVENANCE"].data
-        return [own, *(str(row["origin"]) for row in rows if row["item"] == "input")]
+    try:
+        return [own, *(r.origin for r in read_table(info.path) if r.item == "input")]
+    except DataError:  # another program's stack, or a damaged table
+        return [own]
 
 
 def _allocate(group: Group, shape: tuple[int, int]) -> tuple[PlaneState, PieceStacks]:
@@ -127,6 +128,10 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
     scale = np.float32(seconds / own if seconds and own else 1.0)
     counts = [read_image(info.path, h) for _, h in headers.images if str(h.get("EXTNAME", "")).upper() == "NEXP"]
     planes = read_calibration(info.path)
+    if any(n.shape != p.data.shape for n, p in zip(counts, planes, strict=False)):
+        raise DataError(
+            f"{info.name}: its NEXP and SCI differ in size", "make it again, or leave it out with --exclude"
+        )
     for p, state in enumerate(group.planes):
         pieces = require(group.stack.pieces, "pieces")[p]
         state.noise_scale[i] = _put(state, pieces, i, (planes[p], counts[p] if p < len(counts) else None), scale)
@@ -134,17 +139,34 @@ def _read(group: Group, i: int, frame: FrameState, seconds: float | None) -> Non
             state.sky_err[i] = stated * float(scale)
     frame.sky, frame.noise_scale = 0.0, group.planes[0].noise_scale[i]
     frame.info = replace(info, descriptors=replace(info.descriptors, exposure_time=seconds), wcs=_wcs(info, headers))
-    covariance = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
-    require(group.stack.piece_noise, "piece_noise")[i] = covariance[0].astype(np.float64) if covariance else None
+    require(group.stack.piece_noise, "piece_noise")[i] = _noise_of(group, info, headers)
+
+
+def _noise_of(group: Group, info: FrameInfo, headers: Headers) -> np.ndarray | None:
+    """NOISECOV of a stack, float64; None, with a remark if it has one, where it is not usable."""
+    found = [read_image(info.path, h) for _, h in headers.images if h.get("EXTNAME") == "NOISECOV"]
+    if not found:
+        return None
+    noise = found[0].astype(np.float64)
+    if noise.shape == NOISE_SHAPE and np.abs(noise).max() < LARGEST and noise.sum() > 0:  # False where one is NaN
+        return noise
+    group.remark(f"{info.name}: its NOISECOV is damaged; its noise is taken for uncorrelated")
+    return None
 
 
 def _wcs(info: FrameInfo, headers: Headers) -> tuple[PlaneWcs, ...]:
     """WCS of a stack's planes, with PC or CD matrix; plugins read raw frames, whose primary a stack still shows."""
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
     from astropy.wcs import WCS
 
     images = [h for _, h in headers.images if str(h.get("EXTNAME", "SCI")).upper() == "SCI"]
-    found = [WCS(fits.Header.fromstring(h.text), naxis=2) for h in images]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        try:  # cards beyond ASCII stop astropy even where they have nothing to do with the WCS
+            found = [WCS(fits.Header.fromstring(re.sub("[^ -~]", "?", h.text)), naxis=2) for h in images]
+        except (ValueError, KeyError, IndexError, fits.VerifyError) as error:
+            raise DataError(f"{info.name}: SCI header: {error}", REPAIR) from None
     if not found or not all(w.has_celestial for w in found):
         return info.wcs
     sigma = info.wcs[0].sigma_arcsec if info.wcs else 1.0
