@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import ConfigError, DataError, Unreadable
+from .errors import ConfigError, DataError, NirredError, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,8 +157,10 @@ def read_image(path: Path, extension: str = "") -> Image:
                 sky = orientation(chosen.header)
                 title = str(hdus[0].header.get("OBJECT", ""))
                 unit = str(chosen.header.get("BUNIT", ""))
-        except (OSError, ValueError, TypeError, IndexError, KeyError, EOFError, fits.VerifyError) as error:
-            raise Unreadable(f"{path.name}: {error}", "check the file") from None
+        except NirredError:
+            raise
+        except Exception as error:  # exceptions for damaged tiles have no common base class or public names
+            raise Unreadable(f"{path.name}: {type(error).__name__}: {error}", "fetch the file again") from error
     while data.ndim > 2:
         data = data[0]
     if chosen.name not in ("NEXP", "DQ") and exposures is not None and np.shape(exposures) == data.shape:

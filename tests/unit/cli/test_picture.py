@@ -163,3 +163,14 @@ def test_shades_rise_and_ticks_lie_on_them(stretch: str) -> None:
     assert all(b - a >= 0.1 for (a, _), (b, _) in pairwise(ticks))
     assert np.isnan(levels.shade(np.array([np.nan]))).all()
     assert Levels(3, 3, stretch).shade(np.array([3.0]))[0] == 0  # type: ignore[arg-type]
+
+
+def test_a_picture_of_damaged_tiles_is_refused_by_name(tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("decompression error")
+
+    path = tmp_path / "a.fits"
+    fits.PrimaryHDU(np.ones((4, 4), np.float32)).writeto(path)
+    monkeypatch.setattr("nirred.picture._chosen", broken)
+    with pytest.raises(Unreadable, match=r"a\.fits: RuntimeError: decompression error"):
+        read_image(path)
