@@ -126,3 +126,11 @@ def write_raw(tmp_path: Path) -> Callable[..., list[FrameInfo]]:
         return infos
 
     return write
+
+
+def registered(group, shifts, sky=2500.0):
+    """The group with known offsets, a sky level and photon noise alone."""
+    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
+        frame.dx, frame.dy, frame.sky, frame.dx_err = dx, dy, sky, 0.01
+    group.planes[0].constant, group.planes[0].per_electron = 0.0, 1.0
+    return group

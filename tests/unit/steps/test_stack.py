@@ -19,15 +19,9 @@ from nirred.steps import stack as stack_module
 from nirred.steps.outliers import FlagOutliers
 from nirred.steps.stack import Resample, StackFrames
 from nirred.steps.transparency import ScaleCounts
+from tests.unit.steps.conftest import registered
 
 CALL = S("any")
-
-
-def registered(group, shifts, sky=2500.0):
-    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
-        frame.dx, frame.dy, frame.sky, frame.dx_err = dx, dy, sky, 0.01
-    group.planes[0].constant, group.planes[0].per_electron = 0.0, 1.0
-    return group
 
 
 def stacked(group, interpolant="lanczos3", crop="union", **params):

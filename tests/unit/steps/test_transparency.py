@@ -10,15 +10,9 @@ import pytest
 from nirred.plugin import S
 from nirred.products import frames_table
 from nirred.steps.transparency import ScaleCounts
+from tests.unit.steps.conftest import registered
 
 CALL = S("any")
-
-
-def registered(group, shifts, sky=2500.0):
-    for frame, (dx, dy) in zip(group.frames, shifts, strict=True):
-        frame.dx, frame.dy, frame.sky, frame.dx_err = dx, dy, sky, 0.01
-    group.planes[0].constant, group.planes[0].per_electron = 0.0, 1.0
-    return group
 
 
 def test_frames_of_bad_seeing_are_left_out_with_a_number(make_group):
