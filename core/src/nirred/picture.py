@@ -189,7 +189,8 @@ def _chosen(hdus: Any, path: Path, extension: str) -> Any:
     for number, hdu in enumerate(hdus):
         if hdu in images and (name == str(number) or (name == hdu.name and (version or "1").strip() == str(hdu.ver))):
             return hdu
-    known = ", ".join(f"{h.name},{h.ver}" if h.ver > 1 else h.name or "0" for h in images)
+    numbered = ((number, h) for number, h in enumerate(hdus) if h in images)
+    known = ", ".join(f"{h.name},{h.ver}" if h.name and h.ver > 1 else h.name or str(n) for n, h in numbered)
     raise DataError(f"{path.name}: no image {extension!r}", f"there is {known}" if known else "name a FITS image")
 
 

@@ -138,6 +138,15 @@ def test_images_of_one_name_are_told_apart_by_version(tmp_path: Path) -> None:
     assert part.data.shape == (2, 2) and part.origin == (1, 3)
 
 
+def test_images_without_a_name_are_offered_by_number(tmp_path: Path) -> None:
+    planes = [fits.ImageHDU(np.full((5, 6), v, np.int16)) for v in (1, 2)]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / "raw.fits")
+    with pytest.raises(DataError, match="no image '0'") as error:
+        read_image(tmp_path / "raw.fits", "0")
+    assert "there is 1, 2" in str(error.value.hint)
+    assert read_image(tmp_path / "raw.fits", "2").data[0, 0] == 2
+
+
 def test_limits_and_levels() -> None:
     data = np.random.default_rng(2).normal(50, 3, (200, 200))
     data[0, 0] = np.nan
