@@ -162,7 +162,7 @@ def take_levels_off(
 
 
 @kernel
-def _take_uneven(data, columns, gain):  # type: ignore[no-untyped-def]
+def _take_uneven(data: np.ndarray, columns: np.ndarray, gain: np.ndarray) -> None:
     """Subtract levels of columns times a gain."""
     for y in range(data.shape[0]):
         line, factor = data[y], gain[y]
@@ -211,7 +211,9 @@ def _columns(spans: Sequence[slice], size: int) -> tuple[NDArray[np.intp], NDArr
 
 
 @subkernel
-def _first_level(image, bad, top, end, first, last, sample):  # type: ignore[no-untyped-def]
+def _first_level(
+    image: np.ndarray, bad: np.ndarray, top: int, end: int, first: int, last: int, sample: np.ndarray
+) -> tuple[np.float32, np.float32]:
     """Median and half the central 68 % of some 32 pixels; -1 for the latter where fewer than 4 are good."""
     down, along = max(1, (end - top) // 8), max(1, (last - first) // 4)
     n = 0
@@ -231,7 +233,9 @@ def _first_level(image, bad, top, end, first, last, sample):  # type: ignore[no-
 
 
 @kernel
-def _cell_levels(image, bad, rows, columns, levels, shares):  # type: ignore[no-untyped-def]
+def _cell_levels(
+    image: np.ndarray, bad: np.ndarray, rows: np.ndarray, columns: np.ndarray, levels: np.ndarray, shares: np.ndarray
+) -> None:
     """Clipped mean of each cell and its share of the cell's pixels; columns are summed first, many at a time."""
     sample, width = np.empty(96, np.float32), image.shape[1]
     centre, room = np.zeros(width, np.float32), np.full(width, np.float32(-1))

@@ -76,7 +76,7 @@ class Nodes:
 
 
 @kernel
-def _gather(light, which, weights, values):  # type: ignore[no-untyped-def]
+def _gather(light: np.ndarray, which: np.ndarray, weights: np.ndarray, values: np.ndarray) -> None:
     for k in range(which.shape[0]):
         for m in range(which.shape[1]):
             total = 0.0
@@ -86,7 +86,7 @@ def _gather(light, which, weights, values):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _scatter(values, which, weights, light):  # type: ignore[no-untyped-def]
+def _scatter(values: np.ndarray, which: np.ndarray, weights: np.ndarray, light: np.ndarray) -> None:
     for k in range(which.shape[0]):
         for m in range(which.shape[1]):
             for c in range(4):

@@ -67,7 +67,17 @@ def aperture_fluxes(
 
 
 @kernel
-def _measure(data, bad, places, fwhm, spikes, radii, gain, flux, error):  # type: ignore[no-untyped-def]
+def _measure(
+    data: np.ndarray,
+    bad: np.ndarray,
+    places: np.ndarray,
+    fwhm: float,
+    spikes: bool,
+    radii: np.ndarray,
+    gain: float,
+    flux: np.ndarray,
+    error: np.ndarray,
+) -> None:
     """Fill in what can be measured; each star in a window of its own."""
     half = int(np.ceil(RING[1] * fwhm))
     size = 2 * half + 1
@@ -94,7 +104,7 @@ def _measure(data, bad, places, fwhm, spikes, radii, gain, flux, error):  # type
 
 
 @subkernel
-def _gather(cut, hidden, values):  # type: ignore[no-untyped-def]
+def _gather(cut: np.ndarray, hidden: np.ndarray, values: np.ndarray) -> int:
     """Fill in the pixels that are not hidden; return their number."""
     n = 0
     for j in range(cut.shape[0]):
@@ -106,7 +116,7 @@ def _gather(cut, hidden, values):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _level(values, n):  # type: ignore[no-untyped-def]
+def _level(values: np.ndarray, n: int) -> tuple[float, float]:
     """Median of the first n values, and their scatter about it; they are changed."""
     level = middle(values, n)
     for i in range(n):
@@ -115,7 +125,15 @@ def _level(values, n):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _aperture(cut, hidden, r, fwhm, radius, ring, gain):  # type: ignore[no-untyped-def]
+def _aperture(
+    cut: np.ndarray,
+    hidden: np.ndarray,
+    r: np.ndarray,
+    fwhm: float,
+    radius: float,
+    ring: tuple[float, float, int],
+    gain: float,
+) -> tuple[float, float]:
     """Flux and error in one aperture; `ring`: level, scatter and number of the usable pixels round it."""
     level, sigma, n = ring
     ny, nx = cut.shape
@@ -139,7 +157,7 @@ def _aperture(cut, hidden, r, fwhm, radius, ring, gain):  # type: ignore[no-unty
 
 
 @subkernel
-def _hide_spikes(cut, hidden, fwhm, around, some):  # type: ignore[no-untyped-def]
+def _hide_spikes(cut: np.ndarray, hidden: np.ndarray, fwhm: float, around: np.ndarray, some: np.ndarray) -> None:
     """Hide pixels that exceed their neighbourhood's median by more than noise and four times a star's own peak."""
     ny, nx = cut.shape
     level, sigma = _level(some, _gather(cut, hidden, some))
@@ -156,21 +174,21 @@ def _hide_spikes(cut, hidden, fwhm, around, some):  # type: ignore[no-untyped-de
 
 
 @subkernel
-def _ordered(a, b, c):  # type: ignore[no-untyped-def]
+def _ordered(a: float, b: float, c: float) -> tuple[float, float, float]:
     """Three values in ascending order."""
     low, high = min(a, b), max(a, b)
     return min(low, c), max(low, min(high, c)), max(high, c)
 
 
 @subkernel
-def _column(image, j, i):  # type: ignore[no-untyped-def]
+def _column(image: np.ndarray, j: int, i: int) -> tuple[float, float, float]:
     """A pixel and those above and below it, ordered; beyond the edges the outermost ones are repeated."""
     ny, i = image.shape[0], min(max(i, 0), image.shape[1] - 1)
     return _ordered(image[max(j - 1, 0), i], image[j, i], image[min(j + 1, ny - 1), i])
 
 
 @subkernel
-def _median_of_nine(image, j, i):  # type: ignore[no-untyped-def]
+def _median_of_nine(image: np.ndarray, j: int, i: int) -> float:
     """Median of 3 x 3 pixels: of the columns' the largest least, the median of medians and the least largest."""
     a, b, c = _column(image, j, i - 1), _column(image, j, i), _column(image, j, i + 1)
     least, most = max(a[0], b[0], c[0]), min(a[2], b[2], c[2])

@@ -9,7 +9,14 @@ from nirred.algorithms.compiled import kernel
 
 
 @kernel
-def interpolate(grid, first_y, weight_y, first_x, weight_x, out):  # type: ignore[no-untyped-def]
+def interpolate(
+    grid: np.ndarray,
+    first_y: np.ndarray,
+    weight_y: np.ndarray,
+    first_x: np.ndarray,
+    weight_x: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Separable four-tap interpolation of a padded grid to the rows of `out`."""
     line = np.empty(grid.shape[1])
     for y in range(out.shape[0]):

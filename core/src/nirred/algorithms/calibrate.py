@@ -146,9 +146,17 @@ def _kernel_inputs(inputs: CalibrationInputs, shape: tuple[int, ...]) -> tuple[A
 
 
 @subkernel
-def _calibrate_row(  # type: ignore[no-untyped-def]
-    counts, static, terms, factor, dark, reciprocal, levels, out, flags
-):
+def _calibrate_row(
+    counts: np.ndarray,
+    static: np.ndarray,
+    terms: np.ndarray,
+    factor: np.float32,
+    dark: np.ndarray,
+    reciprocal: np.ndarray,
+    levels: _Levels,
+    out: np.ndarray,
+    flags: np.ndarray,
+) -> None:
     """One row: linearity by a cubic, exposure factor, dark, flat; damaged pixels and those without flat are flagged.
 
     One sweep, so that all planes stream from memory side by side; flags are as wide as the pixels until they are
@@ -176,7 +184,7 @@ def _calibrate_row(  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def]
+def _seek(counts: np.ndarray, level: np.float32, offset: int, found: np.ndarray, n_found: int) -> int:
     """Append the indices, from `offset` on, of a row's pixels that reach the level; return their number so far."""
     size = np.uint64(counts.size)  # indices that cannot count from the end leave the vector unit its loop
     for first in range(np.uint64(0), size, np.uint64(_SOUGHT)):
@@ -191,9 +199,16 @@ def _seek(counts, level, offset, found, n_found):  # type: ignore[no-untyped-def
 
 
 @subkernel
-def _calibrate_row_terms(  # type: ignore[no-untyped-def]
-    counts, terms, factor, dark, reciprocal, levels, out, flags
-):
+def _calibrate_row_terms(
+    counts: np.ndarray,
+    terms: np.ndarray,
+    factor: np.float32,
+    dark: np.ndarray,
+    reciprocal: np.ndarray,
+    levels: _Levels,
+    out: np.ndarray,
+    flags: np.ndarray,
+) -> None:
     """Recompute the values of one row with linearity polynomials of any degree; terms (n_terms, nx or 1)."""
     zero, top = np.float32(0), levels.valid_to
     last = terms.shape[0] - 1
@@ -215,9 +230,19 @@ def _calibrate_row_terms(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def calibrate_rows(  # type: ignore[no-untyped-def]
-    counts, first_row, cubics, terms, factors, dark, reciprocal, static, levels, sci, dq
-):
+def calibrate_rows(
+    counts: np.ndarray,
+    first_row: int,
+    cubics: np.ndarray,
+    terms: np.ndarray,
+    factors: np.ndarray,
+    dark: np.ndarray,
+    reciprocal: np.ndarray,
+    static: np.ndarray,
+    levels: _Levels,
+    sci: np.ndarray,
+    dq: np.ndarray,
+) -> np.ndarray:
     """Rows of one block; return the flat indices of saturated pixels.
 
     cubics (n_sets, 3); terms (n_terms, ny or n_sets, nx or 1), empty if the cubics are complete.

@@ -8,7 +8,7 @@ from nirred.algorithms.compiled import kernel, subkernel
 
 
 @kernel
-def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
+def blur(plane: np.ndarray, half: np.ndarray, start: int, out: np.ndarray) -> None:
     """Convolve along both axes with a symmetric kernel, given its right half; the image is 0 beyond its edges.
 
     `out` receives the rows from `start` on.
@@ -37,7 +37,7 @@ def blur(plane, half, start, out):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _trunk(parents, k):  # type: ignore[no-untyped-def]
+def _trunk(parents: np.ndarray, k: int) -> int:
     while parents[k] != k:
         parents[k] = parents[parents[k]]
         k = parents[k]
@@ -45,7 +45,15 @@ def _trunk(parents, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  # type: ignore[no-untyped-def]
+def part_blends(
+    heights: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    prominence: float,
+    contrast: float,
+    parts: np.ndarray,
+    islands: np.ndarray,
+) -> None:
     """Deblend by a watershed from the peaks down: where two peaks meet, the lower one is kept only if significant.
 
     `heights` are those of the listed pixels, in descending order. A peak is significant if it rises by `prominence`
@@ -88,7 +96,7 @@ def part_blends(heights, rows, columns, prominence, contrast, parts, islands):  
 
 
 @kernel
-def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-def]
+def windowed_moments(values: np.ndarray, sigma2: float, rounds: int, found: np.ndarray) -> None:
     """Centroids in a Gaussian window that is recentred iteratively, and second moments in its final position.
 
     values (n, s, s): square cut-outs; found (n, 5): dx, dy from their middles, initially the starting position, at
@@ -126,7 +134,7 @@ def windowed_moments(values, sigma2, rounds, found):  # type: ignore[no-untyped-
 
 
 @subkernel
-def _correlated_sum(share, covariance):  # type: ignore[no-untyped-def]
+def _correlated_sum(share: np.ndarray, covariance: np.ndarray) -> float:
     """Sum of share_i share_j covariance[j - i]; the innermost loop runs over contiguous pixels."""
     height, width = share.shape
     half = covariance.shape[0] // 2
@@ -147,14 +155,16 @@ def _correlated_sum(share, covariance):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def correlated_sums(shares, covariance, out):  # type: ignore[no-untyped-def]
+def correlated_sums(shares: np.ndarray, covariance: np.ndarray, out: np.ndarray) -> None:
     """`_correlated_sum` of each of n windows of shape (n, h, w)."""
     for k in range(shares.shape[0]):
         out[k] = _correlated_sum(shares[k], covariance)
 
 
 @subkernel
-def _own_pixel(good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
+def _own_pixel(
+    good: np.ndarray, labels: np.ndarray, own: int, y: int, x: int, middle: tuple[int, int]
+) -> tuple[int, int]:
     """Index of a pixel of a source, or of its mirror image if it is bad or a neighbour's; (-1, -1) if both are."""
     if good[y, x] and (labels[y, x] == own or labels[y, x] == 0):
         return y, x
@@ -166,7 +176,15 @@ def _own_pixel(good, labels, own, y, x, middle):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def kron_radii(data, good, labels, first, sources, limits, radii):  # type: ignore[no-untyped-def]
+def kron_radii(
+    data: np.ndarray,
+    good: np.ndarray,
+    labels: np.ndarray,
+    first: int,
+    sources: np.ndarray,
+    limits: tuple[float, float, float],
+    radii: np.ndarray,
+) -> None:
     """Radius of each source's aperture, in units of the ellipse of its moments; NaN if undefined.
 
     sources (n, 5): x, y, moments xx, yy, xy; limits: radius within which the first moment is computed, radius of the
@@ -195,7 +213,14 @@ def kron_radii(data, good, labels, first, sources, limits, radii):  # type: igno
 
 
 @kernel
-def own_sum(planes, good, labels, target, weights, covariance):  # type: ignore[no-untyped-def]
+def own_sum(
+    planes: tuple[np.ndarray, np.ndarray],
+    good: np.ndarray,
+    labels: np.ndarray,
+    target: tuple[int, tuple[int, int], np.ndarray],
+    weights: np.ndarray,
+    covariance: np.ndarray,
+) -> tuple[float, float]:
     """Weighted sum of a source's pixels and its variance.
 
     planes: data and variance; target: the source's label, the pixel (y, x) of weights[0, 0], and its centre (x, y).

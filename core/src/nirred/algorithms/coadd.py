@@ -130,7 +130,14 @@ def frame_rows(
 
 
 @subkernel
-def _add_row(what, frame, limit, marks, into, work):  # type: ignore[no-untyped-def]
+def _add_row(
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    frame: tuple[float, float, float, float],
+    limit: np.float32,
+    marks: tuple[np.uint16, np.uint16],
+    into: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    work: tuple[np.ndarray, np.ndarray],
+) -> None:
     """Add a row of one frame: value / scale with its weight; `h` is the share of masked pixels in the value."""
     (v, h, f, c, e), (light, total, noise, own, number, used, lost), (taken, bits) = what, into, work
     weight, scale, sky, extra = frame
@@ -154,13 +161,28 @@ def _add_row(what, frame, limit, marks, into, work):  # type: ignore[no-untyped-
 
 
 @subkernel
-def _sums_of(r, low, high, sums, count, seen):  # type: ignore[no-untyped-def]
+def _sums_of(
+    r: int, low: int, high: int, sums: np.ndarray, count: np.ndarray, seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     light, total, noise, own = sums[0, r, low:high], sums[1, r, low:high], sums[2, r, low:high], sums[3, r, low:high]
     return light, total, noise, own, count[r, low:high], seen[0, r, low:high], seen[1, r, low:high]
 
 
 @kernel
-def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
+def _add(
+    values: np.ndarray,
+    hidden: np.ndarray,
+    flags: np.ndarray,
+    constant: np.ndarray,
+    per_electron: np.ndarray,
+    origin: tuple[int, int],
+    frame: tuple[float, float, float, float],
+    limit: np.float32,
+    marks: tuple[np.uint16, np.uint16],
+    sums: np.ndarray,
+    count: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Add one frame's rows, whose pixels correspond to those of the planes apart from `origin`."""
     x, y = origin
     low = min(max(0, -x), values.shape[1])
@@ -174,7 +196,20 @@ def _add(values, hidden, flags, constant, per_electron, origin, frame, limit, ma
 
 
 @kernel
-def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, marks, sums, count, seen):  # type: ignore[no-untyped-def]
+def _add_mapped(
+    values: np.ndarray,
+    hidden: np.ndarray,
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    index: np.ndarray,
+    area: np.ndarray,
+    factors: tuple[np.float32, bool],
+    frame: tuple[float, float, float, float],
+    limit: np.float32,
+    marks: tuple[np.uint16, np.uint16],
+    sums: np.ndarray,
+    count: np.ndarray,
+    seen: np.ndarray,
+) -> None:
     """Add one frame's rows; `index` and `area` give the plane's pixel under each, nothing where the index is -1."""
     (flags, constant, per_electron), (gain, electrons) = planes, factors
     one, width = np.float32(1), values.shape[1]
@@ -203,7 +238,7 @@ def _add_mapped(values, hidden, planes, index, area, factors, frame, limit, mark
 
 
 @kernel
-def _mean(sums, sci, var):  # type: ignore[no-untyped-def]
+def _mean(sums: np.ndarray, sci: np.ndarray, var: np.ndarray) -> None:
     """Values and variances of sums, NaN without weight."""
     for y in range(sci.shape[0]):
         for x in range(sci.shape[1]):

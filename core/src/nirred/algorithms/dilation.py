@@ -9,7 +9,7 @@ from nirred.algorithms.compiled import kernel
 
 
 @kernel
-def find_runs(mask):  # type: ignore[no-untyped-def]
+def find_runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Runs of a mask's pixels that are 1, (first, one past last), and where each row's runs begin."""
     height, width = mask.shape
     runs = np.empty((4096, 2), np.int32)
@@ -41,7 +41,7 @@ def find_runs(mask):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _paint(runs, begins, half_widths, out):  # type: ignore[no-untyped-def]
+def _paint(runs: np.ndarray, begins: np.ndarray, half_widths: np.ndarray, out: np.ndarray) -> None:
     """Dilate runs by the element whose row dy reaches half_widths[dy + r] to each side, summing steps."""
     height, width = out.shape
     radius = half_widths.size // 2

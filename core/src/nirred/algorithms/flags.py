@@ -9,7 +9,7 @@ from nirred.algorithms.compiled import kernel
 
 
 @kernel
-def _flagged(dq, bits, out):  # type: ignore[no-untyped-def]
+def _flagged(dq: np.ndarray, bits: np.uint16, out: np.ndarray) -> None:
     for r in range(dq.shape[0]):
         source, target = dq[r], out[r]
         for c in range(source.size):
@@ -24,7 +24,7 @@ def flagged(dq: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
 
 
 @kernel
-def _mark(dq, bits, mask):  # type: ignore[no-untyped-def]
+def _mark(dq: np.ndarray, bits: np.uint16, mask: np.ndarray) -> None:
     for r in range(dq.shape[0]):
         target, source = dq[r], mask[r]
         for c in range(target.size):

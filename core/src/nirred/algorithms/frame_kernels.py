@@ -75,7 +75,9 @@ class Asked(NamedTuple):
 
 
 @subkernel
-def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-untyped-def]
+def _sorted_middle(
+    values: np.ndarray, network: np.ndarray, m: int, sign: np.ndarray, count: np.ndarray, out: np.ndarray
+) -> None:
     """Median per lane; NaN become +inf and -inf in turn, which keeps the median on the middle wires."""
     n = values.shape[0]
     sign[:m], count[:m] = _INF, 0
@@ -102,7 +104,17 @@ def _sorted_middle(values, network, m, sign, count, out):  # type: ignore[no-unt
 
 
 @subkernel
-def _load(data, dq, table, useless, row, start, m, values, units):  # type: ignore[no-untyped-def]
+def _load(
+    data: np.ndarray,
+    dq: np.ndarray,
+    table: Table,
+    useless: np.uint16,
+    row: int,
+    start: int,
+    m: int,
+    values: np.ndarray,
+    units: np.ndarray,
+) -> None:
     """Copy a tile of every frame; its unit where it shows sky, else 0."""
     zero = np.float32(0)
     for k in range(table.place.size):
@@ -114,7 +126,17 @@ def _load(data, dq, table, useless, row, start, m, values, units):  # type: igno
 
 
 @subkernel
-def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  # type: ignore[no-untyped-def]
+def _load_beside(
+    data: np.ndarray,
+    dq: np.ndarray,
+    table: Table,
+    useless: np.uint16,
+    row: int,
+    start: int,
+    smooth: np.ndarray,
+    values: np.ndarray,
+    units: np.ndarray,
+) -> None:
     """As `_load`, for each frame's difference from a smooth sky."""
     zero, m = np.float32(0), smooth.size
     for k in range(table.place.size):
@@ -126,7 +148,9 @@ def _load_beside(data, dq, table, useless, row, start, smooth, values, units):  
 
 
 @subkernel
-def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-def]
+def _median_of_all(
+    values: np.ndarray, units: np.ndarray, table: Table, j: int, work: np.ndarray
+) -> tuple[np.float32, np.float32]:
     """Median of every frame that shows sky at one pixel, and their number."""
     n = 0
     for k in range(table.place.size):
@@ -142,7 +166,18 @@ def _median_of_all(values, units, table, j, work):  # type: ignore[no-untyped-de
 
 
 @subkernel
-def _centres(values, units, m, table, rule, network, sample, wires, lanes, work):  # type: ignore[no-untyped-def]
+def _centres(
+    values: np.ndarray,
+    units: np.ndarray,
+    m: int,
+    table: Table,
+    rule: Rule,
+    network: np.ndarray,
+    sample: np.ndarray,
+    wires: np.ndarray,
+    lanes: np.ndarray,
+    work: np.ndarray,
+) -> None:
     """Median pattern of a tile into lanes[0], the number of frames in it into lanes[1]."""
     for s in range(sample.size):
         k = sample[s]
@@ -168,7 +203,15 @@ def _centres(values, units, m, table, rule, network, sample, wires, lanes, work)
 
 
 @subkernel
-def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: ignore[no-untyped-def]
+def _leave_out_strays(
+    values: np.ndarray,
+    units: np.ndarray,
+    table: Table,
+    rule: Rule,
+    quiet: np.ndarray,
+    shot: np.ndarray,
+    lanes: np.ndarray,
+) -> None:
     """Subtract the median from the values, and set the units of outliers to 0."""
     zero, one, m = np.float32(0), np.float32(1), quiet.size
     centre, spread = lanes[0], lanes[3]
@@ -187,7 +230,7 @@ def _leave_out_strays(values, units, table, rule, quiet, shot, lanes):  # type: 
 
 
 @subkernel
-def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-untyped-def]
+def _flag_strays(units: np.ndarray, dq: np.ndarray, table: Table, rule: Rule, row: int, start: int, m: int) -> None:
     """Set or clear the bit of outliers."""
     for k in range(table.place.size):
         seen, bits = units[k], dq[table.place[k], row, start : start + m]
@@ -197,7 +240,16 @@ def _flag_strays(units, dq, table, rule, row, start, m):  # type: ignore[no-unty
 
 
 @subkernel
-def _halve(values, units, number, centre, sums, halves, r, start):  # type: ignore[no-untyped-def]
+def _halve(
+    values: np.ndarray,
+    units: np.ndarray,
+    number: int,
+    centre: np.ndarray,
+    sums: np.ndarray,
+    halves: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    r: int,
+    start: int,
+) -> None:
     """Means of every other frame, and their units."""
     zero, m = np.float32(0), centre.size
     for total in sums:
@@ -218,7 +270,7 @@ def _halve(values, units, number, centre, sums, halves, r, start):  # type: igno
 
 
 @subkernel
-def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-def]
+def _move(values: np.ndarray, units: np.ndarray, asked: Asked, e: int, total: np.ndarray, behind: np.ndarray) -> None:
     """Update the sums of the previous frame to those of frame e."""
     zero = np.float32(0)
     for q in range(asked.begins[e], asked.begins[e + 1]):
@@ -234,7 +286,17 @@ def _move(values, units, asked, e, total, behind):  # type: ignore[no-untyped-de
 
 
 @subkernel
-def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type: ignore[no-untyped-def]
+def _subtract(
+    data: np.ndarray,
+    asked: Asked,
+    smooth: np.ndarray,
+    values: np.ndarray,
+    units: np.ndarray,
+    r: int,
+    row: int,
+    start: int,
+    sums: np.ndarray,
+) -> None:
     """Subtract the sky of a tile from all requested frames; two more rows of values: none, and spare."""
     zero, one, nine, m, least = np.float32(0), np.float32(1), np.float32(9), smooth.size, asked.least
     total, behind, spare = sums[0, :m], sums[1, :m], values[values.shape[0] - 1]
@@ -269,7 +331,20 @@ def _subtract(data, asked, smooth, values, units, r, row, start, sums):  # type:
 
 
 @kernel
-def sky_rows(data, dq, table, rule, network, sample, first, noise, known, centres, halves, asked):  # type: ignore[no-untyped-def]
+def sky_rows(
+    data: np.ndarray,
+    dq: np.ndarray,
+    table: Table,
+    rule: Rule,
+    network: np.ndarray,
+    sample: np.ndarray,
+    first: int,
+    noise: tuple[np.ndarray, np.ndarray],
+    known: np.ndarray,
+    centres: np.ndarray,
+    halves: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    asked: Asked,
+) -> None:
     """See `sky_rows.survey` and `sky_rows.subtract`; arrays without rows are unknown, or not requested.
 
     The smooth sky is `known`, or else the median.

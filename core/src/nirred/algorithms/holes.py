@@ -43,7 +43,7 @@ def flag_holes(
 
 
 @kernel
-def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
+def _flag_holes(counts: np.ndarray, level: np.float32, seeds: np.ndarray, mark: np.ndarray, dq: np.ndarray) -> None:
     """Flag the holes of every clump that contains a seed; `mark` (zeros) marks visited pixels.
 
     Clumps and the low regions searched inside them carry the clump's number, so that a region inside
@@ -75,7 +75,16 @@ def _flag_holes(counts, level, seeds, mark, dq):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _flood(counts, level, low, seed, limits, number, mark, pixels):  # type: ignore[no-untyped-def]
+def _flood(
+    counts: np.ndarray,
+    level: np.float32,
+    low: bool,
+    seed: int,
+    limits: tuple[int, int, int, int],
+    number: int,
+    mark: np.ndarray,
+    pixels: np.ndarray,
+) -> tuple[np.ndarray, int, tuple[int, int, int, int]]:
     """Number the region below or from a level on round `seed` within `limits`: 4-connected if low, else 8-connected.
 
     Returns the region's flat indices (a queue, grown as needed), their count and the bounding box.

@@ -17,7 +17,7 @@ WELL_CONDITIONED = 1e10
 
 
 @kernel
-def normal_equations(terms, values, weights):  # type: ignore[no-untyped-def]
+def normal_equations(terms: np.ndarray, values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums of products of terms (n, m), shape (m, m), and of terms with values (n,), shape (m,).
 
     Plain sums, not a BLAS product: the same bits on any number of threads.

@@ -78,7 +78,7 @@ def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 @subkernel
-def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
+def _load(images: np.ndarray, start: int, work: np.ndarray, sign: np.ndarray, number: np.ndarray) -> int:
     """Fill lanes with the images that have data there, and return their number.
 
     Missing values become +inf and -inf in turn, so that the median stays on the middle wires.
@@ -103,7 +103,7 @@ def _load(images, start, work, sign, number):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
+def _middle(below: np.ndarray, above: np.ndarray, sign: np.ndarray, even: bool) -> None:
     """Move the two middle values to these rows: the first missing is +inf, so an odd number leaves one more above."""
     zero = np.float32(0)
     if even:
@@ -115,7 +115,9 @@ def _middle(below, above, sign, even):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _choose(first, last, number, apart, value, count):  # type: ignore[no-untyped-def]
+def _choose(
+    first: np.ndarray, last: np.ndarray, number: np.ndarray, apart: np.float32, value: np.ndarray, count: np.ndarray
+) -> None:
     half, zero = np.float32(0.5), np.float32(0)
     for j in range(value.size):
         between = last[j] - first[j]
@@ -128,7 +130,14 @@ def _choose(first, last, number, apart, value, count):  # type: ignore[no-untype
 
 
 @kernel
-def _medians(images, network, begins, apart, values, count):  # type: ignore[no-untyped-def]
+def _medians(
+    images: np.ndarray,
+    network: np.ndarray,
+    begins: np.ndarray,
+    apart: np.float32,
+    values: np.ndarray,
+    count: np.ndarray,
+) -> None:
     n, size = images.shape
     lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((max(n, 1), _LANES), np.float32)
     for start in range(0, size, _LANES):
@@ -141,7 +150,7 @@ def _medians(images, network, begins, apart, values, count):  # type: ignore[no-
 
 
 @subkernel
-def _sort(scratch, loaded, network, sign):  # type: ignore[no-untyped-def]
+def _sort(scratch: np.ndarray, loaded: int, network: np.ndarray, sign: np.ndarray) -> None:
     """Bring the two middle values of each lane to the middle rows."""
     for c in range(network.shape[0]):
         a, b = scratch[network[c, 0]], scratch[network[c, 1]]
@@ -154,7 +163,19 @@ def _sort(scratch, loaded, network, sign):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _load_shifted(data, dq, places, rows, columns, useless, row, start, work, sign, number):  # type: ignore[no-untyped-def]
+def _load_shifted(
+    data: np.ndarray,
+    dq: np.ndarray,
+    places: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    useless: np.uint16,
+    row: int,
+    start: int,
+    work: np.ndarray,
+    sign: np.ndarray,
+    number: np.ndarray,
+) -> int:
     """As `_load`, from the frames that reach these lanes."""
     ny, nx, m, loaded = data.shape[1], data.shape[2], sign.size, 0
     zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
@@ -183,9 +204,19 @@ def _load_shifted(data, dq, places, rows, columns, useless, row, start, work, si
 
 
 @kernel
-def _shifted_medians(  # type: ignore[no-untyped-def]
-    data, dq, places, rows, columns, useless, network, begins, apart, values, count
-):
+def _shifted_medians(
+    data: np.ndarray,
+    dq: np.ndarray,
+    places: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    useless: np.uint16,
+    network: np.ndarray,
+    begins: np.ndarray,
+    apart: np.float32,
+    values: np.ndarray,
+    count: np.ndarray,
+) -> None:
     lanes, scratch = np.empty((2, _LANES), np.float32), np.empty((places.size, _LANES), np.float32)
     for row in range(values.shape[0]):
         for start in range(0, values.shape[1], _LANES):

@@ -24,7 +24,7 @@ ROWS = 256  # of an image that are drawn at once
 
 
 @subkernel
-def _first_guess(box, bad, sample):  # type: ignore[no-untyped-def]
+def _first_guess(box: np.ndarray, bad: np.ndarray, sample: np.ndarray) -> tuple[float, float]:
     """Median and half the central 68 % of about 64 pixels; -1 for sigma where fewer than 4 are good."""
     rows = max(1, box.shape[0] // 8)
     columns = max(1, box.shape[1] // 8)
@@ -45,7 +45,15 @@ def _first_guess(box, bad, sample):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _cumulate(data, bad, box, start, scale, counts, sums):  # type: ignore[no-untyped-def]
+def _cumulate(
+    data: np.ndarray,
+    bad: np.ndarray,
+    box: tuple[tuple[int, int], tuple[int, int]],
+    start: np.float32,
+    scale: np.float32,
+    counts: np.ndarray,
+    sums: np.ndarray,
+) -> float:
     """Cumulative moments 0, 1, 2 of a box's histogram, in bins from `start`; returns the share of good pixels.
 
     Large boxes are sampled on every other row: 0.03 sigma per box of 64 pixels is enough before the median filter.
@@ -78,7 +86,9 @@ def _cumulate(data, bad, box, start, scale, counts, sums):  # type: ignore[no-un
 
 
 @subkernel
-def _fit_histogram(sums, position, width, window, factors):  # type: ignore[no-untyped-def]
+def _fit_histogram(
+    sums: np.ndarray, position: float, width: float, window: np.ndarray, factors: np.ndarray
+) -> tuple[float, float]:
     """Mode and sigma, in bins, of a cumulated histogram; the same fit as `background.level`."""
     last = sums.shape[1] - 1
     moments = np.zeros(3)
@@ -102,7 +112,15 @@ def _fit_histogram(sums, position, width, window, factors):  # type: ignore[no-u
 
 
 @kernel
-def _box_levels(data, bad, window, factors, values, sigmas, shares):  # type: ignore[no-untyped-def]
+def _box_levels(
+    data: np.ndarray,
+    bad: np.ndarray,
+    window: np.ndarray,
+    factors: np.ndarray,
+    values: np.ndarray,
+    sigmas: np.ndarray,
+    shares: np.ndarray,
+) -> None:
     """Level, scatter and share of good pixels of each box of an even grid over the image."""
     ny, nx = values.shape
     sample = np.empty(128)
@@ -184,7 +202,7 @@ class Mesh:
 
 
 @kernel
-def fill_boxes(values, sigmas, valid, good):  # type: ignore[no-untyped-def]
+def fill_boxes(values: np.ndarray, sigmas: np.ndarray, valid: np.ndarray, good: np.ndarray) -> None:
     """Fill boxes that are not valid with the mean of the `good` ones (y, x), weighted by distance to the power -4."""
     for j in range(valid.shape[0]):
         for i in range(valid.shape[1]):

@@ -52,7 +52,9 @@ def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y
 
 
 @kernel
-def _block_means(data, bad, columns, rows, size, means):  # type: ignore[no-untyped-def]
+def _block_means(
+    data: np.ndarray, bad: np.ndarray, columns: np.ndarray, rows: np.ndarray, size: int, means: np.ndarray
+) -> None:
     """Means of squares that begin at these pixels; -1: none."""
     for k in range(means.size):
         total, count = 0.0, 0
@@ -147,7 +149,18 @@ def add_shown(
 
 
 @kernel
-def _add_shown(dq, useless, light, j, v, i, u, unit, total, units):  # type: ignore[no-untyped-def]
+def _add_shown(
+    dq: np.ndarray,
+    useless: np.uint16,
+    light: np.ndarray,
+    j: np.ndarray,
+    v: np.ndarray,
+    i: np.ndarray,
+    u: np.ndarray,
+    unit: np.float32,
+    total: np.ndarray,
+    units: np.ndarray,
+) -> None:
     for y in range(dq.shape[0]):
         upper, lower, t = light[j[y]], light[j[y] + 1], v[y]
         for x in range(dq.shape[1]):

@@ -16,7 +16,15 @@ IndexArray = NDArray[np.intp]
 
 
 @kernel
-def _sweep(a, b, order, radius, earlier, distance, nearest):  # type: ignore[no-untyped-def]
+def _sweep(
+    a: np.ndarray,
+    b: np.ndarray,
+    order: np.ndarray,
+    radius: float,
+    earlier: bool,
+    distance: np.ndarray,
+    nearest: np.ndarray,
+) -> int:
     """Fill in the nearest point of b, sorted along x by `order`, for each of a; return the number of pairs."""
     pairs = 0
     for i in range(a.shape[0]):

@@ -16,7 +16,7 @@ AROUND = 16  # side of the boxes with which a pixel is compared, pixels: the glo
 
 
 @kernel
-def _lagged_products(values, good, half, products, pairs):  # type: ignore[no-untyped-def]
+def _lagged_products(values: np.ndarray, good: np.ndarray, half: int, products: np.ndarray, pairs: np.ndarray) -> None:
     """Sums of products, and numbers of pairs, of pixels at each lag; lags (dy, dx) and (-dy, -dx) are equal.
 
     Columns are summed first, so that neighbouring columns share one vector operation.

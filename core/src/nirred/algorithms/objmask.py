@@ -39,7 +39,7 @@ def blank_fraction(mask: ArrayLike, bad: ArrayLike | None) -> float:
 
 
 @subkernel
-def _root(parents, k):  # type: ignore[no-untyped-def]
+def _root(parents: np.ndarray, k: int) -> int:
     while parents[k] != k:
         parents[k] = parents[parents[k]]
         k = parents[k]
@@ -47,7 +47,9 @@ def _root(parents, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignore[no-untyped-def]
+def _keep_regions(
+    runs: np.ndarray, begins: np.ndarray, min_area: int, found: np.ndarray, signal: np.ndarray, weight: np.ndarray
+) -> None:
     """Mark 8-connected regions of at least `min_area` pixels in `found` and take them out of signal and weight.
 
     Runs are joined by union-find to those of the row before (Rosenfeld & Pfaltz 1966).
@@ -74,7 +76,9 @@ def _keep_regions(runs, begins, min_area, found, signal, weight):  # type: ignor
 
 
 @kernel
-def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-untyped-def]
+def _standardise(
+    data: np.ndarray, bad: np.ndarray, noise: np.ndarray, zero: np.float32, signal: np.ndarray, weight: np.ndarray
+) -> None:
     """Fill `signal` with (data - zero) / noise and `weight` with 1, both 0 where a pixel is bad or has no noise."""
     nothing, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
     constant = np.full(data.shape[1], noise[0, 0])
@@ -89,7 +93,7 @@ def _standardise(data, bad, noise, zero, signal, weight):  # type: ignore[no-unt
 
 
 @kernel
-def _halve(plane, out):  # type: ignore[no-untyped-def]
+def _halve(plane: np.ndarray, out: np.ndarray) -> None:
     """Sums of blocks of 2 x 2 pixels; incomplete blocks at the far edges count as they are."""
     height, width = plane.shape
     line = np.zeros(2 * out.shape[1], np.float32)
@@ -104,7 +108,9 @@ def _halve(plane, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _smooth(signal, weight, kernel, floor, start, out):  # type: ignore[no-untyped-def]
+def _smooth(
+    signal: np.ndarray, weight: np.ndarray, kernel: np.ndarray, floor: np.float32, start: int, out: np.ndarray
+) -> None:
     """Smooth with a symmetric kernel (right half given): signal over the root of the weight, for uniform noise.
 
     `out` receives the rows from `start` on.

@@ -10,7 +10,7 @@ from nirred.algorithms.flags import flagged
 
 
 @subkernel
-def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
+def _mean_around(data: np.ndarray, dq: np.ndarray, bits: np.uint16, y: int, x: int) -> np.float32:
     """Mean of the good pixels in 3 x 3, else 5 x 5, else 7 x 7; 0 without any."""
     ny, nx = data.shape
     for reach in range(1, 4):
@@ -26,7 +26,7 @@ def _mean_around(data, dq, bits, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-def]
+def _good_blocks(dq: np.ndarray, bits: np.uint16, y: int, block: int, known: np.ndarray, good: np.ndarray) -> bool:
     """Whether any pixel around this block of 16 pixels of row y is good: three blocks of seven rows, each seen once."""
     nx = dq.shape[1]
     for yy in range(max(y - 3, 0), min(y + 4, dq.shape[0])):
@@ -41,7 +41,7 @@ def _good_blocks(dq, bits, y, block, known, good):  # type: ignore[no-untyped-de
 
 
 @kernel
-def fill_lost(data, dq, bits, rows):  # type: ignore[no-untyped-def]
+def fill_lost(data: np.ndarray, dq: np.ndarray, bits: np.uint16, rows: np.ndarray) -> None:
     """Set unusable pixels that are not finite, in marked `rows`, to the mean of good ones around, else 0."""
     ny, nx = data.shape
     blocks = (nx + 15) // 16  # where three of them and seven rows hold no good pixel, none is sought

@@ -16,7 +16,7 @@ _LEAST_WEIGHT = 0.5
 
 
 @subkernel
-def _spread(n):  # type: ignore[no-untyped-def]
+def _spread(n: np.float32) -> np.float32:
     """Variance of the difference to the median of n frames, over that of the frame; for two, of half the difference.
 
     The median of few frames is the highest of the others where this one is high: nearer than its noise says.
@@ -27,7 +27,7 @@ def _spread(n):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
+def _place(nodes: np.ndarray, step: int, y: int, x: int) -> tuple[float, float]:
     """Position of a plane's pixel on the grid, linear between nodes."""
     rows, columns, part = nodes.shape[1], np.uint64(nodes.shape[2]), 1.0 / step
     j, i = min(np.uint32(y) // np.uint32(step), rows - 2), min(np.uint32(x) // np.uint32(step), nodes.shape[2] - 2)
@@ -40,14 +40,14 @@ def _place(nodes, step, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def between(a, b, c, d, right, down):  # type: ignore[no-untyped-def]
+def between(a: float, b: float, c: float, d: float, right: float, down: float) -> float:
     """Between two values above and two below."""
     upper, lower = a + right * (b - a), c + right * (d - c)
     return upper + down * (lower - upper)
 
 
 @subkernel
-def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
+def _bilinear(model: np.ndarray, u: float, v: float) -> np.float32:
     """The model at a position on the grid, from usable samples only; NaN where it has no value."""
     if 0.0 <= u < model.shape[1] - 1 and 0.0 <= v < model.shape[0] - 1:
         p, q, one = np.uint64(u), np.uint64(v), np.uint64(1)
@@ -69,7 +69,7 @@ def _bilinear(model, u, v):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
+def model_at(model: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int) -> np.float32:
     """The model at a pixel of the plane: its own value, or interpolated from the grid."""
     if nodes.size == 0:
         return model[y, x]
@@ -78,7 +78,7 @@ def model_at(model, nodes, step, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
+def count_at(count: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int) -> np.uint16:
     """Number of frames in the grid's nearest pixel."""
     u, v = _place(nodes, step, y, x)
     i, j = math.floor(u + 0.5), math.floor(v + 0.5)
@@ -86,7 +86,7 @@ def count_at(count, nodes, step, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
+def _beside(way: int, reach: int, y: int, x: int, shape: tuple[int, int]) -> tuple[int, int]:
     """One of eight pixels around another: its neighbours, and those at the distance of half a FWHM."""
     far = 1 if way < 4 else reach
     yy = min(max(y + far * ((way % 4 == 0) - (way % 4 == 1)), 0), shape[0] - 1)
@@ -94,7 +94,9 @@ def _beside(way, reach, y, x, shape):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-untyped-def]
+def steepest(
+    model: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int, m: float, reach: int, shape: tuple[int, int]
+) -> float:
     """Largest difference between the model at a pixel of the plane, `m`, and at those around it."""
     steep, place = 0.0, (0.0, 0.0)
     if nodes.size > 0:
@@ -114,7 +116,16 @@ def steepest(model, nodes, step, y, x, m, reach, shape):  # type: ignore[no-unty
 
 
 @subkernel
-def judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-untyped-def]
+def judge(
+    value: np.float32,
+    bright: bool,
+    m: float,
+    steep: float,
+    n: int,
+    noise: tuple[float, float],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+) -> int:
     """1 if a pixel deviates much from the model `m`; 2 if it deviates a little: kept only next to a 1.
 
     `steep` is the model's steepest step. Of two values the model is the mean, or the one nearer to the sky: half their
@@ -141,7 +152,7 @@ def judge(value, bright, m, steep, n, noise, frame, limits):  # type: ignore[no-
 
 
 @subkernel
-def buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
+def buried(dq: np.ndarray, bad: np.uint16, y: int, x: int) -> bool:
     """Whether a pixel and all its neighbours are unusable."""
     for yy in range(max(y - 1, 0), min(y + 2, dq.shape[0])):
         for xx in range(max(x - 1, 0), min(x + 2, dq.shape[1])):
@@ -151,7 +162,7 @@ def buried(dq, bad, y, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _gather(marks, words, places):  # type: ignore[no-untyped-def]
+def _gather(marks: np.ndarray, words: np.ndarray, places: np.ndarray) -> int:
     """Indices of non-zero marks, and their number; `words` are the marks, eight bytes each, mostly 0.
 
     The loop that uses the indices has no branch between one and the next, so that many are loaded from memory at once.
@@ -167,7 +178,16 @@ def _gather(marks, words, places):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+def flag_plane(
+    sub: np.ndarray,
+    dq: np.ndarray,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    origin: tuple[int, int],
+    noise: tuple[np.ndarray, np.ndarray],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+    flags: np.ndarray,
+) -> None:
     """Judge the pixels that deviate from the model by more than the lower limit without tolerance: a few in 1000."""
     (model, count, nodes, step), (ny, nx) = what, sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
@@ -195,7 +215,7 @@ def flag_plane(sub, dq, what, origin, noise, frame, limits, flags):  # type: ign
 
 
 @subkernel
-def _touches(flags, y, x):  # type: ignore[no-untyped-def]
+def _touches(flags: np.ndarray, y: int, x: int) -> bool:
     """Whether a neighbour is a 1."""
     for yy in range(max(y - 1, 0), min(y + 2, flags.shape[0])):
         for xx in range(max(x - 1, 0), min(x + 2, flags.shape[1])):
@@ -205,7 +225,7 @@ def _touches(flags, y, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def grow(flags, words):  # type: ignore[no-untyped-def]
+def grow(flags: np.ndarray, words: np.ndarray) -> None:
     """Keep 1, and 2 next to a 1, and nothing else; `words` are eight flags each, of which most are 0."""
     flat, nx = flags.ravel(), flags.shape[1]
     for mark in (3, 1):
@@ -220,7 +240,14 @@ def grow(flags, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tell(data, dq, bits, what, scale, lost):  # type: ignore[no-untyped-def]
+def tell(
+    data: np.ndarray,
+    dq: np.ndarray,
+    bits: np.uint16,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    scale: np.float32,
+    lost: np.ndarray,
+) -> None:
     """Set unusable pixels to the model's value, or to NaN where it has none: then the row is marked in `lost`."""
     model, _, nodes, step = what
     ny, nx = data.shape

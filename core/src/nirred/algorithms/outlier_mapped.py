@@ -22,7 +22,7 @@ _MOST_SPREAD = 1.065
 
 
 @kernel
-def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
+def survey_blocks(model: np.ndarray, count: np.ndarray, most: np.ndarray, least: np.ndarray) -> None:
     """Largest absolute value of each block of a grid, -1 without values, inf if some are missing; its least count."""
     for j in range(most.shape[0]):
         for i in range(most.shape[1]):
@@ -38,7 +38,12 @@ def survey_blocks(model, count, most, least):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
+def _tile(
+    corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]],
+    most: np.ndarray,
+    least: np.ndarray,
+    extent: tuple[int, int],
+) -> tuple[np.float32, np.uint16]:
     """Largest value, as in `survey_blocks`, and least count of the grid around a tile of the plane."""
     height, width = extent
     (a, p), (b, q), (c, r), (d, s) = corners
@@ -62,7 +67,7 @@ def _tile(corners, most, least, extent):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
+def _corner_row(nodes: np.ndarray, step: int, side: int, y: int, corners: np.ndarray) -> None:
     """Positions on the grid of the pixels (0, y), (side, y), (2 side, y) ... of the plane."""
     j = min(y // step, nodes.shape[1] - 2)
     down, every = (y - j * step) / step, step // side  # side is a power of two, and at most step
@@ -75,7 +80,15 @@ def _corner_row(nodes, step, side, y, corners):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ignore[no-untyped-def]
+def _tile_limits(
+    nodes: np.ndarray,
+    step: int,
+    side: int,
+    blocks: tuple[np.ndarray, np.ndarray],
+    extent: tuple[int, int],
+    reach: np.ndarray,
+    factor: np.ndarray,
+) -> None:
     """Of each tile of the plane: the model's largest value and the least factor on a variance."""
     (most, least), none = blocks, np.float32(-1)
     above, below = np.empty((2, reach.shape[1] + 1)), np.empty((2, reach.shape[1] + 1))
@@ -97,7 +110,9 @@ def _tile_limits(nodes, step, side, blocks, extent, reach, factor):  # type: ign
 
 
 @subkernel
-def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-untyped-def]
+def _draw_row(
+    model: np.ndarray, nodes: np.ndarray, step: int, y: int, chosen: np.ndarray, number: int, drawn: np.ndarray
+) -> None:
     """The model at some pixels of row y of the plane: one loop, because calls for single pixels take much longer."""
     columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
     j = min(y // step, nodes.shape[1] - 2)
@@ -127,7 +142,17 @@ def _draw_row(model, nodes, step, y, chosen, number, drawn):  # type: ignore[no-
 
 
 @subkernel
-def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: ignore[no-untyped-def]
+def _judge_mapped(
+    sub: np.ndarray,
+    dq: np.ndarray,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    noise: tuple[np.ndarray, np.ndarray],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+    y: int,
+    x: int,
+    middle: np.float32,
+) -> int:
     """As `judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
     (model, count, nodes, step), m = what, np.float64(middle)
     n = count_at(count, nodes, step, y, x)
@@ -139,7 +164,7 @@ def _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle):  # type: i
 
 
 @subkernel
-def _spread_out(reach, out):  # type: ignore[no-untyped-def]
+def _spread_out(reach: np.ndarray, out: np.ndarray) -> None:
     """Largest value of each tile and those around it."""
     rows, columns = reach.shape
     for j in range(rows):
@@ -152,7 +177,15 @@ def _spread_out(reach, out):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignore[no-untyped-def]
+def _certain(
+    bits: np.uint16,
+    off: np.float32,
+    middle: np.float32,
+    variance: np.float32,
+    around: np.float32,
+    limits: tuple[float, float, float, float, float, int, int, int],
+    scale: np.float32,
+) -> bool:
     """Whether a pixel deviates by more than allowed for the steepest model possible in its tile and those `around`.
 
     Most bad pixels do, which saves evaluating the model at eight positions; saturated cores must not be among them.
@@ -164,7 +197,18 @@ def _certain(bits, off, middle, variance, around, limits, scale):  # type: ignor
 
 
 @subkernel
-def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # type: ignore[no-untyped-def]
+def _judge_beside(
+    sub: np.ndarray,
+    dq: np.ndarray,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    least: float,
+    noise: tuple[np.ndarray, np.ndarray],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+    flags: np.ndarray,
+    y: int,
+    x: int,
+) -> None:
     """Judge a neighbour of an outlier; `least` is a factor on its variance."""
     (model, _, nodes, step), (scale, sky, _) = what, frame
     m = model_at(model, nodes, step, y, x)
@@ -175,7 +219,18 @@ def _judge_beside(sub, dq, what, least, noise, frame, limits, flags, y, x):  # t
 
 
 @subkernel
-def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, columns):  # type: ignore[no-untyped-def]
+def _beside_outliers(
+    sub: np.ndarray,
+    dq: np.ndarray,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    tiles: tuple[np.ndarray, np.ndarray, int],
+    noise: tuple[np.ndarray, np.ndarray],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+    flags: np.ndarray,
+    y: int,
+    columns: np.ndarray,
+) -> None:
     """Judge the neighbours of outliers in row y, in these columns, unless they are clearly no outliers."""
     (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
     (ny, nx), square = sub.shape, 0.99 * limits[1] ** 2 * extra
@@ -192,7 +247,16 @@ def _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y, colum
 
 
 @kernel
-def flag_mapped(sub, dq, what, blocks, noise, frame, limits, flags):  # type: ignore[no-untyped-def]
+def flag_mapped(
+    sub: np.ndarray,
+    dq: np.ndarray,
+    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    blocks: tuple[np.ndarray, np.ndarray],
+    noise: tuple[np.ndarray, np.ndarray],
+    frame: tuple[float, float, float],
+    limits: tuple[float, float, float, float, float, int, int, int],
+    flags: np.ndarray,
+) -> None:
     """As `flag_plane` for a model on a grid, which is evaluated only where the blocks' values let a pixel deviate.
 
     Pixels that deviate by less than the upper limit are judged only next to an outlier: once the row below was

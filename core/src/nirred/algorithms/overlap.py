@@ -70,7 +70,7 @@ def ellipse(edges: Edges, size: tuple[int, int], axes: tuple[float, float], angl
 
 
 @kernel
-def _fill_ellipse(edges, major, minor, angle, share):  # type: ignore[no-untyped-def]
+def _fill_ellipse(edges: np.ndarray, major: float, minor: float, angle: float, share: np.ndarray) -> None:
     """Fill in the fraction of each pixel, with its corners transformed so that the ellipse is the unit disc."""
     ny, nx = share.shape
     c, s = np.cos(angle), np.sin(angle)
@@ -99,18 +99,18 @@ def _fill_ellipse(edges, major, minor, angle, share):  # type: ignore[no-untyped
 
 
 @subkernel
-def _square(p):  # type: ignore[no-untyped-def]
+def _square(p: tuple[float, float]) -> float:
     return p[0] * p[0] + p[1] * p[1]
 
 
 @subkernel
-def _sector(p, q):  # type: ignore[no-untyped-def]
+def _sector(p: tuple[float, float], q: tuple[float, float]) -> float:
     """Area of the unit disc between the directions of two points, positive from x to y."""
     return 0.5 * np.arctan2(p[0] * q[1] - p[1] * q[0], p[0] * q[0] + p[1] * q[1])
 
 
 @subkernel
-def _beside(p, q):  # type: ignore[no-untyped-def]
+def _beside(p: tuple[float, float], q: tuple[float, float]) -> float:
     """Overlap of the unit disc with the triangle of the origin and an edge from p to q, signed as in `_sector`."""
     d = q[0] - p[0], q[1] - p[1]
     length, half = _square(d), p[0] * d[0] + p[1] * d[1]

@@ -177,7 +177,7 @@ def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolera
 
 
 @kernel
-def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
+def _differences(a: np.ndarray, b: np.ndarray, guess: np.ndarray, radius: float, out: np.ndarray) -> int:
     """Fill in b - a of all pairs within a radius of the guess; return their number."""
     n = 0
     for i in range(a.shape[0]):
@@ -190,7 +190,7 @@ def _differences(a, b, guess, radius, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _gather(differences, centres, tolerance, table):  # type: ignore[no-untyped-def]
+def _gather(differences: np.ndarray, centres: np.ndarray, tolerance: float, table: np.ndarray) -> None:
     """Number and mean of the differences within the tolerance of the median of those around each centre."""
     near = np.empty((2, differences.shape[0]))
     for k in range(centres.shape[0]):

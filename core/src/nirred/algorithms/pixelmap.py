@@ -193,7 +193,7 @@ def _cubic(at: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
 
 
 @kernel
-def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
+def _read(x: np.ndarray, y: np.ndarray, nodes: np.ndarray, step: int, out: np.ndarray) -> None:
     for n in range(x.size):
         i = min(max(int(np.floor(x[n] / step)), 0), nodes.shape[2] - 2)
         j = min(max(int(np.floor(y[n] / step)), 0), nodes.shape[1] - 2)
@@ -205,7 +205,7 @@ def _read(x, y, nodes, step, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _times_area(area, step, first, out):  # type: ignore[no-untyped-def]
+def _times_area(area: np.ndarray, step: int, first: int, out: np.ndarray) -> None:
     """Areas along one axis at a time: between two nodes of a row, then between two rows of them."""
     width, known = out.shape[1], -9
     upper, lower = np.empty(width), np.empty(width)
@@ -225,7 +225,7 @@ def _times_area(area, step, first, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _behind(m, origin, nodes, step, out):  # type: ignore[no-untyped-def]
+def _behind(m: np.ndarray, origin: tuple[int, int], nodes: np.ndarray, step: int, out: np.ndarray) -> None:
     determinant = abs(
         m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
         - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])

@@ -237,7 +237,16 @@ def _annuli(
 
 
 @kernel
-def _sum_rings(surface, labels, own, ellipse, c, s, edges, sums):  # type: ignore[no-untyped-def]
+def _sum_rings(
+    surface: np.ndarray,
+    labels: np.ndarray,
+    own: int,
+    ellipse: np.ndarray,
+    c: float,
+    s: float,
+    edges: np.ndarray,
+    sums: np.ndarray,
+) -> None:
     """Number of pixels, their light and their distances between neighbouring edges; sums[0] is inside the first."""
     x0, y0, _, ratio, _ = ellipse
     half = edges[-1]

@@ -8,7 +8,7 @@ from nirred.algorithms.compiled import subkernel
 
 
 @subkernel
-def _ranked(values, n, k):  # type: ignore[no-untyped-def]
+def _ranked(values: np.ndarray, n: int, k: int) -> float:
     """The k-th smallest of the first n values, moved to index k, with no larger values before it (Hoare 1961)."""
     low, high = 0, n - 1
     while low < high:
@@ -32,7 +32,7 @@ def _ranked(values, n, k):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def middle(values, n):  # type: ignore[no-untyped-def]
+def middle(values: np.ndarray, n: int) -> float:
     """Median of the first n values, without NaN, as numpy's; NaN if n is 0. The values are reordered."""
     if n == 0:
         return np.nan

@@ -153,7 +153,7 @@ def refine(
 
 
 @kernel
-def _most_agreed(candidates, shifts, weights, most):  # type: ignore[no-untyped-def]
+def _most_agreed(candidates: np.ndarray, shifts: np.ndarray, weights: np.ndarray, most: float) -> int:
     """Which candidate has the least sum of weighted squared distances to all shifts, each capped."""
     best, least = 0, np.inf
     for k in range(candidates.shape[0]):

@@ -110,7 +110,7 @@ def _padded(data: NDArray[np.float32], bad: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 @kernel
-def _keep_usable(part, bad, work):  # type: ignore[no-untyped-def]
+def _keep_usable(part: np.ndarray, bad: np.ndarray, work: np.ndarray) -> None:
     nan, infinite = np.float32(np.nan), np.float32(np.inf)
     width = part.shape[1]
     for y in range(part.shape[0]):
@@ -142,7 +142,7 @@ def input_rows(pixelmap: PixelMap, first: int, last: int, ny: int) -> tuple[int,
 # The functions of a strip get whole arrays: counting the reference of a slice takes longer than processing about twenty
 # pixels.
 @subkernel
-def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
+def _spread(nodes: np.ndarray, j: int, step: int, start: int, n: int, out: np.ndarray) -> None:
     """Positions in row j of the nodes of n pixels from `start`, linear between nodes: x, then y from `CHUNK`."""
     part, row = 1.0 / step, nodes.shape[2]
     line = nodes.ravel()
@@ -156,7 +156,15 @@ def _spread(nodes, j, step, start, n, out):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-untyped-def]
+def _windows(
+    above: np.ndarray,
+    below: np.ndarray,
+    down: float,
+    extent: tuple[int, int, int],
+    n: int,
+    lanes: np.ndarray,
+    corner: np.ndarray,
+) -> None:
     """Phases and corners of the windows of n pixels, `down` of the way between two rows of nodes.
 
     A window starts two samples before the one below; the padding of three allows for it.
@@ -174,7 +182,7 @@ def _windows(above, below, down, extent, n, lanes, corner):  # type: ignore[no-u
 
 
 @subkernel
-def _marked(marks, words, found):  # type: ignore[no-untyped-def]
+def _marked(marks: np.ndarray, words: np.ndarray, found: np.ndarray) -> int:
     """Indices of set marks, which are few; `words` are eight marks each."""
     number = 0
     for w in range(words.size):
@@ -186,7 +194,15 @@ def _marked(marks, words, found):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-untyped-def]
+def _values(
+    flat: np.ndarray,
+    stride: int,
+    corner: np.ndarray,
+    n: int,
+    taps: int,
+    work: tuple[np.ndarray, np.ndarray, np.ndarray],
+    lanes: np.ndarray,
+) -> None:
     """Write values of n pixels into the first row of `lanes`, NaN outside, by runs of adjacent windows."""
     marks, words, found = work
     for c in range(np.uint64(n)):
@@ -206,7 +222,17 @@ def _values(flat, stride, corner, n, taps, work, lanes):  # type: ignore[no-unty
 
 
 @subkernel
-def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # type: ignore[no-untyped-def]
+def _store(
+    flat: np.ndarray,
+    stride: int,
+    corner: np.ndarray,
+    place: tuple[int, int, int],
+    taps: int,
+    work: tuple[np.ndarray, np.ndarray, np.ndarray],
+    lanes: np.ndarray,
+    out: np.ndarray,
+    coverage: np.ndarray,
+) -> None:
     """Write n values into a row from `start`, recomputing lost ones; coverage if it is requested."""
     (r, start, n), (marks, words, found) = place, work
     first, covered = np.uint64(start), coverage.shape[0] > 0
@@ -233,7 +259,9 @@ def _store(flat, stride, corner, place, taps, work, lanes, out, coverage):  # ty
 
 
 @subkernel
-def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
+def _beyond(
+    nodes: np.ndarray, step: int, rows: tuple[int, int], columns: tuple[int, int], extent: tuple[int, int, int]
+) -> bool:
     """Whether all pixels of these rows and columns lie outside the input, judged by the nodes around them."""
     places = nodes.ravel()
     for axis in range(2):
@@ -249,7 +277,14 @@ def _beyond(nodes, step, rows, columns, extent):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _gather(flat, extent, nodes, how, out, coverage):  # type: ignore[no-untyped-def]
+def _gather(
+    flat: np.ndarray,
+    extent: tuple[int, int, int],
+    nodes: np.ndarray,
+    how: tuple[int, int, int],
+    out: np.ndarray,
+    coverage: np.ndarray,
+) -> None:
     """Rows of the output, strip by strip of columns, so that a strip's samples stay in the first cache."""
     step, first, taps = how
     stride, width = extent[2] + 2 * _PAD, out.shape[1]

@@ -26,13 +26,13 @@ _FREE = (
 
 # Fused multiply-adds are safe here: every pixel goes through the same code, wherever a run begins.
 @contracting_subkernel
-def _polynomial(terms, square):  # type: ignore[no-untyped-def]
+def _polynomial(terms: tuple[float, float, float, float], square: np.float32) -> np.float32:
     higher = np.float32(terms[2]) + square * np.float32(terms[3])
     return np.float32(terms[0]) + square * (np.float32(terms[1]) + square * higher)
 
 
 @contracting_subkernel
-def _weights(phase):  # type: ignore[no-untyped-def]
+def _weights(phase: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]:
     """Six weights: the free parts by their polynomials, the rest from the sum, 1, and from two moments."""
     two, three, five = np.float32(2), np.float32(3), np.float32(5)
     u = phase - np.float32(0.5)
@@ -48,14 +48,16 @@ def _weights(phase):  # type: ignore[no-untyped-def]
 
 
 @contracting_subkernel
-def _across(flat, p, w):  # type: ignore[no-untyped-def]
+def _across(
+    flat: np.ndarray, p: np.uint64, w: tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
+) -> np.float32:
     i1, i2, i3, i4, i5 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
     left = w[0] * flat[p] + w[1] * flat[p + i1] + w[2] * flat[p + i2]
     return left + (w[3] * flat[p + i3] + w[4] * flat[p + i4] + w[5] * flat[p + i5])
 
 
 @contracting_subkernel
-def run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+def run_lanczos(flat: np.ndarray, corner: np.int32, stride: int, lanes: np.ndarray, at: int, n: int) -> None:
     """Values of n pixels from `at`, and up to seven more, with adjacent windows from `corner`.
 
     `lanes` holds values and phases in x and y. It is one array, and its indices are unsigned: otherwise each run would
@@ -79,7 +81,7 @@ def run_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-
 
 
 @contracting_subkernel
-def run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+def run_bilinear(flat: np.ndarray, corner: np.int32, stride: int, lanes: np.ndarray, at: int, n: int) -> None:
     """The same for the four samples of the bilinear kernel, in the middle of the window."""
     one, pitch = np.uint64(1), np.uint64(PITCH)
     upper = np.uint64(corner + 2 * stride + 2)
@@ -93,13 +95,15 @@ def run_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped
 
 
 @subkernel
-def _plus(sums, share, more):  # type: ignore[no-untyped-def]
+def _plus(
+    sums: tuple[np.float32, np.float32, np.float32], share: np.float32, more: tuple[np.float32, np.float32, np.float32]
+) -> tuple[np.float32, np.float32, np.float32]:
     """Weighted sum, weight and absolute weight with a share of others."""
     return sums[0] + share * more[0], sums[1] + share * more[1], sums[2] + abs(share) * more[2]
 
 
 @subkernel
-def _sample(flat, p, i):  # type: ignore[no-untyped-def]
+def _sample(flat: np.ndarray, p: np.uint64, i: int) -> tuple[np.float32, np.float32, np.float32]:
     """A sample and its weights 1, or nothing where it is not usable."""
     zero, sample = np.float32(0), flat[p + np.uint64(i)]
     one = np.float32(1) if sample == sample else zero
@@ -107,7 +111,9 @@ def _sample(flat, p, i):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _usable(flat, p, w):  # type: ignore[no-untyped-def]
+def _usable(
+    flat: np.ndarray, p: np.uint64, w: tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
+) -> tuple[np.float32, np.float32, np.float32]:
     """Weighted sum, weight and absolute weight of the usable ones of six samples side by side."""
     sums = _plus((np.float32(0), np.float32(0), np.float32(0)), w[0], _sample(flat, p, 0))
     sums = _plus(_plus(sums, w[1], _sample(flat, p, 1)), w[2], _sample(flat, p, 2))
@@ -116,12 +122,12 @@ def _usable(flat, p, w):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _size(w):  # type: ignore[no-untyped-def]
+def _size(w: tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]) -> np.float32:
     return abs(w[0]) + abs(w[1]) + abs(w[2]) + (abs(w[3]) + abs(w[4]) + abs(w[5]))
 
 
 @subkernel
-def _share(sums, size):  # type: ignore[no-untyped-def]
+def _share(sums: tuple[np.float32, np.float32, np.float32], size: np.float32) -> tuple[np.float32, np.float32]:
     """Value and part of the absolute weight that sums over usable samples give."""
     least, (value, weight, good) = np.float32(MIN_COVERAGE), sums
     part = good / size
@@ -129,7 +135,7 @@ def _share(sums, size):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def masked_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+def masked_lanczos(flat: np.ndarray, corner: np.int32, stride: int, lanes: np.ndarray, at: int, n: int) -> None:
     """The same over the usable samples alone, and their part of the absolute weight in the last row of `lanes`.
 
     NaN where less than half of the weight is left.
@@ -148,7 +154,7 @@ def masked_lanczos(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyp
 
 
 @subkernel
-def masked_bilinear(flat, corner, stride, lanes, at, n):  # type: ignore[no-untyped-def]
+def masked_bilinear(flat: np.ndarray, corner: np.int32, stride: int, lanes: np.ndarray, at: int, n: int) -> None:
     """The same for the four samples of the bilinear kernel."""
     one, pitch, unit = np.uint64(1), np.uint64(PITCH), np.float32(1)
     nothing = np.float32(0), np.float32(0), np.float32(0)

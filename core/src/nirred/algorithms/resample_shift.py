@@ -134,14 +134,14 @@ def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArra
 
 
 @subkernel
-def _overlap(size, start, width):  # type: ignore[no-untyped-def]
+def _overlap(size: int, start: int, width: int) -> tuple[int, int]:
     """Part [low, high) of a row of `width` inside an array of `size` pixels, if it begins at its pixel `start`."""
     low = min(max(0, -start), width)
     return low, max(low, min(width, size - start))
 
 
 @subkernel
-def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
+def _fill_beside(row: np.ndarray, low: int, high: int, filling: np.float32) -> None:
     """Fill a row except [low, high)."""
     for part in (row[:low], row[high:]):
         for x in range(part.size):
@@ -149,7 +149,9 @@ def _fill_beside(row, low, high, filling):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
+def _fill_row(
+    data: np.ndarray, mask: np.ndarray, y: int, x0: int, values: np.ndarray, good: np.ndarray
+) -> int | np.int32:
     """Copy a row into padded buffers, zero where unusable; return how many pixels inside are."""
     nx = data.shape[1]
     low, high = _overlap(nx, x0, values.size)
@@ -175,14 +177,14 @@ def _fill_row(data, mask, y, x0, values, good):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _copy_row(source, target):  # type: ignore[no-untyped-def]
+def _copy_row(source: np.ndarray, target: np.ndarray) -> None:
     """Copy; a slice assignment would go element by element."""
     for x in range(target.size):
         target[x] = source[x]
 
 
 @subkernel
-def _filter_row(source, weights, target):  # type: ignore[no-untyped-def]
+def _filter_row(source: np.ndarray, weights: np.ndarray, target: np.ndarray) -> None:
     """One-dimensional filter along a row; the taps are added in a fixed order."""
     n = target.size
     if weights.size == 6:
@@ -202,7 +204,7 @@ def _filter_row(source, weights, target):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _filter_column(ring, first, weights, target):  # type: ignore[no-untyped-def]
+def _filter_column(ring: np.ndarray, first: int, weights: np.ndarray, target: np.ndarray) -> None:
     """Combine the rows of a ring buffer; the taps are added in a fixed order."""
     n = target.size
     taps = weights.size
@@ -225,7 +227,7 @@ def _filter_column(ring, first, weights, target):  # type: ignore[no-untyped-def
 
 
 @subkernel
-def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
+def _renormalise(norm: np.ndarray, scale: np.float32, value: np.ndarray, cover: np.ndarray) -> None:
     """Divide a row by the weight that is left; NaN where too little is."""
     for x in range(value.size):
         part = cover[x] * scale
@@ -237,7 +239,7 @@ def _renormalise(norm, scale, value, cover):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
+def _edge_weights(nx: int, x0: int, wx: np.ndarray, good: np.ndarray, edge: np.ndarray) -> None:
     """Weight and absolute weight that fall inside the array, along a row."""
     for j in range(good.size):
         good[j] = np.float32(1.0) if 0 <= j + x0 < nx else np.float32(0.0)
@@ -246,7 +248,9 @@ def _edge_weights(nx, x0, wx, good, edge):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _filter_weights(good, wx, abs_x, alike, weights, sizes):  # type: ignore[no-untyped-def]
+def _filter_weights(
+    good: np.ndarray, wx: np.ndarray, abs_x: np.ndarray, alike: bool, weights: np.ndarray, sizes: np.ndarray
+) -> None:
     """Weights of a row, and absolute ones unless these are `alike`: where none is negative they are not needed."""
     _filter_row(good, wx, weights)
     if not alike:
@@ -254,7 +258,9 @@ def _filter_weights(good, wx, abs_x, alike, weights, sizes):  # type: ignore[no-
 
 
 @subkernel
-def _combine_weights(ring, first, wy, abs_y, alike, norm, cover):  # type: ignore[no-untyped-def]
+def _combine_weights(
+    ring: np.ndarray, first: int, wy: np.ndarray, abs_y: np.ndarray, alike: bool, norm: np.ndarray, cover: np.ndarray
+) -> None:
     """Combine the ring's weights and absolute weights."""
     _filter_column(ring[1], first, wy, norm)
     if alike:
@@ -264,7 +270,7 @@ def _combine_weights(ring, first, wy, abs_y, alike, norm, cover):  # type: ignor
 
 
 @subkernel
-def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
+def _write_down(state: np.ndarray, edge: np.ndarray, zero: np.ndarray, ring: np.ndarray) -> None:
     """Weights of rows of the ring that are clean (0) or outside (1)."""
     for k in range(state.size):
         if state[k] < 2:
@@ -274,7 +280,16 @@ def _write_down(state, edge, zero, ring):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[no-untyped-def]
+def _shift(
+    data: np.ndarray,
+    mask: np.ndarray,
+    start: tuple[int, int],
+    nearest: tuple[int, int],
+    wx: np.ndarray,
+    wy: np.ndarray,
+    out: np.ndarray,
+    coverage: np.ndarray,
+) -> None:
     """Shift with renormalisation: data, weight and absolute weight are filtered side by side.
 
     `coverage` may have no rows if it is not requested.
@@ -288,12 +303,11 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
     alike = np.all(abs_x == wx) and np.all(abs_y == wy)
     values, good = np.empty(width + wx.size - 1, np.float32), np.empty(width + wx.size - 1, np.float32)
     ring, edge = np.zeros((3, taps_y, width), np.float32), np.zeros((2, width), np.float32)
-    norm, cover = np.empty(width, np.float32), np.empty(width, np.float32)
+    norm, cover, state, clean = np.empty(width, np.float32), np.empty(width, np.float32), np.zeros(taps_y, np.uint8), 0
     # A clean row's weights depend only on x: they are filtered once, and are 1 where all samples are inside.
     _edge_weights(data.shape[1], left, wx, good, edge)
     whole = edge[1] * np.float32(abs_y.sum())
     first, last = _overlap(data.shape[1] - wx.size + 1, left, width)
-    state, clean = np.zeros(taps_y, np.uint8), 0
     for j in range(rows + taps_y - 1):
         y = j + start[1]
         slot = j % taps_y
@@ -333,7 +347,9 @@ def _shift(data, mask, start, nearest, wx, wy, out, coverage):  # type: ignore[n
 
 
 @kernel
-def _hide(mask, start, nearest, wx, wy, out):  # type: ignore[no-untyped-def]
+def _hide(
+    mask: np.ndarray, start: tuple[int, int], nearest: tuple[int, int], wx: np.ndarray, wy: np.ndarray, out: np.ndarray
+) -> None:
     """Bilinear fraction of masked pixels; beyond the edges the outermost pixels are repeated while they are nearest."""
     (height, nx), rows = mask.shape, out.shape[0]
     low, high = _overlap(nx, nearest[0], out.shape[1])  # all columns with a nearest pixel

@@ -79,7 +79,18 @@ def pattern_power(
 
 
 @kernel
-def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  # type: ignore[no-untyped-def]
+def _tile_powers(
+    ga: np.ndarray,
+    ua: np.ndarray,
+    gb: np.ndarray,
+    ub: np.ndarray,
+    smooth: np.ndarray,
+    robust: bool,
+    wanted: tuple[int, int],
+    noise: np.ndarray,
+    both: np.ndarray,
+    weight: np.ndarray,
+) -> None:
     """Variances of half the difference and of half the sum minus its smooth part, times w = 4 / (1/ua + 1/ub), and w.
 
     Of some rows of tiles. Tiles without enough values stay as they are. Of large ones every other pixel is taken, as on
@@ -115,7 +126,7 @@ def _tile_powers(ga, ua, gb, ub, smooth, robust, wanted, noise, both, weight):  
 
 
 @subkernel
-def _mean(values):  # type: ignore[no-untyped-def]
+def _mean(values: np.ndarray) -> float:
     total = 0.0
     for value in values:
         total += value
@@ -135,7 +146,7 @@ def shrinkage(power: Float64, noise: Float64, units: Float32) -> tuple[Float32, 
 
 
 @kernel
-def _spread(power, noise, units, p, v):  # type: ignore[no-untyped-def]
+def _spread(power: np.ndarray, noise: np.ndarray, units: np.ndarray, p: np.ndarray, v: np.ndarray) -> None:
     for y in range(units.shape[0]):
         j = y * power.shape[0] // units.shape[0]
         strong, weak, u = power[j], noise[j], units[y]
@@ -153,7 +164,7 @@ def join_halves(halves: Float32) -> tuple[Float32, Float32]:
 
 
 @kernel
-def _join(halves, g, units):  # type: ignore[no-untyped-def]
+def _join(halves: np.ndarray, g: np.ndarray, units: np.ndarray) -> None:
     zero, nothing = np.float32(0), np.float32(np.nan)
     for y in range(g.shape[0]):
         a, u, b, v = halves[0, y], halves[1, y], halves[2, y], halves[3, y]

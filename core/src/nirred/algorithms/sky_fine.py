@@ -115,7 +115,16 @@ def frame_cells(
 
 
 @kernel
-def _sum_frame(data, dq, smooth, zero, unit, useless, sums, units):  # type: ignore[no-untyped-def]
+def _sum_frame(
+    data: np.ndarray,
+    dq: np.ndarray,
+    smooth: np.ndarray,
+    zero: np.float32,
+    unit: np.float32,
+    useless: np.uint16,
+    sums: np.ndarray,
+    units: np.ndarray,
+) -> None:
     rows, columns = sums.shape
     height, width = data.shape
     total, count = np.empty(width, np.float32), np.empty(width, np.float32)

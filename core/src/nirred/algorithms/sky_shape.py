@@ -170,7 +170,9 @@ def _large_scale(
 
 
 @subkernel
-def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
+def _middles(
+    g: np.ndarray, u: np.ndarray, base: np.ndarray, rows: tuple[int, int], nx: int, sample: np.ndarray, out: np.ndarray
+) -> None:
     """Median of g - base, of every other pixel of every other row, of the cells of one row, along the row's pixels."""
     for i in range(nx):
         start, stop = i * g.shape[1] // nx, (i + 1) * g.shape[1] // nx
@@ -184,7 +186,17 @@ def _middles(g, u, base, rows, nx, sample, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sum_cells(whole, first, second, base, limit, wanted, sums, weights, shown):  # type: ignore[no-untyped-def]
+def _sum_cells(
+    whole: tuple[np.ndarray, np.ndarray],
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    base: np.ndarray,
+    limit: np.float32,
+    wanted: tuple[int, int],
+    sums: np.ndarray,
+    weights: np.ndarray,
+    shown: np.ndarray,
+) -> None:
     """Sums of units * (g - base), and of units, over pixels near the median of their cell, and the share of these.
 
     Of some rows of cells. Columns are summed first, over the rows of a cell. The halves are compared on pixels that

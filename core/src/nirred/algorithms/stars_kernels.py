@@ -11,7 +11,7 @@ X, Y, AMPLITUDE, SIGMA_MAJOR, SIGMA_MINOR, LOST, NORM, PEAK, COLUMNS = 0, 1, 2, 
 
 
 @subkernel
-def _filter_into(source, weights, target):  # type: ignore[no-untyped-def]
+def _filter_into(source: np.ndarray, weights: np.ndarray, target: np.ndarray) -> None:
     """Symmetric filter along a row; the pairs of taps are added in a fixed order."""
     n = target.size
     half = weights.size // 2
@@ -27,7 +27,7 @@ def _filter_into(source, weights, target):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _combine_rows(ring, newest, weights, target):  # type: ignore[no-untyped-def]
+def _combine_rows(ring: np.ndarray, newest: int, weights: np.ndarray, target: np.ndarray) -> None:
     """The same along the columns, over a ring of rows whose last one is ``newest``."""
     n = target.size
     taps = weights.size
@@ -44,7 +44,9 @@ def _combine_rows(ring, newest, weights, target):  # type: ignore[no-untyped-def
 
 
 @subkernel
-def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untyped-def]
+def _flat_row(
+    data: np.ndarray, bad: np.ndarray, y: int, mesh: np.ndarray, step: int, row: np.ndarray, padding: int
+) -> None:
     """Subtract the bilinear mesh from a row; zero where unusable. Nodes are at box centres."""
     nx = data.shape[1]
     fy = min(max((y + 0.5) / step - 0.5, 0.0), mesh.shape[0] - 1.0)
@@ -68,7 +70,18 @@ def _flat_row(data, bad, y, mesh, step, row, padding):  # type: ignore[no-untype
 
 
 @subkernel
-def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: ignore[no-untyped-def]
+def _enter(
+    data: np.ndarray,
+    bad: np.ndarray,
+    y: int,
+    mesh: np.ndarray,
+    step: int,
+    binning: int,
+    lines: np.ndarray,
+    row: np.ndarray,
+    raw: np.ndarray,
+    half: int,
+) -> None:
     """Flat row of (binned) pixels into `row`, behind `half` of padding, and the brightest pixel of each into `raw`."""
     if binning == 1:
         _flat_row(data, bad, y, mesh, step, row, half)
@@ -87,7 +100,7 @@ def _enter(data, bad, y, mesh, step, binning, lines, row, raw, half):  # type: i
 
 
 @subkernel
-def _unusable(bad, x, y, binning):  # type: ignore[no-untyped-def]
+def _unusable(bad: np.ndarray, x: int, y: int, binning: int) -> bool:
     """Whether a pixel, or most of a block of 2 x 2, is bad."""
     if binning == 1:
         return bad[y, x] != 0
@@ -98,7 +111,7 @@ def _unusable(bad, x, y, binning):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
+def _is_summit(a: np.ndarray, b: np.ndarray, c: np.ndarray, x: int) -> bool:
     """Highest of 3x3; of equal neighbours the last one counts."""
     v = b[x]
     before = max(b[x - 1], a[x - 1], a[x], a[x + 1])
@@ -106,7 +119,19 @@ def _is_summit(a, b, c, x):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, binning, found, count):  # type: ignore[no-untyped-def]
+def _search_row(
+    smooth: np.ndarray,
+    raw: np.ndarray,
+    bad: np.ndarray,
+    y: int,
+    noise: np.ndarray,
+    step: int,
+    threshold: np.float32,
+    sharp: np.float32,
+    binning: int,
+    found: np.ndarray,
+    count: int,
+) -> int:
     """Append the peaks of one row; return how many there are by now."""
     nx = smooth.shape[1]
     a, b, c = smooth[(y - 1) % 3], smooth[y % 3], smooth[(y + 1) % 3]
@@ -138,7 +163,18 @@ def _search_row(smooth, raw, bad, y, noise, step, threshold, sharp, binning, fou
 
 
 @kernel
-def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning, limit):  # type: ignore[no-untyped-def]
+def find_peaks(
+    data: np.ndarray,
+    bad: np.ndarray,
+    mesh: np.ndarray,
+    noise: np.ndarray,
+    step: int,
+    weights: np.ndarray,
+    threshold: np.float32,
+    sharp: np.float32,
+    binning: int,
+    limit: int,
+) -> np.ndarray:
     """Return [x, y, smoothed value, raw maximum] of the peaks of the smoothed image.
 
     A peak is the highest of 3x3, above ``threshold`` times the local noise of the smoothed image, and
@@ -180,14 +216,23 @@ def find_peaks(data, bad, mesh, noise, step, weights, threshold, sharp, binning,
 
 
 @subkernel
-def _profile(centre, sigma, first, out):  # type: ignore[no-untyped-def]
+def _profile(centre: float, sigma: float, first: int, out: np.ndarray) -> None:
     for k in range(out.size):
         d = (first + k - centre) / sigma
         out[k] = np.exp(-0.5 * d * d)
 
 
 @subkernel
-def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore[no-untyped-def]
+def _accumulate(
+    data: np.ndarray,
+    bad: np.ndarray,
+    level: float,
+    corner: np.ndarray,
+    px: np.ndarray,
+    py: np.ndarray,
+    centre: np.ndarray,
+    sums: np.ndarray,
+) -> None:
     """Sums over the usable pixels of a window: p2, pI, then those for positions and moments."""
     ny, nx = data.shape
     sums[:] = 0.0
@@ -224,7 +269,17 @@ def _accumulate(data, bad, level, corner, px, py, centre, sums):  # type: ignore
 
 
 @kernel
-def mask_hits(data, bad, xs, ys, levels, limits, half, ratio, out):  # type: ignore[no-untyped-def]
+def mask_hits(
+    data: np.ndarray,
+    bad: np.ndarray,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    levels: np.ndarray,
+    limits: np.ndarray,
+    half: int,
+    ratio: float,
+    out: np.ndarray,
+) -> None:
     """Mask pixels near stars that exceed their neighbours by more than optics allow: cosmic rays and hot pixels.
 
     A pixel exceeds `ratio` times the mean of its good neighbours by the star's limit. Each star is looked at twice: the
@@ -249,7 +304,16 @@ def mask_hits(data, bad, xs, ys, levels, limits, half, ratio, out):  # type: ign
 
 
 @kernel
-def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-untyped-def]
+def measure(
+    data: np.ndarray,
+    bad: np.ndarray,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    levels: np.ndarray,
+    sigma: float,
+    reach: float,
+    table: np.ndarray,
+) -> None:
     """Fit position and amplitude of a Gaussian of fixed size to each star (Gauss-Newton).
 
     With ``w`` the Gaussian itself this is the windowed centroid, and for white noise the estimate of least
@@ -300,7 +364,7 @@ def measure(data, bad, xs, ys, levels, sigma, reach, table):  # type: ignore[no-
 
 
 @subkernel
-def _sizes(sums, s2, row):  # type: ignore[no-untyped-def]
+def _sizes(sums: np.ndarray, s2: float, row: np.ndarray) -> None:
     """Sigma of the two axes from the windowed moments, with the window divided out.
 
     Missing pixels are replaced by the fitted Gaussian: its part of a moment is the window's (sigma squared / 2)

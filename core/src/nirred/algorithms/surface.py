@@ -22,7 +22,7 @@ _SHARE, _OF_RISE = 0.4, 0.2
 
 
 @kernel
-def _take_off(data, along_y, lines, out):  # type: ignore[no-untyped-def]
+def _take_off(data: np.ndarray, along_y: np.ndarray, lines: np.ndarray, out: np.ndarray) -> None:
     """Write out = data minus the sum of separable terms along_y[y, j] * lines[j, x]; out may be data."""
     row = np.empty(lines.shape[1], np.float32)
     for y in range(out.shape[0]):

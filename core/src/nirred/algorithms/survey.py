@@ -103,7 +103,7 @@ def _round(bad: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @subkernel
-def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
+def _hidden(bad: np.ndarray, low: int, ny: int, x: float, y: float) -> float:
     """Masked share of the four pixels around a position, without those beyond the edge."""
     ix, iy = int(x + 1.0) - 1, int(y + 1.0) - 1
     masked, weight = 0.0, 0.0
@@ -118,7 +118,7 @@ def _hidden(bad, low, ny, x, y):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
+def _spread(nodes: np.ndarray, step: int, out: np.ndarray) -> None:
     """Values in a row of nodes at all pixels, linear between nodes."""
     part = 1.0 / step  # a power of two
     for axis in range(out.shape[0]):
@@ -130,7 +130,9 @@ def _spread(nodes, step, out):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _nodes_round(nodes, how, r, known, above, below):  # type: ignore[no-untyped-def]
+def _nodes_round(
+    nodes: np.ndarray, how: tuple[int, int], r: int, known: int, above: np.ndarray, below: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int, float]:
     """Rows of nodes above and below a row of the output, at all pixels, and which these are; `known` were before."""
     step, first = how
     j = (first + r) // step
@@ -143,7 +145,9 @@ def _nodes_round(nodes, how, r, known, above, below):  # type: ignore[no-untyped
 
 
 @subkernel
-def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
+def _places(
+    above: np.ndarray, below: np.ndarray, down: float, extent: tuple[int, int, int, int], places: np.ndarray
+) -> None:
     """Nearest pixels of a row, -1 outside; one long loop for the vector unit."""
     low, high, _, nx = extent
     top, bottom, width = np.float64(low) - 0.5, np.float64(high) - 0.5, np.float64(nx)
@@ -156,7 +160,14 @@ def _places(above, below, down, extent, places):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped-def]
+def _survey(
+    nodes: np.ndarray,
+    how: tuple[int, int],
+    extent: tuple[int, int, int, int],
+    index: np.ndarray,
+    area: np.ndarray,
+    hidden: np.ndarray,
+) -> None:
     """Nearest pixels, areas and pixels outside, by rows of nodes."""
     shape, zero, one = (3, index.shape[1]), np.float32(0), np.float32(1)
     above, below, known = np.empty(shape), np.empty(shape), -9
@@ -170,7 +181,15 @@ def _survey(nodes, how, extent, index, area, hidden):  # type: ignore[no-untyped
 
 
 @kernel
-def _pick(nodes, how, extent, flat, bad, fill, out):  # type: ignore[no-untyped-def]
+def _pick(
+    nodes: np.ndarray,
+    how: tuple[int, int],
+    extent: tuple[int, int, int, int],
+    flat: np.ndarray,
+    bad: np.ndarray,
+    fill: np.float32,
+    out: np.ndarray,
+) -> None:
     """Nearest pixels of the ravelled input, those that are masked or not finite left out."""
     shape, places = (2, out.shape[1]), np.empty(out.shape[1], np.int32)
     above, below, known = np.empty(shape), np.empty(shape), -9
@@ -189,14 +208,22 @@ def _pick(nodes, how, extent, flat, bad, fill, out):  # type: ignore[no-untyped-
 
 
 @subkernel
-def _between(rows, i, tx, ty):  # type: ignore[no-untyped-def]
+def _between(rows: np.ndarray, i: int, tx: float, ty: float) -> float:
     left = rows[0, i] * (1.0 - ty) + rows[1, i] * ty
     right = rows[0, i + 1] * (1.0 - ty) + rows[1, i + 1] * ty
     return left * (1.0 - tx) + right * tx
 
 
 @kernel
-def _hide(nodes, how, extent, bad, near, index, hidden):  # type: ignore[no-untyped-def]
+def _hide(
+    nodes: np.ndarray,
+    how: tuple[int, int],
+    extent: tuple[int, int, int, int],
+    bad: np.ndarray,
+    near: np.ndarray,
+    index: np.ndarray,
+    hidden: np.ndarray,
+) -> None:
     """Masked shares of the pixels that have one masked pixel nearby, which are few."""
     (step, first), (low, _, ny, _) = how, extent
     flat = near.ravel()

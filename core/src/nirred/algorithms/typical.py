@@ -54,7 +54,7 @@ def sampled_median(
 
 
 @subkernel
-def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
+def _gather(data: np.ndarray, flags: np.ndarray, ignored: np.ndarray, step: int, values: np.ndarray) -> int:
     """Put the good pixels before the others; return their number."""
     n, end = 0, values.size
     for y in range(0, data.shape[0], step):
@@ -70,7 +70,7 @@ def _gather(data, flags, ignored, step, values):  # type: ignore[no-untyped-def]
 
 
 @subkernel
-def _ranked(keys, rank):  # type: ignore[no-untyped-def]
+def _ranked(keys: np.ndarray, rank: int) -> tuple[np.uint32, int]:
     """The key of a rank (from 0), and how many keys do not exceed it: counts upper halves of the bits, then lower."""
     key, left = np.uint32(0), rank
     for shift in (np.uint32(16), np.uint32(0)):
@@ -87,7 +87,9 @@ def _ranked(keys, rank):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _median(data, flags, ignored, step, values, bits):  # type: ignore[no-untyped-def]
+def _median(
+    data: np.ndarray, flags: np.ndarray, ignored: np.ndarray, step: int, values: np.ndarray, bits: np.ndarray
+) -> np.float32:
     """Median of the values from `_gather`; `bits` shares the memory of `values`."""
     n = _gather(data, flags, ignored, step, values)
     keys = bits[:n] if n else bits
