@@ -297,7 +297,7 @@ def _reach(
     steepness, limit = sersic_grid()
     model = np.exp(-steepness * (radius / SIZES[:, None]) ** (1.0 / INDICES[:, None, None]))
     weights = 1.0 / (errors * errors)
-    floor = 0.0
+    floor: float | NDArray[np.float64] = 0.0
     if sunk:
         apart = model - np.sum(weights * model, axis=-1, keepdims=True) / weights.sum()
         level = np.sum(weights * means) / weights.sum()
