@@ -91,7 +91,9 @@ class Camera:
             qa_state=get("QA"),
             configuration=(("filter_name", get("FILTER")), ("read_mode", get("MODE", "slow"))),
             extra={
-                **{"expected_ra": get("ERA"), "expected_dec": get("EDEC"), "wcs_flipped": get("FLIP")},
+                "expected_ra": get("ERA"),
+                "expected_dec": get("EDEC"),
+                "wcs_flipped": get("FLIP"),
                 "lamp": get("LAMP"),
             },
         )
@@ -164,9 +166,16 @@ class NightBuilder:
         here = (ra + east / 3600, dec + north / 3600)
         stale = cards.pop("stale", (0.0, 0.0))
         wcs = {
-            **{"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 8.5, "CRPIX2": 8.5},
-            **{"CRVAL1": here[0] + stale[0] / 3600, "CRVAL2": here[1] + stale[1] / 3600},
-            **{"CD1_1": -SCALE / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": SCALE / 3600},
+            "CTYPE1": "RA---TAN",
+            "CTYPE2": "DEC--TAN",
+            "CRPIX1": 8.5,
+            "CRPIX2": 8.5,
+            "CRVAL1": here[0] + stale[0] / 3600,
+            "CRVAL2": here[1] + stale[1] / 3600,
+            "CD1_1": -SCALE / 3600,
+            "CD1_2": 0.0,
+            "CD2_1": 0.0,
+            "CD2_2": SCALE / 3600,
         }
         offsets = {"DX": east / SCALE, "DY": -north / SCALE, "OBJECT": "M1", "SEQ": "s1", "GUIDED": True}
         known = {"TRA": ra, "TDEC": dec, "ERA": here[0], "EDEC": here[1]} if stated else {}

@@ -176,9 +176,20 @@ def test_spectra_and_arcs_are_never_taken_for_images(name: str, registry: Regist
 
 
 ROLES = {
-    **{"niri-01": "dark", "niri-05": "standard", "niri-13": "lamp_on", "niri-15": "dark", "niri-17": "lamp_on"},
-    **{"f2-01": "dark", "f2-03": "dark", "f2-05": "lamp_off", "f2-19": "science", "f2-23": "lamp_on"},
-    **{"f2-25": "science", "gnirs-03": "lamp_on", "gnirs-11": "science", "gnirs-13": "dark"},
+    "niri-01": "dark",
+    "niri-05": "standard",
+    "niri-13": "lamp_on",
+    "niri-15": "dark",
+    "niri-17": "lamp_on",
+    "f2-01": "dark",
+    "f2-03": "dark",
+    "f2-05": "lamp_off",
+    "f2-19": "science",
+    "f2-23": "lamp_on",
+    "f2-25": "science",
+    "gnirs-03": "lamp_on",
+    "gnirs-11": "science",
+    "gnirs-13": "dark",
 }
 
 

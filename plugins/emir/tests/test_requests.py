@@ -205,14 +205,21 @@ def test_g24_g25_obsyaml(tmp_path: Path) -> None:
         assert CliRunner().invoke(emir, asked).exit_code == 0
         blocks = list(yaml.safe_load_all(out.read_text()))
         assert blocks[0] == {
-            **{"id": "_0001877553", "instrument": "EMIR", "mode": "STARE_IMAGE", "frames": names[:2]},
-            **{"enabled": enabled, "requirements": {"reprojection_method": "exact"}},
+            "id": "_0001877553",
+            "instrument": "EMIR",
+            "mode": "STARE_IMAGE",
+            "frames": names[:2],
+            "enabled": enabled,
+            "requirements": {"reprojection_method": "exact"},
         }
         assert len(blocks) == 2 + int(step)
         assert CliRunner().invoke(emir, asked).exit_code != 0
     assert blocks[2] == {
-        **{"id": "_stack", "instrument": "EMIR", "mode": "FULL_DITHERED_IMAGE"},
-        **{"children": ["_0001877553", "_0001877564"], "enabled": True},
+        "id": "_stack",
+        "instrument": "EMIR",
+        "mode": "FULL_DITHERED_IMAGE",
+        "children": ["_0001877553", "_0001877564"],
+        "enabled": True,
         "requirements": {"iterations": 0, "sky_images": 0, "refine_offsets": False},
     }
 

@@ -43,11 +43,28 @@ def corner(path: Path) -> tuple[WCS, np.ndarray]:
     """
     cards = fits.Header(
         {
-            **{"INSTRUME": "EMIR", "INSCONF": H2RG.uuid, "OBSMODE": "STARE_IMAGE", "READMODE": "RAMP"},
-            **{"FILTER": "J", "GRISM": "OPEN", "OBJECT": "corner", "DATE-OBS": "2024-02-01T00:00:00", "EXPTIME": 10.0},
-            **{"RA": "02:40:00", "DEC": "-01:30:00", "AIRMASS": 1.1, "CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN"},
-            **{"CRVAL1": 40.0, "CRVAL2": -1.5, "CD1_1": -5.396e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": -5.396e-5},
-            **{"CRPIX1": REFERENCE[0] - (2048 - SIDE), "CRPIX2": REFERENCE[1] - (2048 - SIDE)},
+            "INSTRUME": "EMIR",
+            "INSCONF": H2RG.uuid,
+            "OBSMODE": "STARE_IMAGE",
+            "READMODE": "RAMP",
+            "FILTER": "J",
+            "GRISM": "OPEN",
+            "OBJECT": "corner",
+            "DATE-OBS": "2024-02-01T00:00:00",
+            "EXPTIME": 10.0,
+            "RA": "02:40:00",
+            "DEC": "-01:30:00",
+            "AIRMASS": 1.1,
+            "CTYPE1": "RA---ZPN",
+            "CTYPE2": "DEC--ZPN",
+            "CRVAL1": 40.0,
+            "CRVAL2": -1.5,
+            "CD1_1": -5.396e-5,
+            "CD1_2": 0.0,
+            "CD2_1": 0.0,
+            "CD2_2": -5.396e-5,
+            "CRPIX1": REFERENCE[0] - (2048 - SIDE),
+            "CRPIX2": REFERENCE[1] - (2048 - SIDE),
         }
     )
     cards.update({f"PV2_{m}": value for m, value in DISTORTION})
@@ -131,11 +148,27 @@ def test_a14_exposures_of_a_position_share_the_skys_noise(tmp_path: Path) -> Non
         ra, dec = 40.0 + dx * 5.396e-5, -1.5 + dy * 5.396e-5
         cards = fits.Header(
             {
-                **{"INSTRUME": "EMIR", "INSCONF": H2RG.uuid, "OBSMODE": "STARE_IMAGE", "READMODE": "RAMP"},
-                **{"FILTER": "J", "GRISM": "OPEN", "OBJECT": "blank", "EXPTIME": 10.0, "RA": ra, "DEC": dec},
-                **{"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": ra, "CRVAL2": dec, "NEXP": 3},
-                **{"CD1_1": -5.396e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": -5.396e-5},
-                **{"CRPIX1": 80.5, "CRPIX2": 80.5},
+                "INSTRUME": "EMIR",
+                "INSCONF": H2RG.uuid,
+                "OBSMODE": "STARE_IMAGE",
+                "READMODE": "RAMP",
+                "FILTER": "J",
+                "GRISM": "OPEN",
+                "OBJECT": "blank",
+                "EXPTIME": 10.0,
+                "RA": ra,
+                "DEC": dec,
+                "CTYPE1": "RA---TAN",
+                "CTYPE2": "DEC--TAN",
+                "CRVAL1": ra,
+                "CRVAL2": dec,
+                "NEXP": 3,
+                "CD1_1": -5.396e-5,
+                "CD1_2": 0.0,
+                "CD2_1": 0.0,
+                "CD2_2": -5.396e-5,
+                "CRPIX1": 80.5,
+                "CRPIX2": 80.5,
             }
         )
         names = [f"{10 * k + e:010d}-20240201-EMIR-STARE_IMAGE.fits" for e in range(3)]
@@ -232,7 +265,8 @@ def test_masters_of_earlier_runs_in_a_control_file(night: Night, made: Path, tmp
     np.testing.assert_array_equal(one, other)
     inputs = json.loads((tmp_path / "obsidstack_results" / "task.json").read_text())["request_runinfo"]["inputs"]
     assert {k: v["source"] for k, v in inputs.items()} == {
-        **{"master_dark": "control file", "master_flat": "observation block"},
+        "master_dark": "control file",
+        "master_flat": "observation block",
     }
     assert result.exit_code == 0
 

@@ -263,17 +263,30 @@ def test_enabling_and_strictness(tmp_path: Path) -> None:
 # -- requirements -------------------------------------------------------------------------------------------------
 def test_g9_g10_g11_requirements_become_parameters() -> None:
     asked = {
-        **{"iterations": 0, "sky_images": 0, "refine_offsets": False, "method": "mean", "extinction": 0.2},
-        **{"sky_images_sep_time": 5.0, "method_kwargs": {"low": 3.0, "high": 4.0}, "fit_doughnut": True},
-        **{"nside_adhoc_sky_correction": 10},
+        "iterations": 0,
+        "sky_images": 0,
+        "refine_offsets": False,
+        "method": "mean",
+        "extinction": 0.2,
+        "sky_images_sep_time": 5.0,
+        "method_kwargs": {"low": 3.0, "high": 4.0},
+        "fit_doughnut": True,
+        "nside_adhoc_sky_correction": 10,
     }
     assert settings_of("FULL_DITHERED_IMAGE", asked) == {
-        **{"sky_correct:mask_objects": False, "associate_sky:time": 300.0, "flag_outliers:skip": True},
-        **{"adjust_wcs_to_reference:method": "offsets", "correct_extinction:extinction": 0.2},
-        **{"flag_outliers:high": 4.0, "correct_illumination:fit_doughnut": True, "level_amplifiers:nside": 10},
+        "sky_correct:mask_objects": False,
+        "associate_sky:time": 300.0,
+        "flag_outliers:skip": True,
+        "adjust_wcs_to_reference:method": "offsets",
+        "correct_extinction:extinction": 0.2,
+        "flag_outliers:high": 4.0,
+        "correct_illumination:fit_doughnut": True,
+        "level_amplifiers:nside": 10,
     }
     assert settings_of("FULL_DITHERED_IMAGE", {"iterations": 1, "sky_images": 6, "refine_offsets": True}) == {
-        **{"associate_sky:max_skies": 6, "associate_sky:min_skies": 3, "adjust_wcs_to_reference:method": "sources"}
+        "associate_sky:max_skies": 6,
+        "associate_sky:min_skies": 3,
+        "adjust_wcs_to_reference:method": "sources",
     }
 
 

@@ -194,8 +194,14 @@ def test_readable_forms() -> None:
         "DECKER  = 'Acq_G5531'", camera="ShortBlue_G5540", disperser="Kgrism_G5204", focal_plane_mask="f6-cam_G5208"
     )
     wanted = {
-        **{"filter_name": "K", "camera": "ShortBlue", "disperser": "Kgrism", "focal_plane_mask": "f6-cam"},
-        **{"decker": "Acq", "data_section": "[1:200,1:100]", "detector_section": "[1:200,1:100]", "slit": None},
+        "filter_name": "K",
+        "camera": "ShortBlue",
+        "disperser": "Kgrism",
+        "focal_plane_mask": "f6-cam",
+        "decker": "Acq",
+        "data_section": "[1:200,1:100]",
+        "detector_section": "[1:200,1:100]",
+        "slit": None,
     }
     assert {k: found.get(k, pretty=True) for k in wanted} == wanted
     assert found.filter_name == "K_G0204"

@@ -15,17 +15,31 @@ if TYPE_CHECKING:
     from nirred.plugin import Headers, Role
 
 ROLES: Mapping[str, Role] = {
-    **{"STARE_IMAGE": "science", "DITHERED_IMAGE": "science", "FULL_DITHERED_IMAGE": "science"},
-    **{"NODDED_BEAM_SWITCHED_IMAGE": "science", "MICRODITHERED_IMAGE": "science", "IMAGE_SKY": "sky"},
-    **{"IMAGE_DARK": "dark", "IMAGE_BIAS": "bias", "IMAGE_FLAT": "flat", "FLAT": "flat"},
-    **{"IMG_ACQ": "acquisition", "BAR_POS": "acquisition", "FINE_CENTERING": "acquisition"},
+    "STARE_IMAGE": "science",
+    "DITHERED_IMAGE": "science",
+    "FULL_DITHERED_IMAGE": "science",
+    "NODDED_BEAM_SWITCHED_IMAGE": "science",
+    "MICRODITHERED_IMAGE": "science",
+    "IMAGE_SKY": "sky",
+    "IMAGE_DARK": "dark",
+    "IMAGE_BIAS": "bias",
+    "IMAGE_FLAT": "flat",
+    "FLAT": "flat",
+    "IMG_ACQ": "acquisition",
+    "BAR_POS": "acquisition",
+    "FINE_CENTERING": "acquisition",
 }
 BANDS = {"Y": "Y", "J": "J", "H": "H", "K": "K", "KS": "K", "KSPEC": "K", "F1230": "J", "F123M": "J", "FEII": "H"}
 
 #: Kind of a file made by the observatory's pipeline, by the recipe that made it.
 MASTERS = {
-    **{"BiasRecipe": "bias", "DarkRecipe": "dark", "IntensityFlatRecipe": "flat", "IntensityFlatRecipe2": "flat"},
-    **{"MultiTwilightFlatRecipe": "flat", "SimpleSkyFlatRecipe": "flat", "CosmeticsRecipe": "bpm"},
+    "BiasRecipe": "bias",
+    "DarkRecipe": "dark",
+    "IntensityFlatRecipe": "flat",
+    "IntensityFlatRecipe2": "flat",
+    "MultiTwilightFlatRecipe": "flat",
+    "SimpleSkyFlatRecipe": "flat",
+    "CosmeticsRecipe": "bpm",
 }
 _MODE_IN_NAME = re.compile(r"EMIR-([A-Z_]+)")
 _MASTER_NAME = re.compile(r"master_?(bpm|bias|dark|flat)", re.IGNORECASE)
@@ -168,13 +182,21 @@ def describe(headers: Headers) -> Descriptors:
         dec=dec,
         configuration=(("epoch", epoch), ("filter_name", name), ("read_mode", read_mode)),
         extra={
-            **{"placeholder": placeholder(h)},
-            **{"epoch": epoch, "master": made, "disperser": gemini.stated(h, "GRISM"), "array_id": epoch},
-            **{"repetition": gemini.integer(h, "OBSBLOCK"), "position": gemini.integer(h, "IMGOBBL")},
-            **{"positions": gemini.integer(h, "NIMGOBBL"), "exposure": gemini.integer(h, "EXP")},
-            **{"exposures": gemini.integer(h, "NEXP"), "tstamp": gemini.number(h, "TSTAMP")},
-            **{"dark_time": gemini.number(h, "DARKTIME", 0.0, 1e5)},
-            **{"uuid": gemini.stated(h, "UUID") or gemini.stated(h, "EMIRUUID")},
-            **{"expected_ra": ra, "expected_dec": dec, "wcs_flipped": True},
+            "placeholder": placeholder(h),
+            "epoch": epoch,
+            "master": made,
+            "disperser": gemini.stated(h, "GRISM"),
+            "array_id": epoch,
+            "repetition": gemini.integer(h, "OBSBLOCK"),
+            "position": gemini.integer(h, "IMGOBBL"),
+            "positions": gemini.integer(h, "NIMGOBBL"),
+            "exposure": gemini.integer(h, "EXP"),
+            "exposures": gemini.integer(h, "NEXP"),
+            "tstamp": gemini.number(h, "TSTAMP"),
+            "dark_time": gemini.number(h, "DARKTIME", 0.0, 1e5),
+            "uuid": gemini.stated(h, "UUID") or gemini.stated(h, "EMIRUUID"),
+            "expected_ra": ra,
+            "expected_dec": dec,
+            "wcs_flipped": True,
         },
     )

@@ -72,13 +72,22 @@ M = TypeVar("M", bound=_Strict)
 
 #: Types of schema errors, and the expected value.
 _WANTED = {
-    **{"string_type": "a word", "bool_type": "True or False", "int_type": "a whole number"},
-    **{"list_type": "a list", "dict_type": "keys with values"},
+    "string_type": "a word",
+    "bool_type": "True or False",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "keys with values",
 }
 _EXAMPLES = {
-    **{"id": "_0001877553", "instrument": "EMIR", "mode": "STARE_IMAGE", "enabled": "False"},
-    **{"frames": "[0001877553-20181217-EMIR-STARE_IMAGE.fits]", "children": "[_0001877553, _0001877559]"},
-    **{"requirements": "{reprojection_method: interp}", "labels": "{filter: J}", "tags": "{filter: J}"},
+    "id": "_0001877553",
+    "instrument": "EMIR",
+    "mode": "STARE_IMAGE",
+    "enabled": "False",
+    "frames": "[0001877553-20181217-EMIR-STARE_IMAGE.fits]",
+    "children": "[_0001877553, _0001877559]",
+    "requirements": "{reprojection_method: interp}",
+    "labels": "{filter: J}",
+    "tags": "{filter: J}",
 }
 _EXAMPLES["images"] = _EXAMPLES["frames"]
 

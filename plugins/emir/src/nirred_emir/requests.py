@@ -129,8 +129,13 @@ class _Reader:
         masters = self._masters(read, block, mode, given, observed)
         images = self._earlier(read, block) if enabled else ()
         details = {
-            **{"mode": mode, "field": MODES[mode].result, "pipeline": block.pipeline, "uuid": observed.uuid},
-            **{"requirements": given, "sources": sources, "masters": self._said(read, block, masters, sources)},
+            "mode": mode,
+            "field": MODES[mode].result,
+            "pipeline": block.pipeline,
+            "uuid": observed.uuid,
+            "requirements": given,
+            "sources": sources,
+            "masters": self._said(read, block, masters, sources),
         }
         return Request(
             read.id,
@@ -230,7 +235,9 @@ class _Reader:
         if not isinstance(detector, Profile):
             return _Observed(fault=f"{names[0]}: {detector}")
         tags = {
-            **{"filter": described.filter_name, "grism": described.get("disperser"), "readmode": described.read_mode},
+            "filter": described.filter_name,
+            "grism": described.get("disperser"),
+            "readmode": described.read_mode,
             **(block.labels or {}),
         }
         return _Observed(detector, tags)

@@ -60,7 +60,9 @@ _BIAS = Requirement(
 )
 
 CALIBRATIONS = {
-    **{"master_bpm": master("bpm"), "master_dark": master("dark"), "master_flat": master("flat")},
+    "master_bpm": master("bpm"),
+    "master_dark": master("dark"),
+    "master_flat": master("flat"),
     "master_bias": Requirement(
         str, _FILE, "the bias, where READMODE is SIMPLE, BIAS or SINGLE; subtracted with the dark"
     ),

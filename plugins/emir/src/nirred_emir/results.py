@@ -84,7 +84,9 @@ def _task(outcome: RequestOutcome, folder: str, identity: str) -> dict[str, Any]
     return {
         "result": f"{folder}/result.json" if good else None,
         "id": identity,
-        **{"time_create": moments[0], "time_start": moments[0], "time_end": moments[-1]},
+        "time_create": moments[0],
+        "time_start": moments[0],
+        "time_end": moments[-1],
         "request": "reduce",
         "request_params": {
             "oblock_id": outcome.request.id,

@@ -49,8 +49,10 @@ FLAT_LIMITS = (0.65, 1.35)
 STEP_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "add_dq": {"latency": True, "time": 120.0},
     "make_bpm": {
-        **{"dark_lo_thresh": -200.0, "dark_hi_thresh": 1500.0},
-        **{"flat_lo_thresh": FLAT_LIMITS[0], "flat_hi_thresh": FLAT_LIMITS[1]},
+        "dark_lo_thresh": -200.0,
+        "dark_hi_thresh": 1500.0,
+        "flat_lo_thresh": FLAT_LIMITS[0],
+        "flat_hi_thresh": FLAT_LIMITS[1],
     },
 }
 

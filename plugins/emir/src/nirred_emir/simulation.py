@@ -151,9 +151,17 @@ def _text(value: float, sign: str) -> str:
 def _wcs(wcs: SimulatedWcs) -> dict[str, object]:
     cd1_1, cd1_2, cd2_1, cd2_2 = wcs.cd
     cards: dict[str, object] = {
-        **{"RADESYS": "FK5", "CTYPE1": f"RA---{wcs.projection}", "CTYPE2": f"DEC--{wcs.projection}"},
-        **{"CRPIX1": wcs.crpix[0], "CRPIX2": wcs.crpix[1], "CRVAL1": wcs.crval[0], "CRVAL2": wcs.crval[1]},
-        **{"CD1_1": cd1_1, "CD1_2": cd1_2, "CD2_1": cd2_1, "CD2_2": cd2_2},
+        "RADESYS": "FK5",
+        "CTYPE1": f"RA---{wcs.projection}",
+        "CTYPE2": f"DEC--{wcs.projection}",
+        "CRPIX1": wcs.crpix[0],
+        "CRPIX2": wcs.crpix[1],
+        "CRVAL1": wcs.crval[0],
+        "CRVAL2": wcs.crval[1],
+        "CD1_1": cd1_1,
+        "CD1_2": cd1_2,
+        "CD2_1": cd2_1,
+        "CD2_2": cd2_2,
     }
     terms = dict(wcs.pv)
     return cards | {f"PV2_{m}": terms.get(m, 0.0) for m in range(1, 6 if terms else 1)}

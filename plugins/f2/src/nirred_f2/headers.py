@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 
 # Micron. No wavelength is published for 'J-lo'.
 _MICRON: Mapping[str, float] = {
-    **{"Jlow": 1.1220, "JH": 1.3900, "H": 1.6310, "HK": 1.8710, "K-blue": 2.0600, "Ks": 2.1570},
-    **{"K-red": 2.3100, "Klong": 2.2000, "K-long": 2.2000},
+    "Jlow": 1.1220,
+    "JH": 1.3900,
+    "H": 1.6310,
+    "HK": 1.8710,
+    "K-blue": 2.0600,
+    "Ks": 2.1570,
+    "K-red": 2.3100,
+    "Klong": 2.2000,
+    "K-long": 2.2000,
 }
 # Wavelength of the order-sorting filters, micron; WAVELENG is known to be wrong for them.
 _CENTRAL_MICRON = {"K-long_G0812": 2.2000, "JH_G0816": 1.3385, "HK_G0817": 1.9000}
@@ -215,7 +222,9 @@ def describe(headers: Headers) -> Descriptors:
         group=_group(headers, own_tags, full, optics),
         configuration=(("lyot_stop", stop),),
         extra={
-            **{"lyot_stop": stop, "lamp": gemini.gcal_lamp(headers), "field_diameter": _field_diameter(headers)},
+            "lyot_stop": stop,
+            "lamp": gemini.gcal_lamp(headers),
+            "field_diameter": _field_diameter(headers),
             **_telescope_offsets(headers),
         },
         pretty={"lyot_stop": gemini.strip_id(stop)},

@@ -29,10 +29,14 @@ _PLAIN_SHARE = {"UNKNOWN": 0.714286, "SN7638228.1": 0.714286, "SN7638228.1.3+ARC
 # The others: well (e-), and the fraction of it up to which the corrected response is within 1 %.
 _MEASURED_ARRAYS = ("SN7638228.1.2", "SN7638228.1.3")
 _WELL: Mapping[tuple[str, str], tuple[int, float]] = {
-    **{(VERY_BRIGHT, SHALLOW): (92_000, 0.96), (VERY_BRIGHT, DEEP): (209_000, 0.93)},
-    **{(BRIGHT, SHALLOW): (91_000, 0.96), (BRIGHT, DEEP): (207_000, 0.91)},
-    **{(FAINT, SHALLOW): (78_000, 0.95), (FAINT, DEEP): (190_000, 0.95)},
-    **{(VERY_FAINT, SHALLOW): (67_000, 0.98), (VERY_FAINT, DEEP): (180_000, 0.72)},
+    (VERY_BRIGHT, SHALLOW): (92_000, 0.96),
+    (VERY_BRIGHT, DEEP): (209_000, 0.93),
+    (BRIGHT, SHALLOW): (91_000, 0.96),
+    (BRIGHT, DEEP): (207_000, 0.91),
+    (FAINT, SHALLOW): (78_000, 0.95),
+    (FAINT, DEEP): (190_000, 0.95),
+    (VERY_FAINT, SHALLOW): (67_000, 0.98),
+    (VERY_FAINT, DEEP): (180_000, 0.72),
 }
 
 # Time not in EXPTIME (s); quadratic (1/e-) and cubic (1/e-^2) term of even rows, then of odd ones.

@@ -20,9 +20,21 @@ SCALES: Mapping[str, float] = {"ShortBlue": 0.15170, "ShortRed": 0.15, "LongBlue
 FAR = 1000.0  # arcsec; a WCS further from the target is left over from another frame
 
 _MICRON: Mapping[str, float] = {
-    **{"YPHOT": 1.03, "X": 1.1, "X_(order_6)": 1.1, "JPHOT": 1.25, "J_(order_5)": 1.27, "H": 1.63},
-    **{"H_(order_4)": 1.63, "H2": 2.125, "K_(order_3)": 2.195, "KPHOT": 2.22, "PAH": 3.295},
-    **{"L": 3.5, "L_(order_2)": 3.5, "M": 5.1, "M_(order_1)": 5.1},
+    "YPHOT": 1.03,
+    "X": 1.1,
+    "X_(order_6)": 1.1,
+    "JPHOT": 1.25,
+    "J_(order_5)": 1.27,
+    "H": 1.63,
+    "H_(order_4)": 1.63,
+    "H2": 2.125,
+    "K_(order_3)": 2.195,
+    "KPHOT": 2.22,
+    "PAH": 3.295,
+    "L": 3.5,
+    "L_(order_2)": 3.5,
+    "M": 5.1,
+    "M_(order_1)": 5.1,
 }
 
 

@@ -41,8 +41,16 @@ if TYPE_CHECKING:
     from ...headers import Headers
 
 WAVELENGTHS: Mapping[str, float] = {
-    **{"u": 0.3500, "g": 0.4750, "r": 0.6300, "i": 0.7800, "z": 0.9250, "Y": 1.0200, "J": 1.2500},
-    **{"H": 1.6350, "K": 2.2000, "FeII": 1.6440},
+    "u": 0.3500,
+    "g": 0.4750,
+    "r": 0.6300,
+    "i": 0.7800,
+    "z": 0.9250,
+    "Y": 1.0200,
+    "J": 1.2500,
+    "H": 1.6350,
+    "K": 2.2000,
+    "FeII": 1.6440,
 }
 """Filter wavelengths unless the instrument gives others, micron."""
 
