@@ -18,7 +18,6 @@ from nirred.products import plane_keywords, wcs_keywords
 from nirred.recipes import ALIGN_AND_STACK, step_types
 from nirred.states import FrameState
 from nirred.steps.pieces import ReadPieces, _read
-from nirred.steps.skyflat import MakeSkyFlat
 from tests.unit.steps.conftest import make_info
 
 
@@ -96,12 +95,6 @@ def test_each_plane_of_a_stack_has_its_own_noise(make_group: Any, tmp_path: Path
     ReadPieces().apply(group, ReadPieces.Params(), S("read_pieces"))
     assert [state.noise_scale[0] for state in group.planes] == [2.0, 3.0]
     assert group.frames[0].noise_scale == 2.0
-
-
-def test_a_sky_flat_of_too_few_frames_is_refused(make_group: Any) -> None:
-    group = make_group(["object"] * 2, [np.ones((8, 8), np.float32)] * 2)
-    with pytest.raises(StepError, match=r"only 2 frames \(.* \.\.\.\); a sky flat is made of at least 3"):
-        MakeSkyFlat().apply(group, MakeSkyFlat.Params(), S("make_sky_flat"))
 
 
 SKY = 150.0, 0.0

@@ -46,7 +46,8 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
     Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. The variance of a value
     is taken at the median's signal, not at its own counts: bright pixels are not biased. Pixels flagged alike in every
     frame are stacked like all others and flagged in the result. The stack therefore does not depend on the mask, and
-    a flat can reuse the stack of lamps from which its bad-pixel mask was made.
+    a flat can reuse the stack of lamps from which its bad-pixel mask was made. Only pixels that objects cover in every
+    frame have no value: 0, flagged as without data.
     """
     return _flagged(*_stacked(group, frames, nsigma, scaled=scaled))
 
@@ -79,7 +80,7 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
 
 def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> tuple[list[Plane], list[np.ndarray]]:
     """Stack of each plane, and the flags common to all its frames."""
-    common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) for state in group.planes]
+    common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) & WRITTEN for state in group.planes]
     made = [
         _stack_plane(group, state, frames, nsigma, flags, scaled=scaled)
         for state, flags in zip(group.planes, common, strict=True)
@@ -88,7 +89,7 @@ def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) ->
 
 
 def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
-    return [Plane(p.data, p.dq | (c & WRITTEN), p.var) for p, c in zip(planes, common, strict=True)]
+    return [Plane(p.data, p.dq | c, p.var) for p, c in zip(planes, common, strict=True)]
 
 
 def _stack_plane(
@@ -279,9 +280,8 @@ class ThresholdFlatfield(GroupStep):
         done = []
         for p in group.streams[call.takes]:
             out = ~((p.data >= params.lower) & (p.data <= params.upper))
-            dq = p.dq | np.where(
-                out & ((p.dq & np.uint16(DQ.BAD_PIXEL)) == 0), np.uint16(DQ.UNILLUMINATED), np.uint16(0)
-            )
+            known = (p.dq & np.uint16(DQ.BAD_PIXEL | DQ.NO_DATA)) != 0  # out of range for another reason
+            dq = p.dq | np.where(out & ~known, np.uint16(DQ.UNILLUMINATED), np.uint16(0))
             blank = out | ((dq & np.uint16(DQ.UNILLUMINATED)) != 0)
             done.append(Plane(np.where(blank, np.float32(1), p.data), dq, p.var))
         group.streams[call.gives] = done

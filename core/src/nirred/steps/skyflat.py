@@ -8,6 +8,7 @@ from ..algorithms.background import level
 from ..algorithms.dilation import dilate
 from ..algorithms.objmask import object_mask
 from ..calibration_inputs import FLAT_FLOOR
+from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
 from ..group import Group
@@ -20,7 +21,10 @@ from .calibrations import stack_planes
 
 
 class MakeSkyFlat(GroupStep):
-    """Mean of the frames scaled to one level; repeated without the objects found with the first mean as flat."""
+    """Mean of the frames scaled to one level; repeated without the objects found with the first mean as flat.
+
+    Pixels that objects cover in every frame have no flat and are flagged as without data.
+    """
 
     name = "make_sky_flat"
     doc = "mean of dithered frames scaled to one level, objects masked in a second pass"
@@ -44,7 +48,11 @@ class MakeSkyFlat(GroupStep):
         for plane, state in zip(first, group.planes, strict=True):
             for i in frames:
                 _mask(state, i, plane, params)
-        group.streams[call.gives] = stack_planes(group, frames, params.nsigma, scaled=True)
+        made = stack_planes(group, frames, params.nsigma, scaled=True)
+        hidden = float(np.mean([np.mean((plane.dq & np.uint16(DQ.NO_DATA)) != 0) for plane in made]))
+        if hidden:
+            group.remark(f"objects cover {hidden:.2%} of the detector in every frame: no flat there; use wider dithers")
+        group.streams[call.gives] = made
         group.keywords["NCOMBINE"] = len(frames)
         group.keywords["FLATTYPE"] = ("sky", "made from frames of the sky")
 
