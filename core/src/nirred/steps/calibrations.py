@@ -49,7 +49,13 @@ def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool
     a flat can reuse the stack of lamps from which its bad-pixel mask was made. Only pixels that objects cover in every
     frame have no value: 0, flagged as without data.
     """
-    return _flagged(*_stacked(group, frames, nsigma, scaled=scaled))
+    return _flagged(*_stacked(group, frames, nsigma, scaled=scaled)[:2])
+
+
+def stack_counted(group: Group, frames: list[int], nsigma: float) -> list[tuple[Plane, np.ndarray]]:
+    """As `stack_planes`, and the number of frames combined in each pixel, uint16 (ny, nx)."""
+    made, common, counts = _stacked(group, frames, nsigma, scaled=False)
+    return list(zip(_flagged(made, common), counts, strict=True))
 
 
 def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> list[Plane]:
@@ -59,7 +65,7 @@ def _stack_lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool
         made, common = shared.pop(key)
         known = (None if state.inputs is None else state.inputs.static_dq for state in group.planes)
         return _flagged(made, [c if k is None else c | k for c, k in zip(common, known, strict=True)])
-    stacked = _stacked(group, frames, nsigma, scaled=scaled)
+    stacked = _stacked(group, frames, nsigma, scaled=scaled)[:2]
     if group.task.makes == "bpm" and key is not None:
         shared[key] = stacked
     return _flagged(*stacked)
@@ -78,14 +84,16 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
     return repr(replace(setup, masks=[], notes={})), nsigma, scaled, files
 
 
-def _stacked(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> tuple[list[Plane], list[np.ndarray]]:
-    """Stack of each plane, and the flags common to all its frames."""
+def _stacked(
+    group: Group, frames: list[int], nsigma: float, *, scaled: bool
+) -> tuple[list[Plane], list[np.ndarray], list[np.ndarray]]:
+    """Stack of each plane, the flags common to all its frames, and the number of frames combined in each pixel."""
     common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) & WRITTEN for state in group.planes]
     made = [
         _stack_plane(group, state, frames, nsigma, flags, scaled=scaled)
         for state, flags in zip(group.planes, common, strict=True)
     ]
-    return made, common
+    return [plane for plane, _ in made], common, [count for _, count in made]
 
 
 def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
@@ -94,7 +102,7 @@ def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
 
 def _stack_plane(
     group: Group, state: PlaneState, frames: list[int], nsigma: float, common: np.ndarray, *, scaled: bool
-) -> Plane:
+) -> tuple[Plane, np.ndarray]:
     levels = np.array(each_frame(group, frames, lambda i: _level(state, i), 1))
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
@@ -105,7 +113,7 @@ def _stack_plane(
         zero=shifts, ignored=common, threads=group.context.threads,
     )  # fmt: skip
     done.dq[...] &= WRITTEN
-    return Plane(_finite(done.sci), done.dq, _finite(done.var))
+    return Plane(_finite(done.sci), done.dq, _finite(done.var)), done.n
 
 
 def _without_strays(group: Group, frames: list[int]) -> list[int]:

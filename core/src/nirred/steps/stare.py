@@ -13,10 +13,10 @@ from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
 from ..results import require
-from ..states import BRIGHT
+from ..states import BAD
 from ..step import GroupStep
 from ..store import PlaneStack
-from .calibrations import StackParams, stack_planes
+from .calibrations import StackParams, stack_counted
 
 
 class SetLevelAside(GroupStep):
@@ -81,13 +81,11 @@ class CombineExposures(GroupStep):
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         made, counts = [], []
-        for p, plane in enumerate(stack_planes(group, frames, params.nsigma)):
-            state = group.planes[p]
-            count = np.asarray(np.sum([state.bad(i) == 0 for i in frames], axis=0, dtype=np.uint16))
-            data = np.where(count > 0, plane.data, np.float32(np.nan))
-            dq = np.where(count > 0, plane.dq & BRIGHT, plane.dq | np.uint16(DQ.NO_DATA))
-            made.append(Plane(data, dq, plane.var))
-            counts.append(count)
+        for plane, count in stack_counted(group, frames, params.nsigma):
+            lost = (plane.dq & BAD) != 0  # in every frame
+            data, var = (np.where(lost, np.float32(np.nan), image) for image in (plane.data, np.asarray(plane.var)))
+            made.append(Plane(data, np.where(lost, plane.dq | np.uint16(DQ.NO_DATA), plane.dq), var))
+            counts.append(np.where(lost, np.uint16(0), count))
         group.streams[call.gives], group.stack.nexp = made, counts
         group.stack.noisecov = np.pad([[1.0]], 3)
         for i in frames:
