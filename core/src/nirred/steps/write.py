@@ -19,7 +19,7 @@ from ..plan.model import FrameInfo
 from ..plugin.coordinates import wcs_cards
 from ..plugin.recipes import StepCall
 from ..products import described_cards, plane_keywords
-from ..states import OBJECT, WRITTEN, FrameState, PlaneState
+from ..states import OBJECT, WRITTEN, PlaneState
 from ..step import GroupStep
 
 
@@ -106,7 +106,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
         dq = state.dq.frame(i)
         extensions.append(Extension("SCI", np.array(data, np.float32), cards, p + 1))
         if group.setup.variance:
-            extensions.append(Extension("VAR", _variance(state, frame, data, dq), {}, p + 1))
+            extensions.append(Extension("VAR", _variance(state, group.sky_level(state, i), data, dq), {}, p + 1))
         extensions.append(Extension("DQ", dq & WRITTEN, {}, p + 1))
         if (dq & OBJECT).any():
             extensions.append(Extension("OBJMASK", ((dq & OBJECT) != 0).astype(np.uint8), {}, p + 1))
@@ -116,10 +116,10 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
     return extensions
 
 
-def _variance(state: PlaneState, frame: FrameState, data: np.ndarray, dq: np.ndarray) -> np.ndarray:
-    """Variance of a frame by the noise model, at the sky level, or at the frame's median if no sky was measured."""
+def _variance(state: PlaneState, sky: float, data: np.ndarray, dq: np.ndarray) -> np.ndarray:
+    """Variance of a plane by the noise model at its sky level, or at its median if no sky was measured (NaN)."""
     good = data[((dq & WRITTEN) == 0) & np.isfinite(data)]
-    signal = frame.sky if np.isfinite(frame.sky) else float(np.median(good)) if good.size else 0.0
+    signal = sky if np.isfinite(sky) else float(np.median(good)) if good.size else 0.0
     variance = np.asarray(state.constant) + max(signal, 0.0) * np.asarray(state.per_electron)
     return np.ascontiguousarray(np.broadcast_to(variance, data.shape), np.float32)
 
