@@ -33,6 +33,16 @@ def settle_dark(group: Group) -> None:
         setup.dark, setup.dark_scale, setup.bias = _sum(setup.dark, setup.dark_scale, setup.bias), 1.0, None
 
 
+def without_light(group: Group) -> list[Plane] | None:
+    """What frames show without light by their dark and bias, in their unit (`settle_dark`); None without either."""
+    dark, bias = group.calibrations.get("dark"), group.calibrations.get("bias")
+    if dark is None:
+        return None if bias is None else bias.planes
+    if bias is None or dark.holds_bias:
+        return dark.planes if dark.scale == 1.0 else [_times(plane, dark.scale) for plane in dark.planes]
+    return _sum(dark.planes, dark.scale, bias.planes)
+
+
 def _times(plane: Plane, factor: float) -> Plane:
     var = None if plane.var is None else plane.var * np.float32(factor**2)
     return Plane(plane.data * np.float32(factor), plane.dq, var)

@@ -271,6 +271,39 @@ def test_masters_of_earlier_runs_in_a_control_file(night: Night, made: Path, tmp
     assert result.exit_code == 0
 
 
+def simple_frame(mode: str, data: np.ndarray, minute: int) -> fits.PrimaryHDU:
+    """A raw frame of a readout that contains the bias."""
+    cards = {
+        **{"INSTRUME": "EMIR", "INSCONF": H2RG.uuid, "OBSMODE": mode, "READMODE": "SIMPLE", "EXPTIME": 10.0},
+        **{"FILTER": "J", "GRISM": "OPEN", "OBJECT": "even", "DATE-OBS": f"2024-02-01T00:{minute:02d}:00"},
+        **{"RA": "02:40:00", "DEC": "-01:30:00", "AIRMASS": 1.1, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"},
+        **{"CRVAL1": 40.0, "CRVAL2": -1.5, "CRPIX1": 64.0, "CRPIX2": 64.0},
+        **{"CD1_1": -5.4e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": -5.4e-5},
+    }
+    return fits.PrimaryHDU(np.round(data).astype(np.float32), fits.Header(cards))
+
+
+@pytest.mark.parametrize(("mode", "result"), [("IMAGE_FLAT", "master_flatframe"), ("IMAGE_SKY", "skyframe")])
+def test_a_bias_is_subtracted_from_flats_too(tmp_path: Path, mode: str, result: str) -> None:
+    """A bias of a third of the light, with a slope of its own, leaves none of it in the flat; nor does the dark."""
+    rng, (y, x) = np.random.default_rng(5), np.mgrid[:128, :128] / 128.0
+    truth, bias, dark = 1.0 + 0.2 * (y - 0.5), 3000.0 + 2000.0 * x, 20.0 * (1.0 + y)
+    data = tmp_path / "data"
+    data.mkdir()
+    for k in range(4):
+        light = rng.poisson(GAIN * (9000.0 + 100.0 * k) * truth + 10.0 * GAIN * dark) / GAIN
+        simple_frame(mode, bias + light, k).writeto(data / f"raw{k}.fits")
+    for name, image in (("bias", bias), ("dark", dark)):
+        simple_frame("IMAGE_BIAS", image, 30).writeto(data / f"master_{name}.fits")
+    masters = {f"master_{name}": f"master_{name}.fits" for name in ("bias", "dark")}
+    (tmp_path / "obs.yaml").write_text(block("even", mode, [f"raw{k}.fits" for k in range(4)], **masters))
+    done = nirred.run([tmp_path / "obs.yaml"], out=tmp_path, datadir=data, library=None, jobs=1, report=False)
+    assert done.exit_code == 0, done.messages
+    ratio = fits.getdata(tmp_path / "obsideven_results" / f"{result}.fits", "SCI") / truth
+    assert ratio[:, :30].mean() / ratio[:, -30:].mean() == pytest.approx(1.0, abs=5e-3)
+    assert ratio[:30].mean() / ratio[-30:].mean() == pytest.approx(1.0, abs=5e-3)
+
+
 # -- G19, G22, G26: options and products --------------------------------------------------------------------------
 def command(*words: str | Path, cwd: Path, files: int = 0) -> subprocess.CompletedProcess[str]:
     def limit() -> None:

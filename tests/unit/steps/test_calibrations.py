@@ -181,6 +181,17 @@ def test_without_lamp_off_the_dark_is_taken_or_the_lack_is_said(make_group):
     assert not group.remarks
 
 
+@pytest.mark.parametrize(("holds_bias", "level"), [(True, 1050.0), (False, 1020.0)])
+def test_dark_of_another_exposure_and_bias_are_subtracted_from_flats_as_from_frames(make_group, holds_bias, level):
+    group = make_group(["flat"] * 2, [np.full((8, 8), 1100.0)] * 2, makes="flat")
+    group.calibrations["dark"] = Calibration([plane(np.full((8, 8), 100.0))], scale=0.5, holds_bias=holds_bias)
+    group.calibrations["bias"] = Calibration([plane(np.full((8, 8), 30.0))])
+    MakeLampFlat().apply(with_noise(group, 900.0), StackParams(), CALL)
+    (made,) = group.streams["main"]
+    np.testing.assert_allclose(made.data, level)
+    np.testing.assert_allclose(made.var, (900.0 + 1100.0) / 2 + 0.25 + (not holds_bias), rtol=1e-6)
+
+
 def test_a_flat_without_light_is_an_error(make_group):
     group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
     for data in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), -5.0)):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _SERVED = {
     "dark": frozenset({"bpm"}),
     "bpm": frozenset({"dark"}),
-    "flat": frozenset({"dark", "bpm"}),
-    "skyflat": frozenset({"dark", "bpm"}),
+    "flat": frozenset({"dark", "bias", "bpm"}),
+    "skyflat": frozenset({"dark", "bias", "bpm"}),
 }
 
 
@@ -92,7 +92,7 @@ class Supply:
     def _wishes(self, draft: Draft, unused: frozenset[str], demanded: frozenset[str]) -> dict[str, Wish | None]:
         """Calibrations of a draft: those that its recipe uses and that rules require or the user gives.
 
-        None for a kind that is given although no rule requires it.
+        None for a kind that is given although no rule requires it: for a calibration, only by its own request.
         """
         kinds = _SERVED.get(draft.makes, self.options.uses)
         wishes: dict[str, Wish | None] = {}
@@ -101,7 +101,7 @@ class Supply:
                 continue
             wishes[kind] = Wish(draft.first, kind, rule, self._spared(kind, rule.optional and kind not in demanded))
         for kind in self._given(draft) - unused:
-            if kinds is None or (kind in kinds and kind in wishes):
+            if kinds is None or (kind in kinds and (kind in wishes or kind in draft.masters)):
                 wishes.setdefault(kind, None)
         return wishes
 

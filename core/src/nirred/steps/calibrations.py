@@ -12,6 +12,7 @@ import numpy as np
 from ..algorithms.combine import NoiseModel, Rejection, combine
 from ..algorithms.threads import run_blocks
 from ..algorithms.typical import median, sampled_median
+from ..darks import without_light
 from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
@@ -170,10 +171,10 @@ class StackDarks(GroupStep):
 
 
 class MakeLampFlat(GroupStep):
-    """Lamp on minus lamp off; flats without lamp-off partners are stacked as they are."""
+    """Lamp on minus lamp off; flats without lamp-off partners minus their dark and bias, if there are any."""
 
     name = "make_lamp_flat"
-    doc = "mean of lamp-on frames minus mean of lamp-off frames"
+    doc = "mean of lamp-on frames minus mean of lamp-off frames, or minus dark and bias"
     Params = StackParams
 
     def needs_frames(self, group: Group, params: StackParams) -> bool:
@@ -191,8 +192,8 @@ class MakeLampFlat(GroupStep):
         if off:
             dark = _stack_lamps(group, off, params.nsigma, scaled=False)
             planes = _subtract(group, planes, dark)
-        elif (master := group.calibrations.get("dark")) is not None:
-            planes = _subtract(group, planes, master.planes)
+        elif (unlit := without_light(group)) is not None:
+            planes = _subtract(group, planes, unlit)
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
