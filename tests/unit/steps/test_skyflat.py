@@ -54,3 +54,18 @@ def test_pixels_that_a_star_covers_in_every_frame_have_no_flat(make_group: Any) 
     assert flat.dq[60, 60] == DQ.NO_DATA and flat.data[60, 60] == 1.0
     assert np.abs(flat.data[flat.dq == 0] - 1.0).max() < 0.06
     assert any("in every frame: no flat there" in remark for remark in group.remarks)
+
+
+def test_levels_are_those_of_the_sky_whatever_objects_cover_in_an_uneven_field(make_group: Any) -> None:
+    """A wide object hides the dim side of a field in some frames and the bright one in others."""
+    rng, side = np.random.default_rng(3), 160
+    y, x = np.mgrid[:side, :side]
+    truth = 1.0 + 0.3 * (x / (side - 1) - 0.5)
+    frames = []
+    for k, place in enumerate((25, 60, 95, 130)):
+        light = 800.0 * np.exp(-((x - place) ** 2 + (y - side / 2) ** 2) / (2 * 14.0**2))
+        frames.append(rng.poisson((SKY + 100.0 * k + light) * truth).astype(np.float32))
+    (flat,) = flat_of(make_group, frames).streams["main"]
+    ratio = np.where(flat.dq == 0, flat.data / truth, np.nan)[30:130]
+    columns = np.nanmean(ratio, axis=0) / np.nanmedian(ratio)
+    assert np.nanmax(np.abs(columns - 1.0)) < 6e-3

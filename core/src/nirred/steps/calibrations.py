@@ -41,16 +41,24 @@ class StackParams(Params):
     nsigma: float = param(4.0, "reject a pixel this many sigma of the noise model from the median", gt=0)
 
 
-def stack_planes(group: Group, frames: list[int], nsigma: float, *, scaled: bool = False) -> list[Plane]:
+def stack_planes(
+    group: Group,
+    frames: list[int],
+    nsigma: float,
+    *,
+    scaled: bool = False,
+    levels: list[np.ndarray] | None = None,
+) -> list[Plane]:
     """Mean of calibrated frames, outliers rejected against the noise model; VAR is the variance of the mean.
 
-    Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant. The variance of a value
-    is taken at the median's signal, not at its own counts: bright pixels are not biased. Pixels flagged alike in every
-    frame are stacked like all others and flagged in the result. The stack therefore does not depend on the mask, and
-    a flat can reuse the stack of lamps from which its bad-pixel mask was made. Only pixels that objects cover in every
-    frame have no value: 0, flagged as without data.
+    Frames are first brought to their mean level, by a factor (`scaled`: lamps) or a constant; a frame's level is the
+    median of its good pixels, unless `levels` of the frames are given, one array for each plane. The variance of a
+    value is taken at the median's signal, not at its own counts: bright pixels are not biased. Pixels flagged alike in
+    every frame are stacked like all others and flagged in the result. The stack therefore does not depend on the mask,
+    and a flat can reuse the stack of lamps from which its bad-pixel mask was made. Only pixels that objects cover in
+    every frame have no value: 0, flagged as without data.
     """
-    return _flagged(*_stacked(group, frames, nsigma, scaled=scaled)[:2])
+    return _flagged(*_stacked(group, frames, nsigma, scaled=scaled, levels=levels)[:2])
 
 
 def stack_counted(group: Group, frames: list[int], nsigma: float) -> list[tuple[Plane, np.ndarray]]:
@@ -86,13 +94,15 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
 
 
 def _stacked(
-    group: Group, frames: list[int], nsigma: float, *, scaled: bool
+    group: Group, frames: list[int], nsigma: float, *, scaled: bool, levels: list[np.ndarray] | None = None
 ) -> tuple[list[Plane], list[np.ndarray], list[np.ndarray]]:
     """Stack of each plane, the flags common to all its frames, and the number of frames combined in each pixel."""
     common = [reduce(np.bitwise_and, (state.dq.frame(i) for i in frames)) & WRITTEN for state in group.planes]
+    if levels is None:
+        levels = [np.array(each_frame(group, frames, partial(_level, state), 1)) for state in group.planes]
     made = [
-        _stack_plane(group, state, frames, nsigma, flags, scaled=scaled)
-        for state, flags in zip(group.planes, common, strict=True)
+        _stack_plane(group, state, frames, nsigma, (flags, own), scaled=scaled)
+        for state, flags, own in zip(group.planes, common, levels, strict=True)
     ]
     return [plane for plane, _ in made], common, [count for _, count in made]
 
@@ -102,9 +112,16 @@ def _flagged(planes: list[Plane], common: list[np.ndarray]) -> list[Plane]:
 
 
 def _stack_plane(
-    group: Group, state: PlaneState, frames: list[int], nsigma: float, common: np.ndarray, *, scaled: bool
+    group: Group,
+    state: PlaneState,
+    frames: list[int],
+    nsigma: float,
+    known: tuple[np.ndarray, np.ndarray],
+    *,
+    scaled: bool,
 ) -> tuple[Plane, np.ndarray]:
-    levels = np.array(each_frame(group, frames, lambda i: _level(state, i), 1))
+    """Stack of a plane, and the number of frames combined; `known`: flags common to the frames, and their levels."""
+    common, levels = known
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
     noise = NoiseModel(state.constant, state.per_electron)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..algorithms.background import level
@@ -15,6 +17,7 @@ from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..spread import each_frame
 from ..states import OBJECT, PlaneState
 from ..step import GroupStep
 from .calibrations import stack_planes
@@ -45,10 +48,11 @@ class MakeSkyFlat(GroupStep):
         if group.setup.dark is None:
             group.remark("no dark is subtracted; the sky flat keeps the dark's pattern")
         first = stack_planes(group, frames, params.nsigma, scaled=True)
-        for plane, state in zip(first, group.planes, strict=True):
-            for i in frames:
-                _mask(state, i, plane, params)
-        made = stack_planes(group, frames, params.nsigma, scaled=True)
+        levels = [
+            np.array(each_frame(group, frames, partial(_mask, state, _relative(plane), params)))
+            for plane, state in zip(first, group.planes, strict=True)
+        ]
+        made = stack_planes(group, frames, params.nsigma, scaled=True, levels=levels)
         hidden = float(np.mean([np.mean((plane.dq & np.uint16(DQ.NO_DATA)) != 0) for plane in made]))
         if hidden:
             group.remark(f"objects cover {hidden:.2%} of the detector in every frame: no flat there; use wider dithers")
@@ -57,22 +61,31 @@ class MakeSkyFlat(GroupStep):
         group.keywords["FLATTYPE"] = ("sky", "made from frames of the sky")
 
 
-def _mask(state: PlaneState, i: int, flat: Plane, params: MakeSkyFlat.Params) -> None:
-    """Mark the objects of one frame, found after division by the first flat."""
-    data, dq = state.sci.frame(i), state.dq.frame(i)
-    usable = np.isfinite(flat.data) & (flat.data > 0) & (flat.dq == 0)
-    if not usable.any():
+def _relative(flat: Plane) -> np.ndarray:
+    """The first flat, of median 1, float32 (ny, nx); NaN where it is of no use."""
+    good = flat.data[np.isfinite(flat.data) & (flat.data > 0) & (flat.dq == 0)]
+    if not good.size:
         raise StepError("no usable pixel in the first pass of the sky flat", "check the bad-pixel masks")
-    relative = np.where(usable, flat.data / np.float32(np.median(flat.data[usable])), np.float32(1))
-    usable &= relative > FLAT_FLOOR
-    relative = np.where(usable, relative, np.float32(1))
-    bad = ((state.bad(i) != 0) | ~usable).view(np.uint8)
-    flattened = np.where(bad != 0, np.float32(0), data / relative)
+    relative = flat.data / np.float32(np.median(good))
+    return np.where((relative > FLAT_FLOOR) & (flat.dq == 0), relative, np.float32(np.nan))
+
+
+def _mask(state: PlaneState, relative: np.ndarray, params: MakeSkyFlat.Params, i: int) -> float:
+    """Mark the objects of one frame, found after division by the first flat; return the level of the sky between them.
+
+    The flattened level does not depend on which part of an uneven field the objects cover.
+    """
+    dq, bad = state.dq.frame(i), state.bad(i) | np.isnan(relative)
+    shape = np.where(bad, np.float32(1), relative)
+    flattened = np.where(bad, np.float32(0), state.sci.frame(i) / shape)
     sky = level(flattened, bad).value
-    variance = np.asarray(state.constant) + max(sky, 0.0) * np.asarray(state.per_electron)
-    noise = np.sqrt(np.maximum(np.broadcast_to(variance, data.shape), 1e-6)) / relative
+    variance = np.asarray(state.constant) + max(sky, 0.0) * shape * np.asarray(state.per_electron)
+    noise = np.sqrt(np.maximum(variance, 1e-6)) / shape
     found = object_mask(flattened - np.float32(sky), bad, noise.astype(np.float32), threshold=params.threshold)
-    state.dq.put(i, np.where(dilate(found, params.dilation) != 0, dq | OBJECT, dq & ~OBJECT))
+    covered = dilate(found, params.dilation) != 0
+    state.dq.put(i, np.where(covered, dq | OBJECT, dq & ~OBJECT))
+    between = level(flattened, bad | covered)
+    return between.value if between.n else sky
 
 
 SKYFLAT_STEPS = (MakeSkyFlat,)
