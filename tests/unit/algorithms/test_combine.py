@@ -162,6 +162,16 @@ def test_noise_model_equals_its_planes():
     np.testing.assert_allclose(result.var, expected.var, rtol=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["none", "noise"])
+def test_variance_of_lamps_of_different_brightness_is_that_of_a_monte_carlo(rule):
+    """A faint frame has few photons, however much it is scaled up."""
+    rng, levels = np.random.default_rng(1), np.array([4000.0, 2000.0, 1000.0, 500.0, 250.0])
+    data = np.array([rng.poisson(s, (200, 200)) + rng.normal(0, 10, (200, 200)) for s in levels], np.float32)
+    noise = NoiseModel(np.float32(100.0), np.float32(1.0))
+    made = combine(data, noise=noise, rejection=Rejection(rule, 4.0, 4.0), scale=levels.mean() / levels)
+    assert np.median(made.var) == pytest.approx(float(made.sci.var()), rel=0.03)
+
+
 def test_scale_and_zero():
     data, dq, var = stack(4)
     s, z = np.array([1, 2, 0.5, 1.1], np.float32), np.array([0, -5, 10, 3], np.float32)
@@ -258,10 +268,11 @@ def test_noise_model_at_the_median_needs_no_levels() -> None:
     constant, per_electron = np.full((30, 40), 25.0, np.float32), np.linspace(0.9, 1.1, 40, dtype=np.float32)[None, :]
     scale = np.array([0.9, 1.0, 1.1, 1.05, 0.95])
     middle = np.nan_to_num(combine(data, dq, method="median", scale=scale).sci)
-    var = (constant + np.maximum(middle, 0.0) * per_electron).astype(np.float32)
+    shares = np.float32(1) / scale.astype(np.float32)
+    var = [(constant + np.maximum(middle, 0.0) * share * per_electron).astype(np.float32) for share in shares]
     for rule in ("noise", "none"):
         rejection = Rejection(rule, 4.0, 4.0)
-        twice = combine(data, dq, [var] * 5, rejection=rejection, scale=scale)
+        twice = combine(data, dq, var, rejection=rejection, scale=scale)
         once = combine(data, dq, noise=NoiseModel(constant, per_electron), rejection=rejection, scale=scale, tile=64)
         np.testing.assert_array_equal(once.n, twice.n)
         np.testing.assert_array_equal(once.dq, twice.dq)

@@ -91,7 +91,7 @@ class NoiseModel:
         Electrons squared; electrons.
     levels : (n_frames,) array, optional
         Smooth signal of each frame, electrons, before `scale` and `zero`; by default each pixel's own median after
-        them, 0 if that is negative: valid for frames with the same signal.
+        them, 0 if that is negative, over the frame's scale: valid for frames whose signals differ by that alone.
     """
 
     constant: ArrayLike

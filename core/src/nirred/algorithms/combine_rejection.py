@@ -107,21 +107,23 @@ def subtract_median(
     tile: Tile,
     base: np.ndarray,
 ) -> None:
-    """Make values relative to their median, `base`; evaluate the noise model there if it asks for that."""
+    """Make values relative to their median, `base`; evaluate the noise model there if it asks for that.
+
+    A frame's signal is the median over its scale.
+    """
     tile_median(tile.values, tile.sorted, middle, m, np.bool_(False), tile.lanes[0], base)
     zero, constant, per_electron = np.float32(0), model[0, place : place + m], model[1, place : place + m]
     modelled = m if options.variance == kinds.CENTRE else 0
-    at_median = tile.lanes[1]
+    level = tile.lanes[1]
     for j in range(modelled):
-        level = base[j]
-        level = level if level > zero else zero
-        at_median[j] = constant[j] + level * per_electron[j]
+        level[j] = base[j] if base[j] > zero else zero
     for i in range(tile.values.shape[0]):
         row, variances, scale = tile.values[i], tile.variances[i], frames[0, i]
+        share = np.float32(1) / scale
         for j in range(m):
             row[j] -= base[j]
         for j in range(modelled):
-            variances[j] = at_median[j] * (scale * scale)
+            variances[j] = (constant[j] + level[j] * share * per_electron[j]) * (scale * scale)
 
 
 @subkernel
