@@ -16,6 +16,7 @@ from .algorithms.rectangle import largest_rectangle
 from .algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from .algorithms.sky_rows import spread_order
 from .algorithms.threads import row_blocks, run_blocks
+from .dq import DQ
 from .geometry import Target, geometry
 from .group import Group
 from .plugin.coordinates import AnyWcs, as_astropy, make_wcs
@@ -239,6 +240,24 @@ def tile_rows(group: Group, n: int, width: int, most: int = TILE) -> int:
     """Number of rows of n resampled frames for which all threads need a quarter of the memory, 8 to `most`."""
     row = n * width * 8  # float32, and as much again for the input pixels
     return max(8, min(most, group.context.memory // (4 * group.context.threads * row)))
+
+
+def flags_of_stack(taken: np.ndarray, used: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Flags of a stack's pixels: of the values used; of those left out where none is.
+
+    Parameters
+    ----------
+    taken : bool (ny, nx)
+        Pixels with a value.
+    used, lost : uint16 (ny, nx)
+        Flags of the pixels that were used, and of those that were left out.
+
+    Returns
+    -------
+    uint16 (ny, nx)
+        A pixel without a value has a flag that says so: bit 16 is added if no lost one is bad, as next to bad pixels.
+    """
+    return np.where(taken, used, np.where((lost & BAD) != 0, lost, lost | np.uint16(DQ.NO_DATA)))
 
 
 def is_reprojection(kernel: Kernel | Reprojection) -> TypeIs[Reprojection]:

@@ -239,6 +239,17 @@ def test_what_no_frame_sees_is_nan_and_flagged(make_group):
         stacked(registered(make_group(["both"] * 2, images), [(0.0, 0.0), (50.0, 0.0)]), crop="common")
 
 
+def test_a_saturated_pixel_that_is_left_out_for_what_is_beside_it_has_no_data(make_group):
+    """It is not bad itself, but no value is no signal."""
+    clean, flags = np.zeros((2, 40, 40), np.uint16)
+    flags[29:34, 29:34] = DQ.BAD_PIXEL
+    flags[31, 31] = DQ.SATURATED
+    group = registered(make_group(["both"] * 2, [np.ones((40, 40))] * 2, [clean, flags]), [(0, 0), (-20.4, -20.4)])
+    made = stacked(group)
+    empty = np.isnan(made.data)
+    assert set(made.dq[empty].tolist()) == {DQ.BAD_PIXEL, DQ.NO_DATA, DQ.NO_DATA | DQ.SATURATED}
+
+
 def test_a_plain_mean_weighs_all_alike_and_knows_its_noise(make_group):
     images = [np.full((20, 20), v) for v in (0.0, 8.0)]
     group = registered(make_group(["both"] * 2, images), [(0.0, 0.0)] * 2)

@@ -14,7 +14,7 @@ from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from ..algorithms.threads import run_blocks
-from ..coadd import TILE, Layout, lay_out
+from ..coadd import TILE, Layout, flags_of_stack, lay_out
 from ..dq import DQ
 from ..errors import DataError, NirredError, StepError
 from ..fitsio import LARGEST, REPAIR, read_calibration, read_image
@@ -265,7 +265,7 @@ def _stack(group: Group, layout: Layout, pieces: list[int], kernel: Kernel) -> t
         sci[start:stop][full] = sums[1][full] / sums[0][full]
         var[start:stop][full] = sums[2][full] / sums[0][full] ** 2
         count[start:stop] = np.round(sums[3])
-        dq[start:stop] = np.where(full, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
+        dq[start:stop] = flags_of_stack(full, used, lost)
 
     run_blocks(tile, grid.shape[0], group.context.threads, TILE)
     return Plane(sci, dq, var), count

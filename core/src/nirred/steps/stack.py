@@ -20,13 +20,13 @@ from ..coadd import (
     Layout,
     Reprojection,
     correlation_of,
+    flags_of_stack,
     is_reprojection,
     lay_out,
     reproject_between,
     reprojected,
     tile_rows,
 )
-from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
 from ..geometry import geometry, targets_of
@@ -281,7 +281,7 @@ def stack_frames(
             sci[start:stop], factor, count[start:stop] = how.of(np.stack(list(images.values())), np.array(weights))
             var[start:stop] *= factor
         used, lost = sums.seen
-        dq[start:stop] = np.where(sums.count > 0, used, np.where(lost != 0, lost, np.uint16(DQ.NO_DATA)))
+        dq[start:stop] = flags_of_stack(sums.count > 0, used, lost)
 
     rows = TILE if how is None else tile_rows(group, len(layout.placements), nx)
     run_blocks(tile, ny, group.context.threads, ny if is_reprojection(kernel) else rows)
