@@ -112,9 +112,10 @@ def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Lineari
             raise ValueError(
                 f"coefficients of shape {terms.shape}, wanted: (terms, {', '.join(map(str, detector.shape))})"
             )
+        deltas = np.asarray(linearity.time_delta, np.float64)
         if linearity.per == "row_parity" and detector.section is not None:  # even and odd on the whole detector
-            terms = np.roll(terms, -detector.section.y1, axis=0)
-        return LinearityCurve(terms, tuple(linearity.time_delta), linearity.valid_to)
+            terms, deltas = (np.roll(sets, -detector.section.y1, axis=0) for sets in (terms, deltas))
+        return LinearityCurve(terms, tuple(deltas.tolist()), linearity.valid_to)
 
 
 def _of_counts(curve: LinearityCurve, gain: float) -> LinearityCurve:

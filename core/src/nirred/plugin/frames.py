@@ -108,8 +108,8 @@ class Linearity:
     per : {"whole", "row_parity", "pixel"}
         One curve; one each for even and odd detector rows (counted from 0 on the whole detector); one per pixel.
     time_delta : tuple of float
-        Integration time in seconds that the header does not include, per row set (the mean is used). The corrected
-        signal is multiplied by t / (t + time_delta), where t is the exposure time of one coadd.
+        Integration time in seconds that the header does not include, of each row set or of all. The corrected signal
+        is multiplied by t / (t + time_delta), where t is the exposure time of one coadd.
     valid_to : float
         Highest signal, in electrons per coadd, for which the curve was measured.
     """
