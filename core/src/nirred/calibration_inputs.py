@@ -149,10 +149,9 @@ def _static_dq(
         merged |= _cut_mask(mask[p], shape, detector)
     keep = np.uint16(BAD)
     for plane in (dark, flat):
-        if plane is not None:
-            merged |= plane.dq & keep
-    if dark is not None:  # such a pixel has more dark than its well holds: nothing is known of the rest
-        merged |= np.where((dark.dq & np.uint16(DQ.SATURATED)) != 0, np.uint16(DQ.BAD_PIXEL), np.uint16(0))
+        if plane is not None:  # more dark, or lamp, than a well holds: nothing is known of the rest, or of the response
+            full = (plane.dq & np.uint16(DQ.SATURATED)) != 0
+            merged |= np.where(full, plane.dq & keep | np.uint16(DQ.BAD_PIXEL), plane.dq & keep)
     if flat is not None:
         merged |= np.where(flat_fault(flat), np.uint16(DQ.UNILLUMINATED), np.uint16(0))
     # a curve with a time for each set of rows needs a plane that tells how many rows there are

@@ -214,6 +214,14 @@ def test_a_flat_of_noise_is_an_error(make_group):
         NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
 
 
+def test_a_flat_that_is_saturated_in_part_says_so(make_group):
+    group, flags = make_group(["flat"], [np.ones((4, 4))], makes="flat"), np.zeros((4, 4), np.uint16)
+    flags[0], flags[1] = DQ.SATURATED, DQ.SATURATED | DQ.BAD_PIXEL
+    group.streams["main"] = [plane(np.full((4, 4), 100.0), flags)]
+    NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    assert group.remarks == ["25.0% of the flat's pixels are saturated and count as bad; use shorter exposures"]
+
+
 def test_planes_keep_their_relative_sensitivity(make_group):
     group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
     group.streams["main"] = [plane(np.full((4, 4), 100.0)), plane(np.full((4, 4), 300.0))]

@@ -209,10 +209,11 @@ def test_a_flat_in_counts_is_divided_by_its_median(make_group, write_raw):
     ]
 
 
-def test_where_the_dark_is_saturated_nothing_is_known(make_group, write_raw):
-    dark = flat_plane(50.0)
-    dark.dq[2, 2], dark.dq[2, 3] = DQ.SATURATED, DQ.NON_LINEAR
-    group = prepared(make_group, write_raw([[np.full((6, 8), 100.0)]]), dark=[dark])
+@pytest.mark.parametrize("kind", ["dark", "flat"])
+def test_where_dark_or_flat_is_saturated_nothing_is_known(make_group, write_raw, kind):
+    master = flat_plane(50.0 if kind == "dark" else 1.0)
+    master.dq[2, 2], master.dq[2, 3] = DQ.SATURATED, DQ.NON_LINEAR
+    group = prepared(make_group, write_raw([[np.full((6, 8), 100.0)]]), **{kind: [master]})
     calibrate_group(group)
     assert np.argwhere(group.planes[0].bad(0)).tolist() == [[2, 2]]
 

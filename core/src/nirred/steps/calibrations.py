@@ -22,7 +22,7 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..provenance import file_digest
 from ..spread import each_frame
-from ..states import WRITTEN, PlaneState
+from ..states import BAD, WRITTEN, PlaneState
 from ..step import GroupStep
 
 #: A dark whose level differs from the median of the others by this many times their scatter, and by this many times the
@@ -31,6 +31,8 @@ STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
 #: Share of a lamp's usual light below which a lamp-on frame is wrong (a lamp that warms up changes by less), and above
 #: which a lamp-off frame is, unless these drift, as thermal light does.
 LIT, DARK = 0.2, 0.05
+#: Share of saturated pixels of a flat, those that are bad anyway apart, from which there is a remark.
+FULL = 0.01
 #: Step of the pixels sampled for levels that are only compared, in rows and columns.
 COARSE = 9
 
@@ -282,11 +284,19 @@ class NormalizeFlat(GroupStep):
         if not level > noise:
             what = f"the flat's median is {level:.3g} {group.units}, the noise of its pixels {noise:.3g}"
             raise StepError(what, "check the lamp frames, and whether unlit parts are masked (add_dq:add_illum_mask)")
+        _tell_saturated(group, planes)
         group.keywords["FLATLEV"] = (round(level, 3), f"[{group.unit}] median before normalisation")
         group.streams[call.gives] = [
             Plane(p.data / np.float32(level), p.dq, None if p.var is None else p.var / np.float32(level**2))
             for p in planes
         ]
+
+
+def _tell_saturated(group: Group, planes: list[Plane]) -> None:
+    """Remark that a flat has many saturated pixels: their response is unknown, and frames lose them."""
+    share = float(np.mean([np.mean((p.dq & (BAD | np.uint16(DQ.SATURATED))) == DQ.SATURATED) for p in planes]))
+    if share > FULL:
+        group.remark(f"{share:.1%} of the flat's pixels are saturated and count as bad; use shorter exposures")
 
 
 class ThresholdFlatfield(GroupStep):
