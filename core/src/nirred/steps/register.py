@@ -139,41 +139,21 @@ class AdjustWcs(GroupStep):
 
     def _register(self, group: Group, cluster: list[int], params: Params) -> None:
         field = field_of(group, cluster, params.offsets, distorted=params.distorted)
-        scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
         lists = [field.stars(i) for i in cluster] if params.method == "sources" else []
         solved: list[Registration | None] = [None] * len(cluster)
-        known = group.registration.first
-        reference = 0
-        if len(lists) > 1:
-            solve = partial(_solve, field, cluster, lists, params.rotate)
-            guesses, sigma = np.asarray(field.guesses, float), params.first_pass / scale / 5.0
-            solved, reference = solve(guesses, sigma)
-            if params.final:
-                solved = _reconsidered(solve, guesses, solved, reference, [known.get((cluster[0], i)) for i in cluster])
-            else:
-                known.update({(cluster[0], i): r for i, r in zip(cluster, solved, strict=True) if r is not None})
-            solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
-            solved, island = place_island(
-                lambda some: _solve(field, cluster, lists, params.rotate, guesses[some], sigma, some),
-                guesses,
-                solved,
-                reference,
-                shared(guess_offsets(group, cluster)[0], lit_sides(group, cluster[0])[::-1]),
-                field.sigma,
-            )
-            if island and params.final:
-                _tell_island(group, [cluster[k] for k in island])
+        reference, measured = 0, len(lists) > 1
+        if measured:
+            solved, reference = _measured(group, field, cluster, lists, params)
+        empty = params.offsets is None and _is_empty(lists, solved, reference)
         if params.final:
             group.registration.reference = cluster[reference]
             group.registration.registered |= any(r is not None and r.method != "reference" for r in solved)
-        empty = params.offsets is None and _is_empty(lists, solved, reference)
-        if empty and params.final:
-            _tell_unmeasured(group, cluster, solved)
-        if params.final and len(lists) > 1:
-            usual = _typical([group.frames[i].fwhm for i in cluster]) or np.nan
-            _size_by_common_stars(group, cluster, relative_sizes(lists, solved, field.centre, usual))
-        for k, i in enumerate(cluster):
-            found = solved[k]
+            if empty:
+                _tell_unmeasured(group, cluster, solved)
+            if measured:
+                usual = _typical([group.frames[i].fwhm for i in cluster]) or np.nan
+                _size_by_common_stars(group, cluster, relative_sizes(lists, solved, field.centre, usual))
+        for k, (i, found) in enumerate(zip(cluster, solved, strict=True)):
             field.put(k, reference, found)
             if found is None and params.final and not empty:
                 self._fall_back(group, i, params)
@@ -182,6 +162,36 @@ class AdjustWcs(GroupStep):
         trusted = params.method == "offsets" or params.offsets is not None
         if not trusted and i != group.registration.reference and params.fallback == "none":
             group.leave_out(i, "cannot be registered: too few stars in common with the other frames")
+
+
+def _measured(
+    group: Group, field: Field, cluster: list[int], lists: list[StarList], params: AdjustWcs.Params
+) -> tuple[list[Registration | None], int]:
+    """Registrations of a field's frames by their stars, None where these do not tell, and the index of the reference.
+
+    A final pass takes the first one's into account. Frames that hardly overlap the others are placed together.
+    """
+    solve = partial(_solve, field, cluster, lists, params.rotate)
+    scale = group.frames[cluster[0]].info.descriptors.pixel_scale or 1.0
+    guesses, sigma = np.asarray(field.guesses, float), params.first_pass / scale / 5.0
+    solved, reference = solve(guesses, sigma)
+    first, keys = group.registration.first, [(cluster[0], i) for i in cluster]
+    if params.final:
+        solved = _reconsidered(solve, guesses, solved, reference, [first.get(key) for key in keys])
+    else:
+        first.update({key: r for key, r in zip(keys, solved, strict=True) if r is not None})
+    solved = [r if r is not None and _counts(r, params.min_sources) else None for r in solved]
+    solved, island = place_island(
+        lambda some: solve(guesses[some], sigma, some),
+        guesses,
+        solved,
+        reference,
+        shared(guess_offsets(group, cluster)[0], lit_sides(group, cluster[0])[::-1]),
+        field.sigma,
+    )
+    if island and params.final:
+        _tell_island(group, [cluster[k] for k in island])
+    return solved, reference
 
 
 def _solve(
