@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nirred.algorithms.background import as_mask
 from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.resample_kernels import MIN_COVERAGE, Kernel, split_shift
 
@@ -69,7 +70,7 @@ def shift_rows(
         A shift is not finite, or shapes do not fit.
     """
     image = np.ascontiguousarray(data, dtype=np.float32)
-    mask = _as_mask(bad, image.shape)
+    mask = np.zeros((1, image.shape[1]), np.uint8) if bad is None else as_mask(bad, image.shape)
     grid = shape or image.shape
     first, last = rows or (0, grid[0])
     (x0, wx), (y0, wy) = split_shift(dx, kernel), split_shift(dy, kernel)
@@ -112,17 +113,8 @@ def bad_fraction_shift_rows(
     out = np.empty((last - first, grid[1]), np.float32)
     corner = (x0 + origin[0], y0 + origin[1] + first)
     nearest = (int(np.floor(dx + 0.5)) + origin[0], int(np.floor(dy + 0.5)) + origin[1] + first)
-    _hide(_as_mask(bad, bad.shape), corner, nearest, wx.astype(np.float32), wy.astype(np.float32), out)
+    _hide(as_mask(bad, bad.shape), corner, nearest, wx.astype(np.float32), wy.astype(np.float32), out)
     return out
-
-
-def _as_mask(bad: NDArray[np.uint8] | NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    if bad is None:
-        return np.zeros((1, shape[1]), dtype=np.uint8)
-    if bad.shape != shape:
-        raise ValueError(f"the mask has shape {bad.shape}, the data {shape}")
-    flags = bad if bad.dtype in (np.bool_, np.uint8) else bad != 0
-    return np.ascontiguousarray(flags).view(np.uint8)
 
 
 def _buffer(given: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float32]:

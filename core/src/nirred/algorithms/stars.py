@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms import stars_kernels as kernels
+from nirred.algorithms.background import as_mask
 from nirred.algorithms.neighbours import nearest
 from nirred.algorithms.stars_mesh import BOX, BackgroundMesh, background_mesh
 
@@ -121,7 +122,8 @@ def find_stars(
     StarList
         Brightest first; may be empty.
     """
-    image, mask = _prepared(data, bad)
+    image = np.ascontiguousarray(data, np.float32)
+    mask = as_mask(bad, image.shape)
     mesh = background or background_mesh(image, mask)
     if not np.any(mesh.noise > 0):
         return _star_list(np.empty((0, kernels.COLUMNS)), np.empty(0), 1.0, 0.0, gain)
@@ -176,16 +178,6 @@ def estimate_fwhm(stars: StarList, *, min_snr: float = 20.0) -> float:
     if sizes.size == 0:
         return float("nan")
     return float(np.median(sizes[sizes <= 1.3 * np.percentile(sizes, 25) + 1e-9]))
-
-
-def _prepared(data: NDArray[np.float32], bad: Mask | None) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    image = np.ascontiguousarray(data, dtype=np.float32)
-    if bad is None:
-        return image, np.zeros(image.shape, dtype=np.uint8)
-    if bad.shape != image.shape:
-        raise ValueError(f"the mask has shape {bad.shape}, the data {image.shape}")
-    flags = bad if bad.dtype in (np.bool_, np.uint8) else bad != 0
-    return image, np.ascontiguousarray(flags).view(np.uint8)
 
 
 def _peaks(
