@@ -67,9 +67,9 @@ class Rejection:
     nlow, nhigh : int
         For minmax, of the number of frames; a pixel with fewer good values loses the same share.
     max_iters : int or None
-        None: until nothing changes, at most 100.
+        Of sigclip and varclip. None: until nothing changes, at most 100.
     median_clip : bool
-        Clip about the median in every iteration, else about the mean after the first.
+        For these two, clip about the median in every iteration, else about the mean after the first.
     """
 
     rule: str = "none"
@@ -293,7 +293,6 @@ def _options(operation: int, rejection: Rejection, variance: int) -> tiles.Optio
     rule = RULES[_known(rejection.rule, RULES)]
     if rule in (tiles.VARCLIP, tiles.NOISE) and variance == tiles.NO_VARIANCE:
         raise ValueError(f"rejection {rejection.rule} needs variances")
-    most = 2 if rule == tiles.NOISE else _MAX_ITERS
     return tiles.Options(
         rule=rule,
         operation=operation,
@@ -302,7 +301,7 @@ def _options(operation: int, rejection: Rejection, variance: int) -> tiles.Optio
         high_squared=np.float32(min(rejection.hsigma, 1e18) ** 2),
         n_low=rejection.nlow,
         n_high=rejection.nhigh,
-        max_iters=most if rejection.max_iters is None else min(most, rejection.max_iters),
+        max_iters=_MAX_ITERS if rejection.max_iters is None else min(_MAX_ITERS, rejection.max_iters),
         median_clip=rejection.median_clip,
     )
 
