@@ -11,13 +11,18 @@ from nirred.algorithms.coadd import (
     Through,
     Under,
     common_grid,
+    enclosing_grid,
     frame_rows,
     nearest_rows,
-    union_grid,
 )
+from nirred.algorithms.placement import Placement
 
 SHIFTS = [(0.0, 0.0), (2.4, -3.6), (-5.5, 1.5), (0.49, 7.51)]
 SHAPE = (20, 30)
+
+
+def union_grid(shifts, shape):
+    return enclosing_grid([Placement.shifted(dx, dy, shape).bounds for dx, dy in shifts])
 
 
 @pytest.mark.parametrize("shift", SHIFTS)

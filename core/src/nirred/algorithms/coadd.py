@@ -47,20 +47,6 @@ class Grid:
         return np.tile(x, y.size), np.repeat(y, x.size)
 
 
-def union_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Grid:
-    """Smallest grid that contains every frame.
-
-    Parameters
-    ----------
-    shifts : sequence of (dx, dy)
-        Position of a source in a frame minus in the reference, pixels.
-    shape : (int, int)
-        (ny, nx) of the frames.
-    """
-    ny, nx = shape
-    return enclosing_grid([(-dx, -dy, nx - 1 - dx, ny - 1 - dy) for dx, dy in shifts])
-
-
 def enclosing_grid(bounds: Sequence[tuple[float, float, float, float]]) -> Grid:
     """Smallest grid that contains pixels whose outermost centres lie at (x0, y0, x1, y1) in the reference."""
     x0, y0 = (math.floor(min(b[k] for b in bounds) + 0.5) for k in (0, 1))
@@ -69,7 +55,20 @@ def enclosing_grid(bounds: Sequence[tuple[float, float, float, float]]) -> Grid:
 
 
 def common_grid(shifts: Sequence[tuple[float, float]], shape: tuple[int, int]) -> Grid:
-    """Largest grid that every frame covers; ValueError if there is none."""
+    """Largest grid that every frame covers.
+
+    Parameters
+    ----------
+    shifts : sequence of (dx, dy)
+        Position of a source in a frame minus in the reference, pixels.
+    shape : (int, int)
+        (ny, nx) of the frames.
+
+    Raises
+    ------
+    ValueError
+        The frames have no area in common.
+    """
     ny, nx = shape
     x0 = math.ceil(max(-dx for dx, _ in shifts))
     y0 = math.ceil(max(-dy for _, dy in shifts))
@@ -95,7 +94,7 @@ def nearest_rows(
     plane : (ny, nx)
         Any dtype.
     shift : (dx, dy)
-        As in `union_grid`.
+        As in `common_grid`.
     grid : Grid
         The output grid.
     rows : (int, int)
