@@ -426,3 +426,11 @@ def test_only_parts_that_some_frames_alone_show_call_for_one_slope_before_object
     assert not unequally_shown(group, group.planes[0])
     group.planes[0].dq.frame_to_change(2)[100:150, 100:150] |= np.uint16(1)
     assert unequally_shown(group, group.planes[0])
+
+
+def test_the_level_of_a_strip_that_an_object_covers_is_measured_where_no_row_is_sampled(make_group):
+    dq = np.full((1200, 1200), DQ.UNILLUMINATED, np.uint16)
+    dq[8:13] = OBJECT
+    group = make_group(["object"], [np.full((1200, 1200), 50.0)], [dq])
+    sky.measure_levels(group, 0, SkyCorrect.Params())
+    assert group.frames[0].sky == 50.0

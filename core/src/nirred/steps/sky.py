@@ -242,8 +242,8 @@ def _measure_level(group: Group, p: int, i: int, extra: int) -> float:
     measured = level(data, bad, step=1)
     if measured.n < SAMPLES // 5:  # mostly masked: the rest deserves more pixels
         measured = level(state.sci.frame(i), state.bad(i, extra))
-    if measured.n == 0:
-        measured = level(data, flagged(dq, int(BAD)), step=1)
+    if measured.n == 0:  # an object covers all that is lit
+        measured = level(state.sci.frame(i), state.bad(i))
     state.sky[i], state.sky_err[i] = measured.value, measured.error
     if p == 0:
         group.frames[i].sky = measured.value
