@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -190,6 +192,13 @@ def test_dark_of_another_exposure_and_bias_are_subtracted_from_flats_as_from_fra
     (made,) = group.streams["main"]
     np.testing.assert_allclose(made.data, level)
     np.testing.assert_allclose(made.var, (900.0 + 1100.0) / 2 + 0.25 + (not holds_bias), rtol=1e-6)
+
+
+def test_a_dark_without_variance_takes_none_from_the_flat(make_group):
+    group = make_group(["flat"] * 2, [np.full((8, 8), 1100.0)] * 2, makes="flat")
+    group.calibrations["dark"] = Calibration([replace(plane(np.full((8, 8), 100.0)), var=None)])
+    MakeLampFlat().apply(with_noise(group, 900.0), StackParams(), CALL)
+    np.testing.assert_allclose(group.streams["main"][0].var, (900.0 + 1100.0) / 2)
 
 
 def test_a_flat_without_light_is_an_error(make_group):

@@ -251,6 +251,7 @@ def _subtract(group: Group, lit: list[Plane], dark: list[Plane]) -> list[Plane]:
 
 
 def _difference(a: Plane, b: Plane, threads: int) -> Plane:
+    """One plane minus another; a dark of another program may have no variance: that of the lamps is known anyway."""
     made = [(np.subtract, a.data, b.data), (np.bitwise_or, a.dq, b.dq)]
     if a.var is not None and b.var is not None:
         made.append((np.add, a.var, b.var))
@@ -262,7 +263,7 @@ def _difference(a: Plane, b: Plane, threads: int) -> Plane:
 
     run_blocks(rows, len(a.data), threads)
     data, dq, *var = out
-    return Plane(data, dq, var[0] if var else None)
+    return Plane(data, dq, var[0] if var else a.var)
 
 
 class NormalizeFlat(GroupStep):
