@@ -274,6 +274,7 @@ def test_other_combinations_and_their_noise(make_group, asked):
     scatter = np.delete(made.data.ravel(), 100 * 200 + 100).std()
     assert scatter == pytest.approx(float(np.sqrt(np.median(made.var))), rel=0.03)
     assert group.stack.nexp[0][100, 100] == {"operation": 12, "reject_method": 11, "nlow": 9}[next(iter(asked))]
+    assert made.var[100, 100] == pytest.approx(float(np.median(made.var)), rel=0.15)  # without the outlier's photons
 
 
 def test_minmax_leaves_out_so_many_and_a_lower_median_is_one_of_two(make_group):

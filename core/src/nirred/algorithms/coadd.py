@@ -355,3 +355,9 @@ class Accumulator:
         sci, var = (np.empty(self.count.shape, np.float32) for _ in range(2))
         _mean(self.sums, sci, var)
         return sci, var
+
+    def variance(self, signal: Float32) -> Float32:
+        """Variance of rows with this signal, float32 (rows, nx), in place of that of their mean; NaN where empty."""
+        with np.errstate(invalid="ignore"):
+            noise = self.sums[2] + self.sums[3] * np.maximum(signal, np.float32(0))
+            return np.asarray(noise / self.sums[1] ** 2, np.float32)

@@ -274,12 +274,12 @@ def stack_frames(
         for i in frames:
             for p in layout.target.planes:
                 _add_plane(group, i, p, part)
-        sci[start:stop], var[start:stop] = sums.result()
-        count[start:stop] = sums.count
-        if how is not None:
+        if how is None:
+            (sci[start:stop], var[start:stop]), count[start:stop] = sums.result(), sums.count
+        else:
             weights = [group.planes[p].weight[i] for i, p in images]
             sci[start:stop], factor, count[start:stop] = how.of(np.stack(list(images.values())), np.array(weights))
-            var[start:stop] *= factor
+            var[start:stop] = sums.variance(sci[start:stop]) * factor
         used, lost = sums.seen
         dq[start:stop] = flags_of_stack(sums.count > 0, used, lost)
 
