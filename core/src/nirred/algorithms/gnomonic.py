@@ -97,13 +97,13 @@ def motion(angle: float, about: tuple[float, float], to: tuple[float, float]) ->
 
 def tangent_of(matrix: Float64, x: float, y: float) -> Tangent:
     """The projection of a matrix, with its tangent point at pixel (x, y)."""
+    if np.linalg.det(matrix) == 0:
+        raise ValueError("a singular matrix projects nothing")
     step = 1.0
     px = np.array([x, x + step, x - step, x, x])
     py = np.array([y, y, y, y + step, y - step])
     direction = matrix @ np.stack([px, py, np.ones(5)])
     direction = direction / np.linalg.norm(direction, axis=0)
-    if np.linalg.det(matrix) == 0:
-        raise ValueError("a singular matrix projects nothing")
     ra = np.degrees(np.arctan2(direction[1], direction[0])) % 360.0
     dec = np.degrees(np.arcsin(np.clip(direction[2], -1.0, 1.0)))
     xi, eta = project(ra, dec, float(ra[0]), float(dec[0]))

@@ -154,7 +154,7 @@ def clean_readout(
     tuple of float
         Standard deviation (data's unit) of the pattern subtracted from each quadrant, in the order of `quadrants`.
     """
-    done, strengths = data.copy(), []
+    done, removed = data.copy(), []
     for part in quadrants((data.shape[0], data.shape[1])):
         # Towards the middle from the outer edge, as each quadrant is read: its periods are counted from there.
         flip = np.s_[::-1, :] if part[0].start else np.s_[:, :]
@@ -165,8 +165,8 @@ def clean_readout(
         image = found.image((quarter.shape[0], quarter.shape[1]))
         if clean:
             done[part] -= (image * factor)[flip]
-        strengths.append(float(image.std()) if clean else 0.0)
-    return done, tuple(strengths)
+        removed.append(float(image.std()) if clean else 0.0)
+    return done, tuple(removed)
 
 
 def level_quadrants(

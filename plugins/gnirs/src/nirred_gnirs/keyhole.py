@@ -69,7 +69,6 @@ class Keyhole:
             Centroid (x, y); default: the measured one.
         shift : Point
             Additional displacement, pixels.
-
         step : int
             Use only every `step`-th row and column.
 
