@@ -1,9 +1,10 @@
-"""Write docs/reference/ from the code: commands, hooks, contract, steps, recipes. `make docs` runs it."""
+"""Write docs/reference/ from the code: commands, Python, hooks, contract, steps, recipes. `make docs` runs it."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import importlib
 import inspect
 import re
@@ -90,7 +91,8 @@ def _option(option: click.Option) -> tuple[str, ...]:
     default = "" if not option.show_default or option.default is None else str(option.default)
     if isinstance(option.default, (tuple, list)):
         default = " ".join(map(str, option.default))
-    return ", ".join(map(code, option.opts)), code(value), code(default), option.help or ""
+    names = " / ".join(", ".join(map(code, words)) for words in (option.opts, option.secondary_opts) if words)
+    return names, code(value), code(default), option.help or ""
 
 
 def _kind(kind: Any) -> str:
@@ -144,12 +146,36 @@ def contract() -> str:
         elif inspect.isclass(thing):
             out += _class(name, thing)
         elif inspect.isfunction(thing):
-            out += [f"## {name}\n", f"    {signature(thing)}\n", docstring(thing)[0] + "\n"]
-            entries = [(code(k), v) for k, v in docstring(thing)[1].items()]
-            out += [table(("argument", "meaning"), entries)] if entries else []
+            out += _function(name, thing, signature(thing))
         else:
             out += [f"## {name}\n", _value(thing) + "\n"]
     return "\n".join(out)
+
+
+# -- Python -----------------------------------------------------------------------------------------------------------
+def python() -> str:
+    """The functions and classes that `nirred` offers to scripts."""
+    import nirred
+    from nirred.library import Entry
+    from nirred.run.api import RunResult
+
+    out = ["# Python: `nirred`\n", docstring(importlib.import_module("nirred.api"))[0] + "\n"]
+    for name in ("run", "select", "open"):
+        function = getattr(importlib.import_module("nirred.api"), name)
+        bare = [p.replace(annotation=p.empty) for p in inspect.signature(function).parameters.values()]
+        out += _function(f"nirred.{name}", function, f"nirred.{name}{inspect.Signature(bare)}")
+        raised = docstring(function)[2].get("Raises", "")
+        out += [f"Raises {code(names)}: {' '.join(why.split())}\n" for names, _, why in _ENTRY.findall(raised)]
+    for kind in (RunResult, nirred.File, nirred.CalibrationLibrary, Entry):
+        out += _class(kind.__name__, kind)
+    return "\n".join(out)
+
+
+def _function(name: str, function: Callable[..., Any], called_as: str) -> Iterator[str]:
+    text, entries, _ = docstring(function)
+    yield from (f"## {name}\n", f"    {called_as}\n", text + "\n")
+    if entries:
+        yield table(("argument", "meaning"), [(code(k), v) for k, v in entries.items()])
 
 
 def _public(module: Any) -> list[str]:
@@ -181,7 +207,7 @@ def _class(name: str, kind: type) -> Iterator[str]:
     fields = getattr(kind, "__dataclass_fields__", ())
     for member, value in vars(kind).items():
         if not (member.startswith("_") or member in fields) and (
-            inspect.isfunction(value) or isinstance(value, (property, classmethod))
+            inspect.isfunction(value) or isinstance(value, (property, functools.cached_property, classmethod))
         ):
             yield f"- `{member}{_arguments(value)}`: {docstring(value)[0].split(chr(10) * 2)[0]}"
     yield ""
@@ -250,6 +276,7 @@ def recipes() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
+    "python.md": python,
     "hooks.md": hooks,
     "contract.md": contract,
     "steps.md": steps,

@@ -80,6 +80,19 @@ def test_every_field_and_option_has_a_meaning() -> None:
     assert not empty
 
 
+def test_both_names_of_a_switch_are_in_the_reference() -> None:
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert page.count("`--strict-reqs` / `--loose-reqs`") == 2  # run and plan
+
+
+def test_every_public_name_of_python_is_in_the_reference() -> None:
+    import nirred
+
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = [n for n in nirred.__all__ if not n.startswith("__")]
+    assert all(re.search(rf"^## (nirred\.)?{n}$", page, re.MULTILINE) for n in names)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):

@@ -34,12 +34,16 @@ def select(
         Files, wildcards, directories, ``@list`` files; the order is kept.
     tags, xtags : iterable of str, or str
         Names, or one comma-separated text.
-    expression, strict : str, bool
-        See `compile_expression`; strict: exact values instead of the tolerances.
+    expression : str
+        Condition on descriptors, as for ``nirred select --expr``: comparisons, and, or, not, in.
+    strict : bool
+        Exact values: no tolerance of 1 % on exposure times, names with component ids.
     registry : Registry, optional
         The plugins; default: all installed ones.
-    on_skip, on_remark : callable, optional
-        Called for every unusable file, with the reason, and for tags that no file has; default: a warning in the log.
+    on_skip : callable, optional
+        Called with the name of every unusable file and the reason; default: a warning in the log.
+    on_remark : callable, optional
+        Called with a message on every tag that no file has; default: a warning in the log.
 
     Raises
     ------

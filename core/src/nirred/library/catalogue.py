@@ -35,8 +35,10 @@ class Entry:
         Absolute.
     kind : str
         dark, flat, bpm (measured) or static_bpm (valid from its date on), or a plugin's own.
-    instrument, plugin : str
-        Camera, and name of the plugin that supports it.
+    instrument : str
+        The camera.
+    plugin : str
+        Name of the plugin that supports it.
     ut : float or None
         Start of its first frame, s since 1970 UT; for a static mask the date from which it is valid.
     setting : str
@@ -46,9 +48,11 @@ class Entry:
     checksum : str
         SHA-256 of the decompressed bytes.
     size, mtime_ns : int
-        Of the file when it was added.
+        Size in bytes and modification time in ns of the file when it was added.
     registered : str
         When it was added, ISO, UT.
+    tags : frozenset of str
+        Those of its header.
     state : {"ok", "changed", "missing", "unreadable"}
         Current state of the file.
     """
