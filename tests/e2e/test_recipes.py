@@ -247,6 +247,9 @@ def test_steps_by_themselves(night: Night, calibrations: dict[str, Path], tmp_pa
     made = nirred.run(first, recipe="getBPM", user_cal=calibrations, out=tmp_path / "bpm")
     assert made.exit_code == 0 and not made.products
     assert any(calibrations["bpm"].name in m for m in made.messages)
+    made = nirred.run(first, recipe="getBPM", user_bpm=calibrations["bpm"], out=tmp_path / "own")
+    assert [m for m in made.messages if "user_bpm" in m and calibrations["bpm"].name in m]
+    assert not any("no rule" in m for m in made.messages)
     with pytest.raises(ConfigError, match="detect_sources"):
         nirred.run(first, recipe="detectSurces", out=tmp_path)
     with pytest.raises(ConfigError, match="in no recipe"):

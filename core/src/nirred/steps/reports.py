@@ -34,10 +34,10 @@ class _GetCalibration(HeaderStep):
     kind: ClassVar[str]
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:
-        chosen = [a for a in group.task.calibrations if a.kind == self.kind]
+        chosen = [a for a in group.task.calibrations if a.kind in (self.kind, f"user_{self.kind}")]
         for a in chosen:
             name = f"{a.task}.fits" if a.task else str(a.path)
-            group.remark(f"{group.task.first.name}: {self.kind} {name} (level {a.level}: {a.reason})")
+            group.remark(f"{group.task.first.name}: {a.kind} {name} (level {a.level}: {a.reason})")
         for m in group.task.missing:
             if m.kind == self.kind:
                 group.remark(f"{group.task.first.name}: {m.reason}")
