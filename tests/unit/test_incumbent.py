@@ -113,6 +113,14 @@ def test_every_parameter_of_theirs_is_known():
                 assert told, error.message
 
 
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("detectSources:detect_tresh", "detect_thresh"), ("skyCorrect:dilaton", "dilation")]
+)
+def test_a_misspelt_parameter_of_theirs_suggests_theirs(misspelt: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        checked(f"{misspelt}=3")
+
+
 def test_a_plugin_s_own_step_is_not_taken_for_one_of_dragons() -> None:
     class Own(STEPS["write_frames"]):
         name = "subtract_sky"

@@ -67,6 +67,8 @@ def test_an_unknown_recipe_suggests_the_nearest():
         recipe_for("redcue", Registry())
     with pytest.raises(ConfigError, match="known: "):
         recipe_for("qqqqq", Registry())
+    with pytest.raises(ConfigError, match="--exclude NAMES"):  # a step of DRAGONS that is none here
+        recipe_for("removeFirstFrame", Registry())
 
 
 def test_patches_hold_for_their_tags_only_and_never_change_the_base():

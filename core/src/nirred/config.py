@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
-from .incumbent import check_unknown_name, of_unknown_step, translated
+from .incumbent import COUNTERPARTS, check_unknown_name, of_unknown_step, translated
 from .params import Setting, brief, check_value, nearest, snake
 from .textfiles import read_toml
 
@@ -367,7 +367,8 @@ def check_settings(
             check_unknown_name(s)
             where = f"{s.step}:{s.name}" if s.step else s.name
             listed = f"known: {', '.join(sorted(known))}" if place else "see `nirred params FILE`"
-            raise ConfigError(f"{where} ({s.origin}): no such parameter", nearest(s.name, sorted(known)) or listed)
+            names = sorted(known | {n for step, n in COUNTERPARTS if step == place})
+            raise ConfigError(f"{where} ({s.origin}): no such parameter", nearest(s.name, names) or listed)
         for taker in takers:
             check_value(steps[places[taker]].Params, replace(s, step=taker))
         checked += [Setting(taker, s.name, s.value, s.origin) for taker in takers]

@@ -221,7 +221,7 @@ def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()
     recipes = all_recipes(registry)
     wanted = _named(name, recipes.values())
     if wanted is None:
-        close = nearest(snake(name), [*recipes, *step_types(registry)])
+        close = STEPS_WITHOUT.get(snake(name)) or nearest(snake(name), [*recipes, *step_types(registry)])
         raise ConfigError(f"no recipe or step {name!r}", close or f"known: {', '.join(recipes)}")
     for plugin, patch in registry.recipes():
         if isinstance(patch, RecipePatch) and patch.base == wanted.name and patch.for_tags <= tags:
