@@ -112,7 +112,8 @@ def _valid(image: str) -> fits.Card | None:
 
 def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> dict[str, Any]:
     """Keywords of SCI: unit, and noise and levels of the detectors behind it."""
-    keywords: dict[str, Any] = {"BUNIT": (group.unit, "unit of the pixels")} | group.keywords
+    unit = ("", "relative sensitivity") if "FLATLEV" in group.keywords else (group.unit, "unit of the pixels")
+    keywords: dict[str, Any] = {"BUNIT": unit} | group.keywords
     if info.descriptors.exposure_time is not None:
         keywords["EXPTIME"] = (info.descriptors.exposure_time, "[s] exposure that SCI stands for")
     number = group.keywords.get("NCOMBINE", 1)
@@ -123,7 +124,8 @@ def plane_keywords(group: Group, info: FrameInfo, planes: tuple[int, ...]) -> di
         if exposures is None:
             exposures = number if isinstance(number, int) else number[0]
         raised = np.mean([group.frames[i].raised for i in group.indices()] or [1.0])
-        keywords["GAIN"] = (float(np.mean(known) * exposures / raised), "SCI x GAIN = electrons collected")
+        level, *_ = group.keywords.get("FLATLEV", (1.0,))
+        keywords["GAIN"] = (float(np.mean(known) * exposures * level / raised), "SCI x GAIN = electrons collected")
     keywords |= _detector_keywords(group, info, planes)
     scale = info.descriptors.pixel_scale
     if scale is not None:
@@ -229,8 +231,6 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
         if kind == "bpm":
             extensions.append(Extension("DQ", plane.dq, {}, version))
             continue
-        if kind == "flat":
-            keywords["BUNIT"] = ("", "relative sensitivity")
         extensions.append(Extension("SCI", plane.data.astype(np.float32, copy=False), keywords, version))
         if plane.var is not None:
             var_unit = {"BUNIT": (f"{group.unit}2" if kind != "flat" else "", "unit of the pixels")}

@@ -168,6 +168,13 @@ def test_stack_says_what_it_is(reduced, night):
         assert np.isnan(hdus["SCI"].data[empty]).all() and (hdus["DQ"].data[empty] != 0).all()
 
 
+def test_flat_says_how_many_electrons_made_it(reduced):
+    with fits.open(reduced[1] / f"{FLAT}.fits") as hdus:
+        sci = hdus["SCI"].header
+        assert sci["BUNIT"] == "" == hdus["VAR"].header["BUNIT"]
+        assert sci["GAIN"] == pytest.approx(sci["NCOMBINE"] * sci["FLATLEV"])
+
+
 def test_a_night_that_stays_in_adu_is_the_one_in_electrons_by_the_gain(reduced, night, reduce):
     """Pixels, noise and the header's keywords for them; a dark in electrons can be used, too."""
     dark = reduced[1] / f"{DARK}.fits"
