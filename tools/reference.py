@@ -237,7 +237,8 @@ def steps() -> str:
     out = ["# Steps and parameters\n"]
     out += ["`-p STEP:PARAMETER=VALUE` sets one; `nirred params FILE STEP` shows what acts on a file, and who set it."]
     out += [
-        "A plugin may have other defaults for its frames. Every step has `skip`: pass the frames through untouched.\n"
+        "A plugin may have other defaults for its frames, and steps of its own, which the same command shows. Every",
+        "step has `skip`: pass the frames through untouched.\n",
     ]
     for name, kind in step_types().items():
         fused = "Works on each frame; adjacent ones are fused into one pass." if issubclass(kind, FrameStep) else ""
@@ -266,7 +267,7 @@ def recipes() -> str:
         "# Recipes\n",
         "`-r NAME` chooses one; without it frames decide. `nirred recipe show NAME --toml` prints one as",
     ]
-    out += ["a file that `-r FILE.toml` takes.\n"]
+    out += ["a file that `-r FILE.toml` takes. `nirred recipes` lists those of plugins, too.\n"]
     for recipe in core_recipes():
         aside = f"Also known as {', '.join(map(code, recipe.aliases))}.\n" if recipe.aliases else ""
         body = "\n".join("    " + line for line in recipe_text(recipe).splitlines()[1:])
