@@ -53,12 +53,16 @@ def signature(function: Callable[..., Any]) -> str:
     return f"{function.__name__}{inspect.signature(function)}".replace("'", "")
 
 
+#: Heads of the columns of a table of options.
+_OPTIONS = ("option", "value", "default", "meaning")
+
+
 # -- commands ---------------------------------------------------------------------------------------------------------
 def commands() -> str:
     """Every command of the core with its arguments and options."""
     from nirred.cli.group import COMMANDS, app
 
-    out = ["# Commands\n", "`nirred COMMAND --help` says the same.\n"]
+    out = ["# Commands\n", "`nirred COMMAND --help` says the same, also of plugins' commands, such as `nirred emir`.\n"]
     for name in COMMANDS:
         command = app.get_command(click.Context(app), name)
         assert command is not None
@@ -74,13 +78,15 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield f"## {name}\n"
     if isinstance(command, click.Group):
         yield " ".join((command.help or "").split()) + "\n"
+        if options:
+            yield table(_OPTIONS, [_option(o) for o in options])
         for sub in sorted(command.commands):
             yield from _command(f"{name} {sub}", command.commands[sub])
         return
     yield f"    {' '.join([name, *words, *(['[OPTIONS]'] if options else [])])}\n"
     yield from (" ".join(paragraph.split()) + "\n" for paragraph in (command.help or "").split("\n\n"))
     if options:
-        yield table(("option", "value", "default", "meaning"), [_option(o) for o in options])
+        yield table(_OPTIONS, [_option(o) for o in options])
     if command.epilog:
         head, *lines = (line.strip() for line in command.epilog.splitlines() if line != "\b")
         yield "\n".join([head, "", *("    " + line for line in lines)]) + "\n"

@@ -80,9 +80,10 @@ def test_every_field_and_option_has_a_meaning() -> None:
     assert not empty
 
 
-def test_both_names_of_a_switch_are_in_the_reference() -> None:
+def test_all_forms_of_commands_and_options_are_in_the_reference() -> None:
     page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert page.count("`--strict-reqs` / `--loose-reqs`") == 2  # run and plan
+    assert "`--json`" in page.split("## nirred plugins\n")[1].split("\n## ")[0]  # a group that is a command, too
 
 
 def test_every_public_name_of_python_is_in_the_reference() -> None:
