@@ -17,6 +17,7 @@ from .states import BAD
 
 if TYPE_CHECKING:
     from .plugin.frames import Detector, Linearity
+    from .results import StaticMask
 
 #: A flat below this is invalid: the pixel is not illuminated.
 FLAT_FLOOR = 0.01
@@ -79,9 +80,10 @@ def calibration_inputs(group: Group, info: FrameInfo, p: int, shape: tuple[int, 
 def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int, int], kind: str) -> Plane | None:
     if planes is None:
         return None
+    named = f"the {kind} {group.calibrations[kind].name}" if kind in group.calibrations else f"the {kind}"
     if p >= len(planes):
         raise StepError(
-            f"the {kind} has {len(planes)} planes, the frames have more",
+            f"{named} has {len(planes)} plane{'s' * (len(planes) > 1)}, the frames have more",
             f"give another --user-cal {kind}:FILE",
         )
     plane = planes[p]
@@ -91,7 +93,7 @@ def _fitting(group: Group, planes: list[Plane] | None, p: int, shape: tuple[int,
     if cut is not None:
         return Plane(plane.data[cut], plane.dq[cut], None if plane.var is None else plane.var[cut])
     raise StepError(
-        f"the {kind} is {plane.data.shape[::-1]}, the frames {shape[::-1]} pixels (x, y)",
+        f"{named} is {plane.data.shape[1]} x {plane.data.shape[0]}, the frames {shape[1]} x {shape[0]}",
         f"give another --user-cal {kind}:FILE",
     )
 
@@ -143,10 +145,10 @@ def _static_dq(
 ) -> np.ndarray | None:
     merged = np.zeros(shape, np.uint16)
     for mask in setup.masks:
-        if p >= len(mask):
-            has = f"{len(mask)} plane{'s' * (len(mask) > 1)}"
-            raise StepError(f"a bad-pixel mask has {has}, the frames have more", "give one for each plane")
-        merged |= _cut_mask(mask[p], shape, detector)
+        if p >= len(mask.planes):
+            has = f"{len(mask.planes)} plane{'s' * (len(mask.planes) > 1)}"
+            raise StepError(f"the mask {mask.name} has {has}, the frames have more", "give one for each plane")
+        merged |= _cut_mask(mask, p, shape, detector)
     keep = np.uint16(BAD)
     for plane in (dark, flat):
         if plane is not None:  # more dark, or lamp, than a well holds: nothing is known of the rest, or of the response
@@ -159,13 +161,14 @@ def _static_dq(
     return merged if several or merged.any() else None
 
 
-def _cut_mask(mask: np.ndarray, shape: tuple[int, int], detector: Detector) -> np.ndarray:
-    if mask.shape == shape:
-        return mask
-    cut = _part_read(detector, shape, mask.shape)
+def _cut_mask(mask: StaticMask, p: int, shape: tuple[int, int], detector: Detector) -> np.ndarray:
+    flags = mask.planes[p]
+    if flags.shape == shape:
+        return flags
+    cut = _part_read(detector, shape, flags.shape)
     if cut is not None:
-        return mask[cut]
+        return flags[cut]
     raise StepError(
-        f"a bad-pixel mask is {mask.shape[1]} x {mask.shape[0]}, the frames {shape[1]} x {shape[0]}",
+        f"the mask {mask.name} is {flags.shape[1]} x {flags.shape[0]}, the frames {shape[1]} x {shape[0]}",
         "give a mask of that size",
     )

@@ -20,6 +20,7 @@ from .results import (
     RegistrationResults,
     SkyResults,
     StackResults,
+    StaticMask,
 )
 from .states import Ending, FrameState, PlaneState
 
@@ -78,7 +79,7 @@ class FrameSetup:
     """
 
     levels: bool = False
-    masks: list[list[np.ndarray]] = field(default_factory=list)
+    masks: list[StaticMask] = field(default_factory=list)
     late_masks: list[tuple[MaskSpec, dict[str, float]]] = field(default_factory=list)
     linearity: bool = False
     electrons: bool = False
@@ -117,7 +118,7 @@ class Group:
     extras: dict[str, Any] = field(default_factory=Handed)
     skies: dict[int, tuple[int, ...]] = field(default_factory=dict)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
-    masks: dict[str, list[list[np.ndarray]]] = field(default_factory=dict)
+    masks: dict[str, list[StaticMask]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     product: Path | None = None
 

@@ -77,6 +77,22 @@ class Calibration:
     holds_bias: bool = True
 
 
+@dataclass(frozen=True)
+class StaticMask:
+    """Flags that are known before the frames are read.
+
+    Parameters
+    ----------
+    name : str
+        Of its file, or of the instrument's mask.
+    planes : list of uint16 (ny, nx)
+        One per detector.
+    """
+
+    name: str
+    planes: list[np.ndarray]
+
+
 @dataclass
 class RegistrationResults:
     """Stars, and positions of the frames relative to each other; offsets themselves are in `FrameState`.

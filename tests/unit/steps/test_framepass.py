@@ -18,7 +18,7 @@ from nirred.framepass import calibrate_group
 from nirred.headers import Headers
 from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords
-from nirred.results import Calibration
+from nirred.results import Calibration, StaticMask
 from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ, DarkCorrect, FlatCorrect, NonlinearityCorrect
 
@@ -160,7 +160,7 @@ def test_levels_masks_and_flat_faults_are_flagged(make_group, write_raw):
     mask = np.zeros((6, 8), np.uint16)
     mask[3, 3] = DQ.BAD_PIXEL
     infos = write_raw([[image]], detector={"saturation": 900.0, "non_linear": 700.0})
-    group = prepared(make_group, infos, flat=[flat], masks=[[mask]])
+    group = prepared(make_group, infos, flat=[flat], masks=[StaticMask("m", [mask])])
     calibrate_group(group)
     dq, sci = group.planes[0].dq.frame(0), group.planes[0].sci.frame(0)
     assert (dq[0, 0], dq[0, 1], dq[0, 2], dq[3, 3]) == (4, 2, 1, 1)
@@ -178,14 +178,19 @@ def test_masks_that_the_user_names_stand_for_those_of_plan_and_instrument(make_g
 
     def masked(user=(), **given):
         group = make_group(["both"], [np.zeros((6, 8))])
-        group.masks["bpm"], group.masks["user_bpm"] = [[planned]], list(user)
+        group.masks["bpm"], group.masks["user_bpm"] = [StaticMask("planned", [planned])], list(user)
         AddDQ().configure(group.setup, AddDQ.Params(**given), group)
-        return {(int(y), int(x)): int(m[y, x]) for (m,) in group.setup.masks for y, x in np.argwhere(m)}
+        return {
+            (int(y), int(x)): int(mask.planes[0][y, x])
+            for mask in group.setup.masks
+            for y, x in np.argwhere(mask.planes[0])
+        }
 
     assert masked() == {(1, 1): DQ.BAD_PIXEL}
     assert masked(static_bpm=None) == {}
-    assert masked([read_mask(path)]) == {(1, 1): DQ.BAD_PIXEL, (2, 2): DQ.BAD_PIXEL}
-    assert masked([read_mask(path)], static_bpm=None) == {(2, 2): DQ.BAD_PIXEL}
+    users = StaticMask("own.fits", read_mask(path))
+    assert masked([users]) == {(1, 1): DQ.BAD_PIXEL, (2, 2): DQ.BAD_PIXEL}
+    assert masked([users], static_bpm=None) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=path) == {(2, 2): DQ.BAD_PIXEL}
     assert masked(static_bpm=None, illum_mask=path) == {(2, 2): DQ.UNILLUMINATED}
     assert masked(static_bpm=None, illum_mask=path, add_illum_mask=False) == {}
@@ -398,13 +403,17 @@ def test_calibrations_of_a_whole_detector_are_cut_to_the_frames_section(make_gro
     for wrong in (flat_plane(1.0, (5, 5)), flat_plane(1.0, (7, 9))):
         with pytest.raises(StepError, match="the dark is"):
             calibrate_group(prepared(make_group, infos, dark=[wrong]))
-    with pytest.raises(StepError, match="a bad-pixel mask is 5 x 5"):
-        calibrate_group(prepared(make_group, infos, masks=[[np.zeros((5, 5), np.uint16)]]))
+    with pytest.raises(StepError, match=r"the mask mine\.fits is 5 x 5, the frames 8 x 6"):
+        calibrate_group(prepared(make_group, infos, masks=[StaticMask("mine.fits", [np.zeros((5, 5), np.uint16)])]))
+    group = prepared(make_group, infos, dark=[flat_plane(1.0, (5, 5))])
+    group.calibrations["dark"] = Calibration(group.setup.dark, "d.fits")
+    with pytest.raises(StepError, match=r"the dark d\.fits is 5 x 5, the frames 8 x 6"):
+        calibrate_group(group)
 
 
 def test_a_calibration_with_fewer_planes_is_refused(make_group, write_raw):
     infos = write_raw([[np.ones((6, 8)), np.ones((6, 8))]])
-    with pytest.raises(StepError, match="the flat has 1 planes"):
+    with pytest.raises(StepError, match="the flat has 1 plane, the frames have more"):
         calibrate_group(prepared(make_group, infos, flat=[flat_plane(1.0)]))
     group = prepared(make_group, infos, flat=[flat_plane(1.0), flat_plane(2.0)])
     calibrate_group(group)
@@ -415,9 +424,9 @@ def test_a_mask_with_fewer_planes_is_refused(make_group, write_raw):
     """The mask of one detector says nothing of another."""
     infos = write_raw([[np.ones((6, 8)), np.ones((6, 8))]])
     mask = np.zeros((6, 8), np.uint16)
-    with pytest.raises(StepError, match="a bad-pixel mask has 1 plane, the frames have more"):
-        calibrate_group(prepared(make_group, infos, masks=[[mask]]))
-    calibrate_group(prepared(make_group, infos, masks=[[mask, mask]]))
+    with pytest.raises(StepError, match=r"the mask mine\.fits has 1 plane, the frames have more"):
+        calibrate_group(prepared(make_group, infos, masks=[StaticMask("mine.fits", [mask])]))
+    calibrate_group(prepared(make_group, infos, masks=[StaticMask("mine.fits", [mask, mask])]))
 
 
 def test_detectors_without_a_curve_are_named(make_group, write_raw):

@@ -10,7 +10,7 @@ from nirred.group import FrameSetup
 from nirred.plugin import Linearity
 from nirred.plugin.recipes import Recipe, StepCall
 from nirred.recipes import BoundCall
-from nirred.results import Calibration
+from nirred.results import Calibration, StaticMask
 from nirred.run.task import run_recipe
 from nirred.steps.frames import FRAME_STEPS
 
@@ -32,7 +32,7 @@ def test_a_skipped_step_does_nothing_but_say_so(make_group, step):
         detector = {"linearity": Linearity(((1.0,),))}
         group = make_group(["both"] * 2, [np.zeros((6, 8))] * 2, detector=detector, wcs_state="stale")
         plane = Plane(np.ones((6, 8), np.float32), np.ones((6, 8), np.uint16))
-        group.masks.update(bpm=[[plane.dq]], user_bpm=[[plane.dq]])
+        group.masks.update(bpm=[StaticMask("m", [plane.dq])], user_bpm=[StaticMask("m", [plane.dq])])
         group.calibrations.update({kind: Calibration([plane]) for kind in ("dark", "flat", "bias")})
         return group
 

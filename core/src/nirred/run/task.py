@@ -23,7 +23,7 @@ from ..headers import Headers
 from ..params import Setting
 from ..plan.model import Association, Task
 from ..recipes import BoundCall, bind, recipe_of
-from ..results import Calibration
+from ..results import Calibration, StaticMask
 from ..states import FrameState
 from ..step import FrameStep, GroupStep, HeaderStep
 from . import history
@@ -285,7 +285,7 @@ def _load_calibrations(group: Group, made: Mapping[str, Path]) -> None:
             raise CalibrationMissing(f"{path}: changed since the plan was made", "run again")
         master = _master(a, path, group)
         if a.kind in MASKS:
-            group.masks.setdefault(a.kind, []).append([p.dq for p in master.planes])
+            group.masks.setdefault(a.kind, []).append(StaticMask(path.name, [p.dq for p in master.planes]))
         else:
             group.calibrations[a.kind] = master
         group.record.calibrations.append((a.kind, path))

@@ -16,7 +16,7 @@ from ..group import FrameSetup, Group
 from ..masks import detector_mask, instrument_masks
 from ..params import Params, param
 from ..params import Params as StepParams
-from ..results import Calibration
+from ..results import Calibration, StaticMask
 from ..step import FrameStep
 
 #: A flat with a median above this is in counts: a normalised one is about 1, whatever it was divided by.
@@ -78,16 +78,17 @@ class AddDQ(FrameStep):
         setup.latency = params.time if params.latency else 0.0
         setup.latency_non_linear = params.non_linear
         if isinstance(params.static_bpm, Path):
-            setup.masks.append(read_mask(params.static_bpm))
+            setup.masks.append(StaticMask(params.static_bpm.name, read_mask(params.static_bpm)))
         elif params.static_bpm is not None:
             setup.masks += group.masks.get("bpm", [])
         setup.masks += group.masks.get("user_bpm", [])
         if params.add_illum_mask and params.illum_mask is not None:
-            dark = read_mask(params.illum_mask)
-            setup.masks.append([np.where(m != 0, np.uint16(DQ.UNILLUMINATED), np.uint16(0)) for m in dark])
+            dark = [np.where(m != 0, np.uint16(DQ.UNILLUMINATED), np.uint16(0)) for m in read_mask(params.illum_mask)]
+            setup.masks.append(StaticMask(params.illum_mask.name, dark))
         elif params.add_illum_mask:
             shift = {"xshift": params.xshift, "yshift": params.yshift}
-            setup.masks += [detector_mask(group, spec, shift) for spec in instrument_masks(group, "detector")]
+            specs = instrument_masks(group, "detector")
+            setup.masks += [StaticMask(spec.name, detector_mask(group, spec, shift)) for spec in specs]
             setup.late_masks = [(m, shift) for scope in ("group", "frame") for m in instrument_masks(group, scope)]
 
 
