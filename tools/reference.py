@@ -49,8 +49,9 @@ def code(text: str) -> str:
 
 
 def signature(function: Callable[..., Any]) -> str:
-    """Name, arguments and result as written in the source."""
-    return f"{function.__name__}{inspect.signature(function)}".replace("'", "")
+    """Name, arguments and result as written in the source; annotations are text there, defaults may be."""
+    text = f"{function.__name__}{inspect.signature(function)}"
+    return re.sub(r"""(: |-> )(['"])(.*?)\2""", r"\1\3", text)
 
 
 #: Heads of the columns of a table of options.

@@ -31,7 +31,14 @@ from .instrument import Event, ExecutorSpec, Instrument, Request, RequestContext
 from .markers import API_VERSION, hookimpl
 from .recipes import Recipe, RecipePatch, S, StepCall
 from .rules import CalibrationRule, MaskInput, MaskSpec, Match, seconds
-from .simulation import ExposureSettings, SimulatedDetector, SimulatedExposure, Simulation
+from .simulation import (
+    ExposureSettings,
+    FlatCharacter,
+    SimulatedDetector,
+    SimulatedExposure,
+    SimulatedWcs,
+    Simulation,
+)
 from .tagging import TagRule, evaluate, rule
 
 if TYPE_CHECKING:
@@ -68,6 +75,7 @@ __all__ = [
     "ExecutorSpec",
     "Exposure",
     "ExposureSettings",
+    "FlatCharacter",
     "Frame",
     "FrameStep",
     "GroupStep",
@@ -95,6 +103,7 @@ __all__ = [
     "Section",
     "SimulatedDetector",
     "SimulatedExposure",
+    "SimulatedWcs",
     "Simulation",
     "Step",
     "StepCall",

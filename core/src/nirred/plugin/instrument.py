@@ -182,7 +182,7 @@ class Event:
     Parameters
     ----------
     kind : {"started", "progress", "finished", "failed", "product", "message"}
-        Type of event.
+        Type of event: started, progress, finished (done or reused), failed (or blocked), product or message.
     task : str
         Id of the task; '' for the run as a whole.
     message : str

@@ -133,8 +133,18 @@ class ExposureSettings:
 class SimulatedWcs:
     """World coordinates of one plane as given in its header.
 
-    `crpix` is one-based, `crval` (RA, Dec) and `cd` (cd1_1, cd1_2, cd2_1, cd2_2) are in degrees. `projection` is TAN,
-    or ZPN with `pv`, the pairs (m, PV2_m): PV2_1 = 1, and PV2_3, PV2_5 ... are the radial distortion.
+    Parameters
+    ----------
+    crpix : tuple of float
+        Reference pixel, one-based.
+    crval : tuple of float
+        Right ascension and declination there, degrees.
+    cd : tuple of float
+        cd1_1, cd1_2, cd2_1, cd2_2, degrees per pixel.
+    projection : str
+        TAN, or ZPN with `pv`.
+    pv : tuple of pairs
+        (m, PV2_m): PV2_1 = 1, and PV2_3, PV2_5 ... are the radial distortion.
     """
 
     crpix: tuple[float, float]
