@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 
 from nirred.params import Setting
+from nirred.plan.options import PlanOptions, with_parameters
 from nirred.registry import Registry
 from nirred.run.api import RunOptions, run
 from nirred.testing.pytest_plugin import NightCache
@@ -22,7 +23,8 @@ def stack(nights: NightCache, out: Path, method: str) -> SimpleNamespace:
     registry = Registry.discover(only=["niri"])
     night = nights.night("niri", registry)
     settings = (Setting("resample_to_common_frame", "interpolant", method, "test"),)
-    assert run([night.raw_dir], out, RunOptions(jobs=1, settings=settings), registry).exit_code == 0
+    plan = with_parameters(PlanOptions(), settings, registry)
+    assert run([night.raw_dir], out, RunOptions(plan, jobs=1), registry).exit_code == 0
     with fits.open(out / night.groups["dither"].product) as hdus:
         tables = {name.lower(): np.array(hdus[name].data) for name in ("SCI", "OBJCAT", "FRAMES")}
     return SimpleNamespace(**tables)

@@ -33,16 +33,16 @@ def test_the_caller_wins_over_the_configuration(calibration: Path) -> None:
     )
     found = options(configured, jobs=5, params={"skyCorrect:scale_sky": False}, offsets=str(calibration))
     assert (found.jobs, found.memory, found.plan.exclude) == (5, 10**9, ("a", "b"))
-    assert [s.value for s in found.settings] == [True, False, str(calibration)]
-    assert {s.origin for s in found.settings[1:]} == {"nirred.run()"}
-    assert found.settings[-1].name == "offsets"
+    assert [s.value for s in found.plan.settings] == [True, False, str(calibration)]
+    assert {s.origin for s in found.plan.settings[1:]} == {"nirred.run()"}
+    assert found.plan.settings[-1].name == "offsets"
     assert options(configured, jobs=None).jobs == 2
 
 
 def test_pairs_and_mappings_of_parameters_are_alike() -> None:
     pairs = [("skyCorrect:scale_sky", "False"), ("darkCorrect:do_cal", "skip")]
-    assert options(params=pairs).settings == options(params=dict(pairs)).settings
-    assert [(s.step, s.name, s.value) for s in options(params=pairs).settings] == [
+    assert options(params=pairs).plan.settings == options(params=dict(pairs)).plan.settings
+    assert [(s.step, s.name, s.value) for s in options(params=pairs).plan.settings] == [
         ("sky_correct", "scale_sky", False),
         ("dark_correct", "do_cal", "skip"),
     ]
@@ -86,10 +86,10 @@ def test_a_plan_knows_the_recipe_as_written_and_its_labels(tmp_path: Path) -> No
     path = tmp_path / "My.toml"
     path.write_text('name = "mine"\n[[steps]]\nstep = "sky_correct"\nlabel = "rough_sky"\n')
     params = {"rough_sky:scale_sky": False, "darkCorrect:do_cal": "skip", "separateSky:ref_sky": "S1, S2"}
-    run = options(recipe=str(path), params=params)
+    run = options(recipe=str(path), params=params).plan
     plan = plan_options(None, Given(str(path), params), Config(), Registry())
     assert plan.recipe == run.recipe == str(path)
-    assert plan.settings == run.settings == run.plan.settings
+    assert plan.settings == run.settings
     assert [(s.step, s.name) for s in plan.settings][:2] == [("rough_sky", "scale_sky"), ("dark_correct", "do_cal")]
     assert plan.skies == ("S1", "S2")
     with pytest.raises(ConfigError, match="rough_sky"):

@@ -13,6 +13,7 @@ import pytest
 import nirred
 from nirred import hookspecs
 from nirred.errors import PluginError
+from nirred.plan.options import PlanOptions
 from nirred.plugin import (
     CalibrationRule,
     Claim,
@@ -126,7 +127,7 @@ def add(night):
 def reduced(night, out):
     night.darks(3)
     mine = night.darks(3, INSTRUME="ROUGH")
-    result = run([night.folder], out, RunOptions(jobs=1, recipe="make_processed_dark"), night.registry)
+    result = run([night.folder], out, RunOptions(PlanOptions(recipe="make_processed_dark"), jobs=1), night.registry)
     fates = {entry["file"].rpartition("/")[2]: (entry["fate"], entry["reason"]) for entry in result.record["files"]}
     return result, [fates[p.name] for p in mine], [f for f in fates.values() if f[0] == "used"]
 

@@ -120,13 +120,8 @@ def run_options(out: str | Path, given: Given, config: Config, registry: Registr
             merged[name] = _writable(merged[name], name)
     if not str(out).strip():
         raise ConfigError("the output directory has no name", "write -o reduced/")
-    plan = plan_options(out, given, config, registry)
-    return RunOptions(
-        plan=plan,
-        recipe=plan.recipe,
-        settings=plan.settings,
-        **{k: v for k, v in merged.items() if k in RUN_OPTIONS or k == "strict"},
-    )
+    own = {k: v for k, v in merged.items() if k in RUN_OPTIONS}
+    return RunOptions(plan=plan_options(out, given, config, registry), **own)
 
 
 def plan_options(out: str | Path | None, given: Given, config: Config, registry: Registry) -> PlanOptions:
@@ -134,7 +129,7 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
     from .config import given_settings, make_setting
     from .expressions import compile_expression
     from .library import open_shelf
-    from .plan.options import PlanOptions, check_kinds, kind_of, known_settings
+    from .plan.options import PlanOptions, check_kinds, kind_of, with_parameters
 
     merged = _merged(given, config)
     values = {k: merged[k] for k in PLAN_OPTIONS if k in merged}
@@ -162,10 +157,9 @@ def plan_options(out: str | Path | None, given: Given, config: Config, registry:
         recipe=recipe if given.requests is None else None,
         requests=given.requests,
     )
-    options = options.with_settings(known_settings(config.settings, options.recipe, registry))
+    options = with_parameters(options, config.settings, registry)
     options = replace(options, user_cal={**options.user_cal, **masters}, **told)
-    own = known_settings((*given_settings(given.params, given.origin), *short), options.recipe, registry)
-    return options.with_settings(own)
+    return with_parameters(options, (*given_settings(given.params, given.origin), *short), registry)
 
 
 def _words(name: str, value: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from astropy.io import fits
 
 import nirred_gsaoi
 from nirred.params import Setting
+from nirred.plan.options import PlanOptions, with_parameters
 from nirred.run.api import RunOptions, run
 from nirred.testing.comparison import read_product
 from nirred.testing.oracle import places, true_scene
@@ -29,7 +30,8 @@ def apart(nirred_reduced, nirred_registry, tmp_path_factory):
     """The same night with a stack of each array."""
     out, night = tmp_path_factory.mktemp("apart"), nirred_reduced.night
     each = (Setting("resample_to_common_frame", "mosaic", False, "test"),)
-    done = run([night.raw_dir], out, RunOptions(jobs=1, settings=each, report=False), nirred_registry)
+    plan = with_parameters(PlanOptions(), each, nirred_registry)
+    done = run([night.raw_dir], out, RunOptions(plan, jobs=1, report=False), nirred_registry)
     assert done.exit_code == 0, done.messages
     return out / night.groups["dither"].product
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,8 @@ import pytest
 from astropy.io import fits
 
 from nirred.params import Setting
-from nirred.plan.planner import PlanOptions, make_plan
+from nirred.plan.options import PlanOptions, with_parameters
+from nirred.plan.planner import make_plan
 from nirred.plugin.simulation import Simulation
 from nirred.registry import Registry
 from nirred.run.api import RunOptions, RunResult, run
@@ -34,8 +35,13 @@ def take(home: Path, camera: Simulation, **knobs: Any) -> Night:
     return simulate_night(camera, home, **{"scenario": "dither", "frames": 5, "size": None, "seed": 2, **FEW, **knobs})
 
 
-def reduce(night: Night, registry: Registry, **options: Any) -> RunResult:
-    return run([night.raw_dir], night.directory / "reduced", RunOptions(**{"jobs": 1, **options}), registry)
+def reduce(
+    night: Night, registry: Registry, recipe: str | None = None, settings: Sequence[Setting] = (), **options: Any
+) -> RunResult:
+    plan = with_parameters(PlanOptions(recipe=recipe), settings, registry)
+    return run(
+        [night.raw_dir], night.directory / "reduced", RunOptions(**{"jobs": 1, "plan": plan, **options}), registry
+    )
 
 
 def edit(night: Night, kind: str, change: Callable[[int, fits.HDUList], None]) -> None:

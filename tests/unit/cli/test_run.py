@@ -113,17 +113,17 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
     assert nirred(*words)[0] == 1
     inputs, out, asked = reduction[0]
     assert (inputs, out) == ([str(night / "d1.fits"), str(night / "i1.fits")], Path("o"))
-    assert [(s.step, s.name, s.value, s.origin) for s in asked.settings] == [
+    assert [(s.step, s.name, s.value, s.origin) for s in asked.plan.settings] == [
         ("sky_correct", "scale_sky", False, "command line"),
         ("dark_correct", "do_cal", "skip", "command line"),
     ]
     assert asked.plan.user_cal == {"flat": Path(flat), "dark": Path(flat)}
     assert (asked.jobs, asked.memory, asked.scratch) == (3, 10**9, Path("s"))
-    assert asked.strict and asked.plan.strict
+    assert asked.plan.strict
     assert (asked.plan.allow_missing, asked.plan.objects) == (("flat",), ("i1", "i2"))
     assert asked.plan.exclude == ("x1", "x2", "x3")
     nirred("run", night)
-    assert reduction[1][2].jobs == 0 and not reduction[1][2].strict
+    assert reduction[1][2].jobs == 0 and not reduction[1][2].plan.strict
 
 
 @pytest.mark.parametrize(

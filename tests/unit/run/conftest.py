@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nirred.params import Setting
+from nirred.plan.options import PlanOptions, with_parameters
 from nirred.registry import Registry
 from nirred.run.api import RunOptions, RunResult, run
 from nirred.testing.night import Night
@@ -47,7 +49,14 @@ def raw(night: Night, tmp_path: Path) -> Path:
 def reduce(registry: Registry, tmp_path: Path) -> Callable[..., RunResult]:
     """Reduce inputs into `tmp_path`/out with options."""
 
-    def call(*inputs: Path, out: str = "out", **options: Any) -> RunResult:
-        return run(list(inputs), tmp_path / out, RunOptions(**{"jobs": 1, **options}), registry)
+    def call(
+        *inputs: Path,
+        out: str = "out",
+        plan: PlanOptions | None = None,
+        settings: Sequence[Setting] = (),
+        **options: Any,
+    ) -> RunResult:
+        asked = with_parameters(plan or PlanOptions(), settings, registry)
+        return run(list(inputs), tmp_path / out, RunOptions(**{"jobs": 1, "plan": asked, **options}), registry)
 
     return call

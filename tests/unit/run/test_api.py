@@ -332,7 +332,7 @@ def test_a_dark_that_fails_degrades_what_counts_on_it_and_strict_stops_that(nigh
     for path in (raw / name for name in files_of(night, "dark")):  # the headers are intact, so the plan uses them
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-5000])
         path.unlink()
-    result = reduce(raw, strict=strict, plan=PlanOptions(strict=strict, allow_missing=allowed))
+    result = reduce(raw, plan=PlanOptions(strict=strict, allow_missing=allowed))
     stopped = strict and not allowed
     assert result.outcomes[DARK] == "failed" and result.outcomes[FLAT] == "done" and result.exit_code == 1
     assert result.outcomes[IMAGE] == ("blocked" if stopped else "done")
@@ -501,4 +501,4 @@ def test_strict_counts_foreign_files(night, reduce, raw):
         (raw / name).unlink()
     shutil.copy(Path(__file__), raw / "foreign.fits")
     assert reduce(raw, out="a").exit_code == 0
-    assert reduce(raw, out="b", strict=True).exit_code == 4
+    assert reduce(raw, out="b", plan=PlanOptions(strict=True)).exit_code == 4

@@ -18,6 +18,7 @@ from nirred import files
 from nirred.errors import ConfigError, DataError
 from nirred.files import replacing
 from nirred.params import Setting
+from nirred.plan.options import PlanOptions, with_parameters
 from nirred.provenance import file_digest, read_table
 from nirred.run.api import RunOptions, run
 from nirred.run.lock import output_lock
@@ -46,8 +47,9 @@ def out(reduced, tmp_path) -> Path:
 
 @pytest.fixture
 def again(night, registry, out):
-    def call(raw=None, **options):
-        return run([raw or night.raw_dir], out, RunOptions(**{"jobs": 1, **options}), registry)
+    def call(raw=None, plan=None, settings=(), **options):
+        asked = with_parameters(plan or PlanOptions(), settings, registry)
+        return run([raw or night.raw_dir], out, RunOptions(**{"jobs": 1, "plan": asked, **options}), registry)
 
     return call
 

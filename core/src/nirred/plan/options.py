@@ -153,6 +153,11 @@ def with_recipe(options: PlanOptions, registry: Registry) -> PlanOptions:
     return replace(options, user_cal={**told.user_cal, **options.user_cal}, **silent)
 
 
+def with_parameters(options: PlanOptions, settings: Iterable[Setting], registry: Registry) -> PlanOptions:
+    """These options with additional parameters of steps; errors as in `known_settings`."""
+    return options.with_settings(known_settings(settings, options.recipe, registry))
+
+
 def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Registry) -> tuple[Setting, ...]:
     """Settings under nirred's names, checked against all steps and the labels in the plugins' recipes and `recipe`.
 

@@ -20,9 +20,8 @@ from ..fitness import refuse_unfit
 from ..framepass import compiled
 from ..group import Context
 from ..inputs import expand_inputs
-from ..params import Setting
 from ..plan.model import Plan
-from ..plan.options import PlanOptions, known_settings
+from ..plan.options import PlanOptions
 from ..plan.planner import make_plan
 from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
@@ -53,9 +52,7 @@ class RunOptions:
     Parameters
     ----------
     plan : PlanOptions
-        Options of the plan.
-    settings : tuple of Setting
-        Parameters of steps, lowest precedence first.
+        Options of the plan, among them the recipe and the parameters of steps.
     jobs : int
         Number of threads; 0: one per processor.
     memory : int
@@ -78,12 +75,9 @@ class RunOptions:
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
-    recipe: str | None = None
-    settings: tuple[Setting, ...] = ()
     jobs: int = 0
     memory: int = 2_000_000_000
     scratch: Path | None = None
-    strict: bool = False
     executor: str = ""
     fresh: bool = False
     keep_intermediates: bool = False
@@ -153,8 +147,8 @@ def run(
     options = options or RunOptions()
     registry = registry or Registry.discover()
     refuse_unfit(registry)
-    options = _checked(options, registry)
-    own = own_recipe(options.recipe, registry)
+    refuse_unknown(options.executor, registry)
+    own = own_recipe(options.plan.recipe, registry)
     out = _prepare_output(Path(out), inputs, options.log_file)
     log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
@@ -164,11 +158,11 @@ def run(
     with output_lock(out / ".nirred", say):
         context = within_limits(_context(options, registry, out, tell), say)
         _clean(context)
-        plan = make_plan(inputs, registry, replace(options.plan, out=out, recipe=options.recipe))
+        plan = make_plan(inputs, registry, replace(options.plan, out=out))
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         plan = replace(plan, tasks=[r.task for r in results])  # as they were carried out
-        record = run_record(plan, results) | circumstances(registry, options.settings, started)
+        record = run_record(plan, results) | circumstances(registry, options.plan.settings, started)
         record["earlier"] = ledger.earlier
         if isinstance(tell, Journal):
             lay_out_results(plan, results, record["tasks"], tell, out)
@@ -183,7 +177,7 @@ def run(
     return RunResult(
         _products(results),
         {r.task.id: r.outcome for r in results},
-        exit_code(plan, results, strict=options.strict) or (DataError.exit_code if fault else 0),
+        exit_code(plan, results, strict=options.plan.strict) or (DataError.exit_code if fault else 0),
         record,
         tuple(f"{r.task.id}: {m}" for r in results for m in ([r.message] if r.message else []) + r.remarks),
         page,
@@ -267,15 +261,6 @@ def _prepare_output(out: Path, inputs: Sequence[str | Path], log_file: Path | No
     return out
 
 
-def _checked(options: RunOptions, registry: Registry) -> RunOptions:
-    """Check executor, steps and parameters of the options, and apply them to the settings and the plan."""
-    refuse_unknown(options.executor, registry)
-    recipe = options.recipe or options.plan.recipe
-    more = [s for s in options.settings if s not in options.plan.settings]
-    plan = options.plan.with_settings(known_settings(more, recipe, registry))
-    return replace(options, recipe=recipe, settings=plan.settings, plan=plan)
-
-
 def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[[Event], None]) -> Context:
     return Context(
         registry,
@@ -312,7 +297,7 @@ def _execute_all(
     ledger: Ledger,
 ) -> tuple[list[TaskResult], bool]:
     """Results of all tasks, and whether the run was interrupted; finished tasks count in any case."""
-    jobs = [Job(t, between(options.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
+    jobs = [Job(t, between(options.plan.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
     filed = any(scratch_bytes(task, context.memory) for task in plan.tasks)
     crew = Crew(options.executor, replace(context, stopped=stop.is_set, filed=filed))
