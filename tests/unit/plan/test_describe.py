@@ -10,7 +10,7 @@ import pytest
 import nirred
 from nirred.plan.describe import candidates_json, plan_json, plan_tables
 from nirred.plan.fates import summary
-from nirred.plan.model import FATES, FileRecord, Refusal
+from nirred.plan.model import FATES, FileRecord, FileRole, Refusal
 
 
 def test_plan_as_json(night: Any) -> None:
@@ -70,23 +70,23 @@ def test_each_remark_has_a_row_of_its_own(night: Any) -> None:
 @pytest.mark.parametrize(
     "verdict, roles, fate",
     [
-        ("duplicate", [("t", "object", "used", "")], "duplicate"),
+        ("duplicate", [FileRole("t", "object", "used", "")], "duplicate"),
         ("product", [], "product"),
-        ("product", [("t", "dark", "", "")], "used"),
+        ("product", [FileRole("t", "dark", "", "")], "used"),
         (None, [], "unneeded"),
-        (None, [("t", "object", "", "")], "used"),
-        (None, [("t", "object", "rejected", "clouds"), ("u", "object", "used", "")], "used"),
-        (None, [("t", "object", "rejected", "clouds"), ("u", "object", "failed", "broken")], "failed"),
-        (None, [("t", "object", "rejected", "clouds")], "rejected"),
-        (None, [("t", "object", "blocked", "no flat")], "failed"),
-        (None, [("t", "object", "nothing-to-do", "")], "unneeded"),
+        (None, [FileRole("t", "object", "", "")], "used"),
+        (None, [FileRole("t", "object", "rejected", "clouds"), FileRole("u", "object", "used", "")], "used"),
+        (None, [FileRole("t", "object", "rejected", "clouds"), FileRole("u", "object", "failed", "broken")], "failed"),
+        (None, [FileRole("t", "object", "rejected", "clouds")], "rejected"),
+        (None, [FileRole("t", "object", "blocked", "no flat")], "failed"),
+        (None, [FileRole("t", "object", "nothing-to-do", "")], "unneeded"),
     ],
 )
-def test_summary_fate_by_the_order(verdict: Any, roles: list[tuple[str, str, str, str]], fate: str) -> None:
+def test_summary_fate_by_the_order(verdict: Any, roles: list[FileRole], fate: str) -> None:
     record = FileRecord(Path("a.fits"), verdict, "why", (), "dark" if verdict == "product" else "", roles)
     found, reason = summary(record)
     assert found == fate
-    assert reason == {"rejected": "clouds", "failed": roles[-1][3] if roles else ""}.get(fate, reason)
+    assert reason == {"rejected": "clouds", "failed": roles[-1].reason if roles else ""}.get(fate, reason)
 
 
 def test_a_refused_request_is_told_with_its_remedy(night: Any) -> None:

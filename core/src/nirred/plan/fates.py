@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationMissing, DataError
 from ..inputs import place
-from .model import FATES, Association, Fate, FileRecord, FrameInfo, Plan, Task
+from .model import FATES, Association, Fate, FileRecord, FileRole, FrameInfo, Plan, Task
 from .moments import exposure, text
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def summary(record: FileRecord) -> tuple[Fate, str]:
     """
     if record.verdict is not None and not (record.verdict in _FINISHED and record.roles):
         return record.verdict, record.reason
-    found = [(_OUTCOMES.get(outcome, "failed"), reason) for _, _, outcome, reason in record.roles]
+    found = [(_OUTCOMES.get(r.outcome, "failed"), r.reason) for r in record.roles]
     if not found:
         return "unneeded", record.reason or "no task needs it"
     fate, reason = min(found, key=lambda f: FATES.index(f[0]))
@@ -58,9 +58,9 @@ def record_roles(records: Sequence[FileRecord], tasks: Sequence[Task]) -> None:
     for task in tasks:
         outcome = ("blocked", task.blocked) if task.blocked else ("", "")
         for frame, role in task.frames:
-            by_path[frame.path].roles.append((task.id, role, *outcome))
+            by_path[frame.path].roles.append(FileRole(task.id, role, *outcome))
         for record, association in calibrations_among(places, task):
-            record.roles.append((task.id, association.kind, *outcome))
+            record.roles.append(FileRole(task.id, association.kind, *outcome))
 
 
 def by_place(records: Iterable[FileRecord]) -> dict[Path, FileRecord]:
@@ -105,14 +105,14 @@ def files_json(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
     out = []
     for record in records:
         fate, reason = summary(record)
-        roles = [_role(*role) for role in record.roles]
+        roles = [_role_json(r) for r in record.roles]
         out.append({"file": str(record.path), "fate": fate, "reason": reason, "roles": roles})
     return out
 
 
-def _role(task: str, role: str, outcome: str, reason: str) -> dict[str, str]:
-    entry = {"task": task, "role": role, "reason": reason}
-    return {**entry, "outcome": outcome} if outcome else entry
+def _role_json(r: FileRole) -> dict[str, str]:
+    entry = {"task": r.task, "role": r.role, "reason": r.reason}
+    return {**entry, "outcome": r.outcome} if r.outcome else entry
 
 
 def exit_code(plan: Plan, ends: Sequence[int | None], *, strict: bool) -> int:

@@ -105,12 +105,22 @@ def file_root(path: Path) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class FileRole:
+    """What a file is in one task (`FrameRole`, or a kind of calibration), and its end there; '' before the run."""
+
+    task: str
+    role: str
+    outcome: str = ""
+    reason: str = ""
+
+
 @dataclass
 class FileRecord:
     """One input file and its fate.
 
     `verdict` is set by the scan (unreadable, unclaimed, ambiguous, duplicate, product, unsupported, unselected) with
-    `reason`; `roles` are added by tasks: (task, role, outcome, reason).
+    `reason`; `roles` are added by tasks.
     """
 
     path: Path
@@ -118,7 +128,7 @@ class FileRecord:
     reason: str = ""
     frames: tuple[FrameInfo, ...] = ()
     product: str = ""
-    roles: list[tuple[str, str, str, str]] = field(default_factory=list)
+    roles: list[FileRole] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import __version__
 from ..params import Setting
 from ..plan import fates
 from ..plan.describe import plan_json
-from ..plan.model import Plan
+from ..plan.model import FileRole, Plan
 from ..registry import Registry
 from .task import TaskResult
 
@@ -20,17 +19,15 @@ def run_record(plan: Plan, results: Sequence[TaskResult]) -> dict[str, Any]:
     """run.json: the plan with outcomes, and the fate of every file."""
     by_path = {r.path: r for r in plan.files}
     places = fates.by_place(plan.files)
-    for f in plan.files:
-        f.roles.clear()
+    for file in plan.files:
+        file.roles.clear()
     for result in results:
-        for path, role, outcome, reason in result.frames:
-            by_path[path].roles.append((result.task.id, role, outcome, reason))
+        for f in result.frames:
+            by_path[f.path].roles.append(FileRole(result.task.id, f.role, f.outcome, f.reason))
         for file, a in fates.calibrations_among(places, result.task):
             end = ("used", a.reason) if result.good else ("failed", result.message)
-            file.roles.append((result.task.id, a.kind, *end))
+            file.roles.append(FileRole(result.task.id, a.kind, *end))
     record = plan_json(plan)
-    record["nirred"] = __version__
-    record["files"] = fates.files_json(plan.files)
     ended = {}
     for entry, result in zip(record["tasks"], results, strict=True):
         entry |= _ending(result)

@@ -67,13 +67,23 @@ class Job:
     fresh: bool = False
 
 
+@dataclass(frozen=True)
+class FrameEnd:
+    """What became of one input of a task: its file, its role, and its outcome with the reason, as in run.json."""
+
+    path: Path
+    role: str
+    outcome: str
+    reason: str
+
+
 @dataclass
 class TaskResult:
     """The result of a task; workers in other processes return only the names in `task`.
 
-    `outcome` is done, reused, blocked, failed or interrupted; `frames` holds (file, role, outcome, reason) of every
-    input; `others` are files written in addition to `product`, `intermediates` those in OUT/intermediate; `bug` is the
-    traceback of an internal error.
+    `outcome` is done, reused, blocked, failed or interrupted; `frames` has every input, in the task's order; `others`
+    are files written in addition to `product`, `intermediates` those in OUT/intermediate; `bug` is the traceback of an
+    internal error.
     """
 
     task: Task
@@ -84,7 +94,7 @@ class TaskResult:
     product: Path | None = None
     cpu_s: float = 0.0
     remarks: list[str] = field(default_factory=list)
-    frames: list[tuple[Path, str, str, str]] = field(default_factory=list)
+    frames: list[FrameEnd] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     intermediates: list[Path] = field(default_factory=list)
     bug: str = ""
@@ -147,10 +157,11 @@ def failure(
     task: Task, message: str, hint: str = "", exit_code: int = 0, group: Group | None = None, *, outcome: str = "failed"
 ) -> TaskResult:
     """The result of a task without a product."""
-    remarks = group.remarks if group is not None else []
-    return TaskResult(
-        task, outcome, message, hint, exit_code, remarks=remarks, frames=_fates(task, group, "failed", message)
-    )
+    if group is None:
+        frames = [FrameEnd(info.path, role, "failed", message) for info, role in task.frames]
+        return TaskResult(task, outcome, message, hint, exit_code, frames=frames)
+    frames = _ends(group, "failed", message)
+    return TaskResult(task, outcome, message, hint, exit_code, remarks=group.remarks, frames=frames)
 
 
 def interrupted_task(task: Task) -> TaskResult:
@@ -165,12 +176,18 @@ def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
     if record is None or record.key != key or [n for n, _, _ in record.frames] != names or not record.intact(out):
         return None
     ends = zip(task.frames, record.frames, strict=True)
-    frames: list[tuple[Path, str, str, str]] = [(info.path, role, o, r) for (info, role), (_, o, r) in ends]
+    frames = [FrameEnd(info.path, role, outcome, reason) for (info, role), (_, outcome, reason) in ends]
     paths = [out / p.name for p in record.products]
     kept = [p for p in paths if p.parent != out]
     main = [p for p in paths if p.parent == out]
     return TaskResult(
-        task, "reused", "", "", 0, main[0], 0.0, list(record.remarks), frames, others=main[1:], intermediates=kept
+        task,
+        "reused",
+        product=main[0],
+        remarks=list(record.remarks),
+        frames=frames,
+        others=main[1:],
+        intermediates=kept,
     )
 
 
@@ -184,13 +201,19 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     if group.product is None and task.makes:
         group.remark(f"no product: recipe {recipe.name} has no step that stores one, or it is skipped")
     result = TaskResult(
-        task, "done", "", "", 0, group.product, 0.0, group.remarks, _fates(task, group, "used", ""),
-        others=group.record.products[1:], intermediates=group.record.intermediates,
-    )  # fmt: skip
+        task,
+        "done",
+        product=group.product,
+        remarks=group.remarks,
+        frames=_ends(group, "used", ""),
+        others=group.record.products[1:],
+        intermediates=group.record.intermediates,
+    )
     if group.product is None:
         return result
     files = [group.product, *result.others, *result.intermediates]
-    frames = tuple((info.name, o, r) for (info, _), (_, _, o, r) in zip(task.frames, result.frames, strict=True))
+    ends = zip(task.frames, result.frames, strict=True)
+    frames = tuple((info.name, end.outcome, end.reason) for (info, _), end in ends)
     spent = round(time.process_time() - start, 3)
     try:
         keep_glimpse(group)
@@ -313,11 +336,10 @@ def _master(a: Association, path: Path, group: Group) -> Calibration:
     return Calibration(planes, path.name, a.scale, unit)
 
 
-def _fates(task: Task, group: Group | None, outcome: str, reason: str) -> list[tuple[Path, str, str, str]]:
-    if group is None:
-        return [(info.path, role, outcome, reason) for info, role in task.frames]
-    rows = []
+def _ends(group: Group, outcome: str, reason: str) -> list[FrameEnd]:
+    """The frames' own ends; those still in use share the given one."""
+    ends = []
     for f in group.frames:
         own = (outcome, reason) if f.alive else (f.state, f.reason)
-        rows.append((f.info.path, f.role, *own))
-    return rows
+        ends.append(FrameEnd(f.info.path, f.role, *own))
+    return ends
