@@ -14,7 +14,7 @@ from nirred import registry as module
 from nirred.errors import Ambiguous, ConfigError, PluginError, Unclaimed
 from nirred.headers import Headers
 from nirred.plugin import CalibrationRule, Claim, Event, Instrument, Recipe, hookimpl
-from nirred.registry import PluginInfo, Registry, plugins
+from nirred.registry import Fault, PluginInfo, Registry, plugins
 from nirred.testing.headers import headers_from_text
 
 NIRI = headers_from_text("INSTRUME= 'NIRI    '")
@@ -187,7 +187,7 @@ def test_raising_claim_counts_as_none_and_is_reported_once() -> None:
     found.add(plugin("good"), "good")
     for _ in range(3):
         assert found.claim(NIRI)[0] == "good"
-    assert found.faults == {"bad": "nirred_claim failed: KeyError: 'INSTRUME'"}
+    assert found.faults == {"bad": Fault("nirred_claim failed: KeyError: 'INSTRUME'", "nirred_claim")}
     assert sum(headers is NIRI for headers in calls) == 3
 
 
@@ -232,14 +232,14 @@ def test_late_failure_in_an_iterable_is_contained() -> None:
     found.add(plugin("bad", nirred_calibration_rules=rules), "bad")
     found.add(plugin("good", nirred_calibration_rules=lambda: [CalibrationRule("flat", frozenset())]), "good")
     assert [(n, r.kind) for n, r in found.rules()] == [("good", "flat")]
-    assert "nirred_calibration_rules failed" in found.faults["bad"]
+    assert "nirred_calibration_rules failed" in found.faults["bad"].text
 
 
 def test_wrong_kind_of_item_is_reported() -> None:
     found = Registry()
     found.add(plugin("bad", nirred_recipes=lambda: [Recipe("r", ()), "reduce"]), "bad")
     assert found.recipes() == []
-    assert found.faults["bad"] == "nirred_recipes: returned a str, wanted: Recipe or RecipePatch"
+    assert found.faults["bad"].text == "nirred_recipes: returned a str, wanted: Recipe or RecipePatch"
 
 
 def test_failing_instruments_refuse_the_plugin() -> None:

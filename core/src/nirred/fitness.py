@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .step import Step
 
+#: Hooks that are asked once: if one of them fails, a plugin's contributions are not known.
+_ONCE = ("nirred_steps", "nirred_recipes", "nirred_calibration_rules", "nirred_masks", "nirred_executors")
 #: Ways to run tasks that the core brings.
 EXECUTORS = ("serial", "threads", "processes")
 
@@ -41,11 +43,10 @@ def _own(pairs: Iterable[tuple[str, Any]], name: str) -> list[Any]:
 
 
 def _hook_fault(name: str, registry: Registry) -> str:
-    """Error of a registered-once hook: the plugin's contributions are then unknown."""
-    registry.rules()  # asks, if nobody did
-    fault = registry.faults.get(name, "")
-    once = ("nirred_steps", "nirred_recipes", "nirred_calibration_rules", "nirred_masks", "nirred_executors")
-    return registry.faults.pop(name) if fault.startswith(once) else ""
+    """Error of a registered-once hook; the fault is then the reason of the refusal and no longer one of its own."""
+    registry.rules()  # asks, if nobody did; `_taken_name` has asked the other hooks
+    fault = registry.faults.get(name)
+    return registry.faults.pop(name).text if fault is not None and fault.hook in _ONCE else ""
 
 
 def _taken_name(name: str, registry: Registry) -> str:

@@ -53,13 +53,21 @@ class PluginInfo:
     instruments: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What a loaded plugin did wrong, for messages, and the hook in which it did; '' outside of hooks."""
+
+    text: str
+    hook: str = ""
+
+
 @dataclass
 class Registry:
     """All plugins of this process. Use `Registry.discover()`; tests may add plugins directly."""
 
     manager: pluggy.PluginManager = field(default_factory=lambda: _manager())
     found: dict[str, PluginInfo] = field(default_factory=dict)
-    faults: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)
     _given: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     _barred: set[tuple[str, str]] = field(default_factory=set)
 
@@ -112,7 +120,8 @@ class Registry:
             self.found[name] = replace(self.found[name], error=error)
             return self.found[name]
         cameras = tuple(i.name for i in self._once("nirred_instruments", name))
-        error = self.faults.pop(name, "") or self._conflicts(name, cameras) or self._greed(name)
+        fault = self.faults.pop(name, None)
+        error = fault.text if fault is not None else self._conflicts(name, cameras) or self._greed(name)
         if error:
             self.refuse(name, error)
         else:
@@ -169,7 +178,7 @@ class Registry:
             try:
                 self._given[name, hook] = list(checked(hook, self._owner(name, hook)()))
             except FAULTS as error:
-                self.faults[name] = _failure(hook, error)
+                self.faults[name] = Fault(_failure(hook, error), hook)
                 self._given[name, hook] = []
         return self._given[name, hook]
 
@@ -177,9 +186,9 @@ class Registry:
         """Whether any plugin implements one of these hooks."""
         return any(getattr(p, hook, None) is not None for _, p in self.manager.list_name_plugin() for hook in hooks)
 
-    def fault(self, name: str, text: str) -> None:
+    def fault(self, name: str, text: str, hook: str = "") -> None:
         """Record a plugin's fault; only the first of each plugin is reported, once."""
-        self.faults.setdefault(name, text)
+        self.faults.setdefault(name, Fault(text, hook))
 
     def _owner(self, name: str, hook: str) -> Any:
         others = [p for n, p in self.manager.list_name_plugin() if n != name and p is not None]
@@ -236,7 +245,7 @@ class Registry:
                 try:
                     simulation = self.ask(name, "nirred_simulation")
                 except PluginError as error:
-                    self.fault(name, error.message)
+                    self.fault(name, error.message, "nirred_simulation")
                     continue
                 if simulation is not None:
                     found[simulation.instrument.lower()] = answering(simulation, self.found[name].package)
@@ -284,7 +293,7 @@ class Registry:
             except Unreadable:  # damage found by the plugin is a fault of the file
                 raise
             except FAULTS as error:
-                self.fault(name, _failure("nirred_claim", error))
+                self.fault(name, _failure("nirred_claim", error), "nirred_claim")
                 continue
             if claim is not None:
                 claims.append((name, claim))
@@ -328,20 +337,21 @@ class Registry:
     def complaints(self) -> list[str]:
         """One sentence for each plugin that was refused or misbehaved."""
         refused = [f"{i.package} is not used: {i.error}" for i in plugins(list(self.found.values())) if i.error]
-        return refused + [self.misbehaved(n, text).message for n, text in sorted(self.faults.items())]
+        return refused + [self.misbehaved(n, self.faults[n].text).message for n in sorted(self.faults)]
 
     def notify(self, event: object) -> str:
         """Call all observers; one that raises is not called again. Returns any new message about them, or ''."""
         said = []
         for name in self.names:
             observer = getattr(self.manager.get_plugin(name), "nirred_event", None)
-            if observer is None or self.faults.get(name, "").startswith("nirred_event"):
+            known = self.faults.get(name)
+            if observer is None or (known is not None and known.hook == "nirred_event"):
                 continue
             try:
                 observer(event=event)
             except FAULTS as error:
-                self.faults[name] = _failure("nirred_event", error)
-                said.append(self.misbehaved(name, self.faults[name]).message)
+                fault = self.faults[name] = Fault(_failure("nirred_event", error), "nirred_event")
+                said.append(self.misbehaved(name, fault.text).message)
         return "; ".join(said)
 
 

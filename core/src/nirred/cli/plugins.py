@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import PluginError
 from .common import echo_json, echo_table, no_instrument_hint, registry
 from .group import example
+
+if TYPE_CHECKING:
+    from ..registry import PluginInfo, Registry
 
 
 @click.group(invoke_without_command=True)
@@ -34,7 +38,7 @@ def _list(as_json: bool) -> None:
             "package": info.package,
             "version": info.version,
             "state": "refused" if info.error else "loaded",
-            "reason": info.error or "; ".join(filter(None, (found.faults.get(info.name, ""), *info.remarks))),
+            "reason": info.error or "; ".join(_doubts(info, found)),
             "instruments": list(info.instruments),
         }
         for info in ordered(list(found.found.values()))
@@ -51,6 +55,12 @@ def _list(as_json: bool) -> None:
     if not titles:
         refused = "the plugins here were refused; repair them, or " if rows else ""
         click.echo(f"No instrument is installed: {refused}{no_instrument_hint()}.")
+
+
+def _doubts(info: PluginInfo, found: Registry) -> list[str]:
+    """What is wrong with a plugin that is used nevertheless."""
+    fault = found.faults.get(info.name)
+    return [*([fault.text] if fault is not None else []), *info.remarks]
 
 
 def _titles(names: Iterable[str], titles: Mapping[str, str]) -> str:
