@@ -18,7 +18,7 @@ from .dq import DQ, NOT_SIGNAL
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Plane, Ramp
-from .headers import Header, Headers, open_stream, printable_ascii, walk
+from .headers import DAMAGE, Header, Headers, damaged, open_stream, printable_ascii, walk
 from .plugin.frames import Detector, Exposure
 
 if TYPE_CHECKING:
@@ -85,8 +85,6 @@ def _read_image(stream: io.BufferedIOBase, path: Path, header: Header, plane: in
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """A file's decompressed bytes; a compressed file is read to the end, where its checksum reveals any damage."""
-    import zlib
-
     with open_stream(path) as stream:
         if isinstance(stream, io.BufferedReader):  # not compressed
             yield stream
@@ -95,9 +93,8 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
             yield stream
             while stream.read(1 << 20):
                 pass
-        except (OSError, EOFError, zlib.error) as error:
-            what = str(error).partition(" 0x")[0]  # without the checksums
-            raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
+        except DAMAGE as error:
+            raise damaged(path, error) from error
 
 
 def _read_pixels(stream: io.BufferedIOBase, path: Path, header: Header) -> np.ndarray:

@@ -31,6 +31,8 @@ _PLAIN = re.compile(
 #: Marks a keyword that has not been looked up yet.
 _UNSEEN = object()
 
+#: What reading a file's bytes raises where they, or their compression, are damaged.
+DAMAGE = (OSError, EOFError, zlib.error)
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 
 
@@ -303,6 +305,12 @@ def open_stream(path: Path) -> io.BufferedIOBase:
     return path.open("rb")
 
 
+def damaged(path: Path, error: Exception) -> Unreadable:
+    """The error for a file whose bytes cannot be decompressed; `error` is one of `DAMAGE`."""
+    what = str(error).partition(" 0x")[0]  # without the checksums
+    return Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again")
+
+
 def _open(path: Path) -> io.BufferedIOBase:
     try:
         if path.stat().st_size == 0:
@@ -315,9 +323,8 @@ def _open(path: Path) -> io.BufferedIOBase:
 def _read(stream: io.BufferedIOBase, n: int, path: Path) -> bytes:
     try:
         return stream.read(n)
-    except (OSError, EOFError, zlib.error) as error:
-        what = str(error).partition(" 0x")[0]  # without the checksums
-        raise Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again") from error
+    except DAMAGE as error:
+        raise damaged(path, error) from error
 
 
 def _skip(stream: io.BufferedIOBase, n: int, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +14,7 @@ import numpy as np
 
 from . import __version__
 from .errors import DataError, Unreadable, fault_of
-from .headers import open_stream, printable_ascii
+from .headers import DAMAGE, open_stream, printable_ascii
 from .plan.model import file_root
 
 #: Bytes that are hashed at once. In between, a thread may wait for the interpreter: in hashlib's pieces of 256 kB,
@@ -39,8 +38,17 @@ class Record:
     origin: str = ""
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's decompressed bytes, which are read each time; raises one of `headers.DAMAGE`."""
+    digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
+    with open_stream(path) as stream:
+        while size := stream.readinto(piece):
+            digest.update(piece[:size])
+    return digest.hexdigest()
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's decompressed bytes, which does not depend on compression.
+    """The same, read only once for each state of the file (inode, size, time of change).
 
     Raises
     ------
@@ -68,14 +76,10 @@ class _State:
 @lru_cache(maxsize=4096)
 def _digest(state: _State) -> str:
     """Digest of a file in this state, cached because several tasks of a run use the same flats."""
-    digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
     try:
-        with open_stream(state.path) as stream:
-            while size := stream.readinto(piece):
-                digest.update(piece[:size])
-    except (OSError, EOFError, zlib.error) as error:
+        return content_digest(state.path)
+    except DAMAGE as error:
         raise Unreadable(f"{state.path.name}: {error}", "fetch the file again") from error
-    return digest.hexdigest()
 
 
 def input_records(paths: Iterable[tuple[Path, str, str]]) -> list[Record]:

@@ -12,8 +12,9 @@ from astropy.io import fits
 
 from nirred.plan.associate import Source, judge
 from nirred.plan.fates import summary
-from nirred.plan.scan import content_digest, names_file, scan, scan_file
+from nirred.plan.scan import names_file, scan, scan_file
 from nirred.plugin import hookimpl
+from nirred.provenance import content_digest
 from nirred.registry import Registry
 
 

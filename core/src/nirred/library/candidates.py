@@ -11,7 +11,7 @@ from ..errors import DataError, Unreadable
 from ..headers import Header, Headers
 from ..plan.model import INTERNAL, FrameInfo
 from ..plan.moments import exposure, text
-from ..plan.scan import scan_file, scan_headers
+from ..plan.scan import scan_file
 from ..registry import Registry
 
 #: Kind of a static mask, which is valid from its date on; a measured one is valid for some months.
@@ -82,7 +82,7 @@ def unpack(packed: bytes, path: Path, registry: Registry) -> FrameInfo | None:
     """The frame of the stored headers as described by its plugin now; None if no plugin claims it."""
     try:
         primary, *others = (Header(t) for t in json.loads(zlib.decompress(packed)))
-        record = scan_headers(Headers(primary, others), path, registry)
+        record = scan_file(path, registry, Headers(primary, others))
     except (zlib.error, ValueError, TypeError, Unreadable):  # or the row is damaged
         return None
     return record.frames[0] if record.frames else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import DataError, LibraryError, Unreadable
+from ..errors import DataError, LibraryError
+from ..headers import DAMAGE
 from ..params import nearest
 from ..plan.model import file_root
 from ..plan.moments import stamp
-from ..plan.scan import content_digest
+from ..provenance import content_digest, file_digest
 from .database import Database, default_place
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class CalibrationLibrary:
             rows.append(
                 {
                     "path": str(path),
-                    "checksum": _checksum(path),
+                    "checksum": file_digest(path),
                     "size": status.st_size,
                     "mtime_ns": status.st_mtime_ns,
                     "kind": kind,
@@ -305,7 +305,7 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
         return "ok"
     try:
         return "ok" if content_digest(path) == row["checksum"] else "changed"
-    except (OSError, EOFError, zlib.error):
+    except DAMAGE:
         return "unreadable"
 
 
@@ -328,13 +328,6 @@ def _storable(path: Path) -> Path:
     except UnicodeEncodeError:
         raise DataError(f"{path.name}: its path {str(path)!r} is no UTF-8 text", "rename what is not") from None
     return path
-
-
-def _checksum(path: Path) -> str:
-    try:
-        return content_digest(path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path.name}: {error}", "fetch the file again") from error
 
 
 def _entry(row: dict[str, Any], state: State) -> Entry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Ambiguous, NirredError, PluginError, Unclaimed, Unreadable
 from ..fitsio import read_image
-from ..headers import Headers, is_compressed, open_stream
+from ..headers import DAMAGE, Headers, is_compressed
 from ..plugin.frames import Claim, Descriptors, Exposure
+from ..provenance import content_digest
 from .model import FileRecord, FrameInfo, file_root
 from .moments import exposure
 
@@ -27,7 +27,6 @@ PRODUCT_KEY, KIND_KEY = "NIRRED", "NIRKIND"
 PROCESSED = frozenset({"PREPARED", "PROCESSED"})
 #: Kinds of master from other software (descriptor `master`) that can be used as they are.
 MASTERS = frozenset({"dark", "flat"})
-_CHUNK = 1 << 20
 
 
 def scan(paths: Iterable[Path], registry: Registry) -> list[FileRecord]:
@@ -45,14 +44,9 @@ def scan(paths: Iterable[Path], registry: Registry) -> list[FileRecord]:
     list of FileRecord
         In order of file name. A file that cannot be used has a verdict and a reason; no file raises an exception.
     """
-    records = [_scan_file(path, registry) for path in sorted(paths, key=lambda p: (p.name, str(p)))]
+    records = [scan_file(path, registry) for path in sorted(paths, key=lambda p: (p.name, str(p)))]
     _mark_duplicates(records)
     return records
-
-
-def scan_file(path: Path, registry: Registry) -> FileRecord:
-    """Classify one file; see `scan`."""
-    return _scan_file(path, registry)
 
 
 def described(path: Path, registry: Registry) -> FrameInfo | None:
@@ -66,12 +60,8 @@ def product_of(frame: FrameInfo) -> str:
     return _product_kind(frame.headers) or _master_kind((frame,))
 
 
-def scan_headers(headers: Headers, path: Path, registry: Registry) -> FileRecord:
-    """Classify a file by headers that have been read already; see `scan`."""
-    return _scan_file(path, registry, headers)
-
-
-def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -> FileRecord:
+def scan_file(path: Path, registry: Registry, headers: Headers | None = None) -> FileRecord:
+    """Classify one file, by `headers` if they have been read already; see `scan`."""
     record = FileRecord(path)
     try:
         headers = headers or Headers.read(path)
@@ -81,15 +71,13 @@ def _scan_file(path: Path, registry: Registry, headers: Headers | None = None) -
         _judge(record, claim)
         if record.verdict is None:
             headers.check_size()
-    except Unreadable as error:
-        record.verdict, record.reason = "unreadable", str(error)
-    except PluginError as error:
+    except (Unreadable, PluginError) as error:
         record.verdict, record.reason = "unreadable", str(error)
     except Unclaimed as error:
         record.verdict, record.reason = "unclaimed", str(error)
     except Ambiguous as error:
         record.verdict, record.reason = "ambiguous", str(error)
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGE as error:
         record.verdict, record.reason = "unreadable", f"{path.name}: {error}"
     return record
 
@@ -285,7 +273,7 @@ def _pixels_digest(record: FileRecord) -> str:
     try:
         for _, header in record.frames[0].headers.images:
             digest.update(read_image(record.path, header).data)
-    except (NirredError, OSError, EOFError, zlib.error):
+    except (NirredError, *DAMAGE):
         return str(record.path)
     return digest.hexdigest()
 
@@ -318,18 +306,9 @@ def _mark_twins(group: list[FileRecord]) -> None:
     for record in sorted(group, key=_preference):
         try:
             digest = content_digest(record.path)
-        except (OSError, EOFError, zlib.error) as error:
+        except DAMAGE as error:
             record.verdict, record.reason = "unreadable", f"{record.path.name}: damaged compression: {error}"
             continue
         twin = kept.setdefault(digest, record)
         if twin is not record:
             record.verdict, record.reason = "duplicate", f"same content as {_told_apart(twin, record)}"
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file's decompressed bytes."""
-    digest = hashlib.sha256()
-    with open_stream(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
