@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ..errors import DataError
 from ..files import replacing
 from ..picture import printable
+from ..run.layout import log_path, report_path, run_path
 from ..run.schema import RunFile, read_run
 from .findings import Finding, findings
 from .raster import NO_DATA
@@ -34,11 +35,6 @@ class Headline:
     files: str
 
 
-def report_path(out: Path) -> Path:
-    """Path of the report in an output directory."""
-    return out / "report" / "index.html"
-
-
 def write_report(out: Path) -> Path:
     """Make OUT/report/index.html from run.json, task records and products; the raw files may be gone.
 
@@ -57,8 +53,8 @@ def write_report(out: Path) -> Path:
     DataError
         No run.json, or one of another schema; the page cannot be written.
     """
-    run = read_run(out / "run.json")
-    page = render(run, read_products(out, run), log=(out / "nirred.log").is_file())
+    run = read_run(run_path(out))
+    page = render(run, read_products(out, run), log=log_path(out).is_file())
     path = report_path(out)
     try:
         path.parent.mkdir(exist_ok=True)

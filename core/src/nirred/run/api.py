@@ -31,6 +31,7 @@ from ..room import scratch_bytes
 from ..scratch import remove_scratch
 from .ahead import loaded_ahead
 from .executors import Crew, refuse_unknown
+from .layout import intermediate_folder, log_path, own_folder, report_path, run_path, scratch_folder, task_folder
 from .ledger import Ledger
 from .limits import one_blas_thread, one_heap, processors, small_pages, within_limits
 from .lock import output_lock
@@ -150,12 +151,12 @@ def run(
     refuse_unknown(options.executor, registry)
     own = own_recipe(options.plan.recipe, registry)
     out = _prepare_output(Path(out), inputs, options.log_file)
-    log = Log(options.log_file or out / "nirred.log", registry, options.on_event)
+    log = Log(options.log_file or log_path(out), registry, options.on_event)
     tell = Journal(log.tell) if options.plan.requests is not None else log.tell
     started = datetime.now(UTC)
     say = partial(_say, tell)
 
-    with output_lock(out / ".nirred", say):
+    with output_lock(own_folder(out), say):
         context = within_limits(_context(options, registry, out, tell), say)
         _clean(context)
         plan = make_plan(inputs, registry, replace(options.plan, out=out))
@@ -202,17 +203,15 @@ def _report(out: Path, record: dict[str, Any], tell: Callable[[Event], None]) ->
         if not isinstance(error, (NirredError, MemoryError)):
             _say(tell, "".join(traceback.format_exception(error)))
         with contextlib.suppress(DataError):  # the disk that is full for the report may be so for this
-            write_json(out / "run.json", record)
+            write_json(run_path(out), record)
         return None
 
 
 def _remove_report(out: Path, say: Callable[[str], None]) -> None:
     """Remove the report of an earlier run, which does not describe these products."""
-    if not (out / "report").is_dir():
-        return
-    from ..report import report_path
-
     page = report_path(out)
+    if not page.parent.is_dir():
+        return
     try:
         page.unlink()
     except FileNotFoundError:
@@ -227,9 +226,10 @@ def _remove_report(out: Path, say: Callable[[str], None]) -> None:
 
 def _clean(context: Context) -> None:
     """Remove files left by killed runs; no other run works here while the lock is held."""
-    for folder in (context.out, context.out / ".nirred", context.out / ".nirred" / "tasks", context.out / "report"):
+    out = context.out
+    for folder in (out, own_folder(out), task_folder(out), report_path(out).parent):
         remove_parts(folder)
-    for folder in (context.out / "intermediate").glob("*"):
+    for folder in intermediate_folder(out).glob("*"):
         remove_parts(folder)
     remove_scratch(context.scratch)
 
@@ -249,7 +249,7 @@ def _prepare_output(out: Path, inputs: Sequence[str | Path], log_file: Path | No
         if inputs:
             expand_inputs(inputs, out=out)
         out.mkdir(parents=True, exist_ok=True)
-        (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
+        task_folder(out).mkdir(parents=True, exist_ok=True)
         if log_file is not None:
             log_file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -265,7 +265,7 @@ def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[
     return Context(
         registry,
         out,
-        options.scratch or out / ".nirred" / "scratch",
+        options.scratch or scratch_folder(out),
         options.memory,
         options.jobs or processors(),
         lambda message: tell(Event("progress", message=message)),

@@ -10,6 +10,7 @@ from ..errors import DataError
 from ..group import Group
 from ..step import FrameStep
 from ..steps.write import write_state
+from .layout import intermediate_folder
 
 if TYPE_CHECKING:
     from ..recipes import BoundCall
@@ -20,7 +21,7 @@ SKY = "sky_correct"
 
 def folder(group: Group) -> Path:
     """Directory of a task's intermediate frames."""
-    return group.context.out / "intermediate" / group.task.id
+    return intermediate_folder(group.context.out) / group.task.id
 
 
 def clear(group: Group) -> None:

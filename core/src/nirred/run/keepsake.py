@@ -12,6 +12,7 @@ from ..group import Group
 from ..headers import printable_ascii
 from ..plan.moments import stamp
 from ..states import PlaneState
+from .layout import task_folder
 
 #: Largest number of pixels along an axis.
 SIDE = 512
@@ -19,7 +20,7 @@ SIDE = 512
 
 def glimpse_path(out: Path, task: str) -> Path:
     """Path of a task's keepsake file: ``frame`` (name), ``sub_1``... (electron), ``names``, ``times`` (Unix, s)."""
-    return out / ".nirred" / "tasks" / f"{task}.npz"
+    return task_folder(out) / f"{task}.npz"
 
 
 def take_glimpse(group: Group) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from ..errors import DataError
 from ..files import take_space, write_json
+from .layout import own_folder, run_path
 from .records import load_record
 from .schema import read_run
 
-NAME = "run.json"
 #: Bytes reserved beyond twice the first record, for reasons and remarks.
 SPARE = 1_000_000
 
@@ -38,7 +38,7 @@ class Ledger:
 
     @property
     def _reserve(self) -> Path:
-        return self.out / ".nirred" / "reserve"
+        return own_folder(self.out) / "reserve"
 
     def begin(self, record: dict[str, Any]) -> None:
         """Take over the records of earlier runs, and write the record of a run without results.
@@ -49,10 +49,10 @@ class Ledger:
             It cannot be written.
         """
         self.earlier = _earlier(self.out, {t["id"] for t in record["tasks"]})
-        write_json(self.out / NAME, record | {"earlier": self.earlier})
+        write_json(run_path(self.out), record | {"earlier": self.earlier})
         try:
             with self._reserve.open("wb") as stream:
-                take_space(stream.fileno(), SPARE + 2 * (self.out / NAME).stat().st_size)
+                take_space(stream.fileno(), SPARE + 2 * run_path(self.out).stat().st_size)
         except OSError as error:
             raise DataError(f"{self.out}: {error.strerror}", "free space or another -o") from error
 
@@ -60,7 +60,7 @@ class Ledger:
         """Write the record of the run; return '' or why it cannot be written."""
         try:
             self._reserve.unlink(missing_ok=True)
-            write_json(self.out / NAME, record)
+            write_json(run_path(self.out), record)
         except (DataError, OSError) as error:
             return str(error)
         return ""
@@ -69,8 +69,8 @@ class Ledger:
 def _earlier(out: Path, planned: Container[str]) -> list[dict[str, Any]]:
     """Latest entries of finished tasks that are not in this plan and whose products are intact."""
     try:
-        read_run(out / NAME)
-        found = json.loads((out / NAME).read_text(encoding="utf-8"))
+        read_run(run_path(out))
+        found = json.loads(run_path(out).read_text(encoding="utf-8"))
     except (DataError, OSError, ValueError):
         return []
     entries = {t["id"]: t for t in (*found.get("earlier", []), *found["tasks"]) if t["id"] not in planned}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..files import write_json
 from ..provenance import file_digest
+from .layout import task_folder
 
 SCHEMA = "nirred-task/1"
 
@@ -82,12 +83,12 @@ class TaskRecord:
 
 def record_path(out: Path, task: str) -> Path:
     """Path of a task's record."""
-    return out / ".nirred" / "tasks" / f"{task}.json"
+    return task_folder(out) / f"{task}.json"
 
 
 def recorded_tasks(out: Path) -> set[str]:
     """Names of the tasks that have a record."""
-    return {p.stem for p in (out / ".nirred" / "tasks").glob("*.json")}
+    return {p.stem for p in task_folder(out).glob("*.json")}
 
 
 def load_record(out: Path, task: str) -> TaskRecord | None:

@@ -22,6 +22,7 @@ from ..provenance import Record, file_digest, read_table
 from ..recipes import step_types
 from ..registry import Registry
 from .differences import differences
+from .layout import own_folder, run_path, scratch_folder, task_folder
 from .limits import one_blas_thread, processors, within_limits
 from .lock import output_lock
 from .schema import read_run
@@ -122,13 +123,13 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     _installed(history.recipe.steps, registry)
     task = _task(history, shelf)
     try:
-        (out / ".nirred" / "tasks").mkdir(parents=True, exist_ok=True)
+        task_folder(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: {error.strerror}", "another -o") from None
     remarks = _other_software(history, registry)
-    with output_lock(out / ".nirred", remarks.append):
+    with output_lock(own_folder(out), remarks.append):
         threads = jobs or processors()
-        context = within_limits(Context(registry, out, out / ".nirred" / "scratch", threads=threads), remarks.append)
+        context = within_limits(Context(registry, out, scratch_folder(out), threads=threads), remarks.append)
         with one_blas_thread():
             result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
     new = _made(result, product)
@@ -217,7 +218,7 @@ class Shelf:
 def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
     """Files named in the run.json next to a product, those of them that were not selected, and values of settings."""
     try:
-        run = read_run(product.parent / "run.json")
+        run = read_run(run_path(product.parent))
     except DataError:
         return [], set(), []
     homes = dict.fromkeys((Path(run.directory), Path()))  # names are relative to where the run was started

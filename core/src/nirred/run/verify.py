@@ -11,6 +11,7 @@ from typing import Literal
 from ..errors import ConfigError, NirredError
 from ..files import PART
 from ..provenance import file_digest, read_table
+from .layout import run_path
 from .records import TaskRecord, load_record, recorded_tasks, sha256
 from .schema import TaskEntry, read_run
 
@@ -48,7 +49,7 @@ def verify(out: Path) -> list[Finding]:
         raise ConfigError(f"{out}: no such directory", "name the output of a run")
     entries: list[TaskEntry] = []
     try:
-        run = read_run(out / "run.json")
+        run = read_run(run_path(out))
         entries = [*run.tasks, *run.earlier]
         found = [Finding("run.json", "ok", f"{len(run.files)} files, {len(run.tasks)} tasks")]
     except NirredError as error:
