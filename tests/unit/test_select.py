@@ -196,8 +196,10 @@ def test_a_value_is_no_condition() -> None:
 
 def test_misspelt_descriptor_is_suggested() -> None:
     with pytest.raises(ConfigError, match="exposure_time"):
-        compile_expression("exposure_tiem == 20", known=())
-    assert compile_expression("ao_seeing == 1", known=["ao_seeing"]).names == {"ao_seeing"}
+        compile_expression("exposure_tiem == 20").check_names(())
+    found = compile_expression("ao_seeing == 1")
+    found.check_names(["ao_seeing"])
+    assert found.names == {"ao_seeing"}
 
 
 def test_accepts_whatever_has_descriptors() -> None:

@@ -97,7 +97,7 @@ class Predicate:
             raise _unknown(name, self.text, COMMON_NAMES | set(known))
 
 
-def compile_expression(text: str, strict: bool = False, known: Collection[str] | None = None) -> Predicate:
+def compile_expression(text: str, strict: bool = False) -> Predicate:
     """Compile a condition over descriptors.
 
     Comparisons (chained too), ``and``, ``or``, ``not``, ``in``, brackets, tuples, + - * /, numbers, text, None, True
@@ -111,8 +111,6 @@ def compile_expression(text: str, strict: bool = False, known: Collection[str] |
         False: ``exposure_time`` is equal within 1 % of the larger value, wavelengths within 1e-5, names with
         component ids (``filter_name``, ``disperser``) match in full or readable form. ``<`` and ``>`` then hold
         only outside the tolerance, so that exactly one of <, == and > is true.
-    known : collection of str, optional
-        Descriptors in addition to the common ones; if given, any other name is an error.
 
     Returns
     -------
@@ -131,10 +129,7 @@ def compile_expression(text: str, strict: bool = False, known: Collection[str] |
     if not text:
         return Predicate("", strict, frozenset(), lambda _: True)
     compiler = _Compiler(text, strict)
-    predicate = Predicate(text, strict, frozenset(compiler.names), compiler.condition)
-    if known is not None:
-        predicate.check_names(known)
-    return predicate
+    return Predicate(text, strict, frozenset(compiler.names), compiler.condition)
 
 
 class _Compiler:

@@ -173,11 +173,6 @@ class Geometry:
                 return False
         return True
 
-    def sky_of(self, i: int, p: int, x: float, y: float) -> tuple[float, float]:
-        """Right ascension and declination (degrees) of a flat pixel, according to the header."""
-        spot = gnomonic.tangent_of(self.tangent(i, p).matrix, x, y)
-        return spot.ra, spot.dec
-
     def tangent_positions(self, i: int, p: int, ra: float, dec: float) -> tuple[float, float]:
         """Flat pixel of a position on the sky (degrees), according to the header."""
         t = self.tangent(i, p)

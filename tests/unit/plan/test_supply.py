@@ -146,7 +146,7 @@ def test_the_remedy_for_missing_lamp_off_frames_is_accepted(night: Any) -> None:
 
 def test_kinds_that_a_recipe_does_not_use_are_not_sought(night: Any) -> None:
     night.dither(3)
-    (task,) = night.plan(recipe="detect_sources", uses=frozenset()).tasks
+    (task,) = night.plan(recipe="prepare").tasks
     assert not task.blocked and not task.missing
 
 

@@ -105,7 +105,7 @@ def remark(text: str) -> None:
     click.echo(f"remark: {safe(text)}", err=True)
 
 
-def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, err: bool = False) -> None:
+def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table: fitted to the terminal, or at full width if the output is a file or pipe."""
     from rich import box
     from rich.console import Console
@@ -113,7 +113,7 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(stderr=err, highlight=False)
+    console = Console(highlight=False)
     lines: StringIO | None = None if console.is_terminal else StringIO()
     if lines is not None:
         console = Console(file=lines, highlight=False, width=1000, color_system=None)
@@ -126,7 +126,7 @@ def echo_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         table.add_row(*(Text(safe(cell)) for cell in row))
     console.print(table)
     if lines is not None:
-        click.echo("\n".join(line.rstrip() for line in lines.getvalue().splitlines()), err=err)
+        click.echo("\n".join(line.rstrip() for line in lines.getvalue().splitlines()))
 
 
 def safe(value: Any) -> str:

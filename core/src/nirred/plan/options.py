@@ -83,8 +83,6 @@ class PlanOptions:
         Run this recipe (a name or FILE.toml) on suitable frames and make the calibrations they need; None: everything.
     library : Library or None
         Source of finished calibrations that INPUT does not provide.
-    uses : frozenset of str or None
-        Kinds of calibration that `recipe` uses; None: determined from its steps.
     settings : tuple of Setting
         Parameters of steps from `config.check_settings`; no calibration is looked for if its step is skipped.
     requests : RequestSet or None
@@ -104,7 +102,6 @@ class PlanOptions:
     out: Path | None = None
     recipe: str | None = None
     library: Library | None = None
-    uses: frozenset[str] | None = None
     settings: tuple[Setting, ...] = ()
     requests: RequestSet | None = None
 

@@ -94,7 +94,7 @@ class Supply:
 
         None for a kind that is given although no rule requires it: for a calibration, only by its own request.
         """
-        kinds = _SERVED.get(draft.makes, self.options.uses)
+        kinds = _SERVED.get(draft.makes)
         wishes: dict[str, Wish | None] = {}
         for kind, rule in rules_for(draft.first, self.registry).items():
             if kind in INTERNAL or kind in unused or (kinds is not None and kind not in kinds):
