@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConfigError
 from .incumbent import COUNTERPARTS, check_unknown_name, of_unknown_step, translated
 from .params import Setting, brief, check_value, nearest, snake
+from .step import names_by_alias
 from .textfiles import read_toml
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ def check_settings(
     ConfigError
         An unknown step or parameter, with the nearest known; a value not valid for the parameter.
     """
-    alike = {alias: name for name, kind in steps.items() for alias in (*kind.aliases, *map(snake, kind.aliases))}
+    alike = names_by_alias(steps)
     places = {name: name for name in steps} | dict(labels or {})
     checked: list[Setting] = []
     for given in settings:

@@ -11,7 +11,7 @@ from .errors import ConfigError, PluginError
 from .incumbent import STEPS_WITHOUT
 from .params import Params, Setting, nearest, resolve, snake
 from .plugin.recipes import Recipe, RecipePatch, S, StepCall
-from .step import FrameStep, HeaderStep, Step
+from .step import FrameStep, HeaderStep, Step, names_by_alias
 
 if TYPE_CHECKING:
     from .plan.model import FrameInfo
@@ -208,6 +208,11 @@ def all_recipes(registry: Registry) -> dict[str, Recipe]:
     return found
 
 
+def labels_of(recipes: Iterable[Recipe]) -> dict[str, str]:
+    """{label: step} of the labelled calls of recipes."""
+    return {call.label: call.step for recipe in recipes for call in recipe.steps if call.label}
+
+
 def recipe_for(name: str, registry: Registry, tags: frozenset[str] = frozenset()) -> Recipe:
     """The recipe of that name with all patches for frames with these tags, applied in order of plugin name.
 
@@ -276,8 +281,7 @@ def step_recipe(name: str, registry: Registry) -> Recipe | None:
         No recipe contains the step, so the steps before it are unknown.
     """
     types = step_types(registry)
-    alike = {a: k for k, t in types.items() for a in (*t.aliases, *map(snake, t.aliases))}
-    step = alike.get(name, snake(name))
+    step = names_by_alias(types).get(name, snake(name))
     if step not in types:
         return None
     doc = types[step].doc

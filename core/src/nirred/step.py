@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .params import Params
+from .params import Params, snake
 
 if TYPE_CHECKING:
     from .group import FrameSetup, Group
@@ -73,3 +74,8 @@ class GroupStep(Step):
 
 class HeaderStep(GroupStep):
     """A group step before which no frame is calibrated: it uses headers, or reads its frames itself."""
+
+
+def names_by_alias(types: Mapping[str, type[Step]]) -> dict[str, str]:
+    """{alias: name} of steps by name; each alias as it is and in snake_case."""
+    return {alias: name for name, kind in types.items() for alias in (*kind.aliases, *map(snake, kind.aliases))}

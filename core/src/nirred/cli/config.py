@@ -37,12 +37,11 @@ def config_show(inputs: Sequence[str], as_json: bool) -> None:
     --library.
     """
     from ..config import OPTIONS, check_settings, load_config, user_file
-    from ..recipes import all_recipes, step_types
+    from ..recipes import all_recipes, labels_of, step_types
 
     plugins = registry(needed=False)
     found = load_config(inputs)
-    labels = {c.label: c.step for r in all_recipes(plugins).values() for c in r.steps if c.label}
-    settings = check_settings(found.settings, step_types(plugins), labels)
+    settings = check_settings(found.settings, step_types(plugins), labels_of(all_recipes(plugins).values()))
     last = {(s.step, s.name): s for s in settings}
     options = [(n, _value(n, found), found.options[n].origin if n in found.options else "default") for n in OPTIONS]
     foreign = [name for name in _FOREIGN if Path(name).expanduser().is_file()]

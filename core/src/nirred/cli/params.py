@@ -45,14 +45,14 @@ def params(file: str, step: str | None, as_json: bool) -> None:
 def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str, Any]]:
     from ..config import check_settings, load_config
     from ..params import resolve
-    from ..recipes import step_types, usual_settings
+    from ..recipes import all_recipes, labels_of, step_types, usual_settings
 
     types = step_types(plugins)
     recipe, calls = _calls(frame, step, plugins, types)
-    labels = {c.label: c.step for c in calls if c.label}
     configured = load_config([frame.path])
     # settings for a label of another recipe do not apply to this file; a misspelt label is an error: check all recipes
-    settings = check_settings(configured.settings, types, _all_labels(plugins) | labels)
+    labels = labels_of(all_recipes(plugins).values()) | {c.label: c.step for c in calls if c.label}
+    settings = check_settings(configured.settings, types, labels)
     for call in calls:
         kind = types[call.step].Params
         layers = usual_settings(call, recipe, frame, plugins)
@@ -69,12 +69,6 @@ def _rows(frame: File, step: str | None, plugins: Registry) -> Iterator[dict[str
             }
 
 
-def _all_labels(plugins: Registry) -> dict[str, str]:
-    from ..recipes import all_recipes
-
-    return {c.label: c.step for r in all_recipes(plugins).values() for c in r.steps if c.label}
-
-
 def _calls(
     frame: File, step: str | None, plugins: Registry, types: dict[str, type[Step]]
 ) -> tuple[str, list[StepCall]]:
@@ -83,6 +77,7 @@ def _calls(
     from ..plugin.recipes import StepCall
     from ..recipe_files import FOR_ROLE
     from ..recipes import recipe_for
+    from ..step import names_by_alias
 
     name = FOR_ROLE.get(frame.descriptors.role, "")
     calls = list(recipe_for(name, plugins, frame.tags).steps) if name else []
@@ -91,8 +86,7 @@ def _calls(
             role = frame.descriptors.role
             raise ConfigError(f"{frame.path.name}: frames of role {role!r} have no recipe", "name a step")
         return name, calls
-    aliases = {alias: kind.name for kind in types.values() for alias in kind.aliases}
-    wanted = aliases.get(step, snake(step))
+    wanted = names_by_alias(types).get(step, snake(step))
     own = [c for c in calls if wanted in (c.step, c.name)]
     if not own and wanted not in types:
         raise ConfigError(f"no step {step!r}", nearest(wanted, types) or f"known: {', '.join(sorted(types))}")

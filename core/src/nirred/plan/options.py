@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..config import check_settings
 from ..errors import ConfigError
 from ..params import Setting, nearest, worded
-from ..recipes import all_recipes, own_recipe, step_types
+from ..recipes import all_recipes, labels_of, own_recipe, step_types
 from .associate import Source
 from .model import INTERNAL, FrameInfo, Task
 from .pointing import FRACTION
@@ -165,7 +165,7 @@ def known_settings(settings: Iterable[Setting], recipe: str | None, registry: Re
     """
     own = own_recipe(recipe, registry)
     recipes = [*all_recipes(registry).values(), *([own] if own else [])]
-    labels = {c.label: c.step for r in recipes for c in r.steps if c.label}
+    labels = labels_of(recipes)
     checked = check_settings(settings, step_types(registry), labels)
     steps = [labels.get(s.step, s.step) for s in checked]
     return tuple(replace(s, step=n) if (n, s.name) in PLANNED else s for n, s in zip(steps, checked, strict=True))
