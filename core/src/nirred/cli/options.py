@@ -101,10 +101,12 @@ def calibrations(values: tuple[str, ...]) -> dict[str, str]:
     ConfigError
         A text of another form, or a kind that is not used in imaging.
     """
+    from ..plan.options import kind_of
+
     found = {}
     for value in values:
         kind, colon, path = value.partition(":")
-        kind = kind.strip().lower().removeprefix("processed_")
+        kind = kind_of(kind)
         if not (kind and colon and path):
             raise ConfigError(f"--user-cal {value!r}", "write kind:FILE, as in dark:N20160102S0423_dark.fits")
         if kind in ("arc", "bias", "fringe", "standard", "slitillum", "telluric", "pinhole"):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ..errors import DataError, Unreadable
 from ..headers import Header, Headers
-from ..plan.model import INTERNAL, FrameInfo
+from ..plan.associate import served_kind
+from ..plan.model import FrameInfo
 from ..plan.moments import exposure, text
+from ..plan.options import calibration_kinds
 from ..plan.scan import scan_file
 from ..registry import Registry
 
@@ -44,8 +46,8 @@ def examine(path: Path, registry: Registry) -> tuple[str, FrameInfo]:
 
 
 def _own_kind(path: Path, product: str, registry: Registry) -> str:
-    kind = "flat" if product == "skyflat" else product
-    known = {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
+    kind = served_kind(product)
+    known = calibration_kinds(registry)
     if kind not in known:
         raise DataError(f"{path.name}: a reduced {product}, not a calibration", f"kinds: {', '.join(sorted(known))}")
     return kind

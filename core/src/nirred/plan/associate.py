@@ -28,6 +28,11 @@ SETTINGS = frozenset({"read_mode", "well_depth_setting"})
 ROLES = {"dark": ("dark", "other"), "flat": ("flat", "lamp_on", "lamp_off", "other"), "bpm": ("bpm", "other")}
 
 
+def served_kind(product: str) -> str:
+    """The kind of calibration as which a finished product of that kind serves: a sky flat is a flat."""
+    return "flat" if product == "skyflat" else product
+
+
 @dataclass(frozen=True)
 class Source:
     """A calibration that exists already or will be made by a task of this plan.

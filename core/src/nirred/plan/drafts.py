@@ -15,7 +15,7 @@ from ..plugin.rules import CalibrationRule
 from .arrangement import doubts
 from .associate import Source, Wish, choose, judge, rules_for
 from .grouping import SAME_TARGET, ScienceGroup, calibration_groups
-from .model import Association, FileRecord, FrameInfo, FrameRole, Missing
+from .model import SCIENCE, Association, FileRecord, FrameInfo, FrameRole, Missing
 from .moments import SAME_EXPOSURE, exposure, order, text
 from .pointing import FRACTION, separate, target
 from .scan import PROCESSED
@@ -245,7 +245,7 @@ def _is_stack(record: FileRecord) -> bool:
     if record.verdict == "product":
         return record.product == "image"
     first = record.frames[0]
-    return first.descriptors.role in ("science", "standard", "sky") and bool(first.tags & PROCESSED)
+    return first.descriptors.role in SCIENCE and bool(first.tags & PROCESSED)
 
 
 def _belongs(frame: FrameInfo, first: FrameInfo) -> bool:

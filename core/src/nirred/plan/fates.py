@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CalibrationMissing, DataError
 from ..inputs import place
-from .model import FATES, Association, Fate, FileRecord, FileRole, FrameInfo, Plan, Task
+from .model import FATES, SCIENCE, Association, Fate, FileRecord, FileRole, FrameInfo, Plan, Task
 from .moments import exposure, text
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def calibrations_among(places: Mapping[Path, FileRecord], task: Task) -> list[tu
 def why_unneeded(frame: FrameInfo, asked: Recipe | None) -> str:
     """Why no task uses a frame; `asked` is the recipe given by the user."""
     role = frame.descriptors.role
-    science = role in ("science", "standard", "sky")
+    science = role in SCIENCE
     if asked is not None and (science or role not in _MADE_FROM.get(asked.makes, (role,))):
         return f"not a frame for {asked.name}" + (f" ({asked.doc})" if asked.doc else "")
     if asked is not None and asked.makes == "bpm" and role != "dark":

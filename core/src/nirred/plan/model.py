@@ -12,7 +12,7 @@ from ..errors import StepError
 if TYPE_CHECKING:
     from ..headers import Headers
     from ..params import Setting
-    from ..plugin.frames import Descriptors, Detector, Exposure, PlaneWcs
+    from ..plugin.frames import Descriptors, Detector, Exposure, PlaneWcs, Role
     from ..plugin.instrument import RequestSet
 
 Fate = Literal[
@@ -37,6 +37,9 @@ INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
 FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
 """Role of a frame in one task. `both`: target and sky at once (dither on target)."""
 ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
+
+#: Roles that headers give to frames of the sky, with a target or without; see `Descriptors.role`.
+SCIENCE: tuple[Role, ...] = ("science", "standard", "sky")
 
 WcsState = Literal["ok", "stale", "rebuilt", "pointing", "none"]
 """`stale`: the header's WCS contradicts the pointing and could not be corrected; `rebuilt`: it was corrected."""

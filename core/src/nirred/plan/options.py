@@ -176,8 +176,8 @@ def kind_of(name: str) -> str:
     return name.strip().lower().removeprefix("processed_")
 
 
-def _kinds(registry: Registry) -> set[str]:
-    """Kinds of calibration that a user may name."""
+def calibration_kinds(registry: Registry) -> set[str]:
+    """Kinds of calibration that a user may name, or keep in the library."""
     return {"dark", "flat", "bpm"} | {r.kind for _, r in registry.rules()} - INTERNAL
 
 
@@ -189,7 +189,7 @@ def check_kinds(names: Iterable[str], what: str, registry: Registry) -> None:
     ConfigError
         An unknown kind; the nearest is suggested.
     """
-    known = _kinds(registry) | {"lampoff_flat"}
+    known = calibration_kinds(registry) | {"lampoff_flat"}
     for name in names:
         if kind_of(name) not in known:
             hint = nearest(kind_of(name), known) or f"kinds: {', '.join(sorted(known))}"
@@ -204,7 +204,7 @@ def user_calibrations(registry: Registry, options: PlanOptions) -> dict[str, Pat
     ConfigError
         A kind that occurs in no rule, or a file that does not exist.
     """
-    known = _kinds(registry)
+    known = calibration_kinds(registry)
     found = {}
     for name, path in options.user_cal.items():
         kind = kind_of(name)

@@ -13,7 +13,7 @@ from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs, place
 from ..recipes import BoundCall, bind, demanded_kinds, own_recipe, recipe_for, recipe_of, unused_kinds
-from .associate import Source, risks
+from .associate import Source, risks, served_kind
 from .drafts import (
     Bench,
     Draft,
@@ -27,7 +27,7 @@ from .drafts import (
 )
 from .fates import record_roles, why_unneeded
 from .grouping import calibration_groups, relit, science_groups
-from .model import FileRecord, FrameInfo, Plan, Refusal, Task
+from .model import SCIENCE, FileRecord, FrameInfo, Plan, Refusal, Task
 from .moments import order, undated
 from .options import PlanOptions, unused_masters, with_recipe
 from .overwriting import refuse_overwriting
@@ -45,7 +45,6 @@ __all__ = ["PlanOptions", "make_plan"]
 
 #: Kinds of product used as calibrations; each has its own groups of frames.
 CALIBRATIONS = ("dark", "bpm", "flat")
-_SCIENCE_ROLES = ("science", "standard", "sky")
 
 
 def make_plan(inputs: Iterable[str | Path], registry: Registry, options: PlanOptions | None = None) -> Plan:
@@ -141,8 +140,8 @@ class Planner:
         for record in live:
             record.frames = tuple(by_file.get(record.path, record.frames))
         for record in records:
-            if record.verdict == "product" and record.path not in named:
-                self._add_product(record)
+            if record.verdict == "product" and record.path not in named and record.frames:
+                self.supply.offer(Source.finished(served_kind(record.product), record.frames[0]))
         for frame in self.bench.pool("bpm"):
             self.supply.offer(Source("static_bpm", frame, path=frame.path))
         return frames
@@ -152,17 +151,12 @@ class Planner:
         failed: dict[str, list[FrameInfo]] = {}
         for record in records:
             known = record.frames[0].descriptors
-            if known.role not in _SCIENCE_ROLES and (known.qa_state or "").lower() == "fail":
+            if known.role not in SCIENCE and (known.qa_state or "").lower() == "fail":
                 record.verdict, record.reason = "unselected", "qa_state Fail: not used as a calibration"
                 failed.setdefault(known.role, []).extend(record.frames)
         for role, kind in (("dark", "dark"), ("lamp_on", "flat"), ("flat", "flat")):
             for group in calibration_groups(failed.get(role, ()), self.bench.rules(kind)):
                 self.supply.offer(Source(kind, group[0], len(group), path=group[0].path))
-
-    def _add_product(self, record: FileRecord) -> None:
-        kind = "flat" if record.product == "skyflat" else record.product
-        for frame in record.frames[:1]:
-            self.supply.offer(Source.finished(kind, frame))
 
     def _doubts(self, frames: Sequence[FrameInfo]) -> list[str]:
         seen = Counter((f.name, f.instrument, f.descriptors.ut_datetime) for f in frames)
@@ -234,7 +228,7 @@ class Planner:
         asked = self.asked
         if asked is not None and any(call.step == "read_pieces" for call in asked.steps):
             return [for_recipe(d, asked) for d in stack_drafts(records)]
-        groups, _ = science_groups(self.bench.pool(*_SCIENCE_ROLES))
+        groups, _ = science_groups(self.bench.pool(*SCIENCE))
         drafts = [science_draft(self.bench, g, "reduce", asked.makes if asked else "image") for g in groups]
         return [for_recipe(d, asked) for d in drafts] if asked is not None else drafts
 

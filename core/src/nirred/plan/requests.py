@@ -13,7 +13,7 @@ from ..params import Setting
 from ..recipes import recipe_for
 from .drafts import FOREIGN_CHARACTERS, Bench, Draft, science_draft
 from .grouping import ScienceGroup
-from .model import FileRecord, FrameInfo, FrameRole, Refusal
+from .model import SCIENCE, FileRecord, FrameInfo, FrameRole, Refusal
 from .moments import by_exposure, configuration, exposure, order, text
 from .options import known_settings, mistaken
 from .scan import described
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 _USUAL = {
     "dark": ("dark", "bias"),
     "flat": ("flat", "lamp_on"),
-    "image": ("science", "standard", "sky"),
-    "skyflat": ("science", "standard", "sky"),
+    "image": SCIENCE,
+    "skyflat": SCIENCE,
 }
-_SCIENCE = ("image", "skyflat")
+#: Kinds of product that are made of frames of the sky.
+_OF_SKY = ("image", "skyflat")
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _frames(order_: Order, records: Mapping[Path, FileRecord], makes: str) -> tu
             "combine frames of one filter, read mode and detector",
         )
     times = [run[0] for run in by_exposure(frames)]
-    if makes in _SCIENCE and len(times) > 1:
+    if makes in _OF_SKY and len(times) > 1:
         pair = " and ".join(f"{f.name} ({text(exposure(f))} s)" for f in times[:2])
         raise DataError(f"{origin}: {pair} differ in exposure time", "combine frames of one exposure time")
     return sorted(frames, key=order), remarks

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..plugin.coordinates import separation, wcs_from_pointing
 from ..plugin.frames import PlaneWcs
+from .model import SCIENCE
 from .moments import configuration, end, order, split, stamp
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _kept(frame: FrameInfo, found: FrameInfo) -> FrameInfo:
 
 def _lacking(frame: FrameInfo) -> bool:
     role, checkable = frame.descriptors.role, frame.descriptors.get("wcs_check") is not False
-    return not frame.wcs and role in ("science", "standard", "sky") and checkable
+    return not frame.wcs and role in SCIENCE and checkable
 
 
 def _supplied(frame: FrameInfo, others: Sequence[FrameInfo]) -> FrameInfo:
