@@ -107,7 +107,7 @@ def _part_read(detector: Detector, shape: tuple[int, ...], whole: tuple[int, ...
 
 
 def _curve(group: Group, info: FrameInfo, detector: Detector, linearity: Linearity) -> LinearityCurve:
-    with blamed(group.context.registry, info.owner, f"linearity of {info.name}"):
+    with blamed(group.context.registry.package(info.owner), f"linearity of {info.name}"):
         found = linearity.coefficients() if callable(linearity.coefficients) else linearity.coefficients
         terms = np.asarray(found, np.float64)
         if linearity.per == "pixel" and terms.shape[1:] != detector.shape:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .answers import WrongAnswer, checked
-from .errors import NirredError, PluginError
+from .blame import blamed
+from .errors import PluginError
 from .plugin.simulation import SimulatedDetector, Simulation
 
 HINT = "report it to the plugin's authors"
@@ -33,15 +34,12 @@ class Answering:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function; a `NirredError` passes unchanged: it is meant for the user."""
-        what = f"{self.package}: {self.name} of its simulated camera"
-        try:
-            return self.accept(self.function(*arguments), *arguments)
-        except (NirredError, MemoryError, KeyboardInterrupt):
-            raise
-        except WrongAnswer as error:
-            raise PluginError(f"{what} {error}", HINT) from error
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{what} failed: {type(error).__name__}: {error}", HINT) from error
+        what = f"{self.name} of its simulated camera"
+        with blamed(self.package, what, HINT):
+            try:
+                return self.accept(self.function(*arguments), *arguments)
+            except WrongAnswer as error:
+                raise PluginError(f"{self.package}: {what} {error}", HINT) from error
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,10 @@ def _compute(
 ) -> np.ndarray:
     """Compute a mask: bool (ny, nx), True for flagged pixels."""
     parameters = {**spec.parameters, **{k: v for k, v in settings.items() if k in spec.parameters}}
-    with blamed(registry, spec, f"mask {spec.name!r} of {info.name}", "report it, or -p add_dq:add_illum_mask=False"):
+    hint = "report it, or -p add_dq:add_illum_mask=False"
+    with blamed(registry.origin(spec), f"mask {spec.name!r} of {info.name}", hint):
         flagged, shape = np.asarray(spec.compute(given, parameters)), given.shape
     if flagged.shape != shape:
         what = f"mask {spec.name!r} is {flagged.shape[::-1]}, {info.name} is {shape[::-1]} pixels (x, y)"
-        raise StepError(what, "report it, or -p add_dq:add_illum_mask=False")
+        raise StepError(what, hint)
     return flagged.astype(bool, copy=False)

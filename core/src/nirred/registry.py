@@ -329,10 +329,17 @@ class Registry:
         except FAULTS as error:
             raise self.misbehaved(owner, _failure(hook, error)) from error
 
+    def package(self, name: str) -> str:
+        """Package of the plugin of that name; '' if there is none."""
+        return self.found[name].package if name in self.found else ""
+
+    def origin(self, thing: MaskSpec | type) -> str:
+        """Package that registered a mask or the class of a step; '' for the core's own."""
+        return next((self.package(n) for n, own in (*self.masks(), *self.steps()) if own is thing), "")
+
     def misbehaved(self, owner: str, what: str) -> PluginError:
         """The error that names a plugin's package and what it did wrong."""
-        package = self.found[owner].package if owner in self.found else owner
-        return PluginError(f"{package}: {what}", "report it to the plugin's authors")
+        return PluginError(f"{self.package(owner) or owner}: {what}", "report it to the plugin's authors")
 
     def complaints(self) -> list[str]:
         """One sentence for each plugin that was refused or misbehaved."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -250,7 +251,7 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
                 raise StepError(
                     f"recipe {recipe.name}: frame step {bound.call.name!r} after a group step", "put it earlier"
                 )
-            with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
+            with _blamed(bound, group):
                 if bound.params.skip:
                     bound.step.skipped(group)
                 else:
@@ -265,11 +266,17 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
             keep_frames(group, calls[:number])
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
             group.context.say(f"{group.task.id}: {bound.call.name}")
-            with blamed(group.context.registry, type(bound.step), f"step {bound.call.name!r} of {group.task.id}"):
+            with _blamed(bound, group):
                 _apply(bound, group, recipe)
             fused = fused or bool(group.planes)
             written_after(group, bound, calls[number + 1 :])
             _give_up_frames(group, calls[number + 1 :])
+
+
+def _blamed(bound: BoundCall, group: Group) -> AbstractContextManager[None]:
+    """Context of a step: exceptions in a plugin's are attributed to its package."""
+    package = group.context.registry.origin(type(bound.step))
+    return blamed(package, f"step {bound.call.name!r} of {group.task.id}")
 
 
 def _apply(bound: BoundCall, group: Group, recipe: Recipe) -> None:
