@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Exit codes besides those of the errors below: a bug, and an interruption.
+BUG, INTERRUPTED = 70, 130
+
 
 class NirredError(Exception):
     """Base class of errors that a user can cause or fix.
@@ -16,7 +19,7 @@ class NirredError(Exception):
         What to do about it.
     """
 
-    exit_code = 70
+    exit_code = BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

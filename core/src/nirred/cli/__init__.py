@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import click
 
-from ..errors import ConfigError, NirredError, fault_of
+from ..errors import BUG, INTERRUPTED, ConfigError, NirredError, fault_of
 
-BUG, INTERRUPTED = 70, 130
 #: Thresholds of the cycle collector: imports and plans create lasting objects, and 370 scans of these cost 0.1 s.
 COLLECT = (50_000, 10, 10)
 #: BLAS uses one thread (`run.limits.one_blas_thread`). More threads would start as it is loaded, once by numpy and

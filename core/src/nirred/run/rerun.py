@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import ConfigError, DataError, NirredError, PluginError, Unreadable
+from ..errors import ConfigError, DataError, NirredError, PluginError, StepError, Unreadable
 from ..group import Context
 from ..headers import printable_ascii
 from ..inputs import each_once, expand_inputs, place
@@ -139,7 +139,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
 def _made(result: TaskResult, product: Path) -> Path:
     if not result.good or result.product is None:
         error = NirredError(result.message or "nothing was made", result.hint)
-        error.exit_code = result.exit_code or 6
+        error.exit_code = result.exit_code or StepError.exit_code
         raise error
     return next((p for p in (result.product, *result.others) if p.name == product.name), result.product)
 

@@ -8,10 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import NirredError, StepError
+from ..errors import BUG, NirredError, StepError
 from ..plugin.instrument import Event
 from .executors import Crew
-from .task import BUG, Job, TaskResult, failure, interrupted_task
+from .task import Job, TaskResult, failure, interrupted_task
 
 Tell = Callable[[Event], None]
 

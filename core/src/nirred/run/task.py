@@ -15,7 +15,17 @@ import numpy as np
 from .. import provenance
 from ..blame import blamed
 from ..dq import NOT_SIGNAL
-from ..errors import CalibrationMissing, DataError, NirredError, PluginError, StepError, Unmade, fault_of
+from ..errors import (
+    BUG,
+    INTERRUPTED,
+    CalibrationMissing,
+    DataError,
+    NirredError,
+    PluginError,
+    StepError,
+    Unmade,
+    fault_of,
+)
 from ..fitsio import read_calibration, read_mask
 from ..frame import Frame, Plane
 from ..framepass import calibrate_group
@@ -36,7 +46,6 @@ from .records import load_record, save_record
 if TYPE_CHECKING:
     from ..plugin.recipes import Recipe
 
-BUG = 70
 #: Kinds of calibration that are masks; there may be several of each, a static and a measured one.
 MASKS = ("bpm", "user_bpm")
 #: System errors for lack of memory: for a thread, and for a library.
@@ -167,7 +176,7 @@ def failure(
 
 def interrupted_task(task: Task) -> TaskResult:
     """The result of a task that was not started or not finished."""
-    return failure(task, "interrupted", "run again", 130, outcome="interrupted")
+    return failure(task, "interrupted", "run again", INTERRUPTED, outcome="interrupted")
 
 
 def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
