@@ -70,6 +70,35 @@ class Place:
     filed: bool
     plugins: tuple[tuple[str, str], ...]
 
+    @classmethod
+    def of(cls, context: Context) -> Place:
+        """What another process needs to know of a context."""
+        plugins = _versions(context.registry)
+        return cls(context.out, context.scratch, context.memory, context.threads, context.keep, context.filed, plugins)
+
+    def context(self) -> Context:
+        """The context in this process.
+
+        Raises
+        ------
+        PluginError
+            The plugins installed here differ from those where the run was started.
+        """
+        registry = _registry(tuple(name for name, _ in self.plugins))
+        here = _versions(registry)
+        if here != self.plugins:
+            what = f"a worker has other plugins: {here}, expected: {self.plugins}"
+            raise PluginError(what, "install the same there")
+        return Context(
+            registry,
+            self.out,
+            self.scratch,
+            memory=self.memory,
+            threads=self.threads,
+            keep=self.keep,
+            filed=self.filed,
+        )
+
 
 class Crew:
     """An executor and the context that tasks need to run on it.
@@ -101,14 +130,11 @@ class Crew:
     def start(self, job: Job, threads: int) -> Future[TaskResult]:
         """Run a task with `threads` of the jobs and the same fraction of the memory."""
         memory = self.context.memory * threads // self.context.threads
+        context = replace(self.context, threads=threads, memory=memory)
         if self.local:
-            return self.executor.submit(execute, job, replace(self.context, threads=threads, memory=memory))
-        found = self.context.registry.found
-        plugins = tuple((n, found[n].version if n in found else "") for n in self.context.registry.names)
-        of = self.context
-        place = Place(of.out, of.scratch, memory, threads, of.keep, of.filed, plugins)
+            return self.executor.submit(execute, job, context)
         with _deaf():
-            return self.executor.submit(work, job, place)
+            return self.executor.submit(work, job, Place.of(context))
 
     def renew(self) -> None:
         """Replace an executor whose workers died."""
@@ -211,19 +237,18 @@ def work(job: Job, place: Place) -> TaskResult:
     Raises
     ------
     PluginError
-        The installed plugins differ from those where the run was started.
+        As `Place.context`.
     """
     with _DUTY:
-        registry = _registry(tuple(name for name, _ in place.plugins))
-        here = tuple((n, registry.found[n].version if n in registry.found else "") for n in registry.names)
-        if here != place.plugins:
-            what = f"a worker has other plugins: {here}, expected: {place.plugins}"
-            raise PluginError(what, "install the same there")
-        where = registry, place.out, place.scratch, place.memory, place.threads
-        context = Context(*where, keep=place.keep, filed=place.filed)
+        context = place.context()
         bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
         with one_blas_thread(), one_heap(), small_pages():
             return replace(execute(job, context), task=bare)
+
+
+def _versions(registry: Registry) -> tuple[tuple[str, str], ...]:
+    """Name and version of each loaded plugin."""
+    return tuple((n, registry.found[n].version if n in registry.found else "") for n in registry.names)
 
 
 @cache
