@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,15 +245,15 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
     best = min(good, key=lambda v: _rank(wish, v))
     return Association(
         wish.kind,
-        best.source.task,
-        best.source.path,
-        best.level,
-        words(best),
-        best.source.origin,
-        scale_of(wish.rule, wish.frame, best.source.frame),
-        tuple(_candidate(wish, v, best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
-        best.source.checksum,
-        wish.optional,
+        task=best.source.task,
+        path=best.source.path,
+        level=best.level,
+        reason=words(best),
+        source=best.source.origin,
+        scale=scale_of(wish.rule, wish.frame, best.source.frame),
+        candidates=tuple(_candidate(wish, v, best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
+        checksum=best.source.checksum,
+        optional=wish.optional,
     )
 
 
@@ -358,27 +358,27 @@ def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
     return rows
 
 
-def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None, by: str = "the user") -> Association:
-    """The user's calibration: always used; its rule is compared only for the remarks.
+def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None, by: str | None = None) -> Association:
+    """The calibration that the user names, or the observation file `by`: always used; its rule gives remarks only.
 
     One named in an observation file comes from an observatory and is valid for longer than a few days.
     """
+    named = f"named by {'the user' if by is None else by}"
     if wish is None or described is None:
-        return Association(kind, path=path, level=1, reason=f"named by {by}, rules not checked", source="user")
+        return Association(kind, path=path, level=1, reason=f"{named}, rules not checked", source="user")
     verdict = judge(wish.rule, wish.frame, Source(kind, described, path=path))
-    level = verdict.level if verdict.passed else 3
-    reason = f"named by {by}"
-    if by != "the user" and all(r.rule == "ut_datetime" for r in verdict.misses):
-        return Association(kind, "", path, min(level, 1), reason, "user", scale_of(wish.rule, wish.frame, described))
+    level, reason = verdict.level if verdict.passed else 3, named
+    used = Association(kind, path=path, source="user", scale=scale_of(wish.rule, wish.frame, described))
+    if by is not None and all(r.rule == "ut_datetime" for r in verdict.misses):
+        return replace(used, level=min(level, 1), reason=reason)
     if not verdict.passed:
         reason += " against the rule: " + ", ".join(f"{r.rule} {r.found}, not {r.wanted}" for r in verdict.misses)
     role, finished = described.descriptors.role, product_of(described) or described.tags & PROCESSED
     if not finished and role not in ROLES.get(kind, (role,)):
         level = 3
         reason += f", but its header is that of a raw frame ({role})"
-    candidate = (Candidate(path.name, True, level, verdict.rows, "user", reason, path),)
-    scale = scale_of(wish.rule, wish.frame, described)
-    return Association(kind, "", path, level, reason, "user", scale, candidate)
+    candidate = Candidate(path.name, True, level, verdict.rows, "user", reason, path)
+    return replace(used, level=level, reason=reason, candidates=(candidate,))
 
 
 def risks(found: Sequence[Association]) -> list[str]:

@@ -242,13 +242,13 @@ class Planner:
             draft.makes,
             draft.first.instrument,
             draft.frames,
-            tuple(found),
-            tuple(missing),
-            (*draft.remarks, *risks(found)),
-            blocked,
-            draft.title,
-            draft.settings,
-            draft.request.id if draft.request is not None else "",
+            calibrations=tuple(found),
+            missing=tuple(missing),
+            remarks=(*draft.remarks, *risks(found)),
+            blocked=blocked,
+            title=draft.title,
+            settings=draft.settings,
+            request=draft.request.id if draft.request is not None else "",
         )
         self.tasks[draft.id] = task
         return task

@@ -176,13 +176,13 @@ def run(
     if interrupted:
         raise KeyboardInterrupt
     return RunResult(
-        _products(results),
-        {r.task.id: r.outcome for r in results},
-        exit_code(plan, results, strict=options.plan.strict) or (DataError.exit_code if fault else 0),
-        record,
-        tuple(f"{r.task.id}: {m}" for r in results for m in ([r.message] if r.message else []) + r.remarks),
-        page,
-        fault,
+        products=_products(results),
+        outcomes={r.task.id: r.outcome for r in results},
+        exit_code=exit_code(plan, results, strict=options.plan.strict) or (DataError.exit_code if fault else 0),
+        record=record,
+        messages=tuple(f"{r.task.id}: {m}" for r in results for m in ([r.message] if r.message else []) + r.remarks),
+        report=page,
+        fault=fault,
     )
 
 
@@ -266,10 +266,10 @@ def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[
         registry,
         out,
         options.scratch or scratch_folder(out),
-        options.memory,
-        options.jobs or processors(),
-        lambda message: tell(Event("progress", message=message)),
-        options.keep_intermediates,
+        memory=options.memory,
+        threads=options.jobs or processors(),
+        say=lambda message: tell(Event("progress", message=message)),
+        keep=options.keep_intermediates,
     )
 
 
