@@ -15,7 +15,13 @@ from .words import number, text
 
 SIDE = 300
 #: Meaning of a flag, for the fractions of a mask.
-_FLAGS = {1: "bad", 2: "non-linear", 4: "saturated", 8: "cosmic ray", 16: "no data"}
+_FLAGS = {
+    DQ.BAD_PIXEL: "bad",
+    DQ.NON_LINEAR: "non-linear",
+    DQ.SATURATED: "saturated",
+    DQ.COSMIC_RAY: "cosmic ray",
+    DQ.NO_DATA: "no data",
+}
 _KEYS = {
     "NCOMBINE": "Frames",
     "EXPTIME": "Exposure (s)",
@@ -104,7 +110,7 @@ def _shares(dq: np.ndarray | None, which: str) -> list[tuple[str, str]]:
         return []
     lit = (dq & np.uint16(DQ.UNILLUMINATED)) == 0
     seen = int(np.count_nonzero(lit))
-    shares = {name: int(np.count_nonzero(lit & ((dq & bit) != 0))) / max(seen, 1) for bit, name in _FLAGS.items()}
+    shares = {name: int(np.count_nonzero(lit & ((dq & np.uint16(bit)) != 0))) / max(seen, 1) for bit, name in _FLAGS.items()}
     shares["unilluminated"] = 1.0 - seen / dq.size
     shown = ", ".join(f"{share:.3%} {name}" for name, share in shares.items() if share)
     return [(f"Flagged pixels{which}", shown or "none")]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Flags of pixels that still have signal: non-linear, saturated.
-_KEPT = 2 | 4
+from ..dq import NOT_SIGNAL
+
 #: Largest number of pixels used: more do not improve the result.
 _MOST = 1_000_000
 #: Smallest number of pixels or boxes for a result.
@@ -70,7 +70,7 @@ def blank_pixels(dq: np.ndarray, nexp: np.ndarray, x: np.ndarray, y: np.ndarray,
     -------
     bool (ny, nx)
     """
-    blank = ((dq & ~np.uint16(_KEPT)) == 0) & (nexp > 0) & (2 * nexp >= nexp.max(initial=0))
+    blank = ((dq & np.uint16(NOT_SIGNAL)) == 0) & (nexp > 0) & (2 * nexp >= nexp.max(initial=0))
     sides = zip(x, y, radius, strict=True)
     for one, two, half in (s for s in sides if all(map(math.isfinite, s))):
         y1, x1 = max(int(two - half), 0), max(int(one - half), 0)

@@ -10,6 +10,7 @@ import numpy as np
 from ..files import replacing
 from ..group import Group
 from ..headers import printable_ascii
+from ..picture import binned
 from ..plan.moments import stamp
 from ..states import PlaneState
 from .layout import task_folder
@@ -27,7 +28,7 @@ def take_glimpse(group: Group) -> None:
     """Make the pictures while the group has its frames; none if no sky was subtracted."""
     if group.planes and group.planes[0].subtracted is not None and group.targets:
         i = group.reference
-        pictures: dict[str, Any] = {f"sub_{p}": binned(state, i) for p, state in enumerate(group.planes, 1)}
+        pictures: dict[str, Any] = {f"sub_{p}": _picture(state, i) for p, state in enumerate(group.planes, 1)}
         group.record.glimpse = {"frame": group.frames[i].info.name, **pictures}
 
 
@@ -48,18 +49,8 @@ def keep_glimpse(group: Group) -> None:
         np.savez_compressed(stream, names=names, times=times, **pictures)
 
 
-def binned(state: PlaneState, i: int) -> np.ndarray:
+def _picture(state: PlaneState, i: int) -> np.ndarray:
     """float32 picture of sky-subtracted frame i: means of the good pixels in square cells, NaN if there are none."""
-    stack = state.sci if state.subtracted is None else state.subtracted
-    ny, nx = state.shape
-    cell = -(-max(ny, nx) // SIDE)
-    cut = np.s_[: ny - ny % cell, : nx - nx % cell]
-    data, good = stack.frame(i)[cut], state.bad(i)[cut] == 0
-    good = good & np.isfinite(data)
-    blocks = (max(ny // cell, 1), min(cell, ny), max(nx // cell, 1), min(cell, nx))
-    if data.size == 0:
-        return np.zeros((0, 0), np.float32)
-    total = np.where(good, data, 0).reshape(blocks).sum(axis=(1, 3), dtype=np.float64)
-    count = good.reshape(blocks).sum(axis=(1, 3))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total / count, np.float32)
+    data = (state.sci if state.subtracted is None else state.subtracted).frame(i)
+    good = (state.bad(i) == 0) & np.isfinite(data)
+    return binned(np.where(good, data, np.float32(np.nan)), -(-max(state.shape) // SIDE)).astype(np.float32)
