@@ -32,7 +32,7 @@ LAYERS = (
     ("requests",),
     ("fitsio", "opening", "plan.model", "plan.moments", "slabs", "results"),
     ("states",),
-    ("group", "provenance", "room"),
+    ("group", "provenance", "plane_memory"),
     ("geometry", "offsets", "spread"),
     ("calibration_inputs", "darks", "framepass", "masks", "coadd", "products", "screening"),
     ("field",),

@@ -321,7 +321,7 @@ def given_settings(params: Mapping[str, Any] | Iterable[Any], origin: str) -> tu
     return tuple(found)
 
 
-def between(settings: Iterable[Setting], own: Iterable[Setting]) -> tuple[Setting, ...]:
+def merged(settings: Iterable[Setting], own: Iterable[Setting]) -> tuple[Setting, ...]:
     """Merge a task's own settings into those of the run: above the configuration, below those given to this run."""
     settings = tuple(settings)
     return (

@@ -27,7 +27,7 @@ from .masks import apply_late_masks
 from .opening import RawPlane, raw_planes
 from .plan.model import FrameInfo
 from .plan.moments import stamp
-from .room import frame_bytes, in_memory, scratch_bytes
+from .plane_memory import frame_bytes, in_memory, scratch_bytes
 from .screening import leave_out_blind, leave_out_saturated, part_with_damage, part_with_gaps
 from .spread import at_once, each_frame
 from .states import PlaneState

@@ -10,7 +10,7 @@ import numpy as np
 from .algorithms.damage import damaged, row_noise
 from .dq import DQ
 from .group import Group
-from .room import SKYLESS
+from .plan.model import SKYLESS
 from .slabs import sample_rows
 from .spread import each_frame
 from .states import BAD, PlaneState

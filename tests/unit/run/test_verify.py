@@ -15,7 +15,7 @@ from nirred.cli import main
 from nirred.errors import ConfigError, DataError
 from nirred.run.api import RunOptions, run
 from nirred.run.differences import differences
-from nirred.run.rerun import Shelf, rerun
+from nirred.run.rerun import FileSearch, rerun
 from nirred.run.schema import read_run
 from nirred.run.verify import verify
 
@@ -111,7 +111,7 @@ def test_a_product_is_made_again_from_another_directory(raw, registry, tmp_path,
 def test_twins_of_an_input_do_not_stand_for_it(raw, registry, tmp_path):
     """A copy is not used in the check of world coordinates: the frame made again must be that of the original."""
     shutil.copytree(raw, tmp_path / "b")
-    shelf = Shelf.of(tmp_path / "none.fits", [str(tmp_path / "b"), str(raw)], registry)
+    shelf = FileSearch.of(tmp_path / "none.fits", [str(tmp_path / "b"), str(raw)], registry)
     assert {p.parent for p in shelf.paths} == {tmp_path / "b"}
 
 

@@ -16,10 +16,10 @@ from nirred.fitsio import read_mask
 from nirred.frame import Plane
 from nirred.framepass import calibrate_group
 from nirred.headers import Headers
+from nirred.plane_memory import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.plugin import Linearity, Section
 from nirred.products import plane_keywords
 from nirred.results import Calibration, StaticMask
-from nirred.room import BESIDE_FILES, PLANES_PART, frame_bytes, in_memory, scratch_bytes
 from nirred.steps.frames import AddDQ, DarkCorrect, FlatCorrect, NonlinearityCorrect
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .pointing import area, clip, flat, plane_outlines
+from .pointing import area, clip, on_tangent_plane, plane_outlines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def doubts(frames: Sequence[FrameInfo]) -> list[str]:
 
 def _overlaps(frame: FrameInfo) -> list[str]:
     outlines = plane_outlines(frame)
-    planes = [flat(outline, outlines[0][0]) for outline in outlines]
+    planes = [on_tangent_plane(outline, outlines[0][0]) for outline in outlines]
     found = []
     for b in range(len(planes)):
         for a in range(b):

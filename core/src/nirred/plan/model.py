@@ -41,6 +41,9 @@ ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
 #: Roles that headers give to frames of the sky, with a target or without; see `Descriptors.role`.
 SCIENCE: tuple[Role, ...] = ("science", "standard", "sky")
 
+#: Kinds of product that are made without sky subtraction.
+SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
+
 WcsState = Literal["ok", "stale", "rebuilt", "pointing", "none"]
 """`stale`: the header's WCS contradicts the pointing and could not be corrected; `rebuilt`: it was corrected."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import between
+from ..config import merged
 from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs, place
@@ -263,7 +263,7 @@ class Planner:
 
     def _bound(self, draft: Draft | Task) -> tuple[BoundCall, ...]:
         recipe = recipe_of(draft.recipe, self.own, self.registry, draft.first.tags)
-        return bind(recipe, draft.first, between(self.options.settings, draft.settings), self.registry)
+        return bind(recipe, draft.first, merged(self.options.settings, draft.settings), self.registry)
 
     def _needed(self, goals: Sequence[str]) -> list[Task]:
         """The tasks of these ids and all whose products they use, each after those that it needs."""

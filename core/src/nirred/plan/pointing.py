@@ -293,7 +293,7 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Se
 
     for a, mine in enumerate(outlines):
         at = mine[0][0]
-        here = [flat(p, at) for p in mine]
+        here = [on_tangent_plane(p, at) for p in mine]
         radius = max((math.hypot(*v) for p in here for v in p), default=0.0)
         for b in range(a + 1, len(outlines)):
             if sets.root(a) == sets.root(b):
@@ -301,13 +301,13 @@ def _join_by_area(outlines: Sequence[Sequence[Polygon]], least: float, sets: _Se
             corner = _tangent(np.array([outlines[b][0][0]]), at)[0]
             if math.hypot(*corner) > 2.5 * radius:  # outlines of one configuration have the same size
                 continue
-            there = [flat(p, at) for p in outlines[b]]
+            there = [on_tangent_plane(p, at) for p in outlines[b]]
             common = sum(area(clip(p, q)) for p in here for q in there)
             if common > least * min(sum(map(area, here)), sum(map(area, there))):
                 sets.join_all([(a, b)])
 
 
-def flat(polygon: Polygon, at: Any) -> list[Point]:
+def on_tangent_plane(polygon: Polygon, at: Any) -> list[Point]:
     """A polygon on the sky as an anticlockwise one, degrees on the tangent plane at `at`; [] if it reaches beyond."""
     import numpy as np
 

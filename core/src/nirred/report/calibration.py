@@ -110,7 +110,9 @@ def _shares(dq: np.ndarray | None, which: str) -> list[tuple[str, str]]:
         return []
     lit = (dq & np.uint16(DQ.UNILLUMINATED)) == 0
     seen = int(np.count_nonzero(lit))
-    shares = {name: int(np.count_nonzero(lit & ((dq & np.uint16(bit)) != 0))) / max(seen, 1) for bit, name in _FLAGS.items()}
+    shares = {
+        name: int(np.count_nonzero(lit & ((dq & np.uint16(bit)) != 0))) / max(seen, 1) for bit, name in _FLAGS.items()
+    }
     shares["unilluminated"] = 1.0 - seen / dq.size
     shown = ", ".join(f"{share:.3%} {name}" for name, share in shares.items() if share)
     return [(f"Flagged pixels{which}", shown or "none")]

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..config import between
+from ..config import merged
 from ..errors import ConfigError, DataError, NirredError
 from ..files import remove_parts, write_json
 from ..fitness import refuse_unfit
@@ -23,11 +23,11 @@ from ..inputs import expand_inputs
 from ..plan.model import Plan
 from ..plan.options import PlanOptions
 from ..plan.planner import make_plan
+from ..plane_memory import scratch_bytes
 from ..plugin.instrument import Event
 from ..plugin.recipes import Recipe
 from ..recipes import own_recipe
 from ..registry import Registry
-from ..room import scratch_bytes
 from ..scratch import remove_scratch
 from .ahead import loaded_ahead
 from .executors import Crew, refuse_unknown
@@ -297,7 +297,7 @@ def _execute_all(
     ledger: Ledger,
 ) -> tuple[list[TaskResult], bool]:
     """Results of all tasks, and whether the run was interrupted; finished tasks count in any case."""
-    jobs = [Job(t, between(options.plan.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
+    jobs = [Job(t, merged(options.plan.settings, t.settings), {}, own, options.fresh) for t in plan.tasks]
     stop = threading.Event()
     filed = any(scratch_bytes(task, context.memory) for task in plan.tasks)
     crew = Crew(options.executor, replace(context, stopped=stop.is_set, filed=filed))

@@ -30,7 +30,7 @@ def clear(group: Group) -> None:
         path.unlink(missing_ok=True)
 
 
-def between(calls: Sequence[BoundCall]) -> list[int]:
+def own_passes(calls: Sequence[BoundCall]) -> list[int]:
     """Indices of the frame steps whose output is wanted and that other frame steps follow.
 
     The one pass over the pixels does not show their output: each needs a pass of its own.
@@ -47,7 +47,7 @@ def write_frames(group: Group, step: str) -> None:
 
 def keep_frames(group: Group, before: Sequence[BoundCall]) -> None:
     """Write the calibrated frames if the user keeps intermediates or wants the output of the last frame step."""
-    earlier = between(before)
+    earlier = own_passes(before)
     if group.context.keep:
         _write(group, "calibrated", "")
     for n, bound in enumerate(before):

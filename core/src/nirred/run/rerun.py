@@ -119,9 +119,9 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
     if place(out) == place(product).parent:
         raise ConfigError(f"{out} holds the product itself", "another -o")
     kept = any((s.step, s.name, s.value) == ("prepare", "bad_wcs", "ignore") for s in history.settings)
-    shelf = Shelf.of(product, raw, registry, [r.name for r in history.of("file")], mend=not kept)
+    files = FileSearch.of(product, raw, registry, [r.name for r in history.of("file")], mend=not kept)
     _installed(history.recipe.steps, registry)
-    task = _task(history, shelf)
+    task = _task(history, files)
     try:
         task_folder(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,7 +131,7 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
         threads = jobs or processors()
         context = within_limits(Context(registry, out, scratch_folder(out), threads=threads), remarks.append)
         with one_blas_thread():
-            result = execute(Job(task, _with_files(history, shelf), {}, history.recipe, fresh=True), context)
+            result = execute(Job(task, _with_files(history, files), {}, history.recipe, fresh=True), context)
     new = _made(result, product)
     return Rerun(new, tuple(differences(product, new)), (*remarks, *result.remarks))
 
@@ -155,7 +155,7 @@ def _other_software(history: History, registry: Registry) -> list[str]:
 
 
 @dataclass
-class Shelf:
+class FileSearch:
     """Files to search for inputs by content; those with the right name are read first."""
 
     paths: list[Path]
@@ -165,7 +165,7 @@ class Shelf:
     @classmethod
     def of(
         cls, product: Path, raw: Sequence[str], registry: Registry, named: Sequence[str] = (), *, mend: bool = True
-    ) -> Shelf:
+    ) -> FileSearch:
         """Collect all files in the product's run.json, its directory and `raw`; `named`: other files.
 
         `mend` is that of `check_wcs`.
@@ -235,12 +235,12 @@ def _of_run(product: Path) -> tuple[list[Path], set[Path], list[Path]]:
     return [p for p, _ in files] + used, {place(p) for p, fate in files if fate == "unselected"}, values
 
 
-def _task(history: History, shelf: Shelf) -> Task:
+def _task(history: History, files: FileSearch) -> Task:
     head = history.of("recipe")[0]
-    frames = [_frame(r, shelf) for r in (*history.of("input"), *history.of("unreadable"))]
+    frames = [_frame(r, files) for r in (*history.of("input"), *history.of("unreadable"))]
     scales = {r.name: float(r.value) for r in history.of("scale")}
     used = tuple(
-        Association(r.value, path=shelf.find(r.name, r.origin), scale=scales.get(r.value, 1.0), source="user")
+        Association(r.value, path=files.find(r.name, r.origin), scale=scales.get(r.value, 1.0), source="user")
         for r in history.of("calibration")
     )
     missing = tuple(Missing(r.name, True, r.value) for r in history.of("missing"))
@@ -249,22 +249,22 @@ def _task(history: History, shelf: Shelf) -> Task:
     return Task(name, head.name, head.value, frames[0][0].instrument, tuple(frames), used, missing)
 
 
-def _frame(row: Record, shelf: Shelf) -> tuple[FrameInfo, Any]:
+def _frame(row: Record, files: FileSearch) -> tuple[FrameInfo, Any]:
     role, _, number = row.value.partition(" ")
-    path = shelf.find(row.name, row.origin)
-    for info in shelf.frames.get(path, []):
+    path = files.find(row.name, row.origin)
+    for info in files.frames.get(path, []):
         if info.number == (int(number) if number else None):
             return info, role
     raise DataError(f"{path}: no installed plugin knows this frame now", "install the plugin that PROVENANCE names")
 
 
-def _with_files(history: History, shelf: Shelf) -> tuple[Setting, ...]:
+def _with_files(history: History, files: FileSearch) -> tuple[Setting, ...]:
     """The settings, with the current paths of files named by parameters."""
     digests = {r.value: r.origin for r in history.of("file")}
     found = []
     for s in history.settings:
         key = f"{s.step}:{s.name}"
-        found.append(replace(s, value=str(shelf.find(s.value, digests[key]))) if key in digests else s)
+        found.append(replace(s, value=str(files.find(s.value, digests[key]))) if key in digests else s)
     return tuple(found)
 
 

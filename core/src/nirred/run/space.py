@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..plan.model import Plan, Task
-from ..room import scratch_bytes
+from ..plane_memory import scratch_bytes
 
 #: Bytes per pixel of a product: SCI, VAR, DQ, NEXP.
 _PRODUCT = 12

@@ -38,7 +38,7 @@ from ..results import Calibration, StaticMask
 from ..states import FrameState
 from ..step import FrameStep, GroupStep, HeaderStep
 from . import history
-from .intermediates import between, clear, keep_frames, write_frames, written_after
+from .intermediates import clear, keep_frames, own_passes, write_frames, written_after
 from .keepsake import keep_glimpse, take_glimpse
 from .keys import task_key
 from .records import load_record, save_record
@@ -235,7 +235,7 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
 
 def _write_between(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path]) -> None:
     """Write the frames after each frame step whose output is wanted before the next one acts."""
-    for number in between(calls):
+    for number in own_passes(calls):
         part = Group(group.task, group.context, [FrameState(info, role) for info, role in group.task.frames])
         steps = [b for b in calls[: number + 1] if isinstance(b.step, FrameStep)]
         try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
-from .plan.model import Task
+from .plan.model import SKYLESS, Task
 
-#: Kinds of product that are made without sky subtraction.
-SKYLESS = ("dark", "bias", "flat", "bpm", "skyflat")
 #: Bytes per pixel of a frame: sky-subtracted, flags, calibrated, in order of how often they are accessed.
 BYTES = {"sub": 4, "dq": 2, "sci": 4}
 #: Fraction of the memory for planes; less if some are in scratch files, whose accessed pages are in memory too.
