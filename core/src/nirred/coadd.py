@@ -38,11 +38,6 @@ _COARSE = 4
 _CELL, _STEP, _LEAST = 64, 16, 7
 
 
-def shift_of(group: Group, i: int) -> tuple[float, float]:
-    """(dx, dy) of a frame: position of a source in it minus that in the reference frame."""
-    return group.frames[i].dx, group.frames[i].dy
-
-
 @dataclass(frozen=True)
 class Layout:
     """A target with its grid, and the placements of each frame's planes on it."""
@@ -282,7 +277,7 @@ def reprojected(
     image : (ny, nx)
         Not finite where there is no data.
     shift : (dx, dy)
-        As in `shift_of`.
+        Position of a source in it minus that in the reference frame.
     origin : (int, int)
         (x, y) of output pixel (0, 0) in the reference frame.
     shape : (int, int)
