@@ -42,7 +42,7 @@ LAYERS = (
     ("plan",),
     ("library",),
     ("report", "run"),
-    ("arguments",),
+    ("arguments", "described"),
     ("api", "selection"),
     ("testing", "__init__"),
     ("cli",),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,25 @@ def expand_inputs(inputs: Iterable[str | Path], *, out: Path | None = None) -> l
         what = ", ".join(words) if words else "nothing was named"
         raise DataError(f"no input files: {what}", "name directories, FITS files or @lists")
     return sorted(unique, key=_order)
+
+
+def named_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Expand files, wildcards, directories and ``@list`` files to file names, in the order given, each once.
+
+    Raises
+    ------
+    DataError
+        A name does not exist.
+    """
+    found: dict[str, None] = {}
+    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        text = str(item)
+        if os.path.isfile(text):
+            found[text] = None
+            continue
+        matches = sorted(glob.glob(text)) if glob.has_magic(text) and not os.path.exists(text) else []
+        found.update(dict.fromkeys(str(p) for p in expand_inputs(matches or [text])))
+    return list(found)
 
 
 def place(path: str | Path) -> Path:

@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from .described import File
 from .errors import DataError, NirredError
 from .expressions import COMMON_NAMES, Predicate, compile_expression
+from .inputs import named_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +52,6 @@ def select(
     ConfigError, DataError
         An error in the expression, a misspelt descriptor; a named file does not exist, or no file can be used.
     """
-    from .api import named_files
-    from .api import open as open_file
-
     wanted, unwanted = _tag_set(tags), _tag_set(xtags)
     predicate = compile_expression(expression, strict)
     chosen: list[str] = []
@@ -62,7 +61,7 @@ def select(
     names = named_files(inputs)
     for name in names:
         try:
-            frame = open_file(name, registry=registry)
+            frame = File(name, registry)
             descriptors = frame.descriptors
         except NirredError as error:
             _tell(name, error, on_skip)
@@ -88,15 +87,12 @@ def check_only(only: Callable[..., bool] | None, inputs: Sequence[str], registry
     ConfigError
         No header has a descriptor of that name.
     """
-    from .api import named_files
-    from .api import open as open_file
-
     if not isinstance(only, Predicate):
         return
     known: set[str] = set()
     for name in [] if only.names <= COMMON_NAMES else named_files(inputs):
         try:
-            known.update(open_file(name, registry).descriptors.names())
+            known.update(File(name, registry).descriptors.names())
         except NirredError:
             continue
         if only.names <= known:

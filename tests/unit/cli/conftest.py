@@ -74,7 +74,7 @@ def write_fits(path: Path, **cards: Any) -> Path:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry()
     assert not registry.add(Camera(), "cam", "nirred-cam", "1.0").error
-    monkeypatch.setattr("nirred.api.installed_plugins", lambda: registry)
+    monkeypatch.setattr("nirred.described.installed_plugins", lambda: registry)
     return registry
 
 

@@ -87,7 +87,7 @@ def test_show_json_is_free_of_nan_and_dates_are_iso(night: Path, nirred: Call) -
 
 
 def test_show_keywords_needs_no_plugin(night: Path, nirred: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nirred.api.installed_plugins", Registry)
+    monkeypatch.setattr("nirred.described.installed_plugins", Registry)
     code, out, _ = nirred("show", night / "x1.fits", "-k", "INSTRUME,NOPE", "--json")
     assert (code, json.loads(out)) == (0, [{"file": str(night / "x1.fits"), "INSTRUME": "OTHER", "NOPE": None}])
     assert nirred("show", night / "x1.fits", "-d", "object")[0] == PluginError.exit_code
@@ -126,7 +126,7 @@ def test_plugins_names_what_to_install(nirred: Call, plugins: Registry, monkeypa
     assert [(r["name"], r["state"]) for r in rows] == [("cam", "loaded"), ("odd", "refused")]
     assert "NIRRED_API" in rows[1]["reason"]
     assert "Test camera" in nirred("plugins")[1]
-    monkeypatch.setattr("nirred.api.installed_plugins", Registry)
+    monkeypatch.setattr("nirred.described.installed_plugins", Registry)
     code, out, _ = nirred("plugins")
     assert code == 0
     assert all(f"nirred-{name}" in out for name in ("niri", "f2", "gnirs", "emir"))

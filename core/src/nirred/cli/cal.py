@@ -90,7 +90,7 @@ def add(ctx: click.Context, files: Sequence[str], place: str | None, as_json: bo
 
 def _add(library: CalibrationLibrary, files: Sequence[str]) -> tuple[list[Entry], int]:
     """Add the suitable files; return (entries, number of named files that were refused)."""
-    from ..api import named_files
+    from ..inputs import named_files
 
     entries, refused = [], 0
     for name in files:

@@ -30,7 +30,7 @@ def registry(*, needed: bool = True) -> Registry:
     PluginError
         No plugin provides an instrument, and one is `needed`.
     """
-    from ..api import installed_plugins
+    from ..described import installed_plugins
 
     found = installed_plugins()
     if needed and not found.instruments():

@@ -61,9 +61,9 @@ def demo(
 
 
 def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:
-    from ..api import installed_plugins
     from ..arguments import Given, run_options
     from ..config import Config
+    from ..described import installed_plugins
     from ..run.api import run as execute
 
     plugins = installed_plugins()

@@ -12,7 +12,7 @@ from .common import echo_json, echo_table, registry
 from .group import example
 
 if TYPE_CHECKING:
-    from ..api import File
+    from ..described import File
     from ..plugin.recipes import StepCall
     from ..registry import Registry
     from ..step import Step
@@ -27,7 +27,7 @@ def params(file: str, step: str | None, as_json: bool) -> None:
     """Print the parameters of STEP (or of all steps of the file's recipe) for FILE: default, plugin's, recipe's or
     configured value, and its origin.
     """
-    from ..api import File
+    from ..described import File
 
     found = registry()
     rows = list(_rows(File(file, found), step, found))

@@ -34,7 +34,7 @@ def recipes(file: str | None, as_json: bool) -> None:
 
 
 def _for_file(file: str, as_json: bool) -> None:
-    from ..api import File
+    from ..described import File
     from ..recipe_files import FOR_ROLE
     from ..recipes import recipe_for
 

@@ -55,8 +55,9 @@ def _words(text: str) -> list[str]:
 
 def _rows(files: Sequence[str], wanted: list[str], keywords: list[str], full: bool) -> Iterator[dict[str, Any]]:
     """One mapping per readable file: its name, then the requested values."""
-    from ..api import File, named_files
+    from ..described import File
     from ..expressions import readable
+    from ..inputs import named_files
 
     plugins = registry(needed=not keywords or bool(wanted))
     known: set[str] = set()
@@ -133,7 +134,8 @@ def _text(value: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects with keys `file` and `tags`.")
 def tags(files: Sequence[str], as_json: bool) -> None:
     """Print the tags of FILES; a file that no plugin recognizes is listed with the reason."""
-    from ..api import File, named_files
+    from ..described import File
+    from ..inputs import named_files
 
     plugins = registry()
     found: list[dict[str, Any]] = []

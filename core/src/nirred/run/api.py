@@ -43,7 +43,7 @@ from .schedule import Schedule
 from .space import check_space
 from .task import Job, TaskResult
 
-__all__ = ["RunOptions", "RunResult", "exit_code", "run"]
+__all__ = ["RunOptions", "RunResult", "run"]
 
 
 @dataclass(frozen=True)
