@@ -201,6 +201,39 @@ def test_a_dark_without_variance_takes_none_from_the_flat(make_group):
     np.testing.assert_allclose(group.streams["main"][0].var, (900.0 + 1100.0) / 2)
 
 
+def test_the_dark_of_a_flat_is_scaled_as_its_rule_says(make_group):
+    """A dark of 3 coadds and a flat of 6, in electrons."""
+    shape = np.linspace(0.8, 1.2, 64).reshape(8, 8)
+    group = make_group(["flat"] * 3, [1000 * shape + 200.0] * 3, makes="flat")
+    master = plane(np.full((8, 8), 100.0), np.full((8, 8), DQ.BAD_PIXEL, np.uint16))
+    group.calibrations["dark"] = Calibration([master], scale=2.0)
+    MakeLampFlat().apply(with_noise(group, 100.0, 0.0), StackParams(), CALL)
+    made = group.streams["main"][0]
+    np.testing.assert_allclose(made.data, 1000 * shape, rtol=1e-6)
+    np.testing.assert_allclose(made.var, 100.0 / 3 + 4.0, rtol=1e-6)
+    assert np.all(made.dq == DQ.BAD_PIXEL)
+
+
+def test_twilight_flats_keep_nothing_of_the_dark_and_weigh_by_their_light(make_group):
+    """Their levels differ by a factor of 8; the dark's pattern does not brighten with them."""
+    rng = np.random.default_rng(5)
+    shape, pattern = np.linspace(0.5, 1.5, 64 * 64).reshape(64, 64), np.zeros((64, 64))
+    pattern[:8] = 500.0
+    levels = 80_000 * np.exp(-np.linspace(0, 2.1, 8))
+    frames = [rng.normal(s := level * shape, np.sqrt(s + 100.0)) + pattern for level in levels]
+    frames[3][40, 40] += 40_000.0
+    group = with_noise(make_group(["flat"] * 8, frames, makes="flat"), 100.0)
+    group.calibrations["dark"] = Calibration([plane(pattern)])
+    MakeLampFlat().apply(group, StackParams(), CALL)
+    NormalizeFlat().apply(group, NormalizeFlat.Params(), CALL)
+    made = group.streams["main"][0]
+    assert made.var is not None
+    off, ideal = made.data / shape - 1.0, 1.0 / np.sqrt(levels.sum() * shape)
+    assert np.std(off / ideal) == pytest.approx(1.0, abs=0.05)
+    assert np.median(np.sqrt(made.var) / shape / ideal) == pytest.approx(1.0, abs=0.05)
+    assert abs(np.mean(off[:8])) < 0.001 and abs(off[40, 40]) < 5 * ideal[40, 40]
+
+
 def test_a_flat_without_light_is_an_error(make_group):
     group = make_group(["flat"], [np.ones((4, 4))], makes="flat")
     for data in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), -5.0)):
@@ -290,3 +323,21 @@ def test_the_flat_takes_over_the_lamps_that_its_mask_was_made_from(make_group):
     for a, b in ((one.data, other.data), (one.dq, other.dq), (one.var, other.var)):
         assert a.tobytes() == b.tobytes()
     assert np.array_equal(other.dq, mask | unlit)
+
+
+def test_flats_of_another_dark_are_not_taken_over(make_group):
+    def group(makes, scale):
+        made = with_noise(make_group(["flat"] * 3, [np.full((8, 8), 1200.0)] * 3, makes=makes), 100.0)
+        made.calibrations["dark"] = Calibration([plane(np.full((8, 8), 100.0))], scale=scale)
+        return made
+
+    bpm, alike, other = group("bpm", 2.0), group("flat", 2.0), group("flat", 1.0)
+    for frame in bpm.frames:
+        frame.info.path.write_bytes(b"raw")
+    MakeLampFlat().apply(bpm, StackParams(), CALL)
+    for flat in (alike, other):
+        object.__setattr__(flat, "context", bpm.context)
+    assert MakeLampFlat().needs_frames(other, StackParams())
+    assert not MakeLampFlat().needs_frames(alike, StackParams())
+    MakeLampFlat().apply(alike, StackParams(), CALL)
+    assert np.all(alike.streams["main"][0].data == 1000.0)

@@ -31,6 +31,8 @@ STRAY_SCATTER, STRAY_NOISE = 10.0, 10.0
 #: Share of a lamp's usual light below which a lamp-on frame is wrong (a lamp that warms up changes by less), and above
 #: which a lamp-off frame is, unless these drift, as thermal light does.
 LIT, DARK = 0.2, 0.05
+#: Ratio of the brightest flat to the faintest beyond which they differ by more than a lamp does: a sky that brightens.
+UNEVEN = 1.2
 #: Share of saturated pixels of a flat, those that are bad anyway apart, from which there is a remark.
 FULL = 0.01
 #: Step of the pixels sampled for levels that are only compared, in rows and columns.
@@ -58,7 +60,8 @@ def stack_planes(
     value is taken at the median's signal, not at its own counts: bright pixels are not biased. Pixels flagged alike in
     every frame are stacked like all others and flagged in the result. The stack therefore does not depend on the mask,
     and a flat can reuse the stack of lamps from which its bad-pixel mask was made. Only pixels that objects cover in
-    every frame have no value: 0, flagged as without data.
+    every frame have no value: 0, flagged as without data. Flats whose levels differ by more than a lamp's do, such as
+    those of a twilight, are weighted by their levels.
     """
     return _flagged(*_stacked(group, frames, nsigma, scaled=scaled, levels=levels)[:2])
 
@@ -90,9 +93,11 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
     infos = [group.frames[i].info for i in (group.indices()[0], *frames)]  # the first one gives the noise model
     try:
         files = tuple((info.path, file_digest(info.path), info.exposure) for info in infos)
+        taken = tuple(file_digest(path) for kind, path in group.record.calibrations if kind in ("dark", "bias"))
     except Unreadable:
         return None
-    return repr(replace(setup, masks=[], notes={})), nsigma, scaled, files
+    scales = tuple(group.calibrations[kind].scale for kind in ("dark", "bias") if kind in group.calibrations)
+    return repr(replace(setup, masks=[], notes={})), nsigma, scaled, files, taken, scales
 
 
 def _stacked(
@@ -126,11 +131,13 @@ def _stack_plane(
     common, levels = known
     mean = float(levels.mean())
     factors, shifts = (mean / levels, None) if scaled and np.all(levels > 0) else (None, mean - levels)
+    uneven = factors is not None and levels.max() > UNEVEN * levels.min()
     noise = NoiseModel(state.constant, state.per_electron)
     rejection = Rejection("noise" if len(frames) > 2 else "none", lsigma=nsigma, hsigma=nsigma)
     done = combine(
         state.sci.planes(frames), state.dq.planes(frames), noise=noise, rejection=rejection, scale=factors,
         zero=shifts, ignored=common, threads=group.context.threads,
+        method="wtmean" if uneven else "mean", weights=levels / mean if uneven else None,
     )  # fmt: skip
     done.dq[...] &= WRITTEN
     return Plane(_finite(done.sci), done.dq, _finite(done.var)), done.n
@@ -190,10 +197,10 @@ class StackDarks(GroupStep):
 
 
 class MakeLampFlat(GroupStep):
-    """Lamp on minus lamp off; flats without lamp-off partners minus their dark and bias, if there are any."""
+    """Lamp on minus lamp off; of flats without lamp-off partners dark and bias are subtracted, if there are any."""
 
     name = "make_lamp_flat"
-    doc = "mean of lamp-on frames minus mean of lamp-off frames, or minus dark and bias"
+    doc = "mean of lamp-on frames minus mean of lamp-off frames; without these, mean of the flats minus dark and bias"
     Params = StackParams
 
     def needs_frames(self, group: Group, params: StackParams) -> bool:
@@ -203,22 +210,44 @@ class MakeLampFlat(GroupStep):
         return not keys or not all(key in group.context.lamp_stacks for key in keys)
 
     def apply(self, group: Group, params: StackParams, call: StepCall) -> None:  # noqa: D102
+        unlit = None if group.indices("lamp_off") else without_light(group)
         if self.needs_frames(group, params):
             _leave_out_failed(group, group.indices("lamp_on"), group.indices("lamp_off"))
+            if unlit is not None:
+                _take_off(group, group.indices("lamp_on", "flat"), unlit)
         on = group.need(group.indices("lamp_on", "flat"), "flat frames")
         off = group.indices("lamp_off")
         planes = _stack_lamps(group, on, params.nsigma, scaled=True)
         if off:
-            dark = _stack_lamps(group, off, params.nsigma, scaled=False)
-            planes = _subtract(group, planes, dark)
-        elif (unlit := without_light(group)) is not None:
-            planes = _subtract(group, planes, unlit)
+            planes = _subtract(group, planes, _stack_lamps(group, off, params.nsigma, scaled=False))
+        elif unlit is not None:
+            planes = [_less_sure(lit, dark) for lit, dark in zip(planes, unlit, strict=True)]
         elif group.indices("lamp_on"):
             group.remark("no lamp-off frames; the flat keeps the thermal background")
         if group.indices("lamp_on"):
             group.keywords["NLAMPOFF"] = (len(off), "lamp-off frames subtracted")
         group.streams[call.gives] = planes
         group.keywords["NCOMBINE"] = len(on)
+
+
+def _take_off(group: Group, frames: list[int], unlit: list[Plane]) -> None:
+    """Subtract dark and bias from the frames, before these are scaled: they do not brighten with the light.
+
+    The noise of their photons stays.
+    """
+    for state, plane in zip(group.planes, unlit, strict=True):
+        state.constant = state.constant + state.per_electron * np.fmax(plane.data, np.float32(0))
+
+        def subtract(i: int, state: PlaneState = state, values: np.ndarray = plane.data) -> None:
+            state.sci.put(i, state.sci.frame(i) - values)
+
+        each_frame(group, frames, subtract, 1)
+
+
+def _less_sure(lit: Plane, dark: Plane) -> Plane:
+    """A plane whose frames had the dark subtracted, with the dark's flags and, if it has any, its variance added."""
+    var = lit.var if lit.var is None or dark.var is None else lit.var + dark.var
+    return Plane(lit.data, lit.dq | dark.dq, var)
 
 
 def _leave_out_failed(group: Group, on: list[int], off: list[int]) -> None:
