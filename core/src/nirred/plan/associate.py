@@ -12,6 +12,7 @@ from ..plugin.rules import CalibrationRule, Match, seconds
 from .model import INTERNAL, Association, Candidate, FrameInfo, Missing, RuleResult
 from .moments import DAY, exposure, lag, stamp, text
 from .scan import PROCESSED, product_of
+from .terms import scale_of, scale_term, term
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 LAMPS_OFF = "NLAMPOFF"
 #: Time window of a measured mask, if the rule (for static masks of any age) sets none.
 MASK_WITHIN = "180 d"
-#: Values that plugins use for settings not listed in their tables.
-UNKNOWN = ("Unknown", "Invalid")
-#: Readout settings that affect dark and response: two unstated values do not count as equal.
-SETTINGS = frozenset({"read_mode", "well_depth_setting"})
 #: Roles that the header of a master of each kind may have; "other": the header does not say.
 ROLES = {"dark": ("dark", "other"), "flat": ("flat", "lamp_on", "lamp_off", "other"), "bpm": ("bpm", "other")}
 
@@ -125,8 +122,8 @@ def rules_for(frame: FrameInfo, registry: Registry) -> dict[str, CalibrationRule
 def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
     """Compare a calibration with a frame, term by term of the rule."""
     other = source.frame
-    rows = [_term(m, frame, other) for m in rule.match]
-    rows += _detector_term(frame, source)
+    rows = [term(m, frame, other) for m in rule.match]
+    rows += _detector_term(frame, source) + scale_term(rule, frame, other)
     if rule.candidate_tags:
         missing = sorted(rule.candidate_tags - other.tags)
         wanted = ", ".join(sorted(rule.candidate_tags))
@@ -152,30 +149,6 @@ def judge(rule: CalibrationRule, frame: FrameInfo, source: Source) -> Verdict:
 def window(rule: CalibrationRule, kind: str) -> str | None:
     """Largest difference in time for a source of a kind; a measured mask has a limit even if a static one has none."""
     return MASK_WITHIN if kind == "bpm" and rule.within is None else rule.within
-
-
-def _term(match: Match, frame: FrameInfo, other: FrameInfo) -> RuleResult:
-    name, tol = match.descriptor, match.tol
-    wanted, found = frame.descriptors.get(name), other.descriptors.get(name)
-    if match.or_unstated and found is None:
-        return RuleResult(name, f"{text(wanted)} or not stated", "not stated", True)
-    if tol is None:
-        if _unknown(name, wanted):
-            return RuleResult(name, f"{text(wanted)} (not known from its header: matches nothing)", text(found), False)
-        passed = (wanted is None and found is None) or (wanted is not None and bool(wanted == found))
-        return RuleResult(name, text(wanted), text(found), passed)
-    if wanted is None:
-        return RuleResult(name, "any", text(found), True)
-    try:
-        passed = found is not None and abs(float(wanted) - float(found)) < tol
-    except (TypeError, ValueError):
-        passed = bool(wanted == found)
-    return RuleResult(name, f"{text(wanted)} within {text(float(tol))}", text(found), passed)
-
-
-def _unknown(name: str, value: Any) -> bool:
-    """Whether a value is unknown: two frames that both have it need not be equal."""
-    return (isinstance(value, str) and value in UNKNOWN) or (value is None and name in SETTINGS)
 
 
 def _detector_term(frame: FrameInfo, source: Source) -> list[RuleResult]:
@@ -243,14 +216,15 @@ def choose(wish: Wish, sources: Sequence[Source]) -> Association | Missing:
     if not good:
         return _missing(wish, verdicts)
     best = min(good, key=lambda v: _rank(wish, v))
+    scale = scale_of(wish.rule, wish.frame, best.source.frame) or 1.0
     return Association(
         wish.kind,
         task=best.source.task,
         path=best.source.path,
         level=best.level,
-        reason=words(best),
+        reason=words(best) + _scaled(scale),
         source=best.source.origin,
-        scale=scale_of(wish.rule, wish.frame, best.source.frame),
+        scale=scale,
         candidates=tuple(_candidate(wish, v, best) for v in sorted(verdicts, key=lambda v: _rank(wish, v))),
         checksum=best.source.checksum,
         optional=wish.optional,
@@ -294,12 +268,8 @@ def _relative(wish: Wish, v: Verdict, match: Match) -> float:
     return apart if math.isfinite(apart) else 1.0
 
 
-def scale_of(rule: CalibrationRule, frame: FrameInfo, calibration: FrameInfo) -> float:
-    """Scale factor of the calibration from the rule's `scale_by`; 1 without one."""
-    if not rule.scale_by:
-        return 1.0
-    mine, its = frame.descriptors.get(rule.scale_by), calibration.descriptors.get(rule.scale_by)
-    return float(mine) / float(its) if mine and its else 1.0
+def _scaled(scale: float) -> str:
+    return "" if scale == 1.0 else f", scaled by {scale:.6g}"
 
 
 def _candidate(wish: Wish, v: Verdict, best: Verdict | None) -> Candidate:
@@ -352,7 +322,7 @@ def _missing(wish: Wish, verdicts: Sequence[Verdict]) -> Missing:
 
 def _wanted(rule: CalibrationRule, frame: FrameInfo) -> list[RuleResult]:
     """The rule's terms with the values required by this frame."""
-    rows = [_term(m, frame, frame) for m in rule.match]
+    rows = [term(m, frame, frame) for m in rule.match]
     if rule.within is not None:
         rows.append(RuleResult("ut_datetime", f"within {rule.within}", "", True))
     return rows
@@ -367,8 +337,10 @@ def forced(kind: str, path: Path, wish: Wish | None, described: FrameInfo | None
     if wish is None or described is None:
         return Association(kind, path=path, level=1, reason=f"{named}, rules not checked", source="user")
     verdict = judge(wish.rule, wish.frame, Source(kind, described, path=path))
-    level, reason = verdict.level if verdict.passed else 3, named
-    used = Association(kind, path=path, source="user", scale=scale_of(wish.rule, wish.frame, described))
+    level = verdict.level if verdict.passed else 3
+    scale = scale_of(wish.rule, wish.frame, described) or 1.0
+    reason = named + _scaled(scale)
+    used = Association(kind, path=path, source="user", scale=scale)
     if by is not None and all(r.rule == "ut_datetime" for r in verdict.misses):
         return replace(used, level=min(level, 1), reason=reason)
     if not verdict.passed:

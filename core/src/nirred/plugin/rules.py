@@ -41,7 +41,8 @@ class Match:
     ----------
     descriptor : str
         Its name; entries of `Descriptors.extra` too. A value of None matches only None; for `read_mode` and
-        `well_depth_setting` None matches nothing.
+        `well_depth_setting` None matches nothing. The texts "Unknown" and "Invalid", and a name that neither the frame
+        nor the calibration has, match nothing.
     tol : float or None
         The values must differ by less than this, in the descriptor's unit; if the frame has no value, any matches.
         None: the values must be equal.
@@ -73,7 +74,8 @@ class CalibrationRule:
     optional : bool
         True: without the calibration the result is degraded. False: the group fails.
     scale_by : str
-        Descriptor by whose ratio the calibration is scaled ('exposure_time'); empty: never.
+        Descriptor by whose ratio, the frame's over the calibration's, the calibration is multiplied
+        ('exposure_time'); empty: never. Without both values the calibration is not used.
     rank : tuple of str
         Descriptors whose equality decides between candidates equally close in time.
     before_only : bool
