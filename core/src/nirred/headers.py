@@ -70,16 +70,19 @@ class Header(Mapping[str, Any]):
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Value of a keyword; the default if it is missing or cannot be parsed."""
+        """Value of a keyword; the default if it is missing or cannot be parsed.
+
+        That of ``HIERARCH ESO DET DIT = 10.0`` is ``ESO DET DIT``, with or without ``HIERARCH`` before it.
+        """
         # Called for hundreds of keywords per file, most of them missing: avoids raising exceptions.
         value = self._values.get(name, _UNSEEN)
         if value is _UNSEEN:
-            card = self._cards.get(name.upper())
+            card = self._cards.get(_bare(name))
             value = self._values[name] = None if card is None else _parse(card)
         return default if value is None else value
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.upper() in self._cards
+        return isinstance(name, str) and _bare(name) in self._cards
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._cards)
@@ -112,6 +115,11 @@ class Header(Mapping[str, Any]):
             pixels *= _int(self.get(f"NAXIS{i}"))
         per = abs(_int(self.get("BITPIX"))) // 8
         return max(per * max(_int(self.get("GCOUNT", 1)), 1) * (_int(self.get("PCOUNT", 0)) + pixels), 0)
+
+
+def _bare(name: str) -> str:
+    """Name of a keyword as cards are filed: upper case, without HIERARCH."""
+    return name.upper().removeprefix("HIERARCH ")
 
 
 def _int(value: Any) -> int:

@@ -174,6 +174,21 @@ def test_a_four_detector_camera_with_pixels_in_several_extensions(tmp_path):
     assert [frame.kind for frame in night.frames.values()].count("dark") == 4
 
 
+def test_a_camera_that_averages_its_coadds(tmp_path):
+    """The same light as in one that sums them, divided by their number in the file."""
+    from dataclasses import replace
+
+    camera = simulation(64)
+    camera = replace(camera, bitpix=-32, settings={k: replace(s, coadds=4) for k, s in camera.settings.items()})
+    summed = simulate_night(camera, tmp_path / "sum", frames=2, seed=1, **FEW)
+    mean = simulate_night(replace(camera, averaged=True), tmp_path / "mean", frames=2, seed=1, **FEW)
+    assert load_night(tmp_path / "mean") == mean
+    file = mean.groups["offset"].objects[0]
+    np.testing.assert_allclose(mean.raw(file), summed.raw(file), rtol=1e-6)
+    with fits.open(summed.raw_dir / file) as one, fits.open(mean.raw_dir / file) as other:
+        np.testing.assert_array_equal(one[1].data, other[1].data * 4)
+
+
 def test_wrong_words_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown scenario 'nod'"):
         simulate_night(simulation(), tmp_path, scenario="nod")

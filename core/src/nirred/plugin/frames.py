@@ -146,12 +146,14 @@ class Detector:
         (ny, nx) of the plane's pixels.
     gain : float or None
         e-/ADU. None: unknown for this mode; the frame cannot be converted to electrons and is rejected with a message.
+        If the file holds the mean of the coadds (ESO's NDIT), the gain of one coadd times their number: electrons are
+        those of the whole exposure.
     read_noise : float or None
-        e- of one exposure, with all its coadds.
+        e- of one exposure, with all its coadds: grows as the root of their number, summed or averaged.
     saturation, non_linear : float or None
-        Levels in ADU of one exposure, with all its coadds.
+        Levels in ADU, as the file holds them: of all coadds if they are summed, of one if they are averaged.
     coadds : int
-        Number of summed coadds.
+        Number of coadds, summed or averaged.
     name : str
         Used in messages if there are several detectors.
     hdu : int or None
@@ -237,9 +239,9 @@ class Descriptors:
     ut_datetime, ut_end : datetime
         Start and end of the exposure; if the end is missing, `exposure_time` after the start.
     exposure_time : float
-        Total exposure time of all coadds in seconds.
+        Total exposure time of all coadds in seconds, whether they are summed or averaged.
     coadds : int
-        Number of summed coadds.
+        Number of coadds, summed or averaged.
     filter_name, filter_pretty : str
         Full name, which differs whenever frames need different flats; and the common name, for titles and FILTER.
     band : str

@@ -118,7 +118,7 @@ class ExposureSettings:
     exposure_time : float
         Seconds of one coadd, exactly as in the header.
     coadds : int
-        Number of summed coadds.
+        Number of coadds that are summed, or averaged (`Simulation.averaged`).
     filter, read_mode : str
         As the camera's headers name them.
     """
@@ -171,6 +171,8 @@ class SimulatedExposure:
     Parameters
     ----------
     kind : str
+        dark, short_dark (for a bad-pixel mask), lamp_on, lamp_off, object, sky (off target), standard (photometric) or
+        acquisition.
     number : int
         Running number in the night, from 1.
     start : datetime
@@ -254,6 +256,8 @@ class Simulation:
         e-/s per pixel: the night sky, and the light on the detector with lamp on and off.
     lamp_off_kind : {"lamp_off", "dark", "none"}
         What is subtracted from lamp-on frames: shutter-closed frames, darks of the same exposure, or nothing.
+    averaged : bool
+        Raw pixels are the mean of the coadds, as with ESO's NDIT; False: their sum.
     bitpix : {16, 32, -32}
     third_axis : bool
         Planes are stored with an additional axis of length one.
@@ -318,6 +322,7 @@ class Simulation:
     variants: Mapping[str, Callable[[], Simulation]] = _field(default_factory=dict)
     extras: Callable[[Any], Mapping[str, bytes | Path]] | None = None
     resized: Callable[[int], Simulation] | None = None
+    averaged: bool = False
 
     @property
     def has_short_darks(self) -> bool:

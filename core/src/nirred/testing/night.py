@@ -98,6 +98,8 @@ class Night:
         How planes are stored in the raw files.
     bitpix : int
         Of the raw files.
+    averaged : bool
+        Raw pixels are the mean of the coadds, not their sum.
     detectors : tuple of SimulatedDetector
         Without their callables.
     frames : mapping of file name to FrameTruth
@@ -114,6 +116,7 @@ class Night:
     third_axis: bool
     in_primary: bool
     bitpix: int
+    averaged: bool
     detectors: tuple[SimulatedDetector, ...]
     frames: Mapping[str, FrameTruth]
     groups: Mapping[str, GroupTruth]
@@ -143,13 +146,17 @@ class Night:
         with np.load(self.truth_dir / "cosmics.npz") as arrays:
             return Cosmics(arrays[f"{file}:{plane}:index"], arrays[f"{file}:{plane}:electrons"])
 
+    def averaged_over(self, file: str) -> int:
+        """Number of coadds whose mean the raw pixels are; 1 if they are summed."""
+        return self.frames[file].coadds if self.averaged else 1
+
     def raw(self, file: str, plane: int = 0) -> np.ndarray:
-        """Raw pixels in ADU, float64."""
+        """Raw pixels in ADU, float64, the sum of all coadds."""
         from astropy.io import fits
 
         with fits.open(self.raw_dir / file, memmap=False) as hdus:
             data = hdus[plane + (0 if self.in_primary else 1)].data
-        return np.asarray(data, np.float64).reshape(self.detectors[plane].shape)
+        return np.asarray(data, np.float64).reshape(self.detectors[plane].shape) * self.averaged_over(file)
 
     def positions(
         self, file: str, plane: int = 0, sources: tuple[Source, ...] | None = None
@@ -252,6 +259,7 @@ def save_night(night: Night) -> None:
         "third_axis": night.third_axis,
         "in_primary": night.in_primary,
         "bitpix": night.bitpix,
+        "averaged": night.averaged,
         "detectors": [asdict(replace(detector, illuminated=None)) for detector in night.detectors],
         "frames": [_frame_record(night, frame) for frame in night.frames.values()],
         "groups": [asdict(group) for group in night.groups.values()],
@@ -296,6 +304,7 @@ def load_night(directory: Path | str) -> Night:
         third_axis=document["third_axis"],
         in_primary=document["in_primary"],
         bitpix=document["bitpix"],
+        averaged=document["averaged"],
         detectors=tuple(_load_detector(record) for record in document["detectors"]),
         frames={frame.file: frame for frame in frames},
         groups={group.name: group for group in groups},

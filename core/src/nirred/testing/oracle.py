@@ -201,7 +201,7 @@ def _variance(night: Night, file: str, plane: int, truth: DetectorTruth) -> np.n
     shorter = frame.exposure_time / (frame.exposure_time + float(np.mean(detector.time_delta)))
     flat = np.where(truth.bad, 1.0, truth.flat)
     charge = night.sky(file, plane, truth) * flat + truth.dark * seconds
-    rounding = 0.0 if night.bitpix < 0 else detector.gain**2 / 12
+    rounding = 0.0 if night.bitpix < 0 else (detector.gain * night.averaged_over(file)) ** 2 / 12
     electronic = detector.read_noise**2 * frame.coadds + rounding
     variance = (charge * shorter + electronic * shorter**2) / flat**2
     return np.asarray(np.where(truth.bad, np.median(variance[~truth.bad]), variance))

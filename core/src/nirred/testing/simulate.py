@@ -270,6 +270,7 @@ def _describe(
         third_axis=simulation.third_axis,
         in_primary=len(simulation.headers(planned[0].exposure)) == 1,
         bitpix=simulation.bitpix,
+        averaged=simulation.averaged,
         detectors=tuple(replace(detector, illuminated=None) for detector in simulation.detectors),
         frames=frames,
         groups=groups,
@@ -364,7 +365,7 @@ class _Camera:
                 f"{file} of the simulated {self.simulation.instrument}: {len(planes)} planes, {len(described)} headers"
             )
             raise PluginError(said, "one for the primary and one for each plane")
-        pixels = [self._stored(plane) for plane in planes]
+        pixels = [self._stored(plane / self.night.averaged_over(file)) for plane in planes]
         hdus = fits.HDUList()
         for index, cards in enumerate(described):
             header = self._header(file, cards)
