@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
-from .algorithms.damage import damaged, row_noise
+from .algorithms.damage import AREAS, area_levels, damaged, foreign, pattern_left, row_noise, unevenly_lit
 from .dq import DQ
 from .group import Group
 from .plan.model import SKYLESS
@@ -22,6 +23,10 @@ SAMPLED = 20_000
 ROWS = 32
 #: Share of damaged rows from which the others are not trusted either.
 DAMAGED = 0.2
+#: Mean deviation from the shape of the sky in the other frames, relative to the sky and to the usual deviation, beyond
+#: which a frame is left out: shapes of skies agree to 0.005, but dithers move large galaxies. If a larger share of the
+#: frames deviates, it is due to such a target.
+UNEVEN, UNUSUAL, ALONE = {"sky": 0.02, "object": 0.04, "both": 0.04}, 5.0, 0.25
 
 
 def leave_out_blind(group: Group) -> None:
@@ -70,14 +75,14 @@ def part_with_gaps(group: Group) -> None:
         frames = group.need(group.indices(), "usable frames")
         empty = np.array([state.empty.get(i, np.zeros(state.shape[0], np.bool_)) for i in frames])
         for i, gaps in zip(frames, empty & (np.mean(empty, axis=0) <= 0.5), strict=True):
-            _part_with_rows(group, state, i, gaps, "are empty: the file has a gap")
+            _part_with_lines(group, state, i, gaps, "are empty: the file has a gap")
 
 
 def part_with_damage(group: Group) -> None:
-    """Flag rows whose noise is not that of their signal, and exclude frames full of them.
+    """Flag rows whose noise is not that of their signal, and exclude frames full of them, or otherwise no exposures.
 
     A byte too few or too many shifts all numbers behind it. Not tested in lamps and darks, whose noise is also that of
-    the pixels' response.
+    the pixels' response, and which are combined pixel by pixel.
     """
     if not group.setup.variance or group.task.makes in SKYLESS:
         return
@@ -85,24 +90,90 @@ def part_with_damage(group: Group) -> None:
         frames = group.need(group.indices(), "usable frames")
         some = np.unique(np.linspace(0, state.shape[0] - 1, ROWS + 2).astype(int)[1:-1])
 
-        def look(i: int, state: PlaneState = state, some: np.ndarray = some) -> Rows:
-            return _look(state, i, some)
+        def look(i: int, state: PlaneState = state, some: np.ndarray = some) -> Seen:
+            return _see(state, i, some)
 
-        for i, rows in zip(frames, _damaged(each_frame(group, frames, look)), strict=True):
+        seen = dict(zip(frames, each_frame(group, frames, look), strict=True))
+        for i, rows in zip(frames, _damaged([s.rows for s in seen.values()]), strict=True):
             if 0.0 < np.mean(rows) <= DAMAGED:  # how many, and which?
                 (rows,) = _damaged([_look(state, i, np.arange(state.shape[0]))])
-            _part_with_rows(group, state, i, rows, "are damaged: their noise is not that of their signal")
+            _part_with_lines(group, state, i, rows, "are damaged: their noise is not that of their signal")
+        _part_with_saturated(group, state, seen)
+        _leave_out_copies(group, {i: s.contents for i, s in seen.items()})
+        _leave_out_foreign(group, seen)
+        _leave_out_unevenly_lit(group, state, seen)
 
 
-def _part_with_rows(group: Group, state: PlaneState, i: int, rows: np.ndarray, fault: str) -> None:
-    """Flag damaged rows of a frame; exclude it if these are many, of a sample or of all."""
-    share = float(np.mean(rows))
+def _part_with_lines(group: Group, state: PlaneState, i: int, lines: np.ndarray, fault: str, axis: int = 0) -> None:
+    """Flag damaged rows (axis 0) or columns of a frame; exclude it if these are many, of a sample or of all."""
+    share, kind = float(np.mean(lines)), ("rows", "columns")[axis]
     if share > DAMAGED:
-        group.leave_out(i, f"{share:.0%} of its rows {fault}")
+        group.leave_out(i, f"{share:.0%} of its {kind} {fault}")
     elif share > 0.0:
-        # rows next to damaged ones may be so in part
-        state.dq.frame_to_change(i)[np.convolve(rows, np.ones(3), "same") > 0] |= np.uint16(DQ.BAD_PIXEL)
-        group.remark(f"{share:.1%} of the rows of {group.frames[i].info.name} {fault}; they are not used")
+        # lines next to damaged ones may be so in part
+        wide = np.convolve(lines, np.ones(3), "same") > 0
+        state.dq.frame_to_change(i)[(wide, np.s_[:, wide])[axis]] |= np.uint16(DQ.BAD_PIXEL)
+        group.remark(f"{share:.1%} of the {kind} of {group.frames[i].info.name} {fault}; they are not used")
+
+
+def _part_with_saturated(group: Group, state: PlaneState, seen: dict[int, Seen]) -> None:
+    """Flag rows and columns that are saturated from end to end, and not in most frames: no star is like that."""
+    for axis in (0, 1):
+        frames = group.indices()
+        full = np.array([seen[i].full[axis] for i in frames])
+        for i, lines in zip(frames, full & (np.mean(full, axis=0) <= 0.5) if frames else (), strict=True):
+            _part_with_lines(group, state, i, lines, "are saturated from end to end", axis)
+
+
+def _leave_out_copies(group: Group, contents: dict[int, int]) -> None:
+    """Exclude frames with the pixels of an earlier one: read out once, stored twice."""
+    first: dict[int, int] = {}
+    for i in group.indices():
+        if contents[i] and first.setdefault(contents[i], i) != i:
+            group.leave_out(i, f"its pixels are those of {group.frames[first[contents[i]]].info.name}")
+
+
+def _leave_out_foreign(group: Group, seen: dict[int, Seen]) -> None:
+    """Exclude frames in which the pixels are not where they are in the flat."""
+    frames = group.indices()
+    if not frames:
+        return
+    shares = foreign(*(np.stack([seen[i][column] for i in frames]) for column in (1, 2)))
+    for i, share in zip(frames, shares, strict=True):
+        if share > DAMAGED:
+            part = "" if share > 0.9 else f" in {share:.0%} of its area"
+            group.leave_out(i, f"the flat's pattern is not in it{part}: mirrored, displaced or no exposure")
+
+
+def _leave_out_unevenly_lit(group: Group, state: PlaneState, seen: dict[int, Seen]) -> None:
+    """Exclude frames on a part of which other light fell, or from which a part of the sky was hidden."""
+    constant, per_electron = state.typical_noise
+    for role, least in UNEVEN.items():
+        frames = group.indices(role)
+        levels = np.array([seen[i].levels for i in frames])
+        known = levels[np.isfinite(levels)]
+        if not known.size or np.median(known) * per_electron < constant:  # a sky fainter than the read noise
+            continue
+        apart = unevenly_lit(levels)
+        odd = apart > max(least, UNUSUAL * float(np.median(apart)))
+        for k in np.flatnonzero(odd) if odd.sum() <= max(1.0, ALONE * len(frames)) else ():
+            why = f"its sky differs by {apart[k]:.0%} (mean) from the shape of the others"
+            group.leave_out(frames[k], f"{why}: stray light, or an obstacle")
+
+
+class Seen(NamedTuple):
+    """What is seen of a sample of a frame's rows.
+
+    `left`, `error`: see `pattern_left`; `levels`: see `area_levels`; `contents`: a checksum, 0 if they are constant;
+    `full`: rows and columns of which most pixels are saturated.
+    """
+
+    rows: Rows
+    left: np.ndarray
+    error: np.ndarray
+    levels: np.ndarray
+    contents: int
+    full: tuple[np.ndarray, np.ndarray]
 
 
 class Rows(NamedTuple):
@@ -111,6 +182,20 @@ class Rows(NamedTuple):
     noise: np.ndarray
     expected: np.ndarray
     saturated: np.ndarray
+
+
+def _see(state: PlaneState, i: int, some: np.ndarray) -> Seen:
+    """Look at some rows of a frame."""
+    flags, data = state.dq.frame(i), state.sci.frame(i)[some]
+    bad, step = (flags[some] & BAD) != 0, max(state.shape[1] // ROWS, 1)
+    full = _mostly_saturated(flags[:, step // 2 :: step], 1), _mostly_saturated(flags[some], 0)
+    unknown = np.full(AREAS**2, np.nan)
+    response = np.asarray(state.per_electron, np.float32)
+    left, error = unknown, unknown
+    if response.shape == state.shape:  # there is a flat
+        left, error = pattern_left(data, bad, response[some] / np.float32(state.typical_noise[1]))
+    contents = crc32(data.tobytes()) if (data != data[0, 0]).any() else 0
+    return Seen(_look(state, i, some), left, error, area_levels(data, bad), contents, full)
 
 
 def _look(state: PlaneState, i: int, rows: np.ndarray) -> Rows:
@@ -122,7 +207,11 @@ def _look(state: PlaneState, i: int, rows: np.ndarray) -> Rows:
         for a in map(np.asarray, (state.constant, state.per_electron))
     )
     expected = np.sqrt(np.maximum(constant + per_electron * np.maximum(level, 0.0), 0.0))
-    return Rows(noise, expected, np.mean((flags & np.uint16(DQ.SATURATED)) != 0, axis=1) > 0.5)
+    return Rows(noise, expected, _mostly_saturated(flags, 1))
+
+
+def _mostly_saturated(flags: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(np.mean((flags & np.uint16(DQ.SATURATED)) != 0, axis=axis) > 0.5)
 
 
 def _damaged(seen: Sequence[Rows]) -> np.ndarray:

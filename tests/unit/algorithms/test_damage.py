@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.damage import FEWEST, WIDE, damaged, empty_rows, row_noise
+from nirred.algorithms.damage import (
+    AREAS,
+    FEWEST,
+    FINE,
+    WIDE,
+    area_levels,
+    damaged,
+    empty_rows,
+    foreign,
+    pattern_left,
+    row_noise,
+    unevenly_lit,
+)
 from nirred.algorithms.sky import pixel_noise
 
 SHAPE = (12, 512)
@@ -88,3 +100,72 @@ def test_nothing_known_is_no_damage():
     assert not judged([np.ones(SHAPE, np.float32)]).any()
     unknown = np.full((3, 4), np.nan)
     assert not damaged(unknown, unknown, np.zeros((3, 4), np.bool_)).any()
+
+
+def test_a_frame_with_other_noise_than_most_is_damaged():
+    """Bits of many pixels were lost: each row of the frame has the same, wrong, noise."""
+    frames = [sky(seed=k) for k in range(5)]
+    frames[2] += np.random.default_rng(9).normal(0, 300.0, SHAPE).astype(np.float32)
+    frames[4][:] = 1500.0 + np.arange(SHAPE[0], dtype=np.float32)[:, None]
+    assert judged(frames).all(axis=1).tolist() == [False, False, True, False, True]
+    assert not judged(frames[1:3]).any()  # of two it may be either
+
+
+def pixels(rows=32, columns=512):
+    """Response of pixels, and what it does to a sky of 5000 electrons."""
+    rng = np.random.default_rng(3)
+    response = rng.normal(1.0, 0.03, (rows, columns))
+    return rng, response, lambda seen: rng.poisson(5000.0 * seen).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("damage", "share"),
+    [("none", 0.0), ("mirror", 1.0), ("shift", 1.0), ("half", 0.5), ("constant", 1.0), ("blank", 0.0), ("dark", 0.0)],
+)
+def test_the_pattern_of_a_flat_is_not_in_frames_that_are_no_exposure(damage, share):
+    rng, response, expose = pixels()
+    frames = [expose(response) for _ in range(4)]
+    odd = frames[1]
+    for y, x in rng.integers(0, [32, 500], (40, 2)):  # stars do not matter
+        odd[y, x : x + 6] += 3e4
+    if damage == "mirror":
+        odd = odd[:, ::-1]
+    elif damage == "shift":
+        odd = np.roll(odd, 1, axis=1)
+    elif damage == "half":
+        odd[:, :256] = 5000.0
+    elif damage in ("constant", "dark"):
+        odd = np.full_like(odd, 5000.0 if damage == "constant" else 0.0)
+    bad = [np.full(odd.shape, damage == "blank" and k == 1) for k in range(4)]
+    reciprocal = (1 / response).astype(np.float32)
+    calibrated = [f * reciprocal for f in (frames[0], odd, *frames[2:])]
+    seen = [pattern_left(f, b, reciprocal) for f, b in zip(calibrated, bad, strict=True)]
+    left, error = (np.stack(each) for each in zip(*seen, strict=True))
+    assert left.shape == (4, AREAS**2)
+    assert foreign(left, error).tolist() == pytest.approx([0.0, share, 0.0, 0.0])
+
+
+def test_a_flat_whose_pattern_is_old_or_noise_excludes_no_frame():
+    _, response, expose = pixels()
+    reciprocal = np.random.default_rng(8).normal(1.0, 0.03, response.shape).astype(np.float32)
+    frames = [expose(response) * reciprocal for _ in range(3)]
+    left, error = (np.stack(e) for e in zip(*(pattern_left(f, f < 0, reciprocal) for f in frames), strict=True))
+    assert np.median(left) > 0.9 and not foreign(left, error).any()
+    even = pattern_left(frames[0], frames[0] < 0, np.ones_like(reciprocal))
+    assert np.isnan(even).all() and not foreign(even[0][None], even[1][None]).any()
+    assert np.isnan(pattern_left(np.ones((2, 3), np.float32), np.zeros((2, 3), bool), np.ones((2, 3), "f4"))).all()
+
+
+def test_light_on_a_part_of_a_frame_shows_in_the_shape_of_its_sky():
+    y, x = np.mgrid[:32, :512]
+    shape = 1.0 - 0.2 * ((x - 256) / 256) ** 2
+    frames = [(1.0 + 0.3 * k) * 1000.0 * shape * sky(1.0, 0.03, (32, 512), k) for k in range(4)]
+    frames[1] = frames[1] + 400.0 * np.exp(-(((x - 100) / 80) ** 2) - ((y - 10) / 8) ** 2)
+    frames[3][:16, :256] = 0.0
+    levels = np.stack([area_levels(f.astype(np.float32), np.zeros(f.shape, np.bool_)) for f in frames])
+    apart = unevenly_lit(levels)
+    assert levels.shape == (4, FINE**2) and (apart[[0, 2]] < 0.01).all()
+    assert 0.02 < apart[1] < 0.2 and apart[3] == pytest.approx(0.25, abs=0.03)
+    assert not unevenly_lit(levels[:2]).any()
+    assert np.isnan(area_levels(frames[0].astype(np.float32), np.ones((32, 512), np.bool_))).all()
+    assert not unevenly_lit(np.full((3, FINE**2), np.nan)).any()

@@ -298,6 +298,50 @@ def test_a_lost_byte_of_an_integer_costs_its_frame(make_group, write_raw):
     assert group.indices() == [1, 2, 3] and "damaged" in group.frames[0].reason
 
 
+def test_a_frame_with_the_pixels_of_an_earlier_one_is_left_out(make_group, write_raw):
+    frames = exposures(3)
+    frames[2] = frames[0]
+    group = prepared(make_group, write_raw(frames))
+    calibrate_group(group)
+    assert group.indices() == [0, 1] and group.frames[2].reason == "its pixels are those of f0.fits"
+
+
+def test_a_mirrored_frame_is_left_out(make_group, write_raw):
+    rng = np.random.default_rng(6)
+    flat = rng.normal(1.0, 0.02, (96, 120)).astype(np.float32)
+    frames = [[(rng.poisson(5000.0 * flat)).astype(np.float32)] for _ in range(3)]
+    frames[1] = [frames[1][0][:, ::-1]]
+    group = prepared(make_group, write_raw(frames), flat=[flat_plane(flat, flat.shape)])
+    calibrate_group(group)
+    assert group.indices() == [0, 2]
+    assert group.frames[1].reason == "the flat's pattern is not in it: mirrored, displaced or no exposure"
+
+
+@pytest.mark.parametrize("role", ["sky", "both"])
+def test_a_frame_on_a_part_of_which_light_fell_is_left_out(make_group, write_raw, role):
+    frames = exposures(4)
+    frames[2][0][20:60, 30:80] += 900.0
+    group = prepared(make_group, write_raw(frames), [role] * 4)
+    calibrate_group(group)
+    assert group.indices() == [0, 1, 3]
+    assert "from the shape of the others: stray light, or an obstacle" in group.frames[2].reason
+
+
+def test_saturated_columns_and_rows_cost_their_pixels(make_group, write_raw):
+    """A star's core is signal; a line that is saturated from end to end is none."""
+    frames = exposures(3)
+    frames[1][0][:, 50:53] = frames[1][0][70:75, 90:96] = 65000.0
+    frames[1][0][40] += 65000.0
+    group = prepared(make_group, write_raw(frames, detector={"saturation": 60000.0}))
+    calibrate_group(group)
+    assert group.indices() == [0, 1, 2]
+    bad = group.planes[0].bad(1) != 0
+    assert bad[:, 49:54].all() and bad[39:42].all() and not bad[70:75, 90:96].any() and bad.sum() < 900
+    assert [r.split(" of f1.fits ")[1] for r in group.remarks] == [
+        "are saturated from end to end; they are not used"
+    ] * 2
+
+
 def test_rows_without_data_in_all_frames_are_the_detectors(make_group, write_raw):
     frames = exposures(3)
     for (plane,) in frames:

@@ -60,6 +60,25 @@ def test_a_frame_whose_offset_is_wrong_or_whose_guiding_was_lost_is_left_out(mak
     assert "elongated" in group.frames[3].reason and "none is where its offset says" in group.frames[4].reason
 
 
+@pytest.mark.parametrize(("sky", "kept"), [(2.0, False), (1.05, True)])
+def test_a_frame_exposed_for_twice_the_time_in_its_header_is_left_out(make_group, sky, kept):
+    """If only its stars are brighter, the other frames are clouded."""
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:160, :160]
+    places = [(50.0, 60.0), (100.0, 50.0), (70.0, 110.0), (110.0, 105.0)]
+    stars = sum(2000 * np.exp(-4 * np.log(2) * ((x - a) ** 2 + (y - b) ** 2) / 16) for a, b in places)
+    images = [rng.normal(0, 5, x.shape) + stars * (2 if k == 2 else 1) for k in range(4)]
+    group = registered(make_group(["both"] * 4, images), [(0.0, 0.0)] * 4)
+    group.frames[2].sky *= sky
+    a, b = np.array(places).T
+    group.registration.stars = {k: [SimpleNamespace(snr=np.full(4, 90.0), x=a, y=b)] for k in range(4)}
+    ScaleCounts().apply(group, ScaleCounts.Params(min_transparency=0.0), CALL)
+    assert group.frames[2].alive == kept and all(group.frames[i].alive for i in (0, 1, 3))
+    if not kept:
+        assert "2.0" in group.frames[2].reason and "exposure time" in group.frames[2].reason
+        assert [group.frames[i].transparency for i in (0, 1, 3)] == pytest.approx([1.0] * 3, abs=0.01)
+
+
 def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(make_group):
     rng = np.random.default_rng(9)
     y, x = np.mgrid[:160, :160]

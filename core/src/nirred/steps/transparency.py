@@ -35,6 +35,9 @@ SHARP_BY, CORE = 12, 0.75
 APERTURES = (2.0, 3.0)
 #: Least S/N of a star in the reference frame, and least part of its flux with which a frame is taken to show it.
 SURELY, SEEN = 20.0, 0.2
+#: Factor by which stars and sky of a frame may differ from those of the others, and the part of it to which both agree
+#: in a frame that was exposed for another time: clouds dim stars, and brighten the sky.
+LONGER, ALIKE = 1.5, 0.1
 
 
 class ScaleCounts(GroupStep):
@@ -63,6 +66,8 @@ class ScaleCounts(GroupStep):
         frames = group.need(group.targets, "frames on target")
         if params.scale and len(frames) > 1:
             measured, errors = _transparencies(group, frames, params.min_stars)
+            kept = _gate_exposures(group, frames, measured)
+            frames, measured, errors = group.targets, measured[kept], errors[kept]
             for i, t in zip(frames, shrink(measured, errors), strict=True):
                 group.frames[i].transparency = float(t)
         weigh_frames(group, frames)
@@ -105,6 +110,20 @@ class ScaleCounts(GroupStep):
                     f"{share:.2f} of the usual share of starlight lies within {CORE} FWHM of where stars should be, "
                     f"limit {params.min_concentration:g}: elongated, doubled or displaced images",
                 )
+
+
+def _gate_exposures(group: Group, frames: list[int], measured: np.ndarray) -> np.ndarray:
+    """Leave out frames that were not exposed for the time in their header; return those kept, bool (frames,)."""
+    sky, kept = np.array([group.frames[i].sky for i in frames]), np.ones(len(frames), np.bool_)
+    if len(frames) < 3 or not np.median(sky) > 0:
+        return kept
+    stars, sky = measured / np.median(measured), sky / np.median(sky)
+    for k, i in enumerate(frames):
+        if not 1 / LONGER < stars[k] < LONGER and abs(sky[k] / stars[k] - 1.0) < ALIKE:
+            kept[k] = False
+            why = f"its stars and its sky are {stars[k]:.2f} times as bright as those of the others"
+            group.leave_out(i, f"{why}: another exposure time, number of coadds or gain than its header has")
+    return kept
 
 
 def weigh_frames(group: Group, frames: list[int]) -> None:
