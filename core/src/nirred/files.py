@@ -27,11 +27,11 @@ PART = re.compile(r"\..+\.[0-9]+\.part")
 
 
 class _InPieces(io.RawIOBase):
-    """A new file that is written in pieces of at most `PIECE` bytes."""
+    """A file, opened for writing, that is written in pieces of at most `PIECE` bytes."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self.name = str(path)  # astropy uses it if the disk is full
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.name = str(file.name)  # astropy uses it if the disk is full
 
     def writable(self) -> bool:
         return True
@@ -71,7 +71,7 @@ def replacing(path: Path, meanwhile: Callable[[Path], object] | None = None) -> 
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with io.BufferedWriter(_InPieces(temporary)) as stream:
+        with io.BufferedWriter(_InPieces(temporary.open("wb", buffering=0))) as stream:
             yield stream
             stream.flush()
             flush = partial(os.fsync, stream.fileno())

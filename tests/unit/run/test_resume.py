@@ -346,7 +346,7 @@ def test_a_file_is_written_in_pieces(tmp_path, monkeypatch):
 
 
 def test_no_piece_is_larger_than_it_may_be(tmp_path):
-    with files._InPieces(tmp_path / "a") as raw:
+    with files._InPieces((tmp_path / "a").open("wb", buffering=0)) as raw:
         assert raw.write(bytes(3 * files.PIECE)) == files.PIECE and raw.write(b"end") == 3
         assert raw.writable() and raw.fileno() > 0
     assert (tmp_path / "a").stat().st_size == files.PIECE + 3
