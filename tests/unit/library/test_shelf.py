@@ -234,6 +234,16 @@ def test_explain(library: CalibrationLibrary, product: Make, night: Any) -> None
     assert entries["static_bpm"]["candidates"] == [] and "no static_bpm" in entries["static_bpm"]["reason"]
 
 
+def test_explain_of_a_dark_offers_no_mask_made_from_darks(library: CalibrationLibrary, night: Any) -> None:
+    """As the plan does."""
+    night.darks(5, 1.0)
+    dark = night.darks(5, 20.0)[0]
+    night.lamps()
+    assert {e["kind"] for e in library.explain(dark, [night.folder])} == {"static_bpm"}
+    (task,) = [t for t in night.plan().tasks if dark.name in [f.name for f, _ in t.frames]]
+    assert not task.calibrations
+
+
 def test_explain_pairs_and_mask_darks(library: CalibrationLibrary, night: Any) -> None:
     night.darks(5, 1.0)
     night.darks(5, 20.0)

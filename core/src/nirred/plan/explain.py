@@ -69,7 +69,10 @@ def _answers(planner: Planner, frame: FrameInfo) -> Iterator[Association | Missi
 
 
 def _wishes(frame: FrameInfo, kind: str, rule: CalibrationRule) -> Iterator[Wish]:
-    for k in (kind, "static_bpm") if kind == "bpm" else (kind,):
+    kinds: tuple[str, ...] = (kind,)
+    if kind == "bpm":  # measured masks are made from darks: these get a static one alone
+        kinds = ("static_bpm",) if frame.descriptors.role == "dark" else ("bpm", "static_bpm")
+    for k in kinds:
         yield Wish(frame, k, rule, rule.optional)
 
 
