@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -216,12 +216,25 @@ def test_parameters_named_in_the_docs_exist() -> None:
     assert named >= 5
 
 
+def fields_of(kind: Any) -> set[str]:
+    """Keys of a record in run.json, and of the records in it."""
+    found: set[str] = set()
+    for name, told in kind.model_fields.items():
+        found.add(told.alias or name)
+        for inner in (told.annotation, *get_args(told.annotation)):
+            found |= fields_of(inner) if hasattr(inner, "model_fields") else set()
+    return found
+
+
 def test_keywords_and_fates_are_documented() -> None:
     from nirred.plan.fates import exit_code
     from nirred.plan.model import FATES
+    from nirred.run.schema import RunFile
 
     page = (DOCS / "explanation" / "products.md").read_text(encoding="utf-8")
     assert all(f"`{fate}`" in page for fate in FATES)
+    record = re.findall(r"\w+", page.split("\n## run.json\n")[1].split("\n## ")[0])
+    assert fields_of(RunFile) <= set(record), "keys of run.json that the page does not name"
     codes = re.findall(r"(\d+) (?:all|some|when|the|nothing|usage)", inspect.getdoc(exit_code) or "")
     assert codes and all(f"| {code} |" in page for code in codes)
     assert issubclass(PluginError, Exception) and f"| {PluginError.exit_code} |" in page
