@@ -173,7 +173,9 @@ def test_an_observer_that_raises_is_told_of_once(night, add, tmp_path):
     add(nirred_event=hook("nirred_event", raising))
     night.darks(3)
     options = RunOptions(jobs=1, on_event=lambda event: heard.append(event.message))
-    assert run([night.folder], tmp_path / "out", options, night.registry).exit_code == 0
+    done = run([night.folder], tmp_path / "out", options, night.registry)
+    assert done.exit_code == 0
+    assert done.record["remarks"] == ["nirred-rough: nirred_event failed: RuntimeError: out of coffee"]
     assert [m for m in heard if "out of coffee" in m] == [
         "nirred-rough: nirred_event failed: RuntimeError: out of coffee"
     ]

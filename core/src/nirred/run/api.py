@@ -163,6 +163,7 @@ def run(
         ledger = Ledger(out)
         results, interrupted = _execute_all(plan, context, options, own, tell, ledger)
         plan = replace(plan, tasks=[r.task for r in results])  # as they were carried out
+        plan.remarks += [said for said in registry.complaints() if said not in plan.remarks]  # observers'
         record = run_record(plan, results) | circumstances(registry, options.plan.settings, started)
         record["earlier"] = ledger.earlier
         if isinstance(tell, Journal):
