@@ -320,7 +320,7 @@ class Registry:
         Unreadable
             The file is damaged in a part that the plugin read.
         """
-        if getattr(self.manager.get_plugin(owner), hook, None) is None:
+        if not self.implements(owner, hook):
             return None
         try:
             return checked(hook, self._owner(owner, hook)(**arguments))
@@ -336,6 +336,10 @@ class Registry:
     def origin(self, thing: MaskSpec | type) -> str:
         """Package that registered a mask or the class of a step; '' for the core's own."""
         return next((self.package(n) for n, own in (*self.masks(), *self.steps()) if own is thing), "")
+
+    def implements(self, owner: str, hook: str) -> bool:
+        """Whether a plugin has a hook of its own."""
+        return getattr(self.manager.get_plugin(owner), hook, None) is not None
 
     def misbehaved(self, owner: str, what: str) -> PluginError:
         """The error that names a plugin's package and what it did wrong."""

@@ -187,7 +187,7 @@ def test_a_plugin_that_fails_to_claim_is_named(night: Any, rival: Any) -> None:
 
 
 def test_each_exposure_of_a_burst_is_a_frame(night: Any) -> None:
-    night.sky(0, 0, NCUBE=3)
+    night.sky(0, 0, NCUBE=3, NAXIS=3, NAXIS3=3)
     plan = night.plan(allow_missing=("flat",))
     (task,) = plan.tasks
     assert task.id == "c001-1_image" and [f.name for f, _ in task.frames] == [f"c001-{i}.fits" for i in (1, 2, 3)]

@@ -43,7 +43,7 @@ def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
     assert found["acq.fits"] == ("unsupported", "acquisition")
     assert found["arc.fits"] == ("unsupported", "not a kind of frame that is reduced (other)")
     assert found["odd.fits"] == ("unsupported", "read mode odd: gain not known")
-    said = "its header states no exposure time (usually EXPTIME), or an impossible one"
+    said = "its header states no exposure time, or an impossible one"
     assert found["timeless.fits"] == ("unsupported", said)
     assert found["quoted.fits"] == ("unsupported", "its header states an impossible exposure time: EXPTIME = '20.0'")
     assert found["done.fits"][0] == "unsupported" and "--user-cal" in found["done.fits"][1]
@@ -51,6 +51,31 @@ def test_each_kind_of_trouble_has_its_verdict(night: Any) -> None:
     assert found["raises.fits"][0] == "unreadable"
     assert "nirred-cam" in found["raises.fits"][1] and "nirred_describe" in found["raises.fits"][1]
     assert [found[n][0] for n in ("empty.fits", "text.fits", "cut.fits")] == ["unreadable"] * 3
+
+
+def test_images_that_are_no_planes_of_a_detector_are_refused_by_the_plan(night: Any) -> None:
+    """A plugin that has not thought of cubes: said before any pixel is read."""
+    shapes = {"plain.fits": (16, 16), "third.fits": (1, 16, 16), "cube.fits": (3, 16, 16), "wide.fits": (16, 32)}
+    for name, shape in shapes.items():
+        fits.update(night.frame("science", name), np.zeros(shape, np.int16), fits.getheader(night.folder / name))
+    for name, count in (("burst.fits", 3), ("beyond.fits", 4)):
+        header = fits.getheader(night.frame("science", name, NCUBE=count))
+        fits.update(night.folder / name, np.zeros((3, 16, 16), np.int16), header)
+    found = verdicts(night)
+    assert [found[n][0] for n in ("plain.fits", "third.fits", "burst.fits")] == [None] * 3
+    wanted = "its detector 16 x 16 (nirred_detectors)"
+    cube = f"HDU 0 has 16 x 16 x 3 pixels, {wanted}; the exposures of a cube are named by nirred_exposures"
+    assert found["cube.fits"] == ("unsupported", cube)
+    assert found["wide.fits"] == ("unsupported", f"HDU 0 has 32 x 16 pixels, {wanted}")
+    few = "HDU 0 has 16 x 16 x 3 pixels, too few for exposure 4 of the file (nirred_exposures)"
+    assert found["beyond.fits"] == ("unsupported", few)
+
+
+def test_an_exposure_time_is_called_impossible_only_if_it_is(night: Any) -> None:
+    """A plugin may read it from another keyword than EXPTIME."""
+    night.frame("science", "negative.fits", EXPTIME=-2.0)
+    found = verdicts(night)
+    assert found["negative.fits"] == ("unsupported", "its header states an impossible exposure time: -2 s")
 
 
 def test_two_claims_are_ambiguous_and_name_both(night: Any, rival: Any) -> None:

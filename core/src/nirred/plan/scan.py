@@ -68,7 +68,7 @@ def scan_file(path: Path, registry: Registry, headers: Headers | None = None) ->
         owner, claim = registry.claim(headers)
         record.frames = _frames(path, headers, owner, claim, registry)
         record.product = _product_kind(headers) or _master_kind(record.frames)
-        _judge(record, claim)
+        _judge(record, claim, reads_itself=registry.implements(owner, "nirred_open"))
         if record.verdict is None:
             headers.check_size()
     except (Unreadable, PluginError) as error:
@@ -124,15 +124,15 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
     )  # fmt: skip
 
 
-def _judge(record: FileRecord, claim: Claim) -> None:
-    """Set the verdict on a file that its plugin could describe."""
+def _judge(record: FileRecord, claim: Claim, *, reads_itself: bool) -> None:
+    """Set the verdict on a file that its plugin could describe, and perhaps `reads_itself`."""
     if claim.unsupported:
         record.verdict, record.reason = "unsupported", claim.unsupported
     elif record.product:
         own = PRODUCT_KEY in record.frames[0].headers.primary
         maker = "nirred" if own else "the observatory's software"
         record.verdict, record.reason = "product", f"{record.product} made by {maker}"
-    elif reason := _why_unsupported(record.frames[0]):
+    elif reason := _why_unsupported(record.frames[0]) or ("" if reads_itself else _misshapen(record.frames)):
         record.verdict, record.reason = "unsupported", reason
 
 
@@ -155,10 +155,45 @@ def _misstated(frame: FrameInfo) -> str:
     if not frame.detectors or any(d.gain is None for d in frame.detectors):
         return f"read mode {frame.descriptors.read_mode or 'not stated'}: gain not known"
     if exposure(frame) is None:
-        if (value := frame.headers.get("EXPTIME")) is not None:
+        if (told := frame.descriptors.exposure_time) is not None:
+            return f"its header states an impossible exposure time: {told:g} s"
+        value = frame.headers.get("EXPTIME")
+        if value is not None and frame.headers.number("EXPTIME", 1e-9) is None:
             return f"its header states an impossible exposure time: EXPTIME = {value!r}"
-        return "its header states no exposure time (usually EXPTIME), or an impossible one"
+        return "its header states no exposure time, or an impossible one"
     return _miscounted(frame)
+
+
+def _misshapen(frames: Sequence[FrameInfo]) -> str:
+    """Why an image of the file cannot be a plane of its exposures, or ''; not asked of compressed files and masks."""
+    headers, detectors = frames[0].headers, frames[0].detectors
+    if headers.compressed or frames[0].descriptors.role == "bpm":
+        return ""
+    try:
+        images = dict(headers.images)
+    except Unreadable:  # damage after the first image; reported when it is read
+        return ""
+    stated = [d.hdu for d in detectors]
+    own = list(images) if None in stated else stated
+    for e in (f.exposure for f in frames):
+        for hdu, detector in zip(e.hdus or own, detectors, strict=False):
+            shape = images[hdu].shape if hdu in images else ()
+            if shape and (fault := _unlike(shape, e.plane, detector.shape)):
+                return f"HDU {hdu} has {' x '.join(map(str, shape[::-1]))} pixels, {fault}"
+    return ""
+
+
+def _unlike(shape: tuple[int, ...], plane: int | None, wanted: tuple[int, int]) -> str:
+    """How an image differs from a detector's plane of shape `wanted`, or from a cube of planes; '' if it does not."""
+    expected = f"its detector {wanted[1]} x {wanted[0]} (nirred_detectors)"
+    if plane is not None:
+        if len(shape) < 3 or plane >= shape[0]:
+            return f"too few for exposure {plane + 1} of the file (nirred_exposures)"
+        shape = shape[1:]
+    flat = [n for n in shape if n > 1]
+    if flat == [n for n in wanted if n > 1]:
+        return ""
+    return f"{expected}; the exposures of a cube are named by nirred_exposures" if len(flat) > 2 else expected
 
 
 def _miscounted(frame: FrameInfo) -> str:
