@@ -52,6 +52,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "curve to nowhere": ("nirred_detectors", [curve((1.0,), valid_to=None)], "valid_to = None"),
     "times of other rows": ("nirred_detectors", [curve((1.0,), time_delta=(0.0, 1.0, 2.0))], "time_delta"),
     "section as numbers": ("nirred_detectors", [replace(DETECTOR, section=(0, 5, 0, 4))], "section"),
+    "no amplifiers": ("nirred_detectors", [replace(DETECTOR, amplifiers=None)], "amplifiers = None"),
     "amplifier by name": ("nirred_detectors", [replace(DETECTOR, amplifiers=("a",))], "amplifiers has a str"),
     "HDU by name": ("nirred_detectors", [replace(DETECTOR, hdu="SCI")], "hdu = 'SCI'"),
     "no epoch": ("nirred_detectors", [replace(DETECTOR, epoch=None)], "epoch = None"),

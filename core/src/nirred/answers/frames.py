@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from numbers import Integral, Real
@@ -91,6 +91,7 @@ def _detector(d: Detector) -> None:
     index(d.coadds, "coadds", 1)
     need(d.section is None or isinstance(d.section, Section), f"section = {d.section!r}")
     need(isinstance(d.epoch, str) and isinstance(d.name, str), f"epoch = {d.epoch!r}, name = {d.name!r}")
+    need(isinstance(d.amplifiers, Sequence), f"amplifiers = {d.amplifiers!r}")
     drained(d.amplifiers, (Amplifier,), "amplifiers")
     if d.linearity is not None:
         _linearity(d.linearity)

@@ -226,7 +226,7 @@ class Descriptors:
     Parameters
     ----------
     instrument : str
-        Name of the camera as registered.
+        Name of the camera as users write it in conditions ("F2"). Calibrations are matched by that of the `Claim`.
     role : Role
         Purpose of the frame; the planner sorts frames by it.
     object : str
