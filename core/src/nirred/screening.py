@@ -23,6 +23,8 @@ SAMPLED = 20_000
 ROWS = 32
 #: Share of damaged rows from which the others are not trusted either.
 DAMAGED = 0.2
+#: Part of a flat's pattern that is not in the frames from which there is a remark, and the largest error of one area.
+UNFIT, SURE = 0.5, 0.1
 #: Mean deviation from the shape of the sky in the other frames, relative to the sky and to the usual deviation, beyond
 #: which a frame is left out: shapes of skies agree to 0.005, but dithers move large galaxies. If a larger share of the
 #: frames deviates, it is due to such a target.
@@ -138,7 +140,13 @@ def _leave_out_foreign(group: Group, seen: dict[int, Seen]) -> None:
     frames = group.indices()
     if not frames:
         return
-    shares = foreign(*(np.stack([seen[i][column] for i in frames]) for column in (1, 2)))
+    left, error = (np.stack([seen[i][column] for i in frames]) for column in (1, 2))
+    shares = foreign(left, error)
+    sure = left[error < SURE]
+    usual = min(float(np.median(sure)), 1.0) if sure.size else 0.0
+    if usual > UNFIT and "flat" in group.calibrations:
+        name = group.calibrations["flat"].name
+        group.remark(f"{usual:.0%} of the pattern of {name} is not in the frames: it is noise, or that of other pixels")
     for i, share in zip(frames, shares, strict=True):
         if share > DAMAGED:
             part = "" if share > 0.9 else f" in {share:.0%} of its area"

@@ -173,8 +173,11 @@ class PlaneState:
     @cached_property
     def typical_noise(self) -> tuple[float, float]:
         """Medians of (constant, per_electron) over a regular sample of pixels."""
-        sampled = (np.asarray(a) for a in (self.constant, self.per_electron))
-        constant, per_electron = (float(np.median(a[::5, ::5] if a.ndim == 2 else a)) for a in sampled)
+        sampled = [a[::5, ::5] if a.ndim == 2 else a for a in map(np.asarray, (self.constant, self.per_electron))]
+        constant, per_electron = (float(np.median(a)) for a in sampled)
+        if per_electron == 0.0 and sampled[1].any():  # the flat is invalid in most pixels
+            seeing = sampled[1] > 0
+            constant, per_electron = (float(np.median(np.broadcast_to(a, seeing.shape)[seeing])) for a in sampled)
         return constant, per_electron
 
     def expected_variance(self, sky: float) -> float:

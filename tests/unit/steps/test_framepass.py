@@ -317,6 +317,28 @@ def test_a_mirrored_frame_is_left_out(make_group, write_raw):
     assert group.frames[1].reason == "the flat's pattern is not in it: mirrored, displaced or no exposure"
 
 
+def test_a_flat_of_other_pixels_is_told(make_group, write_raw):
+    rng = np.random.default_rng(6)
+    flat = rng.normal(1.0, 0.02, (96, 120)).astype(np.float32)
+    frames = [[(rng.poisson(20000.0 * flat)).astype(np.float32)] for _ in range(3)]
+    told = []
+    for used in (flat, flat[:, ::-1]):
+        group = prepared(make_group, write_raw(frames), flat=[flat_plane(used, flat.shape)])
+        group.calibrations["flat"] = Calibration(group.setup.flat, "F.fits")
+        calibrate_group(group)
+        assert group.indices() == [0, 1, 2]
+        told.append(group.remarks)
+    assert told[0] == [] and "of the pattern of F.fits is not in the frames" in told[1][0]
+
+
+def test_a_flat_of_which_most_is_invalid_leaves_the_noise_of_the_rest(make_group, write_raw):
+    flat = np.ones((96, 120), np.float32)
+    flat[:60] = 0.0
+    group = prepared(make_group, write_raw(exposures(3)), flat=[flat_plane(flat, flat.shape)])
+    calibrate_group(group)
+    assert group.indices() == [0, 1, 2] and group.planes[0].typical_noise == (100.0, 1.0)
+
+
 @pytest.mark.parametrize("role", ["sky", "both"])
 def test_a_frame_on_a_part_of_which_light_fell_is_left_out(make_group, write_raw, role):
     frames = exposures(4)
