@@ -88,6 +88,10 @@ class Config:
         """Configured value of an option, or the default."""
         return self.options[name].value if name in self.options else default
 
+    def below(self, higher: Config) -> Config:
+        """The configuration with a higher layer applied to it."""
+        return Config(self.settings + higher.settings, {**self.options, **higher.options}, self.files + higher.files)
+
 
 def user_file(environ: Mapping[str, str] | None = None) -> Path:
     """The user's file: NIRRED_CONFIG, or nirred.toml in the platform's configuration directory (there may be none).
@@ -124,15 +128,15 @@ def load_config(inputs: Iterable[str | Path] = (), environ: Mapping[str, str] | 
         wrong type.
     """
     environ = os.environ if environ is None else environ
-    settings: list[Setting] = []
-    options: dict[str, Option] = {}
     own = user_file(environ)
     files = [p for p in (own, *_beside(inputs)) if os.path.lexists(p) and str(p) != os.devnull]
+    found = Config()
     for path in files:
-        _add_file(path, settings, options)
-        _refuse_places(path, options, own)
-    _add_environment(environ, settings, options)
-    return Config(tuple(settings), options, tuple(files))
+        layer = _of_file(path)
+        if path != own:
+            _refuse_places(layer, path, own)
+        found = found.below(layer)
+    return found.below(_of_environment(environ))
 
 
 def _beside(inputs: Iterable[str | Path]) -> Iterator[Path]:
@@ -145,7 +149,9 @@ def _beside(inputs: Iterable[str | Path]) -> Iterator[Path]:
             yield home / FILE_NAME
 
 
-def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -> None:
+def _of_file(path: Path) -> Config:
+    settings: list[Setting] = []
+    options: dict[str, Option] = {}
     tables = read_toml(path, str(path), "correct the file")
     for name, table in tables.items():
         if name not in ("run", "steps"):
@@ -165,6 +171,7 @@ def _add_file(path: Path, settings: list[Setting], options: dict[str, Option]) -
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: [steps] {step} = {values!r}", f"write a table [steps.{step}]")
         settings += [make_setting(f"{step}:{n}", _found(path.parent, v), str(path)) for n, v in values.items()]
+    return Config(tuple(settings), options, (path,))
 
 
 def _from(home: Path, name: str) -> str:
@@ -178,14 +185,16 @@ def _found(home: Path, value: Any) -> Any:
     return _from(home, value) if named and os.path.isfile(_from(home, value)) else value
 
 
-def _refuse_places(path: Path, options: Mapping[str, Option], own: Path) -> None:
-    """Refuse output locations set by a file next to the data: only the user may set them."""
+def _refuse_places(layer: Config, path: Path, own: Path) -> None:
+    """Refuse output locations set by a file next to the data: only the user may set them, in the `own` file."""
     for name in OWN:
-        if path != own and name in options and options[name].origin == str(path):
+        if name in layer.options:
             raise ConfigError(f"{path}: {name} cannot be set beside the data", f"set it in {own}, or for one run")
 
 
-def _add_environment(environ: Mapping[str, str], settings: list[Setting], options: dict[str, Option]) -> None:
+def _of_environment(environ: Mapping[str, str]) -> Config:
+    settings: list[Setting] = []
+    options: dict[str, Option] = {}
     for name in sorted(environ):
         if not name.startswith("NIRRED_") or name in RESERVED:
             continue
@@ -195,6 +204,7 @@ def _add_environment(environ: Mapping[str, str], settings: list[Setting], option
             settings.append(make_setting(f"{step}:{parameter}", value, f"environment {name}"))
         else:
             options[step] = _checked(step, value, f"environment {name}")
+    return Config(tuple(settings), options)
 
 
 def _place(library: str, home: Path) -> str:
