@@ -14,7 +14,7 @@ from nirred import registry as module
 from nirred.errors import Ambiguous, ConfigError, PluginError, Unclaimed
 from nirred.headers import Headers
 from nirred.plugin import CalibrationRule, Claim, Event, Instrument, Recipe, hookimpl
-from nirred.registry import Fault, PluginInfo, Registry, plugins
+from nirred.registry import Fault, PluginInfo, Registry, in_order
 from nirred.testing.headers import headers_from_text
 
 NIRI = headers_from_text("INSTRUME= 'NIRI    '")
@@ -68,7 +68,7 @@ def test_import_error_is_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ImportError: no module named fancy" in found.found["bad"].error
     assert found.found["bad"].package == "nirred-bad"
     assert "SystemError" in found.found["worse"].error
-    assert [i.name for i in plugins(list(found.found.values()))] == ["good", "bad", "worse"]
+    assert [i.name for i in in_order(list(found.found.values()))] == ["good", "bad", "worse"]
 
 
 def test_a_slow_or_heavy_import_is_told_and_hinders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

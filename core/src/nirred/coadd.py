@@ -154,7 +154,7 @@ def median_model(
         if (
             shifted
             and chosen
-            and _where_they_lie(group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop]))
+            and _medians_by_shifts(group, layout, chosen, start, 7.0 * sigma, (model[start:stop], count[start:stop]))
         ):
             return
         images, seen = np.empty((len(chosen), stop - start, grid.shape[1]), np.float32), 0
@@ -175,7 +175,7 @@ def _are_shifted(layout: Layout, frames: list[int]) -> bool:
     return len(layout.target.planes) == 1 and all(p.shift is not None for i in frames for _, p in layout.of(i))
 
 
-def _where_they_lie(
+def _medians_by_shifts(
     group: Group, layout: Layout, frames: list[int], start: int, apart: float, out: tuple[np.ndarray, np.ndarray]
 ) -> bool:
     """Medians of the nearest pixels for rows of the grid, without resampling; False if planes are not in one array."""

@@ -347,7 +347,7 @@ class Registry:
 
     def complaints(self) -> list[str]:
         """One sentence for each plugin that was refused or misbehaved."""
-        refused = [f"{i.package} is not used: {i.error}" for i in plugins(list(self.found.values())) if i.error]
+        refused = [f"{i.package} is not used: {i.error}" for i in in_order(self.found.values()) if i.error]
         return refused + [self.misbehaved(n, self.faults[n].text).message for n in sorted(self.faults)]
 
     def notify(self, event: object) -> str:
@@ -397,6 +397,6 @@ def _api_fault(plugin: object) -> str:
     return ""
 
 
-def plugins(infos: Sequence[PluginInfo]) -> list[PluginInfo]:
+def in_order(infos: Iterable[PluginInfo]) -> list[PluginInfo]:
     """Loaded plugins first, then refused ones, each by name."""
     return sorted(infos, key=lambda i: (bool(i.error), i.name))

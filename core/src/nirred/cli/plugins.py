@@ -27,7 +27,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 
 def _list(as_json: bool) -> None:
     from ..fitness import refuse_unfit
-    from ..registry import plugins as ordered
+    from ..registry import in_order
 
     found = registry(needed=False)
     refuse_unfit(found)
@@ -41,7 +41,7 @@ def _list(as_json: bool) -> None:
             "reason": info.error or "; ".join(_doubts(info, found)),
             "instruments": list(info.instruments),
         }
-        for info in ordered(list(found.found.values()))
+        for info in in_order(found.found.values())
     ]
     if as_json:
         echo_json(rows)
