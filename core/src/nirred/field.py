@@ -142,11 +142,9 @@ class _General:
 
     def image(self, i: int) -> Image:
         """The first plane, placed according to its header."""
-        target = Target(self.cluster[0], 0, (0,))
-        grid = replace(lay_out(self.group, [self.cluster[0]], target).target)
-        chain = self.where.by_header(self.cluster[0], i)
-        placed = Placement(self.where.shape(0), None, chain, self.where.distortion(i, 0))
-        layout = replace(lay_out(self.group, [self.cluster[0]], grid), placements={(i, 0): placed})
+        first = self.cluster[0]
+        placed = Placement(self.where.shape(0), None, self.where.by_header(first, i), self.where.distortion(i, 0))
+        layout = replace(lay_out(self.group, [first], Target(first, 0, (0,))), placements={(i, 0): placed})
         values = drawn_rows(self.group, layout, i, (0, layout.grid.shape[0]), "bilinear")
         bad = ~np.isfinite(values)
         return np.where(bad, np.float32(0), values), bad.view(np.uint8)
