@@ -26,4 +26,7 @@ def report(output: str, as_json: bool) -> None:
     if not out.is_dir():
         raise ConfigError(f"{out}: no such directory", "name the output of a run")
     page = write_report(out)
-    echo_json({"report": str(page)}) if as_json else click.echo(page)
+    if as_json:
+        echo_json({"report": str(page)})
+    else:
+        click.echo(page)
