@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from datetime import date
 from pathlib import Path
 
 from ..errors import DataError, Unreadable
@@ -102,8 +101,3 @@ def setting(kind: str, frame: FrameInfo) -> str:
         shape = frame.detectors[0].shape
         parts.append(f"{shape[1]}x{shape[0]}")
     return ", ".join(text(p) for p in parts if p is not None)
-
-
-def day(moment: object) -> str:
-    """Date of a moment for tables."""
-    return moment.isoformat()[:19].replace("T", " ") if isinstance(moment, date) else ""
