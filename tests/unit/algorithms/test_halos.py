@@ -42,6 +42,19 @@ def test_light_on_blank_pixels_is_told_beside_a_bent_sky(index: float, bend: flo
     assert light_between(image, found, 0 * blank) == (0.0, 0.0)
 
 
+def test_stars_on_a_galaxy_do_not_change_its_profile() -> None:
+    """They belong to its detected area, and may be much brighter than the galaxy where it is faint."""
+    image, found, light = seen(1.0, 0.0)
+    draw = np.random.default_rng(8)
+    inside = np.argwhere(found)
+    for y, x in inside[draw.choice(len(inside), 25, replace=False)]:
+        image[y - 1 : y + 2, x - 1 : x + 2] += draw.uniform(20, 2000)
+    blank = (light < 1.0) * 16.0
+    true = light[blank > 0].mean()
+    told, error = light_between(image, found, blank)
+    assert abs(told - true) < min(0.6 * true, 3 * error)
+
+
 def test_a_halo_is_where_its_object_is() -> None:
     image, found, light = seen(1.0, 1.0)
     (halo,) = find_halos(image, found)

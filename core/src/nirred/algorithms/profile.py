@@ -21,6 +21,9 @@ INDICES = np.array([0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 SIZES = np.geomspace(0.1, 3.0, 32)  # effective radii, in isophotal radii
 #: Edges of the profile's annuli, in isophotal radii.
 RINGS = np.geomspace(0.1, REACH, 19)
+#: Pixels of an object that exceed the median of their ring by this many times the median distance from it, 3 sigma, and
+#: by this share of the median, are those of stars: a steep profile varies within a ring.
+CLIP, STEEP = 4.5, 0.5
 #: Share of the flux left outside for index 1, and its growth with the index (steep profiles never end).
 OUTSIDE = 0.003
 OUTSIDE_POWER = 1.2
@@ -228,16 +231,16 @@ def _isophotes(
 def _annuli(
     surface: NDArray[np.float32], labels: NDArray[np.int32], own: int, ellipse: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Semi-major axis, mean brightness and 1/sqrt(pixels) of annuli along an ellipse, other objects left out."""
-    sums = np.zeros((RINGS.size, 3))
-    _sum_rings(surface, labels, own, ellipse, np.cos(ellipse[4]), np.sin(ellipse[4]), ellipse[2] * RINGS, sums)
-    count, light, distance = sums[1:].T
+    """Semi-major axis, mean brightness and 1/sqrt(pixels) of annuli along an ellipse; other objects are left out."""
+    rings = np.zeros((RINGS.size, 3))
+    _measure_rings(surface, labels, own, ellipse, np.cos(ellipse[4]), np.sin(ellipse[4]), ellipse[2] * RINGS, rings)
+    count, light, distance = rings[1:].T
     with np.errstate(invalid="ignore", divide="ignore"):
-        return distance / count, light / count, 1.0 / np.sqrt(count)
+        return distance / count, np.where(count > 0, light, np.nan), 1.0 / np.sqrt(count)
 
 
 @kernel
-def _sum_rings(
+def _measure_rings(
     surface: np.ndarray,
     labels: np.ndarray,
     own: int,
@@ -245,13 +248,20 @@ def _sum_rings(
     c: float,
     s: float,
     edges: np.ndarray,
-    sums: np.ndarray,
+    rings: np.ndarray,
 ) -> None:
-    """Number of pixels, their light and their distances between neighbouring edges; sums[0] is inside the first."""
-    x0, y0, _, ratio, _ = ellipse
-    half = edges[-1]
-    for y in range(max(0, int(y0 - half)), min(surface.shape[0], int(y0 + half) + 2)):
-        for x in range(max(0, int(x0 - half)), min(surface.shape[1], int(x0 + half) + 2)):
+    """Number of pixels between neighbouring edges, their usual light, and the sum of their distances.
+
+    rings[0] is inside the first edge. Stars on a galaxy belong to its region: pixels of it that are much brighter than
+    their ring's median do not count for the light.
+    """
+    (x0, y0, _, ratio, _), half, number = ellipse, edges[-1], 0
+    top, bottom = max(0, int(y0 - half)), min(surface.shape[0], int(y0 + half) + 2)
+    left, right = max(0, int(x0 - half)), min(surface.shape[1], int(x0 + half) + 2)
+    size = max(bottom - top, 0) * max(right - left, 0)
+    found, light, beyond = np.empty(size, np.uint8), np.empty(size, np.float64), np.empty(size, np.bool_)
+    for y in range(top, bottom):
+        for x in range(left, right):
             along = (x - x0) * c + (y - y0) * s
             across = ((y - y0) * c - (x - x0) * s) / ratio
             distance = np.sqrt(along * along + across * across)
@@ -260,9 +270,18 @@ def _sum_rings(
             ring = 0
             while edges[ring] <= distance:
                 ring += 1
-            sums[ring, 0] += 1.0
-            sums[ring, 1] += surface[y, x]
-            sums[ring, 2] += distance
+            rings[ring, 0] += 1.0
+            rings[ring, 2] += distance
+            found[number], light[number], beyond[number] = ring, surface[y, x], labels[y, x] == 0
+            number += 1
+    order, first = np.argsort(found[:number], kind="mergesort"), 0
+    for k in range(rings.shape[0]):
+        values = light[order[first : first + int(rings[k, 0])]]
+        first += values.size
+        if values.size > 0:
+            middle = np.median(values)
+            limit = middle + max(CLIP * np.median(np.abs(values - middle)), STEEP * middle)
+            rings[k, 1] = np.mean(values[(values <= limit) | beyond[order[first - values.size : first]]])
 
 
 @lru_cache(maxsize=1)
