@@ -9,7 +9,16 @@ import pytest
 
 from nirred.algorithms.medians import medians
 from nirred.algorithms.outlier_fill import fill_from_around
-from nirred.algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
+from nirred.algorithms.outliers import (
+    Expected,
+    OnGrid,
+    OnPlane,
+    OutlierLimits,
+    core_slope,
+    fill_hidden,
+    flag_outliers,
+    flank_reach,
+)
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows
 
@@ -52,7 +61,8 @@ def three_of_seeing(widths, peak, seed):
     slopes = [max(0.6, core_slope(w, usual)) for w in widths]
     reach = max(1, round(usual / 2))
     return [
-        flagged(f, model, slope_high=k, slope_low=k * 2 / 3, reach=reach) for f, k in zip(frames, slopes, strict=True)
+        flagged(f, model, slope_high=k, slope_low=k * 2 / 3, reach=reach, near=min(reach, flank_reach(usual, k)))
+        for f, k in zip(frames, slopes, strict=True)
     ]
 
 
@@ -76,6 +86,27 @@ def test_star_cores_stay_when_the_seeing_changes_by_ten_percent(peak, change, fw
     other = peak * star(23.3, 24.6, fwhm * change) / change**2
     noise = np.sqrt(SKY + np.maximum(other, 0)) * rng.standard_normal(usual.shape)
     assert flagged(other + noise, usual, n=9, reach=max(1, round(fwhm / 2))).sum() == 0
+
+
+@pytest.mark.parametrize("change", [0.7, 0.88, 1.12, 1.3])
+@pytest.mark.parametrize("fwhm", [2.5, 5.2, 8.0])
+def test_star_flanks_stay_when_the_seeing_changes(fwhm, change):
+    """As for a group with this seeing: the tolerance on flanks grows with the change that was measured."""
+    usual = 1e5 * star(47.3, 48.6, fwhm, 96)
+    other = 1e5 * star(47.3, 48.6, fwhm * change, 96) / change**2
+    slope, reach = max(0.6, core_slope(fwhm * change, fwhm)), max(1, round(fwhm / 2))
+    allowed = {"slope_high": slope, "slope_low": slope * 2 / 3, "near": min(reach, flank_reach(fwhm, slope))}
+    assert flagged(other, usual, n=9, reach=reach, **allowed).sum() == 0
+
+
+def test_a_ray_on_the_flank_of_a_star_is_caught():
+    """It was as bright as the star is half a FWHM nearer to its centre: 3.5 times the light at its place."""
+    y, x = np.indices((64, 64)) - 32.0
+    model = 12700 * (1 + (x * x + y * y) / 24) ** -3.0  # FWHM 5
+    sub = model.copy()
+    sub[32, 39] += 2300
+    flags = flagged(sub, model, n=9, reach=3, near=flank_reach(5.0, 0.6))
+    assert flags[32, 39] == 1 and flags.sum() == 1
 
 
 def test_transparency_is_no_outlier():
@@ -204,9 +235,10 @@ def test_every_pixel_is_judged_by_the_frames_behind_it(origin):
         sigma = np.sqrt(variance * (0.5 if n < 3 else 1 + 1.6 / n - 4.8 / n**2))
         if dq[y, x] and (0.9 * m if n > 2 else 1.8 * m - v) > 5 * sigma:
             continue
-        around = [model[np.clip(y + dy, 0, 39), np.clip(x + dx, 0, 42)] for r in (1, 2) for dy, dx in
-                  ((r, 0), (-r, 0), (0, r), (0, -r))]  # fmt: skip
-        steep = np.nanmax(np.abs(np.array(around, float) - m), initial=0.0)
+        around = [[model[np.clip(y + dy, 0, 39), np.clip(x + dx, 0, 42)] for dy, dx in
+                   ((r, 0), (-r, 0), (0, r), (0, -r))] for r in (1, 2)]  # fmt: skip
+        steps = np.nanmax(np.abs(np.array(around, float) - m), axis=1, initial=0.0)
+        steep = max(steps[0], min(steps[1], 3 * max(m, 0.0)))
         steep = np.sqrt(max(steep**2 - 9 * variance * 1.6 / n, 0)) * (1 if n > 2 else 0.5)
         far[y, x], near[y, x] = (abs(v - 0.9 * m) > k * sigma + s * steep for k, s in ((5, 0.6), (3, 0.4)))
     grown = np.pad(far, 1)

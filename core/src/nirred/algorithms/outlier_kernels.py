@@ -13,6 +13,8 @@ from nirred.algorithms.compiled import kernel, subkernel
 
 #: Weight that usable samples must have of four.
 _LEAST_WEIGHT = 0.5
+#: Largest step over half a FWHM, as a share of the light of the pixel: a Gaussian falls by 1.0 of it from its peak.
+_FLANK = 3.0
 
 
 @subkernel
@@ -86,30 +88,44 @@ def count_at(count: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int) ->
 
 
 @subkernel
-def _beside(way: int, reach: int, y: int, x: int, shape: tuple[int, int]) -> tuple[int, int]:
-    """One of eight pixels around another: its neighbours, and those at the distance of half a FWHM."""
-    far = 1 if way < 4 else reach
+def _beside(way: int, near: int, reach: int, y: int, x: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """One of eight pixels around another: of the first ring, and at the distance of half a FWHM."""
+    far = near if way < 4 else reach
     yy = min(max(y + far * ((way % 4 == 0) - (way % 4 == 1)), 0), shape[0] - 1)
     return yy, min(max(x + far * ((way % 4 == 2) - (way % 4 == 3)), 0), shape[1] - 1)
 
 
 @subkernel
 def steepest(
-    model: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int, m: float, reach: int, shape: tuple[int, int]
+    model: np.ndarray,
+    nodes: np.ndarray,
+    step: int,
+    y: int,
+    x: int,
+    m: float,
+    near: int,
+    reach: int,
+    shape: tuple[int, int],
 ) -> float:
-    """Largest difference between the model at a pixel of the plane, `m`, and at those around it."""
-    steep, place = 0.0, (0.0, 0.0)
+    """Largest difference between the model at a pixel of the plane, `m`, and at those around it.
+
+    Half a FWHM is for the star's core, where the first ring is as bright. On its flank the seeing changes much less
+    than the model does over that distance.
+    """
+    steep, place, most = 0.0, (0.0, 0.0), _FLANK * max(m, 0.0)
     if nodes.size > 0:
         place = _place(nodes, step, y, x)
         right, down = _place(nodes, step, y, x + 1), _place(nodes, step, y + 1, x)
     for way in range(8):
-        yy, xx = _beside(way, reach, y, x, shape)
+        yy, xx = _beside(way, near, reach, y, x, shape)
         if nodes.size > 0:  # as even as the map is within so few pixels
             u = place[0] + (xx - x) * (right[0] - place[0]) + (yy - y) * (down[0] - place[0])
             v = place[1] + (xx - x) * (right[1] - place[1]) + (yy - y) * (down[1] - place[1])
             d = abs(_bilinear(model, u, v) - m)
         else:
             d = abs(model[yy, xx] - m)
+        if way >= 4:
+            d = min(d, most)
         if d > steep:
             steep = d
     return steep
@@ -210,7 +226,7 @@ def flag_plane(
             if dq[y, x] & bad == 0 or not buried(dq, bad, y, x):
                 n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
                 core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
-                steep = steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+                steep = steepest(model, nodes, step, y, x, m, limits[8], limits[5], sub.shape)
                 flags[y, x] = judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 

@@ -159,7 +159,7 @@ def _judge_mapped(
     if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and buried(dq, np.uint16(limits[7]), y, x)):
         return 0
     core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
-    steep = steepest(model, nodes, step, y, x, m, limits[5], sub.shape)
+    steep = steepest(model, nodes, step, y, x, m, limits[8], limits[5], sub.shape)
     return judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 

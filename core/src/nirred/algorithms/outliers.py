@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,8 @@ class OutlierLimits:
     reach : int
         Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak if the
         seeing changes by a tenth, and falls by half of its peak at that distance, whatever the sampling.
+    near : int
+        Pixels to the first ring, `flank_reach`.
     bright : int
         Flags of saturated and non-linear pixels: such a star's core differs from frame to frame.
     bad : int
@@ -137,6 +140,7 @@ class OutlierLimits:
     slope_low: float = 0.4
     least: int = 3
     reach: int = 2
+    near: int = 1
     bright: int = 0
     bad: int = 0
 
@@ -149,6 +153,14 @@ def core_slope(fwhm: float, usual: float) -> float:
     """
     change = abs((usual / fwhm) ** 2 - 1.0) if fwhm > 0 and usual > 0 else 0.0
     return min(2.5 * change, 2.0)
+
+
+def flank_reach(fwhm: float, slope: float) -> int:
+    """Pixels over which stars' flanks are compared: by as much do they move, 2 FWHM from the centre, with the seeing.
+
+    A slope tolerance is 5 times the relative change of the seeing that it allows for, see `core_slope`.
+    """
+    return max(1, math.ceil(2.0 * fwhm * slope / 5.0))
 
 
 def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierLimits) -> UInt8:
@@ -174,7 +186,7 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     flags = words.view(np.uint8)[: sub.size].reshape(sub.shape)
     e, u = expected, limits
     noise = (e.constant, e.per_electron)
-    values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad)
+    values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad, u.near)
     frame = (e.scale, e.sky, e.extra)
     if isinstance(e.told, OnGrid):
         flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..algorithms.outlier_fill import fill_from_around
-from ..algorithms.outliers import Expected, OnGrid, OnPlane, OutlierLimits, core_slope, fill_hidden, flag_outliers
+from ..algorithms.outliers import (
+    Expected,
+    OnGrid,
+    OnPlane,
+    OutlierLimits,
+    core_slope,
+    fill_hidden,
+    flag_outliers,
+    flank_reach,
+)
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import Kernel
 from ..coadd import Layout, median_model
@@ -49,14 +58,16 @@ class FlagOutliers(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         leave_out_noisy(group, frames)
-        reach = max(1, round((group.registration.fwhm or 4.0) / 2))
+        width = group.registration.fwhm or 4.0
+        reach = max(1, round(width / 2))
         widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
         usual = float(np.median(widths)) if widths else float("nan")
         limits = {}
         for i in frames:
             slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
+            near = min(reach, flank_reach(width, slope))
             limits[i] = OutlierLimits(
-                params.high, params.low, slope, slope * 2 / 3, params.least, reach, int(BRIGHT), int(BAD)
+                params.high, params.low, slope, slope * 2 / 3, params.least, reach, near, int(BRIGHT), int(BAD)
             )
         noise = [noise_of(state) for state in group.planes]
         total = 0
