@@ -6,6 +6,7 @@ The model is given at each pixel of the plane, or on a grid to which a map leads
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,39 @@ from nirred.algorithms.compiled import kernel, subkernel
 _LEAST_WEIGHT = 0.5
 #: Largest step over half a FWHM, as a share of the light of the pixel: a Gaussian falls by 1.0 of it from its peak.
 _FLANK = 3.0
+
+
+class OutlierLimits(NamedTuple):
+    """When a pixel of a frame is an outlier against the sequence.
+
+    Parameters
+    ----------
+    high, low : float
+        Sigma of the noise model; `low` holds for neighbours of an outlier.
+    slope_high, slope_low : float
+        Additional tolerance, as a share of the model's steepest step to a neighbour: for seeing and registration.
+    least : int
+        Frames that must have contributed to the model.
+    reach : int
+        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak if the
+        seeing changes by a tenth, and falls by half of its peak at that distance, whatever the sampling.
+    near : int
+        Pixels to the first ring, `flank_reach`.
+    bright : int
+        Flags of saturated and non-linear pixels: such a star's core differs from frame to frame.
+    bad : int
+        Flags of unusable pixels: they are judged only because of their neighbours.
+    """
+
+    high: float = 5.0
+    low: float = 3.0
+    slope_high: float = 0.6
+    slope_low: float = 0.4
+    least: int = 3
+    reach: int = 2
+    near: int = 1
+    bright: int = 0
+    bad: int = 0
 
 
 @subkernel
@@ -140,7 +174,7 @@ def judge(
     n: int,
     noise: tuple[float, float],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
 ) -> int:
     """1 if a pixel deviates much from the model `m`; 2 if it deviates a little: kept only next to a 1.
 
@@ -149,7 +183,7 @@ def judge(
     frame, below.
     """
     scale, sky, extra = frame
-    high, low, slope_high, slope_low, least = limits[:5]
+    high, low, slope_high, slope_low, least = limits.high, limits.low, limits.slope_high, limits.slope_low, limits.least
     if n < least and not (least <= 3 and abs(value) > abs(scale * m)):
         return 0
     variance = (noise[0] + (sky + max(m, 0.0) * scale) * noise[1]) * extra
@@ -201,14 +235,14 @@ def flag_plane(
     origin: tuple[int, int],
     noise: tuple[np.ndarray, np.ndarray],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     flags: np.ndarray,
 ) -> None:
     """Judge the pixels that deviate from the model by more than the lower limit without tolerance: a few in 1000."""
     (model, count, nodes, step), (ny, nx) = what, sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
-    low = np.float32(0.999 * limits[1])  # rounding decides nothing here
-    bright, bad, zero = np.uint16(limits[6]), np.uint16(limits[7]), np.float32(0)
+    low = np.float32(0.999 * limits.low)  # rounding decides nothing here
+    bright, bad, zero = np.uint16(limits.bright), np.uint16(limits.bad), np.float32(0)
     x0 = min(max(0, -origin[0]), nx)
     x1 = max(x0, min(nx, count.shape[1] - origin[0]))
     stray = np.zeros((nx + 7) // 8 * 8, np.uint8)
@@ -226,7 +260,7 @@ def flag_plane(
             if dq[y, x] & bad == 0 or not buried(dq, bad, y, x):
                 n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
                 core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
-                steep = steepest(model, nodes, step, y, x, m, limits[8], limits[5], sub.shape)
+                steep = steepest(model, nodes, step, y, x, m, limits.near, limits.reach, sub.shape)
                 flags[y, x] = judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 

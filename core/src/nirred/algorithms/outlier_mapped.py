@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from nirred.algorithms.compiled import kernel, subkernel
-from nirred.algorithms.outlier_kernels import between, buried, count_at, judge, model_at, steepest
+from nirred.algorithms.outlier_kernels import OutlierLimits, between, buried, count_at, judge, model_at, steepest
 
 #: Side of a block of a grid, and most of one of a plane's tiles, pixels.
 BLOCK = 8
@@ -148,7 +148,7 @@ def _judge_mapped(
     what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
     noise: tuple[np.ndarray, np.ndarray],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     y: int,
     x: int,
     middle: np.float32,
@@ -156,10 +156,10 @@ def _judge_mapped(
     """As `judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
     (model, count, nodes, step), m = what, np.float64(middle)
     n = count_at(count, nodes, step, y, x)
-    if n <= 1 or (dq[y, x] & np.uint16(limits[7]) != 0 and buried(dq, np.uint16(limits[7]), y, x)):
+    if n <= 1 or (dq[y, x] & np.uint16(limits.bad) != 0 and buried(dq, np.uint16(limits.bad), y, x)):
         return 0
-    core, own = dq[y, x] & np.uint16(limits[6]) != 0, (noise[0][y, x], noise[1][y, x])
-    steep = steepest(model, nodes, step, y, x, m, limits[8], limits[5], sub.shape)
+    core, own = dq[y, x] & np.uint16(limits.bright) != 0, (noise[0][y, x], noise[1][y, x])
+    steep = steepest(model, nodes, step, y, x, m, limits.near, limits.reach, sub.shape)
     return judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
@@ -183,7 +183,7 @@ def _certain(
     middle: np.float32,
     variance: np.float32,
     around: np.float32,
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     scale: np.float32,
 ) -> bool:
     """Whether a pixel deviates by more than allowed for the steepest model possible in its tile and those `around`.
@@ -191,8 +191,8 @@ def _certain(
     Most bad pixels do, which saves evaluating the model at eight positions; saturated cores must not be among them.
     """
     sigma = math.sqrt(variance)
-    dark = (bits & np.uint16(limits[6]) == 0) | (scale * middle <= limits[0] * sigma)
-    allowed = limits[0] * _MOST_SPREAD * sigma + limits[2] * (around + abs(middle))
+    dark = (bits & np.uint16(limits.bright) == 0) | (scale * middle <= limits.high * sigma)
+    allowed = limits.high * _MOST_SPREAD * sigma + limits.slope_high * (around + abs(middle))
     return dark & (off > 1.001 * allowed)  # rounding decides nothing here
 
 
@@ -204,7 +204,7 @@ def _judge_beside(
     least: float,
     noise: tuple[np.ndarray, np.ndarray],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     flags: np.ndarray,
     y: int,
     x: int,
@@ -226,14 +226,14 @@ def _beside_outliers(
     tiles: tuple[np.ndarray, np.ndarray, int],
     noise: tuple[np.ndarray, np.ndarray],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     flags: np.ndarray,
     y: int,
     columns: np.ndarray,
 ) -> None:
     """Judge the neighbours of outliers in row y, in these columns, unless they are clearly no outliers."""
     (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
-    (ny, nx), square = sub.shape, 0.99 * limits[1] ** 2 * extra
+    (ny, nx), square = sub.shape, 0.99 * limits.low**2 * extra
     for x in columns:
         for yy in range(max(y - 1, 0), min(y + 2, ny)):
             for xx in range(max(x - 1, 0), min(x + 2, nx)):
@@ -254,7 +254,7 @@ def flag_mapped(
     blocks: tuple[np.ndarray, np.ndarray],
     noise: tuple[np.ndarray, np.ndarray],
     frame: tuple[float, float, float],
-    limits: tuple[float, float, float, float, float, int, int, int],
+    limits: OutlierLimits,
     flags: np.ndarray,
 ) -> None:
     """As `flag_plane` for a model on a grid, which is evaluated only where the blocks' values let a pixel deviate.
@@ -264,12 +264,12 @@ def flag_mapped(
     """
     (model, _, nodes, step), (constant, electrons), (ny, nx) = what, noise, sub.shape
     scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
-    square, zero = np.float32(0.999 * max(limits[0], limits[1])) ** 2, np.float32(0)
-    side, bad = min(step, BLOCK), np.uint16(limits[7])
+    square, zero = np.float32(0.999 * max(limits.high, limits.low)) ** 2, np.float32(0)
+    side, bad = min(step, BLOCK), np.uint16(limits.bad)
     reach = np.empty((-(-ny // side), -(-nx // side)), np.float32)
     tiles = reach, np.empty_like(reach), side
     _tile_limits(nodes, step, side, blocks, model.shape, reach, tiles[1])
-    around, bounded = np.empty_like(reach), limits[4] <= 3 and limits[5] + 2 <= side
+    around, bounded = np.empty_like(reach), limits.least <= 3 and limits.reach + 2 <= side
     _spread_out(reach, around)
     room, least, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
     stray, chosen = np.zeros((nx + 7) // 8 * 8, np.uint8), np.empty(nx + 8, np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.outlier_fill import fill_lost
-from nirred.algorithms.outlier_kernels import flag_plane, grow, tell
+from nirred.algorithms.outlier_kernels import OutlierLimits, flag_plane, grow, tell
 from nirred.algorithms.outlier_mapped import BLOCK, flag_mapped, survey_blocks
 from nirred.algorithms.pixelmap import PixelMap
 
@@ -111,40 +111,6 @@ class Expected:
     extra: float
 
 
-@dataclass(frozen=True)
-class OutlierLimits:
-    """When a pixel of a frame is an outlier against the sequence.
-
-    Parameters
-    ----------
-    high, low : float
-        Sigma of the noise model; `low` holds for neighbours of an outlier.
-    slope_high, slope_low : float
-        Additional tolerance, as a share of the model's steepest step to a neighbour: for seeing and registration.
-    least : int
-        Frames that must have contributed to the model.
-    reach : int
-        Pixels to the second ring of neighbours, half the FWHM: a Gaussian's core changes by 0.23 of its peak if the
-        seeing changes by a tenth, and falls by half of its peak at that distance, whatever the sampling.
-    near : int
-        Pixels to the first ring, `flank_reach`.
-    bright : int
-        Flags of saturated and non-linear pixels: such a star's core differs from frame to frame.
-    bad : int
-        Flags of unusable pixels: they are judged only because of their neighbours.
-    """
-
-    high: float = 5.0
-    low: float = 3.0
-    slope_high: float = 0.6
-    slope_low: float = 0.4
-    least: int = 3
-    reach: int = 2
-    near: int = 1
-    bright: int = 0
-    bad: int = 0
-
-
 def core_slope(fwhm: float, usual: float) -> float:
     """Slope tolerance for star cores in a frame of seeing `fwhm` among others of `usual`, as a share of the step.
 
@@ -184,14 +150,13 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     """
     words = np.zeros(-(-sub.size // 8), np.uint64)  # of eight flags each
     flags = words.view(np.uint8)[: sub.size].reshape(sub.shape)
-    e, u = expected, limits
+    e = expected
     noise = (e.constant, e.per_electron)
-    values = (u.high, u.low, u.slope_high, u.slope_low, float(u.least), u.reach, u.bright, u.bad, u.near)
     frame = (e.scale, e.sky, e.extra)
     if isinstance(e.told, OnGrid):
-        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, values, flags)
+        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, limits, flags)
     else:
-        flag_plane(sub, dq, e.told.what, e.told.origin, noise, frame, values, flags)
+        flag_plane(sub, dq, e.told.what, e.told.origin, noise, frame, limits, flags)
     grow(flags, words)
     return flags
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..algorithms.outlier_fill import fill_from_around
+from ..algorithms.outlier_kernels import OutlierLimits
 from ..algorithms.outliers import (
     Expected,
     OnGrid,
     OnPlane,
-    OutlierLimits,
     core_slope,
     fill_hidden,
     flag_outliers,
