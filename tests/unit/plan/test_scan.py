@@ -13,9 +13,26 @@ from astropy.io import fits
 from nirred.plan.associate import Source, judge
 from nirred.plan.fates import summary
 from nirred.plan.scan import names_file, scan, scan_file
-from nirred.plugin import hookimpl
+from nirred.plugin import Claim, hookimpl
 from nirred.provenance import content_digest
 from nirred.registry import Registry
+
+
+class Copied:
+    """A plugin that claims the frames of another for an instrument that it has not registered."""
+
+    NIRRED_API = (1, 0)
+
+    def __init__(self, camera: Any, claim: Claim) -> None:
+        self.camera, self.claim = camera, claim
+
+    @hookimpl
+    def nirred_claim(self, headers: Any) -> Claim | None:
+        return self.claim if headers.get("INSTRUME") == "CAM" else None
+
+    @hookimpl
+    def nirred_describe(self, headers: Any) -> Any:
+        return self.camera.nirred_describe(headers)
 
 
 def verdicts(night: Any) -> dict[str, tuple[Any, str]]:
@@ -69,6 +86,16 @@ def test_images_that_are_no_planes_of_a_detector_are_refused_by_the_plan(night: 
     assert found["wide.fits"] == ("unsupported", f"HDU 0 has 32 x 16 pixels, {wanted}")
     few = "HDU 0 has 16 x 16 x 3 pixels, too few for exposure 4 of the file (nirred_exposures)"
     assert found["beyond.fits"] == ("unsupported", few)
+
+
+def test_a_claim_for_an_instrument_that_nobody_brings_is_refused(night: Any) -> None:
+    """A misspelt name would keep its frames apart from their calibrations."""
+    cam = night.registry.manager.get_plugin("cam")
+    night.registry.add(Copied(cam, Claim("kam", weight=1)), "copied", "nirred-copied")
+    night.frame("science", "a.fits")
+    verdict, reason = verdicts(night)["a.fits"]
+    assert verdict == "unreadable"
+    assert "nirred-copied: nirred_claim names the instrument 'kam', which nirred_instruments does not bring" in reason
 
 
 def test_an_exposure_time_is_called_impossible_only_if_it_is(night: Any) -> None:

@@ -98,6 +98,10 @@ def _frames(path: Path, headers: Headers, owner: str, claim: Claim, registry: Re
     if claim.unsupported:
         return ()
 
+    if claim.instrument not in {i.name for name, i in registry.instruments() if name == owner}:
+        said = f"nirred_claim names the instrument {claim.instrument!r}, which nirred_instruments does not bring"
+        raise registry.misbehaved(owner, said)
+
     def ask(hook: str) -> Any:
         return registry.ask(owner, hook, headers=headers)
 
