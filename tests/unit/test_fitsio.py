@@ -375,3 +375,14 @@ def test_threads_change_no_byte_of_a_product(tmp_path):
         write_product(path, fits.Header(), [Extension(f"E{k}", p.copy()) for k, p in enumerate(planes)], threads)
         written.append(path.read_bytes())
     assert written[0] == written[1]
+
+
+def test_what_is_no_number_in_a_calibration_is_flagged_and_zero(tmp_path):
+    data, var = np.full((2, 4, 5), 3.0, np.float32)
+    data[0, 0], data[1, 1], var[2, 2], var[3, 3] = np.nan, np.inf, np.nan, -1.0
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data, name="SCI"), fits.ImageHDU(var, name="VAR")]).writeto(
+        tmp_path / "a_dark.fits"
+    )
+    (plane,) = read_calibration(tmp_path / "a_dark.fits")
+    assert np.argwhere(plane.dq).tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    assert plane.data.sum() == plane.var.sum() == 3.0 * 16

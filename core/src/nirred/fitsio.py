@@ -272,7 +272,11 @@ def read_calibration(path: Path) -> list[Plane]:
             if other is not None and other.shape != data.shape:
                 what = f"{path.name}: its {name} is {_size(other)} pixels, its SCI {_size(data)}"
                 raise DataError(what, "make it again, or name another")
-        dq[_unusable(data, var) & ((dq & np.uint16(NOT_SIGNAL)) == 0)] |= np.uint16(DQ.BAD_PIXEL)
+        lost = _unusable(data, var)
+        dq[lost & ((dq & np.uint16(NOT_SIGNAL)) == 0)] |= np.uint16(DQ.BAD_PIXEL)
+        if lost.any():  # medians of the noise model include bad pixels
+            data = np.where(lost, np.float32(0), data)
+            var = None if var is None else np.where(lost, np.float32(0), var)
         planes.append(Plane(data, dq, var, wcs_from_header(h)))
     return planes
 

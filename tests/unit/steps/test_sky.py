@@ -341,6 +341,16 @@ def test_a_frame_with_other_light_is_left_out_unless_the_sky_falls_from_it(make_
         assert all("other light came in" in group.frames[i].reason for i in expected if levels[i])
 
 
+def test_a_dark_that_is_brighter_than_the_frames_is_told(make_group):
+    rng = np.random.default_rng(3)
+    group = make_group(["both"] * 3, [rng.normal(-500.0, 9.0, SHAPE).astype("f4") for _ in range(3)], step=10.0)
+    group.setup.dark, group.keywords["DARKCOR"] = [np.zeros(SHAPE, "f4")], "D.fits"
+    group.planes[0].constant, group.planes[0].per_electron = np.float32(81.0), np.float32(1.0)
+    associated(group)
+    SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=False), CALL)
+    assert group.remarks == ["D.fits is brighter than the frames: their sky is -500 ADU, and its noise unknown"]
+
+
 @pytest.mark.parametrize("least", [0.0, 120.0])
 def test_a_frame_without_light_is_left_out_and_spoils_no_sky(make_group, least):
     rng = np.random.default_rng(3)

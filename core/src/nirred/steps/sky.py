@@ -32,6 +32,8 @@ UNLIT = 0.03
 #: The same relative to the frames before and after, and of these relative to a frame that other light reached: from
 #: twilight to night the sky does not fall and rise again.
 DIM = 0.2
+#: Sky levels this many times the noise of a pixel below 0 are no sky's: the dark is not that of the frames.
+NEGATIVE = 1.0
 #: Slope differences between frames, over the noise of a pixel and the root of the frames' number, that are too small to
 #: matter: steps next to objects are of their order, and average out over more dithers than the noise does.
 SLIGHT = 0.007
@@ -162,12 +164,22 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
         state.filled = True
         where = "the field" if len(group.planes) == 1 else f"the field of plane {p + 1}"
         group.remark(f"the target fills {where}; its zero level comes from the sky frames")
+    _tell_bright_dark(group, state, levels)
     additive = _additive(group, state, levels, params)
     if params.mask_objects:
         levels = _on_one_pattern(group, state, levels, scaled=not additive)
     if additive:
         return levels, np.ones_like(levels)
     return np.zeros_like(levels), levels
+
+
+def _tell_bright_dark(group: Group, state: PlaneState, levels: np.ndarray) -> None:
+    usual, noise = float(np.median(levels[group.indices()])), float(np.sqrt(state.typical_noise[0]))
+    if group.setup.dark is not None and usual < -NEGATIVE * noise:
+        name = group.keywords.get("DARKCOR", "the dark")
+        group.remark(
+            f"{name} is brighter than the frames: their sky is {usual:.0f} {group.units}, and its noise unknown"
+        )
 
 
 def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scaled: bool) -> np.ndarray:
