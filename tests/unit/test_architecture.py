@@ -22,7 +22,7 @@ SOURCES = sorted(p for base in [CORE_SOURCE, *PLUGIN_SOURCES] for p in base.rglo
 #: From bottom to top: a module imports only from its own and lower layers.
 LAYERS = (
     ("__version__", "errors", "dq", "algorithms"),
-    ("cards", "textfiles"),
+    ("cards", "streams", "textfiles"),
     ("headers", "files", "params", "inputs", "picture", "drawing", "blame"),
     ("incumbent",),
     ("plugin",),

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nirred.errors import Unreadable
-from nirred.headers import BLOCK, Header, Headers, is_compressed
+from nirred.headers import BLOCK, Header, Headers
+from nirred.streams import is_compressed
 from nirred.testing.headers import headers_from_text
 
 SHAPE = (30, 40)

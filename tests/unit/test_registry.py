@@ -75,7 +75,7 @@ def test_a_slow_or_heavy_import_is_told_and_hinders_nothing(monkeypatch: pytest.
     install(monkeypatch, quick=plugin("quick"), slow=plugin("slow"), heavy=plugin("heavy"))
     clock = iter(float(t) for t in (0, 0.2, 10, 10.1, 20, 23.5))  # heavy, quick, slow: in order of their names
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(module, "HEAVY", ("nirred_heavy_library",))
+    monkeypatch.setattr("nirred.packages.HEAVY", ("nirred_heavy_library",))
     before = dict(sys.modules)
     point = next(p for p in module.entry_points(group=module.GROUP) if p.name == "heavy")
     load = point.load

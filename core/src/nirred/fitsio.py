@@ -18,8 +18,9 @@ from .dq import DQ, NOT_SIGNAL
 from .errors import DataError, Unreadable
 from .files import replacing
 from .frame import Plane, Ramp
-from .headers import DAMAGE, Header, Headers, damaged, open_stream, printable_ascii, walk
+from .headers import Header, Headers, printable_ascii, walk
 from .plugin.frames import Detector, Exposure
+from .streams import DAMAGE, damaged, open_stream
 
 if TYPE_CHECKING:
     from astropy.io import fits

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +13,7 @@ from typing import Any
 
 from .cards import CARD, whole_cards
 from .errors import Unreadable
+from .streams import is_compressed, open_input, read_bytes, skip_bytes
 
 BLOCK = 2880
 MAX_HEADER_BLOCKS = 512  # 18,432 cards: a larger header must be damaged
@@ -30,10 +28,6 @@ _PLAIN = re.compile(
 
 #: Marks a keyword that has not been looked up yet.
 _UNSEEN = object()
-
-#: What reading a file's bytes raises where they, or their compression, are damaged.
-DAMAGE = (OSError, EOFError, zlib.error)
-_GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 
 
 class Header(Mapping[str, Any]):
@@ -198,13 +192,13 @@ class Headers:
             The file is missing, empty, not FITS, truncated or corrupt; the message says which.
         """
         path = Path(path)
-        with _open(path) as stream:
+        with open_input(path) as stream:
             primary, declared = _next_header(stream, 0, path, first=True)
             headers = cls(primary, (), path)
             headers._hdus = None
             if not primary.is_image:
                 try:
-                    _skip(stream, declared - primary.data_offset, path)
+                    skip_bytes(stream, declared - primary.data_offset, path)
                     headers._first = _next_header(stream, declared, path, first=False)[0]
                 except EOFError:
                     headers._hdus = ()
@@ -295,64 +289,11 @@ def printable_ascii(text: str) -> str:
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def is_compressed(path: Path) -> bool:
-    """True if the file starts with the magic bytes of gzip or bzip2, whatever its name."""
-    with path.open("rb") as f:
-        magic = f.read(3)
-    return magic[:2] == _GZIP or magic == _BZIP2
-
-
-def open_stream(path: Path) -> io.BufferedIOBase:
-    """The file's decompressed bytes as a stream; gzip and bzip2 are recognised by their first bytes."""
-    with path.open("rb") as f:
-        magic = f.read(3)
-    if magic[:2] == _GZIP:
-        return gzip.GzipFile(path)
-    if magic == _BZIP2:
-        return bz2.BZ2File(path)
-    return path.open("rb")
-
-
-def damaged(path: Path, error: Exception) -> Unreadable:
-    """The error for a file whose bytes cannot be decompressed; `error` is one of `DAMAGE`."""
-    what = str(error).partition(" 0x")[0]  # without the checksums
-    return Unreadable(f"{path.name}: damaged compression: {what}", "fetch the file again")
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    try:
-        if path.stat().st_size == 0:
-            raise Unreadable(f"{path.name}: empty file", "fetch the file again")
-        return open_stream(path)
-    except OSError as error:
-        raise Unreadable(f"{path.name}: {error.strerror or error}", "check the path and permissions") from error
-
-
-def _read(stream: io.BufferedIOBase, n: int, path: Path) -> bytes:
-    try:
-        return stream.read(n)
-    except DAMAGE as error:
-        raise damaged(path, error) from error
-
-
-def _skip(stream: io.BufferedIOBase, n: int, path: Path) -> None:
-    if n <= 0:
-        return
-    if isinstance(stream, io.BufferedReader):
-        stream.seek(n, io.SEEK_CUR)
-        return
-    while n > 0:
-        chunk = _read(stream, min(n, 1 << 20), path)
-        if not chunk:
-            raise EOFError
-        n -= len(chunk)
-
-
 def _next_header(stream: io.BufferedIOBase, start: int, path: Path, *, first: bool) -> tuple[Header, int]:
     """Read one header; return it and the offset of the next HDU. EOFError: there is none."""
     text = ""
     for number in range(1, MAX_HEADER_BLOCKS + 1):
-        block = _read(stream, BLOCK, path)
+        block = read_bytes(stream, BLOCK, path)
         if first and number == 1 and not block.startswith(b"SIMPLE  ="):
             raise Unreadable(f"{path.name}: not a FITS file", "leave it out or convert it")
         if not first and number == 1 and not block.startswith(b"XTENSION"):
@@ -384,7 +325,7 @@ def _behind(header: Header) -> int:
 
 
 def _extensions(path: Path) -> tuple[Header, ...]:
-    with _open(path) as stream:
+    with open_input(path) as stream:
         return tuple(walk(stream, path))[1:]
 
 
@@ -397,7 +338,7 @@ def walk(stream: io.BufferedIOBase, path: Path) -> Iterator[Header]:
     position = 0
     try:
         while True:
-            _skip(stream, position - stream.tell(), path)
+            skip_bytes(stream, position - stream.tell(), path)
             header, position = _next_header(stream, position, path, first=position == 0)
             yield header
     except EOFError:

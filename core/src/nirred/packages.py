@@ -16,6 +16,9 @@ KNOWN_PACKAGES = {
     "GNIRS": "nirred-gnirs",
     "EMIR": "nirred-emir",
 }
+#: Modules that plugins need not import at start; importing them would delay every start.
+HEAVY = ("numpy", "scipy", "astropy", "photutils", "reproject", "pydantic", "numba", "matplotlib", "sqlalchemy", "yaml")
+SLOW_IMPORT = 1.0  # s
 
 
 def wanted_plugins(installed: Sequence[str]) -> Sequence[str]:
@@ -36,6 +39,14 @@ def wanted_plugins(installed: Sequence[str]) -> Sequence[str]:
         hint = nearest(strange[0], installed) or f"installed: {', '.join(installed) or 'none'}"
         raise ConfigError(f"environment NIRRED_PLUGINS: no plugin {strange[0]!r}", hint)
     return names
+
+
+def import_cost(loaded: set[str], seconds: float) -> str:
+    """What is wrong with a plugin that loaded these modules at start, or took so long; '' if nothing is."""
+    heavy = [name for name in HEAVY if name in loaded]
+    if heavy:
+        return f"imports {', '.join(heavy)} at start: every command waits for it"
+    return f"takes {seconds:.1f} s to import: every command waits for it" if seconds > SLOW_IMPORT else ""
 
 
 def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from . import __version__
 from .errors import DataError, Unreadable, fault_of
-from .headers import DAMAGE, open_stream, printable_ascii
+from .headers import printable_ascii
 from .plan.model import file_root
+from .streams import DAMAGE, open_stream
 
 #: Bytes that are hashed at once. In between, a thread may wait for the interpreter: in hashlib's pieces of 256 kB,
 #: files take twice as long while libraries are loaded.

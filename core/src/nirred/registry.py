@@ -16,7 +16,7 @@ from .answers import WrongAnswer, checked
 from .cameras import answering
 from .errors import Ambiguous, PluginError, Unclaimed, Unreadable
 from .headers import Header, Headers
-from .packages import wanted_plugins, why_unclaimed
+from .packages import import_cost, wanted_plugins, why_unclaimed
 from .plugin.frames import Claim
 from .plugin.instrument import Instrument
 from .plugin.markers import API_VERSION
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 GROUP = "nirred.plugins"
 #: Exceptions caught from plugins: `sys.exit` in a plugin must not end this program.
 FAULTS = (Exception, SystemExit)
-#: Modules that plugins need not import at start; importing them would delay every start.
-HEAVY = ("numpy", "scipy", "astropy", "photutils", "reproject", "pydantic", "numba", "matplotlib", "sqlalchemy", "yaml")
-SLOW_IMPORT = 1.0  # s
 #: Headers of no known camera: a plugin that claims one of them would claim the frames of every camera.
 STRANGERS = {
     "an empty header": "",
@@ -108,7 +105,7 @@ class Registry:
             self.found[key] = PluginInfo(point.name, package, version, f"cannot be imported: {_told(error)}")
             return
         info = self.add(module, point.name, package, version)
-        remark = _weight(set(sys.modules) - before, time.perf_counter() - start)
+        remark = import_cost(set(sys.modules) - before, time.perf_counter() - start)
         if remark and not info.error:
             self.found[point.name] = replace(info, remarks=(remark,))
 
@@ -373,13 +370,6 @@ def _told(error: BaseException) -> str:
 
 def _failure(hook: str, error: BaseException) -> str:
     return f"{hook}: {error}" if isinstance(error, WrongAnswer) else f"{hook} failed: {_told(error)}"
-
-
-def _weight(loaded: set[str], seconds: float) -> str:
-    heavy = [name for name in HEAVY if name in loaded]
-    if heavy:
-        return f"imports {', '.join(heavy)} at start: every command waits for it"
-    return f"takes {seconds:.1f} s to import: every command waits for it" if seconds > SLOW_IMPORT else ""
 
 
 def _manager() -> pluggy.PluginManager:

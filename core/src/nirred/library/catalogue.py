@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import DataError, LibraryError
-from ..headers import DAMAGE
 from ..params import nearest
 from ..plan.model import file_root
 from ..plan.moments import stamp
 from ..provenance import content_digest, file_digest
+from ..streams import DAMAGE
 from .database import Database, default_place
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Ambiguous, NirredError, PluginError, Unclaimed, Unreadable
 from ..fitsio import read_image
-from ..headers import DAMAGE, Headers, is_compressed
+from ..headers import Headers
 from ..plugin.frames import Claim, Descriptors, Exposure
 from ..provenance import content_digest
+from ..streams import DAMAGE, is_compressed
 from .model import FileRecord, FrameInfo, file_root
 from .moments import exposure
 

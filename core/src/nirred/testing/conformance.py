@@ -23,10 +23,11 @@ import pytest
 from ..errors import PluginError, Unclaimed
 from ..fitness import refuse_unfit
 from ..headers import Headers
+from ..packages import HEAVY, SLOW_IMPORT
 from ..plugin.frames import Claim, Descriptors, Detector, Exposure, PlaneWcs, Role
 from ..plugin.recipes import Recipe, RecipePatch
 from ..plugin.rules import CalibrationRule, MaskInput, seconds
-from ..registry import GROUP, HEAVY, SLOW_IMPORT, Registry
+from ..registry import GROUP, Registry
 from .headers import headers_from_text
 
 if TYPE_CHECKING:
