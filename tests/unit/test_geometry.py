@@ -11,6 +11,7 @@ import pytest
 from astropy.wcs import DistortionLookupTable, Sip
 
 from nirred import coadd
+from nirred.algorithms.gnomonic import tangent_of
 from nirred.algorithms.noise import aperture_sigma
 from nirred.algorithms.rectangle import largest_rectangle
 from nirred.algorithms.register import Registration
@@ -80,8 +81,9 @@ def headers_are_right(group):
     """Give every frame the offset that its header says."""
     where = geometry(group)
     centre = where.centre(0)
+    spot = tangent_of(where.tangent(0, 0).matrix, *centre)
     for i, frame in enumerate(group.frames):
-        x, y = where.tangent_positions(i, 0, *where.sky_of(0, 0, *centre))
+        x, y = where.tangent_positions(i, 0, spot.ra, spot.dec)
         frame.dx, frame.dy = x - centre[0], y - centre[1]
 
 
@@ -298,7 +300,8 @@ def test_offsets_may_refer_to_another_frame(tmp_path):
     where = geometry(group)
     target = targets_of(group, [0, 1, 2])[0]
     before = where.place(2, 0, target)
-    sky = where.sky_of(0, 0, 100.0, 60.0)
+    spot = tangent_of(where.tangent(0, 0).matrix, 100.0, 60.0)
+    sky = spot.ra, spot.dec
     where.refer(1)
     assert (group.frames[1].dx, group.frames[1].dy, group.frames[0].refers) == (0.0, 0.0, 1)
     after = where.place(2, 0, targets_of(group, [0, 1, 2])[0])
