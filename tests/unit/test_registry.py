@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import nirred_niri
 from nirred import registry as module
 from nirred.errors import Ambiguous, ConfigError, PluginError, Unclaimed
 from nirred.headers import Headers
@@ -279,6 +280,14 @@ def test_unclaimed_frames_say_what_would_help(text: str, message: str) -> None:
     with pytest.raises(Unclaimed) as caught:
         found.claim(headers_from_text(text))
     assert message in str(caught.value)
+
+
+def test_what_installed_plugins_claim_is_said_of_an_unclaimed_frame() -> None:
+    found = Registry()
+    found.add(nirred_niri, "niri")
+    with pytest.raises(Unclaimed) as caught:
+        found.claim(headers_from_text("INSTRUME= 'Hawki   '"))
+    assert "INSTRUME = NIRI" in str(caught.value.hint)
 
 
 def test_unclaimed_frame_of_a_broken_plugin_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,6 @@ class FrameSetup:
     flat: list[Plane] | None = None
     latency: float = 0.0
     latency_non_linear: bool = False
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

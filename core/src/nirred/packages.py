@@ -49,8 +49,18 @@ def import_cost(loaded: set[str], seconds: float) -> str:
     return f"takes {seconds:.1f} s to import: every command waits for it" if seconds > SLOW_IMPORT else ""
 
 
-def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str]:
-    """Why no plugin claims a frame, and a remedy; `broken` are refused plugins: {name: package and fault}."""
+def why_unclaimed(headers: Headers, broken: Mapping[str, str], known: Sequence[str]) -> tuple[str, str]:
+    """Why no plugin claims a frame, and a remedy.
+
+    Parameters
+    ----------
+    headers : Headers
+        Those of the frame.
+    broken : mapping
+        Refused plugins: {name: package and fault}.
+    known : sequence of str
+        What installed plugins claim ("INSTRUME = NIRI").
+    """
     says = str(headers.get("INSTRUME") or headers.get("CURRINST") or "").strip()
     for name, fault in broken.items():
         if says and says.lower() in name.lower():
@@ -58,4 +68,5 @@ def why_unclaimed(headers: Headers, broken: Mapping[str, str]) -> tuple[str, str
     if package := KNOWN_PACKAGES.get(says.upper()):
         return f"no installed plugin knows INSTRUME = {says!r}", f"pip install {package}"
     what = f"INSTRUME = {says!r}" if says else "its header (no INSTRUME)"
-    return f"no installed plugin knows {what}", "install the plugin of its camera, or leave it out"
+    claimed = f" (installed plugins claim {'; '.join(known)})" if known else ""
+    return f"no installed plugin knows {what}", f"install the plugin of its camera, or leave it out{claimed}"

@@ -296,7 +296,8 @@ class Registry:
                 claims.append((name, claim))
         if not claims:
             broken = {i.name: f"{i.package} {i.error}" for i in self.found.values() if i.error}
-            raise Unclaimed(*why_unclaimed(headers, broken))
+            known = [camera.recognises for _, camera in self.instruments() if camera.recognises]
+            raise Unclaimed(*why_unclaimed(headers, broken, known))
         best = max(c.weight for _, c in claims)
         winners = [(n, c) for n, c in claims if c.weight == best]
         if len(winners) > 1:

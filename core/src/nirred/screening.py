@@ -65,7 +65,8 @@ def leave_out_saturated(group: Group) -> None:
             share = float(np.mean((lit & np.uint16(DQ.SATURATED)) != 0)) if lit.size else 0.0
             if share > 0.5:
                 level = group.frames[i].info.detectors[p].saturation
-                group.leave_out(i, f"{share:.0%} of its pixels are saturated (above {level:g} ADU){later}")
+                above = "" if level is None else f" (above {level:g} ADU)"  # flagged by a plugin or in the file
+                group.leave_out(i, f"{share:.0%} of its pixels are saturated{above}{later}")
 
 
 def part_with_gaps(group: Group) -> None:

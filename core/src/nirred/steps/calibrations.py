@@ -97,7 +97,7 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
     except Unreadable:
         return None
     scales = tuple(group.calibrations[kind].scale for kind in ("dark", "bias") if kind in group.calibrations)
-    return repr(replace(setup, masks=[], notes={})), nsigma, scaled, files, taken, scales
+    return repr(replace(setup, masks=[])), nsigma, scaled, files, taken, scales
 
 
 def _stacked(
