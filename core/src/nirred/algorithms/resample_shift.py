@@ -271,6 +271,16 @@ def _write_down(state: np.ndarray, edge: np.ndarray, zero: np.ndarray, ring: np.
             state[k] = 2
 
 
+@subkernel
+def _renormalise_edge(
+    edge: np.ndarray, whole: np.ndarray, scale: np.float32, norm: np.ndarray, value: np.ndarray, cover: np.ndarray
+) -> None:
+    """Renormalise pixels of clean rows whose samples lie outside in part; `norm` and `cover` are overwritten."""
+    _copy_row(edge, norm)
+    _copy_row(whole, cover)
+    _renormalise(norm, scale, value, cover)
+
+
 @kernel
 def _shift(
     data: np.ndarray,
@@ -282,10 +292,7 @@ def _shift(
     out: np.ndarray,
     coverage: np.ndarray,
 ) -> None:
-    """Shift with renormalisation: data, weight and absolute weight are filtered side by side.
-
-    `coverage` may have no rows if it is not requested.
-    """
+    """Shift with renormalisation: data, weight, absolute weight are filtered side by side; `coverage` may be empty."""
     rows, taps_y = out.shape[0], wy.size
     low, high = _overlap(data.shape[1], nearest[0], out.shape[1])  # all columns that are drawn
     width, left = high - low, start[0] + low
@@ -325,9 +332,7 @@ def _shift(
         _filter_column(ring[0], r, wy, value)
         if clean >= taps_y:
             for part in (slice(0, first), slice(last, width)):
-                _copy_row(edge[0, part], norm[part])
-                _copy_row(whole[part], cover[part])
-                _renormalise(norm[part], scale, value[part], cover[part])
+                _renormalise_edge(edge[0, part], whole[part], scale, norm[part], value[part], cover[part])
             if coverage.shape[0] > 0:
                 _copy_row(one[first:last], cover[first:last])
         else:
