@@ -102,7 +102,7 @@ def part_with_damage(group: Group) -> None:
                 (rows,) = _damaged([_look(state, i, np.arange(state.shape[0]))])
             _part_with_lines(group, state, i, rows, "are damaged: their noise is not that of their signal")
         _part_with_saturated(group, state, seen)
-        _leave_out_copies(group, {i: s.contents for i, s in seen.items()})
+        _tell_copies(group, {i: s.contents for i, s in seen.items()})
         _leave_out_foreign(group, seen)
         _leave_out_unevenly_lit(group, state, seen)
 
@@ -128,12 +128,15 @@ def _part_with_saturated(group: Group, state: PlaneState, seen: dict[int, Seen])
             _part_with_lines(group, state, i, lines, "are saturated from end to end", axis)
 
 
-def _leave_out_copies(group: Group, contents: dict[int, int]) -> None:
-    """Exclude frames with the pixels of an earlier one: read out once, stored twice."""
+def _tell_copies(group: Group, contents: dict[int, int]) -> None:
+    """Remark that frames have the pixels of earlier ones: read out once, stored twice, perhaps on purpose."""
     first: dict[int, int] = {}
-    for i in group.indices():
-        if contents[i] and first.setdefault(contents[i], i) != i:
-            group.leave_out(i, f"its pixels are those of {group.frames[first[contents[i]]].info.name}")
+    again = [i for i in group.indices() if contents[i] and first.setdefault(contents[i], i) != i]
+    if again:
+        one, other = (group.frames[i].info.name for i in (again[0], first[contents[again[0]]]))
+        more = f", and so on for {len(again)} frames" if len(again) > 1 else ""
+        told = f"the pixels of {one} are those of {other}{more}: the same light counts twice, and VAR is too small"
+        group.remark(f"{told}; leave copies out with --exclude")
 
 
 def _leave_out_foreign(group: Group, seen: dict[int, Seen]) -> None:
