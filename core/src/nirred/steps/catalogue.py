@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..algorithms.stars import estimate_fwhm, find_stars
 from ..dq import DQ
 from ..frame import Plane
 from ..geometry import NO_GRID, geometry
@@ -17,8 +18,8 @@ from ..results import require
 from ..states import BAD
 from ..step import GroupStep
 
-#: Stars from which the FWHM is measured: least signal-to-noise ratio, and largest ellipticity.
-STAR_SNR, STAR_ROUND = 20.0, 0.3
+#: Least signal-to-noise ratio of the stars from which the stack's FWHM is measured.
+STAR_SNR = 20.0
 
 
 class MakeCatalogue(GroupStep):
@@ -34,10 +35,11 @@ class MakeCatalogue(GroupStep):
         threshold: float = param(4.5, "detection threshold in sigma of the smoothed stack", gt=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        found = [_catalogue(group, p, plane, params.threshold) for p, plane in enumerate(group.streams[call.takes])]
+        planes = group.streams[call.takes]
+        found = [_catalogue(group, p, plane, params.threshold) for p, plane in enumerate(planes)]
         group.tables["OBJCAT"] = [table for table, _ in found]
         group.table_keywords["OBJCAT"] = {"APRADIUS": (found[0][1], "[pixel] radius of FLUX_APER")}
-        width = _star_width(found[0][0])
+        width = star_width(planes[0], group.registration.fwhm)
         if np.isfinite(width):
             group.keywords["FWHM"] = (round(width, 4), "[pixel] median of the stack's stars")
 
@@ -67,11 +69,14 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
     return structured(columns), float(found.aperture_radius)
 
 
-def _star_width(table: np.ndarray) -> float:
-    """Median FWHM (pixels) of bright round sources; NaN without any."""
-    good = (table["SNR"] > STAR_SNR) & (table["FLAGS"] == 0) & (table["ELLIPTICITY"] < STAR_ROUND)
-    widths = table["FWHM_IMAGE"][good & np.isfinite(table["FWHM_IMAGE"])]
-    return float(np.median(widths)) if widths.size else float("nan")
+def star_width(plane: Plane, expected: float | None) -> float:
+    """FWHM of the stars of a stack (pixels), measured as in its frames; NaN without a star of sufficient signal.
+
+    Sizes in the catalogue are second moments within an isophote, which galaxies dominate in a field of few stars.
+    """
+    unusable = (plane.dq & (BAD | np.uint16(DQ.SATURATED))) != 0
+    stars = find_stars(plane.data, unusable, fwhm=expected)
+    return estimate_fwhm(stars[stars.snr >= STAR_SNR])
 
 
 def structured(columns: dict[str, np.ndarray]) -> np.ndarray:
