@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nirred.algorithms.mesh import mesh_background
-from nirred.algorithms.sky_shape import sky_shape
+from nirred.algorithms.sky_shape import continuation_error, sky_shape
 
 SIZE, NOISE = 512, 10.0
 
@@ -180,3 +180,44 @@ def test_does_not_depend_on_threads():
     made = [sky_shape(whole, halves, threads=threads) for threads in (1, 3)]
     assert np.array_equal(made[0][0], made[1][0])
     assert made[0][1] == made[1][1]
+
+
+def rippled(period, size=128):
+    """A parabola with ripples of 1 % (rms), and the distance from its middle, both in samples."""
+    y, x = np.mgrid[:size, :size] - size // 2
+    shape = 1 + 2e-3 * x - 1e-5 * y**2 + 0.01 * np.sqrt(2) * np.sin(2 * np.pi * x / period)
+    return shape.astype(np.float32), np.hypot(x, y)
+
+
+def test_a_parabola_is_continued_behind_objects():
+    shape, distance = rippled(20)
+    smooth = shape - 0.01 * np.sqrt(2) * np.sin(2 * np.pi * (np.arange(128) - 64) / 20)
+    assert continuation_error(smooth.astype(np.float32), distance > 30, distance <= 30) < 1e-6
+
+
+def test_ripples_narrower_than_an_object_are_not_known_behind_it():
+    shape, distance = rippled(20)
+    hidden = distance <= 30
+    shape[hidden] = 9.0  # whatever is there is not measured
+    assert continuation_error(shape, ~hidden, hidden) == pytest.approx(0.01, rel=0.15)
+
+
+def test_ripples_wider_than_an_object_are():
+    shape, distance = rippled(100)
+    assert continuation_error(shape, distance > 3, distance <= 3) < 1e-4
+    assert continuation_error(shape, distance > 40, distance <= 40) > 3e-3
+
+
+def test_pixels_that_no_object_hides_do_not_count():
+    shape, distance = rippled(20)
+    nothing = np.zeros(shape.shape, bool)
+    assert continuation_error(shape, distance < 60, nothing) == 0.0
+    narrow = continuation_error(shape, (distance < 60) & (distance > 2), distance <= 2)
+    assert 0 < narrow < 0.3 * 0.01
+
+
+def test_a_sky_that_nothing_shows_has_no_error():
+    nothing, everything = np.zeros((5, 5), bool), np.ones((5, 5), bool)
+    assert continuation_error(np.ones((5, 5), np.float32), nothing, everything) == 0.0
+    one = np.ones((1, 1), bool)
+    assert continuation_error(np.ones((1, 1), np.float32), ~one, one) == 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from nirred import scratch
 from nirred.dq import DQ
 from nirred.errors import StepError
 from nirred.plugin import S
-from nirred.results import SkyResults
 from nirred.states import OBJECT
 from nirred.steps import sky, skymodel
 from nirred.steps.association import AssociateSky
@@ -388,21 +386,6 @@ def test_a_sky_that_falls_from_twilight_is_light(make_group):
     associated(group)
     SkyCorrect().apply(group, SkyCorrect.Params(mask_objects=False), CALL)
     assert len(group.indices()) == 4
-
-
-@pytest.mark.parametrize("ripple", [0.0, 0.01])
-def test_what_strays_from_a_parabola_is_not_known_behind_objects(ripple):
-    v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
-    smooth = 1 + 0.1 * u - 0.05 * v**2 + ripple * np.sqrt(2) * np.sin(20 * u) * np.where(np.hypot(u, v) < 0.3, 9, 1)
-    model = SimpleNamespace(group=SimpleNamespace(sky=SkyResults()), unit=np.array([900.0, 1000.0, 1100.0]))
-    skymodel._record_shape(model, [0, 1, 2], smooth.astype("f4"), np.hypot(u, v) > 0.3)
-    assert model.group.sky.shape_behind == pytest.approx(1000 * ripple, rel=0.15, abs=0.01)
-
-
-def test_a_sky_that_nothing_shows_has_no_shape():
-    model = SimpleNamespace(group=SimpleNamespace(sky=SkyResults()), unit=np.ones(1))
-    skymodel._record_shape(model, [0], np.ones(SHAPE, "f4"), np.zeros(SHAPE, bool))
-    assert model.group.sky == SkyResults()
 
 
 @pytest.mark.parametrize("roles", [["both"] * 6, ["object"] * 2 + ["sky"] * 4])

@@ -36,6 +36,8 @@ TOLD = 2
 FILTERED = 0.7
 #: Cells per side of an area that shares one measure of power.
 TILE = 8
+#: Least side of the areas in which the error of a continued shape is measured, samples.
+AREA = 8
 #: Cells of the coarsest scale with a smaller share of pixels in sky frames are filled from those around them.
 LEAST = 0.25
 #: Rows of cells that a thread works on at once.
@@ -265,3 +267,46 @@ def _one_scale(
         lost = values - _coarser(drawn[None], side)[0] / side**2
         drawn += Mesh(lost, lost, lost, cells).evaluate()
     return np.asarray(drawn), float(np.mean(weight**2))
+
+
+def continuation_error(shape: Float32, seen: NDArray[np.bool_], hidden: NDArray[np.bool_]) -> float:
+    """Error of the sky's shape where objects hide it in every frame and it is continued from around them.
+
+    The continuation is correct for structure as smooth as an object is wide. The rest is measured where the sky is
+    seen: the deviation from parabolas in areas twice as wide as the widest gap.
+
+    Parameters
+    ----------
+    shape : float32 (ny, nx)
+        The shape, sampled at equal distances; in any unit.
+    seen, hidden : bool (ny, nx)
+        Where some frame shows the sky; where objects are the reason that none does.
+
+    Returns
+    -------
+    float
+        Rms, in the unit of `shape`; 0 if nothing is hidden, or too little is seen.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not hidden.any() or not seen.any():
+        return 0.0
+    gap = 2.0 * float(distance_transform_edt(~seen)[hidden].max())
+    down, across = (max(1, int(n / max(2.0 * gap, AREA))) for n in shape.shape)
+    squares = freedom = 0.0
+    for rows in np.array_split(np.arange(shape.shape[0]), down):
+        for columns in np.array_split(np.arange(shape.shape[1]), across):
+            where = np.ix_(rows, columns)
+            left, terms = _off_parabola(shape[where], seen[where])
+            squares, freedom = squares + float(left @ left), freedom + max(left.size - terms, 0)
+    return float(np.sqrt(squares / freedom)) if freedom else 0.0
+
+
+def _off_parabola(shape: Float32, seen: NDArray[np.bool_]) -> tuple[Float64, int]:
+    """Deviations of the seen part from its best parabola, and the number of its terms; none if it is too small."""
+    v, u = np.meshgrid(*(np.linspace(-1.0, 1.0, n) for n in shape.shape), indexing="ij")
+    u, v, g = u[seen], v[seen], shape[seen].astype(np.float64)
+    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+    if len(terms) <= terms.shape[1]:
+        return np.empty(0), 0
+    return g - terms @ np.linalg.lstsq(terms, g, rcond=None)[0], terms.shape[1]

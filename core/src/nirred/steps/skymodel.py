@@ -13,7 +13,7 @@ from ..algorithms.flags import flagged
 from ..algorithms.sky import join_halves, pattern_power, pixel_noise, shrinkage
 from ..algorithms.sky_fine import OWN, WORTH, FineSky, FrameCells, fine_power, frame_cells
 from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_medians, survey
-from ..algorithms.sky_shape import sky_shape
+from ..algorithms.sky_shape import continuation_error, sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import Group
 from ..plan.moments import stamp
@@ -334,16 +334,9 @@ def _record_unseen(model: SkyModel, epoch: list[int], power: np.ndarray, seen: n
 
 
 def _record_shape(model: SkyModel, epoch: list[int], smooth: np.ndarray, seen: np.ndarray) -> None:
-    """Record the rms deviation of the sky's shape from a parabola, electron, as the error where no sky frame shows it.
-
-    Behind an object the sky is continued from around it: correct for structure as smooth as the object is wide.
-    """
-    v, u = np.meshgrid(*(np.linspace(-1.0, 1.0, n) for n in smooth.shape), indexing="ij")
-    known = seen[::SHAPE_STEP, ::SHAPE_STEP]
-    u, v, g = (a[::SHAPE_STEP, ::SHAPE_STEP][known] for a in (u, v, smooth))
-    terms = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
-    if len(terms) <= terms.shape[1]:
-        return
-    left = g - terms @ np.linalg.lstsq(terms, g, rcond=None)[0]
-    strays = float(np.std(left)) * float(np.median(model.unit[epoch]))
-    model.group.sky.shape_behind = max(strays, model.group.sky.shape_behind)
+    """Record the error of the sky's shape behind objects that hide it in every frame, electron."""
+    flags = model.state.dq.frame(epoch[0])[::SHAPE_STEP, ::SHAPE_STEP]
+    sampled_shape, known = smooth[::SHAPE_STEP, ::SHAPE_STEP], seen[::SHAPE_STEP, ::SHAPE_STEP]
+    error = continuation_error(sampled_shape, known, ~known & (flags & OBJECT != 0))
+    found = error * float(np.median(model.unit[epoch]))
+    model.group.sky.shape_behind = max(found, model.group.sky.shape_behind)
