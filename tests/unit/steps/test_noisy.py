@@ -44,8 +44,11 @@ def test_pixels_without_a_flat_are_not_compared():
     assert not found[:20].any() and np.mean(found[20:][hot[20:]]) > 0.98
 
 
-@pytest.mark.parametrize(("dither", "left_out"), [(12.0, True), (0.0, False)])
-def test_noisy_pixels_are_bad_in_dithered_frames(make_group, dither, left_out):
+@pytest.mark.parametrize(
+    ("places", "left_out"),
+    [((0.0, 12.0, 24.0), True), ((0.0, 0.0, 0.0), False), ((1.9, 2.0, 2.1), False), ((0.0, 2.1, 4.2), True)],
+)
+def test_noisy_pixels_are_bad_in_dithered_frames(make_group, places, left_out):
     constant, per_electron, hot = _noise_model(np.random.default_rng(2))
     group = make_group(["both"] * 3, [np.zeros(SHAPE)] * 3)
     state = group.planes[0]
@@ -54,7 +57,7 @@ def test_noisy_pixels_are_bad_in_dithered_frames(make_group, dither, left_out):
     state.constant, state.per_electron = constant, per_electron
     state.inputs = CalibrationInputs(2.0, 1, 1.0, static_dq=static)
     for k, frame in enumerate(group.frames):
-        frame.dx, frame.sky = dither * k, SKY
+        frame.dx, frame.sky = places[k], SKY
         state.dq.put(k, static)
     leave_out_noisy(group, [0, 1, 2])
     for k in range(3):

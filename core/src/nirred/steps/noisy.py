@@ -15,7 +15,7 @@ from ..states import BAD, PlaneState
 #: Pixels are left out if their dark current adds more than this times the variance of the pixels around them: of two
 #: positions one alone is then as good as both, of more positions the others are better without.
 NOISY = 2.0
-#: Frames less than this apart, in pixels, are at one position.
+#: Frames that all lie within less than this in x and in y, in pixels, are at one position.
 APART = 4.0
 
 
@@ -25,8 +25,8 @@ def leave_out_noisy(group: Group, frames: list[int]) -> None:
     All frames have equal weights in all pixels, and the dark tells the noise of a hot pixel that the mask of bad
     pixels, made from short darks, does not contain.
     """
-    places = {tuple(np.rint([group.frames[i].dx / APART, group.frames[i].dy / APART]).tolist()) for i in frames}
-    if len(places) < 2:
+    places = np.array([(group.frames[i].dx, group.frames[i].dy) for i in frames])
+    if np.ptp(places, axis=0).max() < APART:
         return
     for p, state in enumerate(group.planes):
         sky = float(np.median([group.sky_level(state, i) for i in frames]))
