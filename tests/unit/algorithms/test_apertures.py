@@ -86,6 +86,23 @@ def test_spikes_are_no_light_of_a_star(fwhm):
     assert np.isnan(flux(noisy.astype(np.float32))) or fwhm > 7
 
 
+def test_spikes_are_the_same_in_any_unit():
+    rng = np.random.default_rng(1)
+    light = star(48.3, 47.6, 2e5, 8.0, 96)
+    image = light + rng.normal(0, 20.0, light.shape) + np.sqrt(light) * rng.standard_normal(light.shape)
+    for hit in (300.0, 600.0, 1000.0):
+        image[44:46, 52] += hit
+        fluxes = [
+            aperture_fluxes(
+                (image / gain).astype(np.float32), np.zeros(image.shape, np.uint8), *np.array([[48.3], [47.6]]), 8.0,
+                spikes=True, gain=gain,
+            )[0][0, 0] * gain
+            for gain in (1.0, 12.0)
+        ]  # fmt: skip
+        assert fluxes[1] == pytest.approx(fluxes[0], rel=1e-6)
+        image[44:46, 52] -= hit
+
+
 def test_what_cannot_be_measured_is_nan():
     image = star(31.3, 30.6, 1e5)
     flux, error = measure(image, [np.nan, 2.0, 62.0, 31.3], [30.0, 30.0, 30.0, 30.6])

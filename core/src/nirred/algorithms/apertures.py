@@ -95,7 +95,7 @@ def _measure(
                 hidden[j, i] = bad[top + j, left + i] != 0 or not np.isfinite(cut[j, i])
                 r[j, i] = np.sqrt((j + top - y) ** 2 + (i + left - x) ** 2)
         if spikes:
-            _hide_spikes(cut, hidden, fwhm, around, some)
+            _hide_spikes(cut, hidden, fwhm, gain, around, some)
         n = _gather(cut, hidden | (r <= RING[0] * fwhm), some)
         if n >= LEAST_RING:
             level, sigma = _level(some, n)
@@ -157,7 +157,9 @@ def _aperture(
 
 
 @subkernel
-def _hide_spikes(cut: np.ndarray, hidden: np.ndarray, fwhm: float, around: np.ndarray, some: np.ndarray) -> None:
+def _hide_spikes(
+    cut: np.ndarray, hidden: np.ndarray, fwhm: float, gain: float, around: np.ndarray, some: np.ndarray
+) -> None:
     """Hide pixels that exceed their neighbourhood's median by more than noise and four times a star's own peak."""
     ny, nx = cut.shape
     level, sigma = _level(some, _gather(cut, hidden, some))
@@ -169,7 +171,7 @@ def _hide_spikes(cut: np.ndarray, hidden: np.ndarray, fwhm: float, around: np.nd
         for i in range(nx):
             near = _median_of_nine(around, j, i)
             light = max(near - level, 0.0)
-            if cut[j, i] - near > SPIKE * np.hypot(sigma, np.sqrt(light)) + rise * light:
+            if cut[j, i] - near > SPIKE * np.hypot(sigma, np.sqrt(light / gain)) + rise * light:
                 hidden[j, i] = True
 
 
