@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nirred.algorithms.calibrate import calibrate
-from nirred.algorithms.coadd import Accumulator, Under
+from nirred.algorithms.coadd import Accumulator, Entry, Under
 from nirred.algorithms.combine import NoiseModel, Rejection, combine
 from nirred.algorithms.correlate import cross_correlate
 from nirred.algorithms.medians import medians
@@ -164,7 +164,7 @@ def after_the_sky(size: int) -> Iterator[Timing]:
     yield in_ms("hidden pixels filled", lambda: fill_hidden(frame, dq, 1, told, 1.0))
     sums, under, clear = Accumulator.empty(*shape), Under(dq, plane, plane), 0 * plane
     yield in_ms(
-        "sums of a stack, a frame", lambda: sums.add(frame, clear, under, (0.1, 1.0, 800.0, 1.0), 0.35, (6, 255))
+        "sums of a stack, a frame", lambda: sums.add(frame, clear, under, Entry(0.1, 1.0, 800.0), 0.35, (6, 255))
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.coadd import enclosing_grid
+from nirred.algorithms.grids import enclosing_grid
 from nirred.algorithms.placement import Placement
 from nirred.coadd import Layout, _as_deep
 from nirred.geometry import Target

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .algorithms.coadd import Grid, common_grid, enclosing_grid
 from .algorithms.flags import flagged
+from .algorithms.grids import Grid, common_grid, enclosing_grid
 from .algorithms.medians import medians, shifted_medians
 from .algorithms.placement import Placement
 from .algorithms.rectangle import largest_rectangle

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .algorithms import gnomonic
-from .algorithms.coadd import Grid
 from .algorithms.gnomonic import Tangent
+from .algorithms.grids import Grid
 from .algorithms.placement import Distortion, Placement
 from .errors import StepError
 from .group import Group

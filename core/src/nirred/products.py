@@ -24,7 +24,7 @@ from .provenance import file_digest
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from .algorithms.coadd import Grid
+    from .algorithms.grids import Grid
 
 #: Keywords of a raw primary header that do not apply to a product.
 _STALE = ("CHECKSUM", "DATASUM", "NEXTEND", "BSCALE", "BZERO", "DATAMIN", "DATAMAX", "IRAF-TLM", "DATE")

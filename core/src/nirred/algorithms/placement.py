@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms import gnomonic
-from nirred.algorithms.coadd import Grid, Through, frame_rows, nearest_rows
+from nirred.algorithms.coadd import Through
+from nirred.algorithms.grids import Grid, frame_rows, nearest_rows
 from nirred.algorithms.pixelmap import PixelMap
 from nirred.algorithms.resample_gather import gather_rows, input_rows
 from nirred.algorithms.resample_kernels import Kernel, kernel_correlation, mean_correlation

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.coadd import Grid
+from ..algorithms.grids import Grid
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..algorithms.coadd import Accumulator, Under
+from ..algorithms.coadd import Accumulator, Entry, Under
 from ..algorithms.combine import NoiseModel, Rejection, combine
 from ..algorithms.evenness import broadened
 from ..algorithms.flags import flagged
@@ -307,8 +307,8 @@ def _add_plane(group: Group, i: int, p: int, part: _Rows) -> None:
         under = Under(*planes, through=patch.through(group.stack.area_power == 1, stacking.gain.get((i, p), 1.0)))
     noisier = noise_factor(group, state, i, stacking.together[i].aperture, wide=True)
     sky = max(group.sky_level(state, i), 0.0) / frame.raised
-    own = (state.weight[i], frame.transparency, sky, noisier)
-    part.sums.add(values, hidden, under, own, stacking.limit, (int(BRIGHT), int(BAD | BRIGHT)))
+    entry = Entry(state.weight[i], frame.transparency, sky, noisier)
+    part.sums.add(values, hidden, under, entry, stacking.limit, (int(BRIGHT), int(BAD | BRIGHT)))
     if part.images:
         part.images[i, p] = _taken(values, hidden, under, frame.transparency, stacking.limit)
 
