@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
 
@@ -49,6 +50,52 @@ class OutlierLimits(NamedTuple):
     near: int = 1
     bright: int = 0
     bad: int = 0
+
+
+class Median(NamedTuple):
+    """The sequence's median, at the pixels of a plane, or on a grid to which a map leads.
+
+    Parameters
+    ----------
+    model : float32 (height, width)
+        At transparency 1; NaN where there is none.
+    number : uint16 (height, width)
+        Frames in each of its pixels.
+    nodes : float64 (3, rows, columns)
+        The map's, as `PixelMap.nodes`; without columns: `model` is given at the plane's own pixels.
+    step : int
+        Their distance, pixels.
+    """
+
+    model: NDArray[np.float32]
+    number: NDArray[np.uint16]
+    nodes: NDArray[np.float64]
+    step: int
+
+
+class Noise(NamedTuple):
+    """Noise model of a plane, float32 (ny, nx) each: VAR = constant + signal * per_electron."""
+
+    constant: NDArray[np.float32]
+    per_electron: NDArray[np.float32]
+
+
+class Conditions(NamedTuple):
+    """What a frame was exposed under.
+
+    Parameters
+    ----------
+    transparency : float
+        By which the median is multiplied.
+    sky : float
+        Level, electron.
+    excess : float
+        Factor on the variance by the noise model (sky noise, measured noise).
+    """
+
+    transparency: float
+    sky: float
+    excess: float
 
 
 @subkernel
@@ -114,11 +161,11 @@ def model_at(model: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int) ->
 
 
 @subkernel
-def count_at(count: np.ndarray, nodes: np.ndarray, step: int, y: int, x: int) -> np.uint16:
+def number_at(median: Median, y: int, x: int) -> np.uint16:
     """Number of frames in the grid's nearest pixel."""
-    u, v = _place(nodes, step, y, x)
+    (u, v), number = _place(median.nodes, median.step, y, x), median.number
     i, j = math.floor(u + 0.5), math.floor(v + 0.5)
-    return count[j, i] if 0 <= i < count.shape[1] and 0 <= j < count.shape[0] else np.uint16(0)
+    return number[j, i] if 0 <= i < number.shape[1] and 0 <= j < number.shape[0] else np.uint16(0)
 
 
 @subkernel
@@ -130,28 +177,18 @@ def _beside(way: int, near: int, reach: int, y: int, x: int, shape: tuple[int, i
 
 
 @subkernel
-def steepest(
-    model: np.ndarray,
-    nodes: np.ndarray,
-    step: int,
-    y: int,
-    x: int,
-    m: float,
-    near: int,
-    reach: int,
-    shape: tuple[int, int],
-) -> float:
+def steepest(median: Median, y: int, x: int, m: float, limits: OutlierLimits, shape: tuple[int, int]) -> float:
     """Largest difference between the model at a pixel of the plane, `m`, and at those around it.
 
     Half a FWHM is for the star's core, where the first ring is as bright. On its flank the seeing changes much less
     than the model does over that distance.
     """
-    steep, place, most = 0.0, (0.0, 0.0), _FLANK * max(m, 0.0)
+    (model, _, nodes, step), steep, place, most = median, 0.0, (0.0, 0.0), _FLANK * max(m, 0.0)
     if nodes.size > 0:
         place = _place(nodes, step, y, x)
         right, down = _place(nodes, step, y, x + 1), _place(nodes, step, y + 1, x)
     for way in range(8):
-        yy, xx = _beside(way, near, reach, y, x, shape)
+        yy, xx = _beside(way, limits.near, limits.reach, y, x, shape)
         if nodes.size > 0:  # as even as the map is within so few pixels
             u = place[0] + (xx - x) * (right[0] - place[0]) + (yy - y) * (down[0] - place[0])
             v = place[1] + (xx - x) * (right[1] - place[1]) + (yy - y) * (down[1] - place[1])
@@ -173,20 +210,20 @@ def judge(
     steep: float,
     n: int,
     noise: tuple[float, float],
-    frame: tuple[float, float, float],
+    frame: Conditions,
     limits: OutlierLimits,
 ) -> int:
     """1 if a pixel deviates much from the model `m`; 2 if it deviates a little: kept only next to a 1.
 
-    `steep` is the model's steepest step. Of two values the model is the mean, or the one nearer to the sky: half their
-    difference is compared, and only the one farther from the sky is an outlier, above it or, by a cosmic ray of a sky
-    frame, below.
+    `steep` is the model's steepest step, `noise` the pixel's own (constant, per_electron). Of two values the model is
+    the mean, or the one nearer to the sky: half their difference is compared, and only the one farther from the sky is
+    an outlier, above it or, by a cosmic ray of a sky frame, below.
     """
-    scale, sky, extra = frame
+    scale, sky, excess = frame
     high, low, slope_high, slope_low, least = limits.high, limits.low, limits.slope_high, limits.slope_low, limits.least
     if n < least and not (least <= 3 and abs(value) > abs(scale * m)):
         return 0
-    variance = (noise[0] + (sky + max(m, 0.0) * scale) * noise[1]) * extra
+    variance = (noise[0] + (sky + max(m, 0.0) * scale) * noise[1]) * excess
     sigma = math.sqrt(variance * _spread(np.float32(n)))
     off = abs(value - scale * m)
     others = scale * m if n > 2 else 2.0 * scale * m - value
@@ -231,16 +268,16 @@ def _gather(marks: np.ndarray, words: np.ndarray, places: np.ndarray) -> int:
 def flag_plane(
     sub: np.ndarray,
     dq: np.ndarray,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    median: Median,
     origin: tuple[int, int],
-    noise: tuple[np.ndarray, np.ndarray],
-    frame: tuple[float, float, float],
+    noise: Noise,
+    frame: Conditions,
     limits: OutlierLimits,
     flags: np.ndarray,
 ) -> None:
     """Judge the pixels that deviate from the model by more than the lower limit without tolerance: a few in 1000."""
-    (model, count, nodes, step), (ny, nx) = what, sub.shape
-    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    model, count, (ny, nx) = median.model, median.number, sub.shape
+    scale, sky, excess = np.float32(frame.transparency), np.float32(frame.sky), np.float32(frame.excess)
     low = np.float32(0.999 * limits.low)  # rounding decides nothing here
     bright, bad, zero = np.uint16(limits.bright), np.uint16(limits.bad), np.float32(0)
     x0 = min(max(0, -origin[0]), nx)
@@ -249,18 +286,18 @@ def flag_plane(
     words, places = stray.view(np.uint64), np.empty(stray.size + 1, np.int64)
     for y in range(max(0, -origin[1]), min(ny, count.shape[0] - origin[1])):
         values, middle, number = sub[y, x0:x1], model[y, x0:x1], count[y + origin[1], x0 + origin[0] : x1 + origin[0]]
-        constant, electrons, found = noise[0][y, x0:x1], noise[1][y, x0:x1], stray[x0:x1]
+        constant, electrons, found = noise.constant[y, x0:x1], noise.per_electron[y, x0:x1], stray[x0:x1]
         for x in range(values.size):
             off = values[x] - scale * middle[x]
             signal = middle[x] if middle[x] > zero else zero
             n = np.float32(number[x])
-            variance = (constant[x] + (sky + signal * scale) * electrons[x]) * extra * _spread(n)
+            variance = (constant[x] + (sky + signal * scale) * electrons[x]) * excess * _spread(n)
             found[x] = (off * off > low * low * variance) & (n > np.float32(1))
         for x in places[: _gather(stray, words, places)]:
             if dq[y, x] & bad == 0 or not buried(dq, bad, y, x):
                 n, m = count[y + origin[1], x + origin[0]], np.float64(model[y, x])
-                core, own = dq[y, x] & bright != 0, (noise[0][y, x], noise[1][y, x])
-                steep = steepest(model, nodes, step, y, x, m, limits.near, limits.reach, sub.shape)
+                core, own = dq[y, x] & bright != 0, (noise.constant[y, x], noise.per_electron[y, x])
+                steep = steepest(median, y, x, m, limits, sub.shape)
                 flags[y, x] = judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
@@ -294,13 +331,12 @@ def tell(
     data: np.ndarray,
     dq: np.ndarray,
     bits: np.uint16,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    median: Median,
     scale: np.float32,
     lost: np.ndarray,
 ) -> None:
     """Set unusable pixels to the model's value, or to NaN where it has none: then the row is marked in `lost`."""
-    model, _, nodes, step = what
-    ny, nx = data.shape
+    (model, _, nodes, step), (ny, nx) = median, data.shape
     hidden = np.zeros((nx + 3) // 4 * 4, np.uint16)  # as wide as the flags, for the vector unit
     words, places = hidden.view(np.uint64), np.empty(hidden.size + 1, np.int64)
     for y in range(ny):

@@ -7,11 +7,24 @@ than the upper limit, or less next to such a pixel.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
-from nirred.algorithms.outlier_kernels import OutlierLimits, between, buried, count_at, judge, model_at, steepest
+from nirred.algorithms.outlier_kernels import (
+    Conditions,
+    Median,
+    Noise,
+    OutlierLimits,
+    between,
+    buried,
+    judge,
+    model_at,
+    number_at,
+    steepest,
+)
 
 #: Side of a block of a grid, and most of one of a plane's tiles, pixels.
 BLOCK = 8
@@ -19,6 +32,21 @@ BLOCK = 8
 _JUDGED = 4
 #: No number of frames from three on makes more of the scatter of a difference to their median.
 _MOST_SPREAD = 1.065
+
+
+class Blocks(NamedTuple):
+    """Blocks of a grid's pixels, see `survey_blocks`: largest absolute value, float32, and least count, uint16."""
+
+    most: NDArray[np.float32]
+    least: NDArray[np.uint16]
+
+
+class _Tiles(NamedTuple):
+    """Tiles of a plane: the model's largest value in each, the least factor on a variance, and their side, pixels."""
+
+    reach: NDArray[np.float32]
+    factor: NDArray[np.float32]
+    side: int
 
 
 @kernel
@@ -84,12 +112,12 @@ def _tile_limits(
     nodes: np.ndarray,
     step: int,
     side: int,
-    blocks: tuple[np.ndarray, np.ndarray],
+    blocks: Blocks,
     extent: tuple[int, int],
     reach: np.ndarray,
     factor: np.ndarray,
 ) -> None:
-    """Of each tile of the plane: the model's largest value and the least factor on a variance."""
+    """Fill in `_Tiles`."""
     (most, least), none = blocks, np.float32(-1)
     above, below = np.empty((2, reach.shape[1] + 1)), np.empty((2, reach.shape[1] + 1))
     _corner_row(nodes, step, side, 0, below)
@@ -110,10 +138,9 @@ def _tile_limits(
 
 
 @subkernel
-def _draw_row(
-    model: np.ndarray, nodes: np.ndarray, step: int, y: int, chosen: np.ndarray, number: int, drawn: np.ndarray
-) -> None:
+def _draw_row(median: Median, y: int, chosen: np.ndarray, number: int, drawn: np.ndarray) -> None:
     """The model at some pixels of row y of the plane: one loop, because calls for single pixels take much longer."""
+    model, _, nodes, step = median
     columns, part, zero, one = nodes.shape[2], 1.0 / step, np.uint64(0), np.uint64(1)
     j = min(y // step, nodes.shape[1] - 2)
     down, shift = (y - j * step) * part, 0
@@ -145,21 +172,20 @@ def _draw_row(
 def _judge_mapped(
     sub: np.ndarray,
     dq: np.ndarray,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
-    noise: tuple[np.ndarray, np.ndarray],
-    frame: tuple[float, float, float],
+    median: Median,
+    noise: Noise,
+    frame: Conditions,
     limits: OutlierLimits,
     y: int,
     x: int,
     middle: np.float32,
 ) -> int:
     """As `judge` for a pixel of a plane, with a model on a grid; `middle` is the model's value at the pixel."""
-    (model, count, nodes, step), m = what, np.float64(middle)
-    n = count_at(count, nodes, step, y, x)
+    n, m = number_at(median, y, x), np.float64(middle)
     if n <= 1 or (dq[y, x] & np.uint16(limits.bad) != 0 and buried(dq, np.uint16(limits.bad), y, x)):
         return 0
-    core, own = dq[y, x] & np.uint16(limits.bright) != 0, (noise[0][y, x], noise[1][y, x])
-    steep = steepest(model, nodes, step, y, x, m, limits.near, limits.reach, sub.shape)
+    core, own = dq[y, x] & np.uint16(limits.bright) != 0, (noise.constant[y, x], noise.per_electron[y, x])
+    steep = steepest(median, y, x, m, limits, sub.shape)
     return judge(sub[y, x], core, m, steep, n, own, frame, limits)
 
 
@@ -200,21 +226,20 @@ def _certain(
 def _judge_beside(
     sub: np.ndarray,
     dq: np.ndarray,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
+    median: Median,
     least: float,
-    noise: tuple[np.ndarray, np.ndarray],
-    frame: tuple[float, float, float],
+    noise: Noise,
+    frame: Conditions,
     limits: OutlierLimits,
     flags: np.ndarray,
     y: int,
     x: int,
 ) -> None:
     """Judge a neighbour of an outlier; `least` is a factor on its variance."""
-    (model, _, nodes, step), (scale, sky, _) = what, frame
-    m = model_at(model, nodes, step, y, x)
+    m, (scale, sky, _) = model_at(median.model, median.nodes, median.step, y, x), frame
     off, light = sub[y, x] - scale * m, max(m, np.float32(0)) * scale
-    if off * off > least * (noise[0][y, x] + (sky + light) * noise[1][y, x]):
-        found = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, m)
+    if off * off > least * (noise.constant[y, x] + (sky + light) * noise.per_electron[y, x]):
+        found = _judge_mapped(sub, dq, median, noise, frame, limits, y, x, m)
         flags[y, x] = found if found else _JUDGED
 
 
@@ -222,18 +247,18 @@ def _judge_beside(
 def _beside_outliers(
     sub: np.ndarray,
     dq: np.ndarray,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
-    tiles: tuple[np.ndarray, np.ndarray, int],
-    noise: tuple[np.ndarray, np.ndarray],
-    frame: tuple[float, float, float],
+    median: Median,
+    tiles: _Tiles,
+    noise: Noise,
+    frame: Conditions,
     limits: OutlierLimits,
     flags: np.ndarray,
     y: int,
     columns: np.ndarray,
 ) -> None:
     """Judge the neighbours of outliers in row y, in these columns, unless they are clearly no outliers."""
-    (constant, electrons), (reach, factor, side), (scale, sky, extra) = noise, tiles, frame
-    (ny, nx), square = sub.shape, 0.99 * limits.low**2 * extra
+    (constant, electrons), (reach, factor, side), (scale, sky, excess) = noise, tiles, frame
+    (ny, nx), square = sub.shape, 0.99 * limits.low**2 * excess
     for x in columns:
         for yy in range(max(y - 1, 0), min(y + 2, ny)):
             for xx in range(max(x - 1, 0), min(x + 2, nx)):
@@ -243,17 +268,17 @@ def _beside_outliers(
                 far = abs(sub[yy, xx]) + scale * reach[yy // side, xx // side]
                 least = square * factor[yy // side, xx // side]
                 if far * far > least * (constant[yy, xx] + sky * electrons[yy, xx]):
-                    _judge_beside(sub, dq, what, least, noise, frame, limits, flags, yy, xx)
+                    _judge_beside(sub, dq, median, least, noise, frame, limits, flags, yy, xx)
 
 
 @kernel
 def flag_mapped(
     sub: np.ndarray,
     dq: np.ndarray,
-    what: tuple[np.ndarray, np.ndarray, np.ndarray, int],
-    blocks: tuple[np.ndarray, np.ndarray],
-    noise: tuple[np.ndarray, np.ndarray],
-    frame: tuple[float, float, float],
+    median: Median,
+    blocks: Blocks,
+    noise: Noise,
+    frame: Conditions,
     limits: OutlierLimits,
     flags: np.ndarray,
 ) -> None:
@@ -262,13 +287,13 @@ def flag_mapped(
     Pixels that deviate by less than the upper limit are judged only next to an outlier: once the row below was
     processed, while all rows are in the first caches. Flags other than 1 and 2 remain; `grow` removes them.
     """
-    (model, _, nodes, step), (constant, electrons), (ny, nx) = what, noise, sub.shape
-    scale, sky, extra = np.float32(frame[0]), np.float32(frame[1]), np.float32(frame[2])
+    (constant, electrons), (ny, nx) = noise, sub.shape
+    scale, sky, excess = np.float32(frame.transparency), np.float32(frame.sky), np.float32(frame.excess)
     square, zero = np.float32(0.999 * max(limits.high, limits.low)) ** 2, np.float32(0)
-    side, bad = min(step, BLOCK), np.uint16(limits.bad)
+    side, bad = min(median.step, BLOCK), np.uint16(limits.bad)
     reach = np.empty((-(-ny // side), -(-nx // side)), np.float32)
-    tiles = reach, np.empty_like(reach), side
-    _tile_limits(nodes, step, side, blocks, model.shape, reach, tiles[1])
+    tiles = _Tiles(reach, np.empty_like(reach), side)
+    _tile_limits(median.nodes, median.step, side, blocks, median.model.shape, reach, tiles.factor)
     around, bounded = np.empty_like(reach), limits.least <= 3 and limits.reach + 2 <= side
     _spread_out(reach, around)
     room, least, drawn = np.empty(nx, np.float32), np.empty(nx, np.float32), np.empty(nx, np.float32)
@@ -279,7 +304,7 @@ def flag_mapped(
         j = y // side
         if y % side == 0:
             for x in range(nx):
-                room[x], least[x] = scale * reach[j, x // side], square * extra * tiles[1][j, x // side]
+                room[x], least[x] = scale * reach[j, x // side], square * excess * tiles.factor[j, x // side]
         values, fixed, grey = sub[y], constant[y], electrons[y]
         for x in range(nx):
             far = abs(values[x]) + room[x]
@@ -290,21 +315,21 @@ def flag_mapped(
                 for x in range(8 * k, 8 * k + 8):
                     chosen[number] = x
                     number += stray[x]
-        _draw_row(model, nodes, step, y, chosen, number, drawn)
+        _draw_row(median, y, chosen, number, drawn)
         found = 0
         for k in range(number):
             x, middle = chosen[k], drawn[k]
             off, signal = abs(values[x] - scale * middle), middle if middle > zero else zero
             variance, bits = fixed[x] + (sky + signal * scale) * grey[x], dq[y, x]
             if off * off > least[x] * variance:
-                known = bounded and tiles[1][j, x // side] >= 1
-                known = known and _certain(bits, off, middle, extra * variance, around[j, x // side], limits, scale)
+                known = bounded and tiles.factor[j, x // side] >= 1
+                known = known and _certain(bits, off, middle, excess * variance, around[j, x // side], limits, scale)
                 if known and (bits & bad == 0 or not buried(dq, bad, y, x)):
                     flags[y, x] = 1
                 else:
-                    flags[y, x] = _judge_mapped(sub, dq, what, noise, frame, limits, y, x, middle)
+                    flags[y, x] = _judge_mapped(sub, dq, median, noise, frame, limits, y, x, middle)
                 outliers[found] = x
                 found += flags[y, x] == 1
-        _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, y - 1, before[:number_before])
+        _beside_outliers(sub, dq, median, tiles, noise, frame, limits, flags, y - 1, before[:number_before])
         before, outliers, number_before = outliers, before, found
-    _beside_outliers(sub, dq, what, tiles, noise, frame, limits, flags, ny - 1, before[:number_before])
+    _beside_outliers(sub, dq, median, tiles, noise, frame, limits, flags, ny - 1, before[:number_before])

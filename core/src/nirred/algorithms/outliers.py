@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.outlier_fill import fill_lost
-from nirred.algorithms.outlier_kernels import OutlierLimits, flag_plane, grow, tell
-from nirred.algorithms.outlier_mapped import BLOCK, flag_mapped, survey_blocks
+from nirred.algorithms.outlier_kernels import Conditions, Median, Noise, OutlierLimits, flag_plane, grow, tell
+from nirred.algorithms.outlier_mapped import BLOCK, Blocks, flag_mapped, survey_blocks
 from nirred.algorithms.pixelmap import PixelMap
 
 Float32 = NDArray[np.float32]
@@ -41,9 +41,9 @@ class OnPlane:
     origin: tuple[int, int]
 
     @property
-    def what(self) -> tuple[Float32, UInt16, NDArray[np.float64], int]:
-        """Model, counts, and the nodes of the map to them, with their spacing, as the kernels need them."""
-        return self.model, self.count, _NOWHERE, 1
+    def median(self) -> Median:
+        """As the kernels need it."""
+        return Median(self.model, self.count, _NOWHERE, 1)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class OnGrid:
         Median of the sequence, at transparency 1; NaN without one.
     count : uint16 (height, width)
         Number of frames in each pixel.
-    blocks : (float32, uint16)
+    blocks : Blocks
         Largest absolute value and least count of each block of pixels.
     back : PixelMap, optional
         From a plane's pixels to the grid's.
@@ -64,20 +64,20 @@ class OnGrid:
 
     model: Float32
     count: UInt16
-    blocks: tuple[Float32, UInt16]
+    blocks: Blocks
     back: PixelMap | None = None
 
     @classmethod
     def of(cls, model: Float32, count: UInt16) -> OnGrid:
         """Measure the blocks of a grid, for all planes on it."""
         shape = -(-model.shape[0] // BLOCK), -(-model.shape[1] // BLOCK)
-        blocks = np.empty(shape, np.float32), np.empty(shape, np.uint16)
+        blocks = Blocks(np.empty(shape, np.float32), np.empty(shape, np.uint16))
         survey_blocks(model, count, *blocks)
         return cls(model, count, blocks)
 
     @property
-    def what(self) -> tuple[Float32, UInt16, NDArray[np.float64], int]:
-        """As that of `OnPlane`.
+    def median(self) -> Median:
+        """As the kernels need it.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class OnGrid:
         """
         if self.back is None:
             raise ValueError("a model on a grid needs the map that leads there")
-        return self.model, self.count, self.back.nodes, self.back.step
+        return Median(self.model, self.count, self.back.nodes, self.back.step)
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,16 @@ class Expected:
         The sequence's model.
     constant, per_electron : float32 (ny, nx)
         Noise model of the frame's pixels.
-    scale, sky, extra : float
-        Transparency of the frame, sky level (electron), and factor on its variance (sky noise, measured noise).
+    transparency, sky, excess : float
+        Of the frame, see `Conditions`.
     """
 
     told: OnPlane | OnGrid
     constant: Float32
     per_electron: Float32
-    scale: float
+    transparency: float
     sky: float
-    extra: float
+    excess: float
 
 
 def core_slope(fwhm: float, usual: float) -> float:
@@ -150,13 +150,12 @@ def flag_outliers(sub: Float32, dq: UInt16, expected: Expected, limits: OutlierL
     """
     words = np.zeros(-(-sub.size // 8), np.uint64)  # of eight flags each
     flags = words.view(np.uint8)[: sub.size].reshape(sub.shape)
-    e = expected
-    noise = (e.constant, e.per_electron)
-    frame = (e.scale, e.sky, e.extra)
-    if isinstance(e.told, OnGrid):
-        flag_mapped(sub, dq, e.told.what, e.told.blocks, noise, frame, limits, flags)
+    told, noise = expected.told, Noise(expected.constant, expected.per_electron)
+    frame = Conditions(expected.transparency, expected.sky, expected.excess)
+    if isinstance(told, OnGrid):
+        flag_mapped(sub, dq, told.median, told.blocks, noise, frame, limits, flags)
     else:
-        flag_plane(sub, dq, e.told.what, e.told.origin, noise, frame, limits, flags)
+        flag_plane(sub, dq, told.median, told.origin, noise, frame, limits, flags)
     grow(flags, words)
     return flags
 
@@ -178,5 +177,5 @@ def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, sc
         The frame's transparency, by which the model is multiplied.
     """
     lost = np.zeros(data.shape[0], np.bool_)
-    tell(data, dq, np.uint16(bits), told.what, np.float32(scale), lost)
+    tell(data, dq, np.uint16(bits), told.median, np.float32(scale), lost)
     fill_lost(data, dq, np.uint16(bits), lost)

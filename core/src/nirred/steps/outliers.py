@@ -58,17 +58,7 @@ class FlagOutliers(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         leave_out_noisy(group, frames)
-        width = group.registration.fwhm or 4.0
-        reach = max(1, round(width / 2))
-        widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
-        usual = float(np.median(widths)) if widths else float("nan")
-        limits = {}
-        for i in frames:
-            slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
-            near = min(reach, flank_reach(width, slope))
-            limits[i] = OutlierLimits(
-                params.high, params.low, slope, slope * 2 / 3, params.least, reach, near, int(BRIGHT), int(BAD)
-            )
+        limits = _limits(group, frames, params)
         noise = [noise_of(state) for state in group.planes]
         total = 0
         kernel = _model_kernel(group, frames)
@@ -81,6 +71,29 @@ class FlagOutliers(GroupStep):
 
             total += sum(each_frame(group, frames, flag))
         group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+
+
+def _limits(group: Group, frames: list[int], params: FlagOutliers.Params) -> dict[int, OutlierLimits]:
+    """Limits of each frame: the slope tolerance allows for the difference of its seeing from the usual one."""
+    width = group.registration.fwhm or 4.0
+    reach = max(1, round(width / 2))
+    widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
+    usual = float(np.median(widths)) if widths else float("nan")
+    limits = {}
+    for i in frames:
+        slope = max(params.slope, core_slope(group.frames[i].fwhm, usual)) if params.slope > 0 else 0.0
+        limits[i] = OutlierLimits(
+            high=params.high,
+            low=params.low,
+            slope_high=slope,
+            slope_low=slope * 2 / 3,
+            least=params.least,
+            reach=reach,
+            near=min(reach, flank_reach(width, slope)),
+            bright=int(BRIGHT),
+            bad=int(BAD),
+        )
+    return limits
 
 
 @dataclass(frozen=True)
@@ -118,9 +131,10 @@ def _flag(group: Group, i: int, sequence: _Sequence, limits: OutlierLimits) -> i
     for p, placed in sequence.layout.of(i):
         state = group.planes[p]
         told = sequence.seen_by(placed)
-        scale = (frame.transparency, max(group.sky_level(state, i), 0.0), noise_factor(group, state, i))
+        sky, excess = max(group.sky_level(state, i), 0.0), noise_factor(group, state, i)
+        expected = Expected(told, *sequence.noise[p], frame.transparency, sky, excess)
         sub, dq = state.sub.frame_to_change(i), state.dq.frame_to_change(i)
-        flags = flag_outliers(sub, dq, Expected(told, *sequence.noise[p], *scale), limits)
+        flags = flag_outliers(sub, dq, expected, limits)
         found, flat = np.flatnonzero(flags.view(np.bool_)), dq.reshape(-1)
         total += int(np.count_nonzero((flat[found] & BAD) == 0))
         flat[found] |= np.uint16(DQ.COSMIC_RAY)
