@@ -110,7 +110,7 @@ def test_a_strip_tells_next_to_nothing_of_the_slope_across_it():
     errors = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        truth = Surface(np.array([[0.0, rng.normal(0, 2)], [rng.normal(0, 2), 0.0]]), np.zeros((2, 2)), shape)
+        truth = Surface(np.array([[0.0, rng.normal(0, 2)], [rng.normal(0, 2), 0.0]]), shape)
         image = (truth.evaluate() + rng.normal(0.0, 50.0, shape)).astype(np.float32)
         fit = fit_nested(image, bad, lit[::FIELD_STEP, ::FIELD_STEP], 1, least=16)
         drawn = drawn_surface(fit, (0.0, 4.0 * np.trace(fit.degrees[0].field), 0.0), sure=False)
@@ -132,12 +132,12 @@ def test_amplitudes_over_a_strip_are_those_of_its_pixels():
     basis, rng = FieldBasis.of(lit, shape, 2), np.random.default_rng(5)
     coefficients = np.array([[5.0, 3.0, -2.0], [1.0, -7.0, 0.0], [4.0, 0.0, 0.0]])
     amplitudes = basis.amplitudes(coefficients)
-    field = Surface(coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
+    field = Surface(coefficients, shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
     assert float(np.sum(amplitudes**2)) == pytest.approx(float(np.mean(field**2)), rel=1e-2)
     assert basis.coefficients(amplitudes) == pytest.approx(coefficients, abs=1e-3)
     # the error of an amplitude is preserved, even if the polynomials are similar
     wrong = basis.coefficients(amplitudes + rng.normal(0.0, 0.1, 6))
-    off = Surface(wrong - coefficients, np.zeros((3, 3)), shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
+    off = Surface(wrong - coefficients, shape).evaluate()[::FIELD_STEP, ::FIELD_STEP][lit]
     assert float(np.sqrt(np.mean(off**2))) < 0.5
 
 

@@ -20,7 +20,7 @@ def _seen(shifts, order, noise=0.5, seed=2):
     for dx, dy in shifts:
         u, v = x - dx, y - dy
         c = np.where(np.add.outer(range(3), range(3)) <= order, rng.normal(0, 20, (3, 3)), 0)
-        surface = Surface(c, 0 * c, SHAPE)
+        surface = Surface(c, SHAPE)
         inside = (u >= 0) & (u <= SHAPE[1] - 1) & (v >= 0) & (v <= SHAPE[0] - 1)
         values.append(np.where(inside, nebula + surface.at(u, v) + rng.normal(0, noise, x.size), np.nan))
         positions.append((u, v))
@@ -48,7 +48,7 @@ def test_dithered_images_of_different_slopes_agree_on_the_sky() -> None:
     values, places, _, _ = _seen(shifts, -1)
     for k, angle in enumerate(np.linspace(0.0, 3.0, 9)):
         steep = 500 * np.array([[0, np.cos(angle)], [np.sin(angle), 0]])
-        values[k] += Surface(steep, 0 * steep, SHAPE).at(places[0][k], places[1][k])
+        values[k] += Surface(steep, SHAPE).at(places[0][k], places[1][k])
     found = mutual_surfaces(values, places, [SHAPE] * 9, np.ones(9), 2)
     left = np.array([row - s.at(x, y) for row, s, x, y in zip(values, found, *places, strict=True)])
     apart = left - np.nanmean(left, axis=0)

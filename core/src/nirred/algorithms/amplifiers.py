@@ -89,14 +89,14 @@ def amplifier_levels(
     coefficients = np.zeros((order + 1, order + 1))
     if known.size < 2:
         levels[known] = 0.0
-        return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
+        return levels, Surface(coefficients, (image.shape[0], image.shape[1]))
     along = np.polynomial.legendre.legvander(place, order)  # (cell, axis, degree)
     surface = np.stack([along[:, 0, q] * along[:, 1, p] for q, p in degrees], axis=1)
     uneven = _unevenness(gain, place, image.shape)
     shape, levels[known] = _levels_and_shape(surface, np.searchsorted(known, owner), value, weight, uneven)
     rows, columns = zip(*degrees, strict=True)
     coefficients[rows, columns] = shape
-    return levels, Surface(coefficients, np.zeros_like(coefficients), (image.shape[0], image.shape[1]))
+    return levels, Surface(coefficients, (image.shape[0], image.shape[1]))
 
 
 def _unevenness(gain: NDArray[np.float32] | None, place: Float64, shape: tuple[int, ...]) -> Float64:
@@ -148,7 +148,7 @@ def take_levels_off(
 ) -> None:
     """Subtract levels of amplifiers, times `gain` (ny, nx), and a surface from an image, in place."""
     values = np.asarray(levels, np.float32)
-    surface = surface or Surface(np.zeros((1, 1)), np.zeros((1, 1)), (data.shape[0], data.shape[1]))
+    surface = surface or Surface.zero((data.shape[0], data.shape[1]))
     cuts = sorted({0, data.shape[0], *(edge for rows, _ in boxes for edge in (rows.start, rows.stop))})
     for start, stop in pairwise(cuts):
         columns = np.zeros(data.shape[1], np.float32)

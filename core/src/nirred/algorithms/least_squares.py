@@ -47,7 +47,7 @@ def inverse(normal: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def robust_solve(
     terms: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least squares with Tukey's biweight (c = 6 times the residuals' MAD sigma).
 
     Parameters
@@ -59,18 +59,15 @@ def robust_solve(
 
     Returns
     -------
-    solution, errors : float64 (m,)
-        1-sigma errors by the scatter of the residuals.
+    solution : float64 (m,)
     biweights : float64 (n,)
         0 to 1.
     """
     robust = np.ones_like(values)
     last = np.full(terms.shape[1], np.inf)
     for _ in range(15):
-        both = weights * robust
-        normal, right = normal_equations(terms, values, both)
-        covariance = inverse(normal)
-        solution = np.einsum("ab,b->a", covariance, right)
+        normal, right = normal_equations(terms, values, weights * robust)
+        solution = np.einsum("ab,b->a", inverse(normal), right)
         residual = values - np.einsum("na,a->n", terms, solution)
         scatter = 1.4826 * median(np.abs(residual))
         if scatter <= 1e-12 * float(np.max(np.abs(values))):
@@ -79,7 +76,4 @@ def robust_solve(
         if float(np.sum(np.abs(solution - last))) < SETTLED * scatter:
             break
         last = solution
-    freedom = max(1.0, float(np.sum(robust > 0)) - terms.shape[1])
-    variance = float(np.sum(both * residual * residual)) / freedom
-    errors: NDArray[np.float64] = np.sqrt(variance * np.clip(np.diag(covariance), 0.0, None))
-    return solution, errors, robust
+    return solution, robust

@@ -221,7 +221,7 @@ def mutual_surfaces(
         sums[k] -= _moved(common, (k, shapes[k]), positions, (seen, share * (alike == alike[k])))
     taken = float(share @ sums[:, 0, 0])
     return [
-        Surface(own, np.zeros_like(own), shape).raised(0.0 if known is None else -taken)
+        Surface(own, shape).raised(0.0 if known is None else -taken)
         for own, shape, known in zip(sums, shapes, orders, strict=True)
     ]
 
@@ -271,7 +271,7 @@ def _moved(
         return common
     x, y = (p[k, seen[k]] for p in positions)
     u, v = (share @ p[:, seen[k]] / share.sum() for p in positions)
-    surface = Surface(common, np.zeros_like(common), shape)
+    surface = Surface(common, shape)
     return fit_points(x, y, surface.at(u, v), shape, len(common) - 1).coefficients
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.least_squares import inverse, normal_equations, robust_solve
 from nirred.algorithms.mesh import Mesh, mesh_background
-from nirred.algorithms.surface import FIELD_STEP, Surface, degrees, field_products, terms_at
+from nirred.algorithms.surface import FIELD_STEP, Surface, field_products, terms_at
 
 #: Sampling step for the light of objects, pixels; smaller than any box.
 LIGHT_STEP = 8
@@ -104,7 +104,7 @@ class NestedSurfaces:
             coefficients[: order + 1, : order + 1] += factor * surface.coefficients
             if order:
                 coefficients[:order, :order] -= factor * self.surfaces[order - 1].coefficients
-        return Surface(coefficients, self.surfaces[-1].errors, self.surfaces[-1].shape)
+        return Surface(coefficients, self.surfaces[-1].shape)
 
     def drawn(self, powers: Sequence[float], variance: float, factors: Sequence[float] | None = None) -> Surface:
         """The surface of order 0 plus the most probable part of each order's addition, times a factor.
@@ -123,7 +123,7 @@ class NestedSurfaces:
         solution[0] = self.surfaces[0].coefficients[0, 0]
         for degree, power, factor in zip(self.degrees, powers, factors or [1.0] * len(self.degrees), strict=True):
             solution[: len(degree.brings)] += factor * degree.drawn(power, variance)
-        return _surface(solution, len(highest.coefficients) - 1, highest.shape)
+        return Surface.of_terms(solution, len(highest.coefficients) - 1, highest.shape)
 
 
 def fit_nested(
@@ -171,14 +171,17 @@ def fit_nested(
     values, shares = mesh.values[j, i], mesh.shares[j, i]
     boxes = terms_at((j + 0.5) / mesh.shares.shape[0], (i + 0.5) / mesh.shares.shape[1], order)
     over = field_products(lit, mesh.shape, order)
-    solution, _, robust = robust_solve(boxes, values, shares)
+    solution, robust = robust_solve(boxes, values, shares)
     residual = values - np.einsum("na,a->n", boxes, solution)
     normal, right = normal_equations(boxes, values, shares * robust)
     fits = [_part(normal, right, over, n) for n in _counts(order)]
     steps = [0.0, *(_mean_square(b[0] - a[0], over) for a, b in itertools.pairwise(fits))]
     costs = [0.0, *(max(b[1] - a[1], 0.0) for a, b in itertools.pairwise(fits))]
     return NestedSurfaces(
-        tuple(_surface(fit[0][:n], k, mesh.shape) for k, (fit, n) in enumerate(zip(fits, _counts(order), strict=True))),
+        tuple(
+            Surface.of_terms(fit[0][:n], k, mesh.shape)
+            for k, (fit, n) in enumerate(zip(fits, _counts(order), strict=True))
+        ),
         tuple(_degree(normal, fits[k][0], over, _counts(k)[-2:]) for k in range(1, order + 1)),
         tuple(steps),
         tuple(costs),
@@ -241,13 +244,6 @@ def _degree(
 def _mean_square(solution: NDArray[np.float64], over: NDArray[np.float64]) -> float:
     """Of a surface over a field."""
     return float(np.einsum("a,ab,b->", solution, over, solution))
-
-
-def _surface(solution: NDArray[np.float64], order: int, shape: tuple[int, int]) -> Surface:
-    coefficients = np.zeros((order + 1, order + 1))
-    rows, columns = zip(*degrees(order), strict=True)
-    coefficients[rows, columns] = solution
-    return Surface(coefficients, np.zeros_like(coefficients), shape)
 
 
 def shrink_nested(fits: Sequence[NestedSurfaces]) -> list[Surface]:

@@ -44,17 +44,29 @@ class Surface:
 
     Attributes
     ----------
-    coefficients, errors : ndarray of float64, shape (order + 1, order + 1)
-        Coefficient of ``P_j(v) P_i(u)`` at ``[j, i]``, zero where ``i + j > order``, and 1-sigma errors, in units of
-        the data. `u` and `v` run from -1 to 1 along x and y, from outer pixel edge to outer pixel edge, so that
-        ``coefficients[0, 1]`` is half the drop across the image along x.
+    coefficients : ndarray of float64, shape (order + 1, order + 1)
+        Coefficient of ``P_j(v) P_i(u)`` at ``[j, i]``, zero where ``i + j > order``, in units of the data. `u` and `v`
+        run from -1 to 1 along x and y, from outer pixel edge to outer pixel edge, so that ``coefficients[0, 1]`` is
+        half the drop across the image along x.
     shape : tuple of int
         Shape of the image.
     """
 
     coefficients: NDArray[np.float64]
-    errors: NDArray[np.float64]
     shape: tuple[int, int]
+
+    @classmethod
+    def zero(cls, shape: tuple[int, int]) -> Surface:
+        """The surface that is 0 everywhere."""
+        return cls(np.zeros((1, 1)), shape)
+
+    @classmethod
+    def of_terms(cls, sizes: ArrayLike, order: int, shape: tuple[int, int]) -> Surface:
+        """The surface of an order with these coefficients, in the order of `degrees`."""
+        coefficients = np.zeros((order + 1, order + 1))
+        rows, columns = zip(*degrees(order), strict=True)
+        coefficients[rows, columns] = sizes
+        return cls(coefficients, shape)
 
     def rows(self, start: int, stop: int) -> NDArray[np.float64]:
         """Surface on the image rows ``start:stop``, float64."""
@@ -94,15 +106,15 @@ class Surface:
         """The surface plus a constant."""
         coefficients = self.coefficients.copy()
         coefficients[0, 0] += by
-        return Surface(coefficients, self.errors, self.shape)
+        return Surface(coefficients, self.shape)
 
     def times(self, factor: float) -> Surface:
         """The surface times a factor."""
-        return Surface(self.coefficients * factor, self.errors * abs(factor), self.shape)
+        return Surface(self.coefficients * factor, self.shape)
 
     def plus(self, other: Surface) -> Surface:
         """The sum with a surface of the same order."""
-        return Surface(self.coefficients + other.coefficients, np.hypot(self.errors, other.errors), self.shape)
+        return Surface(self.coefficients + other.coefficients, self.shape)
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Surface at positions, pixels from 0, float64."""
@@ -143,18 +155,12 @@ def fit_points(
     Returns
     -------
     Surface
-        All NaN with infinite errors if there are fewer values than terms.
+        NaN if there are fewer values than terms.
     """
     ny, nx = shape
     terms = terms_at((y + 0.5) / ny, (x + 0.5) / nx, order)
-    coefficients = np.zeros((order + 1, order + 1))
-    errors = np.zeros_like(coefficients)
-    rows, columns = zip(*degrees(order), strict=True)
-    if values.size < len(rows):
-        coefficients[rows, columns], errors[rows, columns] = np.nan, np.inf
-    else:
-        coefficients[rows, columns], errors[rows, columns], _ = robust_solve(terms, values, np.ones(values.size))
-    return Surface(coefficients, errors, shape)
+    enough = values.size >= terms.shape[1]
+    return Surface.of_terms(robust_solve(terms, values, np.ones(values.size))[0] if enough else np.nan, order, shape)
 
 
 def unlit_plane(values: NDArray[np.float64], shape: tuple[int, int]) -> Surface | None:

@@ -127,7 +127,7 @@ def _between(
     for k, i in enumerate(targets):
         unit = float(model.unit[i])
         coefficients = unit * basis.coefficients(values[k] - basis.amplitudes(taken[i]))
-        surface = Surface(coefficients, np.zeros((3, 3)), state.shape)
+        surface = Surface(coefficients, state.shape)
         expected[i] = Expected(surface, tuple((unit**2 * power[k]).tolist()))
     return expected
 
@@ -144,7 +144,7 @@ def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
     if not skies or not is_lit(model.state):
         return
     shapes = expected_shapes(model, list(skies)) if gradient else {}
-    flat = Surface(np.zeros((1, 1)), np.zeros((1, 1)), model.state.shape)
+    flat = Surface.zero(model.state.shape)
     added = bool(model.zero.any())
     for i, level in skies.items():
         known = shapes[i].surface if i in shapes else flat

@@ -240,12 +240,10 @@ def _even(group: Group, p: int, frames: list[int], rest: np.ndarray, terms: _Own
     state = group.planes[p]
     sizes = np.array(each_frame(group, range(len(frames)), lambda k: fit_terms(terms.values, rest[k])))
     sizes -= sizes.mean(axis=0)
-    rows, columns = zip(*degrees(_ORDER), strict=True)
+    number = len(degrees(_ORDER))
 
     def take(k: int) -> None:
-        coefficients = np.zeros((_ORDER + 1, _ORDER + 1))
-        coefficients[rows, columns] = sizes[k, : len(rows)]
-        surface = Surface(coefficients, np.zeros_like(coefficients), state.shape)
-        take_levels_off(state.sci.frame_to_change(frames[k]), terms.boxes, sizes[k, len(rows) :], surface, terms.gain)
+        surface, levels = Surface.of_terms(sizes[k, :number], _ORDER, state.shape), sizes[k, number:]
+        take_levels_off(state.sci.frame_to_change(frames[k]), terms.boxes, levels, surface, terms.gain)
 
     each_frame(group, range(len(frames)), take)

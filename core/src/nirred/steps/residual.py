@@ -91,7 +91,7 @@ def put_back_residuals(state: PlaneState) -> dict[int, Expected]:
     for i, (surface, power) in done.items():
         take_off(state.sub, i, surface.times(-1.0))
         if power:
-            expected[i] = Expected(Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape), power)
+            expected[i] = Expected(Surface.zero(state.shape), power)
     return expected
 
 
@@ -125,7 +125,7 @@ def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict
 def _level(state: PlaneState, i: int, surface: Surface | None, power: tuple[float, ...]) -> float:
     """Subtract surface and level from frame i; return the scatter of its blank pixels, NaN without any."""
     if surface is None:
-        surface = Surface(np.zeros((1, 1)), np.zeros((1, 1)), state.shape)
+        surface = Surface.zero(state.shape)
     rows = sample_rows(state.shape, SAMPLES)
     data, dq = (sampled(stack, [i], rows)[0] for stack in (state.sub, state.dq))
     surface.take_off(data, rows)
