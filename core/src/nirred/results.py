@@ -156,14 +156,29 @@ class ObjectResults:
     shown: dict[int, list[Shown]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SkyScale:
+    """What is known of the frames' skies before their pattern: F_j = zero_j + unit_j * g(x, y), see `sky_rows`.
+
+    Parameters
+    ----------
+    zero, unit : float64 (frames,)
+        Of every frame of the group, electron: (0, sky level) if the pattern scales with the sky, (sky level, 1) if it
+        is added to it.
+    """
+
+    zero: np.ndarray
+    unit: np.ndarray
+
+
 @dataclass
 class SkyResults:
     """The sky's levels and shape; all by `sky_correct`. What is known of single planes is in `PlaneState`.
 
     Parameters
     ----------
-    model : dict
-        {plane: (zero, unit) of `SkyModel`, float64 (frames,) each}.
+    scales : dict
+        {plane: SkyScale}.
     unmasked : dict
         {plane: levels before objects were masked, float64 (frames,), electron}.
     predicted : dict
@@ -172,7 +187,7 @@ class SkyResults:
         Deviation of the sky's shape from a parabola, rms, electron: its error where objects hide it in every frame.
     """
 
-    model: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    scales: dict[int, SkyScale] = field(default_factory=dict)
     unmasked: dict[int, np.ndarray] = field(default_factory=dict)
     predicted: dict[int, dict[int, float]] = field(default_factory=dict)
     shape_behind: float = 0.0

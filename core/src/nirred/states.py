@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,30 @@ class FrameState:
         self.state, self.reason = state, reason
 
 
+class Light(NamedTuple):
+    """Light that a target adds to the level of its frames, measured against the sky frames, electron; NaN: unknown."""
+
+    level: float = float("nan")
+    error: float = float("nan")
+
+
+@dataclass(frozen=True)
+class SkyShape:
+    """Shape of the sky that is left in a sky-subtracted frame, as measured or as expected.
+
+    Parameters
+    ----------
+    surface : Surface
+        Electron.
+    power : tuple of float
+        Mean square over the field of the expected error of its terms of degree 0, 1 and 2, electron squared; empty if
+        nothing was expected of it.
+    """
+
+    surface: Surface
+    power: tuple[float, ...]
+
+
 @dataclass
 class PlaneState:
     """Working planes of one detector of all frames of a group; electron stands for their unit, see `Group.unit`.
@@ -101,9 +125,8 @@ class PlaneState:
         Frames with too little visible sky to measure its shape.
     filled : bool
         Whether a target fills the frames, whose sky level is then taken from the sky frames.
-    light : (float, float)
-        Light that a target adds to the level of its frames, measured against the sky frames, and its error, electron;
-        NaN: unknown.
+    light : Light
+        That a target adds to its frames.
     sky_lasting : dict
         {frame index: value}: the part of `sky_variance` due to pattern that was not subtracted. It affects the same
         pixels in every frame, whichever frames its sky was made from.
@@ -119,7 +142,7 @@ class PlaneState:
     evened : dict
         {index of a sky frame: plane}: the surface, in electron, that matched the shape of its sky to the others.
     residual : dict
-        {frame index: (surface, power)}: residual sky taken off `sub`, and the power expected of it by degree, if any.
+        {frame index: SkyShape}: residual sky taken off `sub`.
     number : int
         Of the detector in its camera; the planes that are left may be fewer.
     """
@@ -142,11 +165,11 @@ class PlaneState:
     empty: dict[int, np.ndarray] = field(default_factory=dict)
     unshaped: set[int] = field(default_factory=set)
     filled: bool = False
-    light: tuple[float, float] = (float("nan"), float("nan"))
+    light: Light = field(default_factory=Light)
     noise_scale: dict[int, float] = field(default_factory=dict)
     weight: dict[int, float] = field(default_factory=dict)
     evened: dict[int, Surface] = field(default_factory=dict)
-    residual: dict[int, tuple[Surface, tuple[float, ...]]] = field(default_factory=dict)
+    residual: dict[int, SkyShape] = field(default_factory=dict)
     number: int = 0
 
     @property

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nirred.plugin import S
+from nirred.results import SkyScale
 from nirred.states import OBJECT
 from nirred.steps.match import MatchBackgrounds, match_skies
 
@@ -84,7 +85,7 @@ def test_skies_are_brought_to_the_plane_that_they_have_in_common(make_group) -> 
         covered = np.hypot(u - 0.2 * k + 0.3, v) < 0.5
         state.sci.frame(k)[covered] += 5000.0
         state.dq.frame(k)[covered] |= OBJECT
-    match_skies(group, state, np.zeros(4), unit)
+    match_skies(group, state, SkyScale(np.zeros(4), unit))
     for k in range(4):
         blank = state.covered(k) == 0
         left = np.where(blank, state.sci.frame(k) / unit[k] - 1 - ring, 0.0).reshape(8, 64, 9, 64).sum(axis=(1, 3))
@@ -102,7 +103,7 @@ def test_slight_slopes_of_the_sky_stay(make_group, slope, blank, changed) -> Non
     state = group.planes[0]
     state.blank = dict.fromkeys(range(12), blank)
     before = [state.sci.frame(k).copy() for k in range(12)]
-    match_skies(group, state, np.zeros(12), np.full(12, 1000.0), slight=0.007)
+    match_skies(group, state, SkyScale(np.zeros(12), np.full(12, 1000.0)), slight=0.007)
     assert changed != all(np.array_equal(before[k], state.sci.frame(k)) for k in range(12))
     if changed:
         slopes = [float((state.sci.frame(k) * u).mean() / (u**2).mean()) for k in range(12)]
@@ -113,7 +114,7 @@ def test_skies_without_common_places_stay_as_they_are(make_group) -> None:
     group = make_group(["both"] * 3, [np.full((40, 40), 100.0 + k, np.float32) for k in range(3)])
     for k in range(3):
         group.planes[0].dq.frame(k)[:] |= OBJECT
-    match_skies(group, group.planes[0], np.zeros(3), np.full(3, 100.0))
+    match_skies(group, group.planes[0], SkyScale(np.zeros(3), np.full(3, 100.0)))
     assert [float(group.planes[0].sci.frame(k).mean()) for k in range(3)] == [100.0, 101.0, 102.0]
 
 
@@ -127,7 +128,7 @@ def test_frames_beside_the_target_are_brought_to_one_shape_and_what_was_taken_of
     state = group.planes[0]
     before = [state.sci.frame(k).copy() for k in range(5)]
     for _ in range(2):
-        match_skies(group, state, np.zeros(5), np.full(5, 1000.0))
+        match_skies(group, state, SkyScale(np.zeros(5), np.full(5, 1000.0)))
     slopes = [float((state.sci.frame(k) * u).mean() / (u**2).mean()) for k in range(5)]
     assert np.ptp(slopes[1:]) < 0.5 and slopes[1] == pytest.approx(1000 * own.mean(), abs=0.5)
     assert np.array_equal(before[0], state.sci.frame(0)) and set(state.evened) == {1, 2, 3, 4}

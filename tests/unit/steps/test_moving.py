@@ -8,6 +8,7 @@ import pytest
 from nirred.algorithms.mutual import Squares
 from nirred.coadd import lay_out
 from nirred.geometry import targets_of
+from nirred.results import SkyScale
 from nirred.states import OBJECT
 from nirred.steps.moving import MovingLight, tell_light
 
@@ -39,7 +40,7 @@ def _night(make_group, light, size=110):
     group = make_group(["both"] * len(SHIFTS), frames)
     for k, (dx, dy) in enumerate(SHIFTS):
         group.frames[k].dx, group.frames[k].dy = dx, dy
-    group.sky.model = {0: (np.zeros(len(SHIFTS)), own)}
+    group.sky.scales = {0: SkyScale(np.zeros(len(SHIFTS)), own)}
     (target,) = targets_of(group, list(range(len(SHIFTS))))
     layout = lay_out(group, list(range(len(SHIFTS))), target)
     y, x = np.mgrid[: layout.grid.shape[0], : layout.grid.shape[1]]
@@ -111,7 +112,7 @@ def test_light_of_every_pointing_is_kept(make_group) -> None:
 
 def test_frames_of_which_no_sky_was_made_are_left_alone(make_group) -> None:
     group, layout, mask = _night(make_group, _galaxy)
-    group.sky.model.clear()
+    group.sky.scales.clear()
     assert _told(group, layout, mask) == {}
 
 

@@ -11,8 +11,8 @@ from ..algorithms.nested import NestedSurfaces, fit_nested
 from ..algorithms.surface import FIELD_STEP, Surface, degrees, fit_points, surface_order
 from ..group import Group
 from ..spread import each_frame
-from ..states import BAD, OBJECT, PlaneState
-from .residual import SMALL_BOXES, Expected, take_off
+from ..states import BAD, OBJECT, PlaneState, SkyShape
+from .residual import SMALL_BOXES, take_off
 from .skymodel import SkyModel, time_of
 
 Float64 = NDArray[np.float64]
@@ -52,7 +52,7 @@ def sky_levels(group: Group, targets: list[int], levels: Float64, errors: Float6
     return predict_sky(times[skies], levels[skies], errors[skies], times[targets], seen[targets])
 
 
-def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, Expected]:
+def expected_shapes(model: SkyModel, targets: list[int]) -> dict[int, SkyShape]:
     """Large-scale sky left in target frames, predicted from the sky frames before and after.
 
     Sky frames and subtracted skies are compared with one pattern, that of the first target; objects are masked.
@@ -98,7 +98,7 @@ def _left_in(model: SkyModel, i: int, pattern: np.ndarray, hidden: np.ndarray) -
 
 def _between(
     model: SkyModel, basis: FieldBasis, fits: dict[int, NestedSurfaces], taken: dict[int, Float64]
-) -> dict[int, Expected]:
+) -> dict[int, SkyShape]:
     """Shapes at the times of the frames of `taken`, minus those already in their subtracted skies."""
     group, state, skies, targets = model.group, model.state, list(fits), list(taken)
     times = [time_of(group.frames[i]) for i in skies]
@@ -128,14 +128,13 @@ def _between(
         unit = float(model.unit[i])
         coefficients = unit * basis.coefficients(values[k] - basis.amplitudes(taken[i]))
         surface = Surface(coefficients, state.shape)
-        expected[i] = Expected(surface, tuple((unit**2 * power[k]).tolist()))
+        expected[i] = SkyShape(surface, tuple((unit**2 * power[k]).tolist()))
     return expected
 
 
 def is_lit(state: PlaneState) -> bool:
     """Whether a target's light covers most of its frames' field, judged by the sky frames."""
-    light, error = state.light
-    return light > LIT * error
+    return state.light.level > LIT * state.light.error
 
 
 def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:

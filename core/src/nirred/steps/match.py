@@ -12,6 +12,7 @@ from ..geometry import Target, targets_of
 from ..group import Group
 from ..params import Params
 from ..plugin.recipes import StepCall
+from ..results import SkyScale
 from ..spread import each_frame
 from ..states import BAD, PlaneState
 from ..step import GroupStep
@@ -76,7 +77,7 @@ def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, 
     each_frame(group, numbers, match)
 
 
-def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndarray, *, slight: float = 0.0) -> None:
+def match_skies(group: Group, state: PlaneState, scale: SkyScale, *, slight: float = 0.0) -> None:
     """Bring the frames of which a sky is made to one shape, as far as their unmasked pixels determine it.
 
     Behind an object the sky is measured in the frames in which the object lay elsewhere: few frames behind a wide one.
@@ -90,8 +91,8 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     ----------
     group, state
         The group and one of its planes, whose `sci` and `evened` are changed.
-    zero, unit : float64 (n,)
-        Of the sky model, see `SkyModel`.
+    scale : SkyScale
+        Of the sky model.
     slight : float
         Frames are left as they are if their slopes, rms over the field, are below this fraction of the noise of a
         pixel, times the root of the number of frames; or if one of them shows too little sky. 0: no such exception.
@@ -99,7 +100,7 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     frames = group.indices("both", "sky")
     if len(frames) < 2 or (slight and min(surface_order(state.blank.get(i, 1.0)) for i in frames) == 0):
         return
-    squares = Squares.of(state.shape)
+    squares, zero, unit = Squares.of(state.shape), scale.zero, scale.unit
 
     def means(i: int) -> np.ndarray:
         return (squares.means(state.sci.frame(i), state.covered(i)).ravel() - float(zero[i])) / float(unit[i])
@@ -112,9 +113,9 @@ def match_skies(group: Group, state: PlaneState, zero: np.ndarray, unit: np.ndar
     some = frames[:: -(-len(frames) // COMPARED)] if slight else frames
     surfaces = planes(some)
     if slight:
-        scale = float(np.median(unit[frames])), float(np.median((zero + unit)[frames]))
-        limit = slight * np.sqrt(len(frames) * state.expected_variance(scale[1]))
-        if scale[0] * _slope(surfaces) < limit:
+        usual, sky = float(np.median(unit[frames])), float(np.median((zero + unit)[frames]))
+        limit = slight * np.sqrt(len(frames) * state.expected_variance(sky))
+        if usual * _slope(surfaces) < limit:
             return
     surfaces = planes(frames) if len(some) < len(frames) else surfaces
     off = {i: surface.times(float(unit[i])) for i, surface in zip(frames, surfaces, strict=True)}

@@ -108,7 +108,7 @@ class MovingLight:
         epoch, skies : list of int
             Frames, and the frames of which their sky was made.
         unit : float64 (n,)
-            Of the sky model, see `SkyModel`.
+            Of the sky model, see `SkyScale`.
         """
         rows, columns = (
             slice(self.squares.side * int(k.min()), self.squares.side * (int(k.max()) + 1))
@@ -159,7 +159,7 @@ def tell_light(
         Objects lie in hollows that their own light caused in the sky.
     """
     for p in layout.target.planes:
-        if p not in group.sky.model:  # no sky was made of these frames
+        if p not in group.sky.scales:  # no sky was made of these frames
             continue
         squares = Squares.of(group.planes[p].shape)
         rarely = float(np.mean(squares.picked(marked[p]) >= RARELY * len(frames))) > SEEN_LITTLE
@@ -191,7 +191,7 @@ def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | No
 
 def _tell(group: Group, p: int, frames: list[int], sought: _Sought) -> np.ndarray | None:
     """Light in squares of each frame, float32 (n, rows, columns), None without any; brings frames to one shape."""
-    state, squares, (zero, unit) = group.planes[p], sought.squares, group.sky.model[p]
+    state, squares, zero, unit = group.planes[p], sought.squares, group.sky.scales[p].zero, group.sky.scales[p].unit
 
     def means(i: int) -> np.ndarray:
         bad = state.bad(i) | sought.layout.carry(sought.compact, i, p)

@@ -136,7 +136,7 @@ def _mask_field(group: Group, cluster: list[int], target: Target, params: MaskOb
     layout, stack = _stacked(group, cluster, target)
     sunk = any(group.frames[i].role == "both" for i in cluster)
     beside = group.frames[cluster[0]].role == "object"
-    light = [s.light[1] for p in target.planes if beside and is_lit(s := group.planes[p])]
+    light = [s.light.error for p in target.planes if beside and is_lit(s := group.planes[p])]
     seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
     mask, surface, found = stack.objects(seek, light, sunk=sunk)
     mask = dilate(mask, params.dilation)

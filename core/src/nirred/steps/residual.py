@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..algorithms.background import SAMPLES, level
@@ -15,7 +13,7 @@ from ..algorithms.surface import FIELD_STEP, Surface, surface_order
 from ..group import Group
 from ..slabs import sample_rows, sampled
 from ..spread import each_frame
-from ..states import BAD, OBJECT, PlaneState
+from ..states import BAD, OBJECT, PlaneState, SkyShape
 from ..store import PlaneStack
 from .outskirts import halo_light
 
@@ -26,28 +24,12 @@ BOXES, SMALL_BOXES = 32, 16
 SURE = 0.6
 
 
-@dataclass(frozen=True)
-class Expected:
-    """Expected shape of the residual sky in a sky-subtracted frame.
-
-    Attributes
-    ----------
-    surface : Surface
-        Electron.
-    power : tuple of float
-        Mean square over the field of the error of its terms of degree 0, 1 and 2.
-    """
-
-    surface: Surface
-    power: tuple[float, ...]
-
-
 def level_frames(
     group: Group,
     state: PlaneState,
     frames: list[int],
     predicted: set[int],
-    expected: dict[int, Expected],
+    expected: dict[int, SkyShape],
     *,
     shape: bool,
 ) -> None:
@@ -85,13 +67,13 @@ def level_frames(
     each_frame(group, frames, one)
 
 
-def put_back_residuals(state: PlaneState) -> dict[int, Expected]:
+def put_back_residuals(state: PlaneState) -> dict[int, SkyShape]:
     """Add to frames what `level_frames` took off them; return what it was to expect, the shape apart."""
-    done, expected = dict(state.residual), {}
-    for i, (surface, power) in done.items():
-        take_off(state.sub, i, surface.times(-1.0))
-        if power:
-            expected[i] = Expected(Surface.zero(state.shape), power)
+    expected = {}
+    for i, taken in state.residual.items():
+        take_off(state.sub, i, taken.surface.times(-1.0))
+        if taken.power:
+            expected[i] = SkyShape(Surface.zero(state.shape), taken.power)
     return expected
 
 
@@ -100,7 +82,7 @@ def take_off(stack: PlaneStack, i: int, surface: Surface) -> None:
     surface.take_off(stack.frame_to_change(i))
 
 
-def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, Expected]) -> dict[int, Surface]:
+def _surfaces(group: Group, state: PlaneState, frames: list[int], expected: dict[int, SkyShape]) -> dict[int, Surface]:
     """Residual surface of each frame that shows enough sky, shrunk by its power over its noise in all frames."""
     p = next(p for p, plane in enumerate(group.planes) if plane is state)
 
@@ -134,8 +116,8 @@ def _level(state: PlaneState, i: int, surface: Surface | None, power: tuple[floa
         residual = level(surface.taken_off(state.sub.frame(i)), state.covered(i))
     if not residual.n:
         return float("nan")
-    state.residual[i] = surface.raised(residual.value), power
-    take_off(state.sub, i, state.residual[i][0])
+    state.residual[i] = SkyShape(surface.raised(residual.value), power)
+    take_off(state.sub, i, state.residual[i].surface)
     return residual.sigma
 
 

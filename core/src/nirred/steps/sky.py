@@ -16,9 +16,10 @@ from ..group import Group
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
+from ..results import SkyScale
 from ..slabs import sample_rows, sampled
 from ..spread import each_frame
-from ..states import BAD, OBJECT, PlaneState
+from ..states import BAD, OBJECT, Light, PlaneState
 from ..step import GroupStep
 from ..store import PlaneStack
 from .drift import expected_shapes, level_lit, sky_levels
@@ -95,14 +96,14 @@ def _correct(group: Group, p: int, params: SkyCorrect.Params, *, hidden: bool) -
     state.mended.clear()
     state.residual.clear()
     lights = take_off_halos(group, p) if hidden and params.mask_objects else {}
-    levels = measure_levels(group, p, params)
+    scale = measure_levels(group, p, params)
     targets = group.indices()
     with_sky = [i for i in targets if group.skies.get(i)]
     known = (hidden or not group.objects.hidden) if params.mask_objects else unequally_shown(group, state)
     if params.gradient and known:
-        match_skies(group, state, *levels, slight=0.0 if hidden else SLIGHT)
-    model = SkyModel(group, state, *levels, params.nsigma)
-    group.sky.model[p] = levels
+        match_skies(group, state, scale, slight=0.0 if hidden else SLIGHT)
+    model = SkyModel(group, state, scale.zero, scale.unit, params.nsigma)
+    group.sky.scales[p] = scale
     if not params.mask_objects:
         for epoch in epochs(group, with_sky):
             subtract_at_once(model, epoch)
@@ -149,8 +150,8 @@ def _additive(group: Group, state: PlaneState, levels: np.ndarray, params: SkyCo
     return False
 
 
-def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.ndarray, np.ndarray]:
-    """Measure every frame's sky level into `FrameState.sky`; return (zero, unit) of the sky model of plane `p`."""
+def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> SkyScale:
+    """Measure every frame's sky level into `FrameState.sky`; return the scale of the sky model of plane `p`."""
     state, alive = group.planes[p], group.indices()
     extra = int(OBJECT) if params.mask_objects else 0
     levels = np.zeros(len(group.frames))
@@ -169,8 +170,8 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> tuple[np.
     if params.mask_objects:
         levels = _on_one_pattern(group, state, levels, scaled=not additive)
     if additive:
-        return levels, np.ones_like(levels)
-    return np.zeros_like(levels), levels
+        return SkyScale(levels, np.ones_like(levels))
+    return SkyScale(np.zeros_like(levels), levels)
 
 
 def _tell_bright_dark(group: Group, state: PlaneState, levels: np.ndarray) -> None:
@@ -279,7 +280,7 @@ def _predict(group: Group, p: int, levels: np.ndarray, filled: list[int]) -> Non
     known = sky_levels(group, targets, levels, errors, seen)
     if known is None:
         return
-    state.light = known.light, known.light_err
+    state.light = Light(known.light, known.light_err)
     group.sky.predicted[p] = dict(zip(targets, known.values.tolist(), strict=True))
     for i, value in zip(targets, known.values, strict=True):
         if i in filled:
