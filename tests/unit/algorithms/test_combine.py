@@ -7,7 +7,6 @@ from nirred.algorithms.combine import (
     NoiseModel,
     Rejection,
     combine,
-    sorting_network,
 )
 
 KEEP_ALL = Rejection()
@@ -224,18 +223,6 @@ def test_nothing_usable():
 def test_single_value_has_no_scatter():
     result = combine(np.full((1, 1, 1), 7.0))
     assert result.sci[0, 0] == 7 and np.isnan(result.var[0, 0]) and result.n[0, 0] == 1
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 31, 100])
-def test_network_sorts(n):
-    rng = np.random.default_rng(n)
-    values = rng.integers(0, 5, (n, 300))
-    work, middle = values.copy(), values.copy()
-    for target, network in ((work, sorting_network(n)), (middle, sorting_network(n, (n // 2,)))):
-        for a, b in network:
-            target[a], target[b] = np.minimum(target[a], target[b]), np.maximum(target[a], target[b])
-    np.testing.assert_array_equal(work, np.sort(values, axis=0))
-    np.testing.assert_array_equal(middle[n // 2], work[n // 2])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms import combine_tiles as tiles
 from nirred.algorithms.combine_network import combine_block
+from nirred.algorithms.networks import median_network, sorting_network
 from nirred.algorithms.threads import row_blocks, run_blocks
 
 Planes = Sequence[NDArray[Any]] | NDArray[Any]
@@ -239,7 +239,7 @@ def _combine_rows(
     stack: _Stack, frames: NDArray[np.float32], options: tiles.Options, tile: int, threads: int
 ) -> Combined:
     n, (ny, nx) = len(stack.data), stack.data[0].shape
-    middle, full = sorting_network(n, (max(n // 2 - 1, 0), n // 2)), sorting_network(n)
+    middle, full = median_network(n), sorting_network(n)
     out = Combined(
         np.empty((ny, nx), np.float32),
         np.empty((ny, nx), np.float32),
@@ -344,34 +344,3 @@ def _frame_table(
     if np.any(table[3] <= 0):
         raise ValueError("weights must be positive")
     return table
-
-
-@lru_cache(maxsize=64)
-def sorting_network(n: int, wires: tuple[int, ...] = ()) -> NDArray[np.int64]:
-    """Comparators (low wire, high wire) of Batcher's merge exchange sort of `n` values.
-
-    Knuth, The Art of Computer Programming 3, section 5.2.2, algorithm M. With `wires` only the comparators that
-    these outputs need are kept.
-
-    Returns
-    -------
-    network : (n_comparators, 2) int64
-    """
-    pairs: list[tuple[int, int]] = []
-    top = 1 << max(n - 1, 0).bit_length() >> 1
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while True:
-            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
-            if q == p:
-                break
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    needed = set(wires or range(n))
-    kept = []
-    for low, high in reversed(pairs):
-        if low in needed or high in needed:
-            kept.append((low, high))
-            needed |= {low, high}
-    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2)

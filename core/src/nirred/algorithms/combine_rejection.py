@@ -1,7 +1,6 @@
 """Rejection of deviating values in a tile of pixels, frame-major, and its medians.
 
-As in `combine_network`, loops over lanes have no branches, and masked or rejected values are NaN. A sorting network's
-comparators are data: another number of frames needs no compilation.
+As in `combine_network`, loops over lanes have no branches, and masked or rejected values are NaN.
 """
 
 from __future__ import annotations
@@ -11,29 +10,17 @@ import numpy as np
 from nirred.algorithms import combine_tiles as kinds
 from nirred.algorithms.combine_tiles import WIDTH, Options, Tile
 from nirred.algorithms.compiled import subkernel
+from nirred.algorithms.networks import middle_pair, sort_lanes
 
 _COUNT, _TOTAL, _EXTRA, _SHARE, _MIDDLE = (k * WIDTH for k in range(5))  # in the rows of Tile.lanes, end to end
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
 
 
 @subkernel
-def _sort(values: np.ndarray, network: np.ndarray, m: int) -> None:
-    for c in range(network.shape[0]):
-        a, b = values[network[c, 0]], values[network[c, 1]]
-        for j in range(m):
-            x, y = a[j], b[j]
-            a[j] = x if x < y else y
-            b[j] = x if x > y else y
-
-
-@subkernel
 def tile_median(
     values: np.ndarray, work: np.ndarray, middle: np.ndarray, m: int, lower: bool, infinity: np.ndarray, out: np.ndarray
 ) -> None:
-    """Median per lane. NaN become +inf and -inf in turn, which keeps the median on the middle wires.
-
-    The first is +inf, so an odd number of them leaves one more above: the median is half a wire lower.
-    """
+    """Median per lane, or the lower middle value; NaN are missing values, see `networks`."""
     n = values.shape[0]
     infinity[:m] = _INF
     for i in range(n):
@@ -42,15 +29,12 @@ def tile_median(
             dead = source[j] != source[j]
             target[j] = infinity[j] if dead else source[j]
             infinity[j] = -infinity[j] if dead else infinity[j]
-    _sort(work, middle, m)
+    sort_lanes(work, middle, m)
     below, above = work[max(n // 2 - 1, 0)], work[n // 2]
     even, half = n % 2 == 0, np.float32(0 if lower else 0.5)
     for j in range(m):
-        low, high, odd_dead = below[j], above[j], infinity[j] < 0
-        first = low if odd_dead | even else high
-        last = low if odd_dead & even else high
-        between = first + half * (last - first)
-        out[j] = first if first == last else between
+        first, last = middle_pair(below[j], above[j], even, infinity[j])
+        out[j] = first if first == last else first + half * (last - first)
 
 
 @subkernel
@@ -221,7 +205,7 @@ def minmax(options: Options, full: np.ndarray, m: int, tile: Tile) -> None:
         for j in range(m):
             alive[j] += one if x[j] == x[j] else nothing
             target[j] = x[j] if x[j] == x[j] else _INF
-    _sort(work, full, m)
+    sort_lanes(work, full, m)
     for j in range(m):
         count = int(alive[j])
         n_low, n_high = int(count * options.n_low / n + 0.001), int(count * options.n_high / n + 0.001)

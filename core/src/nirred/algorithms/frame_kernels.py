@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.networks import middle_pair, sort_lanes
 
 Float32 = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -75,10 +76,10 @@ class Asked(NamedTuple):
 
 
 @subkernel
-def _sorted_middle(
+def _medians(
     values: np.ndarray, network: np.ndarray, m: int, sign: np.ndarray, count: np.ndarray, out: np.ndarray
 ) -> None:
-    """Median per lane; NaN become +inf and -inf in turn, which keeps the median on the middle wires."""
+    """Median per lane, and the number of values in it; NaN are missing values, see `networks`."""
     n = values.shape[0]
     sign[:m], count[:m] = _INF, 0
     for i in range(n):
@@ -88,18 +89,10 @@ def _sorted_middle(
             row[j] = sign[j] if dead else row[j]
             sign[j] = -sign[j] if dead else sign[j]
             count[j] += np.float32(0) if dead else np.float32(1)
-    for c in range(network.shape[0]):
-        a, b = values[network[c, 0]], values[network[c, 1]]
-        for j in range(m):
-            x, y = a[j], b[j]
-            a[j] = x if x < y else y
-            b[j] = x if x > y else y
-    below, above = values[max(n // 2 - 1, 0)], values[n // 2]
-    even = n % 2 == 0
+    sort_lanes(values, network, m)
+    below, above, even = values[max(n // 2 - 1, 0)], values[n // 2], n % 2 == 0
     for j in range(m):
-        odd_dead = sign[j] < 0  # the first is +inf: an odd number of them leaves the median half a wire lower
-        first = below[j] if odd_dead | even else above[j]
-        last = below[j] if odd_dead & even else above[j]
+        first, last = middle_pair(below[j], above[j], even, sign[j])
         out[j] = first if first == last else first + np.float32(0.5) * (last - first)
 
 
@@ -186,7 +179,7 @@ def _centres(
             pattern = (x[j] - zero) * scale
             target[j] = pattern if seen[j] > np.float32(0) else _NAN
     centre, count = lanes[0], lanes[1]
-    _sorted_middle(wires, network, m, lanes[2], count, centre)
+    _medians(wires, network, m, lanes[2], count, centre)
     if table.place.size > sample.size:
         for j in range(m):
             if count[j] < FEW:

@@ -1,6 +1,6 @@
 """Fast medians of aligned images, whose unusable pixels are NaN.
 
-As in `combine_network`, tiles of pixels are sorted frame-major by a network whose loops over lanes have no branches.
+As in `combine_network`, tiles of pixels are sorted frame-major by sorting networks.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.combine import sorting_network
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.networks import median_network, middle_pair, sort_lanes
 
 #: Pixels sorted at a time.
 _LANES = 256
@@ -73,16 +73,13 @@ def shifted_medians(
 @lru_cache(maxsize=128)
 def _networks(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Comparators for the middle of 0 to n values, one after the other, and where each network begins."""
-    networks = [sorting_network(m, (max(m // 2 - 1, 0), m // 2)) for m in range(n + 1)]
+    networks = [median_network(m) for m in range(n + 1)]
     return np.concatenate(networks), np.cumsum([0, *(len(network) for network in networks)])
 
 
 @subkernel
 def _load(images: np.ndarray, start: int, work: np.ndarray, sign: np.ndarray, number: np.ndarray) -> int:
-    """Fill lanes with the images that have data there, and return their number.
-
-    Missing values become +inf and -inf in turn, so that the median stays on the middle wires.
-    """
+    """Fill lanes with the images that have data there, and return their number; see `networks` for missing values."""
     zero, one, infinite = np.float32(0), np.float32(1), np.float32(np.inf)
     sign[:], number[:] = infinite, zero
     loaded = 0
@@ -103,27 +100,24 @@ def _load(images: np.ndarray, start: int, work: np.ndarray, sign: np.ndarray, nu
 
 
 @subkernel
-def _middle(below: np.ndarray, above: np.ndarray, sign: np.ndarray, even: bool) -> None:
-    """Move the two middle values to these rows: the first missing is +inf, so an odd number leaves one more above."""
-    zero = np.float32(0)
-    if even:
-        for j in range(sign.size):
-            above[j] = below[j] if sign[j] < zero else above[j]
-    else:
-        for j in range(sign.size):
-            below[j] = below[j] if sign[j] < zero else above[j]
-
-
-@subkernel
 def _choose(
-    first: np.ndarray, last: np.ndarray, number: np.ndarray, apart: np.float32, value: np.ndarray, count: np.ndarray
+    scratch: np.ndarray,
+    loaded: int,
+    sign: np.ndarray,
+    number: np.ndarray,
+    apart: np.float32,
+    value: np.ndarray,
+    count: np.ndarray,
 ) -> None:
-    half, zero = np.float32(0.5), np.float32(0)
+    """Medians, as `medians` defines them, of sorted lanes."""
+    half, zero, even = np.float32(0.5), np.float32(0), loaded % 2 == 0
+    below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
     for j in range(value.size):
-        between = last[j] - first[j]
-        far = between > apart + half * abs(first[j])
-        nearer = first[j] if abs(first[j]) < abs(last[j]) else last[j]
-        middle = nearer if far else first[j] + half * between
+        first, last = middle_pair(below[j], above[j], even, sign[j])
+        between = last - first
+        far = between > apart + half * abs(first)
+        nearer = first if abs(first) < abs(last) else last
+        middle = nearer if far else first + half * between
         value[j] = middle if number[j] > zero else np.float32(np.nan)
     for j in range(count.size):
         count[j] = np.uint16(number[j])
@@ -144,22 +138,8 @@ def _medians(
         m = min(_LANES, size - start)
         sign, number = lanes[0, :m], lanes[1, :m]
         loaded = _load(images, start, scratch, sign, number)
-        _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign)
-        below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
-        _choose(below, above, number, apart, values[start : start + m], count[start : start + m])
-
-
-@subkernel
-def _sort(scratch: np.ndarray, loaded: int, network: np.ndarray, sign: np.ndarray) -> None:
-    """Bring the two middle values of each lane to the middle rows."""
-    for c in range(network.shape[0]):
-        a, b = scratch[network[c, 0]], scratch[network[c, 1]]
-        for j in range(sign.size):
-            x, y = a[j], b[j]
-            a[j] = x if x < y else y
-            b[j] = x if x > y else y
-    if loaded > 0:
-        _middle(scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2], sign, loaded % 2 == 0)
+        sort_lanes(scratch, network[begins[loaded] : begins[loaded + 1]], m)
+        _choose(scratch, loaded, sign, number, apart, values[start : start + m], count[start : start + m])
 
 
 @subkernel
@@ -223,6 +203,6 @@ def _shifted_medians(
             m = min(_LANES, values.shape[1] - start)
             sign, number = lanes[0, :m], lanes[1, :m]
             loaded = _load_shifted(data, dq, places, rows, columns, useless, row, start, scratch, sign, number)
-            _sort(scratch, loaded, network[begins[loaded] : begins[loaded + 1]], sign)
-            below, above = scratch[max(loaded // 2 - 1, 0)], scratch[loaded // 2]
-            _choose(below, above, number, apart, values[row, start : start + m], count[row, start : start + m])
+            sort_lanes(scratch, network[begins[loaded] : begins[loaded + 1]], m)
+            out = values[row, start : start + m], count[row, start : start + m]
+            _choose(scratch, loaded, sign, number, apart, *out)

@@ -19,8 +19,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.combine import sorting_network
 from nirred.algorithms.frame_kernels import Asked, Rule, Table, sky_rows
+from nirred.algorithms.networks import median_network
 
 Float32 = NDArray[np.float32]
 UInt16 = NDArray[np.uint16]
@@ -79,8 +79,7 @@ def spread_order(n: int) -> Index:
 def _sample(n: int) -> tuple[Index, Index]:
     """Frames whose median is taken, spread over all without a period of their own, and the network that sorts them."""
     chosen = np.sort(spread_order(n)[:MOST_IN_MEDIAN])
-    number = chosen.size
-    return chosen, sorting_network(number, (max(number // 2 - 1, 0), number // 2))
+    return chosen, median_network(chosen.size)
 
 
 def survey(
