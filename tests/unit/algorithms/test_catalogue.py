@@ -7,9 +7,10 @@ import pytest
 from scipy.signal import correlate2d, fftconvolve
 
 from nirred.algorithms import catalogue_kernels as kernels
-from nirred.algorithms.catalogue import COLUMNS, Catalogue, _discs, detect
+from nirred.algorithms.catalogue import COLUMNS, Catalogue, detect
 from nirred.algorithms.catalogue_search import Image, search
-from nirred.algorithms.noise import disc, noise_covariance
+from nirred.algorithms.noise import noise_covariance
+from nirred.algorithms.overlap import disc
 
 FWHM = 4.0
 WIDTH = FWHM / 2.3548
@@ -203,14 +204,6 @@ def test_kron_fluxes_mirror_bad_pixels_and_neighbours() -> None:
     assert beside["FLUX_AUTO"] == pytest.approx([1e4, 1e4], rel=0.03)
     radius = math.sqrt(np.sum(clean["FLUXERR_AUTO"][0] ** 2) / math.pi)  # white noise: the aperture's area
     assert 2.0 * FWHM < radius < 3.5 * FWHM
-
-
-def test_circles_cover_pixels_wherever_they_lie_in_one() -> None:
-    offsets = np.array([0.0, 0.5, -0.5, 0.31]), np.array([0.0, 0.5, -0.5, -0.2])
-    for radius in (0.3, 3.7, 4.0):
-        windows = _discs(radius, *offsets)
-        np.testing.assert_allclose(windows.sum(axis=(1, 2)), math.pi * radius**2, rtol=1e-12)
-        np.testing.assert_allclose(windows, disc(radius, *offsets), atol=1e-12)
 
 
 def test_own_sum_mirrors_what_is_not_the_source_s_and_sums_pairs() -> None:

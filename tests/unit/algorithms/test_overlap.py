@@ -26,6 +26,16 @@ def test_a_grid_cuts_a_circle():
     assert overlap.circle((7.0, 8.0, 7.0, 8.0), (1, 1), 4.0).sum() == 0.0
 
 
+def test_a_disc_lies_beside_the_middle_of_its_window():
+    for radius, dx, dy in ((0.3, 0.0, 0.0), (3.3, 0.25, -0.4), (3.7, -0.31, 0.12), (4.0, 0.5, -0.5)):
+        share = overlap.disc(radius, dx, dy)
+        size = len(share)
+        assert share.sum() == pytest.approx(math.pi * radius**2, rel=1e-12)
+        fine = (np.arange(200 * size) + 0.5) / 200 - size / 2
+        counted = (fine - dx) ** 2 + (fine[:, None] - dy) ** 2 <= radius**2
+        np.testing.assert_allclose(share, counted.reshape(size, 200, size, 200).mean(axis=(1, 3)), atol=5e-3)
+
+
 def test_an_ellipse_is_turned_from_x_to_y():
     share = overlap.ellipse((-5.5, 5.5, -5.5, 5.5), (11, 11), (5.0, 1.0), math.pi / 4)
     y, x = np.mgrid[-5:6, -5:6]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.noise import disc
+from nirred.algorithms.overlap import disc
 from nirred.steps.noisemodel import noise_factor
 from nirred.steps.together import APERTURE, frames_together, shared_area
 

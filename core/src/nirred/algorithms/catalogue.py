@@ -222,10 +222,7 @@ def _central(windows: NDArray[Any], fwhm: float) -> NDArray[Any]:
 
 def _discs(radius: float, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fraction of each pixel in circles centred (dx, dy) from a window's middle, (n, 2 half + 1, 2 half + 1)."""
-    half = math.ceil(radius + 0.5)
-    reach, size = half + 0.5, 2 * half + 1
-    edges = [(-reach - x, reach - x, -reach - y, reach - y) for x, y in zip(dx.tolist(), dy.tolist(), strict=True)]
-    return np.stack([overlap.circle(e, (size, size), radius) for e in edges])
+    return np.stack([overlap.disc(radius, x, y) for x, y in zip(dx.tolist(), dy.tolist(), strict=True)])
 
 
 def _ellipse(

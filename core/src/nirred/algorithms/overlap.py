@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from importlib import import_module
@@ -56,6 +57,25 @@ def circle(edges: Edges, size: tuple[int, int], radius: float) -> NDArray[np.flo
     float64 (ny, nx)
     """
     return np.asarray(_geometry().circular_overlap_grid(*edges, *size, radius, 1, 1))
+
+
+def disc(radius: float, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.float64]:
+    """Fraction of each pixel inside a circle, in the smallest window with a middle pixel that holds it.
+
+    Parameters
+    ----------
+    radius : float
+        Pixels.
+    dx, dy : float
+        Offset of the circle's centre from that of the middle pixel, at most half a pixel.
+
+    Returns
+    -------
+    float64 (2 half + 1, 2 half + 1)
+    """
+    half = math.ceil(radius + 0.5)
+    reach, size = half + 0.5, 2 * half + 1
+    return circle((-reach - dx, reach - dx, -reach - dy, reach - dy), (size, size), radius)
 
 
 def ellipse(edges: Edges, size: tuple[int, int], axes: tuple[float, float], angle: float) -> NDArray[np.float64]:
