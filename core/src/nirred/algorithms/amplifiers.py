@@ -32,6 +32,8 @@ _PRIOR = 1e-4
 _CLIP = np.float32(2.0)
 #: Iterations for levels that vary inside an amplifier: each leaves their relative variation times the error.
 _ROUNDS = 3
+#: Iterations that part frames' levels from those of their skies: each leaves 1/(frames in a sky) of the error.
+_UNMIXED = 30
 #: Width of the cells next to an edge, in pixels, and the smallest useful one.
 _STRIP, _NARROWEST = 16, 4
 
@@ -359,7 +361,7 @@ def _jump(image: NDArray[np.float32], mask: NDArray[np.uint8], one: Box, other: 
     return jump if abs(jump) > 3.0 * error else 0.0, 1.0 / max(error, 1e-6) ** 2
 
 
-def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
+def unmix(measured: ArrayLike, shares: ArrayLike) -> Float64:
     """Levels of frames from those measured after sky subtraction, where each had a mean of others subtracted.
 
     Parameters
@@ -368,8 +370,6 @@ def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
         Levels of each frame minus its sky, k amplifiers.
     shares : array_like, shape (n, n)
         Share of frame j in the sky of frame i; rows sum to 1 or are 0.
-    rounds : int
-        Iterations; each leaves 1/(frames in a sky) of the error.
 
     Returns
     -------
@@ -379,7 +379,7 @@ def unmix(measured: ArrayLike, shares: ArrayLike, rounds: int = 30) -> Float64:
     seen = np.asarray(measured, np.float64)
     mixed = np.asarray(shares, np.float64)
     levels = seen - seen.mean(axis=0)
-    for _ in range(rounds):
+    for _ in range(_UNMIXED):
         levels = seen + np.einsum("ij,jk->ik", mixed, levels)
         levels -= levels.mean(axis=0)
     return np.asarray(levels)

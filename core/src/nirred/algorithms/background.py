@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SAMPLES = 100_000  # pixels that a level is measured on: 0.004 sigma
+LOWER_CLIP = 3.0  # sigma below the level: pixels farther off are left out of the fit
 UPPER_CLIP = 0.5  # of the lower clip: the asymmetry that keeps sources out
 ROUNDS = 40  # of the fit, at most
 #: Scatter of the truncated fit on Gaussian noise, in sigma/sqrt(n); the median's is 1.25 (Monte-Carlo, window -3, 1.5).
@@ -108,12 +109,13 @@ def _untie(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return spread
 
 
-def _fit_core(values: NDArray[np.float64], clip: float) -> tuple[float, float, float]:
+def _fit_core(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mode, sigma and clipped median of sorted values."""
     below, middle, above = (float(values[int(q * values.size)]) for q in (0.1587, 0.5, 0.8413))
     mode, sigma = middle, float(min(middle - below, above - middle) or 0.5 * (above - below))
     offset = values - middle
     squares = offset * offset
+    clip = LOWER_CLIP
     mean_factor, sigma_factor = truncation(-clip, UPPER_CLIP * clip)
     for _ in range(ROUNDS):
         low, high = np.searchsorted(values, [mode - clip * sigma, mode + UPPER_CLIP * clip * sigma])
@@ -131,9 +133,7 @@ def _fit_core(values: NDArray[np.float64], clip: float) -> tuple[float, float, f
     return float(mode), sigma, clipped
 
 
-def level(
-    data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, clip: float = 3.0, samples: int = SAMPLES
-) -> Level:
+def level(data: ArrayLike, bad: ArrayLike | None, *, step: int | None = None, samples: int = SAMPLES) -> Level:
     """Measure the background level in the presence of sources.
 
     Parameters
@@ -144,8 +144,6 @@ def level(
         Same shape; non-zero pixels are left out.
     step, samples : int
         Use every `step`-th pixel; by default such that about `samples` are left.
-    clip : float
-        Pixels below ``-clip`` and above ``+clip/2`` sigma of the level are left out of the fit.
 
     Returns
     -------
@@ -171,7 +169,7 @@ def level(
         sigma = float(1.4826 * np.median(np.abs(values - np.median(values))))
         mode = clipped = float(np.median(values))
     else:
-        mode, sigma, clipped = _fit_core(_untie(values), clip)
+        mode, sigma, clipped = _fit_core(_untie(values))
     unit = sigma / math.sqrt(values.size)
     skew = math.sqrt(max((clipped - mode) ** 2 - (MEDIAN_SCATTER * unit) ** 2, 0.0))
     return Level(mode, math.hypot(FIT_SCATTER * unit, RESIDUAL_BIAS * skew), sigma, values.size)

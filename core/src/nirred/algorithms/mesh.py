@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.background import UPPER_CLIP, as_mask, truncation
+from nirred.algorithms.background import LOWER_CLIP, UPPER_CLIP, as_mask, truncation
 from nirred.algorithms.bicubic import interpolate, taps
 from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.threads import run_blocks
 
-LOWER_CLIP = 3.0  # sigma below the level of a box
 BINS = 192  # of a box's histogram
 SPAN = 6.0  # of the histogram to either side of the level, in sigma
 ROWS = 256  # of an image that are drawn at once

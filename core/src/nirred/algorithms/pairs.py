@@ -16,6 +16,9 @@ IndexArray = NDArray[np.intp]
 Pairs = tuple[IndexArray, IndexArray]
 """Indices of the stars of a first and of a second list."""
 
+#: Stars of a pair agree in place within this once the offset is applied, and sides of triangles in length (px).
+TOLERANCE = 1.5
+
 _BRIGHTEST = 150
 #: Offsets with a smaller fraction of the largest number of pairs (minus a few) are not candidates.
 _WEAK, _FEW = 0.3, 8
@@ -51,7 +54,6 @@ def voted_pairs(
     lists: tuple[PointSources, PointSources],
     guess: tuple[float, float],
     radius: float,
-    tolerance: float,
     *,
     trust_guess: bool,
 ) -> Pairs | None:
@@ -61,7 +63,7 @@ def voted_pairs(
     ----------
     lists : (PointSources, PointSources)
         Both lists, not empty, brightest first.
-    guess, radius, tolerance, trust_guess
+    guess, radius, trust_guess
         As in `match_offset`.
 
     Returns
@@ -70,7 +72,7 @@ def voted_pairs(
     """
     a, b = map(positions_of, lists)
     light = (np.log(np.maximum(lists[0].flux, 1e-30)), np.log(np.maximum(lists[1].flux, 1e-30)))
-    best = _best_pairs((a, b), light, guess, radius, tolerance)
+    best = _best_pairs((a, b), light, guess, radius)
     if best is None:
         return None
     i, j = best
@@ -80,7 +82,7 @@ def voted_pairs(
     if i.size == 1:
         alike = abs(light[1][j[0]] - light[0][i[0]]) < np.log(_ALIKE)
         return best if trust_guess and alike and pairs == 1 else None
-    return best if _significant(i.size, pairs, radius / tolerance, 0.2 if trust_guess else 0.02) else None
+    return best if _significant(i.size, pairs, radius / TOLERANCE, 0.2 if trust_guess else 0.02) else None
 
 
 def outshining_pair(
@@ -134,12 +136,11 @@ def _best_pairs(
     light: tuple[FloatArray, FloatArray],
     guess: tuple[float, float],
     radius: float,
-    tolerance: float,
 ) -> Pairs | None:
     """Pairs of similar brightness at the offset with most votes, in which pairs that agree in brightness count more."""
     (a, b), best, chosen = places, -np.inf, None
-    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius, tolerance):
-        i, j = mutual(a + offset, b, tolerance)
+    for offset in _vote(a[:_BRIGHTEST], b[:_BRIGHTEST], np.array(guess), radius):
+        i, j = mutual(a + offset, b, TOLERANCE)
         if i.size == 0:
             continue
         ratio = light[1][j] - light[0][i]
@@ -158,20 +159,20 @@ def positions_of(stars: PointSources) -> FloatArray:
     return np.asarray(np.column_stack([stars.x, stars.y]), dtype=np.float64)
 
 
-def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float, tolerance: float) -> FloatArray:
+def _vote(a: FloatArray, b: FloatArray, guess: FloatArray, radius: float) -> FloatArray:
     """Return up to eight candidate offsets: those with most pairs within the tolerance, without much weaker ones."""
     differences = np.empty((len(a) * len(b), 2))
     differences = differences[: _differences(a, b, guess, radius, differences)]
     if len(differences) == 0:
         return np.empty((0, 2))
-    cells = np.floor(differences / tolerance).astype(np.int64)
+    cells = np.floor(differences / TOLERANCE).astype(np.int64)
     first = cells.min(axis=0)
     height = int(cells[:, 1].max() - first[1]) + 1
     keys, votes = np.unique((cells[:, 0] - first[0]) * height + cells[:, 1] - first[1], return_counts=True)
     best = keys[np.argsort(-votes, kind="stable")[:24]]
-    centres = (np.stack([best // height, best % height], axis=1) + first + 0.5) * tolerance
+    centres = (np.stack([best // height, best % height], axis=1) + first + 0.5) * TOLERANCE
     table = np.empty((len(centres), 3))
-    _gather(differences, centres, tolerance, table)
+    _gather(differences, centres, table)
     table = table[np.argsort(-table[:, 0], kind="stable")[:8]]
     return np.asarray(table[table[:, 0] >= _WEAK * max(table[0, 0] - _FEW, 0.0), 1:])
 
@@ -190,7 +191,7 @@ def _differences(a: np.ndarray, b: np.ndarray, guess: np.ndarray, radius: float,
 
 
 @kernel
-def _gather(differences: np.ndarray, centres: np.ndarray, tolerance: float, table: np.ndarray) -> None:
+def _gather(differences: np.ndarray, centres: np.ndarray, table: np.ndarray) -> None:
     """Number and mean of the differences within the tolerance of the median of those around each centre."""
     near = np.empty((2, differences.shape[0]))
     for k in range(centres.shape[0]):
@@ -198,14 +199,14 @@ def _gather(differences: np.ndarray, centres: np.ndarray, tolerance: float, tabl
         n = 0
         for i in range(differences.shape[0]):
             u, v = differences[i, 0], differences[i, 1]
-            if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * tolerance) ** 2:
+            if (u - x) ** 2 + (v - y) ** 2 <= (1.5 * TOLERANCE) ** 2:
                 near[0, n], near[1, n] = u, v
                 n += 1
         x, y = middle(near[0], n), middle(near[1], n)
         count, total_x, total_y = 0, 0.0, 0.0
         for i in range(differences.shape[0]):
             u, v = differences[i, 0], differences[i, 1]
-            if (u - x) ** 2 + (v - y) ** 2 <= tolerance**2:
+            if (u - x) ** 2 + (v - y) ** 2 <= TOLERANCE**2:
                 count += 1
                 total_x += u
                 total_y += v

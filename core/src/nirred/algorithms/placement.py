@@ -285,12 +285,9 @@ class Placement:
         return PixelMap(shape, _STEP, *gnomonic.apply(self.matrix, u, v), gnomonic.area(self.matrix, u, v)), first
 
     def blot(
-        self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel, out: Float32 | None = None
+        self, model: Float32, count: np.ndarray, grid: Grid, kernel: Kernel
     ) -> tuple[Float32, np.ndarray, tuple[int, int]]:
-        """A grid's model at the pixels of the plane, NaN outside; its counts, and the plane's first pixel on these.
-
-        `out` is a buffer for the values, used for shifts.
-        """
+        """A grid's model at the pixels of the plane, NaN outside; its counts, and the plane's first pixel on these."""
         if self.shift is None:
             values, back = np.empty(self.shape, np.float32), self.onto(grid)
             for rows in row_blocks(self.shape[0]):
@@ -301,7 +298,7 @@ class Placement:
         dx, dy = -self.shift[0], -self.shift[1]
         x, y = -grid.x0, -grid.y0
         shape = self.shape
-        values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), out=out, covered=False)
+        values, _ = shift_rows(model, None, dx, dy, kernel=kernel, shape=shape, origin=(x, y), covered=False)
         return values, count, (x + math.floor(dx + 0.5), y + math.floor(dy + 0.5))
 
     def _picked(self, plane: np.ndarray, grid: Grid) -> np.ndarray:

@@ -22,6 +22,8 @@ Bool = NDArray[np.bool_]
 
 #: A normal distribution's sigma over its median absolute deviation.
 _MAD = 1.4826
+#: Boxes' pixels this many sigma from the median of their position are left out of the pattern.
+_CLIP = 3.0
 #: Bands over which the amplitude is smoothed: fewer follow noise, more blur the onset of the pattern.
 _SMOOTH = 9
 
@@ -53,7 +55,7 @@ class Pattern:
         return np.asarray(tiled * rows[:, None], np.float32)
 
 
-def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), clip: float = 3.0) -> Pattern:
+def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16)) -> Pattern:
     """Find the periodic pattern of one quadrant.
 
     Parameters
@@ -64,8 +66,6 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), cl
         True where a pixel is bad or covered by an object.
     period : (int, int)
         (rows, columns) of the pattern.
-    clip : float
-        Boxes' pixels this many sigma from the median of their position are left out of the pattern.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16), cl
         boxes = boxes - np.nanmedian(boxes, axis=(2, 3), keepdims=True)
         middle = np.nanmedian(boxes, axis=(0, 1))
         spread = _MAD * np.nanmedian(np.abs(boxes - middle), axis=(0, 1))
-        kept = np.where(np.abs(boxes - middle) <= clip * spread, boxes, np.nan)
+        kept = np.where(np.abs(boxes - middle) <= _CLIP * spread, boxes, np.nan)
         pattern = np.nanmean(kept, axis=(0, 1))
         count = np.isfinite(kept).sum(axis=(0, 1))
     if not np.all(np.isfinite(pattern)) or count.min() < 16:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel
 from nirred.algorithms.neighbours import mutual
-from nirred.algorithms.pairs import PointSources, outshining_pair, positions_of, voted_pairs
+from nirred.algorithms.pairs import TOLERANCE, PointSources, outshining_pair, positions_of, voted_pairs
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
@@ -71,7 +71,6 @@ def match_offset(
     guess: tuple[float, float] = (0.0, 0.0),
     radius: float = 30.0,
     *,
-    tolerance: float = 1.5,
     fit_rotation: bool = False,
     centre: tuple[float, float] = (0.0, 0.0),
     trust_guess: bool = True,
@@ -89,8 +88,6 @@ def match_offset(
         Expected (dx, dy) in px.
     radius : float
         How far from the guess the offset may be (px).
-    tolerance : float
-        How far apart the stars of a pair may be once the offset is applied (px).
     fit_rotation : bool
         Fit a small rotation about `centre` too (three or more stars).
     centre : tuple of float
@@ -106,7 +103,7 @@ def match_offset(
     a, b = positions_of(reference), positions_of(frame)
     if len(a) == 0 or len(b) == 0:
         return None
-    pairs = voted_pairs((reference, frame), guess, radius, tolerance, trust_guess=trust_guess)
+    pairs = voted_pairs((reference, frame), guess, radius, trust_guess=trust_guess)
     if pairs is None and trust_guess:
         pairs = outshining_pair((reference, frame), guess, radius)
     return None if pairs is None else refine(reference, frame, *pairs, fit_rotation, np.array(centre), "stars")
@@ -214,7 +211,6 @@ def with_turn(
     known: Registration,
     centre: tuple[float, float],
     least: float,
-    tolerance: float = 1.5,
 ) -> Registration:
     """Registration of a frame, with a rotation if its stars show a significant one.
 
@@ -228,8 +224,6 @@ def with_turn(
         (x, y) in the reference at which the offset holds and about which it turns (px).
     least : float
         Rotations (radian) that are smaller, or within `SURE_OF_TURN` sigma, are neglected.
-    tolerance : float
-        How far apart the stars of a pair may be (px).
 
     Returns
     -------
@@ -240,7 +234,7 @@ def with_turn(
     a, b = positions_of(reference), positions_of(frame)
     for _ in range(2):
         carried = (a - origin) @ rotation_matrix(found.rotation).T + origin + (found.dx, found.dy)
-        i, j = mutual(carried, b, tolerance)
+        i, j = mutual(carried, b, TOLERANCE)
         if i.size < STARS_OF_TURN:
             return known
         found = refine(reference, frame, i, j, True, origin, known.method)

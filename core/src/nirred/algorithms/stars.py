@@ -91,7 +91,6 @@ def find_stars(
     fwhm: float | None = None,
     threshold: float = 5.0,
     max_stars: int = 400,
-    background: BackgroundMesh | None = None,
     gain: float = 1.0,
 ) -> StarList:
     """Find stars and measure their positions at the noise limit.
@@ -112,8 +111,6 @@ def find_stars(
         Least signal-to-noise (sky noise only).
     max_stars : int
         The brightest are returned.
-    background : BackgroundMesh, optional
-        Measured if not given.
     gain : float
         Electrons per data unit, for the photon noise of the stars.
 
@@ -124,7 +121,7 @@ def find_stars(
     """
     image = np.ascontiguousarray(data, np.float32)
     mask = as_mask(bad, image.shape)
-    mesh = background or background_mesh(image, mask)
+    mesh = background_mesh(image, mask)
     if not np.any(mesh.noise > 0):
         return _star_list(np.empty((0, kernels.COLUMNS)), np.empty(0), 1.0, 0.0, gain)
     size = fwhm or FIRST_FWHM
