@@ -10,6 +10,7 @@ from functools import cache, partial
 import numpy as np
 
 from ..algorithms.dilation import dilate
+from ..algorithms.firststack import Seek, bare_objects, compact_objects, first_objects, lit_boxes
 from ..algorithms.flags import flagged, mark
 from ..algorithms.objmask import find_objects
 from ..algorithms.profile import cut_share, hollowed_share
@@ -25,7 +26,6 @@ from ..spread import each_frame
 from ..states import OBJECT
 from ..step import GroupStep
 from .drift import is_lit
-from .firststack import Seek, bare_objects, compact_objects, first_objects, lit_boxes
 from .match import match_frames
 from .moving import tell_light
 from .outskirts import prefer_halos, record_halos, remember_mask

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..algorithms.background import level
-from ..algorithms.dilation import dilate
-from ..algorithms.mesh import mesh_background
-from ..algorithms.nested import fit_nested
-from ..algorithms.objmask import blank_fraction, block_means
-from ..algorithms.surface import FIELD_STEP, Surface, unevenness, unlit_plane
+from nirred.algorithms.background import level
+from nirred.algorithms.dilation import dilate
+from nirred.algorithms.mesh import mesh_background
+from nirred.algorithms.nested import fit_nested
+from nirred.algorithms.objmask import blank_fraction, block_means
+from nirred.algorithms.surface import FIELD_STEP, Surface, unevenness, unlit_plane
 
 #: How often the residual surface between objects is subtracted and objects are sought again.
 REFINEMENTS = 2
