@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms import overlap
 from nirred.algorithms.background import as_mask
-from nirred.algorithms.catalogue_search import FWHM_PER_SIGMA, Image, Segments, search
+from nirred.algorithms.catalogue_search import Image, Segments, search
+from nirred.algorithms.stars import FWHM_PER_SIGMA
 from nirred.algorithms.threads import run_blocks
 
 #: Radius in which first moments are computed, aperture in Kron radii, smallest Kron radius; the first and last in units

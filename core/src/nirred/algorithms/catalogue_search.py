@@ -13,9 +13,9 @@ from nirred.algorithms import catalogue_kernels as kernels
 from nirred.algorithms.background import as_mask
 from nirred.algorithms.dilation import dilate
 from nirred.algorithms.noise import aperture_sigma
+from nirred.algorithms.stars import FWHM_PER_SIGMA
 from nirred.algorithms.threads import run_blocks
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 MIN_AREA = 5  # smallest number of connected pixels of a source
 CONTRAST = 0.005  # fraction of the flux from which a second peak is a source
 PROMINENCE = 5.0  # of a blended peak above the saddle, in units of noise
