@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nirred.algorithms.compiled import kernel
+from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.ranking import middle
 
 MIN_AREA = 20  # least number of binned pixels of an extended object
 MOST_OBJECTS = 64  # the largest
@@ -252,14 +253,13 @@ def _measure_rings(
 ) -> None:
     """Number of pixels between neighbouring edges, their usual light, and the sum of their distances.
 
-    rings[0] is inside the first edge. Stars on a galaxy belong to its region: pixels of it that are much brighter than
-    their ring's median do not count for the light.
+    rings[0] is inside the first edge; `c` and `s` are cosine and sine of the ellipse's angle.
     """
     (x0, y0, _, ratio, _), half, number = ellipse, edges[-1], 0
     top, bottom = max(0, int(y0 - half)), min(surface.shape[0], int(y0 + half) + 2)
     left, right = max(0, int(x0 - half)), min(surface.shape[1], int(x0 + half) + 2)
     size = max(bottom - top, 0) * max(right - left, 0)
-    found, light, beyond = np.empty(size, np.uint8), np.empty(size, np.float64), np.empty(size, np.bool_)
+    found, light, beyond = np.empty(size, np.uint8), np.empty(size), np.empty(size, np.bool_)
     for y in range(top, bottom):
         for x in range(left, right):
             along = (x - x0) * c + (y - y0) * s
@@ -274,14 +274,38 @@ def _measure_rings(
             rings[ring, 2] += distance
             found[number], light[number], beyond[number] = ring, surface[y, x], labels[y, x] == 0
             number += 1
-    order, first = np.argsort(found[:number], kind="mergesort"), 0
+    by_ring, outside, work = np.empty(number), np.empty(number, np.bool_), np.empty(number)
+    first = 0
     for k in range(rings.shape[0]):
-        values = light[order[first : first + int(rings[k, 0])]]
-        first += values.size
-        if values.size > 0:
-            middle = np.median(values)
-            limit = middle + max(CLIP * np.median(np.abs(values - middle)), STEEP * middle)
-            rings[k, 1] = np.mean(values[(values <= limit) | beyond[order[first - values.size : first]]])
+        last = first
+        for n in range(number):
+            if found[n] == k:
+                by_ring[last], outside[last] = light[n], beyond[n]
+                last += 1
+        if last > first:
+            rings[k, 1] = _usual_light(by_ring[first:last], outside[first:last], work)
+        first = last
+
+
+@subkernel
+def _usual_light(light: np.ndarray, outside: np.ndarray, work: np.ndarray) -> float:
+    """Mean light of a ring's pixels without stars on a galaxy, which belong to its region.
+
+    Pixels inside the region that are much brighter than the ring's median do not count.
+    """
+    n = light.size
+    for k in range(n):
+        work[k] = light[k]
+    usual = middle(work, n)
+    for k in range(n):
+        work[k] = abs(light[k] - usual)
+    limit = usual + max(CLIP * middle(work, n), STEEP * usual)
+    total, number = 0.0, 0
+    for k in range(n):
+        if light[k] <= limit or outside[k]:
+            total += light[k]
+            number += 1
+    return total / number
 
 
 @lru_cache(maxsize=1)
