@@ -191,7 +191,7 @@ def read_raw(group: Group, info: FrameInfo) -> list[RawPlane]:
         They cannot be read.
     """
     counts, registry = group.setup.electrons or group.unit == "adu", group.context.registry
-    return raw_planes(registry, info.owner, info.path, info.exposure, info.headers, info.detectors, counts=counts)
+    return raw_planes(registry, info, counts=counts)
 
 
 def _inputs_of(group: Group, info: FrameInfo, p: int, state: PlaneState, cache: _Inputs) -> CalibrationInputs:

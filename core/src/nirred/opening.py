@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ from .errors import DataError, Unreadable
 from .fitsio import ramp_plane, read_calibration, read_planes
 from .frame import Frame, Plane, Ramp
 from .headers import Headers
-from .plugin.frames import Detector, Exposure
+from .plan.model import FrameInfo
+from .plugin.frames import Exposure
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -24,28 +24,15 @@ RawPlane = tuple[np.ndarray, np.ndarray | None]
 MOST, DAMAGED, ROWS = 1e9, 0.01, 32
 
 
-def raw_planes(
-    registry: Registry,
-    owner: str,
-    path: Path,
-    exposure: Exposure,
-    headers: Headers,
-    detectors: Sequence[Detector],
-    *,
-    counts: bool = True,
-) -> list[RawPlane]:
+def raw_planes(registry: Registry, info: FrameInfo, *, counts: bool = True) -> list[RawPlane]:
     """Planes of one exposure with the flags of its plugin's reader.
 
     Parameters
     ----------
     registry : Registry
         The plugins.
-    owner : str
-        The plugin that owns the file.
-    path, exposure, headers
-        What to read.
-    detectors : sequence of Detector
-        One per plane.
+    info : FrameInfo
+        The exposure.
     counts : bool
         In ADU, whatever the unit of the plugin's frame; False: in its own unit.
 
@@ -54,13 +41,14 @@ def raw_planes(
     NirredError
         They cannot be read, or the plugin's reader does not return one plane per detector.
     """
-    opened = registry.ask(owner, "nirred_open", path=path, exposure=exposure, headers=headers)
+    opened = registry.ask(info.owner, "nirred_open", path=info.path, exposure=info.exposure, headers=info.headers)
     if opened is None:
-        planes: list[RawPlane] = [(data, None) for data in read_planes(path, headers, exposure, detectors)]
+        pixels = read_planes(info.path, info.headers, info.exposure, info.detectors)
+        planes: list[RawPlane] = [(data, None) for data in pixels]
     else:
-        planes = _answered(registry, owner, path, opened, detectors, counts=counts)
+        planes = _answered(registry, info, opened, counts=counts)
     for data, _ in planes:
-        _check_numbers(data, path)
+        _check_numbers(data, info.path)
     return planes
 
 
@@ -72,23 +60,21 @@ def _check_numbers(data: np.ndarray, path: Path) -> None:
         raise Unreadable(f"{path.name}: {share:.0%} of its pixels exceed {MOST:.0e} ADU", "fetch the file again")
 
 
-def _answered(
-    registry: Registry, owner: str, path: Path, opened: Any, detectors: Sequence[Detector], *, counts: bool
-) -> list[RawPlane]:
+def _answered(registry: Registry, info: FrameInfo, opened: Any, *, counts: bool) -> list[RawPlane]:
     """Planes of what a plugin's reader returned."""
-    found = 1 if isinstance(opened, Ramp) else len(opened.planes)
-    if found != len(detectors):
+    found, name = 1 if isinstance(opened, Ramp) else len(opened.planes), info.path.name
+    if found != len(info.detectors):
         advice = "; where each has its ramp, nirred_open must fit them and return a Frame" * isinstance(opened, Ramp)
-        what = f"nirred_open returned {found} plane{'s' * (found != 1)}, nirred_detectors {len(detectors)}"
-        raise registry.misbehaved(owner, f"{what}{advice}")
+        what = f"nirred_open returned {found} plane{'s' * (found != 1)}, nirred_detectors {len(info.detectors)}"
+        raise registry.misbehaved(info.owner, f"{what}{advice}")
     if isinstance(opened, Ramp):
-        return [(ramp_plane(opened, detectors[0], path.name), None)]
+        return [(ramp_plane(opened, info.detectors[0], name), None)]
     planes = []
-    for plane, detector in zip(opened.planes, detectors, strict=True):
+    for plane, detector in zip(opened.planes, info.detectors, strict=True):
         data = plane.data
         if counts and opened.unit == "electron":
             if detector.gain is None:
-                raise DataError(f"{path.name}: gain of this mode is not known", "leave it out with --exclude")
+                raise DataError(f"{name}: gain of this mode is not known", "leave it out with --exclude")
             data = data / np.float32(detector.gain)
         planes.append((data, plane.dq if plane.dq.any() else None))
     return planes
@@ -102,19 +88,21 @@ def open_frames(path: Path, registry: Registry) -> tuple[Frame, ...]:
     def ask(hook: str) -> Any:
         return registry.ask(owner, hook, headers=headers)
 
+    tags, described = ask("nirred_tags"), ask("nirred_describe")
     fields: dict[str, Any] = {
         "name": path.name,
         "header": headers.primary.text,
         "instrument": claim.instrument,
-        "tags": ask("nirred_tags"),
-        "descriptors": ask("nirred_describe"),
+        "tags": tags,
+        "descriptors": described,
     }
     if "NIRRED" in headers.primary:
         return (Frame(tuple(read_calibration(path)), unit="electron", **fields),)
     detectors, wcs = tuple(ask("nirred_detectors") or ()), ask("nirred_wcs")
     frames = []
     for exposure in ask("nirred_exposures") or (Exposure(),):
-        raws = raw_planes(registry, owner, path, exposure, headers, detectors)
+        info = FrameInfo(path, exposure, owner, claim.instrument, tags, described, detectors, headers)
+        raws = raw_planes(registry, info)
         planes = (
             Plane(data, np.zeros(data.shape, np.uint16) if dq is None else dq, None, world, detector)
             for (data, dq), detector, world in zip(raws, detectors, _each(wcs, len(raws)), strict=True)
