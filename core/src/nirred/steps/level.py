@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -48,58 +49,92 @@ class LevelStack(GroupStep):
         dilation: float = param(4.0, "grow the objects by this radius", unit="pixel", ge=0)
 
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
-        frames = group.targets
-        weights = np.array([group.frames[i].weight for i in frames])
-        hidden = group.objects.hidden
-        sunk = bool(hidden) or group.objects.buried
-        done, found = [], []
-        rough, excess = Evenness(0.0, 0.0), []
         planes, counts = group.streams[call.takes], require(group.stack.nexp, "nexp")
-        for p, (plane, count) in enumerate(zip(planes, counts, strict=True)):
-            filled = [state for d in drawn_planes(group, p) if (state := group.planes[d]).filled]
-            if filled:  # levels predicted from the same sky frames have the same error
-                found.append(max(float(weights @ [state.sky_err[i] for i in frames]) for state in filled))
-                done.append(plane)
-                continue
-            grown, objects = stack_objects(plane, params.threshold, group.context.threads)
-            mask = dilate(grown, params.dilation)
-            (value, error), (seen, beyond) = both(
-                partial(zero_level, plane.data, plane.dq & BAD, count, mask, objects, group.stack.noisecov, sunk=sunk),
-                partial(_blank_noise, group, plane, count, mask),
-                group.context.threads,
-            )
-            if (stated := _stated_by_pieces(group, p)) < error:  # their target may fill the field
-                group.remark("the zero level is that of the stacks: it is less certain if measured again")
-                found.append(stated)
-                done.append(plane)
-                continue
-            rough = max(rough, seen, key=lambda e: e.ratio)
-            found.append(float(np.hypot(error, seen.beyond(EVEN) / np.sqrt(PARTS))))
-            done.append(Plane(plane.data - np.float32(value), plane.dq, plane.var))
-            excess.append(beyond)
+        levelled = [
+            _levelled(group, p, plane, count, params)
+            for p, (plane, count) in enumerate(zip(planes, counts, strict=True))
+        ]
+        done = [known.plane for known in levelled]
+        excess = [known.excess for known in levelled if known.excess is not None]
         if excess and min(excess) > 0:
             done = _state_broad_noise(group, done, float(np.mean(excess)))
         group.streams[call.gives] = done
-        behind = group.sky.shape_behind if hidden else 0.0
-        found = [float(np.hypot(error, behind)) for error in found]
-        group.keywords["LEVELERR"] = (round(max(found), 4), f"[{group.unit}] 1-sigma error of the zero level")
-        if rough.ratio > UNEVEN:
-            group.keywords["UNEVEN"] = (
-                round(rough.excess, 3),
-                f"[{group.unit}] rms of blank areas of {AREA} pixels beyond VAR",
-            )
-            group.remark(
-                f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} {group.unit} "
-                f"(rms), {rough.ratio:.1f} times what VAR predicts, and so do fluxes in apertures of that size"
-                f"{_advice(group)}"
-            )
-        if hidden > WORTH_SAYING:
-            group.remark(
-                f"objects cover {hidden:.0%} of the detector in every frame: the sky behind them is interpolated from "
-                f"around them, where it is even to {behind:.2g} {group.unit}, and may contain their faint halos; the "
-                f"zero level, and slopes behind them, are uncertain by {max(found):.2g} {group.unit} (LEVELERR); "
-                "separate sky frames or wider dithers would help"
-            )
+        behind = group.sky.shape_behind if group.objects.hidden else 0.0
+        error = max(float(np.hypot(known.error, behind)) for known in levelled)
+        group.keywords["LEVELERR"] = (round(error, 4), f"[{group.unit}] 1-sigma error of the zero level")
+        evenness = [known.evenness for known in levelled if known.evenness is not None]
+        if evenness:
+            _tell_uneven(group, max(evenness, key=lambda e: e.ratio))
+        _tell_hidden(group, behind, error)
+
+
+@dataclass(frozen=True)
+class _Levelled:
+    """A plane of the stack at its zero level.
+
+    Attributes
+    ----------
+    plane : Plane
+        The plane.
+    error : float
+        1-sigma error of its level, unit of the stack.
+    evenness : Evenness or None
+        Of its blank sky; None if the level was not measured here.
+    excess : float or None
+        Variance in apertures in excess of VAR, relative to VAR; likewise.
+    """
+
+    plane: Plane
+    error: float
+    evenness: Evenness | None = None
+    excess: float | None = None
+
+
+def _levelled(group: Group, p: int, plane: Plane, count: np.ndarray, params: LevelStack.Params) -> _Levelled:
+    """Bring plane `p` of the stack to its zero level, unless that of its sky frames or pieces is more certain."""
+    frames = group.targets
+    weights = np.array([group.frames[i].weight for i in frames])
+    filled = [state for d in drawn_planes(group, p) if (state := group.planes[d]).filled]
+    if filled:  # levels predicted from the same sky frames have the same error
+        return _Levelled(plane, max(float(weights @ [state.sky_err[i] for i in frames]) for state in filled))
+    grown, objects = stack_objects(plane, params.threshold, group.context.threads)
+    mask, sunk = dilate(grown, params.dilation), bool(group.objects.hidden) or group.objects.buried
+    (value, error), (seen, excess) = both(
+        partial(zero_level, plane.data, plane.dq & BAD, count, mask, objects, group.stack.noisecov, sunk=sunk),
+        partial(_blank_noise, group, plane, count, mask),
+        group.context.threads,
+    )
+    if (stated := _stated_by_pieces(group, p)) < error:  # their target may fill the field
+        group.remark("the zero level is that of the stacks: it is less certain if measured again")
+        return _Levelled(plane, stated)
+    error = float(np.hypot(error, seen.beyond(EVEN) / np.sqrt(PARTS)))
+    return _Levelled(Plane(plane.data - np.float32(value), plane.dq, plane.var), error, seen, excess)
+
+
+def _tell_uneven(group: Group, rough: Evenness) -> None:
+    """Remark and keyword on a blank sky that scatters by far more than VAR predicts."""
+    if rough.ratio <= UNEVEN:
+        return
+    group.keywords["UNEVEN"] = (
+        round(rough.excess, 3),
+        f"[{group.unit}] rms of blank areas of {AREA} pixels beyond VAR",
+    )
+    group.remark(
+        f"the stack's blank sky is uneven: areas of {AREA} pixels differ by {rough.excess:.3g} {group.unit} "
+        f"(rms), {rough.ratio:.1f} times what VAR predicts, and so do fluxes in apertures of that size"
+        f"{_advice(group)}"
+    )
+
+
+def _tell_hidden(group: Group, behind: float, error: float) -> None:
+    """Remark on a sky that objects hide in every frame: its error `behind` them, and that of the zero level."""
+    if group.objects.hidden > WORTH_SAYING:
+        group.remark(
+            f"objects cover {group.objects.hidden:.0%} of the detector in every frame: the sky behind them is "
+            f"interpolated from around them, where it is even to {behind:.2g} {group.unit}, and may contain their "
+            f"faint halos; the zero level, and slopes behind them, are uncertain by {error:.2g} {group.unit} "
+            "(LEVELERR); separate sky frames or wider dithers would help"
+        )
 
 
 def _stated_by_pieces(group: Group, p: int) -> float:
