@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.frame_kernels import LANES
+from nirred.algorithms.sky_kernels import LANES
 from nirred.algorithms.sky_rows import (
     MOST_IN_MEDIAN,
     SkyFrames,

@@ -327,7 +327,7 @@ def grow(flags: np.ndarray, words: np.ndarray) -> None:
 
 
 @kernel
-def tell(
+def fill_from_model(
     data: np.ndarray,
     dq: np.ndarray,
     bits: np.uint16,

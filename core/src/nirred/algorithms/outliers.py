@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.outlier_fill import fill_lost
-from nirred.algorithms.outlier_kernels import Conditions, Median, Noise, OutlierLimits, flag_plane, grow, tell
+from nirred.algorithms.outlier_kernels import (
+    Conditions,
+    Median,
+    Noise,
+    OutlierLimits,
+    fill_from_model,
+    flag_plane,
+    grow,
+)
 from nirred.algorithms.outlier_mapped import BLOCK, Blocks, flag_mapped, survey_blocks
 from nirred.algorithms.pixelmap import PixelMap
 
@@ -177,5 +185,5 @@ def fill_hidden(data: Float32, dq: UInt16, bits: int, told: OnPlane | OnGrid, sc
         The frame's transparency, by which the model is multiplied.
     """
     lost = np.zeros(data.shape[0], np.bool_)
-    tell(data, dq, np.uint16(bits), told.median, np.float32(scale), lost)
+    fill_from_model(data, dq, np.uint16(bits), told.median, np.float32(scale), lost)
     fill_lost(data, dq, np.uint16(bits), lost)

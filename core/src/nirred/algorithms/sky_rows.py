@@ -19,8 +19,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nirred.algorithms.frame_kernels import Asked, Rule, Table, sky_rows
 from nirred.algorithms.networks import median_network
+from nirred.algorithms.sky_kernels import sky_rows
+from nirred.algorithms.sky_tables import Asked, Rule, Table
 
 Float32 = NDArray[np.float32]
 UInt16 = NDArray[np.uint16]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..algorithms.amplifiers import Box, take_levels_off
-from ..algorithms.apart import Nodes, believed_light, fit_terms, part_light
+from ..algorithms.moving_light import Nodes, believed_light, fit_terms, part_light
 from ..algorithms.mutual import Squares, add_shown, block_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout

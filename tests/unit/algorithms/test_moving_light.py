@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nirred.algorithms.apart import Nodes, believed_light, explained, fit_terms, part_light
+from nirred.algorithms.moving_light import Nodes, believed_light, explained, fit_terms, part_light
 
 SIDE = 24
 DITHER = ((0.0, 0.0), (3.5, 1.2), (-2.3, 4.1), (5.0, -3.7), (-4.2, -2.6))

@@ -7,16 +7,11 @@ Loops over lanes have no branches. Each pixel is processed independently, in the
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
 from nirred.algorithms.networks import middle_pair, sort_lanes
-
-Float32 = NDArray[np.float32]
-Index = NDArray[np.int64]
+from nirred.algorithms.sky_tables import Asked, Rule, Table
 
 #: Number of pixels of a row processed at once; a pixel at which no frame shows sky gets the mean of the tile's others.
 #: A shorter tile would fit into a faster cache, but starting a loop over lanes takes as long as 100 of them.
@@ -29,50 +24,6 @@ FEW = 5
 MEDIAN_VARIANCE = 1.571
 
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
-
-
-class Table(NamedTuple):
-    """Per frame: index in the arrays, model, level and squared noise scale of the noise model."""
-
-    place: Index
-    zero: Float32
-    unit: Float32
-    level: Float32
-    scale: Float32
-
-
-class Rule(NamedTuple):
-    """Bits of non-sky pixels; bit of outliers, whether these are sought, squared limit; typical level, unit and g."""
-
-    useless: np.uint16
-    stray: np.uint16
-    check: bool
-    limit: np.float32
-    level: np.float32
-    unit: np.float32
-    default: np.float32
-
-
-class Asked(NamedTuple):
-    """Frames to subtract from, and how; none if only the sky is requested.
-
-    Their table; the changes of `moves`: index of each frame's first one, frames concerned, signs; the frame to exclude;
-    the frames' own indices among the sky frames (-1: none); least sum of units; offsets; power and noise of the pattern
-    (no rows: it is subtracted whole); output: an array, indices in it and the first row.
-    """
-
-    table: Table
-    begins: Index
-    who: Index
-    sign: Float32
-    without: Index
-    own: Index
-    least: np.float32
-    offsets: Float32
-    power: Float32
-    noise: Float32
-    out: Float32
-    tops: Index
 
 
 @subkernel
