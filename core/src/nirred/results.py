@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: FWHM of stars, pixel, where none was measured.
+USUAL_FWHM = 4.0
+
 
 def require(result: T | None, name: str) -> T:
     """The result.
@@ -122,6 +125,11 @@ class RegistrationResults:
     reference: int | None = None
     registered: bool = False
     geometry: Geometry | None = None
+
+    @property
+    def star_width(self) -> float:
+        """FWHM of stars, pixel: as measured, or `USUAL_FWHM`."""
+        return self.fwhm or USUAL_FWHM
 
 
 @dataclass

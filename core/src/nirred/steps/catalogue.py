@@ -54,7 +54,7 @@ def _catalogue(group: Group, p: int, plane: Plane, threshold: float) -> tuple[np
         plane.var if plane.var is not None else np.ones_like(plane.data),
         bad.view(np.uint8),
         noisecov=require(group.stack.noisecov, "noisecov"),
-        fwhm=group.registration.fwhm or 4.0,
+        fwhm=group.registration.star_width,
         threshold=threshold,
         saturated=(plane.dq & np.uint16(DQ.SATURATED)) != 0,
         threads=group.context.threads,

@@ -162,7 +162,7 @@ def _blank_noise(group: Group, plane: Plane, count: np.ndarray, mask: np.ndarray
         return Evenness(0.0, 0.0), 0.0
     blank = np.isfinite(plane.data) & np.isfinite(plane.var) & ((plane.dq & BAD) == 0) & (mask == 0)
     what = plane.data, plane.var, deep_pixels(count, blank)
-    cov, width = group.stack.noisecov, group.registration.fwhm or 4.0
+    cov, width = group.stack.noisecov, group.registration.star_width
     return evenness(*what), 0.0 if cov is None else broad_noise(*what, cov, width)
 
 

@@ -75,7 +75,7 @@ class FlagOutliers(GroupStep):
 
 def _limits(group: Group, frames: list[int], params: FlagOutliers.Params) -> dict[int, OutlierLimits]:
     """Limits of each frame: the slope tolerance allows for the difference of its seeing from the usual one."""
-    width = group.registration.fwhm or 4.0
+    width = group.registration.star_width
     reach = max(1, round(width / 2))
     widths = [group.frames[i].fwhm for i in frames if np.isfinite(group.frames[i].fwhm)]
     usual = float(np.median(widths)) if widths else float("nan")

@@ -33,7 +33,7 @@ def frames_together(group: Group, frames: list[int]) -> dict[int, Together]:
     """
     lasting = {i: float(np.mean([state.sky_lasting.get(i, 0.0) for state in group.planes])) for i in frames}
     places = np.array([(group.frames[j].dx, group.frames[j].dy) for j in frames])
-    radius = APERTURE * (group.registration.fwhm or 4.0)
+    radius = APERTURE * group.registration.star_width
     found = {}
     for i, place in zip(frames, places, strict=True):
         own = set(group.skies.get(i, ()))

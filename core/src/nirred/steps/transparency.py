@@ -179,7 +179,7 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:
     """Fluxes and errors in a narrow aperture, in a wide one, and pixel areas, all (frames, stars), on one plane."""
-    state, fwhm = group.planes[p], group.registration.fwhm or 4.0
+    state, fwhm = group.planes[p], group.registration.star_width
     placements, where = _common_stars(group, p, frames, 40)
     measured, gain = np.full((4, len(frames), where[0].size), np.nan), group.electrons(p)
     area = np.ones_like(measured[0])
@@ -209,7 +209,7 @@ def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
 
 def _plane_cores(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluxes of the brightest stars on one plane, (frames, stars): within `CORE` FWHM, within 2 FWHM, and its error."""
-    state, fwhm = group.planes[p], group.registration.fwhm or 4.0
+    state, fwhm = group.planes[p], group.registration.star_width
     placements, where = _common_stars(group, p, frames, SHARP_BY)
     (core, whole, error), gain = np.empty((3, len(frames), where[0].size)), group.electrons(p)
 
