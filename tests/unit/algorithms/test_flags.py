@@ -1,11 +1,17 @@
-"""Flag planes as masks, compared with numpy."""
+"""Bits of flags, and flag planes as masks, compared with numpy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from nirred.algorithms import flags
 from nirred.algorithms.flags import flagged, mark
+from nirred.dq import DQ
+
+
+def test_bits_of_the_kernels_are_those_of_frames():
+    assert {bit.name: getattr(flags, str(bit.name)) for bit in DQ} == {bit.name: int(bit) for bit in DQ}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 33)])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.flags import BAD_PIXEL, NON_LINEAR, SATURATED, UNILLUMINATED
 from nirred.algorithms.holes import flag_holes
 from nirred.algorithms.response import CalibrationInputs, Float32, LinearityCurve, UInt16, time_factors
 from nirred.algorithms.threads import run_blocks
@@ -41,10 +42,11 @@ def calibrate(
 
     ``sci = (P(raw gain / coadds) coadds t/(t + time_delta) - dark_scale dark) / flat``.
 
-    P continues with its slope at zero below zero and along its tangent above ``valid_to`` (bit 2).
-    Flags: raw >= saturation 4; non-linear <= raw < saturation 2; small regions below the non-linear
-    level that are enclosed in saturation 4 (see `flag_holes`); not finite or beyond 1e10: 1, value
-    0; a pixel without a flat 1 unless the static mask already gives the reason (1 or 64); plus ``static_dq``.
+    P continues with its slope at zero below zero and along its tangent above ``valid_to``, flagged as non-linear.
+    Flagged are, in addition to ``static_dq``: as saturated, raw >= saturation and small regions below the non-linear
+    level that are enclosed in saturation (see `flag_holes`); as non-linear, non-linear <= raw < saturation; as bad,
+    values that are not finite or beyond 1e10, which become 0, and pixels without a flat unless the static mask gives
+    the reason (bad or unilluminated).
 
     Parameters
     ----------
@@ -176,11 +178,11 @@ def _calibrate_row(
         value = (linear * factor - scale * dark[i]) * reciprocal[i]
         sound = abs(value) < _MOST
         out[i] = value if sound else zero
-        beyond = np.int32(2) if (counts[i] >= levels.non_linear) | (x > top) else none
-        bits = np.int32(4) if counts[i] >= levels.saturation else beyond
+        beyond = np.int32(NON_LINEAR) if (counts[i] >= levels.non_linear) | (x > top) else none
+        bits = np.int32(SATURATED) if counts[i] >= levels.saturation else beyond
         bits = bits | np.int32(static[i])
-        unexplained = (reciprocal[i] == zero) & ((bits & np.int32(65)) == none)
-        flags[i] = np.uint16(bits | (np.int32(1) if (not sound) | unexplained else none))
+        unexplained = (reciprocal[i] == zero) & ((bits & np.int32(BAD_PIXEL | UNILLUMINATED)) == none)
+        flags[i] = np.uint16(bits | (np.int32(BAD_PIXEL) if (not sound) | unexplained else none))
 
 
 @subkernel
@@ -226,7 +228,7 @@ def _calibrate_row_terms(
         value = (linear * factor - levels.dark_scale * dark[i]) * reciprocal[i]
         sound = abs(value) < _MOST
         out[i] = value if sound else zero
-        flags[i] = np.uint16(flags[i] | (np.uint16(0) if sound else np.uint16(1)))
+        flags[i] = np.uint16(flags[i] | (np.uint16(0) if sound else np.uint16(BAD_PIXEL)))
 
 
 @kernel

@@ -1,9 +1,10 @@
 """Stacks of aligned frames: masked tiers, rejection, and a combination with its variance.
 
-Only a pixel's inputs of the best tier present are combined; an input belongs to the first tier that allows all its
-bits: {2, 4}, then also 8, 32, 1, 64, in this order. Inputs with bit 16 or an unknown bit, or that are not finite, are
-never combined; a pixel without other inputs is NaN, with bit 16 and n = 0. The output flags are the OR of those of the
-combined values. If rejection would remove every value of a pixel it removes none.
+Only a pixel's inputs of the best tier present are combined. An input belongs to the first tier that allows all its
+flags: non-linear and saturated in the first, then also cosmic ray, overlap, bad pixel and unilluminated, in this order.
+Inputs without data, with unknown flags, or that are not finite, are never combined; a pixel without other inputs is
+NaN, flagged as without data, with n = 0. The output flags are the OR of those of the combined values. If rejection
+would remove every value of a pixel it removes none.
 
 With n values combined, variances VAR (after `scale`) and weights w::
 

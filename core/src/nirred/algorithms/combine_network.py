@@ -13,20 +13,32 @@ from nirred.algorithms import combine_tiles as kinds
 from nirred.algorithms.combine_rejection import clip, clip_noise, minmax, subtract_median, tile_median
 from nirred.algorithms.combine_tiles import WIDTH, Options, Tile
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.flags import (
+    BAD_PIXEL,
+    COSMIC_RAY,
+    NO_DATA,
+    NON_LINEAR,
+    OVERLAP,
+    SATURATED,
+    UNILLUMINATED,
+)
 
 __all__ = ["Options", "Tile", "combine_block"]  # kernels in numba's caches know both types by this module's name
 
 _NAN, _INF = np.float32(np.nan), np.float32(np.inf)
-_GOOD_BITS = np.uint16(0xFFFF ^ (2 | 4))  # non-linear and saturated pixels are as good as any
-_RANKED = 1 | 2 | 4 | 8 | 32 | 64
+_GOOD_BITS = np.uint16(0xFFFF ^ (NON_LINEAR | SATURATED))  # such pixels are as good as any
+_RANKED = BAD_PIXEL | NON_LINEAR | SATURATED | COSMIC_RAY | OVERLAP | UNILLUMINATED
 
 
 @subkernel
 def _badness(bits: int) -> int:
-    """Tier of a pixel as the highest bit set: none good, then 8, 32, 1, 64, and 16 or unknown last."""
+    """Tier of a pixel, as the highest bit set of a number: 0 for the best, 16 for those that are never combined.
+
+    In between, from better to worse: cosmic ray 1, overlap 2, bad pixel 4, unilluminated 8.
+    """
     if bits & ~_RANKED:
         return 16
-    return (bits & 8) >> 3 | (bits & 32) >> 4 | (bits & 1) << 2 | (bits & 64) >> 3
+    return (bits & COSMIC_RAY) >> 3 | (bits & OVERLAP) >> 4 | (bits & BAD_PIXEL) << 2 | (bits & UNILLUMINATED) >> 3
 
 
 @subkernel
@@ -168,7 +180,7 @@ def _finish(
     for j in range(m if empty else 0):
         if count[j] == 0:
             p = start + j
-            sci[p], var[p], flags[p] = _NAN, _NAN, 16
+            sci[p], var[p], flags[p] = _NAN, _NAN, NO_DATA
             for i in range(n_frames):
                 flags[p] |= dq[i, p] & kept[j]
 

@@ -1,4 +1,4 @@
-"""Flag planes as masks."""
+"""Data-quality flags in kernels, and flag planes as masks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel
+
+#: Bits of the flags, those of `nirred.dq.DQ`: kernels need plain numbers.
+BAD_PIXEL, NON_LINEAR, SATURATED, COSMIC_RAY, NO_DATA, OVERLAP, UNILLUMINATED = 1, 2, 4, 8, 16, 32, 64
 
 
 @kernel

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.compiled import kernel, subkernel
+from nirred.algorithms.flags import SATURATED
 
 MAX_HOLE = 10_000  # pixels; a larger region inside a saturated ring is sky, not the core of a star
 
@@ -13,7 +14,7 @@ MAX_HOLE = 10_000  # pixels; a larger region inside a saturated ring is sky, not
 def flag_holes(
     counts: NDArray[np.float32], non_linear: np.float32, seeds: NDArray[np.intp], dq: NDArray[np.uint16]
 ) -> None:
-    """Set bit 4 in the holes of saturated stars, where an infrared detector reads low.
+    """Flag the holes of saturated stars as saturated, where an infrared detector reads low.
 
     A hole is a 4-connected region of at most `MAX_HOLE` pixels below the non-linear level whose enclosing
     8-connected clump (pixels at or above that level) holds a saturated pixel with at least two neighbours
@@ -71,7 +72,7 @@ def _flag_holes(counts: np.ndarray, level: np.float32, seeds: np.ndarray, mark: 
                 inside = inner[0] > top and inner[1] < bottom and inner[2] > left and inner[3] < right
                 if inside and count <= MAX_HOLE:
                     for i in range(count):
-                        dq[stack[i] // nx, stack[i] % nx] |= np.uint16(4)
+                        dq[stack[i] // nx, stack[i] % nx] |= np.uint16(SATURATED)
 
 
 @subkernel
