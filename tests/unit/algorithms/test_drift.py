@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nirred.algorithms.drift import FieldBasis, drawn_surface, predict_sky
+from nirred.algorithms.drift import FieldBasis, drawn_surface, predict_shapes, predict_sky
 from nirred.algorithms.nested import fit_nested
 from nirred.algorithms.surface import FIELD_STEP, Surface
 
@@ -168,3 +168,24 @@ def test_a_shape_that_drifts_clearly_is_followed_beyond_the_sky_frames():
     sky = predict_sky(TIMES, levels, np.full(5, 0.5), [-60.0, -120.0], **mean)
     assert sky.values == pytest.approx([-18.0, -24.0], abs=4.0)
     assert np.all(np.abs(sky.values - [-18.0, -24.0]) < 3 * sky.errors)
+
+
+def test_shapes_that_drift_are_predicted_between_their_measurements_within_their_errors():
+    """A sky that becomes brighter and turns its slope; the pulls of many predictions, by degree."""
+    basis, rng, when = (
+        FieldBasis.of(np.ones((32, 32), bool), (512, 512), 2),
+        np.random.default_rng(6),
+        TIMES[:-1] + 30.0,
+    )
+    costs = np.tile([1.0, 2.0, 3.0], (TIMES.size, 1))
+    noise = np.sqrt(costs[:, [0, 1, 1, 2, 2, 2]] / [1, 2, 2, 3, 3, 3])
+    pulls = []
+    for _ in range(20):
+        start, drift = rng.normal(0, [3, 8, 8, 4, 4, 4]), rng.normal(0, [3, 8, 8, 4, 4, 4]) / TIMES[-1]
+        seen = start + np.outer(TIMES - TIMES.mean(), drift) + noise * rng.standard_normal((TIMES.size, 6))
+        values, power = predict_shapes(basis, TIMES, seen, costs, when, 1000.0)
+        off = values - start - np.outer(when - TIMES.mean(), drift)
+        pulls.append(
+            np.stack([(off[:, part] ** 2).sum(axis=1) for part in (np.s_[:1], np.s_[1:3], np.s_[3:])], axis=1) / power
+        )
+    assert np.all(np.mean(pulls, axis=(0, 1)) < 1.5) and np.all(np.mean(pulls, axis=(0, 1)) > 0.1)

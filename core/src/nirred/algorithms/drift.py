@@ -26,6 +26,11 @@ PRIOR = (1.0, 0.1, 3.0)
 DIFFERENT = 0.02
 #: A frame's own sky shape more than this many sigma from the expected one is partly its target's light.
 UNLIKELY = 3.0
+#: Scale with which the drift of a shape is predicted, in units of the rms difference in shape between sky frames: over
+#: the whole time it may change by a tenth of this scale, linearly or at random.
+DRIFT = 20.0
+#: Fractions of that scale by which the sky's shape may vary independently from exposure to exposure.
+SHAPE_ALONE = (0.0, 0.5 / DRIFT, 1.0 / DRIFT)
 #: Number of frames whose sky is predicted at once, and of sky measurements used on either side of them.
 AT_ONCE, AROUND = 12, 6
 
@@ -241,6 +246,54 @@ class FieldBasis:
         found = np.zeros((order + 1, order + 1))
         found[rows, columns] = solve_triangular(self.upper, amplitudes)
         return found
+
+
+def predict_shapes(
+    basis: FieldBasis, times: ArrayLike, shapes: Float64, costs: Float64, when: ArrayLike, level: float
+) -> tuple[Float64, Float64]:
+    """Most probable large-scale shapes of the sky at some times, from parabolas measured at others, degree by degree.
+
+    Slopes and curvatures drift by an amount that follows from the scatter of the measured ones beyond their noise; it
+    is the same in all directions.
+
+    Parameters
+    ----------
+    basis : FieldBasis
+        Of order 2.
+    times : (n,)
+        Seconds, of the measurements.
+    shapes : float64 (n, 6)
+        Amplitudes of the measured surfaces in the basis.
+    costs : float64 (n, 3)
+        Mean square over the field of the noise of their terms of degree 0, 1 and 2.
+    when : (m,)
+        Seconds, of the wanted shapes.
+    level : float
+        Sky level, with which the drift of degree 0 is compared, in the unit of the amplitudes.
+
+    Returns
+    -------
+    values : float64 (m, 6)
+        Amplitudes.
+    power : float64 (m, 3)
+        Mean square over the field of the error of the terms of each degree.
+    """
+    asked = np.asarray(when, float)
+    values, power = np.zeros((asked.size, shapes.shape[1])), np.zeros((asked.size, 3))
+    for degree in range(3):
+        terms = [k for k, (q, p) in enumerate(degrees(2)) if q + p == degree]
+        errors = np.sqrt(costs[:, degree] / len(terms))
+        scales = np.full(1, level)
+        if degree:
+            alike, noise = basis.isotropic(degree), np.mean(errors**2)
+            real = max((np.mean(shapes[:, terms] ** 2, axis=0) - noise) @ alike, 0.1 * noise * alike.sum())
+            scales = DRIFT * np.sqrt(real / (alike @ alike) * alike)
+        own = SHAPE_ALONE if degree else (0.0,)
+        for k, size in zip(terms, scales, strict=True):
+            known = predict_sky(times, shapes[:, k], errors, asked, scale=float(size), own=own, different=degree > 0)
+            values[:, k] = known.values
+            power[:, degree] += known.errors**2
+    return values, power
 
 
 def drawn_surface(fit: NestedSurfaces, power: tuple[float, ...], *, sure: bool) -> Surface:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.drift import FieldBasis, Sky, predict_sky
+from ..algorithms.drift import FieldBasis, Sky, predict_shapes, predict_sky
 from ..algorithms.flags import flagged
 from ..algorithms.nested import NestedSurfaces, fit_nested
-from ..algorithms.surface import FIELD_STEP, Surface, degrees, fit_points, surface_order
+from ..algorithms.surface import FIELD_STEP, Surface, fit_points, surface_order
 from ..group import Group
 from ..spread import each_frame
 from ..states import BAD, OBJECT, PlaneState, SkyShape
@@ -20,11 +20,6 @@ Float64 = NDArray[np.float64]
 LEAST = 3
 #: The mode of target frames is not sky if it exceeds the level predicted from the sky frames by this many sigma.
 LIT = 3.0
-#: Scale with which the drift of a shape is predicted, in units of the rms difference in shape between sky frames: over
-#: the whole time it may change by a tenth of this scale, linearly or at random.
-DRIFT = 20.0
-#: Fractions of that scale by which the sky's shape may vary independently from exposure to exposure.
-OWN = (0.0, 0.5 / DRIFT, 1.0 / DRIFT)
 #: Sampling step for the large scale of a subtracted sky, which has no noise of its own, pixels.
 STEP = 32
 
@@ -101,34 +96,20 @@ def _between(
 ) -> dict[int, SkyShape]:
     """Shapes at the times of the frames of `taken`, minus those already in their subtracted skies."""
     group, state, skies, targets = model.group, model.state, list(fits), list(taken)
-    times = [time_of(group.frames[i]) for i in skies]
-    when = [time_of(group.frames[i]) for i in targets]
     variance = sum(f.chi2 for f in fits.values()) / sum(f.freedom for f in fits.values())
-    shapes = np.array([basis.amplitudes(fits[j].surfaces[-1].coefficients / model.unit[j]) for j in skies])
-    scale = max(float(np.mean([state.sky[j] / model.unit[j] for j in skies])), 1e-3)
-    values = np.zeros((len(targets), shapes.shape[1]))
-    power = np.zeros((len(targets), 3))
-    for degree in range(3):
-        terms = [k for k, (q, p) in enumerate(degrees(2)) if q + p == degree]
-        cost = np.array([max(fits[j].costs[degree] * variance, 0.0) / model.unit[j] ** 2 for j in skies])
-        errors = np.sqrt(cost / len(terms))
-        own = OWN if degree else (0.0,)
-        scales = np.full(1, scale)
-        if degree:  # slopes and curvatures are alike in all directions
-            alike = basis.isotropic(degree)
-            noise = np.mean(errors**2)
-            real = max((np.mean(shapes[:, terms] ** 2, axis=0) - noise) @ alike, 0.1 * noise * alike.sum())
-            scales = DRIFT * np.sqrt(real / (alike @ alike) * alike)
-        for k, size in zip(terms, scales, strict=True):
-            known = predict_sky(times, shapes[:, k], errors, when, scale=float(size), own=own, different=degree > 0)
-            values[:, k] = known.values
-            power[:, degree] += known.errors**2
+    values, power = predict_shapes(
+        basis,
+        [time_of(group.frames[j]) for j in skies],
+        np.array([basis.amplitudes(fits[j].surfaces[-1].coefficients / model.unit[j]) for j in skies]),
+        np.array([[max(c * variance, 0.0) / model.unit[j] ** 2 for c in fits[j].costs] for j in skies]),
+        [time_of(group.frames[i]) for i in targets],
+        max(float(np.mean([state.sky[j] / model.unit[j] for j in skies])), 1e-3),
+    )
     expected = {}
     for k, i in enumerate(targets):
         unit = float(model.unit[i])
         coefficients = unit * basis.coefficients(values[k] - basis.amplitudes(taken[i]))
-        surface = Surface(coefficients, state.shape)
-        expected[i] = SkyShape(surface, tuple((unit**2 * power[k]).tolist()))
+        expected[i] = SkyShape(Surface(coefficients, state.shape), tuple((unit**2 * power[k]).tolist()))
     return expected
 
 
