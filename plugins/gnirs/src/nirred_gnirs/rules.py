@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nirred.plugin import CalibrationRule, Descriptors, MaskInput, MaskSpec, Match
+from nirred.plugin import DQ, CalibrationRule, Descriptors, MaskInput, MaskSpec, Match
 
 _IMAGE = frozenset({"GNIRS", "IMAGE"})
 _MADE = frozenset({"FLAT", "PROCESSED", "THRUSLIT"})
@@ -76,12 +76,12 @@ RULES: tuple[CalibrationRule, ...] = (
 MASKS: tuple[MaskSpec, ...] = (
     MaskSpec(
         "gnirs_keyhole",
-        64,
+        int(DQ.UNILLUMINATED),
         "group",
         _IMAGE,
         _unlit,
-        frozenset({"THRUSLIT"}),
-        {"xshift": 0.0, "yshift": 0.0},
+        not_tags=frozenset({"THRUSLIT"}),
+        parameters={"xshift": 0.0, "yshift": 0.0},
     ),
 )
 

@@ -18,7 +18,7 @@ WELL = {"Shallow": 200_000.0, "Deep": 280_000.0}  # e-
 NON_LINEAR = 0.7  # of saturation
 
 _READ_MODES = {(16, 16): "Low Background", (1, 16): "Medium Background", (1, 1): "High Background"}
-_READ_NOISE = {"Low Background": 12.3, "High Background": 70.0}  # e- per coadd; any other mode 35
+_READ_NOISE = {"Low Background": 12.3, "Medium Background": 35.0, "High Background": 70.0}  # e- per coadd
 _BIAS = {"Shallow": -0.60, "Deep": -0.87}  # V, A_VDDUC - A_VDET
 
 # (read mode, NAXIS2, well): time not in EXPTIME (s), quadratic (1/e-) and cubic (1/e-^2) term. Measured to 12,000 ADU
@@ -37,6 +37,11 @@ def read_mode(headers: Headers) -> str:
     """Read mode, from the numbers of reads and digital averages."""
     reads = gemini.integer(headers, "LNRS"), gemini.integer(headers, "NDAVGS")
     return _READ_MODES.get(reads, "Unknown")  # type: ignore[arg-type]
+
+
+def read_noise(mode: str) -> float:
+    """Read noise of a coadd, e-; that of the medium mode for unknown modes."""
+    return _READ_NOISE.get(mode, _READ_NOISE["Medium Background"])
 
 
 def well_depth(headers: Headers) -> str | None:
@@ -94,7 +99,7 @@ def detectors(headers: Headers, tags: frozenset[str]) -> Sequence[Detector]:
     plane = Detector(
         shape=(ny, nx),
         gain=GAIN,
-        read_noise=_READ_NOISE.get(mode, 35.0) * math.sqrt(n),
+        read_noise=read_noise(mode) * math.sqrt(n),
         saturation=None if full is None else float(full),
         non_linear=None if full is None else float(int(NON_LINEAR * full)),
         coadds=n,

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nirred.plugin.gemini import simulated
-from nirred.plugin.simulation import (
-    ExposureSettings,
-    SimulatedDetector,
-    SimulatedExposure,
-    Simulation,
-)
+from nirred.plugin.simulation import ExposureSettings, SimulatedDetector, SimulatedExposure, Simulation
 
-GAIN = 12.3
-WELL = 200000.0
-# (gamma, eta, time_delta) of Medium Background, Shallow, by array size; other sizes have no published curve.
-LINEARITY = {
-    1024: (2.787629143e-07, 3.178236042e-12, 0.09442515154),
-    256: (5.540988347e-07, 1.404726339e-12, 0.01029262589),
-}
+from . import detector
+
+MODE, WELL_DEPTH = "Medium Background", "Shallow"
 FILTERS = {
     "K(short)": ("Kshort_G0205", "open", 21500.0),
     "J": ("J_G0202", "open", 12500.0),
@@ -28,24 +19,26 @@ FILTERS = {
 
 def simulation(size: int = 1024, filter_name: str = "K(short)") -> Simulation:
     """Simulation of NIRI, or of a centred square subarray of `size` pixels (a multiple of 256)."""
-    gamma, eta, time_delta = LINEARITY.get(size, (0.0, 0.0, 0.0))
-    detector = SimulatedDetector(
+    curve, full = detector.linearity(MODE, size, WELL_DEPTH), int(detector.WELL[WELL_DEPTH] / detector.GAIN)
+    coefficients = curve.coefficients if curve is not None else ((1.0, 0.0, 0.0),)
+    assert not callable(coefficients)
+    truth = SimulatedDetector(
         shape=(size, size),
-        gain=GAIN,
-        read_noise=35.0,
+        gain=detector.GAIN,
+        read_noise=detector.read_noise(MODE),
         dark_current=0.25,
-        saturation=float(int(WELL / GAIN)),
-        non_linear=float(int(0.7 * int(WELL / GAIN))),
-        linearity=((1.0, gamma, eta),),
-        time_delta=(time_delta,),
+        saturation=float(full),
+        non_linear=float(int(detector.NON_LINEAR * full)),
+        linearity=coefficients,
+        time_delta=curve.time_delta if curve is not None else (0.0,),
     )
 
     def settings(exposure_time: float) -> ExposureSettings:
-        return ExposureSettings(exposure_time, 1, filter_name, "Medium Background")
+        return ExposureSettings(exposure_time, 1, filter_name, MODE)
 
     return Simulation(
         instrument="niri",
-        detectors=(detector,),
+        detectors=(truth,),
         pixel_scale=0.1171,
         settings={
             "object": settings(20.002),
