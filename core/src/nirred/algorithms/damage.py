@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-#: Least number of good second differences of a row that tell its noise.
+#: Least number of good second differences from which the noise of a row is measured.
 FEWEST = 50
 #: A row with so many times the noise of its signal is damaged: readout patterns may treble it, integers shifted by a
 #: byte have 16 times as much or more.

@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 SAME = 0.5
 #: Relative error of a size besides that by noise: blends, position on the pixels, flat errors.
 SIZE_ERROR = 0.02
-#: Fewest stars in common that tell a frame's size.
+#: Fewest stars in common that determine a frame's size.
 FEWEST = 3
 
 

@@ -30,7 +30,7 @@ CELL = 16
 #: Sides of the scales, in cells, from coarse to fine. The filtered mesh flattens what is two of its boxes wide;
 #: measured in cells of 64 first, this does not pass for structure of cells of 32, whose noise would then be kept.
 SCALES = (4, 2, 1)
-#: The scale at which the noise in the shape is told, in cells: 32 pixels, about an aperture of radius 4 FWHM.
+#: The scale at which the noise in the shape is stated, in cells: 32 pixels, about an aperture of radius 4 FWHM.
 TOLD = 2
 #: Variance of a box of the filtered mesh over that of the mean of its pixels: a mode of half of them, median of nine.
 FILTERED = 0.7

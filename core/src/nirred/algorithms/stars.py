@@ -30,7 +30,7 @@ SHARPEST_FWHM = 1.2
 #: Part of the squared window that may be masked before a star is dropped.
 MAX_LOST = 0.15
 
-#: Least FWHM (px) of stars smooth enough to tell cosmic rays on them: a pixel exceeds this many times the mean of its
+#: Least FWHM (px) of stars smooth enough to reveal cosmic rays on them: a pixel exceeds this many times the mean of its
 #: neighbours, which a star of this FWHM exceeds by 1.36 times at most, by this many sigma of the sky.
 SMOOTH, SHARP, HIT = 3.0, 2.0, 8.0
 #: Number of the brightest peaks around which these are sought: among more stars, a displaced one is rejected.

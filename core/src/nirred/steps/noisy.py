@@ -22,7 +22,7 @@ APART = 4.0
 def leave_out_noisy(group: Group, frames: list[int]) -> None:
     """Mark noisy pixels as bad in frames of two or more positions: each part of the sky is seen by other pixels too.
 
-    All frames have equal weights in all pixels, and the dark tells the noise of a hot pixel that the mask of bad
+    All frames have equal weights in all pixels, and the dark shows the noise of a hot pixel that the mask of bad
     pixels, made from short darks, does not contain.
     """
     places = np.array([(group.frames[i].dx, group.frames[i].dy) for i in frames])

@@ -167,7 +167,7 @@ class AdjustWcs(GroupStep):
 def _measured(
     group: Group, field: Field, cluster: list[int], lists: list[StarList], params: AdjustWcs.Params
 ) -> tuple[list[Registration | None], int]:
-    """Registrations of a field's frames by their stars, None where these do not tell, and the index of the reference.
+    """Registrations of a field's frames by their stars, None where too few agree, and the index of the reference.
 
     A final pass takes the first one's into account. Frames that hardly overlap the others are placed together.
     """
@@ -235,7 +235,7 @@ def _size_by_common_stars(group: Group, cluster: list[int], ratios: np.ndarray) 
 def _is_empty(lists: list[StarList], solved: list[Registration | None], reference: int) -> bool:
     """Whether most of several frames have no sure star, nor has the reference, or nothing has been registered to it.
 
-    What cannot be registered then tells nothing against a frame: clouds would hide stars that the reference shows.
+    Failing to be registered does not count against a frame then: clouds would hide stars that the reference shows.
     """
     stars = [np.count_nonzero((found.snr > SURE) & (found.fwhm > SHARPEST_FWHM)) for found in lists]
     if len(lists) < 2 or 2 * int(np.count_nonzero(stars)) >= len(lists):
