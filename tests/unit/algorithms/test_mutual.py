@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.mutual import add_shown, block_means, mutual_surfaces
+from nirred.algorithms.mutual import add_shown, mutual_surfaces, square_means
 from nirred.algorithms.surface import Surface
 
 SHAPE = (300, 260)
@@ -86,17 +86,17 @@ def test_outliers_and_few_places() -> None:
     assert all(not s.coefficients.any() for s in mutual_surfaces(few, places, [SHAPE] * 3, np.ones(3), 2))
 
 
-def test_block_means() -> None:
+def test_square_means() -> None:
     data = np.arange(48, dtype=np.float32).reshape(6, 8)
     bad = np.zeros((6, 8), np.uint8)
     x, y = np.array([3.5, 0.5, 7.5, 3.5]), np.array([2.5, 0.5, 2.5, 4.5])
-    np.testing.assert_allclose(block_means(data, bad, x, y, 2)[[0, 1, 3]], [23.5, 4.5, 39.5])
-    assert np.isnan(block_means(data, bad, x, y, 2)[2])  # beyond the edge
+    np.testing.assert_allclose(square_means(data, bad, x, y, 2)[[0, 1, 3]], [23.5, 4.5, 39.5])
+    assert np.isnan(square_means(data, bad, x, y, 2)[2])  # beyond the edge
     bad[2, 3] = 1
-    np.testing.assert_allclose(block_means(data, bad, x[:1], y[:1], 2), (20 + 27 + 28) / 3)
+    np.testing.assert_allclose(square_means(data, bad, x[:1], y[:1], 2), (20 + 27 + 28) / 3)
     bad[2:4, 3:5] = 1
-    assert np.isnan(block_means(data, bad, x[:1], y[:1], 2)).all()
-    assert block_means(np.ones((1, 1), np.float32), np.zeros((1, 1), np.uint8), np.zeros(1), np.zeros(1), 1)[0] == 1
+    assert np.isnan(square_means(data, bad, x[:1], y[:1], 2)).all()
+    assert square_means(np.ones((1, 1), np.float32), np.zeros((1, 1), np.uint8), np.zeros(1), np.zeros(1), 1)[0] == 1
 
 
 def test_light_of_squares_is_added_up_where_an_image_shows_it() -> None:

@@ -24,7 +24,7 @@ ROUNDS = 3
 _SHAPED, _SLOPED = 0.6, 0.25
 
 
-def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, size: int) -> Float64:
+def square_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y: Float64, size: int) -> Float64:
     """Means of the good pixels in squares of `size` pixels around positions.
 
     Parameters
@@ -47,12 +47,12 @@ def block_means(data: NDArray[np.float32], bad: NDArray[np.uint8], x: Float64, y
         inside &= (start >= 0) & (start + size <= n)
     columns, rows = (np.where(inside, start, -1).astype(np.int64) for start in first)
     means = np.empty(inside.shape)
-    _block_means(data, bad, columns, rows, size, means)
+    _square_means(data, bad, columns, rows, size, means)
     return means
 
 
 @kernel
-def _block_means(
+def _square_means(
     data: np.ndarray, bad: np.ndarray, columns: np.ndarray, rows: np.ndarray, size: int, means: np.ndarray
 ) -> None:
     """Means of squares that begin at these pixels; -1: none."""
@@ -95,7 +95,7 @@ class Squares:
 
     def means(self, data: NDArray[Any], bad: NDArray[Any]) -> NDArray[Any]:
         """Means of the good pixels of each square; NaN where less than half are good."""
-        return block_means(data, bad, self.x.ravel(), self.y.ravel(), self.side).reshape(self.x.shape)
+        return square_means(data, bad, self.x.ravel(), self.y.ravel(), self.side).reshape(self.x.shape)
 
     def spread_out(self, squares: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
         """The value of each pixel's square; a remainder at the far edges belongs to the last squares."""

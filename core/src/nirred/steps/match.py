@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.flags import flagged
-from ..algorithms.mutual import PLACES, Squares, block_means, mutual_surfaces
+from ..algorithms.mutual import PLACES, Squares, mutual_surfaces, square_means
 from ..algorithms.surface import Surface, surface_order
 from ..coadd import lay_out
 from ..geometry import Target, targets_of
@@ -56,7 +56,7 @@ def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, 
     def means(k: int) -> np.ndarray:
         i, p, _ = members[k]
         bad = flagged(group.planes[p].dq.frame(i), int(BAD))
-        return block_means(group.planes[p].sub.frame(i), bad, *places[k], size) / group.frames[i].transparency
+        return square_means(group.planes[p].sub.frame(i), bad, *places[k], size) / group.frames[i].transparency
 
     numbers = range(len(members))
     values = np.array(each_frame(group, numbers, means))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..algorithms.amplifiers import Box, take_levels_off
 from ..algorithms.moving_light import Nodes, believed_light, fit_terms, part_light
-from ..algorithms.mutual import Squares, add_shown, block_means
+from ..algorithms.mutual import Squares, add_shown, square_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout
 from ..group import Group
@@ -177,7 +177,7 @@ def _wide(mask: np.ndarray, layout: Layout, squares: Squares) -> np.ndarray | No
     from scipy.ndimage import binary_dilation, label
 
     x, y = layout.grid.places(squares.side)
-    share = block_means(
+    share = square_means(
         mask.astype(np.float32), np.zeros_like(mask), x - layout.grid.x0, y - layout.grid.y0, squares.side
     )
     covered = np.nan_to_num(share).reshape(np.unique(y).size, -1) > 0.5
