@@ -33,7 +33,7 @@ LAYERS = (
     ("fitsio", "opening", "plan.model", "plan.moments", "slabs", "results"),
     ("states",),
     ("group", "provenance", "plane_memory"),
-    ("geometry", "offsets", "spread"),
+    ("geometry", "offsets", "parallel"),
     ("calibration_inputs", "darks", "framepass", "masks", "coadd", "products", "screening"),
     ("field",),
     ("config", "steps"),

@@ -25,11 +25,11 @@ from .fitsio import KNOWN_BITS
 from .group import Group
 from .masks import apply_late_masks
 from .opening import RawPlane, raw_planes
+from .parallel import at_once, each_frame
 from .plan.model import FrameInfo
 from .plan.moments import stamp
 from .plane_memory import frame_bytes, in_memory, scratch_bytes
 from .screening import leave_out_blind, leave_out_saturated, part_with_damage, part_with_gaps
-from .spread import at_once, each_frame
 from .states import PlaneState
 from .store import PlaneStack, give_heap_back
 

@@ -11,9 +11,9 @@ import numpy as np
 from .algorithms.damage import AREAS, area_levels, damaged, foreign, pattern_left, row_noise, unevenly_lit
 from .dq import DQ
 from .group import Group
+from .parallel import each_frame
 from .plan.model import SKYLESS
 from .slabs import sample_rows
-from .spread import each_frame
 from .states import BAD, PlaneState
 from .store import PlaneStack
 

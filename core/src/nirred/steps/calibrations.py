@@ -17,11 +17,11 @@ from ..dq import DQ
 from ..errors import StepError, Unreadable
 from ..frame import Plane
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..provenance import file_digest
-from ..spread import each_frame
 from ..states import BAD, WRITTEN, PlaneState
 from ..step import GroupStep
 

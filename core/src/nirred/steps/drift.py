@@ -10,7 +10,7 @@ from ..algorithms.flags import flagged
 from ..algorithms.nested import NestedSurfaces, fit_nested
 from ..algorithms.surface import FIELD_STEP, Surface, fit_points, surface_order
 from ..group import Group
-from ..spread import each_frame
+from ..parallel import each_frame
 from ..states import BAD, OBJECT, PlaneState, SkyShape
 from .residual import SMALL_BOXES, take_off
 from .skymodel import SkyModel, time_of

@@ -10,10 +10,10 @@ from ..algorithms.surface import Surface, surface_order
 from ..coadd import lay_out
 from ..geometry import Target, targets_of
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params
 from ..plugin.recipes import StepCall
 from ..results import SkyScale
-from ..spread import each_frame
 from ..states import BAD, PlaneState
 from ..step import GroupStep
 from .residual import take_off

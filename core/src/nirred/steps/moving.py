@@ -13,7 +13,7 @@ from ..algorithms.mutual import Squares, add_shown, square_means
 from ..algorithms.surface import Surface, degrees, terms_at
 from ..coadd import Layout
 from ..group import Group
-from ..spread import each_frame
+from ..parallel import each_frame
 from ..states import BAD, NOT_SKY, OBJECT, PlaneState
 
 #: Pixels hidden by objects in this share of the frames or more are rarely seen; share of the detector from which such

@@ -9,7 +9,7 @@ import numpy as np
 from ..algorithms.noise import noisy_pixels
 from ..dq import DQ
 from ..group import Group
-from ..spread import each_frame
+from ..parallel import each_frame
 from ..states import BAD, PlaneState
 
 #: Pixels are left out if their dark current adds more than this times the variance of the pixels around them: of two

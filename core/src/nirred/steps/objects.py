@@ -19,10 +19,10 @@ from ..dq import DQ
 from ..errors import StepError
 from ..geometry import Target, targets_of
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
-from ..spread import each_frame
 from ..states import OBJECT
 from ..step import GroupStep
 from .drift import is_lit

@@ -23,10 +23,10 @@ from ..coadd import Layout, median_model
 from ..dq import DQ
 from ..geometry import geometry, targets_of
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
-from ..spread import each_frame
 from ..states import BAD, BRIGHT
 from ..step import GroupStep
 from .noisemodel import noise_factor, noise_of

@@ -10,7 +10,7 @@ from ..algorithms.nested import LIGHT_STEP
 from ..algorithms.objmask import BLOCK, block_means
 from ..coadd import Layout
 from ..group import Group
-from ..spread import each_frame
+from ..parallel import each_frame
 
 #: Side of the boxes in which halos are evaluated, pixels; beyond the masks halos are smooth on this scale.
 BOX = 16

@@ -20,11 +20,11 @@ from ..field import Field, field_of, join
 from ..geometry import NEARLY_A_SHIFT, geometry
 from ..group import Group
 from ..offsets import guess_offsets, lit_sides, pointing_clusters
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import require
-from ..spread import each_frame
 from ..step import GroupStep
 
 #: Number of frames whose FWHM is measured without a first guess; the others of the group start from their median.

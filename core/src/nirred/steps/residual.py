@@ -11,8 +11,8 @@ from ..algorithms.nested import NestedSurfaces, fit_nested, shrink_nested
 from ..algorithms.sky import NOISE_STEP, pixel_noise
 from ..algorithms.surface import FIELD_STEP, Surface, surface_order
 from ..group import Group
+from ..parallel import each_frame
 from ..slabs import sample_rows, sampled
-from ..spread import each_frame
 from ..states import BAD, OBJECT, PlaneState, SkyShape
 from ..store import PlaneStack
 from .outskirts import halo_light

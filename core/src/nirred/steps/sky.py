@@ -13,12 +13,12 @@ from ..algorithms.sky import levels_alike
 from ..algorithms.surface import surface_order
 from ..errors import StepError
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import SkyScale
 from ..slabs import sample_rows, sampled
-from ..spread import each_frame
 from ..states import BAD, OBJECT, Light, PlaneState
 from ..step import GroupStep
 from ..store import PlaneStack

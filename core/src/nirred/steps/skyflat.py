@@ -14,10 +14,10 @@ from ..dq import DQ
 from ..errors import StepError
 from ..frame import Plane
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
-from ..spread import each_frame
 from ..states import OBJECT, PlaneState
 from ..step import GroupStep
 from .calibrations import stack_planes

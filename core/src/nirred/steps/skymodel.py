@@ -16,9 +16,9 @@ from ..algorithms.sky_rows import SkyFrames, Targets, subtract, subtract_around_
 from ..algorithms.sky_shape import continuation_error, sky_shape
 from ..algorithms.threads import run_blocks
 from ..group import Group
+from ..parallel import each_frame
 from ..plan.moments import stamp
 from ..slabs import Slab, Slabs, sample_rows, sampled, slabs_alike
-from ..spread import each_frame
 from ..states import BAD, BRIGHT, NOT_SKY, OBJECT, FrameState, PlaneState
 from .residual import compare_noise
 

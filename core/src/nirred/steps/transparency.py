@@ -13,11 +13,11 @@ from ..coadd import lay_out
 from ..dq import DQ
 from ..geometry import Target
 from ..group import Group
+from ..parallel import each_frame
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..results import require
-from ..spread import each_frame
 from ..states import PlaneState
 from ..step import GroupStep
 from .noisemodel import noise_factor

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nirred.spread import at_once, each_frame
+from nirred.parallel import at_once, each_frame
 
 
 def group(threads: int = 4, memory: int = 10**9, shape: tuple[int, int] = (10, 20), planes: int = 1):
