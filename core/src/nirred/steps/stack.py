@@ -14,7 +14,7 @@ from ..algorithms.evenness import broadened
 from ..algorithms.flags import flagged
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Patch
-from ..algorithms.resample_kernels import Kernel
+from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
 from ..algorithms.threads import run_blocks
 from ..coadd import (
     TILE,
@@ -162,7 +162,7 @@ def _usual_noise(group: Group, layout: Layout, frames: list[int]) -> tuple[float
     for i in frames:
         for p, placed in layout.of(i):
             state, frame = group.planes[p], group.frames[i]
-            scatter = float(correlation_of(placed, kernel)[3, 3])
+            scatter = float(correlation_of(placed, kernel)[CORRELATION_HALF_WIDTH, CORRELATION_HALF_WIDTH])
             variance = state.expected_variance(max(group.sky_level(state, i), 0.0)) * noise_factor(group, state, i)
             sky.append(scatter * variance / frame.transparency**2)
             electron.append(scatter * float(np.median(state.per_electron)) * frame.raised / frame.transparency)

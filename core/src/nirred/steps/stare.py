@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..algorithms.background import level
+from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH
 from ..algorithms.threads import run_blocks
 from ..coadd import TILE
 from ..dq import DQ
@@ -87,7 +88,7 @@ class CombineExposures(GroupStep):
             made.append(Plane(data, np.where(lost, plane.dq | np.uint16(DQ.NO_DATA), plane.dq), var))
             counts.append(np.where(lost, np.uint16(0), count))
         group.streams[call.gives], group.stack.nexp = made, counts
-        group.stack.noisecov = np.pad([[1.0]], 3)
+        group.stack.noisecov = np.pad([[1.0]], CORRELATION_HALF_WIDTH)
         for i in frames:
             group.frames[i].weight = 1.0 / len(frames)
         group.keywords["NCOMBINE"] = len(frames)
