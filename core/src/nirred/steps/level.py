@@ -113,7 +113,7 @@ def _levelled(group: Group, p: int, plane: Plane, count: np.ndarray, params: Lev
 
 def _tell_uneven(group: Group, rough: Evenness) -> None:
     """Remark and keyword on a blank sky that scatters by far more than VAR predicts."""
-    if rough.ratio <= UNEVEN:
+    if not rough.ratio > UNEVEN:
         return
     group.keywords["UNEVEN"] = (
         round(rough.excess, 3),
