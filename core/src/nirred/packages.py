@@ -67,6 +67,6 @@ def why_unclaimed(headers: Headers, broken: Mapping[str, str], known: Sequence[s
             return f"INSTRUME = {says!r}: its plugin {fault}", "repair that package"
     if package := KNOWN_PACKAGES.get(says.upper()):
         return f"no installed plugin knows INSTRUME = {says!r}", f"pip install {package}"
-    what = f"INSTRUME = {says!r}" if says else "its header (no INSTRUME)"
-    claimed = f" (installed plugins claim {'; '.join(known)})" if known else ""
+    what = f"INSTRUME = {says!r}" if says else "its header, which has no INSTRUME"
+    claimed = f"; those installed claim {', '.join(known)}" if known else ""
     return f"no installed plugin knows {what}", f"install the plugin of its camera, or leave it out{claimed}"

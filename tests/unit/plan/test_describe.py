@@ -52,9 +52,30 @@ def test_tables_hold_text_and_leave_out_what_is_empty(night: Any) -> None:
     for columns, rows in tables.values():
         assert all(len(row) == len(columns) and all(isinstance(c, str) for c in row) for row in rows)
     assert tables["World coordinates"][1][0][:2] == ("c001.fits", "rebuilt")
-    assert tables["Tasks"][1][0][4].startswith("BLOCKED: no flat")
     why = "no task needs a dark of 5 s with its settings, or others are nearer"
-    assert ("c005.fits", "unneeded", why) in tables["Not used"][1]
+    assert ("c005.fits to c007.fits (3)", "unneeded", why) in tables["Not used"][1]
+
+
+def test_the_reason_of_a_blocked_task_is_given_once(night: Any) -> None:
+    """However many files it has: the reason is long, and its remedy belongs to it."""
+    night.dither(3)
+    night.darks(3)
+    tables = {title: rows for title, _, rows in plan_tables(night.plan())}
+    assert [row[4] for row in tables["Tasks"] if row[0] == "c001_image.fits"] == ["BLOCKED: no flat"]
+    assert tables["Not used"] == [("c001.fits to c003.fits (3)", "failed", "c001_image is blocked")]
+    (why,) = [row[-1] for row in tables["Calibrations"] if row[1] == "flat"]
+    assert why.startswith("missing: no flat at all (wanted: ") and "--allow-missing flat" in why
+
+
+def test_files_that_differ_only_in_name_share_a_row(night: Any) -> None:
+    night.dither(3)
+    for name in ("c000.fits", "c002b.fits", "c900.fits", "c901.fits"):
+        (night.folder / name).write_text("hello")
+    plan = night.plan()
+    tables = {title: rows for title, _, rows in plan_tables(plan)}
+    unreadable = [row for row in tables["Not used"] if row[1] == "unreadable"]
+    assert [row[0] for row in unreadable] == ["c000.fits", "c002b.fits", "c900.fits, c901.fits"]
+    assert {row[2] for row in unreadable} == {"not a FITS file (leave it out or convert it)"}
 
 
 def test_each_remark_has_a_row_of_its_own(night: Any) -> None:

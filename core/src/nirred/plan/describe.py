@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from .. import __version__
@@ -123,24 +124,36 @@ def plan_tables(plan: Plan) -> list[Table]:
         ),
         (
             "World coordinates",
-            ("frame", "state", "why"),
-            [(f.name, f.wcs_state, f.wcs_note) for f in _doubtful(plan)],
+            ("frames", "state", "why"),
+            _by_cause((f.name, f.wcs_state, f.wcs_note) for f in _doubtful(plan)),
         ),
         (
             "Requests that cannot be carried out",
             ("where", "why", "remedy"),
             [(r.origin, r.reason, r.hint) for r in plan.refused],
         ),
-        ("Not used", ("file", "fate", "reason"), _unused(plan.files)),
+        ("Not used", ("files", "fate", "reason"), _by_cause(map(_fate_row, plan.files))),
         ("Remarks", ("of", "remark"), _remark_rows(plan)),
     ]
     return [t for t in tables if t[2]]
 
 
+def _by_cause(rows: Iterable[tuple[str, ...] | None]) -> list[tuple[str, ...]]:
+    """One row for each series of rows that differ only in the name, their first cell; None ends a series."""
+    joined: list[tuple[str, ...]] = []
+    for cause, series in groupby(rows, key=lambda row: row and row[1:]):
+        if cause is not None:
+            names = [row[0] for row in series if row is not None]
+            joined.append((", ".join(names) if len(names) < 3 else f"{names[0]} to {names[-1]} ({len(names)})", *cause))
+    return joined
+
+
 def _task_row(task: Task) -> tuple[str, ...]:
     roles = Counter(role for _, role in task.frames)
     frames = ", ".join(f"{n} {role}" for role, n in roles.items())
-    state = f"BLOCKED: {task.blocked}" if task.blocked else ""
+    lacking = [m.kind for m in task.missing if not m.optional]  # why, and the remedy: in the table of calibrations
+    stop = f"no {', '.join(lacking)}" if lacking else task.blocked
+    state = f"BLOCKED: {stop}" if stop else ""
     return ", ".join(_products(task)) or "-", task.title, task.recipe, frames, state
 
 
@@ -157,9 +170,14 @@ def _calibration_rows(task: Task) -> list[tuple[str, ...]]:
         file = f"{a.task}.fits" if a.task else a.path.name if a.path else ""
         origin = "" if a.source == "input" else f" ({a.source})"
         rows.append((task.id, a.kind, file, str(a.level), a.reason + origin))
-    return rows + [(task.id, m.kind, "-", "", f"missing: {m.reason}") for m in task.missing]
+    return rows + [(task.id, m.kind, "-", "", f"missing: {m.reason if m.optional else m.demand}") for m in task.missing]
 
 
-def _unused(records: Sequence[FileRecord]) -> list[tuple[str, ...]]:
-    fates = [(r, *summary(r)) for r in records]
-    return [(r.path.name, fate, reason) for r, fate, reason in fates if fate != "used"]
+def _fate_row(record: FileRecord) -> tuple[str, ...] | None:
+    """Name, fate and reason of a file that is not used; of a blocked task only the name, as its row has the reason."""
+    fate, reason = summary(record)
+    if fate == "used":
+        return None
+    blocked = [r.task for r in record.roles if r.outcome == "blocked" and r.reason == reason]
+    name = record.path.name
+    return name, fate, f"{blocked[0]} is blocked" if blocked else reason.removeprefix(f"{name}: ")
