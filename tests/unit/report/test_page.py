@@ -126,10 +126,34 @@ def test_nothing_is_said_twice(tmp_path: Path) -> None:
     assert first.count("product names include the directory") == 1 and "t, u" in first
 
 
+def missed(kind: str, nearest: str) -> dict[str, Any]:
+    """A calibration that was not found, as the plan describes it."""
+    why = "exposure_time: wanted 20, found 10"
+    reason = f"no {kind}; nearest is {nearest} ({why})"
+    return {"kind": kind, "optional": True, "reason": reason, "candidates": [{"file": nearest, "why": why}]}
+
+
+def test_the_nearest_miss_is_named_once_in_each_section(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    missing = [missed("dark", "old_dark.fits")]
+    error = {"message": f"{missing[0]['reason']}: name one with --user-cal dark:FILE", "hint": ""}
+    stopped = task("u", outcome="blocked", products=[], missing=missing, error=error)
+    for one in (task("t", degraded=True, missing=missing), stopped):
+        page = save(tmp_path, one)
+        plan = page.text.index("Level of a calibration")
+        assert page.text[:plan].count("old_dark.fits") == page.text[plan:].count("old_dark.fits") == 1
+
+
+def test_raw_frames_are_asked_for_where_no_file_can_be_named(tmp_path: Path) -> None:
+    """`--user-cal` refuses the kinds that are pools of raw frames."""
+    stack(tmp_path / "t.fits")
+    page = save(tmp_path, task("t", degraded=True, missing=[missed("lampoff_flat", "a.fits")]))
+    assert "Add raw frames for a lampoff_flat" in page.text and "--user-cal" not in page.text
+
+
 def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
-    near = {"file": "old_dark.fits", "why": "exposure_time: wanted 20, found 10"}
-    missing = [{"kind": "dark", "optional": True, "reason": "no dark that fits", "candidates": [near]}]
+    missing = [missed("dark", "old_dark.fits")]
     error = {"message": "u: no frames on target left", "hint": "see FRAMES and the log"}
     doubtful = {"kind": "flat", "file": "f.fits", "level": 3, "reason": "90 d before", "source": "library"}
     page = save(
@@ -138,10 +162,9 @@ def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) 
         task("u", outcome="failed", products=[], error=error),
         files=[{"file": "/n/x.fits", "fate": "unreadable", "reason": "truncated", "roles": []}],
     )
-    order = ["no frames on target left", "no dark that fits", "truncated", "the sky was flat"]
+    order = ["no frames on target left", "no dark; nearest is", "truncated", "the sky was flat"]
     places = [page.text.index(text) for text in order]
     assert places == sorted(places)
-    assert "Nearest dark: old_dark.fits (exposure_time: wanted 20, found 10)." in page.text
     assert "--user-cal dark:FILE" in page.text and "3: a risk" in page.text and "90 d before" in page.text
     assert "2 groups: 1 done, 1 failed, 1 of them degraded" in page.text
 

@@ -124,7 +124,7 @@ def _lamp_draft(ons: Sequence[FrameInfo], offs: Sequence[list[FrameInfo]], regis
         return draft
     best = choose(*lamp_off_wish(first, rule, offs))
     if isinstance(best, Missing):
-        return replace(draft, missing=(best,), remarks=("no lamp-off frames: the lamp-on frames are used alone",))
+        return replace(draft, missing=(best,))
     lamp_off = next(g for g in offs if g[0].path == best.path)
     remarks = _lamp_remarks(ons, lamp_off, best)
     off: tuple[tuple[FrameInfo, FrameRole], ...] = tuple((f, "lamp_off") for f in lamp_off)

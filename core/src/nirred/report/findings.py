@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..plan.model import INTERNAL
 from .sections import Product
 from .words import LEVELS
 
 if TYPE_CHECKING:
-    from ..run.schema import FileEntry, MissingEntry, RunFile, TaskEntry
+    from ..run.schema import FileEntry, RunFile, TaskEntry
     from .stack import FrameRow
 
 Grade = Literal["failed", "degraded", "warning", "note"]
@@ -60,12 +61,12 @@ def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
     where = (task.id,)
     if task.outcome not in ("done", "reused"):
         message = task.error.message if task.error else "no reason is recorded: see nirred.log"
-        hint = (task.error.hint if task.error else "") or "".join(map(nearest, task.missing))
+        hint = task.error.hint if task.error else ""
         about = f"{task.title or task.id} {task.outcome}"
         yield Finding("failed", about, message.removeprefix(f"{task.id}: "), hint, where)
     else:
         for m in task.missing:
-            yield Finding("degraded", f"No {m.kind}", m.reason, remedy(m), where)
+            yield Finding("degraded", "Calibration missing", m.reason, remedy(m.kind), where)
         for c in task.calibrations:
             if c.level >= 2:
                 text = f"{Path(c.file).name}: {c.reason}: {LEVELS[min(c.level, 3)]} (level {c.level})"
@@ -89,17 +90,11 @@ def _left_out(frame: FrameRow) -> str:
     return f"{frame.file} left out: {frame.reason}"
 
 
-def remedy(missing: MissingEntry) -> str:
-    """What to do about a missing calibration, with the candidate that missed by least."""
-    kind = missing.kind
-    advice = f"Add a {kind} to the inputs or the library, or name one with --user-cal {kind}:FILE, and run again."
-    return nearest(missing) + advice
-
-
-def nearest(missing: MissingEntry) -> str:
-    """The closest candidate and the terms that it fails; '' if there was none."""
-    near = next((c for c in missing.candidates if c.why), None)
-    return f"Nearest {missing.kind}: {Path(near.file).name} ({near.why}). " if near is not None else ""
+def remedy(kind: str) -> str:
+    """What to do about a missing calibration of that kind."""
+    if kind in INTERNAL:
+        return f"Add raw frames for a {kind} to the inputs, and run again."
+    return f"Add a {kind} to the inputs or the library, or name one with --user-cal {kind}:FILE, and run again."
 
 
 def _of_product(product: Product) -> Iterator[Finding]:
