@@ -115,6 +115,32 @@ def test_a_stack_and_what_was_left_out(tmp_path: Path) -> None:
     assert ("a", "href", "../t.fits") in page.attributes
 
 
+def test_what_was_not_measured_of_a_frame_is_not_shown(tmp_path: Path) -> None:
+    """FRAMES has an offset of 0 and a transparency of 1 for a frame that was left out before its registration."""
+    stack(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        frames = hdus["FRAMES"].data
+        frames["xoff_err"][1] = frames["yoff_err"][1] = frames["sky"][1] = np.nan
+        hdus["SCI"].header["BUNIT"] = "adu"
+    page = save(tmp_path, task("t"))
+    row = page.text[page.text.index("Frames on target") :]
+    assert "b.fits - - - 3.00 - 0.5000 rejected" in row and "a.fits 0.000 ± 0.010 0.000 ± 0.010" in row
+    assert "sky (adu)" in row and "Transparency taken as 1 in all frames" in page.text
+    assert not any("b.fits: 0 px" in text for text in page.words)
+
+
+def test_transparencies_that_differ_are_plotted(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    without = save(tmp_path, task("t"))
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        hdus["FRAMES"].data["transparency"][0] = 0.97
+    page = save(tmp_path, task("t"))
+    plots = [
+        sum((tag, key, value) == ("svg", "class", "plot") for tag, key, value in p.attributes) for p in (without, page)
+    ]
+    assert plots == [3, 4] and "Transparency 0.97" in page.text
+
+
 def test_nothing_is_said_twice(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
     doubtful = {"kind": "dark", "file": "d.fits", "level": 2, "reason": "only 2 frames", "source": "input"}

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from nirred.report.plots import Point, plot
-from nirred.report.words import angle, number, span
+from nirred.report.words import angle, number, span, with_error
 
 START = 1_768_455_000.0  # 2026-01-15 05:30 UTC
 
@@ -38,6 +38,8 @@ def test_what_is_not_finite_is_left_out():
 
 def test_numbers_and_angles():
     assert number(1234.5678) == "1235" and number(math.nan) == "-" and number(True) == "True" and number(" a ") == "a"
+    assert with_error(1.25, 0.5, ".1f") == "1.2 ± 0.5" and with_error(1.25, math.nan, ".1f") == "1.2"
+    assert with_error(math.nan, 0.5, ".1f") == "-"
     assert span([3.0, 1.0, 2.0, math.nan]) == "2 (1 to 3)" and span([]) == "" and span([5.0]) == "5"
     assert angle(150.1162918, 2.2058188) == "10:00:27.91 +02:12:20.9"
     assert angle(359.99999, -0.00001) == "00:00:00.00 -00:00:00.0"

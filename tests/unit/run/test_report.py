@@ -18,7 +18,8 @@ def test_a_run_leaves_a_report_that_can_be_made_again_elsewhere(reduced, tmp_pat
     assert result.report == report_path(out) and result.exit_code == 0
     text = result.report.read_text(encoding="utf-8")
     assert text.count("<img ") == 6  # stack, coverage, frame; dark, flat, mask
-    assert text.count('<svg class="plot"') == 4
+    assert text.count('<svg class="plot"') == 3  # sky, seeing, offset
+    assert "taken as 1 in all frames" in text  # no plot of transparencies that do not differ
     assert "Depth" in text and "measured is" in text and "as the observatory plans it" in text
     assert "UTC, 20" in text  # times of the frames, without the raw files
     copy = Path(shutil.copytree(out, tmp_path / "copy"))

@@ -19,7 +19,7 @@ from ..run.schema import RunFile, read_run
 from .findings import Finding, findings
 from .raster import NO_DATA
 from .sections import KINDS, Product, read_products
-from .words import LEVELS, number
+from .words import LEVELS, number, with_error
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -119,7 +119,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=finalize,
     )
-    env.filters |= {"number": number, "base": lambda path: Path(path).name, "link": _link}
+    env.filters |= {"number": number, "with_error": with_error, "base": lambda path: Path(path).name, "link": _link}
     return env
 
 

@@ -21,7 +21,7 @@ _MEASURED = ("xoff", "yoff", "xoff_err", "yoff_err", "sky", "fwhm", "transparenc
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One row of FRAMES; `time` is Unix s, NaN where unknown."""
+    """One row of FRAMES; `time` is Unix s; NaN: unknown, or not measured before the frame was left out."""
 
     file: str
     time: float
@@ -50,6 +50,7 @@ class Stack:
     pictures: tuple[Picture, ...]
     frames: tuple[FrameRow, ...]
     plots: tuple[Plot, ...]
+    unit: str
     reference: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -68,6 +69,7 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
     frames = _frames(hdus, glimpse)
     versions = [h.ver for h in hdus if h.name == "SCI"]
     pictures: list[Picture | None] = []
+    unit = _unit(hdus)
     facts = _head_facts(hdus, frames)
     remarks: list[str] = []
     for version in versions:
@@ -77,13 +79,13 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
         noise = _noise(hdus, version, alone=len(versions) == 1)
         facts += [(f"{k}{which}", v) for k, v in _plane_facts(hdus, version, sky, noise)]
         remarks += _doubts(noise, which)
-    pictures += _glimpses(glimpse, _unit(hdus))
+    pictures += _glimpses(glimpse, unit)
     facts += _source_facts(hdus, frames)
     facts += _corrections(hdus[0].header)
-    plots = tuple(p for p in _plots(frames, _unit(hdus)) if p is not None)
+    plots = tuple(p for p in _plots(frames, unit) if p is not None)
     reference = text(hdus[0].header.get("REFFRAME", ""))
     shown = tuple(p for p in pictures if p is not None)
-    return Stack(tuple(facts), shown, frames, plots, reference, tuple(remarks))
+    return Stack(tuple(facts), shown, frames, plots, unit, reference, tuple(remarks))
 
 
 def load_glimpse(out: Path, task: str) -> dict[str, np.ndarray]:
@@ -108,8 +110,20 @@ def _frames(hdus: Any, glimpse: dict[str, np.ndarray]) -> tuple[FrameRow, ...]:
         name = text(row["file"])
         values: dict[str, Any] = {k: float(row[k]) for k in _MEASURED}
         values |= {k: text(row[k]) for k in ("state", "reason")}
-        rows.append(FrameRow(name, when.get(name, math.nan), **values))
+        frame = FrameRow(name, when.get(name, math.nan), **values)
+        rows.append(frame if frame.used else _as_measured(frame))
     return tuple(rows)
+
+
+def _as_measured(out: FrameRow) -> FrameRow:
+    """A frame that was left out, without the values that stand in FRAMES for those not measured by then."""
+    placed = math.isfinite(out.xoff_err)
+    return replace(
+        out,
+        xoff=out.xoff if placed else math.nan,
+        yoff=out.yoff if placed else math.nan,
+        transparency=out.transparency if out.transparency != 1.0 else math.nan,
+    )
 
 
 def _sci_picture(hdus: Any, version: int, sky: Orientation | None, which: str) -> Picture | None:
@@ -248,13 +262,18 @@ def _source_facts(hdus: Any, frames: tuple[FrameRow, ...]) -> list[tuple[str, st
     if "OBJCAT" in hdus:
         snr = hdus["OBJCAT"].data["SNR"]
         facts.append(("Sources", f"{len(snr)}, of them {int((snr > 10).sum())} above S/N 10"))
-    sky = f" {_unit(hdus)}"
-    for name, values, unit in (
-        ("Sky", [f.sky for f in frames], sky), ("Transparency", [f.transparency for f in frames if f.used], "")
-    ):  # fmt: skip
-        if shown := span(values):
-            facts.append((name, shown + unit))
+    if sky := span(f.sky for f in frames):
+        facts.append(("Sky", f"{sky} {_unit(hdus)}"))
+    if _dimmed(frames):
+        facts.append(("Transparency", span(f.transparency for f in frames if f.used)))
+    elif frames:
+        facts.append(("Transparency", "taken as 1 in all frames"))
     return facts
+
+
+def _dimmed(frames: tuple[FrameRow, ...]) -> bool:
+    """Whether frames were found to differ in transparency."""
+    return any(f.transparency != 1.0 for f in frames if f.used)
 
 
 def _corrections(head: Any) -> list[tuple[str, str]]:
@@ -277,6 +296,6 @@ def _plots(frames: tuple[FrameRow, ...], unit: str) -> list[Plot | None]:
     return [
         plot("Sky level", unit, {"sky": points("sky")}, clock=clock),
         plot("Seeing, FWHM", "px", {"fwhm": points("fwhm")}, clock=clock),
-        plot("Transparency", "", {"transparency": points("transparency")}, clock=clock),
+        plot("Transparency", "", {"transparency": points("transparency") if _dimmed(frames) else []}, clock=clock),
         plot("Offset", "px", offsets, clock=clock),
     ]

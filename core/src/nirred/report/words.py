@@ -22,6 +22,12 @@ def number(value: Any, form: str = ".4g") -> str:
     return format(value, form) if math.isfinite(value) else "-"
 
 
+def with_error(value: float, error: float, form: str) -> str:
+    """Format a value and its standard error; the value alone if the error is not known, '-' if the value is not."""
+    known = math.isfinite(value) and math.isfinite(error)
+    return f"{value:{form}} ± {error:{form}}" if known else number(value, form)
+
+
 def span(values: Iterable[float], form: str = ".4g") -> str:
     """'median (lowest to highest)' of the finite values; '' if there are none."""
     good = sorted(v for v in values if math.isfinite(v))
