@@ -90,6 +90,21 @@ def test_the_end_of_a_run_does_not_drive_the_terminal() -> None:
     assert told[0].startswith("?[31mred?/a_dark.fits") and told[-1] == "report: ?[31mred?/index.html"
 
 
+def test_frames_left_out_are_listed_once_by_reason() -> None:
+    from nirred.cli.summary import lines
+    from nirred.run.api import RunResult
+
+    fates = {"a.fits": "rejected", "b.fits": "rejected", "c.fits": "used"}
+    files = [{"file": f"raw/{name}", "fate": fate, "reason": "clouds"} for name, fate in fates.items()]
+    remarks = [f"{name} left out: clouds" for name in fates]
+    record = {"tasks": [{"id": "a_image", "outcome": "done", "remarks": remarks}], "files": files}
+    told = list(lines(RunResult({}, {"a_image": "done"}, 0, record)))
+    assert [line for line in told if "clouds" in line] == [
+        "remark: a_image: c.fits left out: clouds",  # another group uses it
+        "  rejected: a.fits, b.fits: clouds",
+    ]
+
+
 def test_quiet_and_verbose(night: Path, nirred: Call, reduction: list[Any]) -> None:
     _, out, err = nirred("run", night, "-q")
     assert err == "" and out.splitlines()[0].startswith("degraded") and "files:" not in out

@@ -32,10 +32,7 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
     tasks: list[Record] = list(result.record.get("tasks", ()))
     if verbosity >= 0:
         yield from _products(result.products)
-        yield from (safe(f"remark: {r}") for r in result.record.get("remarks", ()))
-        yield from (
-            safe(f"remark: {t['id']}: {r.removeprefix(t['id'] + ': ')}") for t in tasks for r in t.get("remarks", ())
-        )
+        yield from _remarks(result.record, tasks)
     yield from _problems(tasks, result.outcomes)
     for asked in result.record.get("requests", ()):
         if asked["reason"]:
@@ -55,6 +52,16 @@ def lines(result: RunResult, verbosity: int = 0) -> Iterator[str]:
 def _products(products: Mapping[str, Path]) -> Iterator[str]:
     for path in products.values():
         yield safe(f"{path}  {key_figures(path)}".rstrip())
+
+
+def _remarks(record: Record, tasks: Iterable[Record]) -> Iterator[str]:
+    """Remarks on the run and on its tasks, except on frames left out, which the fates list by reason."""
+    yield from (safe(f"remark: {r}") for r in record.get("remarks", ()))
+    rejected = [f for f in record.get("files", ()) if f["fate"] == "rejected"]
+    told = {f"{Path(f['file']).name} left out: {f['reason']}" for f in rejected}
+    for task in tasks:
+        remarks = (r.removeprefix(f"{task['id']}: ") for r in task.get("remarks", ()))
+        yield from (safe(f"remark: {task['id']}: {r}") for r in remarks if r not in told)
 
 
 def key_figures(path: Path) -> str:
