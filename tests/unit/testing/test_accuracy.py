@@ -123,17 +123,27 @@ def test_table_and_benchmark_with_a_reducer_of_one_s_own(tmp_path, capsys):
     options += ["--json", str(tmp_path / "a.json")]
     benchmark.main([*options, "--directory", str(tmp_path)], reducer)
     text = capsys.readouterr().out
-    assert "offset rms" in text and "MISSED" not in "".join(x for x in text.splitlines() if "depth" in x)
+    assert "offsets, rms error" in text and "MISSED" not in "".join(x for x in text.splitlines() if "depth" in x)
     document = json.loads((tmp_path / "a.json").read_text())["niri"]
     assert document["nights"][0]["group"] == "filling"
-    assert {row["figure"] for row in document["summary"]} >= {"depth", "background (% of sky)"}
+    figures = {row["figure"] for row in document["summary"]}
+    assert figures >= {"depth: S/N of faint stars, over ideal", "background (% of sky)"}
 
 
 def test_table_marks_what_missed_its_bar(measured, stack):
     found = measured(sci=stack.sci * 1.02)
     rows = {row["figure"]: row["passed"] for row in summary([found, found])}
-    assert not rows["flux bias, S/N > 100 (%)"] and rows["offset rms (px)"]
+    assert not rows["flux bias of bright stars (%)"] and rows["offsets, rms error (pixel)"]
     assert "MISSED" in table([found])
+
+
+def test_the_table_of_one_night_has_no_columns_of_several(measured, stack):
+    found = measured(sci=stack.sci)
+    one, two = table([found]).splitlines(), table([found, found]).splitlines()
+    assert "floor" not in one[0] and "nights" not in one[0] and "floor" in two[0] and "nights" in two[0]
+    for lines in (one, two):
+        values = [line.index("+-") for line in lines[1:]]
+        assert len(set(values)) == 1 and values[0] < lines[0].index("error")
 
 
 def test_a_lone_bright_star_has_no_error_and_is_judged_by_its_value(measured, stack):

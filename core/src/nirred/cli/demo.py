@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ..testing.night import Night
 
 
-#: The table's required values are those of `benchmarks/accuracy.py`.
-ONE_NIGHT = "required values hold for means of several nights; one night deviates by its noise, a small field more"
+#: How to read the table, whose required values are those of `benchmarks/accuracy.py`.
+KEY = """ideal: a stack of the same frames with true calibrations and true shifts
+pull: measured minus true flux, over the stated error
+required: of the mean of several nights; one night deviates by its noise, a small field more"""
 
 
 @example("nirred demo", "nirred demo niri -o /tmp/demo --size 1024")
@@ -57,7 +59,7 @@ def demo(
     if as_json:
         echo_json({"stack": str(stack), "picture": str(picture), "figures": summary(measured)})
     else:
-        click.echo(f"\n{table(measured)}\n{ONE_NIGHT}\n\npicture: {picture}")
+        click.echo(f"\n{table(measured)}\n{KEY}\n\npicture: {picture}")
 
 
 def _reduce(night: Night, out: Path, verbosity: int) -> RunResult:

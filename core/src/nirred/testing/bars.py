@@ -44,23 +44,54 @@ def _of(*groups: str) -> Callable[[Accuracy], bool]:
 def _bars() -> list[Bar]:
     infinite = math.inf
     bars = [
-        Bar("depth", lambda a: a.depth, 0.92, infinite, ">= 0.92", where=_of("dither")),
-        Bar("depth", lambda a: a.depth, 0.885, infinite, ">= 0.885", where=_of("offset", "filling")),
-        Bar("flux bias, S/N > 100 (%)", lambda a: a.flux_bias, -0.1, 0.1, "+-0.1"),
-        Bar("flux scatter (%)", lambda a: a.flux_scatter, 0.0, infinite, "-"),
-        Bar("faint stars, median pull", lambda a: a.pull_median, 0.0, 0.0, "0 +- 3 se", 3.0),
-        Bar("faint stars, pull width", lambda a: a.pull_width, 0.95, 1.10, "0.95-1.10 or 2 se", 2.0),
-        Bar("galaxy kept", lambda a: a.galaxy, 0.99, 1.01, "0.99-1.01", where=_of("dither", "offset")),
-        Bar("offset rms (px)", lambda a: a.offset_rms, 0.0, 0.03, "<= 0.03"),
-        Bar("FWHM ratio", lambda a: a.fwhm_ratio, 0.0, 1.01, "<= 1.01"),
-        Bar("left-over > 8 sigma", lambda a: a.leftovers, 0.0, 0.0, "0", where=lambda a: a.pixels < LARGE),
-        Bar("left-over > 8 sigma", lambda a: a.leftovers, 0.0, 2.0, "<= 2", where=lambda a: a.pixels >= LARGE),
+        Bar("depth: S/N of faint stars, over ideal", lambda a: a.depth, 0.92, infinite, ">= 0.92", where=_of("dither")),
+        Bar(
+            "depth: S/N of faint stars, over ideal",
+            lambda a: a.depth,
+            0.885,
+            infinite,
+            ">= 0.885",
+            where=_of("offset", "filling"),
+        ),
+        Bar("flux bias of bright stars (%)", lambda a: a.flux_bias, -0.1, 0.1, "within 0.1"),
+        Bar("flux scatter of bright stars (%)", lambda a: a.flux_scatter, 0.0, infinite, "-"),
+        Bar("faint stars, median pull", lambda a: a.pull_median, 0.0, 0.0, "0 within 3 errors", 3.0),
+        Bar(
+            "faint stars, width of the pull",
+            lambda a: a.pull_width,
+            0.95,
+            1.10,
+            "0.95 to 1.10, or within 2 errors",
+            2.0,
+        ),
+        Bar("galaxy's flux kept", lambda a: a.galaxy, 0.99, 1.01, "0.99 to 1.01", where=_of("dither", "offset")),
+        Bar("offsets, rms error (pixel)", lambda a: a.offset_rms, 0.0, 0.03, "<= 0.03"),
+        Bar("FWHM, stack over ideal", lambda a: a.fwhm_ratio, 0.0, 1.01, "<= 1.01"),
+        Bar("left-over objects above 8 sigma", lambda a: a.leftovers, 0.0, 0.0, "0", where=lambda a: a.pixels < LARGE),
+        Bar(
+            "left-over objects above 8 sigma",
+            lambda a: a.leftovers,
+            0.0,
+            2.0,
+            "<= 2",
+            where=lambda a: a.pixels >= LARGE,
+        ),
     ]
     for index, factor in enumerate(NOISE_RADII):
-        title = f"measured / predicted noise, {factor:g} FWHM"
-        bars.append(Bar(title, lambda a, i=index: a.noise[i], 0.97, 1.03, "0.97-1.03 or 2 se", 2.0))  # type: ignore[misc]
-    bars.append(Bar("background (% of sky)", lambda a: a.background, -0.01, 0.01, "+-0.01 or 1 se", 1.0))
-    bars.append(Bar("level / LEVELERR", _level_in_errors, 0.0, 1.0, "<= 1 or 2 se", 2.0, where=_of("filling")))
+        title = f"measured over predicted noise, {factor:g} FWHM"
+        bars.append(Bar(title, lambda a, i=index: a.noise[i], 0.97, 1.03, "0.97 to 1.03, or within 2 errors", 2.0))  # type: ignore[misc]
+    bars.append(Bar("background (% of sky)", lambda a: a.background, -0.01, 0.01, "within 0.01, or 1 error", 1.0))
+    bars.append(
+        Bar(
+            "zero level's error over LEVELERR",
+            _level_in_errors,
+            0.0,
+            1.0,
+            "<= 1, or within 2 errors",
+            2.0,
+            where=_of("filling"),
+        )
+    )
     return bars
 
 
@@ -95,12 +126,17 @@ def _of_mean(errors: list[float]) -> float:
 
 
 def table(accuracies: Sequence[Accuracy]) -> str:
-    """Means over nights with their standard errors (for one night: its floor) and the required values."""
-    lines = [f"{'':8s} {'figure':34s} {'mean':>10s}    {'error':8s} {'floor':8s} {'nights':>6s}  must"]
-    for row in summary(accuracies):
+    """Figures with their standard errors and the required values; of several nights their means, and the floors."""
+    rows = summary(accuracies)
+    width = max((len(str(row["figure"])) for row in rows), default=0)
+    several = any(row["nights"] != 1 for row in rows)
+    more = f" {'floor':8s} {'nights':>6s}" if several else ""
+    lines = [f"{'':8s} {'figure':{width}s} {'mean' if several else 'value':>10s}    {'error':8s}{more}  required"]
+    for row in rows:
+        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f}"
+        more = f" {row['floor']:<8.4f} {row['nights']:6d}" if several else ""
         verdict = "" if row["passed"] else "   MISSED"
-        numbers = f"{row['mean']:10.4f} +- {row['error']:<8.4f} {row['floor']:<8.4f} {row['nights']:6d}"
-        lines.append(f"{row['group']:8s} {row['figure']:34s} {numbers}  {row['must']}{verdict}")
+        lines.append(f"{row['group']:8s} {row['figure']:{width}s} {numbers}{more}  {row['must']}{verdict}")
     return "\n".join(lines)
 
 
