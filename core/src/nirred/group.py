@@ -172,8 +172,12 @@ class Group:
     def need(self, indices: list[int], what: str) -> list[int]:
         """Return `indices`; raise an error if there are none."""
         if not indices:
-            why = "; ".join(f"{f.info.name}: {f.reason}" for f in self.frames if not f.alive)
-            raise StepError(f"no {what} left" + (f" ({why})" if why else ""), "see FRAMES and the log")
+            out: dict[str, list[int]] = {}
+            for i, f in enumerate(self.frames):
+                if not f.alive:
+                    out.setdefault(f.reason, []).append(i)
+            why = "; ".join(f"{self.named(frames)}: {reason}" for reason, frames in out.items())
+            raise StepError(f"no {what} left" + (f": {why}" if why else ""), "run.json tells of every frame")
         return indices
 
     def remark(self, text: str) -> None:

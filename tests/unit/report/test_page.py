@@ -115,6 +115,14 @@ def test_a_stack_and_what_was_left_out(tmp_path: Path) -> None:
     assert ("a", "href", "../t.fits") in page.attributes
 
 
+def test_frames_left_out_for_one_reason_are_told_together(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        hdus["FRAMES"].data["state"], hdus["FRAMES"].data["reason"] = "rejected", "clouds"
+    page = save(tmp_path, task("t"))
+    assert "Frames left out of the stack : 2 of 2: a.fits, b.fits: clouds t" in page.text
+
+
 def test_what_was_not_measured_of_a_frame_is_not_shown(tmp_path: Path) -> None:
     """FRAMES has an offset of 0 and a transparency of 1 for a frame that was left out before its registration."""
     stack(tmp_path / "t.fits")
@@ -180,7 +188,7 @@ def test_raw_frames_are_asked_for_where_no_file_can_be_named(tmp_path: Path) -> 
 def test_failures_come_first_then_what_is_missing_with_a_remedy(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
     missing = [missed("dark", "old_dark.fits")]
-    error = {"message": "u: no frames on target left", "hint": "see FRAMES and the log"}
+    error = {"message": "u: no frames on target left", "hint": "run.json tells of every frame"}
     doubtful = {"kind": "flat", "file": "f.fits", "level": 3, "reason": "90 d before", "source": "library"}
     page = save(
         tmp_path,

@@ -233,7 +233,7 @@ def test_unreadable_frames_are_left_out_by_name_and_none_left_is_an_error(make_g
     assert any("f1.fits left out" in r for r in group.remarks)
     for info in infos:
         info.path.write_bytes(infos[1].path.read_bytes()[:9000])
-    with pytest.raises(StepError, match=r"no readable frames left .*f0\.fits"):
+    with pytest.raises(StepError, match=r"no readable frames left: .*f0\.fits"):
         calibrate_group(prepared(make_group, infos))
 
 
@@ -456,6 +456,15 @@ def test_a_frame_s_name_is_said_once(make_group, write_raw):
     assert caught.value.message.count("f1.fits") == caught.value.message.count("f0.fits") == 1
 
 
+def test_a_reason_that_many_frames_share_is_given_once(make_group, write_raw):
+    group = prepared(make_group, write_raw([[np.ones((6, 8))] for _ in range(4)]))
+    for i, reason in enumerate(["clouds", "clouds", "clouds", "moon"]):
+        group.leave_out(i, reason)
+    with pytest.raises(StepError) as caught:
+        group.need(group.indices(), "frames")
+    assert caught.value.message == "no frames left: 3 frames (f0.fits ...): clouds; f3.fits: moon"
+
+
 def test_an_unknown_gain_refuses_the_frame_by_name(make_group, write_raw):
     infos = write_raw([[np.ones((6, 8))]], detector={"gain": None})
     with pytest.raises(StepError, match=r"f0\.fits: gain"):
@@ -574,7 +583,9 @@ def test_a_saturated_frame_is_left_out_and_takes_no_other_with_it(make_group, wr
     assert group.indices() == [0, 2] and not group.planes[0].dq.frame(2).any()
     reason = "67% of its pixels are saturated (above 900 ADU)"
     assert group.frames[1].reason == f"{reason}; persistence from it is not flagged"
-    with pytest.raises(StepError, match=r"no usable frames left .*: 67% of its pixels are saturated \(above 900 ADU\)"):
+    with pytest.raises(
+        StepError, match=r"no usable frames left: .*: 67% of its pixels are saturated \(above 900 ADU\)"
+    ):
         calibrate_group(prepared(make_group, infos[1:2]))
 
 

@@ -107,9 +107,12 @@ def _of_product(product: Product) -> Iterator[Finding]:
             yield Finding("note", "Not done", skipped, "", where)
     if product.stack is None:
         return
-    out = [f"{f.file}: {f.reason or f.state}" for f in product.stack.frames if not f.used]
+    out: dict[str, list[str]] = {}
+    for f in (f for f in product.stack.frames if not f.used):
+        out.setdefault(f.reason or f.state, []).append(f.file)
     if out:
-        text = f"{len(out)} of {len(product.stack.frames)}: " + "; ".join(out)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in out.items())
+        text = f"{sum(map(len, out.values()))} of {len(product.stack.frames)}: {told}"
         yield Finding("warning", "Frames left out of the stack", text, "", where)
     for remark in product.stack.remarks:
         yield Finding("note", "Noise", remark, "", where)
