@@ -79,6 +79,12 @@ def task(name: str, **changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
+def lose(name: str, reason: str, role: str = "object") -> dict[str, Any]:
+    """A file that task t left out."""
+    entry = {"task": "t", "role": role, "outcome": "rejected", "reason": reason}
+    return {"file": name, "fate": "rejected", "reason": reason, "roles": [entry]}
+
+
 def save(out: Path, *tasks: dict[str, Any], files: Any = (), **more: Any) -> Page:
     record = {"schema": "nirred-run/1", "nirred": "0.1.0", "degraded": False, "files": list(files), "tasks": tasks}
     (out / "run.json").write_text(json.dumps(record | more))
@@ -106,21 +112,29 @@ _NUMBERS = ("xoff", "yoff", "xoff_err", "yoff_err", "sky", "fwhm", "transparency
 
 def test_a_stack_and_what_was_left_out(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
-    page = save(tmp_path, task("t"))
+    inputs = [{"file": f"/n/{name}.fits", "role": "object"} for name in "ab"]
+    page = save(tmp_path, task("t", inputs=inputs), files=[lose("/n/b.fits", "<b>clouds</b>")])
     assert "cam: NGC 1 J" in page.text and "1 group: 1 done" in page.text
-    assert "Frames left out of the stack : 1 of 2: b.fits: <b>clouds</b>" in page.text
+    assert "Frames left out : 1 of 2: b.fits: <b>clouds</b>" in page.text
     assert "LINCORR SKIPPED: no curve" in page.text and "used, reference" in page.text
     assert "zero level known to ±0.25" in page.text and "measured is 1.0" in page.text
     assert page.tags.count("img") == 2  # the stack and its coverage
     assert ("a", "href", "../t.fits") in page.attributes
 
 
-def test_frames_left_out_for_one_reason_are_told_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_frames_left_out_for_one_reason_are_told_together(tmp_path: Path, outcome: str) -> None:
+    """On the sky and of calibrations, too, and of groups without product."""
     stack(tmp_path / "t.fits")
-    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
-        hdus["FRAMES"].data["state"], hdus["FRAMES"].data["reason"] = "rejected", "clouds"
-    page = save(tmp_path, task("t"))
-    assert "Frames left out of the stack : 2 of 2: a.fits, b.fits: clouds t" in page.text
+    lost = [lose(f"/n/{name}.fits", "clouds", role) for name, role in (("a", "object"), ("b", "sky"))]
+    error = {"message": "no frames left", "hint": ""} if outcome == "failed" else None
+    fate = [lose("/n/c.fits", "no frames left")] if outcome == "failed" else []
+    remarks = [f"t: {name}.fits left out: clouds" for name in "ab"]
+    inputs = [{"file": f"/n/{name}.fits", "role": "object"} for name in "abc"]
+    page = save(tmp_path, task("t", outcome=outcome, remarks=remarks, inputs=inputs, error=error), files=[*lost, *fate])
+    assert "Frames left out : 2 of 3: a.fits, b.fits: clouds t" in page.text
+    first = page.text[page.text.index("What to know first") : page.text.index("Level of a calibration")]
+    assert first.split("Stacks")[0].count("clouds") == 1
 
 
 def test_what_was_not_measured_of_a_frame_is_not_shown(tmp_path: Path) -> None:
@@ -154,7 +168,8 @@ def test_nothing_is_said_twice(tmp_path: Path) -> None:
     doubtful = {"kind": "dark", "file": "d.fits", "level": 2, "reason": "only 2 frames", "source": "input"}
     told = ["b.fits left out: <b>clouds</b>", "dark: only 2 frames", "c.fits left out: dull"]
     renamed = "named after the directory of /n/2/a.fits: another product is called t.fits"
-    page = save(tmp_path, task("t", calibrations=[doubtful], remarks=[*told, renamed]), task("u", remarks=[renamed]))
+    of_t = task("t", calibrations=[doubtful], remarks=[*told, renamed])
+    page = save(tmp_path, of_t, task("u", remarks=[renamed]), files=[lose("/n/b.fits", "<b>clouds</b>")])
     first = page.text[: page.text.index("Stacks", page.text.index("What to know first"))]
     assert first.count("clouds") == first.count("only 2 frames") == first.count("c.fits left out") == 1
     assert first.count("product names include the directory") == 1 and "t, u" in first

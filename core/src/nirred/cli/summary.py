@@ -56,9 +56,11 @@ def _products(products: Mapping[str, Path]) -> Iterator[str]:
 
 def _remarks(record: Record, tasks: Iterable[Record]) -> Iterator[str]:
     """Remarks on the run and on its tasks, except on frames left out, which the fates list by reason."""
+    from ..plan.model import file_root
+
     yield from (safe(f"remark: {r}") for r in record.get("remarks", ()))
     rejected = [f for f in record.get("files", ()) if f["fate"] == "rejected"]
-    told = {f"{Path(f['file']).name} left out: {f['reason']}" for f in rejected}
+    told = {f"{file_root(Path(f['file']))}.fits left out: {f['reason']}" for f in rejected}
     for task in tasks:
         remarks = (r.removeprefix(f"{task['id']}: ") for r in task.get("remarks", ()))
         yield from (safe(f"remark: {task['id']}: {r}") for r in remarks if r not in told)

@@ -13,12 +13,13 @@ from .words import LEVELS
 
 if TYPE_CHECKING:
     from ..run.schema import FileEntry, RunFile, TaskEntry
-    from .stack import FrameRow
 
 Grade = Literal["failed", "degraded", "warning", "note"]
 GRADES: tuple[Grade, ...] = ("failed", "degraded", "warning", "note")
 #: Fates of files that the observer may not be aware of.
-SPOILED = ("unreadable", "unclaimed", "ambiguous", "duplicate", "unsupported", "rejected", "failed")
+SPOILED = ("unreadable", "unclaimed", "ambiguous", "duplicate", "unsupported", "failed")
+#: Outcomes of frames that a task left out.
+ENDINGS = ("rejected", "failed", "unreadable")
 #: Correction keywords of the kinds of calibration.
 _KEYS = {"dark": "DARKCOR", "flat": "FLATCOR"}
 #: How the remark on a product's name begins that stands for itself.
@@ -38,9 +39,9 @@ class Finding:
 
 def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
     """All findings, most severe first; identical findings of several groups are merged."""
-    out = {p.task.id: {_left_out(f) for f in p.stack.frames if not f.used} for p in products if p.stack is not None}
+    lost = _left_out(run)
     found = [
-        *(f for t in run.tasks for f in _of_task(t, out.get(t.id, set()))),
+        *(f for t in run.tasks for f in _of_task(t, lost.get(t.id, {}))),
         *(f for p in products for f in _of_product(p)),
         *_of_files(run.files, {e.message for t in run.tasks if (e := t.error) is not None}),
         *(Finding("note", "Run", r) for r in run.remarks),
@@ -56,8 +57,19 @@ def findings(run: RunFile, products: Sequence[Product]) -> list[Finding]:
     return sorted(unique, key=lambda f: GRADES.index(f.grade))
 
 
-def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
-    """Its end, its calibrations, and its remarks but those that are `told` otherwise."""
+def _left_out(run: RunFile) -> dict[str, dict[str, list[str]]]:
+    """{task: {reason: frames left out}}; what happened to a whole group is its error."""
+    errors = {t.id: t.error.message for t in run.tasks if t.error is not None}
+    found: dict[str, dict[str, list[str]]] = {}
+    for f in run.files:
+        for r in f.roles:
+            if r.outcome in ENDINGS and r.reason != errors.get(r.task):
+                found.setdefault(r.task, {}).setdefault(r.reason or r.outcome, []).append(Path(f.file).name)
+    return found
+
+
+def _of_task(task: TaskEntry, lost: dict[str, list[str]]) -> Iterator[Finding]:
+    """Its end, its calibrations, its frames left out by reason, and its remarks but those that say the same."""
     where = (task.id,)
     if task.outcome not in ("done", "reused"):
         message = task.error.message if task.error else "no reason is recorded: see nirred.log"
@@ -71,7 +83,11 @@ def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
             if c.level >= 2:
                 text = f"{Path(c.file).name}: {c.reason}: {LEVELS[min(c.level, 3)]} (level {c.level})"
                 yield Finding("warning" if c.level > 2 else "note", f"Doubtful {c.kind}", text, "", where)
-    told = told | {f"{c.kind}: {c.reason}" for c in task.calibrations if c.level >= 2}
+    if lost:
+        reasons = "; ".join(f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in lost.items())
+        share = f"{sum(map(len, lost.values()))} of {len(task.inputs)}"
+        yield Finding("warning", "Frames left out", f"{share}: {reasons}", "", where)
+    doubts = {f"{c.kind}: {c.reason}" for c in task.calibrations if c.level >= 2}
     for remark in (r.removeprefix(f"{task.id}: ") for r in task.remarks):
         if remark.startswith(_RENAMED):
             yield Finding(
@@ -81,13 +97,8 @@ def _of_task(task: TaskEntry, told: set[str]) -> Iterator[Finding]:
                 "",
                 where,
             )
-        elif remark not in told:
+        elif remark not in doubts and remark.partition(" left out: ")[2] not in lost:
             yield Finding("note", "Remark", remark, "", where)
-
-
-def _left_out(frame: FrameRow) -> str:
-    """As the step that left it out remarked on it."""
-    return f"{frame.file} left out: {frame.reason}"
 
 
 def remedy(kind: str) -> str:
@@ -107,23 +118,16 @@ def _of_product(product: Product) -> Iterator[Finding]:
             yield Finding("note", "Not done", skipped, "", where)
     if product.stack is None:
         return
-    out: dict[str, list[str]] = {}
-    for f in (f for f in product.stack.frames if not f.used):
-        out.setdefault(f.reason or f.state, []).append(f.file)
-    if out:
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in out.items())
-        text = f"{sum(map(len, out.values()))} of {len(product.stack.frames)}: {told}"
-        yield Finding("warning", "Frames left out of the stack", text, "", where)
     for remark in product.stack.remarks:
         yield Finding("note", "Noise", remark, "", where)
 
 
 def _of_files(files: Iterable[FileEntry], told: set[str]) -> Iterator[Finding]:
-    """Files of one fate and reason together; those that failed with their group were said with it."""
+    """Files of one fate and reason together, but those that a task left out or that failed with their group."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for f in files:
         name = Path(f.file).name
-        if f.fate in SPOILED and f.reason not in told and f.fate != "rejected":
+        if f.fate in SPOILED and f.reason not in told and not any(r.outcome in ENDINGS for r in f.roles):
             by_reason.setdefault((f.fate, f.reason.removeprefix(f"{name}: ")), []).append(name)
     for (fate, reason), names in by_reason.items():
         grade: Grade = "warning" if fate in ("unreadable", "failed") else "note"
