@@ -63,7 +63,6 @@ class TaskRecord:
     frames: tuple[tuple[str, str, str], ...]
     remarks: tuple[str, ...]
     products: tuple[Written, ...]
-    cpu_s: float = 0.0
     schema: str = SCHEMA
 
     def save(self, out: Path) -> None:

@@ -132,11 +132,12 @@ def rerun(product: Path, raw: Sequence[str], out: Path, registry: Registry, *, j
         context = within_limits(Context(registry, out, scratch_folder(out), threads=threads), remarks.append)
         with one_blas_thread():
             result = execute(Job(task, _with_files(history, files), {}, history.recipe, fresh=True), context)
-    new = _made(result, product)
+    new = _remade(result, product)
     return Rerun(new, tuple(differences(product, new)), (*remarks, *result.remarks))
 
 
-def _made(result: TaskResult, product: Path) -> Path:
+def _remade(result: TaskResult, product: Path) -> Path:
+    """The new file of that name among a task's products; raises the error of a task that failed."""
     if not result.good or result.product is None:
         error = NirredError(result.message or "nothing was made", result.hint)
         error.exit_code = result.exit_code or StepError.exit_code

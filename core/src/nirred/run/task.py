@@ -132,8 +132,8 @@ def execute(job: Job, context: Context) -> TaskResult:
         recipe = recipe_of(task.recipe, job.own, context.registry, task.first.tags)
         calls = bind(recipe, task.first, job.settings, context.registry)
         key = task_key(task, calls, job.made, context.registry, keep=context.keep, threads=context.threads)
-        result = None if job.fresh else _reused(task, key, context.out)
-        result = result or _made(group, recipe, calls, job.made, key)
+        result = None if job.fresh else _reuse(task, key, context.out)
+        result = result or _make(group, recipe, calls, job.made, key)
     except NirredError as error:
         result = failure(task, error.message, error.hint, error.exit_code, group)
         if isinstance(error, PluginError) and error.__cause__ is not None:
@@ -179,7 +179,7 @@ def interrupted_task(task: Task) -> TaskResult:
     return failure(task, "interrupted", "run again", INTERRUPTED, outcome="interrupted")
 
 
-def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
+def _reuse(task: Task, key: str, out: Path) -> TaskResult | None:
     """The result of an earlier run, if its key is the same and its files are unchanged."""
     record = load_record(out, task.id)
     names = [info.name for info, _ in task.frames]
@@ -201,8 +201,8 @@ def _reused(task: Task, key: str, out: Path) -> TaskResult | None:
     )
 
 
-def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path], key: str) -> TaskResult:
-    start = time.process_time()
+def _make(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mapping[str, Path], key: str) -> TaskResult:
+    """Run the recipe, and record its products so that a later run can reuse them; `made` as in `Job`."""
     _load_calibrations(group, made)
     clear(group)
     _write_between(group, recipe, calls, made)
@@ -224,10 +224,9 @@ def _made(group: Group, recipe: Recipe, calls: Sequence[BoundCall], made: Mappin
     files = [group.product, *result.others, *result.intermediates]
     ends = zip(task.frames, result.frames, strict=True)
     frames = tuple((info.name, end.outcome, end.reason) for (info, _), end in ends)
-    spent = round(time.process_time() - start, 3)
     try:
         keep_glimpse(group)
-        save_record(out, key, task.id, recipe.name, files, frames=frames, remarks=tuple(group.remarks), cpu_s=spent)
+        save_record(out, key, task.id, recipe.name, files, frames=frames, remarks=tuple(group.remarks))
     except (DataError, OSError) as error:
         group.remark(f"not recorded, so that the next run makes it again: {error}")
     return result
