@@ -78,6 +78,12 @@ def test_files_that_differ_only_in_name_share_a_row(night: Any) -> None:
     assert {row[2] for row in unreadable} == {"not a FITS file (leave it out or convert it)"}
 
 
+def test_frames_that_serve_twice_are_told_in_words(night: Any) -> None:
+    night.dither(3)
+    tables = {title: rows for title, _, rows in plan_tables(night.plan())}
+    assert tables["Tasks"][0][3] == "3 object and sky"
+
+
 def test_each_remark_has_a_row_of_its_own(night: Any) -> None:
     """However many frames share one: a table is as wide as its longest text."""
     night.dither(3)

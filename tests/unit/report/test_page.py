@@ -151,6 +151,11 @@ def test_what_was_not_measured_of_a_frame_is_not_shown(tmp_path: Path) -> None:
     assert not any("b.fits: 0 px" in text for text in page.words)
 
 
+def test_frames_that_serve_twice_are_told_in_words(tmp_path: Path) -> None:
+    page = save(tmp_path, task("t", outcome="failed", products=[]), files=[lose("/n/a.fits", "clouds", "both")])
+    assert "a.fits object and sky rejected" in page.text and "object and sky of t (rejected)" in page.text
+
+
 def test_transparencies_that_differ_are_plotted(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
     without = save(tmp_path, task("t"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from .fates import files_json, summary
-from .model import Association, Candidate, FileRecord, FrameInfo, Missing, Plan, Task
+from .model import ROLE_WORDS, Association, Candidate, FileRecord, FrameInfo, Missing, Plan, Task
 
 SCHEMA = "nirred-run/1"
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -150,7 +150,7 @@ def _by_cause(rows: Iterable[tuple[str, ...] | None]) -> list[tuple[str, ...]]:
 
 def _task_row(task: Task) -> tuple[str, ...]:
     roles = Counter(role for _, role in task.frames)
-    frames = ", ".join(f"{n} {role}" for role, n in roles.items())
+    frames = ", ".join(f"{n} {ROLE_WORDS.get(role, role)}" for role, n in roles.items())
     lacking = [m.kind for m in task.missing if not m.optional]  # why, and the remedy: in the table of calibrations
     stop = f"no {', '.join(lacking)}" if lacking else task.blocked
     state = f"BLOCKED: {stop}" if stop else ""

@@ -37,6 +37,8 @@ INTERNAL = frozenset({"lampoff_flat", "bpm_dark"})
 FrameRole = Literal["dark", "lamp_on", "lamp_off", "flat", "bpm_dark", "object", "sky", "both", "input"]
 """Role of a frame in one task. `both`: target and sky at once (dither on target)."""
 ON_TARGET: tuple[FrameRole, ...] = ("object", "both", "input")
+#: Roles that tables show in other words.
+ROLE_WORDS: dict[str, str] = {"both": "object and sky"}
 
 #: Roles that headers give to frames of the sky, with a target or without; see `Descriptors.role`.
 SCIENCE: tuple[Role, ...] = ("science", "standard", "sky")

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ..errors import DataError
 from ..files import replacing
 from ..picture import printable
+from ..plan.model import ROLE_WORDS
 from ..run.layout import log_path, report_path, run_path
 from ..run.schema import RunFile, read_run
 from .findings import Finding, findings
@@ -120,6 +121,7 @@ def environment() -> Environment:
         finalize=finalize,
     )
     env.filters |= {"number": number, "with_error": with_error, "base": lambda path: Path(path).name, "link": _link}
+    env.filters["role"] = lambda role: ROLE_WORDS.get(role, role)
     return env
 
 
