@@ -116,7 +116,7 @@ def _allocate(group: Group, shapes: list[tuple[int, int]]) -> list[PlaneState]:
     if filed:
         context.scratch.mkdir(parents=True, exist_ok=True)
         need, rest = sum(sizes.values()), sum(sizes[kind] for kind in filed)
-        context.say(f"{group.task.id}: {n} frames need {need / 1e9:.2f} GB; {rest / 1e9:.2f} GB of it in scratch files")
+        group.say(f"{n} frames need {need / 1e9:.2f} GB; {rest / 1e9:.2f} GB of it in scratch files")
     sci, dq, sub = (context.scratch if kind in filed else None for kind in ("sci", "dq", "sub"))
 
     def planes(shape: tuple[int, int], kind: type[np.number], scratch: Path | None) -> PlaneStack:

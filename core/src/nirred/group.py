@@ -46,7 +46,7 @@ class Context:
     threads : int
         Threads of one kernel.
     say : callable
-        ``say(message)``: reports progress to the user.
+        ``say(task, message)``: reports the progress of a task to the user.
     keep : bool
         Leave intermediate frames in OUT/intermediate.
     stopped : callable
@@ -63,7 +63,7 @@ class Context:
     scratch: Path
     memory: int = 2_000_000_000
     threads: int = 1
-    say: Callable[[str], None] = lambda message: None
+    say: Callable[[str, str], None] = lambda task, message: None
     keep: bool = False
     stopped: Callable[[], bool] = lambda: False
     filed: bool = False
@@ -184,7 +184,11 @@ class Group:
         """Add a remark for the observer, once; it is shown after the task's name."""
         if text not in self.remarks:
             self.remarks.append(text)
-            self.context.say(f"{self.task.id}: {text}")
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Report the progress of this task to the user."""
+        self.context.say(self.task.id, text)
 
     def named(self, frames: Sequence[int], what: str = "frames") -> str:
         """Frames in words: a single one by its name, several by their number, what they are, and the first name."""

@@ -484,6 +484,9 @@ def test_log_is_json_lines_and_events_are_told(night, reduce, raw, tmp_path, els
     assert [(e.kind, e.message) for e in told] == [(x["kind"], x["message"]) for x in lines]
     kinds = [e.kind for e in told if e.kind != "progress" and "compiled" not in e.message]
     assert kinds == ["started", "product", "finished"]
+    progress = [e for e in told if e.kind == "progress"]
+    assert {e.task for e in progress} == {DARK} and not any(e.message.startswith(DARK) for e in progress)
+    assert "stack_darks" in [e.message for e in progress]
 
 
 @pytest.mark.parametrize("known", [True, False])

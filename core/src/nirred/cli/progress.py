@@ -85,9 +85,8 @@ class _Board:
         _line(event, self.verbosity, lambda text: self.bars.console.print(text, markup=False, soft_wrap=True))
 
     def _move(self, event: Event) -> None:
-        """Update a bar; progress without a task belongs to the task started last."""
-        task = event.task or next(reversed(self.rows), "")
-        if task not in self.rows:
+        """Update the bar of the event's task."""
+        if event.task not in self.rows:
             return
         values = {k: event.data[n] for k, n in (("completed", "done"), ("total", "total")) if n in event.data}
-        self.bars.update(self.rows[task], description=safe(f"{task}  {event.message}".strip()), **values)
+        self.bars.update(self.rows[event.task], description=safe(f"{event.task}  {event.message}".strip()), **values)

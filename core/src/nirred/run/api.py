@@ -269,7 +269,7 @@ def _context(options: RunOptions, registry: Registry, out: Path, tell: Callable[
         options.scratch or scratch_folder(out),
         memory=options.memory,
         threads=options.jobs or processors(),
-        say=lambda message: tell(Event("progress", message=message)),
+        say=lambda task, message: tell(Event("progress", task, message)),
         keep=options.keep_intermediates,
     )
 

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Journal:
-    """Messages of each task, passed on to `tell`.
-
-    Events from steps have no task id: those whose message begins with the id belong to the task.
-    """
+    """Messages of each task, passed on to `tell`."""
 
     tell: Callable[[Event], None]
     said: list[tuple[datetime, Event]] = field(default_factory=list)
@@ -35,7 +32,7 @@ class Journal:
 
     def of(self, task: str) -> tuple[tuple[datetime, str], ...]:
         """(time, text) of all events of a task."""
-        mine = [(when, e) for when, e in self.said if e.task == task or e.message.startswith(f"{task}: ")]
+        mine = [(when, e) for when, e in self.said if e.task == task]
         return tuple((when, f"{e.kind}: {e.message}".rstrip(": ")) for when, e in mine)
 
 

@@ -268,12 +268,12 @@ def run_recipe(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> None
         if not fused and not isinstance(bound.step, HeaderStep):
             read = group.context.keep or _frames_needed(group, calls[number:])
             what = f"calibrating {len(group.indices())} frames" if read else "reading what an earlier task stacked"
-            group.context.say(f"{group.task.id}: {what}")
+            group.say(what)
             calibrate_group(group, read=read)
             fused = True
             keep_frames(group, calls[:number])
         if isinstance(bound.step, GroupStep) and not bound.params.skip:
-            group.context.say(f"{group.task.id}: {bound.call.name}")
+            group.say(bound.call.name)
             with _blamed(bound, group):
                 _apply(bound, group, recipe)
             fused = fused or bool(group.planes)

@@ -32,7 +32,7 @@ class SeparateSky(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         group.need(group.targets, "frames on target")
         on, off = len(group.indices("object", "both")), len(group.indices("sky"))
-        group.context.say(f"{group.task.id}: {on} frames on target, {off} on sky")
+        group.say(f"{on} frames on target, {off} on sky")
 
 
 class AssociateSky(GroupStep):

@@ -36,7 +36,7 @@ def leave_out_noisy(group: Group, frames: list[int]) -> None:
         noisy = noisy_pixels(state.constant, state.per_electron, static & BAD, sky, NOISY)
         if noisy is not None:
             _mark(group, state, frames, noisy, static)
-            group.context.say(f"{group.task.id}: {noisy.mean():.2%} of plane {p + 1} is noisy by its dark current")
+            group.say(f"{noisy.mean():.2%} of plane {p + 1} is noisy by its dark current")
 
 
 def _mark(group: Group, state: PlaneState, frames: list[int], noisy: np.ndarray, static: np.ndarray) -> None:

@@ -142,7 +142,7 @@ def _mask_field(group: Group, cluster: list[int], target: Target, params: MaskOb
     mask = dilate(mask, params.dilation)
     record_halos(group, layout, surface, found)
     marked = _carry(group, cluster, mask, layout)
-    group.context.say(f"{group.task.id}: objects cover {mask.mean():.1%} of {len(cluster)} frames")
+    group.say(f"objects cover {mask.mean():.1%} of {len(cluster)} frames")
     if not sunk:
         return Hidden()
     bare = cache(partial(bare_objects, stack.model, stack.bad, stack.noise, seek, params.dilation))

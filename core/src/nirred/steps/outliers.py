@@ -70,7 +70,7 @@ class FlagOutliers(GroupStep):
                 return _flag(group, i, sequence, limits[i])
 
             total += sum(each_frame(group, frames, flag))
-        group.context.say(f"{group.task.id}: {total / len(frames):.0f} outliers per frame")
+        group.say(f"{total / len(frames):.0f} outliers per frame")
 
 
 def _limits(group: Group, frames: list[int], params: FlagOutliers.Params) -> dict[int, OutlierLimits]:
