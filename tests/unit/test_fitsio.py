@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from nirred.errors import DataError, NirredError, Unreadable
 from nirred.fitsio import Extension, read_calibration, read_image, read_mask, read_planes, set_cards, write_product
@@ -307,6 +308,20 @@ def test_products_are_valid_and_the_same_each_time(tmp_path):
             assert [(h.name, h.ver) for h in hdus[1:]] == [("SCI", 1), ("DQ", 1), ("SCI", 2), ("DQ", 2), ("FRAMES", 1)]
             assert hdus["SCI", 2].header["LEVEL"] == 1.5
             assert (hdus["DQ", 2].data == 65).all()
+
+
+def test_units_of_columns_are_read_without_warnings(tmp_path):
+    """The FITS standard knows no electron: as a unit, every reader would warn of it."""
+    table = np.array([(1, 2.0, 3.0)], [("n", "i4"), ("x", "f8"), ("flux", "f4")])
+    for unit in ("adu", "electron"):
+        units = {"x": "pix", "flux": unit, "other": "deg"}
+        write_product(tmp_path / f"{unit}.fits", fits.Header(), [Extension("STARS", table, units=units)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts, electrons = (Table.read(tmp_path / f"{unit}.fits") for unit in ("adu", "electron"))
+    assert [counts[name].unit for name in counts.colnames] == [None, "pix", "adu"]
+    assert electrons["x"].unit == "pix" and electrons["flux"].unit is None
+    assert fits.getheader(tmp_path / "electron.fits", 1)["TCOMM3"] == "electron"
 
 
 def test_numbers_that_are_not_finite_become_undefined(tmp_path):

@@ -210,6 +210,24 @@ def test_frames_table_states_in_full_what_became_of_a_frame(tmp_path, state):
     assert frames_table(group)["state"][0] == state.encode()
 
 
+def test_frames_table_has_frames_of_the_sky_but_no_offsets_of_them(tmp_path):
+    group = group_of(info_of(*CARDS), tmp_path)
+    group.frames[0].dx_err = group.frames[0].dy_err = 0.0
+    kept, lost = (FrameState(info_of(*CARDS), "sky", dx=3.0, dx_err=0.1, sky=70.0, weight=0.5) for _ in range(2))
+    lost.reject("no light came in")
+    group.frames += [kept, lost]
+    table = frames_table(group)
+    assert table["state"].tolist() == [b"used", b"sky", b"rejected"] and table["reason"][2] == b"no light came in"
+    assert table["xoff"][0] == 0.0 and np.isnan(table["xoff"][1:]).all() and np.isnan(table["xoff_err"][1:]).all()
+    assert table["sky"][1] == 70.0 and np.isnan(table["transparency"][1]) and not table["weight"].any()
+
+
+def test_frames_table_gives_no_offset_that_was_not_measured(tmp_path):
+    group = group_of(info_of(*CARDS), tmp_path)
+    group.frames[0].reject("truncated", "unreadable")
+    assert np.isnan(frames_table(group)["xoff"][0])
+
+
 # -- world coordinates ----------------------------------------------------------------------------------------------
 CORNERS = np.array([[0.0, 0.0], [1023.0, 0.0], [0.0, 1023.0], [300.5, 700.25]])
 

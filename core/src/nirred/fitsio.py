@@ -312,12 +312,16 @@ def ramp_plane(ramp: Ramp, detector: Detector, name: str) -> np.ndarray:
 
 @dataclass
 class Extension:
-    """One HDU of a product: an image or a table, with keywords {name: value or (value, comment)}."""
+    """One HDU of a product: an image or a table, with keywords {name: value or (value, comment)}.
+
+    `units` are those of a table's columns, by name.
+    """
 
     name: str
     data: Any
     keywords: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def set_cards(header: fits.Header, keywords: Mapping[str, Any]) -> None:
@@ -360,6 +364,9 @@ def write_product(
         hdu = (fits.BinTableHDU if e.data.dtype.names else fits.ImageHDU)(name=e.name)
         hdu.data = data  # passing rows to the constructor of a table would import all of astropy.table
         hdu.header["EXTVER"] = e.version
+        for number, column in enumerate(e.data.dtype.names or (), 1):
+            if unit := e.units.get(column):  # the FITS standard has no electron: readers warn of it as a unit
+                hdu.header[f"{'TCOMM' if unit == 'electron' else 'TUNIT'}{number}"] = unit
         set_cards(hdu.header, e.keywords)
         hdus.append(hdu)
 

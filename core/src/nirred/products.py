@@ -20,6 +20,7 @@ from .headers import printable_ascii
 from .plan.model import ON_TARGET, FrameInfo
 from .plugin.coordinates import wcs_cards
 from .provenance import file_digest
+from .states import FrameState
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -37,6 +38,12 @@ _STRUCTURE = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "EXTEND
 _WCS = re.compile(
     r"(WCSAXES|W?CTYPE|CRPIX|CRVAL|CUNIT|CDELT|CROTA|LTV|LTM|WAT)\d*|(CD|PC|PV|LTM|WAT)\d+_\d+|WCSDIM|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
+#: Columns of FRAMES and OBJCAT, by their units.
+_PIXELS = "xoff yoff xoff_err yoff_err fwhm X_IMAGE Y_IMAGE FWHM_IMAGE A_IMAGE B_IMAGE".split()
+_DEGREES = "X_WORLD Y_WORLD THETA_IMAGE".split()
+_SIGNAL = "sky FLUX_AUTO FLUXERR_AUTO FLUX_APER FLUXERR_APER".split()
+#: Offset and error of a frame of which none was measured.
+_UNPLACED = (math.nan,) * 4
 #: Keywords by which DRAGONS tools recognise the type of a file.
 _PROCESSED = {"dark": "PROCDARK", "flat": "PROCFLAT", "skyflat": "PROCFLAT", "bpm": "BPMASK", "image": "PROCSCI"}
 
@@ -196,20 +203,36 @@ def wcs_keywords(group: Group, info: FrameInfo, p: int) -> dict[str, Any]:
 
 
 def frames_table(group: Group) -> np.ndarray:
-    """FRAMES table: one row per frame on target, with its measurements and the reason for any exclusion."""
+    """FRAMES table: one row per frame, on target or of the sky, with its measurements and why it was left out.
+
+    NaN is what was not measured; frames of the sky have neither offset nor transparency.
+    """
     names = max(len(printable_ascii(f.info.name)) for f in group.frames)
-    states = max(len(f.state) for f in group.frames)
+    states = max(len(_state(f)) for f in group.frames)
     reasons = max([len(printable_ascii(f.reason)) for f in group.frames] + [1])
     kind = [
         ("file", f"S{names}"), ("xoff", "f8"), ("yoff", "f8"), ("xoff_err", "f4"), ("yoff_err", "f4"), ("sky", "f4"),
         ("fwhm", "f4"), ("transparency", "f4"), ("weight", "f4"), ("state", f"S{states}"), ("reason", f"S{reasons}"),
     ]  # fmt: skip
-    rows = [f for f in group.frames if f.role in ON_TARGET]
-    out = np.zeros(len(rows), kind)
-    for k, f in enumerate(rows):
-        values = (f.dx, f.dy, f.dx_err, f.dy_err, f.sky, f.fwhm, f.transparency, f.weight if f.alive else 0.0)
-        out[k] = (printable_ascii(f.info.name), *values, f.state, printable_ascii(f.reason))
+    out = np.zeros(len(group.frames), kind)
+    for k, f in enumerate(group.frames):
+        placed = (f.dx, f.dy, f.dx_err, f.dy_err) if math.isfinite(f.dx_err) else _UNPLACED
+        transparency, weight = f.transparency, f.weight if f.alive else 0.0
+        if f.role not in ON_TARGET:  # registered, if at all, to other frames of the sky
+            placed, transparency, weight = _UNPLACED, math.nan, 0.0
+        values = (*placed, f.sky, f.fwhm, transparency, weight)
+        out[k] = (printable_ascii(f.info.name), *values, _state(f), printable_ascii(f.reason))
     return out
+
+
+def _state(frame: FrameState) -> str:
+    """As FRAMES has it: a frame that only gave its sky is in no pixel of the stack."""
+    return "sky" if frame.alive and frame.role not in ON_TARGET else frame.state
+
+
+def column_units(unit: str) -> dict[str, str]:
+    """Units of the columns of FRAMES and OBJCAT, by name, where signal is in `unit`; the others have none."""
+    return dict.fromkeys(_PIXELS, "pix") | dict.fromkeys(_DEGREES, "deg") | dict.fromkeys(_SIGNAL, unit)
 
 
 def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
@@ -242,7 +265,10 @@ def write(group: Group, kind: str, provenance: np.ndarray) -> Path:
         extensions.append(Extension("NOISECOV", np.asarray(group.stack.noisecov, np.float64)))
     for name, tables in group.tables.items():
         keywords = group.table_keywords.get(name, {})
-        extensions += [Extension(name, table, keywords, version) for version, table in enumerate(tables, 1)]
+        extensions += [
+            Extension(name, table, keywords, version, column_units(group.unit))
+            for version, table in enumerate(tables, 1)
+        ]
     extensions.append(Extension("PROVENANCE", provenance))
     primary = primary_header(group, group.task.first, kind)
     write_product(path, primary, extensions, group.context.threads, meanwhile=file_digest)

@@ -168,6 +168,18 @@ def test_transparencies_that_differ_are_plotted(tmp_path: Path) -> None:
     assert plots == [3, 4] and "Transparency 0.97" in page.text
 
 
+def test_frames_of_the_sky_are_plotted_but_no_frames_on_target(tmp_path: Path) -> None:
+    stack(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        hdus["FRAMES"].data["state"][1] = "sky"
+        hdus["FRAMES"].data["xoff"][1] = np.nan
+    inputs = [{"file": "/n/a.fits", "role": "object"}, {"file": "/n/b.fits", "role": "sky"}]
+    page = save(tmp_path, task("t", inputs=inputs))
+    assert "1 of 1 on target" in page.text and "Frames left out" not in page.text
+    assert "Sky level (electron): on target circles, sky frames squares" in page.text
+    assert "b.fits: 100 electron" in page.text and "b.fits: 3 px" not in page.text
+
+
 def test_nothing_is_said_twice(tmp_path: Path) -> None:
     stack(tmp_path / "t.fits")
     doubtful = {"kind": "dark", "file": "d.fits", "level": 2, "reason": "only 2 frames", "source": "input"}

@@ -161,9 +161,14 @@ def test_stack_says_what_it_is(reduced, night):
         assert 0 < sci["LEVELERR"] < 10
         assert sci["DARKCOR"] == f"{DARK}.fits" and sci["FLATCOR"] == f"{FLAT}.fits"
         assert sci["WCSSTAT"] == "registered"
-        assert len(hdus["FRAMES"].data) == 3
+        assert hdus["FRAMES"].data["state"].tolist() == ["used"] * 3 + ["sky"] * 3
         reference = hdus["FRAMES"].data["file"] == sci["REFFRAME"]
         assert hdus["FRAMES"].data["xoff"][reference] == 0 == hdus["FRAMES"].data["yoff"][reference]
+        skies = hdus["FRAMES"].data[3:]
+        assert all(np.isnan(skies[name]).all() for name in ("xoff", "yoff", "xoff_err", "yoff_err", "transparency"))
+        assert (skies["sky"] > 1000).all() and not skies["weight"].any()
+        assert [hdus["FRAMES"].columns[name].unit for name in ("xoff", "fwhm", "weight")] == ["pix", "pix", None]
+        assert [hdus["OBJCAT"].columns[name].unit for name in ("X_IMAGE", "X_WORLD", "SNR")] == ["pix", "deg", None]
         empty = hdus["NEXP"].data == 0
         assert np.isnan(hdus["SCI"].data[empty]).all() and (hdus["DQ"].data[empty] != 0).all()
 
@@ -198,6 +203,7 @@ def test_a_night_that_stays_in_adu_is_the_one_in_electrons_by_the_gain(reduced, 
         assert np.nanmedian(apart) < 0.002 and np.nanmedian(noisier) < 1e-3
         assert np.mean(apart > 0.02) < 1e-3 and np.mean(noisier > 1e-3) < 1e-3 and differ.mean() < 1e-3
         np.testing.assert_allclose(gain * counts["FRAMES"].data["sky"], hdus["FRAMES"].data["sky"], rtol=1e-4)
+        assert counts["OBJCAT"].columns["FLUX_AUTO"].unit == "adu" == counts["FRAMES"].columns["sky"].unit
 
 
 def test_dark_and_flat_say_what_they_are(reduced):
@@ -298,9 +304,9 @@ def test_rejected_frames_are_told_everywhere_alike(reduced):
     rows = fits.getdata(out / f"{IMAGE}.fits", "FRAMES")
     fates = {Path(f["file"]).name: (f["fate"], f["reason"]) for f in result.record["files"]}
     for row in rows:
-        assert fates[row["file"]][0] == row["state"]
+        assert fates[row["file"]][0] == ("used" if row["state"] == "sky" else row["state"])
         assert (row["weight"] > 0) == (row["state"] == "used")
-        if row["state"] != "used":
+        if row["state"] == "rejected":
             assert row["reason"] and any(row["file"] in m and row["reason"] in m for m in result.messages)
     assert rows["weight"].sum() == pytest.approx(1.0, rel=1e-5)
 

@@ -80,7 +80,7 @@ def _product(hdus: Any, out: Path, task: TaskEntry, name: str) -> Product:
         task,
         name,
         kind,
-        stack=read_stack(hdus, out, task.id) if kind == "image" else None,
+        stack=read_stack(hdus, out, task) if kind == "image" else None,
         master=read_master(hdus, kind) if kind in ("dark", "flat", "skyflat", "bpm") else None,
         skipped=skipped,
         parameters=tuple(Parameter(r[1], r[2], r[3]) for r in rows if r[0] == "parameter" and r[3] != _DEFAULT),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..headers import printable_ascii
 from ..picture import Levels, Orientation, orientation
 from ..run.keepsake import glimpse_path
 from .figures import Noise, blank_pixels, measure_noise
 from .plots import Plot, Point, plot
 from .raster import Picture, Words, picture
 from .words import angle, number, span, text
+
+if TYPE_CHECKING:
+    from ..run.schema import TaskEntry
 
 _MEASURED = ("xoff", "yoff", "xoff_err", "yoff_err", "sky", "fwhm", "transparency", "weight")
 
@@ -38,13 +42,13 @@ class FrameRow:
 
     @property
     def used(self) -> bool:
-        """Whether it is in the stack."""
-        return self.state == "used"
+        """Whether it, or its sky, is in the stack."""
+        return self.state in ("used", "sky")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack for the page."""
+    """A stack for the page; `frames` are those on target."""
 
     facts: tuple[tuple[str, str], ...]
     pictures: tuple[Picture, ...]
@@ -55,18 +59,20 @@ class Stack:
     remarks: tuple[str, ...] = ()
 
 
-def read_stack(hdus: Any, out: Path, task: str) -> Stack:
+def read_stack(hdus: Any, out: Path, task: TaskEntry) -> Stack:
     """Measure and draw a stack.
 
     Parameters
     ----------
     hdus : astropy HDUList
         Of an ``_image`` product.
-    out, task : Path, str
-        Output directory and task id, which locate the task's keepsake.
+    out, task : Path, TaskEntry
+        Output directory and the task, which locate its keepsake.
     """
-    glimpse = load_glimpse(out, task)
-    frames = _frames(hdus, glimpse)
+    glimpse = load_glimpse(out, task.id)
+    rows = _frames(hdus, glimpse)
+    of_sky = {printable_ascii(Path(i["file"]).name) for i in task.inputs if i.get("role") == "sky"}
+    frames, skies = (tuple(f for f in rows if (f.file in of_sky) is sky) for sky in (False, True))
     versions = [h.ver for h in hdus if h.name == "SCI"]
     pictures: list[Picture | None] = []
     unit = _unit(hdus)
@@ -82,7 +88,7 @@ def read_stack(hdus: Any, out: Path, task: str) -> Stack:
     pictures += _glimpses(glimpse, unit)
     facts += _source_facts(hdus, frames)
     facts += _corrections(hdus[0].header)
-    plots = tuple(p for p in _plots(frames, unit) if p is not None)
+    plots = tuple(p for p in _plots(frames, skies, unit) if p is not None)
     reference = text(hdus[0].header.get("REFFRAME", ""))
     shown = tuple(p for p in pictures if p is not None)
     return Stack(tuple(facts), shown, frames, plots, unit, reference, tuple(remarks))
@@ -283,18 +289,19 @@ def _corrections(head: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _plots(frames: tuple[FrameRow, ...], unit: str) -> list[Plot | None]:
+def _plots(frames: tuple[FrameRow, ...], skies: tuple[FrameRow, ...], unit: str) -> list[Plot | None]:
     clock = any(math.isfinite(f.time) for f in frames)
 
-    def points(name: str, error: str = "") -> list[Point]:
+    def points(name: str, error: str = "", rows: tuple[FrameRow, ...] = frames) -> list[Point]:
         return [
             Point(f.time if clock else k, getattr(f, name), getattr(f, error) if error else 0.0, f.used, f.file)
-            for k, f in enumerate(frames, 1)
+            for k, f in enumerate(rows, 1)
         ]
 
     offsets = {"x": points("xoff", "xoff_err"), "y": points("yoff", "yoff_err")}
+    levels = {"on target": points("sky")} | ({"sky frames": points("sky", rows=skies)} if skies else {})
     return [
-        plot("Sky level", unit, {"sky": points("sky")}, clock=clock),
+        plot("Sky level", unit, levels, clock=clock),
         plot("Seeing, FWHM", "px", {"fwhm": points("fwhm")}, clock=clock),
         plot("Transparency", "", {"transparency": points("transparency") if _dimmed(frames) else []}, clock=clock),
         plot("Offset", "px", offsets, clock=clock),

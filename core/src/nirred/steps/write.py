@@ -18,7 +18,7 @@ from ..params import Params as StepParams
 from ..plan.model import FrameInfo
 from ..plugin.coordinates import wcs_cards
 from ..plugin.recipes import StepCall
-from ..products import described_cards, plane_keywords
+from ..products import column_units, described_cards, plane_keywords
 from ..states import OBJECT, WRITTEN, PlaneState
 from ..step import GroupStep
 
@@ -112,7 +112,7 @@ def _frame_extensions(group: Group, i: int) -> list[Extension]:
             extensions.append(Extension("OBJMASK", ((dq & OBJECT) != 0).astype(np.uint8), {}, p + 1))
         stars = (group.registration.stars or {}).get(i)
         if stars is not None:
-            extensions.append(Extension("OBJCAT", _catalogue(stars[p]), {}, p + 1))
+            extensions.append(Extension("OBJCAT", _catalogue(stars[p]), {}, p + 1, column_units(group.unit)))
     return extensions
 
 
