@@ -151,6 +151,16 @@ def test_a_wcs_that_the_user_trusts_is_used_as_it_is(night: Any) -> None:
     assert without.wcs_state == "rebuilt"
 
 
+def test_a_plan_says_that_a_group_fails_where_the_user_wants_it_to(night: Any) -> None:
+    night.sky(0, 0, stale=(3000.0, 500.0))
+    night.sky(20, 0)
+    night.sky(0, 20)
+    strict = Setting("prepare", "bad_wcs", "exit", "command line")
+    first, *others = frames(make_plan([night.folder], night.registry, PlanOptions().with_settings([strict])))
+    assert "arcsec off" in first.wcs_note and first.wcs_note.endswith("; its group fails (prepare:bad_wcs=exit)")
+    assert "rebuilt" not in first.wcs_note and [f.wcs_note for f in others] == ["", ""]
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_wcs_kept_from_before_a_rotation_is_turned(night: Any, kept: bool) -> None:
     """North is up at position angle 0; at 90 degrees +y is east."""

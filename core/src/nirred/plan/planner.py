@@ -36,7 +36,7 @@ from .requests import Order, refusal, request_draft, take_orders
 from .scan import names_file, scan, unselect
 from .settings import refuse_unused
 from .supply import Supply
-from .wcscheck import check_wcs
+from .wcscheck import check_wcs, stopping
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -132,6 +132,8 @@ class Planner:
         self._refuse_failed(live)
         mend = self.options.bad_wcs != "ignore"
         placed = check_wcs((f for r in live if r.verdict is None for f in r.frames), mend=mend)
+        if self.options.bad_wcs == "exit":
+            placed = [stopping(f) if f.descriptors.role in SCIENCE else f for f in placed]
         frames = relit(placed, self.bench.rules("flat", "lampoff_flat"))
         by_file: dict[Path, list[FrameInfo]] = {}
         for frame in frames:

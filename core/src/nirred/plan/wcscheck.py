@@ -78,6 +78,13 @@ def _kept(frame: FrameInfo, found: FrameInfo) -> FrameInfo:
     return replace(frame, wcs_note=f"{found.wcs_note.split('; ')[0]}; used as it is")
 
 
+def stopping(frame: FrameInfo) -> FrameInfo:
+    """The frame with a note that its group fails if its WCS was found wrong (``prepare:bad_wcs=exit``)."""
+    if frame.wcs_state not in ("stale", "rebuilt"):
+        return frame
+    return replace(frame, wcs_note=f"{frame.wcs_note.split('; ')[0]}; its group fails (prepare:bad_wcs=exit)")
+
+
 def _lacking(frame: FrameInfo) -> bool:
     role, checkable = frame.descriptors.role, frame.descriptors.get("wcs_check") is not False
     return not frame.wcs and role in SCIENCE and checkable
