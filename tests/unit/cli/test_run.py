@@ -149,6 +149,7 @@ def test_options_reach_the_run(night: Path, nirred: Call, reduction: list[Any]) 
         (["--only", "seeing >"], 2, "^"),
         (["--memory", "2"], 2, "2GB"),
         (["--user-cal", "arc:x.fits"], 2, "not used in imaging"),
+        (["-r", "reduce", "-r", "makeProcessedBPM"], 2, "several recipes"),
         (["-r", "control.yaml"], 2, "observation file"),
         (["--jobs", "0"], 2, "--jobs"),
     ],

@@ -17,10 +17,19 @@ def _joined(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> s
     return ",".join(values) if values else None
 
 
+def _only_one(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The recipe; one of two would be ignored without a word."""
+    if len(set(values)) > 1:
+        raise ConfigError(f"-r {' -r '.join(values)}: several recipes", "one recipe at a time: run each by itself")
+    return values[0] if values else None
+
+
 _PLANNING: tuple[Decorator, ...] = (
     click.option(
         "-r",
         "--recipe",
+        multiple=True,
+        callback=_only_one,
         metavar="NAME|FILE.toml|CONTROL.yaml",
         help="Recipe name or file; default: decided by the frames. With an observation file: its control file.",
     ),
