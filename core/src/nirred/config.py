@@ -199,12 +199,21 @@ def _of_environment(environ: Mapping[str, str]) -> Config:
         if not name.startswith("NIRRED_") or name in RESERVED:
             continue
         step, _, parameter = name.removeprefix("NIRRED_").lower().partition("__")
-        value = parse_value(environ[name])
         if parameter:
+            value = parse_value(environ[name])
             settings.append(make_setting(f"{step}:{parameter}", value, f"environment {name}"))
         else:
-            options[step] = _checked(step, value, f"environment {name}")
+            options[step] = _checked(step, _option_value(step, environ[name]), f"environment {name}")
     return Config(tuple(settings), options)
+
+
+def _option_value(name: str, text: str) -> Any:
+    """An option's value in the environment, where a switch may be 1 or 0, and a name may look like a number."""
+    value, kinds = parse_value(text), OPTIONS.get(name, str)
+    if kinds is bool and value in (0, 1):
+        return bool(value)
+    takes_text = kinds is str or (isinstance(kinds, tuple) and str in kinds and int not in kinds)
+    return text if takes_text and isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _place(library: str, home: Path) -> str:

@@ -112,6 +112,29 @@ def test_layers_from_low_to_high(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("STRICT", "1", True),
+        ("REPORT", "0", False),
+        ("REGISTER", "False", False),
+        ("EXCLUDE", "281", "281"),
+        ("SCRATCH", "2026", "2026"),
+        ("MEMORY", "4000000000", 4_000_000_000),
+        ("LIBRARY", "none", "none"),
+    ],
+)
+def test_values_of_options_in_the_environment(variable: str, text: str, value: object) -> None:
+    found = load_config([], {"NIRRED_CONFIG": os.devnull, f"NIRRED_{variable}": text}).value(variable.lower())
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["2", "yes", "1.5"])
+def test_a_switch_in_the_environment_is_one_or_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="environment NIRRED_STRICT: strict"):
+        load_config([], {"NIRRED_CONFIG": os.devnull, "NIRRED_STRICT": text})
+
+
+@pytest.mark.parametrize(
     ("kind", "word"), [("link", "No such file"), ("loop", "Too many levels"), ("folder", "a directory, not a file")]
 )
 def test_a_configuration_that_cannot_be_read_is_not_passed_over(tmp_path: Path, kind: str, word: str) -> None:
