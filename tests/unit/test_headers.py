@@ -259,6 +259,20 @@ def test_tile_compressed_image(tmp_path: Path) -> None:
     assert found.image is not None and found.image.shape == (64, 48)
 
 
+@pytest.mark.parametrize("name", ["", "SCI"])
+def test_a_tile_compressed_image_has_the_keywords_of_the_image(tmp_path: Path, name: str) -> None:
+    plain = fits.ImageHDU(np.zeros((2, 64, 48), np.int16), fits.Header({"GAIN": 2.0}), name=name or None)
+    fits.HDUList([fits.PrimaryHDU(), plain]).writeto(tmp_path / "a.fits")
+    packed = fits.CompImageHDU(plain.data, plain.header, name=name or None)
+    fits.HDUList([fits.PrimaryHDU(), packed, fits.ImageHDU(np.zeros((4, 3)))]).writeto(tmp_path / "a.fits.fz")
+    before, after = (Headers.read(tmp_path / f).image for f in ("a.fits", "a.fits.fz"))
+    assert before is not None and after is not None and after.shape == (2, 64, 48)
+    for keyword in ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "GAIN", "EXTNAME"):
+        assert after.get(keyword) == before.get(keyword), keyword
+    assert "TFORM1" not in after and after.get("ZIMAGE") is True
+    assert [h.shape for _, h in Headers.read(tmp_path / "a.fits.fz").images] == [(2, 64, 48), (4, 3)]
+
+
 def test_nothing_is_there() -> None:
     found = Headers(Header(""))
     assert found.image is None and found.images == () and found.hdus == ()

@@ -26,12 +26,18 @@ _PLAIN = re.compile(
     r" *(?:/[\x20-\x7e]*)?"
 )
 
+#: Keywords of the table in which a tile-compressed image is stored, and those of the image.
+_OF_TABLE = re.compile(r"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|T(TYPE|FORM)\d+|CHECKSUM|DATASUM")
+_OF_IMAGE = re.compile(r"Z(TENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|HECKSUM|DATASUM)")
+_RENAMED = {"ZTENSION": "XTENSION", "ZHECKSUM": "CHECKSUM"}
 #: Marks a keyword that has not been looked up yet.
 _UNSEEN = object()
 
 
 class Header(Mapping[str, Any]):
     """One HDU's cards. The first card of a name counts; an unparsable value reads as missing.
+
+    A tile-compressed image has the structure, and the name, that it had before the compression.
 
     Parameters
     ----------
@@ -47,7 +53,7 @@ class Header(Mapping[str, Any]):
         self._values: dict[str, Any] = {}
 
     @cached_property
-    def _cards(self) -> dict[str, str]:
+    def _stored(self) -> dict[str, str]:
         cards: dict[str, str] = {}
         for card in whole_cards(self.text):
             name = card[:8].rstrip().upper()
@@ -56,6 +62,17 @@ class Header(Mapping[str, Any]):
             if card[8:10] == "= " or card.startswith("HIERARCH"):
                 cards.setdefault(name, card)
         return cards
+
+    @cached_property
+    def _cards(self) -> dict[str, str]:
+        stored = self._stored
+        if "ZIMAGE" not in stored or _parse(stored["ZIMAGE"]) is not True:
+            return stored
+        cards = {name: card for name, card in stored.items() if not _OF_TABLE.fullmatch(name)}
+        if "EXTNAME" in cards and _parse(cards["EXTNAME"]) == "COMPRESSED_IMAGE":  # given to images without a name
+            del cards["EXTNAME"]
+        own = filter(_OF_IMAGE.fullmatch, stored)
+        return cards | {_RENAMED.get(name, name[1:]): stored[name] for name in own}
 
     def __getitem__(self, name: str) -> Any:
         value = self.get(name)
@@ -86,29 +103,31 @@ class Header(Mapping[str, Any]):
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the image in numpy order; () without one. Tile-compressed images give the image's own."""
-        prefix = "Z" if self.get("ZIMAGE") is True else ""
-        naxis = min(_int(self.get(f"{prefix}NAXIS")), MAX_AXES)
-        return tuple(_int(self.get(f"{prefix}NAXIS{i}")) for i in range(naxis, 0, -1))
+        """Shape of the image in numpy order; () without one."""
+        naxis = min(_int(self.get("NAXIS")), MAX_AXES)
+        return tuple(_int(self.get(f"NAXIS{i}")) for i in range(naxis, 0, -1))
 
     @property
     def is_image(self) -> bool:
         """True for an image with at least two axes (length-1 axes count); False for a table."""
-        table = self.get("XTENSION", "IMAGE") not in ("IMAGE", "IUEIMAGE") and self.get("ZIMAGE") is not True
+        table = self.get("XTENSION", "IMAGE") not in ("IMAGE", "IUEIMAGE")
         shape = self.shape
         return not table and len(shape) >= 2 and all(n > 0 for n in shape)
 
     @property
     def data_bytes(self) -> int:
         """Bytes of data that this header declares, without padding."""
-        naxis = min(_int(self.get("NAXIS")), MAX_AXES)
+        naxis = min(self._count("NAXIS"), MAX_AXES)
         if naxis <= 0:
             return 0
-        pixels = 1
-        for i in range(1, naxis + 1):
-            pixels *= _int(self.get(f"NAXIS{i}"))
-        per = abs(_int(self.get("BITPIX"))) // 8
-        return max(per * max(_int(self.get("GCOUNT", 1)), 1) * (_int(self.get("PCOUNT", 0)) + pixels), 0)
+        pixels = math.prod(self._count(f"NAXIS{i}") for i in range(1, naxis + 1))
+        per = abs(self._count("BITPIX")) // 8
+        return max(per * max(self._count("GCOUNT", 1), 1) * (self._count("PCOUNT") + pixels), 0)
+
+    def _count(self, name: str, default: int = 0) -> int:
+        """A keyword of the HDU as it is stored."""
+        card = self._stored.get(name)
+        return default if card is None else _int(_parse(card))
 
 
 def _bare(name: str) -> str:
