@@ -385,6 +385,25 @@ def test_a_calibration_has_its_role_however_it_is_named_and_whatever_became_of_i
     assert entry["reason"].startswith("no flat" if spoilt else "named by")
 
 
+@pytest.mark.parametrize(
+    ("unit", "taken"), [("DN", "adu"), ("e-", "electron"), ("electron/s", "fails"), (None, "electron, with a remark")]
+)
+def test_the_unit_of_a_dark_of_another_program_is_not_guessed_in_silence(reduced, night, raw, reduce, unit, taken):
+    dark, gain = raw.parent / "master.fits", 12.3
+    with fits.open(reduced[1] / f"{DARK}.fits") as hdus:
+        header = fits.Header() if unit is None else fits.Header({"BUNIT": unit})
+        fits.PrimaryHDU(hdus["SCI"].data / (gain if taken == "adu" else 1), header).writeto(dark)
+    result = reduce(raw, plan=PlanOptions(user_cal={"dark": dark}))
+    assert (result.outcomes[IMAGE] == "failed") == (taken == "fails")
+    told = any("master.fits: no BUNIT; its pixels are taken for electrons" in m for m in result.messages)
+    assert told == (unit is None)
+    if taken == "fails":
+        assert any("BUNIT = 'electron/s' is neither electron nor adu" in m for m in result.messages)
+        return
+    with fits.open(result.products[IMAGE]) as hdus, fits.open(reduced[1] / f"{IMAGE}.fits") as usual:
+        np.testing.assert_allclose(hdus["FRAMES"].data["sky"], usual["FRAMES"].data["sky"], atol=0.5)
+
+
 def test_one_damaged_frame_is_left_out_by_name(night, raw, reduce):
     victim = night.groups["offset"].objects[1]
     truncate(raw / victim)

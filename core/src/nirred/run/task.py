@@ -344,11 +344,23 @@ def _master(a: Association, path: Path, group: Group) -> Calibration:
         return Calibration(list(master.planes), path.name, a.scale, master.unit, holds_bias=master.unit != "adu")
     if a.kind in MASKS:
         return Calibration([Plane(np.zeros(m.shape, np.float32), m) for m in read_mask(path)], path.name)
-    unit = "adu" if str(headers.get("BUNIT", "")).strip().lower() == "adu" else "electron"
+    unit = _unit_of(group, path, headers) if a.kind in ("dark", "bias") else "electron"
     planes = read_calibration(path)
     if all((p.dq & np.uint16(NOT_SIGNAL)).all() for p in planes):
         raise DataError(f"{path.name}: no usable pixel", "see its SCI, VAR and DQ; make it again, or name another")
     return Calibration(planes, path.name, a.scale, unit)
+
+
+def _unit_of(group: Group, path: Path, headers: Headers) -> str:
+    """Unit of a dark's pixels: electron or adu. Nirred's own darks state it, those of other programs may not."""
+    stated = headers.text("BUNIT").lower()
+    if not stated:
+        group.remark(f"{path.name}: no BUNIT; its pixels are taken for electrons")
+    elif stated in ("adu", "dn", "count", "counts", "ct"):
+        return "adu"
+    elif stated not in ("electron", "electrons", "e-"):
+        raise DataError(f"{path.name}: BUNIT = {stated!r} is neither electron nor adu", "convert it, or name another")
+    return "electron"
 
 
 def _ends(group: Group, outcome: str, reason: str) -> list[FrameEnd]:
