@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from nirred.errors import ConfigError
+from nirred.plugin import RecipePatch, hookimpl
 from nirred.plugin.recipes import Recipe, S
 from nirred.recipe_files import read_recipe, recipe_toml
 from nirred.recipes import core_recipes
+from nirred.registry import Registry
 
 Call = Callable[..., tuple[int, str, str]]
 ODD = Recipe(
@@ -71,6 +73,29 @@ def test_commands(night: Path, nirred: Call, tmp_path: Path) -> None:
     assert json.loads(nirred("recipe", "show", "reduce", "--json")[1])["makes"] == "image"
     code, _, err = nirred("recipe", "show", "reduse")
     assert code == 2 and "reduce" in err
+
+
+class Varying:
+    """Adds a step to `reduce` for images of the test camera."""
+
+    NIRRED_API = (1, 0)
+
+    @staticmethod
+    @hookimpl
+    def nirred_recipes() -> list[RecipePatch]:
+        again = S("mask_objects", label="mask_objects_again")
+        return [RecipePatch("reduce", frozenset({"CAM", "IMAGE"}), insert=(("sky_correct", again),))]
+
+
+def test_a_recipe_as_a_camera_uses_it(night: Path, nirred: Call, plugins: Registry, tmp_path: Path) -> None:
+    """The file takes what plugins add with it: a recipe from a file is used as it stands."""
+    assert not plugins.add(Varying(), "varying", "nirred-varying", "1.0").error
+    assert "mask_objects_again" not in nirred("recipe", "show", "reduce")[1]
+    assert "mask_objects_again" not in nirred("recipe", "show", "reduce", night / "d1.fits")[1]
+    code, out, _ = nirred("recipe", "show", "reduce", night / "i1.fits", "--toml")
+    (tmp_path / "mine.toml").write_text(out)
+    assert code == 0 and "mask_objects_again" in [c.label for c in read_recipe(tmp_path / "mine.toml").steps]
+    assert nirred("recipe", "show", "reduce", night / "x1.fits")[0] == 4
 
 
 @pytest.mark.parametrize("name", ["getBPM", "get_bpm"])

@@ -77,21 +77,28 @@ def recipe() -> None:
     """Print one recipe."""
 
 
-@example("nirred recipe show reduce", "nirred recipe show reduce --toml > mine.toml; nirred run raw/ -r mine.toml")
+@example(
+    "nirred recipe show reduce",
+    "nirred recipe show reduce raw/N20160102S0270.fits --toml > mine.toml; nirred run raw/ -r mine.toml",
+)
 @recipe.command(name="show")
 @click.argument("name")
+@click.argument("file", required=False)
 @click.option("--toml", "as_toml", is_flag=True, help="Print a file that `run -r FILE.toml` takes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def recipe_show(name: str, as_toml: bool, as_json: bool) -> None:
+def recipe_show(name: str, file: str | None, as_toml: bool, as_json: bool) -> None:
     """Print the steps of recipe NAME.
 
-    NAME may be a TOML file, or a step to be run by itself. Steps take and give streams of planes.
+    NAME may be a TOML file, or a step to be run by itself. With FILE, a frame, plugins may vary the recipe for its
+    camera. Steps take and give streams of planes.
     """
+    from ..described import File
     from ..recipe_files import recipe_toml
     from ..recipes import own_recipe, recipe_for
 
-    found = registry(needed=False)
-    chosen = own_recipe(name, found) or recipe_for(name, found)
+    found = registry(needed=file is not None)
+    tags = File(file, found).tags if file is not None else frozenset()
+    chosen = own_recipe(name, found) or recipe_for(name, found, tags)
     if as_toml:
         click.echo(recipe_toml(chosen), nl=False)
     elif as_json:
