@@ -305,6 +305,17 @@ def recipe_of(name: str, own: Recipe | None, registry: Registry, tags: frozenset
     return own if own is not None and own.name == name else recipe_for(name, registry, tags)
 
 
+def lacking(own: Recipe | None, name: str, registry: Registry, tags: frozenset[str]) -> list[str]:
+    """A remark if the user's `own` recipe lacks steps that plugins add, for these tags, to the recipe of its name."""
+    recipes = all_recipes(registry)
+    if own is None or own.name != name or name not in recipes:
+        return []
+    known = {call.step for recipe in (own, recipes[name]) for call in recipe.steps}
+    added = dict.fromkeys(c.step for c in recipe_for(name, registry, tags).steps if c.step not in known)
+    where = f"`nirred recipe show {name} FRAME --toml` has them"
+    return [f"your recipe {name} lacks what this camera adds to it: {', '.join(added)} ({where})"] if added else []
+
+
 def step_types(registry: Registry | None = None) -> dict[str, type[Step]]:
     """Step classes of the core and the plugins, by name.
 

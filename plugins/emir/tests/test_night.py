@@ -12,7 +12,11 @@ import pytest
 from astropy.io import fits
 
 import nirred
+from nirred.plan.planner import PlanOptions, make_plan
 from nirred.plugin import Simulation
+from nirred.recipe_files import recipe_toml
+from nirred.recipes import recipe_for
+from nirred.registry import Registry
 from nirred.run.api import RunResult
 from nirred.testing.night import Night
 from nirred.testing.simulate import simulate_night
@@ -96,6 +100,18 @@ def test_masters_serve_as_they_are(night: Night, reduced: RunResult, masters: Pa
     # the mask is another one, so that stars near its pixels count for transparencies or not
     noise = np.sqrt(fits.getdata(product(reduced, "image"), "VAR"))
     assert float(np.nanmedian(np.abs(one - third) / noise)) < 0.05
+
+
+def test_a_plan_says_that_an_own_recipe_lacks_the_cameras_steps(night: Night, tmp_path: Path) -> None:
+    registry = Registry.discover()
+    for name, tags in (("plain", frozenset()), ("emir", frozenset({"EMIR", "IMAGE"}))):
+        (tmp_path / f"{name}.toml").write_text(recipe_toml(recipe_for("reduce", registry, tags)))
+    plain, emir = (
+        [r for t in make_plan([night.raw_dir], registry, PlanOptions(recipe=str(file))).tasks for r in t.remarks]
+        for file in (tmp_path / "plain.toml", tmp_path / "emir.toml")
+    )
+    assert any("lacks what this camera adds to it: level_amplifiers, correct_illumination" in r for r in plain)
+    assert not any("lacks" in r for r in emir)
 
 
 def test_numbers_of_the_user(night: Night, reduced: RunResult) -> None:

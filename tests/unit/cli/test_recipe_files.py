@@ -10,7 +10,7 @@ from nirred.errors import ConfigError
 from nirred.plugin import RecipePatch, hookimpl
 from nirred.plugin.recipes import Recipe, S
 from nirred.recipe_files import read_recipe, recipe_toml
-from nirred.recipes import core_recipes
+from nirred.recipes import core_recipes, lacking, recipe_for
 from nirred.registry import Registry
 
 Call = Callable[..., tuple[int, str, str]]
@@ -80,10 +80,12 @@ class Varying:
 
     NIRRED_API = (1, 0)
 
-    @staticmethod
+    def __init__(self, step: str = "mask_objects") -> None:
+        self.step = step
+
     @hookimpl
-    def nirred_recipes() -> list[RecipePatch]:
-        again = S("mask_objects", label="mask_objects_again")
+    def nirred_recipes(self) -> list[RecipePatch]:
+        again = S(self.step, label=f"{self.step}_again")
         return [RecipePatch("reduce", frozenset({"CAM", "IMAGE"}), insert=(("sky_correct", again),))]
 
 
@@ -96,6 +98,16 @@ def test_a_recipe_as_a_camera_uses_it(night: Path, nirred: Call, plugins: Regist
     (tmp_path / "mine.toml").write_text(out)
     assert code == 0 and "mask_objects_again" in [c.label for c in read_recipe(tmp_path / "mine.toml").steps]
     assert nirred("recipe", "show", "reduce", night / "x1.fits")[0] == 4
+
+
+def test_an_own_recipe_without_what_a_camera_adds_is_told(plugins: Registry) -> None:
+    assert not plugins.add(Varying("write_frames"), "varying", "nirred-varying", "1.0").error
+    image, dark = frozenset({"CAM", "IMAGE"}), frozenset({"CAM", "DARK"})
+    plain, varied = (recipe_for("reduce", plugins, tags) for tags in (dark, image))
+    (remark,) = lacking(plain, "reduce", plugins, image)
+    assert remark.startswith("your recipe reduce lacks what this camera adds to it: write_frames (")
+    assert not lacking(varied, "reduce", plugins, image) and not lacking(plain, "reduce", plugins, dark)
+    assert not lacking(None, "reduce", plugins, image) and not lacking(ODD, "odd", plugins, image)
 
 
 @pytest.mark.parametrize("name", ["getBPM", "get_bpm"])

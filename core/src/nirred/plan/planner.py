@@ -12,7 +12,7 @@ from ..config import merged
 from ..errors import NirredError, PluginError
 from ..fitness import refuse_unfit
 from ..inputs import each_once, expand_inputs, place
-from ..recipes import BoundCall, bind, demanded_kinds, own_recipe, recipe_for, recipe_of, unused_kinds
+from ..recipes import BoundCall, bind, demanded_kinds, lacking, own_recipe, recipe_for, recipe_of, unused_kinds
 from .associate import Source, risks, served_kind
 from .drafts import (
     Bench,
@@ -246,7 +246,11 @@ class Planner:
             draft.frames,
             calibrations=tuple(found),
             missing=tuple(missing),
-            remarks=(*draft.remarks, *risks(found)),
+            remarks=(
+                *draft.remarks,
+                *lacking(self.own, draft.recipe, self.registry, draft.first.tags),
+                *risks(found),
+            ),
             blocked=blocked,
             title=draft.title,
             settings=draft.settings,
