@@ -151,6 +151,12 @@ def test_no_bare_except():
         assert not bare, name_of(path)
 
 
+def test_warnings_are_silenced_in_one_place():
+    """What `warnings.catch_warnings` restores belongs to all threads: `no_warnings` counts them."""
+    own = CORE_SOURCE / "algorithms" / "shared.py"
+    assert [name_of(p) for p in SOURCES if "catch_warnings" in p.read_text() and p != own] == []
+
+
 def test_every_step_error_names_a_remedy():
     for path in SOURCES:
         for node in ast.walk(tree(path)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from astropy.io.fits import Header
-from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.io.fits.verify import VerifyError
+
+from .algorithms.shared import no_warnings
 
 
 class FrameHeader(Header):  # type: ignore[misc]  # astropy has no types
@@ -48,8 +49,7 @@ def known_of(meta: Any) -> dict[str, Any]:
 
 
 def _cards(header: Header, original: str) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VerifyWarning)
+    with no_warnings():
         try:
             then, now = (
                 h.tostring(sep="", endcard=False, padding=False) for h in (Header.fromstring(original), header)

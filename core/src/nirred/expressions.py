@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import operator
 import re
-import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, NamedTuple
 
+from .algorithms.shared import no_warnings
 from .errors import ConfigError
 from .plugin.frames import FIELD_NAMES, Descriptors
 
@@ -140,8 +140,7 @@ class _Compiler:
         self.strict = strict
         self.names: set[str] = set()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # '\d', 1 is None: irrelevant in a condition
+            with no_warnings():  # '\d', 1 is None: irrelevant in a condition
                 body = ast.parse(text, mode="eval").body
         except SyntaxError as error:
             raise _syntax(error, text) from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .algorithms.shared import no_warnings
 from .errors import ConfigError, DataError, NirredError, Unreadable
 
 if TYPE_CHECKING:
@@ -138,17 +139,13 @@ def read_image(path: Path, extension: str = "") -> Image:
     DataError
         No such image, or no finite pixel in it.
     """
-    import warnings
-
     import numpy as np
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
     from .headers import Headers
 
     Headers.read(path)  # gives our error message if it is not a FITS file
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # stray bytes after END or after the last HDU
+    with no_warnings():  # stray bytes after END or after the last HDU
         try:
             with fits.open(path, memmap=False, ignore_missing_end=False) as hdus:
                 chosen = _chosen(hdus, path, extension)
@@ -211,12 +208,9 @@ def orientation(header: Any) -> Orientation | None:
 
 
 def _celestial(header: Any) -> WCS | None:
-    import warnings
-
     from astropy.wcs import WCS
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy warns of every obsolete keyword that it fixes
+    with no_warnings():  # astropy warns of every obsolete keyword that it fixes
         try:
             wcs = WCS(header)
         except (ValueError, KeyError, AssertionError, MemoryError):

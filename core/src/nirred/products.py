@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .algorithms.shared import no_warnings
 from .cards import whole_cards
 from .fitsio import Extension, set_cards, write_product
 from .geometry import NO_GRID, geometry
@@ -82,15 +82,13 @@ def described_cards(info: FrameInfo) -> fits.Header:
 def original_cards(info: FrameInfo) -> fits.Header:
     """The raw primary header without structure and checksum cards, with unprintable characters replaced."""
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
 
     text = info.headers.primary.text.encode("ascii", "replace").decode().replace("\0", " ")
     text = "".join(c if " " <= c <= "~" else "?" for c in text)
     header, stale = fits.Header(), {*_STALE, *_OF_RAW_PIXELS}
     if info.headers.primary.get("NIRRED") is not None:
         stale |= set(_MEASURED)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)
+    with no_warnings():
         for card in filter(None, map(_valid, whole_cards(text))):
             keyword = card.keyword
             if keyword in stale or keyword in _STRUCTURE or not keyword or _WCS.fullmatch(keyword):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .algorithms.shared import no_warnings
 from .errors import DataError, Unreadable, fault_of
 from .headers import printable_ascii
 from .plan.model import file_root
@@ -107,14 +107,12 @@ def read_table(path: Path) -> list[Record]:
         It has no PROVENANCE written by nirred.
     """
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
     from .headers import Headers
 
     Headers.read(path)  # raises nirred's own error if this is not a FITS file
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # damaged cards of other extensions
+        with no_warnings():  # damaged cards of other extensions
             rows = fits.getdata(path, "PROVENANCE")
         return [Record(*(str(row[k]) for k in ("item", "name", "value", "origin"))) for row in rows]
     except KeyError as error:

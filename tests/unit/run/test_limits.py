@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,35 @@ def test_arrays_lie_in_small_pages_meanwhile(before):
         assert prctl(42, 0, 0, 0, 0) == before
     finally:
         prctl(41, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("setting", [limits.one_blas_thread, limits.small_pages])
+def test_runs_side_by_side_leave_the_process_as_it_was(setting):
+    """Two runs in threads of one program: the second begins after the first and ends after it."""
+
+    def state():
+        pages = ctypes.CDLL(None).prctl(42, 0, 0, 0, 0) if hasattr(ctypes.CDLL(None), "prctl") else 0
+        return pages, [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    first_ended, second_began = threading.Event(), threading.Event()
+    found = []
+
+    def second():
+        with setting():
+            second_began.set()
+            assert first_ended.wait(30)
+            found.append(state())
+
+    thread = threading.Thread(target=second)
+    before = state()
+    with setting():
+        during = state()
+        thread.start()
+        assert second_began.wait(30)
+    first_ended.set()
+    thread.join()
+    assert found == [during]
+    assert state() == before
 
 
 def test_a_system_without_pages_of_two_sizes(monkeypatch):

@@ -7,13 +7,13 @@ affect the medians; masked pixels are left out.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off
+from nirred.algorithms.shared import no_warnings
 from nirred.algorithms.surface import surface_order
 
 Float32 = NDArray[np.float32]
@@ -79,8 +79,7 @@ def find_pattern(data: Float32, bad: Bool, period: tuple[int, int] = (4, 16)) ->
         return flat
     values = np.where(bad | ~np.isfinite(data), np.nan, data.astype(np.float64))
     boxes = values[: ny * py, : nx * px].reshape(ny, py, nx, px).transpose(0, 2, 1, 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN boxes give NaN
+    with no_warnings():  # all-NaN boxes give NaN
         boxes = boxes - np.nanmedian(boxes, axis=(2, 3), keepdims=True)
         middle = np.nanmedian(boxes, axis=(0, 1))
         spread = _MAD * np.nanmedian(np.abs(boxes - middle), axis=(0, 1))
@@ -106,8 +105,7 @@ def _amplitudes(boxes: Float64, pattern: Float64) -> Float64:
     weight = np.isfinite(boxes) * pattern**2
     total = weight.sum(axis=(2, 3))
     share = np.nansum(boxes * pattern, axis=(2, 3)) / np.where(total > 0, total, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with no_warnings():
         bands = np.nanmedian(share, axis=1)
     bands = np.where(np.isfinite(bands), bands, np.nanmedian(bands) if np.isfinite(bands).any() else 0.0)
     padded = np.pad(bands, _SMOOTH // 2, mode="edge")
@@ -214,8 +212,7 @@ def _steps(values: Float32, reach: int) -> Float64:
 
 def _step(first: Float32, second: Float32) -> float:
     """Step from `first` to `second`: median over columns of the difference of their medians; 0 if unknown."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with no_warnings():
         steps = np.nanmedian(second, axis=0) - np.nanmedian(first, axis=0)
     steps = steps[np.isfinite(steps)]
     return float(np.median(steps)) if steps.size else 0.0

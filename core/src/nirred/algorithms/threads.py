@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
+
+from nirred.algorithms.shared import shared
 
 Result = TypeVar("Result")
 Other = TypeVar("Other")
@@ -52,39 +53,16 @@ def both(first: Callable[[], Result], second: Callable[[], Other], threads: int 
     return cast("tuple[Result, Other]", tuple(_side_by_side(calls, threads)))
 
 
-class _Turns:
-    """The interpreter's switch interval, which all threads share: shortened while any of them asks for it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.asking = 0
-        self.usual = 0.0
-
-    def shorten(self) -> None:
-        with self.lock:
-            if self.asking == 0:
-                self.usual = sys.getswitchinterval()
-                sys.setswitchinterval(TURN)
-            self.asking += 1
-
-    def restore(self) -> None:
-        with self.lock:
-            self.asking -= 1
-            if self.asking == 0:
-                sys.setswitchinterval(self.usual)
-
-
-_TURNS = _Turns()
-
-
+@shared
 @contextlib.contextmanager
 def short_turns() -> Iterator[None]:
     """Let threads wait for the interpreter only briefly, where one needs it all the time and others now and then."""
-    _TURNS.shorten()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN)
     try:
         yield
     finally:
-        _TURNS.restore()
+        sys.setswitchinterval(usual)
 
 
 class _Calls(Generic[Result]):

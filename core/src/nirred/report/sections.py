@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..algorithms.shared import no_warnings
 from .calibration import Master, read_master
 from .stack import Stack, read_stack
 from .words import text
@@ -57,14 +57,12 @@ def read_products(out: Path, run: RunFile) -> list[Product]:
 def read_product(out: Path, task: TaskEntry, name: str) -> Product:
     """One product; only a file directly in `out` is opened."""
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
     path = out / name
     if not path.is_file():
         return Product(task, name, fault="it is not there any more")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
+        with no_warnings():
             with fits.open(path, memmap=False) as hdus:
                 return _product(hdus, out, task, name)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, fits.VerifyError) as error:

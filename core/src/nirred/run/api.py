@@ -309,7 +309,7 @@ def _execute_all(
         if jobs and not compiled():
             tell(Event("message", message="kernels are compiled at their first use, once: up to a minute more"))
         ledger.begin(run_record(plan, schedule.ordered()))
-        with one_blas_thread(), one_heap(), small_pages(), _ahead(plan, crew, fresh=options.fresh):
+        with one_heap(), one_blas_thread(), small_pages(), _ahead(plan, crew, fresh=options.fresh):
             return schedule.run(), False
     except KeyboardInterrupt:
         stop.set()

@@ -242,7 +242,7 @@ def work(job: Job, place: Place) -> TaskResult:
     with _DUTY:
         context = place.context()
         bare = Task(job.task.id, job.task.recipe, job.task.makes, job.task.instrument, ())
-        with one_blas_thread(), one_heap(), small_pages():
+        with one_heap(), one_blas_thread(), small_pages():
             return replace(execute(job, context), task=bare)
 
 

@@ -7,9 +7,11 @@ import ctypes
 import os
 import resource
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from ..algorithms.shared import shared
 from ..errors import ConfigError
 from ..group import Context
 
@@ -77,10 +79,29 @@ def one_blas_thread() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"):
+    with _one_blas_thread_for_all(), threadpool_limits(1, user_api="blas"):  # some libraries count by thread
         yield
 
 
+@shared
+@contextlib.contextmanager
+def _one_blas_thread_for_all() -> Iterator[None]:
+    """Limit the threads that all callers share.
+
+    Only the thread that has limited them can lift the limit: a thread of its own does both.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with ThreadPoolExecutor(1, "nirred-blas") as keeper:
+        limit = contextlib.ExitStack()
+        keeper.submit(lambda: limit.enter_context(threadpool_limits(1, user_api="blas"))).result()
+        try:
+            yield
+        finally:
+            keeper.submit(limit.close).result()
+
+
+@shared
 @contextlib.contextmanager
 def small_pages() -> Iterator[None]:
     """Use small memory pages for arrays, if the system supports the choice.
@@ -101,6 +122,7 @@ def small_pages() -> Iterator[None]:
         prctl(_SET_LARGE_PAGES_OFF, max(before, 0), 0, 0, 0)
 
 
+@shared
 @contextlib.contextmanager
 def one_heap() -> Iterator[None]:
     """Use one heap of the C library for all threads, which keeps freed memory, if the C library supports it.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..algorithms.shared import no_warnings
 from ..errors import ConfigError, NirredError
 from ..files import PART
 from ..provenance import file_digest, read_table
@@ -112,10 +112,8 @@ def _faults(out: Path, name: str, record: TaskRecord | None) -> Iterator[str]:
 
 def _checksums(path: Path) -> Iterator[str]:
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+    with no_warnings():
         with fits.open(path, do_not_scale_image_data=True, memmap=False) as hdus:
             for number, hdu in enumerate(hdus):
                 name = hdu.name or f"HDU {number}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import replace
 from typing import Literal
 
@@ -13,6 +12,7 @@ from ..algorithms.grids import Grid
 from ..algorithms.noise import noise_covariance
 from ..algorithms.placement import Placement
 from ..algorithms.resample_kernels import CORRELATION_HALF_WIDTH, Kernel
+from ..algorithms.shared import no_warnings
 from ..algorithms.threads import run_blocks
 from ..coadd import TILE, Layout, flags_of_stack, lay_out
 from ..dq import DQ
@@ -157,12 +157,10 @@ def _noise_of(group: Group, info: FrameInfo, headers: Headers) -> np.ndarray | N
 def _wcs(info: FrameInfo, headers: Headers) -> tuple[PlaneWcs, ...]:
     """WCS of a stack's planes, with PC or CD matrix; plugins read raw frames, whose primary a stack still shows."""
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
     from astropy.wcs import WCS
 
     images = [h for _, h in headers.images if str(h.get("EXTNAME", "SCI")).upper() == "SCI"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
+    with no_warnings():
         try:  # cards beyond ASCII stop astropy even where they have nothing to do with the WCS
             found = [WCS(fits.Header.fromstring(re.sub("[^ -~]", "?", h.text)), naxis=2) for h in images]
         except (ValueError, KeyError, IndexError, fits.VerifyError) as error:
