@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,35 @@ def test_damage(library: CalibrationLibrary, product: Make) -> None:
         library.list()
     Path(library.name).write_bytes(b"")
     assert library.add(product("dark", "a_dark.fits"))  # an empty file is an empty library
+
+
+@pytest.mark.parametrize(
+    "cell", ["ut = 'noon'", "ut = 1e300", "ut = 9e999", "tags = x'ff'", "size = 'big'", "path = '/a' || char(0)"]
+)
+def test_a_damaged_cell(library: CalibrationLibrary, product: Make, cell: str) -> None:
+    library.add(product("dark", "a_dark.fits"))
+    with closing(sqlite3.connect(library.name)) as rows, rows:
+        rows.execute(f"UPDATE nirred_calibration SET {cell}")
+    for action in (library.list, library.verify, lambda: library.remove("a_dark.fits")):
+        with pytest.raises(LibraryError, match=r"damaged.*entry 1: .*(ut|tags|size|path)") as caught:
+            action()
+    assert "cal add" in caught.value.hint
+
+
+def test_damaged_names_of_tables(library: CalibrationLibrary) -> None:
+    library.init()
+    place = Path(library.name)
+    place.write_bytes(place.read_bytes().replace(b"CREATE TABLE", b"\xffREATE TABLE"))
+    with pytest.raises(LibraryError, match="damaged, or no SQLite database"):
+        library.list()
+
+
+def test_a_pipe_in_place_of_a_calibration_is_not_read(library: CalibrationLibrary, product: Make) -> None:
+    path = product("dark", "a_dark.fits")
+    library.add(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert [e.state for e in library.list()] == [e.state for e in library.verify()] == ["missing"]
 
 
 def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from .database import Database, default_place
 if TYPE_CHECKING:
     from ..registry import Registry
 
+#: Limits of dates: the years 1 and 10000.
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_800.0
 State = Literal["ok", "changed", "missing", "unreadable"]
 
 
@@ -288,7 +291,19 @@ class CalibrationLibrary:
             if connection is None:
                 return []
             ordered = query.order_by(table.c.instrument, table.c.kind, table.c.ut, table.c.path)
-            return [dict(r) for r in connection.execute(ordered).mappings()]
+            rows = [dict(r) for r in connection.execute(ordered).mappings()]
+        types = {c.name: (c.type.python_type, *([type(None)] if c.nullable else [])) for c in query.selected_columns}
+        for row in rows:
+            wrong = [name for name, value in row.items() if not isinstance(value, types[name])]  # SQLite stores any
+            wrong += [] if wrong or _possible(row) else ["path or ut"]
+            if wrong:
+                raise self.database.damaged(f"entry {row['id']}: {', '.join(wrong)} as no nirred writes it")
+        return rows
+
+
+def _possible(row: dict[str, Any]) -> bool:
+    """Whether a row's path and date can be used."""
+    return "\0" not in row["path"] and (row["ut"] is None or _FIRST < row["ut"] < _LAST)
 
 
 def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
@@ -300,6 +315,8 @@ def state_of(row: dict[str, Any], *, thorough: bool = False) -> State:
     try:
         status = path.stat()
     except OSError:
+        return "missing"
+    if not stat.S_ISREG(status.st_mode):  # a device or pipe may have no end
         return "missing"
     if not thorough and (status.st_size, status.st_mtime_ns) == (row["size"], row["mtime_ns"]):
         return "ok"

@@ -203,10 +203,19 @@ class Database:
         timer.start()
         try:
             yield
+        except UnicodeDecodeError as error:  # from the driver, in a message that quotes the damaged bytes
+            raise self.damaged(f"{error.reason} in its tables") from error
         except SQLAlchemyError as error:
             raise self._error(str(getattr(error, "orig", None) or error)) from error
         finally:
             timer.cancel()
+
+    def damaged(self, told: str) -> LibraryError:
+        """The error of a library whose contents cannot be those that were written."""
+        return LibraryError(
+            f"{self.name}: damaged, or no SQLite database ({told})",
+            "move it away and `nirred cal add` the calibrations to a new one, or name another with --library",
+        )
 
     def _error(self, said: str) -> LibraryError:
         told = said.strip().splitlines()[0] if said.strip() else "unknown error"
@@ -217,10 +226,7 @@ class Database:
                 f"{self.name}: locked by another process for more than {self.wait:g} s", "try again when it is done"
             )
         if "not a database" in told or "malformed" in told:
-            return LibraryError(
-                f"{self.name}: damaged, or no SQLite database ({told})",
-                "move it away and `nirred cal add` the calibrations to a new one, or name another with --library",
-            )
+            return self.damaged(told)
         return LibraryError(f"{self.name}: {told}", "check the path and its permissions, or name another (--library)")
 
 

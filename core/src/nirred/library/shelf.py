@@ -103,7 +103,7 @@ class Shelf:
         here, window = stamp(frame), math.inf if within is None else seconds(within)
 
         def apart(row: dict[str, Any]) -> float:
-            lag = abs(row["ut"] - here) if isinstance(row["ut"], float) else math.nan  # SQLite stores any type
+            lag = math.inf if row["ut"] is None else abs(row["ut"] - here)
             return lag if math.isfinite(lag) else math.inf
 
         ordered = sorted(self._rows[key], key=lambda r: (apart(r), r["path"]))
