@@ -267,6 +267,26 @@ def test_a_killed_worker(night, registry, reduced, tmp_path):
     assert digests(tmp_path) == digests(reduced[1])
 
 
+def test_a_worker_that_dies_before_it_has_read_its_job_is_not_waited_for(tmp_path):
+    code = (
+        "import multiprocessing, os, signal, time\n"
+        "from pathlib import Path\n"
+        "from nirred.group import Context\n"
+        "from nirred.run.executors import Crew\n"
+        "if __name__ == '__main__':\n"
+        "    crew = Crew('processes', Context(None, Path(), Path(), threads=1))\n"
+        "    job = crew.executor.submit(len, bytes(1_000_000))\n"
+        "    (worker,) = multiprocessing.active_children()\n"
+        "    os.kill(worker.pid, signal.SIGKILL)\n"
+        "    print(type(job.exception()).__name__, flush=True)\n"
+        "    crew.close()\n"
+        "    print('closed')\n"
+    )
+    (tmp_path / "dies.py").write_text(code)
+    done = subprocess.run([sys.executable, "dies.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert (done.stdout.split(), done.stderr) == (["BrokenProcessPool", "closed"], "")
+
+
 def test_a_worker_ends_in_a_task_not_in_a_result():
     """Between tasks a worker may be sending a result, so it ends only in the next task that it starts."""
     code = (

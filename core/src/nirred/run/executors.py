@@ -146,6 +146,7 @@ class Crew:
         if self.lifeline is not None:
             self.lifeline.close()
             self.lifeline = None
+        _read_no_jobs(self.executor)
         self.executor.shutdown(wait=True, cancel_futures=True)
 
     def _make(self) -> Executor:
@@ -171,6 +172,17 @@ class Crew:
         spawn = multiprocessing.get_context("spawn")
         theirs, self.lifeline = spawn.Pipe(duplex=False)
         return ProcessPoolExecutor(jobs, spawn, _begin, (theirs,))
+
+
+def _read_no_jobs(executor: Executor) -> None:
+    """Close this process's reading end of the pipe to its workers.
+
+    A job is larger than the pipe's buffer: if the last worker dies before it has read the job, the rest would wait for
+    a reader for ever, and `Executor.shutdown` for the rest. Later versions of Python do this by themselves.
+    """
+    jobs = getattr(executor, "_call_queue", None)
+    if jobs is not None:
+        jobs._reader.close()
 
 
 @contextmanager
