@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 
 from nirred import __version__
 from nirred.cli import main
+from nirred.cli.common import ended_like_ctrl_c
 from nirred.cli.group import COMMANDS, app
 from nirred.errors import CalibrationMissing
 
@@ -119,6 +122,48 @@ def test_errors_become_exit_codes(
     found, out, err = nirred("show", "x")
     assert (found, out) == (code, "")
     assert words in err
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as it was: an interrupted command changes what the next one does."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_ends_quietly() -> None:
+    code = """
+import os, signal, time
+import nirred.cli, nirred.cli.show
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+nirred.cli.show.names_with_stdin = stop
+print(nirred.cli.main(["show", "x"]), flush=True)
+stop()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "130\n")
+    assert "interrupted" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_sigterm_ends_a_run_like_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    inside: list[bool] = []
+
+    def elsewhere() -> None:
+        with ended_like_ctrl_c():
+            inside.append(signal.getsignal(signal.SIGTERM) is before)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert inside == [True]
 
 
 def test_a_closed_pipe_is_quiet() -> None:

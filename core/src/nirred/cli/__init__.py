@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gc
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        _end_at_once_if_asked_again()
         click.echo("interrupted; finished products are kept", err=True)
         return INTERRUPTED
     except NirredError as error:
@@ -62,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo("error: this is a bug in nirred or a plugin; please report it with the lines above", err=True)
         return BUG
     return code if isinstance(code, int) else 0
+
+
+def _end_at_once_if_asked_again() -> None:
+    """Let another Ctrl-C end the process without a traceback while it still waits for threads and workers."""
+    with contextlib.suppress(ValueError):  # not the main thread, which alone gets signals
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _take_any_name() -> None:

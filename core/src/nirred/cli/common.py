@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from io import StringIO
 from pathlib import Path
@@ -46,6 +48,20 @@ def no_instrument_hint() -> str:
     from ..packages import KNOWN_PACKAGES
 
     return f"pip install one or more of {', '.join(dict.fromkeys(KNOWN_PACKAGES.values()))}"
+
+
+@contextlib.contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which `kill` and batch systems send, end a run as Ctrl-C does."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def names_with_stdin(files: Sequence[str]) -> list[str]:

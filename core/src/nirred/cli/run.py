@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .common import echo_json, registry
+from .common import echo_json, ended_like_ctrl_c, registry
 from .group import example
 from .options import calibrations, check_recipe, planning
 
@@ -85,7 +85,8 @@ def run(
         out = usual if output is None else output
         asked = run_options(out, given, load_config(inputs), plugins)
         check_only(asked.plan.only, others, plugins)
-        result = execute(others, Path(out), asked, plugins)
+        with ended_like_ctrl_c():
+            result = execute(others, Path(out), asked, plugins)
     for line in lines(result, verbosity):
         click.echo(line, err=as_json)
     if as_json:
