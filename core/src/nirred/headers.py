@@ -224,6 +224,19 @@ class Headers:
         headers.check_size()
         return headers
 
+    def current(self) -> bool:
+        """Whether the file still begins with these headers; True if they are of no file.
+
+        Raises
+        ------
+        Unreadable
+            The file is not readable any more.
+        """
+        if self.path is None:
+            return True
+        now = Headers.read(self.path)
+        return [h and h.text for h in (now.primary, now._first)] == [h and h.text for h in (self.primary, self._first)]
+
     def check_size(self) -> None:
         """Refuse an uncompressed file that is shorter than the headers read so far require.
 

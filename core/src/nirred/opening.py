@@ -41,6 +41,8 @@ def raw_planes(registry: Registry, info: FrameInfo, *, counts: bool = True) -> l
     NirredError
         They cannot be read, or the plugin's reader does not return one plane per detector.
     """
+    if not info.headers.current():
+        raise Unreadable(f"{info.path.name}: replaced since its header was read", "run again")
     opened = registry.ask(info.owner, "nirred_open", path=info.path, exposure=info.exposure, headers=info.headers)
     if opened is None:
         pixels = read_planes(info.path, info.headers, info.exposure, info.detectors)

@@ -7,7 +7,7 @@ for their unit, see `Group.unit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -256,6 +256,8 @@ class GroupRecord:
     ----------
     provenance : callable, optional
         Makes the table PROVENANCE; by `run_recipe`. None: a step runs by itself, and products are not written.
+    contents : mapping
+        Digest of each raw frame's file that could be read when the task began.
     calibrations : list of (str, Path)
         Kind and file of the calibrations, masks included, as they were read.
     products : list of Path
@@ -269,6 +271,7 @@ class GroupRecord:
     """
 
     provenance: Callable[[], np.ndarray] | None = None
+    contents: Mapping[Path, str] = field(default_factory=dict)
     calibrations: list[tuple[str, Path]] = field(default_factory=list)
     products: list[Path] = field(default_factory=list)
     intermediates: list[Path] = field(default_factory=list)

@@ -174,6 +174,26 @@ def test_raw_frames_that_vanish(night, registry, raw, tmp_path):
             shutil.copy(night.raw_dir / lamps[0], raw)
 
 
+def test_raw_frames_that_are_replaced(night, registry, raw, tmp_path):
+    """Before it is read, a frame with another header is left out; after that, the task does not know what it used."""
+    dark, lamp = (next(n for n, f in night.frames.items() if f.kind == kind) for kind in ("dark", "lamp_on"))
+
+    def lengthen(event):
+        if event.kind == "started" and event.task == DARK:
+            fits.setval(raw / dark, "EXPTIME", value=99.0)
+
+    def shorten(event):
+        if event.kind == "progress" and event.message.startswith(f"{FLAT}: make"):
+            os.truncate(raw / lamp, 40_000)
+
+    result = run([raw], tmp_path / "one", RunOptions(jobs=1, on_event=lengthen), registry)
+    assert result.outcomes[DARK] == "done"
+    assert any(f"{dark} left out: replaced since its header was read" in m for m in result.messages)
+    result = run([raw], tmp_path / "two", RunOptions(jobs=1, on_event=shorten), registry)
+    assert result.outcomes[FLAT] == "failed" and not (tmp_path / "two" / f"{FLAT}.fits").exists()
+    assert any(f"{lamp}: changed while it was used" in m for m in result.messages)
+
+
 def test_scratch_that_vanishes_or_is_full(struck, disk, night, registry, reduced, tmp_path):
     scratch = disk / "scratch"
     result = struck(lambda out: shutil.rmtree(scratch), memory=1, scratch=scratch)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, provenance
-from ..errors import Unreadable
+from ..errors import DataError, Unreadable
 from ..group import Group
-from ..plan.model import FrameInfo, file_root
+from ..plan.model import file_root
+from ..states import FrameState
 from .addons import addons
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def records(group: Group, recipe: Recipe, calls: Sequence[BoundCall]) -> list[pr
         code = f"nirred {__version__}" if by is None else f"{by.package} {by.version}".strip()
         rows += provenance.parameter_records(b.call.name, b.step.version, _shown(b), b.origins, code)
     rows += [provenance.Record("missing", m.kind, m.reason) for m in task.missing]
-    rows += [_input(f.info, f.role) for f in group.frames]
+    rows += [_input(f, group.record.contents.get(f.info.path)) for f in group.frames]
     rows += [provenance.Record("file", v.name, name, provenance.file_digest(v)) for name, v in _named(calls)]
     rows += provenance.input_records((path, "calibration", kind) for kind, path in group.record.calibrations)
     rows += [provenance.Record("scale", a.kind, repr(a.scale)) for a in task.calibrations if a.scale != 1.0]
@@ -61,11 +62,21 @@ def _named(calls: Sequence[BoundCall]) -> Iterator[tuple[str, Path]]:
                 yield f"{b.call.name}:{k}", value
 
 
-def _input(info: FrameInfo, role: str) -> provenance.Record:
-    """Record of one exposure of a file; without checksum if the pixels cannot be read."""
-    name = file_root(info.path) + ".fits"
-    value = role if info.number is None else f"{role} {info.number}"
+def _input(frame: FrameState, before: str | None) -> provenance.Record:
+    """Record of one exposure of a file; without checksum if the pixels cannot be read.
+
+    Raises
+    ------
+    DataError
+        The frame is used, and the digest of its file is not the one from `before` it was read: its pixels may be of
+        either content.
+    """
+    info, name = frame.info, file_root(frame.info.path) + ".fits"
+    value = frame.role if info.number is None else f"{frame.role} {info.number}"
     try:
-        return provenance.Record("input", name, value, provenance.file_digest(info.path))
+        digest = provenance.file_digest(info.path)
     except Unreadable:
         return provenance.Record("unreadable", name, value)
+    if frame.alive and before not in (None, digest):
+        raise DataError(f"{info.name}: changed while it was used", "run again when nothing writes to it")
+    return provenance.Record("input", name, value, digest)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Libraries of which another version may change the last bit of a pixel or the layout of a file.
 LIBRARIES = ("numpy", "numba", "scipy", "astropy", "photutils", "reproject")
+#: First word of what stands for the digest of a file that cannot be read.
+_UNREADABLE = "unreadable"
 
 
 def task_key(
@@ -36,8 +38,8 @@ def task_key(
     *,
     keep: bool = False,
     threads: int = 1,
-) -> str:
-    """Key of a task.
+) -> tuple[str, dict[Path, str]]:
+    """Key of a task, and the digest of each raw frame's file that can be read.
 
     Two tasks with the same key give the same bytes. The key covers the contents and names of inputs and calibrations,
     the WCS of each frame after the plan's check, the steps with their parameters and origins, and the code: versions
@@ -74,7 +76,9 @@ def task_key(
         "calibrations": [_calibration(a, made) for a in task.calibrations],
         "missing": [[m.kind, m.reason] for m in task.missing],
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest(), {
+        path: digest for path, digest in contents.items() if not digest.startswith(_UNREADABLE)
+    }
 
 
 def _call(bound: BoundCall) -> list[Any]:
@@ -111,7 +115,7 @@ def _digest(path: Path) -> str:
     try:
         return file_digest(path)
     except Unreadable as error:
-        return f"unreadable: {error.message}"
+        return f"{_UNREADABLE}: {error.message}"
 
 
 # -- code ---------------------------------------------------------------------------------------------------------

@@ -131,7 +131,9 @@ def execute(job: Job, context: Context) -> TaskResult:
     try:
         recipe = recipe_of(task.recipe, job.own, context.registry, task.first.tags)
         calls = bind(recipe, task.first, job.settings, context.registry)
-        key = task_key(task, calls, job.made, context.registry, keep=context.keep, threads=context.threads)
+        key, group.record.contents = task_key(
+            task, calls, job.made, context.registry, keep=context.keep, threads=context.threads
+        )
         result = None if job.fresh else _reuse(task, key, context.out)
         result = result or _make(group, recipe, calls, job.made, key)
     except NirredError as error:
@@ -236,6 +238,7 @@ def _write_between(group: Group, recipe: Recipe, calls: Sequence[BoundCall], mad
     """Write the frames after each frame step whose output is wanted before the next one acts."""
     for number in own_passes(calls):
         part = Group(group.task, group.context, [FrameState(info, role) for info, role in group.task.frames])
+        part.record.contents = group.record.contents
         steps = [b for b in calls[: number + 1] if isinstance(b.step, FrameStep)]
         try:
             _load_calibrations(part, made)

@@ -91,8 +91,9 @@ def _lamps(group: Group, frames: list[int], nsigma: float, *, scaled: bool) -> H
     if setup.dark is not None or setup.flat is not None:
         return None
     infos = [group.frames[i].info for i in (group.indices()[0], *frames)]  # the first one gives the noise model
+    known = group.record.contents  # what they were as the task began: a file that changed since has no other stack
     try:
-        files = tuple((info.path, file_digest(info.path), info.exposure) for info in infos)
+        files = tuple((i.path, known.get(i.path) or file_digest(i.path), i.exposure) for i in infos)
         taken = tuple(file_digest(path) for kind, path in group.record.calibrations if kind in ("dark", "bias"))
     except Unreadable:
         return None
