@@ -48,6 +48,21 @@ def test_small_integers_with_a_zero_point_are_exact(tmp_path, dtype, zero):
     assert plane.dtype == np.float32
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_numbers_too_large_for_pixels_become_infinite_without_a_warning(tmp_path, scale):
+    path = write(tmp_path / "a.fits", np.array([[1e300, -1e300, 3.0]] * 2), BSCALE=scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = first(path)
+    assert image.tolist() == [[np.inf, -np.inf, 3.0 * scale]] * 2
+
+
+def test_the_variance_is_not_taken_for_a_calibration_that_lost_its_image(tmp_path):
+    path = write(tmp_path / "a.fits", None, np.ones((4, 4), "f4"), np.ones((4, 4), "i2"), names=["SCI", "VAR", "DQ"])
+    with pytest.raises(DataError, match=r"a\.fits: no image SCI in it, only VAR, DQ"):
+        read_calibration(path)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
 def test_every_type_comes_out_as_astropy_reads_it(tmp_path, dtype):
     values = np.arange(12).reshape(3, 4).astype(dtype)

@@ -33,6 +33,8 @@ MASK_STAMPS, PRODUCT_STAMPS = ("BPMASK", "PROCBPM"), ("NIRRED", "GEM-TLM")
 KNOWN_BITS = int(sum(DQ))
 #: What flags a larger share of its pixels is no mask: in a frame of counts, hardly one is 0.
 NO_MASK = 0.99
+#: Images that follow a product's SCI; where they come first, it is lost.
+BESIDE = ("VAR", "NEXP", "NOISECOV")
 #: No count or response is as large; its square still fits into float32.
 LARGEST = 1e18
 REPAIR = "correct the header, or leave the file out with --exclude"
@@ -148,15 +150,16 @@ def _number(path: Path, header: Header, key: str, default: int) -> int | float:
 
 
 def _scale(values: np.ndarray, scaling: tuple[float, float], out: np.ndarray) -> None:
-    """Convert stored values to float32."""
+    """Convert stored values to float32; those that it cannot hold become infinite."""
     scale, zero = scaling
-    if scale == 1.0 and zero == 0.0:
-        out[...] = values
-    elif scale == 1.0 and values.itemsize <= 2 and zero.is_integer() and abs(zero) < 1 << 23:  # exact in 24 bits
-        out[...] = values
-        out += np.float32(zero)
-    else:
-        out[...] = values.astype(np.float64) * scale + zero
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scale == 1.0 and zero == 0.0:
+            out[...] = values
+        elif scale == 1.0 and values.itemsize <= 2 and zero.is_integer() and abs(zero) < 1 << 23:  # exact in 24 bits
+            out[...] = values
+            out += np.float32(zero)
+        else:
+            out[...] = values.astype(np.float64) * scale + zero
 
 
 def _read_tiles(path: Path, header: Header) -> np.ndarray:
@@ -262,6 +265,8 @@ def read_calibration(path: Path) -> list[Plane]:
     by_name: dict[str, list[Header]] = {}
     for h in images:
         by_name.setdefault(str(h.get("EXTNAME", "SCI")).upper() or "SCI", []).append(h)
+    if "SCI" not in by_name and next(iter(by_name)) in BESIDE:
+        raise DataError(f"{path.name}: no image SCI in it, only {', '.join(by_name)}", "make it again, or name another")
     science = by_name.get("SCI", images[:1])
     planes = []
     for i, h in enumerate(science):
