@@ -194,3 +194,6 @@ def test_outline_on_the_sky_is_of_the_lit_part() -> None:
         area += abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
     assert area == pytest.approx(40800 + 14750, rel=0.03)  # the bar and the half disc, which overlap
     assert nirred_gnirs.nirred_footprint(headers_from_text(nirred_gnirs.nirred_instruments()[0].examples[0])) is None  # type: ignore[index]
+    for place, known in (("'[1:1024,1:1022]'", True), ("'[1:100,1:100]'", False)):
+        told = headers_from_text(f"DETSEC  = {place}\n{text}")
+        assert (nirred_gnirs.nirred_footprint(told) is not None) == known, place  # one of another size is no place

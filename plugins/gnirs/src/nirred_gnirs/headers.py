@@ -214,15 +214,16 @@ def describe(headers: Headers) -> Descriptors:
 
 
 def footprint(headers: Headers) -> Sequence[Polygon] | None:
-    """Outlines of the bar and the disc on the sky; None without coordinates or a known keyhole."""
-    from .keyhole import keyhole
+    """Outlines of the bar and the disc on the sky; None without coordinates, known keyhole or place in the array."""
+    from .keyhole import SHAPE, keyhole
 
     planes = wcs(headers)
     known = keyhole(gemini.text(headers, "CAMERA"), filters(headers)[1])
-    if not planes or known is None:
+    if not planes or known is None or headers.image is None:
         return None
-    box = gemini.section(headers.get("DETSEC"))
-    x0, y0 = (box[0], box[2]) if box else (0, 0)
+    x0, x1, y0, y1 = gemini.section(headers.get("DETSEC")) or (0, SHAPE[1], 0, SHAPE[0])
+    if headers.image.shape[-2:] != (y1 - y0, x1 - x0):
+        return None
     return [
         tuple((float(a), float(b)) for a, b in planes[0].wcs.wcs_pix2world([(x - x0, y - y0) for x, y in outline], 0))
         for outline in known.corners()
