@@ -79,6 +79,25 @@ def test_a_frame_exposed_for_twice_the_time_in_its_header_is_left_out(make_group
         assert [group.frames[i].transparency for i in (0, 1, 3)] == pytest.approx([1.0] * 3, abs=0.01)
 
 
+def test_a_cosmic_ray_on_one_of_four_common_stars_is_no_transparency(make_group):
+    """Of the reference frame's twelve stars the other frames have four, of which the brightest decides."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:180, :240]
+    here = [(a, b, 300.0) for a in (30.0, 75.0) for b in (30.0, 70.0, 110.0, 150.0)]
+    stars = np.array([*here, (155.0, 30.0, 300.0), (200.0, 70.0, 300.0), (155.0, 110.0, 3000.0), (200.0, 150.0, 300.0)])
+    shifts, images = [(0.0, 0.0), (-120.0, 0.0), (-121.0, 2.0), (-118.0, -1.0)], []
+    for dx, dy in shifts:
+        images.append(rng.normal(0, 5, x.shape))
+        for a, b, peak in np.add(stars, (dx, dy, 0)):
+            images[-1] += peak * np.exp(-4 * np.log(2) * ((x - a) ** 2 + (y - b) ** 2) / 16)
+    images[2][112, 40:42] += 1000  # 4 % of the star's light
+    group = registered(make_group(["both"] * 4, images), shifts)
+    a, b, _ = stars.T
+    group.registration.stars = {k: [SimpleNamespace(snr=np.full(12, 90.0), x=a, y=b)] for k in range(4)}
+    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
+    assert [frame.transparency for frame in group.frames] == pytest.approx([1.0] * 4, abs=0.01)
+
+
 def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(make_group):
     rng = np.random.default_rng(9)
     y, x = np.mgrid[:160, :160]

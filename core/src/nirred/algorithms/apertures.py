@@ -48,7 +48,7 @@ def aperture_fluxes(
     fwhm : float
         Pixels.
     spikes : bool
-        Treat pixels too sharp for a star, such as cosmic rays, as unusable. Needed with few stars, where nothing else
+        Treat pixels too sharp for a star, such as cosmic rays, as unusable. Where a frame has few stars, nothing else
         reveals them.
     radii : tuple of float
         Of the apertures, in FWHM.

@@ -27,8 +27,6 @@ from .register import all_stars
 SURE_OF_AREAS = 0.12
 #: With fewer stars, a frame's FWHM may be that of cosmic rays.
 SIZED_BY = 3
-#: With fewer stars, outlying fluxes do not reveal cosmic rays on stars: these are sought in the stars' images.
-FEW = 10
 #: Number of stars that measure the concentration of a frame's images, and the aperture's radius in FWHM.
 SHARP_BY, CORE = 12, 0.75
 #: Radii of the apertures that measure transparencies, and the light lost from them by seeing, FWHM.
@@ -187,7 +185,7 @@ def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
         image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
-        fluxes, errors = aperture_fluxes(*image, spikes=where[0].size < FEW, radii=APERTURES, gain=gain)
+        fluxes, errors = aperture_fluxes(*image, spikes=True, radii=APERTURES, gain=gain)
         measured[:, k] = fluxes[0], errors[0], fluxes[1], errors[1]
         if placed.shift is None:
             area[k] = placed.area_at(*where)
