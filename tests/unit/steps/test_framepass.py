@@ -214,6 +214,32 @@ def test_a_flat_in_counts_is_divided_by_its_median(make_group, write_raw):
     ]
 
 
+@pytest.mark.parametrize(
+    ("saved", "step"),
+    [
+        (lambda flat: flat.astype(np.int16), "1"),
+        (np.rint, "1"),
+        (lambda flat: np.round(flat, 1), "0.1"),
+        (lambda flat: np.rint(100 * flat), ""),
+        (lambda flat: np.rint(5000 * flat), ""),
+        (np.ones_like, ""),
+        (np.asarray, ""),
+    ],
+)
+def test_a_flat_whose_values_were_rounded_is_told(make_group, write_raw, saved, step):
+    """A normalised one saved as integers holds 0 and 1: half of the pixels are lost, and the response of all."""
+    rng = np.random.default_rng(4)
+    group = prepared(make_group, write_raw([[np.full((60, 80), 100.0)]]))
+    flat = saved(rng.normal(1.0, 0.03, (60, 80)) - np.linspace(0.0, 0.1, 80)).astype(np.float32)
+    flat[7, 5], flat[8, 6] = np.nan, 0.0
+    group.calibrations["flat"] = Calibration([Plane(flat, (flat == 0).astype(np.uint16) * (step == ""))], "lamp.fits")
+    FlatCorrect().configure(group.setup, FlatCorrect.Params(), group)
+    told = [remark for remark in group.remarks if "counts" not in remark]
+    assert [remark[: len(step) + 36] for remark in told] == [f"lamp.fits has values in steps of {step}, c"] * (
+        step != ""
+    )
+
+
 @pytest.mark.parametrize("kind", ["dark", "flat"])
 def test_where_dark_or_flat_is_saturated_nothing_is_known(make_group, write_raw, kind):
     master = flat_plane(50.0 if kind == "dark" else 1.0)

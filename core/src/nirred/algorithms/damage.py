@@ -27,6 +27,8 @@ PART, SIGMA = 0.8, 1.790
 AREAS, FINE = 4, 8
 #: Excess over the usual part of the flat's pattern with which pixels are not those of the flat; in errors.
 FOREIGN, SURE = 0.4, 5.0
+#: Steps this many times the scatter of values are coarser than their noise: rounding alone scatters by half a step.
+COARSE = 1.5
 
 #: Numbers that are not equal by chance; rows that are looked at before all are.
 WIDE, FIRST = 64, 32
@@ -187,6 +189,29 @@ def foreign(left: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np
     excess = np.where(known, left, 0.0) - np.where(np.isfinite(usual), usual, 0.0)
     strange = known & (excess > FOREIGN) & (excess > SURE * np.where(known, error, 0.0))
     return np.asarray(strange.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+
+
+def coarse_step(data: NDArray[np.float32], bad: NDArray[np.bool_]) -> float:
+    """Step between the values of an image, if it is coarser than their noise.
+
+    Parameters
+    ----------
+    data : float32 (ny, nx)
+        Rows sampled from the image.
+    bad : bool (ny, nx)
+        Pixels that do not count.
+
+    Returns
+    -------
+    float
+        Smallest difference of two values; 0 if the scatter of neighbours shows it to be noise, or all values are equal.
+    """
+    steps = np.diff(np.unique(data[~bad]))
+    pairs = ~(bad[:, 1:] | bad[:, :-1])
+    rise = data[:, 1:][pairs].astype(np.float64) - data[:, :-1][pairs]
+    scatter = float(np.sqrt(0.5 * np.mean(rise**2))) if rise.size else 0.0
+    step = float(steps.min()) if steps.size else 0.0
+    return step if step > COARSE * scatter else 0.0
 
 
 def area_levels(data: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from ..algorithms.damage import coarse_step
 from ..dq import DQ
 from ..errors import CalibrationMissing, StepError
 from ..fitsio import read_mask
@@ -17,10 +18,13 @@ from ..masks import detector_mask, instrument_masks
 from ..params import Params, param
 from ..params import Params as StepParams
 from ..results import Calibration, StaticMask
+from ..slabs import sample_rows
 from ..step import FrameStep
 
 #: A flat with a median above this is in counts: a normalised one is about 1, whatever it was divided by.
 COUNTS = 10.0
+#: Pixels of a flat that are looked at to tell whether its values are rounded.
+SAMPLED = 20_000
 
 
 class Prepare(FrameStep):
@@ -221,7 +225,20 @@ class FlatCorrect(_UseCalibration):
 
     def configure(self, setup: FrameSetup, params: Params, group: Group) -> None:  # noqa: D102
         found = self.planes(params, group)
-        setup.flat = None if found is None else _relative(group.calibrations["flat"], group)
+        if found is not None:
+            _tell_rounded(group.calibrations["flat"], group)
+            setup.flat = _relative(group.calibrations["flat"], group)
+
+
+def _tell_rounded(flat: Calibration, group: Group) -> None:
+    """Remark that a flat was saved with steps coarser than its noise, such as a normalised one as integers."""
+    for plane in flat.planes:
+        rows = sample_rows(plane.data.shape, SAMPLED)
+        data = plane.data[rows]
+        if step := coarse_step(data, (plane.dq[rows] != 0) | ~np.isfinite(data)):
+            what = f"{flat.name} has values in steps of {step:g}, coarser than its noise"
+            group.remark(f"{what}: the response of most pixels is lost; was a normalised flat saved as integers?")
+            return
 
 
 def _relative(flat: Calibration, group: Group) -> list[Plane]:
