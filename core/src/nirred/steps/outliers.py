@@ -30,7 +30,7 @@ from ..plugin.recipes import StepCall
 from ..states import BAD, BRIGHT
 from ..step import GroupStep
 from .noisemodel import noise_factor, noise_of
-from .noisy import leave_out_noisy
+from .noisy import leave_out_noisy, leave_out_unsteady
 
 #: FWHM in pixels from which the bilinear kernel reproduces stars well enough to separate cosmic rays from them.
 BROAD = 3.5
@@ -44,7 +44,7 @@ class FlagOutliers(GroupStep):
     name = "flag_outliers"
     doc = (
         "flag pixels that deviate from the median of the sequence, on the detector, before resampling; and in dithered "
-        "frames pixels that their dark current makes noisy"
+        "frames pixels that their dark current makes noisy, and columns and rows whose level changes between frames"
     )
 
     class Params(StepParams):
@@ -58,6 +58,7 @@ class FlagOutliers(GroupStep):
     def apply(self, group: Group, params: Params, call: StepCall) -> None:  # noqa: D102
         frames = group.need(group.targets, "frames on target")
         leave_out_noisy(group, frames)
+        leave_out_unsteady(group, frames)
         limits = _limits(group, frames, params)
         noise = [noise_of(state) for state in group.planes]
         total = 0
