@@ -98,6 +98,27 @@ def test_a_cosmic_ray_on_one_of_four_common_stars_is_no_transparency(make_group)
     assert [frame.transparency for frame in group.frames] == pytest.approx([1.0] * 4, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("dim", "told"), [({2: 0.9}, "1 of 6 frames, most by 11% +- 0% in f2.fits"), ({2: 0.98}, ""), ({}, "")]
+)
+def test_a_frame_with_one_quarter_of_other_gain_is_told(make_group, dim, told):
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:260, :260]
+    places = np.mgrid[35:240:47, 35:240:47].reshape(2, -1).T + 0.2
+    stars = sum(3000 * np.exp(-4 * np.log(2) * ((x - a) ** 2 + (y - b) ** 2) / 16) for a, b in places)
+    images = []
+    for k in range(6):
+        gain = np.where((x > 130) & (y > 130), dim.get(k, 1.0), 1.0)
+        images.append(gain * stars + rng.normal(0, 10, x.shape))
+    group = registered(make_group(["both"] * 6, images), [(0.0, 0.0)] * 6)
+    group.registration.stars = {
+        k: [SimpleNamespace(snr=np.full(25, 900.0), x=places[:, 0], y=places[:, 1])] for k in range(6)
+    }
+    ScaleCounts().apply(group, ScaleCounts.Params(min_concentration=0), CALL)
+    assert group.targets == list(range(6))
+    assert [told in remark for remark in group.remarks] == [True] * bool(told)
+
+
 def test_frames_left_out_for_clouds_are_dimmer_than_every_frame_that_is_kept(make_group):
     rng = np.random.default_rng(9)
     y, x = np.mgrid[:160, :160]

@@ -67,6 +67,38 @@ def relative_transparencies(flux: Float64, error: Float64, min_stars: int = 3) -
     return np.exp(np.where(enough, t - usual, 0.0)), sigma
 
 
+def uneven_transparencies(flux: Float64, error: Float64, areas: NDArray[np.intp]) -> tuple[Float64, Float64]:
+    """Difference of transparencies between areas of the detectors, for each frame.
+
+    Parameters
+    ----------
+    flux, error : float64 (frames, stars)
+        NaN or not positive where a star was not measured.
+    areas : intp (frames, stars)
+        Number of the area in which a frame has the star.
+
+    Returns
+    -------
+    difference, sigma : float64 (frames,)
+        Between the largest and the smallest ln T of areas with at least `SEVERAL` stars, and its error, from the
+        scatter of all fluxes; 0 and infinity with fewer than two such areas.
+    """
+    y, w = _logarithms(flux, error)
+    t, star = _polish(y, w)
+    residual = y - t[:, None] - star[None, :]
+    spread = 1.4826 * float(np.median(np.abs(residual * np.sqrt(w))[w > 0])) if w.any() else 1.0
+    w = w / max(spread, 1.0) ** 2
+    numbers = np.unique(areas)
+    inside = [np.where(areas == k, w, 0.0) for k in numbers]
+    told = np.array([(part > 0).sum(axis=1) >= SEVERAL for part in inside])
+    level = np.array([_medians(residual, part) for part in inside])
+    variance = np.array([0.5 * np.pi / np.maximum(part.sum(axis=1), 1e-30) for part in inside])
+    enough, frames = told.sum(axis=0) >= 2, np.arange(y.shape[0])
+    high, low = np.where(told, level, -np.inf).argmax(axis=0), np.where(told, level, np.inf).argmin(axis=0)
+    difference = np.where(enough, level[high, frames] - level[low, frames], 0.0)
+    return difference, np.where(enough, np.sqrt(variance[high, frames] + variance[low, frames]), np.inf)
+
+
 def area_exponent(flux: Float64, error: Float64, area: Float64) -> tuple[float, float]:
     """Power of the pixel area with which stellar fluxes scale, where a distortion changes the area.
 

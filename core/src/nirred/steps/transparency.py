@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..algorithms.apertures import aperture_fluxes
-from ..algorithms.photometry import area_exponent, concentrations, relative_transparencies, seeing_loss, shrink
+from ..algorithms.photometry import (
+    area_exponent,
+    concentrations,
+    relative_transparencies,
+    seeing_loss,
+    shrink,
+    uneven_transparencies,
+)
 from ..algorithms.placement import Placement
 from ..coadd import lay_out
 from ..dq import DQ
@@ -36,6 +43,8 @@ SURELY, SEEN = 20.0, 0.2
 #: Factor by which stars and sky of a frame may differ from those of the others, and the part of it to which both agree
 #: in a frame that was exposed for another time: clouds dim stars, and brighten the sky.
 LONGER, ALIKE = 1.5, 0.1
+#: Difference of transparencies between the quarters of a frame from which there is a remark, in errors and absolutely.
+SURE, UNEVEN = 4.0, 0.04
 
 
 class ScaleCounts(GroupStep):
@@ -124,6 +133,19 @@ def _gate_exposures(group: Group, frames: list[int], measured: np.ndarray) -> np
     return kept
 
 
+def _tell_uneven(group: Group, frames: list[int], difference: np.ndarray, sigma: np.ndarray) -> None:
+    """Remark on frames with a quarter in which stars are dimmer than elsewhere; they are used.
+
+    Their pixels are in the sky of the other frames, too: without them alone, the sky would be worse.
+    """
+    uneven = np.flatnonzero((difference > UNEVEN) & (difference > SURE * sigma))
+    if uneven.size:
+        k = int(uneven[np.argmax(difference[uneven])])
+        worst = f"most by {difference[k]:.0%} +- {sigma[k]:.0%} in {group.frames[frames[k]].info.name}"
+        what = f"transparencies differ between quarters of the detector in {uneven.size} of {len(frames)} frames"
+        group.remark(f"{what}, {worst}: patchy clouds, a shadow, or the gain of an amplifier")
+
+
 def weigh_frames(group: Group, frames: list[int]) -> None:
     """Set weights of frames and planes by noise and transparency; the weighted mean of transparencies becomes 1."""
     for state in group.planes:
@@ -148,11 +170,13 @@ def _weight(group: Group, state: PlaneState, i: int) -> float:
 def _transparencies(group: Group, frames: list[int], min_stars: int) -> tuple[np.ndarray, np.ndarray]:
     """Relative transparencies and their errors from the stars of the reference frame, each on its plane."""
     parts = [_plane_fluxes(group, p, frames) for p in range(len(group.planes))]
-    flux, error, wide, wide_error, area = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    together = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
+    flux, error, wide, wide_error, area, quarter = together
     widths = _relative_widths(group, frames)
     regained = np.nan_to_num(widths, nan=1.0)[:, None] ** seeing_loss(flux, wide, wide_error, widths)
     flux, error = flux * regained, error * regained
     _weigh_areas(group, *area_exponent(flux, error, area))
+    _tell_uneven(group, frames, *uneven_transparencies(flux, error, quarter.astype(np.intp)))
     if holds_brightness(group):
         flux, error = flux / area, error / area
     return relative_transparencies(flux, error, min_stars)
@@ -172,26 +196,29 @@ def _weigh_areas(group: Group, power: float, sigma: float) -> None:
     if holds_brightness(group) != assumed:
         kept = "surface brightness" if power > 0.5 else "the electrons of stars"
         why = f"fluxes scale with the pixels' area to the power {power:.2f} +- {sigma:.2f}"
-        group.remark(f"{group.task.id}: pixels hold {kept}, as shown by the stars ({why}); resampled accordingly")
+        group.remark(f"pixels hold {kept}, as shown by the stars ({why}); resampled accordingly")
 
 
 def _plane_fluxes(group: Group, p: int, frames: list[int]) -> tuple[np.ndarray, ...]:
-    """Fluxes and errors in a narrow aperture, in a wide one, and pixel areas, all (frames, stars), on one plane."""
+    """Fluxes and errors in a narrow aperture, in a wide one, pixel areas and quarters of a plane, (frames, stars)."""
     state, fwhm = group.planes[p], group.registration.star_width
     placements, where = _common_stars(group, p, frames, 40)
     measured, gain = np.full((4, len(frames), where[0].size), np.nan), group.electrons(p)
-    area = np.ones_like(measured[0])
+    area, quarter = np.ones_like(measured[0]), np.zeros_like(measured[0])
+    middle = state.shape[1] / 2, state.shape[0] / 2
 
     def measure(k: int) -> None:
         i, placed = frames[k], placements[k]
-        image = state.sub.frame(i), state.bad(i, DQ.SATURATED), *placed.to_plane(*where), fwhm
+        x, y = placed.to_plane(*where)
+        quarter[k] = 4 * p + 2 * (y > middle[1]) + (x > middle[0])
+        image = state.sub.frame(i), state.bad(i, DQ.SATURATED), x, y, fwhm
         fluxes, errors = aperture_fluxes(*image, spikes=True, radii=APERTURES, gain=gain)
         measured[:, k] = fluxes[0], errors[0], fluxes[1], errors[1]
         if placed.shift is None:
             area[k] = placed.area_at(*where)
 
     each_frame(group, range(len(frames)), measure)
-    return *measured, area
+    return *measured, area, quarter
 
 
 def _relative_widths(group: Group, frames: list[int]) -> np.ndarray:
