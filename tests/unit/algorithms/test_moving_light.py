@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -13,20 +11,20 @@ SIDE = 24
 DITHER = ((0.0, 0.0), (3.5, 1.2), (-2.3, 4.1), (5.0, -3.7), (-4.2, -2.6))
 
 
-def _night(noise: float = 0.0, light: float = 50.0):
+def _night(noise: float = 0.0, light: float = 50.0, source: tuple[int, int] = (12, 11)):
     """Images of a detector's pattern, a source wider than their shifts, and a slope of each."""
     rng = np.random.default_rng(3)
     y, x = (p.ravel().astype(float) for p in np.mgrid[:SIDE, :SIDE])
     v, u = np.mgrid[:SIDE, :SIDE]
-    source = light * np.exp(-np.hypot(u - 12, v - 11) / 3.0)
-    lit = np.hypot(u - 12, v - 11) < 9
-    source[~lit] = 0.0
+    radius = np.hypot(u - source[0], v - source[1])
+    lit = radius < 9
+    image = np.where(lit, light * np.exp(-radius / 3.0), 0.0)
     shapes = np.linalg.qr(np.stack([np.ones(x.size), x, y]).T)[0].T
     own = rng.normal(0.0, 40.0, (len(DITHER), 3))
     nodes = Nodes.of(np.array([x + dx for dx, _ in DITHER]), np.array([y + dy for _, dy in DITHER]), lit)
     pattern = rng.normal(0.0, 20.0, x.size)
-    values = pattern + nodes.at(source[lit]) + own @ shapes + noise * rng.standard_normal((len(DITHER), x.size))
-    return values, nodes, shapes, source[lit]
+    values = pattern + nodes.at(image[lit]) + own @ shapes + noise * rng.standard_normal((len(DITHER), x.size))
+    return values, nodes, shapes, image[lit]
 
 
 def test_light_pattern_and_shapes_are_parted() -> None:
@@ -102,17 +100,12 @@ def test_light_is_believed_if_it_explains_the_images_and_is_no_shadow(light: flo
         np.testing.assert_array_equal(found, parted.light)
 
 
-def test_light_that_goes_on_beyond_the_border_is_not_believed() -> None:
-    values, nodes, shapes, _ = _night(noise=1.0)
-    parted = part_light(values, nodes, shapes)
-    assert believed_light(values, parted, replace(nodes, lit=_at_the_border(nodes.lit)), shapes) is None
-
-
-def _at_the_border(lit: np.ndarray) -> np.ndarray:
-    """The same number of nodes, in one region from the first row on."""
-    moved = np.zeros_like(lit)
-    moved.reshape(-1)[: lit.sum()] = True
-    return moved
+@pytest.mark.parametrize(("light", "inside", "cut"), [(50.0, True, True), (6.0, True, False), (0.0, False, False)])
+def test_light_that_the_border_cuts_must_be_clearer(light: float, inside: bool, cut: bool) -> None:
+    for source, believed in (((12, 11), inside), ((3, 20), cut)):
+        values, nodes, shapes, _ = _night(noise=1.0, light=light, source=source)
+        parted = part_light(values, nodes, shapes)
+        assert (believed_light(values, parted, nodes, shapes) is not None) == believed
 
 
 def test_terms_of_an_image_do_not_follow_outliers_and_need_enough_values() -> None:
