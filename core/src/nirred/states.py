@@ -29,6 +29,8 @@ WRITTEN = ~(OBJECT | NOT_SKY)
 BAD = np.uint16(NOT_SIGNAL) & WRITTEN
 #: Bits of pixels that are too bright to be linear: signal, but not sky.
 BRIGHT = np.uint16(DQ.NON_LINEAR | DQ.SATURATED)
+#: The mode of target frames is not sky if it exceeds the level predicted from the sky frames by this many sigma.
+LIT = 3.0
 
 Ending = Literal["used", "rejected", "failed", "unreadable"]
 """Final state of a frame in one task."""
@@ -187,6 +189,11 @@ class PlaneState:
     def sub(self, frames: PlaneStack) -> None:
         self.subtracted = frames
         self.mended.clear()
+
+    @property
+    def lit(self) -> bool:
+        """Whether a target's light covers most of its frames' field, judged by the sky frames."""
+        return self.light.level > LIT * self.light.error
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import zoom
 
 from nirred.plugin import S, Section
-from nirred.states import PlaneState
+from nirred.states import Light, PlaneState
 from nirred.store import PlaneStack
 from nirred_emir import steps
 from nirred_emir.illumination import Structure, unresponsive
@@ -172,6 +172,40 @@ def test_far_levels_are_taken_off_before_there_is_a_sky(jump: float) -> None:
         means = np.array([left[i][box].mean() for box in boxes])
         np.testing.assert_allclose(means, means.mean(), atol=0.3 * noise)
         assert max(float(left[i][box].std()) for box in boxes) < 0.1 * noise
+
+
+@pytest.mark.parametrize("known", [(120.0, 10.0), (20.0, 10.0)], ids=["target", "sky"])
+def test_light_of_a_target_that_fills_its_frames_is_no_level(known: tuple[float, float]) -> None:
+    """The sky frames tell that it is light; levels of amplifiers are measured where these meet."""
+    size, rng = 256, np.random.default_rng(3)
+    v, u = np.mgrid[:size, :size] / size - 0.5
+    surface = (120 - 150 * (u**2 + v**2)).astype(np.float32)
+    if known[0] > 100:
+        surface += (80 * np.sin(8 * u + 9 * v)).astype(np.float32)
+    boxes = [(slice(0, size), slice(k, k + 64)) for k in range(0, size, 64)]
+    state = PlaneState(PlaneStack((2, size, size), np.float32), PlaneStack((2, size, size), np.uint16), 60.0)
+    state.subtracted, state.light = PlaneStack((2, size, size), np.float32), Light(*known)
+    for i in range(2):
+        state.sub.put(i, surface + rng.normal(0, 3, u.shape).astype(np.float32))
+        state.sub.frame_to_change(i)[boxes[1]] += 30.0
+    detector = SimpleNamespace(
+        amplifiers=[SimpleNamespace(section=Section(c.start, c.stop, 0, size)) for _, c in boxes]
+    )
+    group = SimpleNamespace(
+        planes=[state],
+        frames=[SimpleNamespace(info=SimpleNamespace(detectors=[detector]), role=role) for role in ("object", "sky")],
+        keywords={},
+        indices=lambda *_: [0, 1],
+        unit="electron",
+        context=SimpleNamespace(threads=1),
+    )
+    step = steps.LevelAmplifiers
+    step().apply(group, step.Params(), S("level_amplifiers"))
+    left = state.sub.frame(0) - (surface if state.lit else 0.0)
+    means = np.array([left[box].mean() for box in boxes])
+    np.testing.assert_allclose(means, means.mean(), atol=3.0)
+    assert abs(means.mean()) < 10.0, "one level of four has a mean"
+    assert abs(state.sub.frame(1).mean()) < 1.0, "a sky frame has a surface, in any case"
 
 
 def test_boxes_that_an_object_fills_keep_it() -> None:

@@ -11,15 +11,13 @@ from ..algorithms.nested import NestedSurfaces, fit_nested
 from ..algorithms.surface import FIELD_STEP, Surface, fit_points, surface_order
 from ..group import Group
 from ..parallel import each_frame
-from ..states import BAD, OBJECT, PlaneState, SkyShape
+from ..states import BAD, OBJECT, SkyShape
 from .residual import SMALL_BOXES, take_off
 from .skymodel import SkyModel, time_of
 
 Float64 = NDArray[np.float64]
 #: Fewest sky frames from which the drift of the sky's shape can be measured.
 LEAST = 3
-#: The mode of target frames is not sky if it exceeds the level predicted from the sky frames by this many sigma.
-LIT = 3.0
 #: Sampling step for the large scale of a subtracted sky, which has no noise of its own, pixels.
 STEP = 32
 
@@ -113,15 +111,10 @@ def _between(
     return expected
 
 
-def is_lit(state: PlaneState) -> bool:
-    """Whether a target's light covers most of its frames' field, judged by the sky frames."""
-    return state.light.level > LIT * state.light.error
-
-
 def level_lit(model: SkyModel, p: int, *, gradient: bool) -> None:
     """Bring frames whose mode is a target's light to the sky level and shape predicted from the sky frames."""
     skies = model.group.sky.predicted.get(p, {})
-    if not skies or not is_lit(model.state):
+    if not skies or not model.state.lit:
         return
     shapes = expected_shapes(model, list(skies)) if gradient else {}
     flat = Surface.zero(model.state.shape)

@@ -25,7 +25,6 @@ from ..params import Params as StepParams
 from ..plugin.recipes import StepCall
 from ..states import OBJECT
 from ..step import GroupStep
-from .drift import is_lit
 from .match import match_frames
 from .moving import tell_light
 from .outskirts import prefer_halos, record_halos, remember_mask
@@ -136,7 +135,7 @@ def _mask_field(group: Group, cluster: list[int], target: Target, params: MaskOb
     layout, stack = _stacked(group, cluster, target)
     sunk = any(group.frames[i].role == "both" for i in cluster)
     beside = group.frames[cluster[0]].role == "object"
-    light = [s.light.error for p in target.planes if beside and is_lit(s := group.planes[p])]
+    light = [s.light.error for p in target.planes if beside and (s := group.planes[p]).lit]
     seek = partial(find_objects, threshold=params.threshold, threads=group.context.threads)
     mask, surface, found = stack.objects(seek, light, sunk=sunk)
     mask = dilate(mask, params.dilation)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from nirred.algorithms.amplifiers import amplifier_levels, take_levels_off, unmix
+from nirred.algorithms.amplifiers import amplifier_levels, edge_levels, take_levels_off, unmix
 from nirred.algorithms.background import level
 from nirred.algorithms.mesh import mesh_background
 from nirred.algorithms.surface import Surface, surface_order
@@ -106,7 +106,11 @@ def _levels(
     gain: np.ndarray | None,
 ) -> list[tuple[np.ndarray, Surface]]:
     def one(k: int, _: int) -> tuple[np.ndarray, Surface]:
-        return amplifier_levels(state.sub.frame(frames[k]), state.covered(frames[k]), boxes, order=order, gain=gain)
+        i, data = frames[k], state.sub.frame(frames[k])
+        if state.lit and group.frames[i].role == "object":  # a surface would be the target's, which no surface follows
+            even = data if gain is None else data / gain
+            return edge_levels(even, state.bad(i), boxes), Surface.zero(state.shape)
+        return amplifier_levels(data, state.covered(i), boxes, order=order, gain=gain)
 
     return run_blocks(one, len(frames), group.context.threads, 1)
 
