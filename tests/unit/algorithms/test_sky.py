@@ -117,6 +117,28 @@ def test_masks_in_a_valley_of_the_pattern_do_not_move_levels_apart(scaled):
     assert found.mean() == pytest.approx(first.mean(), abs=1.0)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_target_is_levelled_against_the_pattern_of_the_sky_frames(scaled):
+    """A galaxy leaves only the corners of its frame, where the sky is faint."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    radius = np.hypot(x, y)
+    true = np.array([1000.0, 1010.0, 1020.0, 1015.0])
+    shape = 1.0 - 0.1 * radius**2
+    frames = np.stack([value * shape if scaled else value + 1000 * shape for value in true])
+    frames += 5.0 * rng.standard_normal(frames.shape)
+    frames[3] += 200.0 * np.exp(-radius / 0.2)
+    bad = np.zeros(frames.shape, np.uint8)
+    bad[3, radius < 1.0] = 1
+    first = np.array([level(frame.astype(np.float32), mask, step=1).value for frame, mask in zip(frames, bad)])
+    found = levels_alike(frames.astype(np.float32), bad, first, scaled=scaled, skies=3)
+    skies = levels_alike(frames[:3].astype(np.float32), bad[:3], first[:3], scaled=scaled)
+    np.testing.assert_array_equal(found[:3], skies)
+    expected = true[3] * found[0] / true[0] if scaled else true[3] + found[0] - true[0]
+    assert first[3] < expected - 30.0
+    assert found[3] == pytest.approx(expected, abs=2.0)
+
+
 def test_levels_of_frames_that_show_nothing_together_stay():
     frames = np.full((2, 8, 8), 7.0, np.float32)
     bad = np.zeros(frames.shape, np.uint8)

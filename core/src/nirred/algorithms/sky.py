@@ -180,7 +180,13 @@ def _join(halves: np.ndarray, g: np.ndarray, units: np.ndarray) -> None:
 
 
 def levels_alike(
-    frames: Float32, bad: NDArray[np.uint8], levels: Float64, *, scaled: bool, threads: int = 1
+    frames: Float32,
+    bad: NDArray[np.uint8],
+    levels: Float64,
+    *,
+    scaled: bool,
+    skies: int | None = None,
+    threads: int = 1,
 ) -> Float64:
     """Levels of frames with one pattern, corrected for their different masks.
 
@@ -198,6 +204,8 @@ def levels_alike(
         First estimate of the levels.
     scaled : bool
         The pattern is proportional to the level; False: it is added to it.
+    skies : int, optional
+        So many frames, the first ones, show the pattern; default: all.
     threads : int
         Number of threads, for rows of the pattern and for frames.
 
@@ -207,13 +215,13 @@ def levels_alike(
         Their common level remains that of the first estimate.
     """
     found, good = levels.astype(np.float64), bad == 0
-    shared = np.count_nonzero(good, axis=0) > 1  # of a pixel that one frame shows, the pattern is that frame
+    shared = np.count_nonzero(good[:skies], axis=0) > 1  # of a pixel that one frame shows, the pattern is that frame
     pattern = np.empty(shared.shape)
 
     def draw(start: int, stop: int) -> None:
         rows = slice(start, stop)
         total, behind = np.zeros(shared[rows].shape), np.zeros(shared[rows].shape)
-        for frame, seen, value in zip(frames[:, rows], good[:, rows], found, strict=True):
+        for frame, seen, value in zip(frames[:skies, rows], good[:skies, rows], found[:skies], strict=True):
             total += np.where(seen, frame if scaled else frame - value, 0.0)
             behind += np.where(seen, value if scaled else 1.0, 0.0)
         pattern[rows] = total / np.where(shared[rows], behind, np.inf)

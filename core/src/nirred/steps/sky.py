@@ -168,7 +168,7 @@ def measure_levels(group: Group, p: int, params: SkyCorrect.Params) -> SkyScale:
     _tell_bright_dark(group, state, levels)
     additive = _additive(group, state, levels, params)
     if params.mask_objects:
-        levels = _on_one_pattern(group, state, levels, scaled=not additive)
+        levels = _on_one_pattern(group, state, levels, filled, scaled=not additive)
     if additive:
         return SkyScale(levels, np.ones_like(levels))
     return SkyScale(np.zeros_like(levels), levels)
@@ -183,17 +183,23 @@ def _tell_bright_dark(group: Group, state: PlaneState, levels: np.ndarray) -> No
         )
 
 
-def _on_one_pattern(group: Group, state: PlaneState, levels: np.ndarray, *, scaled: bool) -> np.ndarray:
-    """Levels; those of sky frames measured against their common pattern, as objects mask other pixels in each."""
+def _on_one_pattern(
+    group: Group, state: PlaneState, levels: np.ndarray, filled: list[int], *, scaled: bool
+) -> np.ndarray:
+    """Levels measured against the common pattern of the sky frames, as objects mask other pixels in each frame.
+
+    Those of frames that a target fills come from the sky frames.
+    """
     living = group.indices()
     skies = sorted({j for i in living for j in group.skies.get(i, ())})
     if len(skies) < 2:
         return levels
-    rows = sample_rows(state.shape, min(SAMPLES, MOST_SAMPLED // len(skies)))
-    data, dq = (sampled(stack, skies, rows) for stack in (state.sci, state.dq))
+    frames = skies + [i for i in living if i not in skies and i not in filled]
+    rows = sample_rows(state.shape, min(SAMPLES, MOST_SAMPLED // len(frames)))
+    data, dq = (sampled(stack, frames, rows) for stack in (state.sci, state.dq))
     bad = np.stack([flagged(plane, int(BAD | OBJECT)) for plane in dq])
-    found = levels.copy()
-    found[skies] = levels_alike(data, bad, levels[skies], scaled=scaled, threads=group.context.threads)
+    found, threads = levels.copy(), group.context.threads
+    found[frames] = levels_alike(data, bad, levels[frames], scaled=scaled, skies=len(skies), threads=threads)
     return found
 
 
