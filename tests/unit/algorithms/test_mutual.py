@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nirred.algorithms.mutual import add_shown, mutual_surfaces, square_means
+from nirred.algorithms.mutual import add_shown, mutual_surfaces, square_means, strays
 from nirred.algorithms.surface import Surface
 
 SHAPE = (300, 260)
@@ -28,6 +28,18 @@ def _seen(shifts, order, noise=0.5, seed=2):
     some = np.isfinite(values).any(axis=0)
     places = tuple(np.array(p)[:, some] for p in zip(*positions, strict=True))
     return np.array(values)[:, some], places, own, nebula[some]
+
+
+def test_an_image_strays_by_what_is_wide_and_not_by_stars() -> None:
+    values = np.random.default_rng(4).normal(0, 1.0, (5, 40, 36))
+    values[:, ::5, ::5] += 500.0 * np.arange(5)[:, None, None]  # stars, in better and worse seeing
+    values[1, :20, :18] -= 20.0
+    values[4, 30:] = np.nan
+    found = strays(values)
+    assert found[1] == pytest.approx(20.0 / 4, rel=0.3)
+    assert np.delete(found, 1).max() < 0.6
+    values[2:] = np.nan
+    assert not strays(values).any(), "of two, either may be the odd one"
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])

@@ -58,9 +58,24 @@ def test_stars_are_masked_and_drifting_slopes_are_not(drifting) -> None:
 
 def test_they_would_be_if_frames_were_not_levelled_among_each_other(drifting, monkeypatch) -> None:
     group, _ = drifting
-    monkeypatch.setattr("nirred.steps.objects.match_frames", lambda *_, **__: None)
+    monkeypatch.setattr("nirred.steps.objects.match_frames", lambda *_, **__: np.full((5, 1, 1), np.nan))
     MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
     assert max(mask.mean() for mask in _masked(group)) > 0.1
+
+
+@pytest.mark.parametrize(("odd", "used"), [([3], [0, 1, 2, 4]), ([1, 3], [0, 1, 2, 3, 4])])
+def test_a_frame_with_another_sky_than_all_others_is_left_out(drifting, odd, used) -> None:
+    """One quadrant of it is low. If more frames are like that, who is right?"""
+    group, _ = drifting
+    (state,) = group.planes
+    state.constant, state.sky = 900.0, dict.fromkeys(range(5), 0.0)
+    for k in odd:
+        state.sub.frame_to_change(k)[:256, :256] -= 90.0
+    MaskObjects().apply(group, MaskObjects.Params(), S("mask_objects"))
+    assert group.indices() == used
+    assert ("its sky differs by" in group.frames[3].reason) == (3 not in used)
+    if 3 not in used:
+        assert max(mask.mean() for k, mask in enumerate(_masked(group)) if k in used) < 0.05
 
 
 @pytest.mark.parametrize(("role", "told"), [("both", True), ("object", False)])

@@ -17,6 +17,8 @@ Float64 = NDArray[np.float64]
 
 #: Images are compared at this many places along their longer side.
 PLACES = 80
+#: Positions on a side of the tiles in which images are compared as wholes.
+TILE = 8
 #: Iterations of the differences: where not all images overlap, the mean is not that of all.
 ROUNDS = 3
 #: An image's surface has its full order if others overlap at least the first share of the image, is a constant if they
@@ -285,6 +287,35 @@ def _order(share: float, order: int) -> int | None:
     if share == 0.0:
         return None
     return order if share >= _SHAPED else min(order, 1) if share >= _SLOPED else 0
+
+
+def strays(values: Float64) -> Float64:
+    """How far images of one sky deviate from the median of all on a large scale.
+
+    Parameters
+    ----------
+    values : float64, shape (n, rows, columns)
+        Of n images at positions on a grid; NaN where an image has no data.
+
+    Returns
+    -------
+    float64, shape (n,)
+        Mean absolute deviation of tiles of `TILE` x `TILE` positions, of which the median counts: neither stars nor
+        noise matter. 0 where fewer than three images show the same.
+    """
+    seen = np.isfinite(values)
+    shared = seen & (seen.sum(axis=0) > 2)
+    middle = np.zeros(values.shape[1:])
+    known = shared.any(axis=0)
+    middle[known] = np.nanmedian(values[:, known], axis=0)
+    total, number = np.zeros((2, len(values)))
+    for y in range(0, values.shape[1], TILE):
+        for x in range(0, values.shape[2], TILE):
+            tile = slice(y, y + TILE), slice(x, x + TILE)
+            for k in np.flatnonzero(shared[:, *tile].sum(axis=(1, 2)) >= 0.5 * TILE**2):
+                total[k] += abs(np.median((values[k, *tile] - middle[tile])[shared[k, *tile]]))
+                number[k] += 1
+    return total / np.maximum(number, 1)
 
 
 def spread(values: Float64) -> float:

@@ -38,14 +38,15 @@ class MatchBackgrounds(GroupStep):
                 match_frames(group, parts, target, order=1)
 
 
-def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, order: int) -> None:
+def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, order: int) -> np.ndarray:
     """Bring parts (frame, plane) to their mean by one surface each; the surfaces' mean, which a stack shows, stays.
 
-    Parts are compared at the same positions on the sky, where all contain the same objects.
+    Parts are compared at the same positions on the sky, where all contain the same objects. Returns what they contain
+    there, (parts, rows, columns), NaN where they have no data.
     """
     frames = sorted({i for i, _ in parts})
     if len(frames) < 2:
-        return
+        return np.full((len(parts), 1, 1), np.nan)
     layout = lay_out(group, frames, target)
     step = max(-(-max(layout.grid.shape) // PLACES), 4)
     x, y = layout.grid.places(step)
@@ -73,8 +74,10 @@ def match_frames(group: Group, parts: list[tuple[int, int]], target: Target, *, 
     def match(k: int) -> None:
         i, p, _ = members[k]
         take_off(group.planes[p].sub, i, surfaces[k].times(group.frames[i].transparency))
+        values[k] -= surfaces[k].at(*places[k])
 
     each_frame(group, numbers, match)
+    return values.reshape(len(parts), np.unique(y).size, -1)
 
 
 def match_skies(group: Group, state: PlaneState, scale: SkyScale, *, slight: float = 0.0) -> None:

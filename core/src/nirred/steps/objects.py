@@ -12,6 +12,7 @@ import numpy as np
 from ..algorithms.dilation import dilate
 from ..algorithms.firststack import Seek, bare_objects, compact_objects, first_objects, lit_boxes
 from ..algorithms.flags import flagged, mark
+from ..algorithms.mutual import strays
 from ..algorithms.objmask import find_objects
 from ..algorithms.profile import cut_share, hollowed_share
 from ..coadd import Layout, deep_frames, median_model
@@ -41,6 +42,9 @@ HOLLOWED = 0.004
 CUT = 0.02
 #: Number of frames of a long sequence that are stacked to find its objects.
 DEEP = 64
+#: A frame's sky is not that of the others if it deviates on a large scale by so many sigma of a pixel, and by so many
+#: times the usual deviation; if more of the frames deviate, it is due to the target.
+STRAY, UNUSUAL, ALONE = 0.25, 5.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ class MaskObjects(GroupStep):
         hidden = Hidden()
         for cluster in group.registration.clusters or [group.indices()]:
             for target in targets_of(group, cluster):
-                hidden = hidden.or_more(_mask_field(group, cluster, target, params))
+                living = [i for i in cluster if group.frames[i].alive]
+                hidden = hidden.or_more(_mask_field(group, living, target, params))
         limit = _worth(math.prod(group.planes[0].shape))
         group.objects.hidden, group.objects.buried = hidden.share if hidden.share > limit else 0.0, hidden.buried
         if not params.only_hidden:
@@ -132,6 +137,7 @@ class MaskObjects(GroupStep):
 
 def _mask_field(group: Group, cluster: list[int], target: Target, params: MaskObjects.Params) -> Hidden:
     """Mask the objects of one field in its frames."""
+    cluster = _matched(group, cluster, target)
     layout, stack = _stacked(group, cluster, target)
     sunk = any(group.frames[i].role == "both" for i in cluster)
     beside = group.frames[cluster[0]].role == "object"
@@ -155,10 +161,24 @@ def _mask_field(group: Group, cluster: list[int], target: Target, params: MaskOb
     return replace(always, cut=max(always.cut, staying), hollowed=hollowed)
 
 
-def _stacked(group: Group, cluster: list[int], target: Target) -> tuple[Layout, _FirstStack]:
-    """Median of a field's frames, brought to one level, and where it lies."""
+def _matched(group: Group, cluster: list[int], target: Target) -> list[int]:
+    """Bring a field's frames to one level; leave out those on a part of which other light fell; return the others."""
     parts = [(i, p) for i in deep_frames(group, cluster, target, DEEP) for p in target.planes]
-    match_frames(group, parts, target, order=2)  # steps where a frame ends would be halos
+    apart = strays(match_frames(group, parts, target, order=2))  # steps where a frame ends would be halos
+    noise = [np.sqrt(group.planes[p].expected_variance(group.sky_level(group.planes[p], i))) for i, p in parts]
+    odd = np.flatnonzero(apart > np.maximum(STRAY * np.array(noise), UNUSUAL * np.median(apart)))
+    if not odd.size or odd.size > max(1.0, ALONE * len(parts)):
+        return cluster
+    for k in odd:
+        if (i := parts[k][0]) in cluster:
+            why = f"its sky differs by {apart[k]:.0f} {group.unit} (mean) from that of the others, beyond a slope"
+            group.leave_out(i, f"{why}: stray light, an obstacle, or a readout that failed")
+            cluster = [j for j in cluster if j != i]
+    return _matched(group, cluster, target)
+
+
+def _stacked(group: Group, cluster: list[int], target: Target) -> tuple[Layout, _FirstStack]:
+    """Median of a field's frames and where it lies."""
     layout, model, count = median_model(group, cluster, target, kernel="nearest", most=DEEP)
     bad = (~np.isfinite(model)).view(np.uint8)
     if bad.all():
