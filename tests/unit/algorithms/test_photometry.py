@@ -15,6 +15,7 @@ from nirred.algorithms.photometry import (
     relative_transparencies,
     seeing_loss,
     shrink,
+    uneven_transparencies,
 )
 
 
@@ -232,3 +233,20 @@ def test_a_bright_star_seen_in_two_frames_does_not_take_both_with_it() -> None:
     assert np.abs(clean - 1).max() < 0.05
     assert np.abs(hit - 1).max() < 0.06
     assert (error < 0.04).all()
+
+
+@pytest.mark.parametrize("stars", [0, 1, 5])
+def test_without_measured_stars_quarters_do_not_differ(stars):
+    nothing = np.full((3, stars), np.nan)
+    difference, sigma = uneven_transparencies(nothing, nothing, np.zeros((3, stars), np.intp))
+    assert not difference.any() and np.isinf(sigma).all()
+
+
+def test_a_quarter_in_which_stars_are_dimmer_is_measured():
+    rng = np.random.default_rng(2)
+    areas = np.tile(np.arange(40) % 4, (6, 1))
+    flux = rng.uniform(1e4, 1e5, 40) * np.ones((6, 1))
+    flux[2, areas[2] == 1] *= 0.9
+    difference, sigma = uneven_transparencies(flux * (1 + 0.01 * rng.standard_normal(flux.shape)), 0.01 * flux, areas)
+    assert abs(difference[2] - 0.105) < 4 * sigma[2] and sigma[2] < 0.01
+    assert np.delete(difference, 2).max() < 0.03

@@ -183,7 +183,7 @@ def test_raw_frames_that_are_replaced(night, registry, raw, tmp_path):
             fits.setval(raw / dark, "EXPTIME", value=99.0)
 
     def shorten(event):
-        if event.kind == "progress" and event.message.startswith(f"{FLAT}: make"):
+        if event.kind == "progress" and event.task == FLAT and event.message.startswith("make"):
             os.truncate(raw / lamp, 40_000)
 
     result = run([raw], tmp_path / "one", RunOptions(jobs=1, on_event=lengthen), registry)

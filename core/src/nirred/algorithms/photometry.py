@@ -84,9 +84,11 @@ def uneven_transparencies(flux: Float64, error: Float64, areas: NDArray[np.intp]
         scatter of all fluxes; 0 and infinity with fewer than two such areas.
     """
     y, w = _logarithms(flux, error)
+    if not w.any():
+        return np.zeros(y.shape[0]), np.full(y.shape[0], np.inf)
     t, star = _polish(y, w)
     residual = y - t[:, None] - star[None, :]
-    spread = 1.4826 * float(np.median(np.abs(residual * np.sqrt(w))[w > 0])) if w.any() else 1.0
+    spread = 1.4826 * float(np.median(np.abs(residual * np.sqrt(w))[w > 0]))
     w = w / max(spread, 1.0) ** 2
     numbers = np.unique(areas)
     inside = [np.where(areas == k, w, 0.0) for k in numbers]
