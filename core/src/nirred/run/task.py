@@ -358,7 +358,7 @@ def _unit_of(group: Group, path: Path, headers: Headers) -> str:
     """Unit of a dark's pixels: electron or adu. Nirred's own darks state it, those of other programs may not."""
     stated = headers.text("BUNIT").lower()
     if not stated:
-        group.remark(f"{path.name}: no BUNIT; its pixels are taken for electrons")
+        group.remark(f"{path.name}: no BUNIT; its pixels are taken for electrons (counts need BUNIT = 'adu')")
     elif stated in ("adu", "dn", "count", "counts", "ct"):
         return "adu"
     elif stated not in ("electron", "electrons", "e-"):
