@@ -177,11 +177,9 @@ def fit_nested(
     fits = [_part(normal, right, over, n) for n in _counts(order)]
     steps = [0.0, *(_mean_square(b[0] - a[0], over) for a, b in itertools.pairwise(fits))]
     costs = [0.0, *(max(b[1] - a[1], 0.0) for a, b in itertools.pairwise(fits))]
+    terms = enumerate(zip(fits, _counts(order), strict=True))
     return NestedSurfaces(
-        tuple(
-            Surface.of_terms(fit[0][:n], k, mesh.shape)
-            for k, (fit, n) in enumerate(zip(fits, _counts(order), strict=True))
-        ),
+        tuple(Surface.of_terms(fit[0][:n], k, mesh.shape) for k, (fit, n) in terms),
         tuple(_degree(normal, fits[k][0], over, _counts(k)[-2:]) for k in range(1, order + 1)),
         tuple(steps),
         tuple(costs),
