@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 PARTS, SAMPLES, LEAST = 4, 64, 32
 #: A pixel counts by at most this many sigma: cosmic rays and stars are few among those of a line.
 CLIP = 4.0
-#: Lines whose median is the level around one.
+#: Lines whose median is the level around one; an odd number.
 AROUND = 15
 #: A line is left out if its level deviates by this times the noise of a pixel (rms): within an aperture of a star its
 #: pixels deviate together, and add as much variance as is lost without them; by so many times the level's error, as
@@ -51,15 +51,23 @@ def line_levels(
     level, error : float64 (PARTS, n)
         In sigma; NaN with too few pixels.
     """
-    from scipy.ndimage import median_filter
-
-    values = np.where(bad, 0.0, np.clip(data / sigma, -CLIP, CLIP)).reshape(PARTS, SAMPLES, -1).sum(axis=1)
-    count = (~bad).reshape(PARTS, SAMPLES, -1).sum(axis=1)
-    level, enough = values / np.maximum(count, 1), count >= LEAST
+    values = np.clip(data * np.float32(1.0 / sigma), -CLIP, CLIP)
+    values[bad] = 0.0
+    total = values.reshape(PARTS, SAMPLES, -1).sum(axis=1, dtype=np.float64)
+    count = SAMPLES - bad.reshape(PARTS, SAMPLES, -1).sum(axis=1, dtype=np.int16).astype(np.intp)
+    level, enough = total / np.maximum(count, 1), count >= LEAST
     level = np.where(enough, level, 0.0)
-    level -= median_filter(level, (1, AROUND), mode="nearest")
+    level -= _median_around(level)
     error = 1.0 / np.sqrt(np.maximum(count, 1))
     return np.where(enough, level, np.nan), np.where(enough, error, np.nan)
+
+
+def _median_around(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running median of each row over `AROUND` levels; the outermost level continues beyond the edges."""
+    middle = AROUND // 2
+    wider = np.pad(levels, ((0, 0), (middle, middle)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(wider, AROUND, axis=1)
+    return np.asarray(np.partition(windows, middle, axis=2)[..., middle])
 
 
 def unsteady_lines(
